@@ -1,0 +1,1 @@
+"""The machinery that the scripts share: lists -> images -> features -> maps -> explanations -> scores -> course."""

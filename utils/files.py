@@ -1,0 +1,58 @@
+"""Writing files so that nobody ever sees half of one."""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+from utils.errors import InputError
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path):
+    """Yields a temporary name beside `path` to write to; renames it to `path` at the end, or removes it on an error.
+
+    The temporary name keeps the suffix of `path`, because several libraries choose the format by it. A rename within one
+    folder is atomic, so a reader finds the old file or the new one, whole.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes `text` to `path` as UTF-8, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Writes `value` to `path` as indented JSON, whole or not at all. NaN and infinity are refused (ValueError)."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def output_folder(path: str | Path, setting: str = "--out") -> Path:
+    """Makes the folder `path` (and its parents) and proves that it can be written to.
+
+    Args:
+        path: the folder; its name must hold no blanks, since lists separate their fields by blanks.
+        setting: the setting that the error names.
+
+    Raises:
+        InputError: the name holds blanks, or the folder cannot be made or written to.
+    """
+    path = Path(path)
+    if any(character.isspace() for character in str(path)):
+        raise InputError(f"{setting} '{path}' holds a blank, which the lists written there cannot express; choose a name without.")
+    probe = path / f".probe.{os.getpid()}"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"{setting} '{path}' cannot be written to ({error.strerror}); choose another folder.") from error
+    return path
