@@ -44,7 +44,7 @@ def read_examples(path: str | Path, num_classes: int) -> list[Example]:
     seen: dict[int, int] = {}
     for line, example in enumerate(examples, start=1):
         if example.index in seen:
-            raise InputError(f"{path}, line {line}: index {example.index} stands on line {seen[example.index]} already; give each image its own.")
+            raise InputError(f"{path}, line {line}: index {example.index} is taken by line {seen[example.index]}; number each image once.")
         seen[example.index] = line
     return examples
 
@@ -122,6 +122,7 @@ def check_files(rows: Sequence[Example | Explanation], list_path: str | Path, da
         try:
             size = os.stat(file).st_size
         except OSError:
-            raise InputError(f"{list_path}, line {line}: the image {file} is missing; restore it, or check --data-root '{data_root}'.") from None
+            advice = f"restore it or correct --data-root '{data_root}'"
+            raise InputError(f"{list_path}, line {line}: the image {file} is missing; {advice}.") from None
         if size == 0:
             raise InputError(f"{list_path}, line {line}: the image {file} is empty; restore it.")
