@@ -40,13 +40,7 @@ def read_examples(path: str | Path, num_classes: int) -> list[Example]:
     Raises:
         InputError: the file is missing, empty or not text, or a line is malformed (the message names the line).
     """
-    examples = [Example(name, *numbers) for name, numbers in _read_rows(path, ("label", "index"), num_classes)]
-    seen: dict[int, int] = {}
-    for line, example in enumerate(examples, start=1):
-        if example.index in seen:
-            raise InputError(f"{path}, line {line}: index {example.index} is taken by line {seen[example.index]}; number each image once.")
-        seen[example.index] = line
-    return examples
+    return [Example(name, *numbers) for name, numbers in _read_rows(path, ("label", "index"), num_classes)]
 
 
 def read_explanations(path: str | Path, num_classes: int) -> list[Explanation]:

@@ -1,0 +1,55 @@
+"""Explains every gull against every wrong answer: why it is class a and not class b.
+
+Counterfactual explanations (Wang & Vasconcelos, CVPR 2020) of the frozen features and the linear head that
+train_gull_resnet18_linear.py trained on them.
+
+    python get_all_CE_gull.py
+    python get_all_CE_gull.py --mask-sizes 0.01 0.05 0.10 0.20 0.30
+
+Writes pictures for machines and for people, explanation lists, heat maps, and the contact sheet <out>/explanations.png.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from models.resnet import ResNet18, load_backbone, load_head
+from utils import catalog
+from utils.explaining import ExplainSettings, explain_list
+from utils.images import whole_view
+from utils.launch import launch
+from utils.layout import Layout
+from utils.loading import open_list
+from utils.settings import default_workers, pick
+
+
+@dataclass(frozen=True)
+class Config:
+    # data
+    dataset: str = "gull"  # a name of utils/catalog.py; its training list is explained
+    data_root: str = "datasets"  # folder that holds the dataset's folder
+    # model
+    pretrained: str = "imagenet"  # the frozen features, as in training: imagenet, none, or the path of a state dict
+    checkpoint: str = "{out}/checkpoint_pretrain_resnet18_linear.pth.tar"  # the head; {out} stands for the output folder
+    # explanations
+    mask_sizes: tuple[float, ...] = (0.05,)  # fractions of the image to keep; the paper's 30 sizes are 0.01, 0.02 ... 0.30
+    image_size: int = 224  # side of the pictures in pixels
+    batch_size: int = 32  # images per forward pass
+    # run
+    out: str = "auto"  # output folder; auto: named after the dataset
+    seed: int = 0  # same seed, same machine: same bytes
+    workers: int = default_workers()  # threads that decode and encode
+    device: str = "auto"  # auto, cpu, cuda, cuda:1
+
+
+def main(cfg: Config) -> dict:
+    dataset = catalog.find(cfg.dataset)
+    images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size))
+    teacher = ResNet18(len(dataset.classes), bias=False)
+    load_backbone(teacher, cfg.pretrained)
+    load_head(teacher, cfg.checkpoint, dataset.classes)
+    return explain_list(teacher, images, Layout(Path(cfg.out), dataset.list_stem), dataset.classes, pick(ExplainSettings, cfg))
+
+
+if __name__ == "__main__":
+    launch(main, Config, __doc__)

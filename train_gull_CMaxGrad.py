@@ -1,0 +1,54 @@
+"""Teaches gulls to a machine student: CMaxGrad picks a course of images and explanations.
+
+CMaxGrad (Wang & Vasconcelos, ICCV 2021); `--selection MaxGrad` (Wang, Nagrecha & Vasconcelos, CVPR 2021) and `--selection random`
+are the baselines. Run get_all_CE_gull.py first: its explanation list is the course's material.
+
+    python train_gull_CMaxGrad.py
+    python train_gull_CMaxGrad.py --selection random
+
+Writes the teaching list, course_<selection>.json and .png, the accuracies after every lesson and their curve.
+"""
+
+from dataclasses import dataclass
+
+from utils.course_run import run_course
+from utils.launch import launch
+from utils.pool import ExplanationView
+from utils.selection import Selection
+from utils.settings import default_workers
+
+
+@dataclass(frozen=True)
+class Config:
+    # data
+    dataset: str = "gull"  # a name of utils/catalog.py
+    data_root: str = "datasets"  # folder that holds the dataset's folder
+    ce_list: str = "{out}/{list}_CE.txt"  # explanations of the training list; {out}: output folder, {list}: the list's stem
+    # student
+    pretrained: str = "imagenet"  # its generic features: imagenet, none, or the path of a state dict
+    explanation_view: ExplanationView = "attention"  # image: a picture of its own; attention: the explained part of the image
+    # course
+    selection: Selection = "CMaxGrad"  # how lessons are picked
+    iterations: int = 20  # lessons; each teaches a pair
+    alpha: float = 0.5  # weight of the image against its explanation in the score, 0 .. 1
+    # learning
+    steps: int = 10  # SGD steps per lesson, on the whole teaching set
+    lr: float = 1e-4  # learning rate of SGD
+    momentum: float = 0.9  # of SGD
+    weight_decay: float = 1e-4  # L2 penalty of SGD
+    image_size: int = 224  # side of the images in pixels
+    batch_size: int = 64  # images per forward pass over the pool and the test list
+    # run
+    out: str = "auto"  # output folder; auto: named after the dataset
+    save_students: bool = False  # keep the student that made each choice
+    seed: int = 0  # same seed, same machine: same bytes
+    workers: int = default_workers()  # threads that decode
+    device: str = "auto"  # auto, cpu, cuda, cuda:1
+
+
+def main(cfg: Config) -> dict:
+    return run_course(cfg, simclr=False)
+
+
+if __name__ == "__main__":
+    launch(main, Config, __doc__)

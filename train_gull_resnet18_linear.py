@@ -1,0 +1,64 @@
+"""Trains the teacher of the gulls: a bias-free linear head on a frozen ImageNet ResNet-18.
+
+Step 2 of the framework (Wang & Vasconcelos, ICCV 2021), for a dataset too small to train a network: only the head learns.
+
+    python train_gull_resnet18_linear.py
+
+Writes <out>/checkpoint_pretrain_resnet18_linear.pth.tar (the head alone), teacher_linear.csv, teacher_linear_curves.png and
+teacher_linear_confusion.png.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from models.resnet import ResNet18, load_backbone
+from utils import catalog, checkpoints
+from utils.images import full_view, test_view
+from utils.launch import launch
+from utils.loading import open_list
+from utils.reports import report_classifier
+from utils.settings import default_workers, pick
+from utils.training import ClassifierRecipe, train_classifier
+
+
+@dataclass(frozen=True)
+class Config:
+    # data
+    dataset: str = "gull"  # a name of utils/catalog.py
+    data_root: str = "datasets"  # folder that holds the dataset's folder
+    # model
+    pretrained: str = "imagenet"  # the frozen features: imagenet, none, or the path of a state dict
+    # training
+    epochs: int = 40  # passes over the training list
+    batch_size: int = 128  # images per step
+    lr: float = 0.01  # learning rate of SGD
+    milestones: tuple[int, ...] = (20, 30)  # epochs after which lr is divided by 10
+    momentum: float = 0.9  # of SGD
+    weight_decay: float = 1e-4  # L2 penalty of SGD
+    image_size: int = 224  # side of the images in pixels
+    crop_scale: float = 0.08  # smallest area of a random crop, as a fraction of the image
+    eval_every: int = 5  # epochs between measurements on the test list
+    # run
+    out: str = "auto"  # output folder; auto: named after the dataset
+    seed: int = 0  # same seed, same machine: same bytes
+    workers: int = default_workers()  # threads that decode and augment
+    device: str = "auto"  # auto, cpu, cuda, cuda:1
+
+
+def main(cfg: Config) -> dict:
+    dataset = catalog.find(cfg.dataset)
+    train = open_list(dataset, "train", cfg.data_root, full_view)
+    test = open_list(dataset, "test", cfg.data_root, partial(test_view, size=cfg.image_size))
+    network = ResNet18(len(dataset.classes), bias=False)
+    load_backbone(network, cfg.pretrained)
+    network.freeze_backbone()
+    recipe = pick(ClassifierRecipe, cfg)
+    history = train_classifier(network, train, test, recipe)
+    content = {"epoch": cfg.epochs, "arch": "linear", "state_dict_m": network.fc.state_dict(), "classes": list(dataset.classes)}
+    checkpoints.save(Path(cfg.out) / "checkpoint_pretrain_resnet18_linear.pth.tar", content)
+    return report_classifier(cfg.out, "teacher_linear", network, test, dataset.classes, history, recipe)
+
+
+if __name__ == "__main__":
+    launch(main, Config, __doc__)

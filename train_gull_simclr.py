@@ -1,0 +1,54 @@
+"""Pre-trains SimCLR on the gulls: features without labels, for the SimCLR variant of the explanations.
+
+SimCLR (Chen et al., ICML 2020). No label is used, so the images need none: `--dataset gull_whole --out gull` takes
+all training images.
+
+    python train_gull_simclr.py
+
+Writes <out>/simclr_checkpoint_<epoch>.tar (the bare state dict, in the layout of the public PyTorch releases), simclr.csv and
+simclr_curves.png.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.simclr import SimCLR, save_simclr
+from utils import catalog
+from utils.images import full_view
+from utils.launch import launch
+from utils.loading import open_list
+from utils.reports import report_simclr
+from utils.settings import default_workers, pick
+from utils.training import SimCLRRecipe, train_simclr
+
+
+@dataclass(frozen=True)
+class Config:
+    # data
+    dataset: str = "gull"  # a name of utils/catalog.py; its training list, without the labels
+    data_root: str = "datasets"  # folder that holds the dataset's folder
+    # training
+    epochs: int = 100  # passes over the list
+    batch_size: int = 128  # images per step, each in two views
+    lr: float = 3e-4  # learning rate of Adam
+    weight_decay: float = 0.0  # L2 penalty of Adam
+    temperature: float = 0.5  # of NT-Xent
+    image_size: int = 224  # side of the images in pixels
+    crop_scale: float = 0.08  # smallest area of a random crop, as a fraction of the image
+    # run
+    out: str = "auto"  # output folder; auto: named after the dataset
+    seed: int = 0  # same seed, same machine: same bytes
+    workers: int = default_workers()  # threads that decode and augment
+    device: str = "auto"  # auto, cpu, cuda, cuda:1
+
+
+def main(cfg: Config) -> dict:
+    images = open_list(catalog.find(cfg.dataset), "train", cfg.data_root, full_view)
+    model = SimCLR()
+    history = train_simclr(model, images, pick(SimCLRRecipe, cfg))
+    save_simclr(Path(cfg.out) / f"simclr_checkpoint_{cfg.epochs}.tar", model)
+    return report_simclr(cfg.out, "simclr", history)
+
+
+if __name__ == "__main__":
+    launch(main, Config, __doc__)

@@ -1,0 +1,28 @@
+"""How right a classifier is."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.resnet import ResNet18
+from utils.loading import ImageSet, batches, to_float
+
+
+@torch.inference_mode()
+def predict(network: ResNet18, images: ImageSet, batch_size: int, workers: int, device: str) -> Tensor:
+    """The network's answer to every image of a list, in evaluation mode: class numbers (N,) on the CPU."""
+    network.eval()
+    answers = torch.empty(len(images), dtype=torch.long)
+    for numbers, pixels in batches(images.__getitem__, range(len(images)), batch_size, workers):
+        answers[numbers] = network(to_float(pixels, device)).logits.argmax(1).cpu()
+    return answers
+
+
+def accuracy(answers: Tensor, labels: Tensor) -> float:
+    """Share of right answers in percent."""
+    return 100 * (answers == labels).double().mean().item()
+
+
+def confusion(answers: Tensor, labels: Tensor, num_classes: int) -> np.ndarray:
+    """Counts (C, C): row the true class, column the answer."""
+    return torch.bincount(labels * num_classes + answers, minlength=num_classes**2).view(num_classes, num_classes).numpy()

@@ -1,0 +1,204 @@
+"""Explaining a whole list: every image against every wrong answer, as pictures, lists and heat maps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from models.resnet import ResNet18
+from utils import figures
+from utils.attribution import Maps, explanation_maps
+from utils.counterfactual import counters, discriminant, masks
+from utils.errors import InputError
+from utils.heatmaps import HeatmapFile
+from utils.layout import DEMO, IMG, MASK, Layout, explanation_name
+from utils.lists import Example, Explanation, listed_path, write_explanations
+from utils.loading import ImageSet, batches, to_float
+from utils.pictures import PictureWriter
+from utils.rendering import draw_borders, fill_outside
+
+TEACHING_SIZE = 0.05  # the mask size that the teaching scripts use, and thus the one that the explanation lists name
+SHEET_ROWS = 12
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """One image of the contact sheet with everything that led to its explanation against its strongest rival."""
+
+    image: Tensor  # uint8 (3, s, s)
+    confidence: Tensor  # S, (H, W)
+    own: Tensor  # A_a, (H, W)
+    other: Tensor  # A_b, (H, W)
+    discriminant: Tensor  # D, (H, W)
+    machine: Tensor  # E, uint8 (3, s, s)
+    people: Tensor  # red border, uint8 (3, s, s)
+    label: int
+    counter: int
+
+
+@dataclass(frozen=True)
+class ExplainSettings:
+    """Settings of an explanation run.
+
+    Attributes:
+        mask_sizes: t, fractions of the image; one folder of pictures each.
+        image_size: side of the pictures in pixels.
+        batch_size: images per forward pass.
+        workers: threads for decoding and for encoding.
+        device: where the network runs.
+    """
+
+    mask_sizes: tuple[float, ...]
+    image_size: int
+    batch_size: int
+    workers: int
+    device: str
+
+
+def listed_size(mask_sizes: Sequence[float]) -> float:
+    """The mask size that the explanation lists name: 0.05 where it is among those made, else the first."""
+    return TEACHING_SIZE if TEACHING_SIZE in mask_sizes else mask_sizes[0]
+
+
+def explain_list(network: ResNet18, images: ImageSet, layout: Layout, classes: Sequence[str], how: ExplainSettings) -> dict:
+    """Explains every image of a list against every wrong class and writes all that formats.md names.
+
+    One forward pass per batch serves all classes and answers. Decoding before it and encoding after it run in threads.
+
+    Args:
+        network: the teacher, in evaluation mode.
+        images: the list, in the whole view of `image_size` (masks must fit the picture that was explained).
+        layout: names of the output.
+        classes: class names, for the contact sheet.
+        how: mask sizes and so on.
+
+    Returns:
+        What was measured: number of images and explanations, and how often the teacher is right on this list (percent).
+    """
+    _check_names(images)
+    network = network.to(how.device).eval()
+    sheet_numbers = _spread(len(images), SHEET_ROWS)
+    sheet: list[SheetRow] = []
+    right = 0
+    with PictureWriter(how.workers) as writer, HeatmapFile(layout.heatmaps, images) as heatmaps, _bar(len(images)) as bar:
+        renderer = _Renderer(layout, writer, how)
+        for numbers, pixels in batches(images.__getitem__, range(len(images)), how.batch_size, how.workers):
+            with torch.inference_mode():
+                pixels = pixels.to(how.device)
+                outputs = network(to_float(pixels, how.device))
+                maps = explanation_maps(outputs, network.fc)
+                batch = _explain_batch(pixels, [images.rows[number] for number in numbers], outputs.logits, maps)
+                heatmaps.add(numbers, maps)
+                renderer.write(batch)
+                sheet += [renderer.sheet_row(batch, place) for place, number in enumerate(numbers) if number in sheet_numbers]
+                right += (outputs.logits.argmax(1) == batch.label).sum().item()
+            bar.update(len(numbers))
+    _write_lists(layout, images.rows, len(classes), listed_size(how.mask_sizes))
+    figures.contact_sheet(layout.contact_sheet, sheet, classes)
+    explanations = len(images) * (len(classes) - 1) * len(how.mask_sizes)
+    return {"images": len(images), "explanations": explanations, "teacher_accuracy_on_list": round(100 * right / len(images), 2)}
+
+
+def _check_names(images: ImageSet) -> None:
+    """Proves that no two explanations would get the same file name.
+
+    Raises:
+        InputError: two images of the list share file name, label and index.
+    """
+    line_of: dict[str, int] = {}
+    for line, row in enumerate(images.rows, start=1):
+        name = explanation_name(row.path, row.label, 0, row.index)
+        if name in line_of:
+            raise InputError(
+                f"{images.source}, line {line}: index {row.index} stands on line {line_of[name]} already; number each image once."
+            )
+        line_of[name] = line
+
+
+def _bar(total: int) -> tqdm:
+    return tqdm(total=total, desc="explaining", unit="image")
+
+
+def _spread(total: int, wanted: int) -> set[int]:
+    """Up to `wanted` numbers, evenly spread over 0 .. total-1."""
+    return {round(place * (total - 1) / max(1, wanted - 1)) for place in range(wanted)}
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """N images and all that explains them against B = C-1 wrong classes each."""
+
+    pixels: Tensor  # uint8 (N, 3, s, s)
+    rows: Sequence[Example]
+    label: Tensor  # a, (N,)
+    counter: Tensor  # b, (N, B)
+    rival: Tensor  # the wrong class of the largest logit, (N,)
+    maps: Maps
+    discriminant: Tensor  # D, (N, B, H, W)
+
+
+def _explain_batch(pixels: Tensor, rows: Sequence[Example], logits: Tensor, maps: Maps) -> _Batch:
+    label = torch.tensor([row.label for row in rows], device=logits.device)
+    counter = counters(label, logits.shape[1])
+    rival = logits.scatter(1, label[:, None], -torch.inf).argmax(1)
+    return _Batch(pixels, rows, label, counter, rival, maps, discriminant(maps, label, counter))
+
+
+class _Renderer:
+    """Cuts masks, renders and writes batch after batch."""
+
+    def __init__(self, layout: Layout, writer: PictureWriter, how: ExplainSettings) -> None:
+        self.how = how
+        self.writer = writer
+        self.folders = {(kind, size): layout.explanations(kind, size) for kind in (IMG, MASK, DEMO) for size in how.mask_sizes}
+        for folder in self.folders.values():
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def write(self, batch: _Batch) -> None:
+        """Writes the three renderings of every explanation of a batch at every mask size."""
+        cut = masks(batch.discriminant.flatten(0, 1), self.how.mask_sizes, self.how.image_size)  # (N B, T, s, s)
+        pictures = batch.pixels.repeat_interleave(batch.counter.shape[1], dim=0)  # (N B, 3, s, s)
+        wrong = batch.counter.tolist()
+        names = [explanation_name(row.path, row.label, b, row.index) for row, bs in zip(batch.rows, wrong, strict=True) for b in bs]
+        for place, size in enumerate(self.how.mask_sizes):
+            for kind, rendering in _render(pictures, cut[:, place]).items():
+                for name, picture in zip(names, rendering.cpu(), strict=True):
+                    self.writer.write(self.folders[kind, size] / name, picture)
+
+    def sheet_row(self, batch: _Batch, place: int) -> SheetRow:
+        """The contact sheet's row of the image at `place` in the batch, against its strongest rival."""
+        a, b = batch.label[place].item(), batch.rival[place].item()
+        d = batch.discriminant[place, batch.counter[place] == b]  # (1, H, W)
+        inside = masks(d, (listed_size(self.how.mask_sizes),), self.how.image_size)[:, 0]
+        rendered = _render(batch.pixels[place][None], inside)
+        attribution = batch.maps.attribution[place]
+        shown = (
+            batch.pixels[place],
+            batch.maps.confidence[place],
+            attribution[a],
+            attribution[b],
+            d[0],
+            rendered[IMG][0],
+            rendered[DEMO][0],
+        )
+        return SheetRow(*(tensor.cpu() for tensor in shown), a, b)
+
+
+def _render(pictures: Tensor, inside: Tensor) -> dict[str, Tensor]:
+    """The three renderings of pictures uint8 (M, 3, s, s) with masks bool (M, s, s)."""
+    return {IMG: fill_outside(pictures, inside), MASK: inside.to(torch.uint8) * 255, DEMO: draw_borders(pictures, inside)}
+
+
+def _write_lists(layout: Layout, rows: Sequence[Example], num_classes: int, size: float) -> None:
+    """Writes the explanation lists: images in list order, counter classes ascending."""
+    for people, kind in ((False, IMG), (True, DEMO)):
+        folder = layout.explanations(kind, size)
+        explanations = (
+            Explanation(listed_path(folder / explanation_name(row.path, row.label, b, row.index)), row.label, b, row.index)
+            for row in rows
+            for b in range(num_classes)
+            if b != row.label
+        )
+        write_explanations(layout.explanation_list(people), explanations)

@@ -1,0 +1,120 @@
+"""Every figure that the scripts leave: curves, confusion matrices, contact sheets and the picture of a course."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from utils.files import replacing
+
+if TYPE_CHECKING:
+    from utils.explaining import SheetRow
+
+matplotlib.use("Agg")  # files only: no script opens a window
+DPI = 120
+
+
+def _save(path: str | Path, figure: Figure) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=DPI)
+
+
+def _show(axes: Axes, picture: Tensor, title: str = "") -> None:
+    """An image uint8 (3, h, w), or a map (H, W) in colours from its lowest to its highest value."""
+    axes.imshow(picture.permute(1, 2, 0) if picture.ndim == 3 else picture, cmap="viridis")
+    axes.set_title(title, fontsize=8)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def curves(
+    path: str | Path, lines: dict[str, Sequence[float]], x: Sequence[float], x_label: str, y_label: str, chance: float | None = None
+):
+    """Draws lines over common x values; `chance` adds a dashed horizontal line."""
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    for name, values in lines.items():
+        axes.plot(x[: len(values)], values, marker="." if len(values) < 60 else None, label=name)
+    if chance is not None:
+        axes.axhline(chance, color="grey", linestyle="--", linewidth=1, label="chance")
+    axes.set(xlabel=x_label, ylabel=y_label)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    _save(path, figure)
+
+
+def training_curves(path: str | Path, history: Sequence[dict]) -> None:
+    """Loss and accuracies over the epochs, side by side.
+
+    Args:
+        path: the PNG.
+        history: one dict per epoch with `epoch`, `loss` and any number of `*_accuracy` in percent (empty where not measured).
+    """
+    accuracies = [name for name in history[0] if name.endswith("_accuracy")]
+    figure = Figure(figsize=(9.6, 3.8) if accuracies else (5.2, 3.8), layout="constrained")
+    panels = figure.subplots(1, 2 if accuracies else 1, squeeze=False)[0]
+    panels[0].plot([row["epoch"] for row in history], [row["loss"] for row in history], color="black")
+    panels[0].set(xlabel="epoch", ylabel="loss")
+    for name in accuracies:
+        points = [(row["epoch"], row[name]) for row in history if row[name] != ""]
+        panels[1].plot(*zip(*points, strict=True), label=name.removesuffix("_accuracy"), marker="." if len(points) < 60 else None)
+    if accuracies:
+        panels[1].set(xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 101))
+        panels[1].legend()
+    for axes in panels:
+        axes.grid(alpha=0.3)
+    _save(path, figure)
+
+
+def confusion_matrix(path: str | Path, counts: np.ndarray, classes: Sequence[str], title: str) -> None:
+    """Draws counts (C, C), rows the true class, columns the answer; colours by the share of the row."""
+    figure = Figure(figsize=(2.2 + 0.8 * len(classes), 1.8 + 0.7 * len(classes)), layout="constrained")
+    axes = figure.add_subplot()
+    shares = counts / counts.sum(1, keepdims=True).clip(1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        axes.text(column, row, str(count), ha="center", va="center", color="white" if shares[row, column] > 0.5 else "black")
+    axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set(xlabel="answer", ylabel="truth", title=title)
+    _save(path, figure)
+
+
+def contact_sheet(path: str | Path, rows: Sequence["SheetRow"], classes: Sequence[str]) -> None:
+    """Explanations, one image a row: image, S, A_a, A_b, D, E and the red border."""
+    names = ["S", "A_a", "A_b", "D", "E (machine)", "red border (people)"]
+    figure = Figure(figsize=(7 * 1.5, len(rows) * 1.6), layout="constrained")
+    for axes, row in zip(figure.subplots(len(rows), 7, squeeze=False), rows, strict=True):
+        pictures = (row.image, row.confidence, row.own, row.other, row.discriminant, row.machine, row.people)
+        titles = [f"a = {classes[row.label]}\nb = {classes[row.counter]}", *names]
+        for panel, picture, title in zip(axes, pictures, titles, strict=True):
+            _show(panel, picture, title)
+    _save(path, figure)
+
+
+def course(path: str | Path, lessons: Sequence[Sequence[tuple[Tensor, str]]], per_row: int = 2) -> None:
+    """A course lesson by lesson.
+
+    Args:
+        path: the PNG.
+        lessons: for each lesson its pictures uint8 (3, h, w), as many in each, with their titles.
+        per_row: lessons side by side.
+    """
+    width = len(lessons[0])
+    lines = -(-len(lessons) // per_row)
+    figure = Figure(figsize=(per_row * width * 1.35, lines * 1.6), layout="constrained")
+    axes = figure.subplots(lines, per_row * width, squeeze=False)
+    for panel in axes.flat:
+        panel.axis("off")
+    for number, lesson in enumerate(lessons):
+        line, place = number // per_row, number % per_row
+        for column, (picture, title) in enumerate(lesson):
+            panel = axes[line, place * width + column]
+            panel.axis("on")
+            _show(panel, picture, title)
+    _save(path, figure)

@@ -1,0 +1,56 @@
+"""One image: decoding a file, and the deterministic views of it that the networks see."""
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from utils.errors import InputError
+
+# The usual evaluation view of ImageNet networks: resize the shorter side to 256, cut 224 from the centre.
+RESIZE_TO_CROP = 256 / 224
+
+
+def decode(file: str, listed_at: str) -> Image.Image:
+    """Decodes an image file completely, as RGB.
+
+    Args:
+        file: the image file.
+        listed_at: list and line that name the file, for the error message.
+
+    Raises:
+        InputError: the file is missing, broken, cut short or no image.
+    """
+    try:
+        with Image.open(file) as image:
+            return image.convert("RGB")
+    except FileNotFoundError:
+        raise InputError(f"{listed_at}: the image {file} is missing; restore it.") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{listed_at}: the image {file} cannot be decoded ({error}); restore it.") from error
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """A PIL image as uint8 (3, h, w)."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+def full_view(image: Image.Image) -> Tensor:
+    """The image as it is, uint8 (3, h, w): what random crops are taken from."""
+    return to_tensor(image)
+
+
+def whole_view(image: Image.Image, size: int) -> Tensor:
+    """The uncropped view, resized to size x size, uint8: the one that is explained and taught, since masks must fit it."""
+    return to_tensor(image.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def test_view(image: Image.Image, size: int) -> Tensor:
+    """The test view: shorter side resized to 256/224 size, centre crop of size x size, uint8."""
+    shorter = round(size * RESIZE_TO_CROP)
+    width, height = image.size
+    scale = shorter / min(width, height)
+    width, height = round(width * scale), round(height * scale)
+    left, top = (width - size) // 2, (height - size) // 2
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    return to_tensor(resized.crop((left, top, left + size, top + size)))

@@ -1,0 +1,131 @@
+"""From lists to batches: decoded once, held as uint8 while they fit, read ahead by threads."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from utils.catalog import Dataset
+from utils.errors import InputError
+from utils.images import decode
+from utils.lists import Example, Explanation, check_files, locate, read_examples
+
+RAM_BUDGET = 8 * 2**30  # bytes of decoded images that one ImageSet may hold; beyond it images are decoded each time
+READ_AHEAD = 2  # batches that the threads prepare while the network works
+
+
+class ImageSet:
+    """The images of a list, each decoded at most once while they fit into the budget.
+
+    Args:
+        rows: rows of an example or explanation list.
+        source: the list file, for error messages.
+        data_root: what `./datasets/` in the list stands for.
+        view: from a decoded image to the uint8 tensor (3, h, w) that is kept.
+        budget: bytes that may be held; 0 decodes each time.
+
+    Raises:
+        InputError: a listed file is missing or empty.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Example | Explanation],
+        source: str | Path,
+        data_root: str | Path,
+        view: Callable[[Image.Image], Tensor],
+        budget: int = RAM_BUDGET,
+    ) -> None:
+        check_files(rows, source, data_root)
+        self.rows = rows
+        self.source = source
+        self.data_root = data_root
+        self.view = view
+        self.labels = torch.tensor([row.label for row in rows])  # (N,)
+        self._budget = budget
+        self._held: dict[int, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> Tensor:
+        """The view of row `number`, uint8 (3, h, w).
+
+        Raises:
+            InputError: the image cannot be decoded.
+        """
+        if number in self._held:
+            return self._held[number]
+        file = locate(self.rows[number].path, self.data_root)
+        view = self.view(decode(file, f"{self.source}, line {number + 1}"))
+        if view.nbytes <= self._budget:
+            self._budget -= view.nbytes
+            self._held[number] = view
+        return view
+
+
+def open_list(dataset: Dataset, split: str, data_root: str | Path, view: Callable[[Image.Image], Tensor]) -> ImageSet:
+    """The images of a dataset's list.
+
+    Args:
+        dataset: the dataset.
+        split: "train" or "test".
+        data_root: the folder that holds the dataset's folder.
+        view: as in `ImageSet`.
+
+    Raises:
+        InputError: the list or an image is missing or malformed, or a class has no image in the training list.
+    """
+    path = dataset.list_path(data_root, split)
+    rows = read_examples(path, len(dataset.classes))
+    present = {row.label for row in rows}
+    absent = [name for label, name in enumerate(dataset.classes) if label not in present]
+    if absent and split == "train":
+        raise InputError(f"{path} has no image of class {absent[0]}; a classifier cannot learn it: add some.")
+    return ImageSet(rows, path, data_root, view)
+
+
+def batches(load: Callable[[int], Tensor], order: Sequence[int], batch_size: int, workers: int) -> Iterator[tuple[list[int], Tensor]]:
+    """Batches of images, prepared ahead by threads while the caller computes.
+
+    Threads, not processes: decoding, resizing and cropping release Python's lock, and threads share the decoded images.
+
+    Args:
+        load: from a number to an image, uint8 (3, h, w), all of one size.
+        order: the numbers, in the order wanted.
+        batch_size: images per batch; the last may be smaller.
+        workers: number of threads; 0 loads in the calling thread.
+
+    Yields:
+        The numbers of a batch and its images, uint8 (B, 3, h, w).
+    """
+    order = list(order)
+    groups = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    if workers == 0:
+        for group in groups:
+            yield group, torch.stack([load(number) for number in group])
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        ahead: deque[tuple[list[int], list[Future]]] = deque()
+        try:
+            for group in groups:
+                ahead.append((group, [pool.submit(load, number) for number in group]))
+                if len(ahead) > READ_AHEAD:
+                    yield _collect(*ahead.popleft())
+            while ahead:
+                yield _collect(*ahead.popleft())
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _collect(group: list[int], images: list[Future]) -> tuple[list[int], Tensor]:
+    return group, torch.stack([image.result() for image in images])
+
+
+def to_float(images: Tensor, device: torch.device | str) -> Tensor:
+    """uint8 images (B, 3, h, w) as floats in [0, 1] on `device`; the bytes travel, not the four times larger floats."""
+    return images.to(device, non_blocking=True).float().div_(255)

@@ -1,0 +1,135 @@
+"""What a course can be made of: the images of a list and their explanations, in the form that the student sees them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from utils.errors import InputError
+from utils.images import to_tensor, whole_view
+from utils.layout import IMG, MASK
+from utils.lists import Explanation, read_explanations
+from utils.loading import ImageSet
+
+ExplanationView = Literal["image", "attention"]
+STRIDE = 32  # pixels of the image per position of ResNet-18's last feature map, rounded up
+
+
+def match_explanations(images: ImageSet, rows: Sequence[Explanation], source: str | Path, num_classes: int) -> Tensor:
+    """Finds the row of every explanation (i, b).
+
+    Args:
+        images: the example list.
+        rows: the explanation list.
+        source: the explanation list's file, for error messages.
+        num_classes: C.
+
+    Returns:
+        Row numbers (N, C), -1 at b = c_i.
+
+    Raises:
+        InputError: a row belongs to no example, contradicts its label, stands twice or is missing.
+    """
+    number_of = {row.index: number for number, row in enumerate(images.rows)}
+    table = torch.full((len(images), num_classes), -1, dtype=torch.long)
+    for line, row in enumerate(rows, start=1):
+        number = number_of.get(row.index)
+        if number is None:
+            raise InputError(f"{source}, line {line}: {images.source} has no image of index {row.index}; explain that list anew.")
+        if images.rows[number].label != row.label:
+            raise InputError(
+                f"{source}, line {line}: label {row.label}, but line {number + 1} of {images.source} says "
+                f"{images.rows[number].label}; explain that list anew."
+            )
+        if table[number, row.counter] >= 0:
+            raise InputError(f"{source}, line {line}: repeats image {row.index} against class {row.counter}; explain the list anew.")
+        table[number, row.counter] = line - 1
+    missing = (table < 0).scatter(1, images.labels[:, None], False).nonzero()
+    if len(missing):
+        number, counter = missing[0].tolist()
+        raise InputError(
+            f"{source} has no explanation of {images.rows[number].path} (line {number + 1} of {images.source}) against class "
+            f"{counter}; explain that list anew."
+        )
+    return table
+
+
+def sibling(rows: Sequence[Explanation], kind_from: str, kind_to: str) -> list[Explanation]:
+    """The same explanations in another rendering's folder (`..._img/0.05/x.png` -> `..._mask/0.05/x.png`)."""
+    moved = []
+    for row in rows:
+        path = Path(row.path)
+        folder = path.parent.parent
+        renamed = folder.with_name(folder.name.removesuffix(f"_{kind_from}") + f"_{kind_to}")
+        moved.append(replace(row, path=("./" if row.path.startswith("./") else "") + (renamed / path.parent.name / path.name).as_posix()))
+    return moved
+
+
+def mask_size(rows: Sequence[Explanation]) -> float | None:
+    """The mask size t that an explanation list's folders are named after; None where they are not."""
+    try:
+        return float(Path(rows[0].path).parent.name)
+    except ValueError:
+        return None
+
+
+def mask_weights(mask: Image.Image, grid: int) -> Tensor:
+    """A 0/255 mask averaged down to the grid of the feature map: w in 0 .. 1, (grid, grid)."""
+    inside = (to_tensor(mask)[:1] > 127).float()  # (1, h, w)
+    return F.adaptive_avg_pool2d(inside, (grid, grid))[0]
+
+
+class Pool:
+    """Images and explanations of a list.
+
+    Args:
+        images: the example list, in the whole view of `image_size`.
+        ce_list: the explanation list's file.
+        num_classes: C.
+        view: how the student sees an explanation: `image`, as a picture of its own, or `attention`, as a region of the image.
+        image_size: side of the images in pixels.
+
+    Attributes:
+        table: rows of the explanation list, (N, C), -1 at b = c_i.
+        rows: the explanation list.
+        explained: what the student sees of each row: pictures uint8 (3, s, s), or weights (H, W).
+
+    Raises:
+        InputError: the lists do not match, or a file is missing.
+    """
+
+    def __init__(self, images: ImageSet, ce_list: str, num_classes: int, view: ExplanationView, image_size: int) -> None:
+        self.images = images
+        self.rows = read_explanations(ce_list, num_classes)
+        self.table = match_explanations(images, self.rows, ce_list, num_classes)
+        self.view = view
+        self.grid = -(-image_size // STRIDE)
+        if view == "attention":
+            masks = sibling(self.rows, IMG, MASK)
+            self.explained = ImageSet(masks, f"{ce_list} (masks)", images.data_root, lambda mask: mask_weights(mask, self.grid))
+        else:
+            self.explained = ImageSet(self.rows, ce_list, images.data_root, lambda image: whole_view(image, image_size))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def weights(self, row: int) -> Tensor:
+        """Where the explanation of a row points, (H, W), in the attention view.
+
+        Raises:
+            InputError: its mask is empty.
+        """
+        weights = self.explained[row]
+        if not weights.any():
+            raise InputError(f"{self.explained.source}, line {row + 1}: the mask {self.explained.rows[row].path} is empty; explain anew.")
+        return weights
+
+    def image_weights(self, number: int) -> Tensor:
+        """Where the explanations of an image point, against every class, (C, H, W); all ones at its own class."""
+        ones = torch.ones(self.grid, self.grid)
+        return torch.stack([self.weights(row) if row >= 0 else ones for row in self.table[number].tolist()])

@@ -1,0 +1,72 @@
+"""The linear probe of the SimCLR variant: logistic regression on the features of a frozen encoder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.resnet import ResNet18
+from models.simclr import fit_linear_probe
+from utils import checkpoints
+from utils.evaluation import accuracy
+from utils.loading import ImageSet, batches, to_float
+
+
+@dataclass(frozen=True)
+class ProbeSettings:
+    """Settings of the probe; `batch_size` counts images per forward pass, `probe_batch_size` features per step."""
+
+    probe_epochs: int
+    probe_batch_size: int
+    probe_lr: float
+    batch_size: int
+    seed: int
+    workers: int
+    device: str
+
+
+@torch.no_grad()
+def encode(encoder: ResNet18, images: ImageSet, how: ProbeSettings) -> Tensor:
+    """Pooled features of a list, (N, 512), on the encoder's device."""
+    encoder.to(how.device).eval()
+    found = []
+    for _, pixels in batches(images.__getitem__, range(len(images)), how.batch_size, how.workers):
+        found.append(encoder(to_float(pixels, how.device)).features)
+    return torch.cat(found)
+
+
+def add_linear_probe(encoder: ResNet18, train: ImageSet, test: ImageSet, classes: Sequence[str], path: Path, how: ProbeSettings) -> dict:
+    """Fits a linear head on the features of `train`, gives it to the encoder, and saves it.
+
+    Args:
+        encoder: a frozen encoder; its `fc` becomes the head.
+        train: labelled images, in the view that will be explained.
+        test: labelled images in the same view, only measured.
+        classes: class names in label order.
+        path: where the head is saved, as a dict with `epoch`, `arch`, `state_dict_m`, `classes`.
+        how: settings.
+
+    Returns:
+        What was measured: the last loss, accuracies in percent.
+    """
+    features, labels = encode(encoder, train, how), train.labels.to(how.device)
+    head, losses = fit_linear_probe(
+        features,
+        labels,
+        len(classes),
+        epochs=how.probe_epochs,
+        lr=how.probe_lr,
+        batch_size=how.probe_batch_size,
+        seed=how.seed,
+    )
+    encoder.fc = head
+    content = {"epoch": how.probe_epochs, "arch": "linear", "state_dict_m": head.state_dict(), "classes": list(classes)}
+    checkpoints.save(path, content)
+    right = {
+        "probe_train_accuracy": accuracy(head(features).argmax(1), labels),
+        "probe_test_accuracy": accuracy(head(encode(encoder, test, how)).argmax(1).cpu(), test.labels),
+    }
+    print(f"Linear probe: {right['probe_test_accuracy']:.2f} % of the test list.")
+    return {"probe_loss": round(losses[-1], 6)} | {name: round(value, 3) for name, value in right.items()}

@@ -1,0 +1,48 @@
+"""What a training run leaves to look at: a table, curves, a confusion matrix."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from models.resnet import ResNet18
+from utils import evaluation, figures
+from utils.loading import ImageSet
+from utils.records import write_table
+from utils.training import EVAL_BATCH, Recipe
+
+
+def report_classifier(
+    out: str, stem: str, network: ResNet18, test: ImageSet, classes: Sequence[str], history: Sequence[dict], recipe: Recipe
+) -> dict:
+    """Writes `<stem>.csv`, `<stem>_curves.png` and `<stem>_confusion.png` below `out`.
+
+    Args:
+        out: the output folder.
+        stem: how the files' names begin.
+        network: the trained classifier.
+        test: the test list.
+        classes: class names in label order.
+        history: what `train_classifier` returned.
+        recipe: how it was trained.
+
+    Returns:
+        What was measured: final loss and accuracies in percent.
+    """
+    folder = Path(out)
+    answers = evaluation.predict(network, test, EVAL_BATCH, recipe.workers, recipe.device)
+    counts = evaluation.confusion(answers, test.labels, len(classes))
+    test_accuracy = evaluation.accuracy(answers, test.labels)
+    write_table(folder / f"{stem}.csv", history)
+    figures.training_curves(folder / f"{stem}_curves.png", history)
+    figures.confusion_matrix(folder / f"{stem}_confusion.png", counts, classes, f"test list: {test_accuracy:.1f} % right")
+    print(f"Test accuracy {test_accuracy:.2f} %. Pictures: {folder / stem}_curves.png, {folder / stem}_confusion.png")
+    last = history[-1]
+    return {"loss": last["loss"], "train_accuracy": last["train_accuracy"], "test_accuracy": round(test_accuracy, 3)}
+
+
+def report_simclr(out: str, stem: str, history: Sequence[dict]) -> dict:
+    """Writes `<stem>.csv` and `<stem>_curves.png` below `out`; returns the last loss."""
+    folder = Path(out)
+    write_table(folder / f"{stem}.csv", history)
+    figures.training_curves(folder / f"{stem}_curves.png", history)
+    print(f"NT-Xent loss {history[-1]['loss']:.3f}. Picture: {folder / stem}_curves.png")
+    return {"loss": history[-1]["loss"]}

@@ -1,0 +1,90 @@
+"""Settings: a frozen dataclass at the top of each script, changed there or on the command line, checked and resolved here."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable
+
+import tyro
+
+from utils import catalog, devices
+from utils.errors import InputError
+
+# What each setting must satisfy, whichever script has it.
+RULES: dict[str, tuple[Callable, str]] = {
+    "alpha": (lambda v: 0 <= v <= 1, "must lie in 0 .. 1"),
+    "batch_size": (lambda v: v >= 1, "must be 1 or more"),
+    "crop_scale": (lambda v: 0 < v <= 1, "must lie above 0 and not above 1"),
+    "epochs": (lambda v: v >= 1, "must be 1 or more"),
+    "eval_every": (lambda v: v >= 1, "must be 1 or more"),
+    "image_size": (lambda v: v >= 32, "must be 32 pixels or more"),
+    "iterations": (lambda v: v >= 1, "must be 1 or more"),
+    "lr": (lambda v: v > 0 and math.isfinite(v), "must be above 0"),
+    "mask_sizes": (lambda v: len(v) > 0 and all(0.01 <= t <= 1 for t in v), "needs fractions of the image, each in 0.01 .. 1"),
+    "milestones": (lambda v: list(v) == sorted(set(v)), "must be epochs in ascending order"),
+    "momentum": (lambda v: 0 <= v < 1, "must lie in 0 .. 1, 1 excluded"),
+    "probe_batch_size": (lambda v: v >= 1, "must be 1 or more"),
+    "probe_epochs": (lambda v: v >= 1, "must be 1 or more"),
+    "probe_lr": (lambda v: v > 0 and math.isfinite(v), "must be above 0"),
+    "seed": (lambda v: v >= 0, "must be 0 or more"),
+    "steps": (lambda v: v >= 1, "must be 1 or more"),
+    "temperature": (lambda v: v > 0, "must be above 0"),
+    "weight_decay": (lambda v: v >= 0, "must be 0 or more"),
+    "workers": (lambda v: v >= 0, "must be 0 or more"),
+}
+
+
+def parse(config: type, description: str, arguments: list[str] | None = None):
+    """Reads the command line into an instance of the dataclass `config`.
+
+    Unknown and ill-typed settings end the process with a message and exit status 2 (tyro).
+
+    Args:
+        config: the script's `Config`; the comment behind each field is its help.
+        description: the script's docstring, shown by --help.
+        arguments: the command line; None takes the process's own.
+    """
+    return tyro.cli(config, description=description, args=arguments)
+
+
+def resolve(cfg):
+    """Checks every setting and fills in what depends on another: `auto` values, and `{out}` and `{list}` in paths.
+
+    Returns:
+        The configuration with `out`, `device`, `workers` and paths made definite.
+
+    Raises:
+        InputError: a setting is out of range.
+    """
+    dataset = catalog.find(cfg.dataset)
+    check(cfg)
+    values = {"out": dataset.out if cfg.out == "auto" else cfg.out.rstrip("/"), "device": devices.choose(cfg.device)}
+    names = {field.name for field in dataclasses.fields(cfg)}
+    for name in names & {"checkpoint", "ce_list"}:
+        values[name] = getattr(cfg, name).replace("{out}", values["out"]).replace("{list}", dataset.list_stem)
+    if "mask_sizes" in names:
+        values["mask_sizes"] = tuple(sorted({round(t, 2) for t in cfg.mask_sizes}))
+    return dataclasses.replace(cfg, **values)
+
+
+def check(cfg) -> None:
+    """Checks every setting that has a rule.
+
+    Raises:
+        InputError: naming the setting, its value and what it must be.
+    """
+    for field in dataclasses.fields(cfg):
+        holds, demand = RULES.get(field.name, (None, ""))
+        value = getattr(cfg, field.name)
+        if holds and not holds(value):
+            raise InputError(f"--{field.name.replace('_', '-')} {value} {demand}; correct it.")
+
+
+def default_workers() -> int:
+    """Threads that decode and encode: as many as this process has processors."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def pick(kind: type, cfg):
+    """An instance of the dataclass `kind`, its fields taken from the fields of the same names in `cfg`."""
+    return kind(**{field.name: getattr(cfg, field.name) for field in dataclasses.fields(kind)})

@@ -1,0 +1,232 @@
+"""The teaching loop: score the pool, choose a pair, add it, let the student learn, see what it knows."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from models.resnet import ResNet18
+from utils import evaluation
+from utils.augment import generator
+from utils.errors import RunError
+from utils.loading import ImageSet, batches, to_float
+from utils.maxgrad import log_psi, margin_risk
+from utils.pool import Pool
+from utils.selection import Choice, Selection, choose, choose_random, combine_scores
+from utils.student import attend
+
+
+@dataclass
+class TeachingSet:
+    """What the student has been taught, on its device.
+
+    An attended explanation is a region of an image that is in the set anyway, so images are held once and items point to them.
+
+    Attributes:
+        images: distinct pictures in [0, 1], (U, 3, s, s).
+        owner: for each item the picture it looks at, (M,).
+        weights: where it looks, (M, H, W).
+        labels: its class, (M,).
+    """
+
+    images: Tensor
+    owner: Tensor
+    weights: Tensor
+    labels: Tensor
+    _numbers: dict = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, pool: Pool, image_size: int, device: str) -> "TeachingSet":
+        empty = torch.empty(0, device=device)
+        indices = torch.empty(0, dtype=torch.long, device=device)
+        return cls(empty.view(0, 3, image_size, image_size), indices, empty.view(0, pool.grid, pool.grid), indices)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def add(self, key: tuple, picture: Callable[[], Tensor], weights: Tensor, label: int) -> None:
+        """Adds an item; `picture` (uint8 (3, s, s)) is called only if no item with this key is there yet."""
+        device = self.images.device
+        if key not in self._numbers:
+            self._numbers[key] = len(self._numbers)
+            self.images = torch.cat([self.images, to_float(picture()[None], device)])
+        self.owner = torch.cat([self.owner, torch.tensor([self._numbers[key]], device=device)])
+        self.weights = torch.cat([self.weights, weights[None].to(device)])
+        self.labels = torch.cat([self.labels, torch.tensor([label], device=device)])
+
+    def logits(self, student: ResNet18) -> Tensor:
+        """The student's logits for every item, (M, C)."""
+        feature_map = student.feature_map(self.images)[self.owner]  # (M, d, H, W)
+        return student.fc(attend(feature_map, self.weights))
+
+
+def add_choice(taught: TeachingSet, pool: Pool, choice: Choice, explain: bool) -> None:
+    """Adds x_i, x_j and, if `explain`, E(x_i; a, b), E(x_j; b, a), in this order."""
+    labels = pool.images.labels.tolist()
+    whole = torch.ones(pool.grid, pool.grid)
+    pair = ((choice.image, choice.partner), (choice.partner, choice.image))
+    for number, _ in pair:
+        taught.add(("image", number), lambda number=number: pool.images[number], whole, labels[number])
+    for number, other in pair if explain else ():
+        row = pool.table[number, labels[other]].item()
+        if pool.view == "attention":
+            taught.add(("image", number), lambda number=number: pool.images[number], pool.weights(row), labels[number])
+        else:
+            taught.add(("explanation", row), lambda row=row: pool.explained[row], whole, labels[number])
+
+
+@torch.inference_mode()
+def survey(student: ResNet18, pool: Pool, explain: bool, batch_size: int, workers: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Looks at the whole pool through the student's eyes, in evaluation mode on the deterministic view.
+
+    Args:
+        student: the student.
+        pool: images and explanations.
+        explain: whether the explanations are scored as well.
+        batch_size: images per forward pass.
+        workers: threads that load.
+        device: where the student lives.
+
+    Returns:
+        On the CPU: its logits (N, C), log psi of the images (N,), and log psi of the explanations (N, C), -inf at b = c_i; without
+        `explain` all of the last are -inf.
+    """
+    labels = pool.images.labels
+    num_classes = student.fc.out_features
+    logits = torch.empty(len(pool), num_classes)
+    explained = torch.full((len(pool), num_classes), -math.inf, dtype=torch.float64)
+    attended = explain and pool.view == "attention"
+    for numbers, pixels in batches(pool.images.__getitem__, range(len(pool)), batch_size, workers):
+        feature_map = student.feature_map(to_float(pixels, device))
+        logits[numbers] = student.fc(feature_map.mean((2, 3))).cpu()
+        if attended:
+            weights = torch.stack([pool.image_weights(number) for number in numbers]).to(device)  # (B, C, H, W)
+            seen = student.fc(attend(feature_map, weights)).flatten(0, 1)  # (B C, C)
+            truth = labels[numbers].to(device).repeat_interleave(num_classes)
+            explained[numbers] = log_psi(seen, truth, student.fc.weight).view(-1, num_classes).cpu()
+    if explain and not attended:
+        explained[pool.table >= 0] = _score_pictures(student, pool, batch_size, workers, device)
+    explained = explained.scatter(1, labels[:, None], -math.inf)
+    return logits, log_psi(logits, labels, student.fc.weight.cpu()), explained
+
+
+def _score_pictures(student: ResNet18, pool: Pool, batch_size: int, workers: int, device: str) -> Tensor:
+    """log psi of every explanation picture, in the order of the pool's table, (N (C-1),)."""
+    rows = pool.table[pool.table >= 0].tolist()
+    labels = pool.explained.labels
+    scores = []
+    for numbers, pixels in batches(pool.explained.__getitem__, rows, batch_size, workers):
+        logits = student(to_float(pixels, device)).logits
+        scores.append(log_psi(logits, labels[numbers].to(device), student.fc.weight).cpu())
+    return torch.cat(scores)
+
+
+def learn(student: ResNet18, taught: TeachingSet, optimizer: torch.optim.Optimizer, steps: int, lr: float) -> None:
+    """Trains on the whole teaching set as one batch, `steps` times; batch norm keeps its statistics (evaluation mode).
+
+    Raises:
+        RunError: the risk is no longer a finite number.
+    """
+    student.eval()
+    for _ in range(steps):
+        risk = margin_risk(taught.logits(student), taught.labels)
+        if not math.isfinite(risk.item()):
+            raise RunError(f"The student's risk became {risk.item()} with {len(taught)} items taught; lower --lr (now {lr}).")
+        optimizer.zero_grad()
+        risk.backward()
+        optimizer.step()
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One iteration: what was chosen, and the student's accuracy after learning it, in percent."""
+
+    iteration: int
+    choice: Choice
+    train_accuracy: float
+    test_accuracy: float
+
+
+@dataclass(frozen=True)
+class TeachingSettings:
+    """Settings of a course.
+
+    Attributes:
+        selection: CMaxGrad scores and teaches images and explanations; MaxGrad scores and random draws images alone, and
+            neither teaches explanations.
+        iterations: lessons.
+        steps: SGD steps per lesson.
+        alpha: weight of the image against its explanation in the score.
+        lr, momentum, weight_decay: of SGD. Momentum is carried over from lesson to lesson.
+        image_size: side of the images in pixels.
+        batch_size: images per forward pass over the pool and the test list.
+        seed: of the random selection.
+        workers: threads that load.
+        device: where the student lives.
+    """
+
+    selection: Selection
+    iterations: int
+    steps: int
+    alpha: float
+    lr: float
+    momentum: float
+    weight_decay: float
+    image_size: int
+    batch_size: int
+    seed: int
+    workers: int
+    device: str
+
+    @property
+    def explain(self) -> bool:
+        """Whether explanations are scored and taught."""
+        return self.selection == "CMaxGrad"
+
+
+def teach(
+    student: ResNet18, pool: Pool, test: ImageSet, how: TeachingSettings, before_choice: Callable[[int, ResNet18], None]
+) -> Iterator[Lesson]:
+    """Teaches `student` lesson by lesson (Wang & Vasconcelos, ICCV 2021, algorithm CMaxGrad; baselines MaxGrad and random).
+
+    Ends early, after a printed sentence, where no pair remains.
+
+    Args:
+        student: learns in place.
+        pool: what can be taught.
+        test: the test list in test view, only measured.
+        how: selection, number of lessons and so on.
+        before_choice: called with the iteration and the student that is about to choose.
+
+    Yields:
+        Each lesson after the student has learned it.
+    """
+    labels = pool.images.labels
+    remaining = torch.ones(len(pool), dtype=torch.bool)
+    taught = TeachingSet.empty(pool, how.image_size, how.device)
+    rng = generator(how.seed)
+    optimizer = torch.optim.SGD(student.parameters(), how.lr, momentum=how.momentum, weight_decay=how.weight_decay)
+    for iteration in range(how.iterations):
+        before_choice(iteration, student)
+        if how.selection == "random":
+            choice = choose_random(labels, remaining, student.fc.out_features, rng)
+        else:
+            choice = _choose_by_score(student, pool, remaining, how)
+        if choice is None:
+            print(f"The course ends after {iteration} of {how.iterations} lessons: no pair of two classes remains.")
+            return
+        add_choice(taught, pool, choice, how.explain)
+        remaining[[choice.image, choice.partner]] = False
+        learn(student, taught, optimizer, how.steps, how.lr)
+        with torch.inference_mode():
+            train_accuracy = evaluation.accuracy(taught.logits(student).argmax(1), taught.labels)
+        test_answers = evaluation.predict(student, test, how.batch_size, how.workers, how.device)
+        yield Lesson(iteration, choice, train_accuracy, evaluation.accuracy(test_answers, test.labels))
+
+
+def _choose_by_score(student: ResNet18, pool: Pool, remaining: Tensor, how: TeachingSettings) -> Choice | None:
+    logits, image_scores, explained_scores = survey(student, pool, how.explain, how.batch_size, how.workers, how.device)
+    scores = combine_scores(image_scores, explained_scores, pool.images.labels, how.alpha if how.explain else 1.0)
+    return choose(scores, logits, pool.images.labels, remaining)

@@ -1,0 +1,167 @@
+"""Training a classifier by SGD, and SimCLR by Adam."""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from models.resnet import ResNet18
+from models.simclr import SimCLR, nt_xent
+from utils import augment, evaluation
+from utils.errors import RunError
+from utils.loading import ImageSet, batches, to_float
+
+EVAL_BATCH = 64
+SHUFFLE = 2**31  # a number that no image has: keeps the order of an epoch apart from the views of its images
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. Attributes are the settings of the same names."""
+
+    epochs: int
+    batch_size: int
+    lr: float
+    image_size: int
+    crop_scale: float
+    seed: int
+    workers: int
+    device: str
+
+
+@dataclass(frozen=True)
+class ClassifierRecipe(Recipe):
+    """SGD; the learning rate is divided by 10 after each epoch in `milestones`, the test list measured every `eval_every` epochs."""
+
+    momentum: float
+    weight_decay: float
+    milestones: tuple[int, ...]
+    eval_every: int
+
+
+@dataclass(frozen=True)
+class SimCLRRecipe(Recipe):
+    """Adam on NT-Xent at `temperature`; a batch of B images gives 2 B views."""
+
+    temperature: float
+    weight_decay: float
+
+
+def _epoch_order(images: ImageSet, recipe: Recipe, epoch: int) -> list[int]:
+    return torch.randperm(len(images), generator=augment.generator(recipe.seed, epoch, SHUFFLE)).tolist()
+
+
+def _check_loss(loss: float, epoch: int, lr: float) -> None:
+    if not math.isfinite(loss):
+        raise RunError(f"The loss became {loss} in epoch {epoch}; lower --lr (now {lr}).")
+
+
+def _random_load(images: ImageSet, recipe: Recipe, epoch: int, number: int) -> torch.Tensor:
+    rng = augment.generator(recipe.seed, epoch, number)
+    return augment.random_view(images[number], recipe.image_size, recipe.crop_scale, rng)
+
+
+def train_classifier(network: ResNet18, train: ImageSet, test: ImageSet, recipe: ClassifierRecipe) -> list[dict]:
+    """Trains by SGD on random crops and flips; a frozen backbone (`network.freeze_backbone`) leaves the head alone to learn.
+
+    Args:
+        network: trained in place, and left on the recipe's device in evaluation mode.
+        train: labelled images in full view.
+        test: labelled images in test view; only measured, never chosen by.
+        recipe: how; the last epoch is always measured on the test list.
+
+    Returns:
+        One dict per epoch: `epoch` (from 1), `lr`, `loss`, `train_accuracy` on the random views as trained, and
+        `test_accuracy` in percent ("" where not measured).
+
+    Raises:
+        RunError: the loss is no longer a finite number.
+    """
+    network.to(recipe.device)
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(trainable, recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(recipe.milestones), gamma=0.1)
+    history = []
+    progress = tqdm(total=recipe.epochs * len(train), desc="training", unit="image")
+    for epoch in range(1, recipe.epochs + 1):
+        row = {"epoch": epoch, "lr": optimizer.param_groups[0]["lr"]}
+        row |= _classifier_epoch(network, train, recipe, epoch, optimizer, progress)
+        schedule.step()
+        due = epoch % recipe.eval_every == 0 or epoch == recipe.epochs
+        row["test_accuracy"] = round(test_accuracy(network, test, recipe), 3) if due else ""
+        history.append(row)
+        progress.set_postfix(loss=f"{row['loss']:.3f}", test=row["test_accuracy"])
+    progress.close()
+    network.eval()
+    return history
+
+
+def _classifier_epoch(network: ResNet18, train: ImageSet, recipe: Recipe, epoch: int, optimizer, progress: tqdm) -> dict:
+    """One pass over the training list; returns its mean loss and accuracy."""
+    network.train()
+    total, right = 0.0, 0
+    order = _epoch_order(train, recipe, epoch)
+    for numbers, pixels in batches(partial(_random_load, train, recipe, epoch), order, recipe.batch_size, recipe.workers):
+        labels = train.labels[numbers].to(recipe.device)
+        logits = network(to_float(pixels, recipe.device)).logits
+        loss = F.cross_entropy(logits, labels)
+        _check_loss(loss.item(), epoch, recipe.lr)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total += loss.item() * len(numbers)
+        right += (logits.argmax(1) == labels).sum().item()
+        progress.update(len(numbers))
+    return {"loss": round(total / len(train), 6), "train_accuracy": round(100 * right / len(train), 3)}
+
+
+def test_accuracy(network: ResNet18, test: ImageSet, recipe: Recipe) -> float:
+    """Accuracy on a list in percent."""
+    return evaluation.accuracy(evaluation.predict(network, test, EVAL_BATCH, recipe.workers, recipe.device), test.labels)
+
+
+def _simclr_load(images: ImageSet, recipe: Recipe, epoch: int, number: int) -> torch.Tensor:
+    """Two independent random views of an image, stacked: uint8 (2, 3, s, s)."""
+    rng = augment.generator(recipe.seed, epoch, number)
+    image = images[number]
+    return torch.stack([augment.simclr_view(image, recipe.image_size, recipe.crop_scale, rng) for _ in range(2)])
+
+
+def train_simclr(model: SimCLR, images: ImageSet, recipe: SimCLRRecipe) -> list[dict]:
+    """Pre-trains SimCLR by Adam; labels are not used.
+
+    Args:
+        model: trained in place.
+        images: the images in full view.
+        recipe: how.
+
+    Returns:
+        One dict per epoch: `epoch`, `loss`.
+
+    Raises:
+        RunError: the loss is no longer a finite number.
+    """
+    model.to(recipe.device).train()
+    optimizer = torch.optim.Adam(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+    history = []
+    progress = tqdm(total=recipe.epochs * len(images), desc="SimCLR", unit="image")
+    for epoch in range(1, recipe.epochs + 1):
+        total = 0.0
+        order = _epoch_order(images, recipe, epoch)
+        for numbers, pixels in batches(partial(_simclr_load, images, recipe, epoch), order, recipe.batch_size, recipe.workers):
+            views = to_float(pixels, recipe.device).transpose(0, 1).flatten(0, 1)  # (B, 2, ...) -> (2 B, 3, s, s), views i and B + i
+            loss = nt_xent(model(views), recipe.temperature)
+            _check_loss(loss.item(), epoch, recipe.lr)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(numbers)
+            progress.update(len(numbers))
+        history.append({"epoch": epoch, "loss": round(total / len(images), 6)})
+        progress.set_postfix(loss=f"{history[-1]['loss']:.3f}")
+    progress.close()
+    model.eval()
+    return history
