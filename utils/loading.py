@@ -127,5 +127,9 @@ def _collect(group: list[int], images: list[Future]) -> tuple[list[int], Tensor]
 
 
 def to_float(images: Tensor, device: torch.device | str) -> Tensor:
-    """uint8 images (B, 3, h, w) as floats in [0, 1] on `device`; the bytes travel, not the four times larger floats."""
-    return images.to(device, non_blocking=True).float().div_(255)
+    """uint8 images (B, 3, h, w) as floats in [0, 1] on `device`.
+
+    The bytes travel, not the four times larger floats. The channels_last layout is what convolutions are fastest in, on CPUs
+    and GPUs, and it is handed on from layer to layer.
+    """
+    return images.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last).float().div_(255)

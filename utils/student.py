@@ -38,5 +38,6 @@ def attend(feature_map: Tensor, weights: Tensor) -> Tensor:
     """
     positions = weights.flatten(-2)  # (N, ..., H W)
     shares = positions / positions.sum(-1, keepdim=True)
-    pooled = shares.flatten(1, -2) @ feature_map.flatten(2).transpose(1, 2)  # (N, R, H W) @ (N, H W, d) -> (N, R, d)
-    return pooled.view(*weights.shape[:-2], feature_map.shape[1])
+    regions = shares.reshape(len(shares), -1, shares.shape[-1])  # (N, R, H W)
+    pooled = regions @ feature_map.flatten(2).transpose(1, 2)  # (N, R, H W) @ (N, H W, d) -> (N, R, d)
+    return pooled.reshape(*weights.shape[:-2], feature_map.shape[1])
