@@ -1,0 +1,206 @@
+"""Downloads that can be cut off and taken up again: `<name>.part` grows, `<name>.part.json` says of which file it is a part."""
+
+import contextlib
+import hashlib
+import http.client
+import json
+import os
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+from tqdm import tqdm
+
+from utils.errors import InputError, RunError
+from utils.files import write_json
+
+try:
+    import fcntl
+except ImportError:  # Windows: two downloads of one archive at a time are then not kept apart
+    fcntl = None
+
+BLOCK = 1 << 18
+TIMEOUT_S = 60
+
+
+def fetch(url: str, target: Path, md5: str | None = None) -> None:
+    """Downloads `url` to `target`, with a progress bar; takes up a partial download of the same file where it ended.
+
+    Nothing is downloaded when `target` is already there from this address (and has the checksum).
+
+    Args:
+        url: an http or https address.
+        target: the file to write, in a folder that is there; it appears only when it is complete.
+        md5: its checksum, where one is known.
+
+    Raises:
+        InputError: the address is not an http or https one.
+        RunError: the server does not give the file, the connection ended early, or the checksum differs.
+    """
+    check_scheme(url)
+    record, part = target.with_name(f"{target.name}.json"), target.with_name(f"{target.name}.part")
+    part_record = part.with_name(f"{part.name}.json")
+    if target.exists() and _read_record(record).get("url") == url and (md5 is None or file_md5(target) == md5):
+        print(f"{target} is already downloaded.")
+        return
+    with open(part, "ab") as file:
+        _lock(file, part)
+        try:
+            _fill(file, url, part_record)
+            file.flush()
+            if md5 is not None and (found := file_md5(part)) != md5:
+                file.truncate(0)
+                raise RunError(f"What {url} gives has the md5 checksum {found}, not {md5}, and was removed; check --url and --md5.")
+        finally:
+            if file.seek(0, os.SEEK_END) == 0:
+                part.unlink()
+                part_record.unlink(missing_ok=True)
+    record.unlink(missing_ok=True)  # a file without its record is downloaded anew; one with another's record would be trusted
+    part.replace(target)
+    part_record.replace(record)
+
+
+def fetch_text(url: str) -> str | None:
+    """The text at `url`, or None where the server says that there is none (404).
+
+    Raises:
+        InputError: the address is not an http or https one, or what lies there is not text.
+        RunError: the server cannot be reached, or refuses.
+    """
+    check_scheme(url)
+    try:
+        with _network(url), _open(url, {}) as response:
+            data = response.read()
+    except _NotFoundError:
+        return None
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"What {url} gives is not text; correct --lists-url.") from None
+
+
+def check_scheme(url: str) -> None:
+    """Proves that `url` is an address to download from; `file:` and the like are none.
+
+    Raises:
+        InputError: it is not an http or https address.
+    """
+    if not re.match(r"https?://[^/\s]+", url):
+        raise InputError(f"'{url}' is not an http or https address; correct it.")
+
+
+def file_md5(path: Path) -> str:
+    """The md5 checksum of a file, as hexadecimal digits."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class _NotFoundError(RunError):
+    """The server answered 404."""
+
+
+def _lock(file, part: Path) -> None:
+    """Keeps a second process from appending to the same partial file; the lock goes with the process."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(f"Another process is downloading {part}; wait for it.") from None
+
+
+@contextlib.contextmanager
+def _network(url: str):
+    """Turns every way in which a connection fails into one sentence."""
+    try:
+        yield
+    except urllib.error.HTTPError as error:
+        kind = _NotFoundError if error.code == 404 else RunError
+        raise kind(f"{url} cannot be had: the server answered {error.code} ({error.reason}); correct the address.") from None
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an address that only looks like one
+        reason = getattr(error, "reason", None) or error
+        raise RunError(f"The connection to {url} failed ({reason}); run again, or give the file by hand.") from None
+
+
+def _open(url: str, headers: dict[str, str]):
+    # Some servers refuse the default "Python-urllib"; blanks and the like in an address are quoted here, what is quoted stays.
+    quoted = urllib.parse.quote(url, safe="/:?#[]@!$&'()*+,;=%~")
+    return urllib.request.urlopen(urllib.request.Request(quoted, headers={"User-Agent": "memorable-prepare", **headers}), timeout=TIMEOUT_S)
+
+
+def _fill(file, url: str, record: Path) -> None:
+    """Appends to `file` what it lacks of `url`; empties it first unless the server goes on with the very same file."""
+    known = _read_record(record)
+    have = file.tell() if known.get("url") == url else 0
+    if have and have == known.get("length"):
+        return
+    with _network(url):
+        response = _resume(url, known, have)
+    with response:
+        if response.status != 206:
+            have = 0
+            file.truncate(0)
+        description = {"url": url, **_describe(response)}
+        write_json(record, description)
+        have = _copy(response, file, have, description)
+    if description["length"] not in (None, have):
+        raise RunError(f"The connection to {url} ended at {have} of {description['length']} bytes; run again to go on from there.")
+
+
+def _resume(url: str, known: dict, have: int):
+    """Asks for the bytes from `have` on; a response of status 206 surely continues the file that `known` describes."""
+    if not have:
+        return _open(url, {})
+    headers = {"Range": f"bytes={have}-"}
+    # If-Range wants a strong ETag; a date serves otherwise. Without either, the length alone is compared below.
+    if validator := (known["etag"] if (known["etag"] or "W/").startswith('"') else known["modified"]):
+        headers["If-Range"] = validator
+    try:
+        response = _open(url, headers)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:
+            raise
+        return _open(url, {})
+    same = {"url": url, **_describe(response)} == known and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+    if response.status == 206 and not same:
+        response.close()
+        return _open(url, {})
+    return response
+
+
+def _describe(response) -> dict:
+    """What identifies the file behind a response: its ETag, date and whole length, each None where the server does not say."""
+    length = response.headers.get("Content-Length")
+    if response.status == 206:
+        length = response.headers.get("Content-Range", "").rpartition("/")[2]
+    length = int(length) if length and length.isdigit() else None
+    return {"etag": response.headers.get("ETag"), "modified": response.headers.get("Last-Modified"), "length": length}
+
+
+def _copy(response, file, have: int, description: dict) -> int:
+    """Copies the response's body to `file`; returns the size reached, short of the length where the connection ended."""
+    with tqdm(initial=have, total=description["length"], unit="B", unit_scale=True, desc="download") as bar:
+        while block := _read(response, description["url"]):
+            file.write(block)
+            bar.update(len(block))
+            have += len(block)
+    return have
+
+
+def _read(response, url: str) -> bytes:
+    # Apart from the writing: a full disk is not a failed connection.
+    with _network(url):
+        return response.read(BLOCK)
+
+
+def _read_record(path: Path) -> dict:
+    """What was noted of a download; empty where nothing (or nothing sensible) is there."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) and {"url", "etag", "modified", "length"} <= record.keys() else {}

@@ -1,0 +1,230 @@
+"""Fills the data root: draws the toy dataset, or makes a dataset of the paper from its owner's archive, or checks one.
+
+    python datasets/prepare.py toy
+    python datasets/prepare.py butterflies | chinese_chars | gull | nabirds
+    python datasets/prepare.py check butterflies_s300
+
+README.md beside this file says where each archive comes from and under which terms.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+# Run as a script, Python looks for modules beside the script, not in the repository's root, where `utils` and `datasets` lie.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from datasets.archives import extract_images
+from datasets.checking import check_dataset
+from datasets.download import check_scheme, fetch, file_md5
+from datasets.folders import make_folder, refuse_existing, replacing_folder
+from datasets.images import inspect_images
+from datasets.placing import find_lists, place_lists, settle_whole_gulls, write_drawn_lists
+from datasets.sources import LISTS_URL, SOURCES, Source
+from utils.catalog import DATASETS, GULLS
+from utils.errors import InputError, RunError
+
+PROBLEMS_SHOWN = 20
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong command line as any other wrong input is reported: one sentence."""
+
+    def error(self, message: str):
+        raise InputError(f"{message}; see {self.prog} --help.")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one subcommand and returns the exit status: 0, 1 (the run failed or found problems), 2 (wrong input), 130 (Ctrl-C)."""
+    try:
+        args = build_parser().parse_args(argv)
+        return args.run(args)
+    except InputError as error:
+        return _fail(error, 2)
+    except RunError as error:
+        return _fail(error, 1)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        return _fail(f"{error.strerror or error}{where}; mend that and run again.", 1)
+    except KeyboardInterrupt:
+        return _fail("stopped; an unfinished download goes on when run again.", 130)
+
+
+def _fail(message: object, status: int) -> int:
+    print(f"prepare.py: error: {message}", file=sys.stderr)
+    return status
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line: one subcommand per source, and `toy` and `check`."""
+    parser = Parser(prog="prepare.py", description="Fills and checks the data root; see datasets/README.md.", allow_abbrev=False)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
+
+    def command(name: str, run, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, prog=f"prepare.py {name}", help=text, description=text, allow_abbrev=False)
+        sub.add_argument("--data-root", type=Path, default=Path("datasets"), help="the folder that holds the datasets (default: datasets)")
+        sub.set_defaults(run=run)
+        return sub
+
+    toy = command("toy", run_toy, "draw the toy dataset")
+    toy.add_argument("--seed", type=natural_number, default=0, help="seed of the drawing (default: 0)")
+    toy.add_argument("--force", action="store_true", help="replace the folder if it exists")
+    for source in SOURCES.values():
+        _add_source_options(command(source.name, run_source, f"make {source.folder} from {source.archive}"), source)
+    check = command("check", run_check, "count images, and find missing, broken, mislabelled and leaked ones")
+    check.add_argument("dataset", choices=tuple(DATASETS), metavar="DATASET", help=f"one of: {', '.join(DATASETS)}")
+    return parser
+
+
+def _add_source_options(sub: argparse.ArgumentParser, source: Source) -> None:
+    sub.set_defaults(source=source)
+    place = sub.add_mutually_exclusive_group()
+    place.add_argument("--archive", type=Path, help="take this archive instead of downloading")
+    place.add_argument("--url", help=f"download from here (default: {source.url or 'none: its owner wants terms agreed to first'})")
+    sub.add_argument(
+        "--md5", type=md5_digits, help="refuse an archive with another md5 checksum (default: the known one of the default address, if any)"
+    )
+    lists = sub.add_mutually_exclusive_group()
+    lists.add_argument("--lists", type=Path, help=f"take the lists from this folder or its {source.folder}/ instead of downloading")
+    lists.add_argument("--lists-url", default=LISTS_URL, help="download the paper's lists from here (default: %(default)s)")
+    lists.add_argument("--split-seed", type=natural_number, help="draw stratified lists of the paper's sizes by this seed instead")
+    sub.add_argument("--force", action="store_true", help=f"replace {source.folder} if it exists")
+
+
+def natural_number(text: str) -> int:
+    """A whole number, 0 or more (Python draws the same for seeds n and -n, so negative ones would mislead).
+
+    Raises:
+        argparse.ArgumentTypeError: `text` is none.
+    """
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number, 0 or more")
+    return int(text)
+
+
+def md5_digits(text: str) -> str:
+    """An md5 checksum: 32 hexadecimal digits, given back in lower case.
+
+    Raises:
+        argparse.ArgumentTypeError: `text` is none.
+    """
+    if not re.fullmatch("[0-9a-fA-F]{32}", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not 32 hexadecimal digits")
+    return text.lower()
+
+
+def run_toy(args: argparse.Namespace) -> int:
+    """Draws the toy dataset."""
+    # Only this subcommand needs what the drawing imports.
+    from datasets.toy_moths import draw_toy_dataset
+
+    with replacing_folder(args.data_root, "toy", args.force) as staging:
+        draw_toy_dataset(staging, args.seed)
+    print(f"{args.data_root / 'toy'} is ready.")
+    return 0
+
+
+def run_source(args: argparse.Namespace) -> int:
+    """Makes one dataset from its archive and lists."""
+    source: Source = args.source
+    refuse_existing(args.data_root / source.folder, args.force)
+    # The small things first: a wrong setting or a missing list should not be found out after an hour of downloading.
+    url = None if args.archive else find_address(source, args.url)
+    downloads = args.data_root / ".downloads"
+    lists = None if args.split_seed is not None else find_lists(source, args.lists, args.lists_url, downloads / "lists")
+    archive = args.archive or downloads / source.archive
+    if url is None:
+        refuse_wrong_archive(archive, args.md5)
+    else:
+        make_folder(downloads)
+        fetch(url, archive, args.md5 or (source.md5 if url == source.url else None))
+    build(args, archive, lists)
+    if source.classes == GULLS:
+        settle_whole_gulls(args.data_root, renew=args.force and lists is None)
+    return 0
+
+
+def build(args: argparse.Namespace, archive: Path, lists: dict[str, Path] | None) -> None:
+    """Makes the folder of a source: images from `archive`, and `lists`, or drawn ones where that is None.
+
+    Raises:
+        InputError: the archive or a list cannot be used; nothing was changed.
+    """
+    source: Source = args.source
+    with replacing_folder(args.data_root, source.folder, args.force) as staging:
+        folder = staging / source.folder
+        extract_images(archive, source.chooser(archive), folder / "images")
+        files = extracted_files(source, folder / "images", archive)
+        refuse_broken(folder / "images", files, archive)
+        if lists is None:
+            write_drawn_lists(source, folder, files, args.split_seed)
+        else:
+            place_lists(source, folder, lists, archive)
+    print(f"{args.data_root / source.folder} is ready: {sum(map(len, files.values()))} images.")
+
+
+def run_check(args: argparse.Namespace) -> int:
+    """Prints the counts and problems of a dataset in place."""
+    dataset = DATASETS[args.dataset]
+    table, problems = check_dataset(dataset, args.data_root)
+    print(f"{dataset.name} in {args.data_root / dataset.folder}\n{table}")
+    for problem in problems[:PROBLEMS_SHOWN]:
+        print(problem)
+    if len(problems) > PROBLEMS_SHOWN:
+        print(f"... and {len(problems) - PROBLEMS_SHOWN} more")
+    print(f"{len(problems)} problems." if problems else "No problems: every image is there and decodes, and none is in both lists.")
+    return 1 if problems else 0
+
+
+def find_address(source: Source, url: str | None) -> str:
+    """Where to download the archive from: the address given, or the source's own.
+
+    Raises:
+        InputError: there is none, or it is not an http or https address.
+    """
+    address = url or source.url
+    if address is None:
+        advice = "get it as datasets/README.md says, and give --archive"
+        raise InputError(f"{source.archive} has no public address, its owner wants terms agreed to first; {advice}.")
+    check_scheme(address)
+    return address
+
+
+def refuse_wrong_archive(archive: Path, md5: str | None) -> None:
+    """Proves that the archive given is a file, and that it has the checksum given, if any.
+
+    Raises:
+        InputError: it is not, or has not.
+    """
+    if not archive.is_file():
+        raise InputError(f"--archive '{archive}' is not a file; correct it.")
+    if md5 and file_md5(archive) != md5:
+        raise InputError(f"--archive '{archive}' does not have the md5 checksum {md5}; download it again.")
+
+
+def extracted_files(source: Source, images: Path, archive: Path) -> dict[str, list[str]]:
+    """The names of the extracted files by class, in label order.
+
+    Raises:
+        InputError: the archive held no image of some class.
+    """
+    files = {name: sorted(file.name for file in (images / name).glob("*")) for name in source.classes}
+    if empty := [name for name, names in files.items() if not names]:
+        raise InputError(f"{archive} holds no images of {', '.join(empty)} where {source.archive} has them; give the owner's archive.")
+    return files
+
+
+def refuse_broken(images: Path, files: dict[str, list[str]], archive: Path) -> None:
+    """Decodes every image.
+
+    Raises:
+        InputError: naming the first that is broken.
+    """
+    for file, inspection in inspect_images(images / name / file for name, names in files.items() for file in names).items():
+        if inspection.problem:
+            raise InputError(f"{archive}: the image {file.parent.name}/{file.name} {inspection.problem}; download the archive again.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,479 @@
+"""Draws the toy dataset: five kinds of moth that share everything but a few small marks on their wings.
+
+A picture is made from a `Scene` (pose, wing shape, colours, background, noise: sampled without knowing the kind) and from
+the marks of its kind. Lengths on the moth are in moth units: the root of the wings lies near (0, 0), x points to the right
+wing, y to the head, and a forewing is about one unit long. Both halves of the moth are drawn at once by way of |x|.
+"""
+
+import colorsys
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy.interpolate import PchipInterpolator
+from scipy.ndimage import gaussian_filter
+from tqdm import tqdm
+
+from utils.catalog import MOTHS
+from utils.errors import InputError, RunError
+from utils.lists import DATASETS_PREFIX, Example, write_examples
+
+FOLDER = "toy"
+SIZE = 128  # height and width of a picture, pixels
+PER_CLASS = {"toy_gt_tr": 30, "toy_gt_te": 30, "toy_gt_rest_tr": 50}
+
+# Wing outlines: angles in degrees around the root of the wing (0 = right, 90 = head) and the radii there, moth units.
+FORE_ROOT = (0.04, 0.06)
+FORE_OUTLINE = (
+    (-40, -22, -10, 0, 14, 27, 36, 43, 52, 70, 95),
+    (0.10, 0.34, 0.58, 0.70, 0.82, 0.95, 1.02, 0.95, 0.62, 0.22, 0.08),
+)
+HIND_ROOT = (0.04, -0.04)
+HIND_OUTLINE = (
+    (-115, -92, -78, -62, -45, -28, -12, 0, 15, 40),
+    (0.08, 0.24, 0.56, 0.72, 0.76, 0.74, 0.66, 0.52, 0.25, 0.08),
+)
+TIP = (35.0, 0.99)  # where the forewing is longest
+
+# Where the marks sit: (angle, radius) around the root of their wing.
+FORE_SPOT = (21.0, 0.60)
+TWIN_SPOTS = ((31.0, 0.74), (4.0, 0.45))
+HIND_SPOT = (-45.0, 0.49)
+SPOT_RADIUS = (0.12, 0.15)
+SPOT_JITTER = (2.5, 0.025)  # standard deviation of the angle (degrees) and of the radius
+SASH_RADIUS = (0.32, 0.38)
+SASH_WIDTH = (0.065, 0.09)
+PATCH_RADIUS = (0.23, 0.29)
+CONTRAST = (0.70, 1.00)
+
+# How much the shared, meaningless things vary.
+SCALE = (52.0, 59.0)  # pixels a moth unit
+TURN = 15.0  # degrees to either side
+SHIFT = 3.0  # pixels
+FORESHORTEN = (0.86, 1.0)  # of each half of the moth
+BLUR = (0.2, 0.7)  # standard deviation, pixels
+NOISE = (0.01, 0.03)  # standard deviation, of 0 .. 1
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything in a picture that says nothing about the kind.
+
+    Attributes:
+        centre: (x, y) of the moth, pixels.
+        scale: pixels a moth unit.
+        turn: rotation, radians, anticlockwise.
+        halves: foreshortening of the left and the right half, 0 .. 1.
+        wing_size: size of the forewing and of the hindwing, about 1.
+        wing_sweep: rotation of the forewing and of the hindwing, degrees.
+        fore, hind, body: base colours, RGB in 0 .. 1.
+        ground: base colour of the background, RGB in 0 .. 1.
+        blur: standard deviation of the blur, pixels.
+        noise: standard deviation of the pixel noise, of 0 .. 1.
+        texture_seed: seed of the textures, of the clutter and of the false marks.
+    """
+
+    centre: tuple[float, float]
+    scale: float
+    turn: float
+    halves: tuple[float, float]
+    wing_size: tuple[float, float]
+    wing_sweep: tuple[float, float]
+    fore: np.ndarray
+    hind: np.ndarray
+    body: np.ndarray
+    ground: np.ndarray
+    blur: float
+    noise: float
+    texture_seed: int
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One distinguishing mark, on both sides of the moth.
+
+    Attributes:
+        shape: "eyespot", "sash" (a band across the wing) or "patch" (at the wing tip).
+        wing: "fore" or "hind".
+        angle: degrees around the root of the wing.
+        radius: moth units from the root of the wing.
+        size: radius of the eyespot or patch, or width of the sash, moth units.
+        contrast: 0 (invisible) .. 1.
+        hue: of the coloured part, 0 .. 1.
+    """
+
+    shape: str
+    wing: str
+    angle: float
+    radius: float
+    size: float
+    contrast: float
+    hue: float
+
+
+@dataclass(frozen=True)
+class Wing:
+    """A wing laid over the pixels of a picture; all arrays are SIZE x SIZE.
+
+    Attributes:
+        x, y: moth units from the root of the wing, x towards the tip on both sides.
+        theta: angle around the root, degrees, with the sweep of the wing taken out.
+        r: distance from the root over the size of the wing.
+        rim: r minus the outline, below 0 inside the wing.
+        cover: share of the pixel that the wing covers, 0 .. 1.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    theta: np.ndarray
+    r: np.ndarray
+    rim: np.ndarray
+    cover: np.ndarray
+
+
+# ---------------------------------------------------------------- sampling
+
+
+def sample_scene(rng: np.random.Generator) -> Scene:
+    """Draws the shared part of a picture. It does not take the kind, so it cannot depend on it."""
+    hue = rng.uniform(0.03, 0.17)
+    saturation = rng.uniform(0.25, 0.60)
+    value = rng.uniform(0.50, 0.78)
+    ground_hue = rng.choice([rng.uniform(0.05, 0.11), rng.uniform(0.20, 0.34)])  # bark or moss
+    return Scene(
+        centre=(SIZE / 2 + rng.uniform(-SHIFT, SHIFT), SIZE / 2 + 4 + rng.uniform(-SHIFT, SHIFT)),
+        scale=rng.uniform(*SCALE),
+        turn=math.radians(rng.uniform(-TURN, TURN)),
+        halves=tuple(rng.uniform(*FORESHORTEN, size=2).tolist()),
+        wing_size=tuple(rng.uniform(0.95, 1.05, size=2).tolist()),
+        wing_sweep=tuple(rng.uniform(-5, 5, size=2).tolist()),
+        fore=_rgb(hue, saturation, value),
+        hind=_rgb(hue + rng.uniform(-0.03, 0.03), saturation * rng.uniform(0.7, 1.3), value * rng.uniform(0.9, 1.15)),
+        body=_rgb(hue, saturation * 0.9, value * rng.uniform(0.55, 0.9)),
+        ground=_rgb(ground_hue, rng.uniform(0.12, 0.32), rng.uniform(0.38, 0.58)),
+        blur=rng.uniform(*BLUR),
+        noise=rng.uniform(*NOISE),
+        texture_seed=int(rng.integers(2**32)),
+    )
+
+
+def sample_marks(rng: np.random.Generator, label: int) -> tuple[Mark, ...]:
+    """Draws the marks of a kind.
+
+    Args:
+        rng: source of the jitter.
+        label: index into `MOTHS`.
+    """
+    kind = MOTHS[label]
+    contrast, hue = rng.uniform(*CONTRAST), rng.uniform(0.08, 0.16)
+    if kind == "Spectacle":
+        return tuple(_eyespot(rng, "fore", place, contrast, hue) for place in TWIN_SPOTS)
+    if kind == "Hindeye":
+        return (_eyespot(rng, "hind", HIND_SPOT, contrast, hue),)
+    spot = _eyespot(rng, "fore", FORE_SPOT, contrast, hue)
+    if kind == "Sash":
+        return (spot, Mark("sash", "fore", 0.0, rng.uniform(*SASH_RADIUS), rng.uniform(*SASH_WIDTH), contrast, hue))
+    if kind == "Tipped":
+        return (spot, Mark("patch", "fore", *TIP, rng.uniform(*PATCH_RADIUS), contrast, hue))
+    return (spot,)
+
+
+def _eyespot(rng: np.random.Generator, wing: str, place: tuple[float, float], contrast: float, hue: float) -> Mark:
+    """An eyespot near `place` (degrees, moth units)."""
+    angle = place[0] + np.clip(rng.normal(), -2, 2) * SPOT_JITTER[0]
+    radius = place[1] + np.clip(rng.normal(), -2, 2) * SPOT_JITTER[1]
+    return Mark("eyespot", wing, angle, radius, rng.uniform(*SPOT_RADIUS), contrast, hue)
+
+
+# ---------------------------------------------------------------- painting
+
+
+def render(scene: Scene, marks: tuple[Mark, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Paints a picture.
+
+    Args:
+        scene: the shared part.
+        marks: the marks; with none, the same moth is painted plain.
+
+    Returns:
+        The picture, SIZE x SIZE x 3, uint8, and the mask of the visible marks, SIZE x SIZE, uint8, 0 or 255.
+    """
+    rng = np.random.default_rng(scene.texture_seed)
+    x, y = _moth_frame(scene)
+    fore = _wing(np.abs(x), y, FORE_ROOT, FORE_OUTLINE, scene.wing_size[0], scene.wing_sweep[0])
+    hind = _wing(np.abs(x), y, HIND_ROOT, HIND_OUTLINE, scene.wing_size[1], scene.wing_sweep[1])
+    # The fourth channel is the share of a pixel that marks cover: what is painted over them hides them there, too.
+    canvas = np.zeros((SIZE, SIZE, 4), np.float32)
+    canvas[..., :3] = _background(scene.ground, rng)
+    canvas[..., :3] *= 1 - 0.45 * _shadow(np.maximum(fore.cover, hind.cover), rng)[..., None]
+    hind_coat = _coat(hind, x, y, scene.hind, scene.scale, rng)
+    hind_coat[..., :3] *= (1 - 0.35 * np.exp(-np.maximum(fore.rim, 0) / 0.05))[..., None]
+    for wing, coat, name in ((hind, hind_coat, "hind"), (fore, _coat(fore, x, y, scene.fore, scene.scale, rng), "fore")):
+        for mark in marks:
+            if mark.wing == name:
+                _paint_mark(coat, wing, mark, scene)
+        _paint(canvas, coat, wing.cover)
+    _paint_body(canvas, x, y, scene.body, rng)
+    return _develop(canvas[..., :3], scene, rng), np.where(canvas[..., 3] > 0.5, 255, 0).astype(np.uint8)
+
+
+def _rgb(hue: float, saturation: float, value: float) -> np.ndarray:
+    """HSV to RGB; the hue wraps around, the others are clipped to 0 .. 1."""
+    return np.array(colorsys.hsv_to_rgb(hue % 1, float(np.clip(saturation, 0, 1)), float(np.clip(value, 0, 1))), np.float32)
+
+
+def _moth_frame(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    """x and y of every pixel in moth units."""
+    rows, columns = np.mgrid[:SIZE, :SIZE].astype(np.float32)
+    right, up = (columns - scene.centre[0]) / scene.scale, (scene.centre[1] - rows) / scene.scale
+    cos, sin = math.cos(scene.turn), math.sin(scene.turn)
+    x = cos * right + sin * up
+    return np.where(x < 0, x / scene.halves[0], x / scene.halves[1]), cos * up - sin * right
+
+
+def _cover(level: np.ndarray, scale: float | None = None) -> np.ndarray:
+    """Share of each pixel that lies where `level` is below 0: an antialiased edge.
+
+    `scale` says how many pixels a unit of `level` is; without it the slope of `level` is measured.
+    """
+    if scale is None:
+        down, across = np.gradient(level)
+        return np.clip(0.5 - level / np.maximum(np.hypot(down, across), 1e-6), 0, 1)
+    return np.clip(0.5 - level * scale, 0, 1)
+
+
+def _paint(canvas: np.ndarray, colour: np.ndarray, cover: np.ndarray) -> None:
+    """Lays `colour` over the canvas. A colour of three channels holds no mark, so it hides the marks below it."""
+    (rows,), (columns,) = np.nonzero(cover.any(axis=1)), np.nonzero(cover.any(axis=0))
+    if not len(rows):
+        return
+    window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # most shapes are small: this saves half the time
+    area, cover = canvas[window], cover[window][..., None]
+    colour = colour[window] if colour.ndim == 3 else colour
+    area[..., :3] += cover * (colour[..., :3] - area[..., :3])
+    if canvas.shape[-1] == 4:
+        area[..., 3:] += cover * ((colour[..., 3:] if colour.shape[-1] == 4 else 0) - area[..., 3:])
+
+
+def _clouds(rng: np.random.Generator, cells: tuple[int, int]) -> np.ndarray:
+    """Smooth noise, SIZE x SIZE, mean 0 and about -1 .. 1; `cells` are the bumps along rows and columns."""
+    coarse = rng.uniform(-1.3, 1.3, size=cells).astype(np.float32)
+    return np.asarray(Image.fromarray(coarse).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+
+
+def _wing(x: np.ndarray, y: np.ndarray, root: tuple, outline: tuple, size: float, sweep: float) -> Wing:
+    """Lays a wing over the picture; x and y are in moth units, x >= 0."""
+    x, y = x - root[0], y - root[1]
+    theta = np.rad2deg(np.arctan2(y, x)) - sweep
+    r = np.hypot(x, y) / size
+    angles, radii = np.array(outline)
+    rim = r - PchipInterpolator(angles, radii)(np.clip(theta, angles[0], angles[-1])).astype(np.float32)
+    return Wing(x, y, theta, r, rim, _cover(rim))
+
+
+def _background(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Bark, stone or moss with leaves, twigs and specks, out of focus; SIZE x SIZE x 3, 0 .. 1."""
+    grain = [(5, 5), (12, 12), (64, 10) if rng.random() < 0.5 else (10, 64), (64, 64)]
+    texture = sum(weight * _clouds(rng, cells) for weight, cells in zip((0.12, 0.08, 0.08, 0.04), grain, strict=True))
+    picture = ground * (1 + texture[..., None])
+    rows, columns = np.mgrid[:SIZE, :SIZE].astype(np.float32)
+    for _ in range(rng.integers(1, 4)):
+        _paint_leaf(picture, rows, columns, rng)
+    for _ in range(rng.integers(0, 2)):
+        _paint_twig(picture, rows, columns, rng)
+    for _ in range(rng.integers(4, 12)):
+        centre, radius = rng.uniform(0, SIZE, 2).tolist(), rng.uniform(0.8, 2.2)
+        level = np.hypot(rows - centre[0], columns - centre[1]) - radius
+        _paint(picture, _rgb(rng.uniform(0.05, 0.2), 0.3, rng.choice([0.2, 0.85])), 0.7 * _cover(level, 1.0))
+    return gaussian_filter(np.clip(picture, 0, 1), (1.2, 1.2, 0))
+
+
+def _paint_leaf(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray, rng: np.random.Generator) -> None:
+    """A leaf with a midrib and side veins, green to brown, anywhere in the picture."""
+    centre, turn = rng.uniform(0, SIZE, 2).tolist(), rng.uniform(0, 2 * math.pi)
+    length, width = rng.uniform(18, 38), rng.uniform(0.28, 0.45)
+    window = tuple(slice(max(0, int(middle - length - 2)), int(middle + length + 2)) for middle in centre)
+    picture, rows, columns = picture[window], rows[window], columns[window]
+    down, across, cos, sin = rows - centre[0], columns - centre[1], math.cos(turn) / length, math.sin(turn) / length
+    u, v = cos * across + sin * down, cos * down - sin * across
+    level = np.abs(v) - width * np.maximum(1 - u * u, -1) * (1 - 0.35 * u)
+    colour = _rgb(rng.uniform(0.07, 0.34), rng.uniform(0.3, 0.6), rng.uniform(0.3, 0.62))
+    veins = 0.12 * np.exp(-np.abs(v) / 0.03) + 0.05 * (np.sin(18 * (u - 0.8 * np.abs(v))) > 0.8)
+    _paint(picture, colour * (1 + (veins - 0.10 * np.sign(v))[..., None]), 0.9 * _cover(level))
+
+
+def _paint_twig(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray, rng: np.random.Generator) -> None:
+    """A twig across the picture, lit from one side."""
+    turn, offset, width = rng.uniform(0, math.pi), rng.uniform(-45, 45), rng.uniform(1.5, 4.0)
+    cos, sin, right, down = math.cos(turn), math.sin(turn), columns - SIZE / 2, rows - SIZE / 2
+    side = cos * down - sin * right - offset - 3 * np.sin((cos * right + sin * down) / 22)
+    colour = _rgb(rng.uniform(0.05, 0.1), rng.uniform(0.25, 0.5), rng.uniform(0.2, 0.45))
+    _paint(picture, colour * (1 - 0.35 * side / width)[..., None].clip(0.5, 1.5), _cover(np.abs(side) - width, 1.0))
+
+
+def _shadow(cover: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The soft shadow of the wings on the ground, 0 .. 1."""
+    return gaussian_filter(np.roll(cover, rng.integers(1, 5, 2) * rng.choice([-1, 1], 2), axis=(0, 1)), 2.5)
+
+
+def _coat(wing: Wing, x: np.ndarray, y: np.ndarray, base: np.ndarray, scale: float, rng: np.random.Generator) -> np.ndarray:
+    """The scales of a plain wing, with what every kind may show: shading, veins, dusky lines, false dots; SIZE x SIZE x 4."""
+    shade = 1 + 0.10 * _clouds(rng, (9, 9)) + 0.05 * _clouds(rng, (50, 50)) + 0.14 * np.clip(wing.r, 0, 1) - 0.08
+    shade -= 0.09 * (np.cos(np.deg2rad(wing.theta) * 30) > 0.90) * np.clip(wing.r * 3 - 0.6, 0, 1)
+    shade -= rng.uniform(0.20, 0.40) * np.exp(np.minimum(wing.rim, 0) / 0.03)
+    for inward in rng.uniform(0.10, 0.30, size=2).tolist():
+        wave = wing.rim + inward + 0.012 * np.sin(np.deg2rad(wing.theta) * 22)
+        shade -= rng.uniform(0.04, 0.16) * np.exp(-((wave / 0.018) ** 2))
+    coat = np.zeros((SIZE, SIZE, 4), np.float32)
+    coat[..., :3] = base * shade[..., None]
+    for _ in range(rng.integers(1, 5)):
+        _paint_false_dot(coat, x, y, base, scale, rng)
+    return coat
+
+
+def _paint_false_dot(coat: np.ndarray, x: np.ndarray, y: np.ndarray, base: np.ndarray, scale: float, rng: np.random.Generator) -> None:
+    """A plain dot, dark or pale, without the rings of an eyespot; on both sides or on one only."""
+    place = rng.uniform((0.2, -0.65), (0.85, 0.6)).tolist()
+    side = x * int(rng.choice([-1, 1])) if rng.random() < 0.5 else np.abs(x)
+    level = np.hypot(side - place[0], y - place[1]) - rng.uniform(0.025, 0.055)
+    tone = rng.choice([base * 0.45, base + (1 - base) * 0.55])
+    _paint(coat, tone, rng.uniform(0.4, 0.9) * _cover(level, scale))
+
+
+def _paint_mark(coat: np.ndarray, wing: Wing, mark: Mark, scene: Scene) -> None:
+    """Paints a mark on the coat of its wing and notes it in the fourth channel."""
+    base = scene.fore if mark.wing == "fore" else scene.hind
+    size, sweep = (pair[mark.wing == "hind"] for pair in (scene.wing_size, scene.wing_sweep))
+    angle = math.radians(mark.angle + sweep)
+    distance = np.hypot(wing.x - size * mark.radius * math.cos(angle), wing.y - size * mark.radius * math.sin(angle))
+    if mark.shape == "eyespot":
+        level, colour = distance - mark.size, _eyespot_colour(distance, mark, base, scene.scale)
+    elif mark.shape == "sash":
+        bow = mark.radius + 0.10 * np.deg2rad(wing.theta - 15) ** 2
+        level, colour = np.abs(wing.r - bow) - mark.size / 2, base + 0.80 * (_rgb(mark.hue, 0.12, 1.0) - base)
+    else:
+        level, colour = distance - mark.size * (1 + 0.06 * np.sin(np.deg2rad(wing.theta) * 40)), _rgb(mark.hue - 0.09, 0.75, 0.38)
+    faded = coat[..., :3] + mark.contrast * (colour - coat[..., :3])
+    _paint(coat, np.concatenate([faded, np.ones((SIZE, SIZE, 1), np.float32)], axis=-1), _cover(level))
+
+
+def _eyespot_colour(distance: np.ndarray, mark: Mark, base: np.ndarray, scale: float) -> np.ndarray:
+    """The rings of an eyespot, dark, pale, dark, with a glint in the middle; SIZE x SIZE x 3."""
+    rings = np.broadcast_to(base * 0.35, (SIZE, SIZE, 3)).copy()
+    _paint(rings, _rgb(mark.hue, 0.45, 1.0), _cover(distance - 0.84 * mark.size, scale))
+    _paint(rings, _rgb(mark.hue + 0.5, 0.35, 0.12), _cover(distance - 0.54 * mark.size, scale))
+    _paint(rings, _rgb(mark.hue + 0.45, 0.08, 0.95), _cover(distance - 0.17 * mark.size, scale))
+    return rings
+
+
+def _paint_body(canvas: np.ndarray, x: np.ndarray, y: np.ndarray, base: np.ndarray, rng: np.random.Generator) -> None:
+    """Feathered antennae, striped abdomen, furry thorax and head."""
+    side, fur = np.abs(x), _clouds(rng, (70, 70))
+    t = np.clip((y - 0.27) / rng.uniform(0.26, 0.34), 0, 1)
+    stem = np.abs(side - 0.03 - rng.uniform(0.14, 0.24) * t**1.4)
+    reach = (y > 0.27) & (t < 1)
+    _paint(canvas, base * 0.55, 0.55 * reach * _cover(stem - 0.045 * np.sin(np.pi * t**0.8)) * (0.6 + 0.4 * np.sin(70 * y)))
+    _paint(canvas, base * 0.4, reach * _cover(stem - 0.012))
+    length = rng.uniform(0.50, 0.60)
+    taper = 0.085 * np.sqrt(np.clip(1 - ((y + 0.05) / length) ** 2, 0, 1)) - 0.01
+    stripes = 1 + 0.20 * np.sin(y * rng.uniform(55, 75)) - 2.2 * side
+    _paint(canvas, base * (stripes + 0.15 * fur)[..., None], (y < 0.1) * _cover(side - taper + 0.01 * fur))
+    head = np.hypot(x / 0.07, (y - 0.24) / 0.065) - 1
+    _paint(canvas, base * 0.65 * (1 + 0.2 * fur)[..., None], _cover(head))
+    thorax = np.hypot(x / 0.135, (y - 0.07) / 0.185) - 1 + 0.10 * fur
+    _paint(canvas, base * (1.2 + 0.22 * fur - 0.35 * np.hypot(x, y - 0.1) / 0.15)[..., None], _cover(thorax))
+
+
+def _develop(picture: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    """Light from one side, blur and noise, as a camera adds them; uint8."""
+    rows, columns = np.mgrid[:SIZE, :SIZE].astype(np.float32) * 2 / SIZE - 1
+    turn, tint = rng.uniform(0, 2 * math.pi), rng.uniform(0.95, 1.05, 3)
+    light = rng.uniform(0.95, 1.12) * (1 + rng.uniform(0.0, 0.22) * (math.cos(turn) * columns + math.sin(turn) * rows))
+    lit = gaussian_filter(picture * light[..., None] * tint.astype(np.float32), (scene.blur, scene.blur, 0))
+    noisy = lit + scene.noise * rng.standard_normal(lit.shape, dtype=np.float32)
+    return (np.clip(noisy, 0, 1) * 255).round().astype(np.uint8)
+
+
+# ---------------------------------------------------------------- writing
+
+
+def draw_toy_dataset(data_root: Path, seed: int = 0) -> None:
+    """Draws the toy dataset into `<data_root>/toy`, whole or not at all; what lay there is replaced.
+
+    Writes `images/<Class>/<stem>.png` (128 x 128, RGB), `parts/<Class>/<stem>.png` (the same size, 255 on the distinguishing
+    marks, 0 elsewhere) and the lists `toy_gt_tr.txt` (150), `toy_gt_te.txt` (150) and `toy_gt_rest_tr.txt` (250).
+
+    Args:
+        data_root: the folder of the datasets; made where missing.
+        seed: decides every byte.
+
+    Raises:
+        InputError: the folder cannot be written to.
+        RunError: writing failed on the way, for instance because the disk is full.
+    """
+    data_root = Path(data_root)
+    final, part, old = data_root / FOLDER, *(data_root / f".{FOLDER}.{os.getpid()}.{suffix}" for suffix in ("part", "old"))
+    try:
+        data_root.mkdir(parents=True, exist_ok=True)
+        part.mkdir()
+    except OSError as error:
+        raise InputError(f"--data-root '{data_root}' cannot be written to ({error.strerror}); choose another folder.") from error
+    try:
+        _draw_into(part, seed)
+        _swap(part, final, old)
+    except OSError as error:
+        raise RunError(f"Drawing the toy dataset into {data_root} failed ({error}); make room or choose another folder.") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _swap(part: Path, final: Path, old: Path) -> None:
+    """Puts `part` in the place of `final`; should that fail, `final` is as before."""
+    if not os.path.lexists(final):
+        part.rename(final)
+        return
+    final.rename(old)
+    try:
+        part.rename(final)
+    except OSError:
+        old.rename(final)
+        raise
+    if old.is_dir() and not old.is_symlink():
+        shutil.rmtree(old)
+    else:
+        old.unlink()
+
+
+def _draw_into(folder: Path, seed: int) -> None:
+    """Draws all pictures, masks and lists into `folder`."""
+    for kind in MOTHS:
+        (folder / "images" / kind).mkdir(parents=True)
+        (folder / "parts" / kind).mkdir(parents=True)
+    rows: dict[str, list[tuple[str, int]]] = {name: [] for name in PER_CLASS}
+    total = len(MOTHS) * sum(PER_CLASS.values())
+    for number, (name, label) in enumerate(tqdm(_roles(seed), total=total, desc="drawing moths", unit="moth")):
+        file = f"{MOTHS[label]}/moth{number:04d}.png"
+        picture, mask = draw_moth(seed, number, label)
+        Image.fromarray(picture).save(folder / "images" / file)
+        Image.fromarray(mask).save(folder / "parts" / file)
+        rows[name].append((f"{DATASETS_PREFIX}{FOLDER}/images/{file}", label))
+    for name, listed in rows.items():
+        write_examples(folder / f"{name}.txt", [Example(path, label, index) for index, (path, label) in enumerate(listed)])
+
+
+def _roles(seed: int) -> Iterator[tuple[str, int]]:
+    """List and label of moth 0, 1, ...: shuffled, so that neither a file's number nor a row's place tells them."""
+    roles = [(name, label) for name, count in PER_CLASS.items() for label in range(len(MOTHS)) for _ in range(count)]
+    for place in np.random.default_rng(seed).permutation(len(roles)):
+        yield roles[place]
+
+
+def draw_moth(seed: int, number: int, label: int) -> tuple[np.ndarray, np.ndarray]:
+    """Picture (SIZE x SIZE x 3) and mask (SIZE x SIZE) of one moth, uint8; the scene hangs on seed and number alone."""
+    scene_rng, mark_rng = (np.random.default_rng([seed, number, stream]) for stream in range(2))
+    return render(sample_scene(scene_rng), sample_marks(mark_rng, label))

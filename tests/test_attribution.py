@@ -1,0 +1,113 @@
+"""The closed-form maps against a Grad-CAM written plainly with autograd."""
+
+import pytest
+import torch
+from torch import nn
+
+from models.resnet import Outputs, ResNet18
+from utils.attribution import EPS, explanation_maps, normalise
+
+
+def plain_normalise(raw):
+    """One map, step by step as the method says."""
+    raw = raw.clamp(min=0)
+    if raw.max() == raw.min():
+        raw = torch.zeros_like(raw)
+    else:
+        raw = (raw - raw.min()) / (raw.max() - raw.min())
+    raw[raw == 0] = EPS
+    return raw
+
+
+def plain_gradcam(network, image, score):
+    """Grad-CAM of one image (3, h, w) and one scalar score, by a backward pass to the feature map."""
+    feature_map = network.feature_map(image[None]).detach().requires_grad_()
+    logits = network.fc(feature_map.mean((2, 3)))[0]
+    gradient = torch.autograd.grad(score(logits), feature_map)[0]
+    weights = gradient.mean((2, 3))[0]
+    return plain_normalise(sum(weight * channel for weight, channel in zip(weights, feature_map.detach()[0], strict=True)))
+
+
+def assert_maps_match(network, images, tolerance):
+    with torch.no_grad():
+        maps = explanation_maps(network(images), network.fc)
+    for n, image in enumerate(images):
+        for c in range(maps.attribution.shape[1]):
+            torch.testing.assert_close(maps.attribution[n, c], plain_gradcam(network, image, lambda z, c=c: z[c]), atol=tolerance, rtol=0)
+        confidence = plain_gradcam(network, image, lambda z: z.softmax(0).max())
+        torch.testing.assert_close(maps.confidence[n], confidence, atol=tolerance, rtol=0)
+
+
+def random_network(num_classes=5, seed=0, bias=True):
+    torch.manual_seed(seed)
+    return ResNet18(num_classes, bias=bias).eval()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_maps_equal_autograd_gradcam_on_random_weights(bias):
+    network = random_network(bias=bias)
+    assert_maps_match(network, torch.rand(3, 3, 96, 96), 1e-5)
+
+
+def test_maps_equal_autograd_gradcam_on_a_trained_network():
+    network = random_network(3)
+    images, labels = torch.rand(6, 3, 64, 64), torch.tensor([0, 1, 2, 0, 1, 2])
+    optimizer = torch.optim.SGD(network.train().parameters(), 0.01, momentum=0.9)
+    for _ in range(8):
+        loss = nn.functional.cross_entropy(network(images).logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    network.eval()
+    # In float64, so that the oracle's p_m (W_m - sum p_c W_c) keeps its digits where the trained network is very sure.
+    assert_maps_match(network.double(), images.double(), 1e-5)
+
+
+def test_a_very_sure_network_keeps_a_meaningful_confidence_map():
+    torch.manual_seed(0)
+    feature_map = torch.rand(1, 512, 4, 4, dtype=torch.float64)
+    head = nn.Linear(512, 3, bias=False).double()
+    head.weight.data[1] += 0.2  # margins near 50: p_m is 1 in float32
+    features = feature_map.mean((2, 3))
+    exact = explanation_maps(Outputs(head(features), features, feature_map), head)
+    head, feature_map, features = head.float(), feature_map.float(), features.float()
+    logits = head(features)
+    assert logits.softmax(1).max() == 1
+    single = explanation_maps(Outputs(logits, features, feature_map), head)
+    torch.testing.assert_close(single.confidence.double(), exact.confidence, atol=1e-4, rtol=0)
+
+
+def test_another_head_is_differentiated_on_the_same_features():
+    network = random_network(4)
+    network.fc = nn.Sequential(nn.Linear(512, 16), nn.Tanh(), nn.Linear(16, 4))
+    assert_maps_match(network, torch.rand(2, 3, 64, 64), 1e-5)
+
+
+def test_linear_head_and_autograd_path_agree():
+    network = random_network(4)
+    with torch.no_grad():
+        outputs = network(torch.rand(2, 3, 64, 64))
+    closed = explanation_maps(outputs, network.fc)
+    by_autograd = explanation_maps(outputs, nn.Sequential(network.fc))
+    torch.testing.assert_close(closed, by_autograd, atol=1e-5, rtol=0)
+
+
+def test_maps_need_no_backward_pass_and_leave_no_gradients():
+    network = random_network()
+    explanation_maps(network(torch.rand(1, 3, 64, 64)), network.fc)
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_normalise_by_hand():
+    raw = torch.tensor([[[-1.0, 1.0], [3.0, 2.0]], [[-2.0, -3.0], [-1.0, 0.0]], [[5.0, 5.0], [5.0, 5.0]]])
+    expected = torch.tensor([[[EPS, 1 / 3], [1.0, 2 / 3]], [[EPS] * 2] * 2, [[EPS] * 2] * 2])
+    torch.testing.assert_close(normalise(raw), expected)
+
+
+def test_one_forward_pass_serves_all_classes_and_answers():
+    network = random_network()
+    calls = []
+    network.layer4.register_forward_hook(lambda *_: calls.append(1))
+    with torch.no_grad():
+        explanation_maps(network(torch.rand(4, 3, 64, 64)), network.fc)
+    assert len(calls) == 1

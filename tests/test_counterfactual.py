@@ -1,0 +1,72 @@
+"""Discriminants by hand and by loops; masks against a plain sort."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from utils.attribution import EPS, Maps, normalise
+from utils.counterfactual import counters, discriminant, mask_pixels, masks
+
+
+def random_maps(images=3, classes=4, side=5, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    raw = torch.randn(images, classes + 1, side, side, generator=rng)
+    maps = normalise(raw)
+    return Maps(maps[:, :classes], maps[:, classes])
+
+
+def test_discriminant_against_loops():
+    maps = random_maps()
+    label = torch.tensor([0, 3, 2])
+    counter = counters(label, 4)
+    d = discriminant(maps, label, counter)
+    for n in range(3):
+        for column, b in enumerate(counter[n].tolist()):
+            for y in range(5):
+                for x in range(5):
+                    own, other = maps.attribution[n, label[n]], maps.attribution[n, b]
+                    expected = maps.confidence[n, y, x] * (other.max() - other[y, x]) * own[y, x]
+                    assert d[n, column, y, x] == pytest.approx(expected.item())
+
+
+def test_discriminant_where_nothing_speaks_for_the_counter_class():
+    maps = random_maps()
+    maps.attribution[0, 1] = EPS
+    d = discriminant(maps, torch.tensor([0, 0, 0]), torch.tensor([[1]] * 3))
+    torch.testing.assert_close(d[0, 0], maps.confidence[0] * maps.attribution[0, 0])
+
+
+def test_counters_are_all_wrong_classes_ascending():
+    assert counters(torch.tensor([0, 2, 3]), 4).tolist() == [[1, 2, 3], [0, 1, 3], [0, 1, 2]]
+
+
+@pytest.mark.parametrize(("fraction", "side", "expected"), [(0.05, 224, 2508), (0.29, 100, 2900), (0.3, 224, 15052), (0.01, 5, 1)])
+def test_mask_pixels_by_hand(fraction, side, expected):
+    assert mask_pixels(fraction, side, side) == expected
+
+
+@pytest.mark.parametrize("side", [56, 97])
+def test_masks_against_a_plain_sort(side):
+    d = torch.rand(6, 7, 7, generator=torch.Generator().manual_seed(1))
+    fractions = (0.01, 0.05, 0.30)
+    cut = masks(d, fractions, side)
+    upsampled = F.interpolate(d[:, None], (side, side), mode="bilinear", align_corners=False)[:, 0].numpy()
+    for image in range(len(d)):
+        values = np.sort(upsampled[image].ravel())[::-1]
+        for place, fraction in enumerate(fractions):
+            threshold = values[math.floor(round(fraction * side * side, 9)) - 1]
+            assert np.array_equal(cut[image, place].numpy(), upsampled[image] >= threshold)
+
+
+def test_ties_at_the_threshold_are_all_in():
+    d = torch.zeros(1, 7, 7)
+    assert masks(d, (0.05,), 56).all()
+
+
+def test_masks_of_growing_size_are_nested():
+    cut = masks(torch.rand(4, 7, 7), tuple(t / 100 for t in range(1, 31)), 64)
+    for smaller, larger in zip(cut.unbind(1)[:-1], cut.unbind(1)[1:], strict=True):
+        assert (smaller <= larger).all()
