@@ -14,7 +14,7 @@ from pathlib import Path
 
 from models.resnet import ResNet18, load_backbone
 from utils import catalog, checkpoints
-from utils.images import full_view, test_view
+from utils.images import eval_view, full_view
 from utils.launch import launch
 from utils.loading import open_list
 from utils.reports import report_classifier
@@ -49,7 +49,7 @@ class Config:
 def main(cfg: Config) -> dict:
     dataset = catalog.find(cfg.dataset)
     train = open_list(dataset, "train", cfg.data_root, full_view)
-    test = open_list(dataset, "test", cfg.data_root, partial(test_view, size=cfg.image_size))
+    test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size))
     network = ResNet18(len(dataset.classes))
     load_backbone(network, cfg.pretrained)
     recipe = pick(ClassifierRecipe, cfg)

@@ -12,7 +12,7 @@ from utils import catalog, checkpoints, figures
 from utils.catalog import Dataset
 from utils.course import lesson_entry, people_rows, teaching_rows
 from utils.files import replacing, write_json
-from utils.images import decode, test_view, to_tensor, whole_view
+from utils.images import decode, eval_view, to_tensor, whole_view
 from utils.layout import Layout
 from utils.lists import locate, write_examples
 from utils.loading import open_list
@@ -41,7 +41,7 @@ def run_course(cfg, simclr: bool) -> dict:
     dataset = catalog.find(cfg.dataset)
     layout = Layout(Path(cfg.out), dataset.list_stem, simclr)
     images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size))
-    test = open_list(dataset, "test", cfg.data_root, partial(test_view, size=cfg.image_size))
+    test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size))
     pool = Pool(images, cfg.ce_list, len(dataset.classes), cfg.explanation_view, cfg.image_size)
     student = make_student(len(dataset.classes), cfg.pretrained, cfg.seed, cfg.device)
     how = pick(TeachingSettings, cfg)

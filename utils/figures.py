@@ -26,7 +26,7 @@ def _save(path: str | Path, figure: Figure) -> None:
 
 def _show(axes: Axes, picture: Tensor, title: str = "") -> None:
     """An image uint8 (3, h, w), or a map (H, W) in colours from its lowest to its highest value."""
-    axes.imshow(picture.permute(1, 2, 0) if picture.ndim == 3 else picture, cmap="viridis")
+    axes.imshow((picture.permute(1, 2, 0) if picture.ndim == 3 else picture).numpy(), cmap="viridis")
     axes.set_title(title, fontsize=8)
     axes.set_xticks([])
     axes.set_yticks([])

@@ -45,7 +45,7 @@ def whole_view(image: Image.Image, size: int) -> Tensor:
     return to_tensor(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
-def test_view(image: Image.Image, size: int) -> Tensor:
+def eval_view(image: Image.Image, size: int) -> Tensor:
     """The test view: shorter side resized to 256/224 size, centre crop of size x size, uint8."""
     shorter = round(size * RESIZE_TO_CROP)
     width, height = image.size

@@ -91,7 +91,7 @@ def train_classifier(network: ResNet18, train: ImageSet, test: ImageSet, recipe:
         row |= _classifier_epoch(network, train, recipe, epoch, optimizer, progress)
         schedule.step()
         due = epoch % recipe.eval_every == 0 or epoch == recipe.epochs
-        row["test_accuracy"] = round(test_accuracy(network, test, recipe), 3) if due else ""
+        row["test_accuracy"] = round(accuracy_on(network, test, recipe), 3) if due else ""
         history.append(row)
         progress.set_postfix(loss=f"{row['loss']:.3f}", test=row["test_accuracy"])
     progress.close()
@@ -118,7 +118,7 @@ def _classifier_epoch(network: ResNet18, train: ImageSet, recipe: Recipe, epoch:
     return {"loss": round(total / len(train), 6), "train_accuracy": round(100 * right / len(train), 3)}
 
 
-def test_accuracy(network: ResNet18, test: ImageSet, recipe: Recipe) -> float:
+def accuracy_on(network: ResNet18, test: ImageSet, recipe: Recipe) -> float:
     """Accuracy on a list in percent."""
     return evaluation.accuracy(evaluation.predict(network, test, EVAL_BATCH, recipe.workers, recipe.device), test.labels)
 

@@ -1,0 +1,54 @@
+# make demo: the whole pipeline on drawn moths. make test: the test suite. Both make .venv first.
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+OUT ?= toy
+
+# The demo's settings: small pictures and few epochs, for two CPU cores.
+TEACHER := --dataset toy --epochs 24 --batch-size 25 --lr 0.02 --milestones 16 21 --image-size 96 --crop-scale 0.5 --eval-every 6
+FEATURES := --dataset toy_rest --epochs 10 --batch-size 50 --lr 1e-3 --image-size 96 --crop-scale 0.4
+STUDENT := --dataset toy --pretrained $(OUT)/simclr_checkpoint_10.tar --image-size 96 --lr 1e-3
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(VENV)/installed: requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --upgrade pip
+	$(RUN) -m pip install --quiet -r requirements.txt -r requirements-dev.txt
+	touch $@
+
+datasets/toy/toy_gt_te.txt:
+	$(RUN) datasets/prepare.py toy
+
+demo: $(VENV)/installed datasets/toy/toy_gt_te.txt ## teacher, explanations and courses on drawn moths
+	$(RUN) train_butterflies_resnet18.py $(TEACHER) --out $(OUT)
+	$(RUN) get_all_CE_butterflies.py --dataset toy --out $(OUT)
+	$(RUN) -m utils.localization $(OUT)
+	$(RUN) train_butterflies_simclr.py $(FEATURES) --out $(OUT)
+	$(RUN) train_butterflies_CMaxGrad.py $(STUDENT) --out $(OUT)
+	$(RUN) train_butterflies_CMaxGrad.py $(STUDENT) --out $(OUT) --selection random
+	$(RUN) -m utils.compare_courses $(OUT) CMaxGrad random
+	@echo
+	@echo "Open these pictures:"
+	@echo "  $(OUT)/teacher_confusion.png     what the teacher confuses"
+	@echo "  $(OUT)/explanations.png          why it is class a and not class b"
+	@echo "  $(OUT)/course_CMaxGrad.png       the course, lesson by lesson"
+	@echo "  $(OUT)/compare_courses.png       how a student learns from it, and from random pairs"
+
+test: $(VENV)/installed ## the test suite
+	$(RUN) -m pytest
+
+lint: $(VENV)/installed ## ruff
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+format: $(VENV)/installed ## let ruff lay out the code
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+clean: ## remove the demo's output (not the pictures, not .venv)
+	rm -rf $(OUT)

@@ -1,0 +1,102 @@
+"""Views and batches: right pixels, decoded once, the same whatever the number of threads."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from utils import augment
+from utils.errors import InputError
+from utils.images import decode, eval_view, full_view, whole_view
+from utils.lists import Example
+from utils.loading import ImageSet, batches, to_float
+
+
+@pytest.fixture()
+def images(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = []
+    for index in range(7):
+        Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(tmp_path / f"{index}.png")
+        rows.append(Example(str(tmp_path / f"{index}.png"), index % 2, index))
+    return ImageSet(rows, "list.txt", tmp_path, full_view)
+
+
+def test_full_view_is_the_file(images):
+    with Image.open(images.rows[3].path) as image:
+        assert np.array_equal(images[3].permute(1, 2, 0).numpy(), np.array(image))
+
+
+def test_views_have_their_sizes_and_the_test_view_is_the_centre():
+    image = Image.fromarray(np.zeros((256, 512, 3), dtype=np.uint8))
+    image.paste((255, 255, 255), (144, 16, 368, 240))  # exactly the central 224 x 224
+    assert (eval_view(image, 224) == 255).all()
+    assert whole_view(image, 96).shape == (3, 96, 96)
+    assert eval_view(image.resize((33, 500)), 64).shape == (3, 64, 64)
+
+
+def test_grey_palette_and_transparent_files_become_rgb(tmp_path):
+    for mode in ("L", "P", "RGBA", "1", "CMYK"):
+        path = tmp_path / ("x.jpg" if mode == "CMYK" else f"{mode}.png")
+        Image.new(mode, (5, 4)).save(path)
+        assert full_view(decode(str(path), "here")).shape == (3, 4, 5)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_batches_keep_order_and_content(images, workers):
+    order = [5, 2, 6, 0, 1]
+    found = list(batches(images.__getitem__, order, 2, workers))
+    assert [numbers for numbers, _ in found] == [[5, 2], [6, 0], [1]]
+    assert torch.equal(torch.cat([pixels for _, pixels in found]), torch.stack([images[n] for n in order]))
+
+
+def test_each_file_is_decoded_once_while_the_budget_lasts(images):
+    reads = []
+    images.view = lambda image: reads.append(1) or full_view(image)
+    images._budget = 3 * 40 * 60 * 3
+    for _ in range(4):
+        for number in range(5):
+            images[number]
+    assert len(reads) == 3 + 4 * 2
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_image_is_named_by_list_and_line(images, workers):
+    content = open(images.rows[4].path, "rb").read()
+    with open(images.rows[4].path, "wb") as file:
+        file.write(content[: len(content) // 2])
+    with pytest.raises(InputError, match="list.txt, line 5: the image .*4.png cannot be decoded"):
+        list(batches(images.__getitem__, range(7), 2, workers))
+
+
+def test_to_float_is_between_0_and_1():
+    pixels = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1)
+    torch.testing.assert_close(to_float(pixels, "cpu").flatten(), torch.tensor([0, 0.2, 1]))
+
+
+def test_random_views_depend_on_their_key_alone(images):
+    def views(key):
+        return [
+            augment.simclr_view(images[0], 32, 0.08, augment.generator(*key)),
+            augment.random_view(images[0], 32, 0.5, augment.generator(*key)),
+        ]
+
+    first, torch_noise, again, other = views((1, 2, 3)), torch.rand(9), views((1, 2, 3)), views((1, 2, 4))
+    assert torch_noise.shape == (9,)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_crop_boxes_lie_inside_and_respect_the_smallest_area():
+    boxes = [augment.crop_box(80, 120, 0.4, augment.generator(n)) for n in range(300)]
+    areas = [h * w / (80 * 120) for _, _, h, w in boxes]
+    assert all(top >= 0 and left >= 0 and top + h <= 80 and left + w <= 120 for top, left, h, w in boxes)
+    assert min(areas) > 0.38 and max(areas) > 0.85 and min(areas) < 0.5
+    ratios = [w / h for _, _, h, w in boxes]
+    assert min(ratios) > 0.72 and max(ratios) < 1.37
+    assert {top for top, *_ in boxes} >= {0, 10}
+
+
+def test_both_flips_and_crops_happen(images):
+    whole = [augment.random_view(images[0], 40, 1.0, augment.generator(n)) for n in range(40)]
+    assert len({view.numpy().tobytes() for view in whole}) >= 2
