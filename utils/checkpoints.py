@@ -1,6 +1,5 @@
 """Reading and writing checkpoints: always `weights_only`, always whole, always with a sentence when they do not fit."""
 
-import pickle
 from pathlib import Path
 
 import torch
@@ -15,8 +14,9 @@ WEIGHT_KEYS = ("state_dict_m", "state_dict")
 
 def save(path: str | Path, content: dict) -> None:
     """Saves `content` with torch.save, whole or not at all."""
-    with replacing(path) as temporary:
-        torch.save(content, temporary)
+    # Through an open file: given a name, torch.save would write the temporary one, process number and all, into the archive.
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        torch.save(content, file)
 
 
 def read(path: str | Path, setting: str) -> dict:
@@ -33,7 +33,7 @@ def read(path: str | Path, setting: str) -> dict:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{setting}: there is no file {path}; make it first or correct the path.") from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+    except Exception:  # a damaged file makes torch.load raise nearly anything: struct.error, IndexError, AssertionError ...
         raise InputError(
             f"{setting}: {path} is not a checkpoint that can be loaded safely (tensors and plain values only); replace it."
         ) from None
@@ -48,7 +48,7 @@ def weights_of(content: dict) -> dict[str, torch.Tensor]:
         if isinstance(content.get(key), dict):
             content = content[key]
             break
-    return {name.removeprefix("module."): value for name, value in content.items() if isinstance(value, torch.Tensor)}
+    return {str(name).removeprefix("module."): value for name, value in content.items() if isinstance(value, torch.Tensor)}
 
 
 def fit(model: nn.Module, weights: dict[str, torch.Tensor], source: str) -> None:

@@ -11,6 +11,11 @@ from utils.pool import Pool
 from utils.selection import Choice
 
 
+def people_list(ce_list: str) -> Path:
+    """The list of the pictures for people that belongs to an explanation list."""
+    return Path(ce_list).with_name(f"{Path(ce_list).stem}_HTML.txt")
+
+
 def people_rows(ce_list: str, rows: Sequence[Explanation], num_classes: int) -> list[Explanation] | None:
     """The pictures for people that belong to an explanation list: its `_HTML.txt` sibling, row by row.
 
@@ -20,7 +25,7 @@ def people_rows(ce_list: str, rows: Sequence[Explanation], num_classes: int) -> 
     Raises:
         InputError: the sibling lists other explanations.
     """
-    path = Path(ce_list).with_name(f"{Path(ce_list).stem}_HTML.txt")
+    path = people_list(ce_list)
     if not path.exists():
         return None
     people = read_explanations(path, num_classes)

@@ -1,5 +1,6 @@
 """A course from start to finish, for all teaching scripts: pool, student, lessons, and the files that remain."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,11 +11,11 @@ from tqdm import tqdm
 from models.resnet import ResNet18
 from utils import catalog, checkpoints, figures
 from utils.catalog import Dataset
-from utils.course import lesson_entry, people_rows, teaching_rows
+from utils.course import lesson_entry, people_list, people_rows, teaching_rows
 from utils.files import replacing, write_json
 from utils.images import decode, eval_view, to_tensor, whole_view
 from utils.layout import Layout
-from utils.lists import locate, write_examples
+from utils.lists import Explanation, check_files, locate, write_examples
 from utils.loading import open_list
 from utils.pool import Pool, mask_size
 from utils.records import write_table
@@ -43,6 +44,9 @@ def run_course(cfg, simclr: bool) -> dict:
     images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size))
     test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size))
     pool = Pool(images, cfg.ce_list, len(dataset.classes), cfg.explanation_view, cfg.image_size)
+    people = people_rows(cfg.ce_list, pool.rows, len(dataset.classes))
+    if people:
+        check_files(people, people_list(cfg.ce_list), cfg.data_root)
     student = make_student(len(dataset.classes), cfg.pretrained, cfg.seed, cfg.device)
     how = pick(TeachingSettings, cfg)
     keep = _student_keeper(layout.students(cfg.selection) if cfg.save_students else None)
@@ -51,7 +55,7 @@ def run_course(cfg, simclr: bool) -> dict:
     for lesson in progress:
         lessons.append(lesson)
         progress.set_postfix(test=f"{lesson.test_accuracy:.1f} %")
-    _write_course(layout, dataset, pool, lessons, cfg, how)
+    _write_course(layout, dataset, pool, people, lessons, cfg)
     return _write_curve(layout, lessons, cfg.selection, len(dataset.classes))
 
 
@@ -66,12 +70,14 @@ def _student_keeper(folder: Path | None):
     return keep
 
 
-def _write_course(layout: Layout, dataset: Dataset, pool: Pool, lessons: list[Lesson], cfg, how: TeachingSettings) -> None:
+def _write_course(
+    layout: Layout, dataset: Dataset, pool: Pool, people: Sequence[Explanation] | None, lessons: list[Lesson], cfg
+) -> None:
     """Writes the teaching list, course.json and the picture of the course."""
+    how = pick(TeachingSettings, cfg)
     teaching_list = layout.teaching_list(how.selection)
     teaching_list.parent.mkdir(parents=True, exist_ok=True)
     write_examples(teaching_list, [row for lesson in lessons for row in teaching_rows(pool, lesson.choice, how.explain)])
-    people = people_rows(cfg.ce_list, pool.rows, len(dataset.classes))
     course = {
         "dataset": dataset.name,
         "classes": list(dataset.classes),

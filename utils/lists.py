@@ -115,7 +115,7 @@ def check_files(rows: Sequence[Example | Explanation], list_path: str | Path, da
         file = locate(row.path, data_root)
         try:
             size = os.stat(file).st_size
-        except OSError:
+        except (OSError, ValueError):  # ValueError: no file can have such a name (it holds a zero byte)
             advice = f"restore it or correct --data-root '{data_root}'"
             raise InputError(f"{list_path}, line {line}: the image {file} is missing; {advice}.") from None
         if size == 0:

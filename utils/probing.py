@@ -1,5 +1,6 @@
 """The linear probe of the SimCLR variant: logistic regression on the features of a frozen encoder."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from torch import Tensor
 from models.resnet import ResNet18
 from models.simclr import fit_linear_probe
 from utils import checkpoints
+from utils.errors import RunError
 from utils.evaluation import accuracy
 from utils.loading import ImageSet, batches, to_float
 
@@ -50,6 +52,9 @@ def add_linear_probe(encoder: ResNet18, train: ImageSet, test: ImageSet, classes
 
     Returns:
         What was measured: the last loss, accuracies in percent.
+
+    Raises:
+        RunError: the loss is no longer a finite number.
     """
     features, labels = encode(encoder, train, how), train.labels.to(how.device)
     head, losses = fit_linear_probe(
@@ -61,6 +66,8 @@ def add_linear_probe(encoder: ResNet18, train: ImageSet, test: ImageSet, classes
         batch_size=how.probe_batch_size,
         seed=how.seed,
     )
+    if not math.isfinite(losses[-1]):
+        raise RunError(f"The linear probe's loss became {losses[-1]}; lower --probe-lr (now {how.probe_lr}) or replace the encoder.")
     encoder.fc = head
     content = {"epoch": how.probe_epochs, "arch": "linear", "state_dict_m": head.state_dict(), "classes": list(classes)}
     checkpoints.save(path, content)

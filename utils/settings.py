@@ -17,7 +17,7 @@ RULES: dict[str, tuple[Callable, str]] = {
     "crop_scale": (lambda v: 0 < v <= 1, "must lie above 0 and not above 1"),
     "epochs": (lambda v: v >= 1, "must be 1 or more"),
     "eval_every": (lambda v: v >= 1, "must be 1 or more"),
-    "image_size": (lambda v: v >= 32, "must be 32 pixels or more"),
+    "image_size": (lambda v: v >= 64, "must be 64 pixels or more"),  # below, the feature map is 2 x 2 at best, or one position
     "iterations": (lambda v: v >= 1, "must be 1 or more"),
     "lr": (lambda v: v > 0 and math.isfinite(v), "must be above 0"),
     "mask_sizes": (lambda v: len(v) > 0 and all(0.01 <= t <= 1 for t in v), "needs fractions of the image, each in 0.01 .. 1"),
@@ -26,7 +26,7 @@ RULES: dict[str, tuple[Callable, str]] = {
     "probe_batch_size": (lambda v: v >= 1, "must be 1 or more"),
     "probe_epochs": (lambda v: v >= 1, "must be 1 or more"),
     "probe_lr": (lambda v: v > 0 and math.isfinite(v), "must be above 0"),
-    "seed": (lambda v: v >= 0, "must be 0 or more"),
+    "seed": (lambda v: 0 <= v < 2**32, "must lie in 0 .. 4294967295"),  # what NumPy takes
     "steps": (lambda v: v >= 1, "must be 1 or more"),
     "temperature": (lambda v: v > 0, "must be above 0"),
     "weight_decay": (lambda v: v >= 0, "must be 0 or more"),

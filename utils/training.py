@@ -85,16 +85,15 @@ def train_classifier(network: ResNet18, train: ImageSet, test: ImageSet, recipe:
     optimizer = torch.optim.SGD(trainable, recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(recipe.milestones), gamma=0.1)
     history = []
-    progress = tqdm(total=recipe.epochs * len(train), desc="training", unit="image")
-    for epoch in range(1, recipe.epochs + 1):
-        row = {"epoch": epoch, "lr": optimizer.param_groups[0]["lr"]}
-        row |= _classifier_epoch(network, train, recipe, epoch, optimizer, progress)
-        schedule.step()
-        due = epoch % recipe.eval_every == 0 or epoch == recipe.epochs
-        row["test_accuracy"] = round(accuracy_on(network, test, recipe), 3) if due else ""
-        history.append(row)
-        progress.set_postfix(loss=f"{row['loss']:.3f}", test=row["test_accuracy"])
-    progress.close()
+    with tqdm(total=recipe.epochs * len(train), desc="training", unit="image") as progress:
+        for epoch in range(1, recipe.epochs + 1):
+            row = {"epoch": epoch, "lr": optimizer.param_groups[0]["lr"]}
+            row |= _classifier_epoch(network, train, recipe, epoch, optimizer, progress)
+            schedule.step()
+            due = epoch % recipe.eval_every == 0 or epoch == recipe.epochs
+            row["test_accuracy"] = round(accuracy_on(network, test, recipe), 3) if due else ""
+            history.append(row)
+            progress.set_postfix(loss=f"{row['loss']:.3f}", test=row["test_accuracy"])
     network.eval()
     return history
 
@@ -147,21 +146,21 @@ def train_simclr(model: SimCLR, images: ImageSet, recipe: SimCLRRecipe) -> list[
     model.to(recipe.device).train()
     optimizer = torch.optim.Adam(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
     history = []
-    progress = tqdm(total=recipe.epochs * len(images), desc="SimCLR", unit="image")
-    for epoch in range(1, recipe.epochs + 1):
-        total = 0.0
-        order = _epoch_order(images, recipe, epoch)
-        for numbers, pixels in batches(partial(_simclr_load, images, recipe, epoch), order, recipe.batch_size, recipe.workers):
-            views = to_float(pixels, recipe.device).transpose(0, 1).flatten(0, 1)  # (B, 2, ...) -> (2 B, 3, s, s), views i and B + i
-            loss = nt_xent(model(views), recipe.temperature)
-            _check_loss(loss.item(), epoch, recipe.lr)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total += loss.item() * len(numbers)
-            progress.update(len(numbers))
-        history.append({"epoch": epoch, "loss": round(total / len(images), 6)})
-        progress.set_postfix(loss=f"{history[-1]['loss']:.3f}")
-    progress.close()
+    with tqdm(total=recipe.epochs * len(images), desc="SimCLR", unit="image") as progress:
+        for epoch in range(1, recipe.epochs + 1):
+            total = 0.0
+            order = _epoch_order(images, recipe, epoch)
+            for numbers, pixels in batches(partial(_simclr_load, images, recipe, epoch), order, recipe.batch_size, recipe.workers):
+                pixels = pixels.transpose(0, 1).flatten(0, 1)  # (B, 2, 3, s, s) -> (2 B, 3, s, s), views i and B + i of one image
+                views = to_float(pixels, recipe.device)
+                loss = nt_xent(model(views), recipe.temperature)
+                _check_loss(loss.item(), epoch, recipe.lr)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                total += loss.item() * len(numbers)
+                progress.update(len(numbers))
+            history.append({"epoch": epoch, "loss": round(total / len(images), 6)})
+            progress.set_postfix(loss=f"{history[-1]['loss']:.3f}")
     model.eval()
     return history

@@ -1,0 +1,126 @@
+"""The released procedure, written plainly: what everybody did before. Slow on purpose; shares no code with the product but the network."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+EPS = 1e-7
+BATCH = 5
+SIZES = tuple(round(0.01 * step, 2) for step in range(1, 31))
+
+
+def read(path, size):
+    """Decodes an image file and resizes it to size x size; float (1, 3, size, size) in [0, 1]."""
+    with Image.open(path) as image:
+        pixels = np.array(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+
+
+def gradcam(network, images, score):
+    """One forward and one backward pass: the Grad-CAM maps (N, H, W) of `score`, a function of the logits (N, C)."""
+    feature_map = network.feature_map(images)
+    feature_map.retain_grad()
+    score(network.fc(feature_map.mean((2, 3)))).sum().backward()
+    weights = feature_map.grad.mean((2, 3), keepdim=True)
+    maps = (weights * feature_map.detach()).sum(1).clamp(min=0)
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    maps = torch.where(high > low, (maps - low) / (high - low), torch.zeros_like(maps))
+    maps[maps == 0] = EPS
+    return maps
+
+
+def cut(d, size, fraction):
+    """The mask (size, size) of one explanation at one size, by a full sort."""
+    upsampled = F.interpolate(d[None, None], (size, size), mode="bilinear", align_corners=False)[0, 0].numpy()
+    threshold = np.sort(upsampled.ravel())[::-1][max(1, int(fraction * size * size + 1e-6)) - 1]
+    return upsampled >= threshold
+
+
+def machine_picture(pixels, mask):
+    """Pixels (h, w, 3) inside the mask, the inside's mean colour elsewhere."""
+    picture = np.empty_like(pixels)
+    picture[:] = np.rint(pixels[mask].mean(0))
+    picture[mask] = pixels[mask]
+    return picture
+
+
+def people_picture(pixels, mask):
+    """The picture (h, w, 3) with the mask's border in red."""
+    picture, padded = pixels.copy(), np.pad(mask, 2)
+    inside = np.ones_like(mask)
+    for dy in range(5):
+        for dx in range(5):
+            inside &= padded[dy : dy + mask.shape[0], dx : dx + mask.shape[1]]
+    picture[mask & ~inside] = (255, 0, 0)
+    return picture
+
+
+def explain(network, files, labels, num_classes, size, out, sizes=SIZES):
+    """Explains every file against every wrong answer and writes three pictures per answer and size below `out`.
+
+    Batches of five; for each answer one pass for the confidence and one per class of the pair, and all of it once more for the
+    people's rendering; a full sort per size; pictures one after the other.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    for start in range(0, len(files), BATCH):
+        chosen = range(start, min(start + BATCH, len(files)))
+        images = torch.cat([read(files[n], size) for n in chosen])
+        own = torch.tensor([labels[n] for n in chosen])
+        for step in range(1, num_classes):
+            other = (own + step) % num_classes
+            for people in (False, True):
+                confidence = gradcam(network, images, lambda z: z.softmax(1).amax(1))
+                a = gradcam(network, images, lambda z, own=own: z.gather(1, own[:, None]))
+                b = gradcam(network, images, lambda z, other=other: z.gather(1, other[:, None]))
+                peak = b.amax((1, 2), keepdim=True)
+                absence = torch.where(peak > EPS, peak - b, torch.ones_like(b))
+                for place, d in enumerate(confidence * absence * a):
+                    pixels = (images[place] * 255).round().byte().permute(1, 2, 0).numpy()
+                    name = f"{start + place}_{step}"
+                    for fraction in sizes:
+                        mask = cut(d, size, fraction)
+                        if people:
+                            Image.fromarray(people_picture(pixels, mask)).save(out / f"{name}_{fraction}_people.png")
+                        else:
+                            Image.fromarray(machine_picture(pixels, mask)).save(out / f"{name}_{fraction}_machine.png")
+                            Image.fromarray(mask.astype(np.uint8) * 255).save(out / f"{name}_{fraction}_mask.png")
+
+
+@torch.no_grad()
+def psi(student, image, label):
+    """The MaxGrad score of one image (1, 3, s, s)."""
+    W = student.fc.weight.double()
+    z = student(image).logits[0].double()
+    total = sum(torch.exp(-0.5 * (z[label] - z[k])) * (W[label] - W[k]) for k in range(len(W)) if k != label)
+    return total.square().sum().item()
+
+
+def teaching_iteration(student, optimizer, pool, explained, test, taught, size, steps):
+    """One iteration: every pool image and explanation decoded and scored alone, `steps` steps on the taught files, the test list.
+
+    Args:
+        student: the student.
+        optimizer: its optimizer.
+        pool: (file, label) of the images.
+        explained: (file, label) of the explanation pictures.
+        test: (file, label) of the test list.
+        taught: (file, label) of the teaching set.
+        size: side of the images.
+        steps: SGD steps.
+    """
+    scores = [psi(student, read(file, size), label) for file, label in pool + explained]
+    labels = torch.tensor([label for _, label in taught])
+    for _ in range(steps):
+        images = torch.cat([read(file, size) for file, _ in taught])
+        margins = (z := student(images).logits).gather(1, labels[:, None]) - z
+        wrong = torch.ones_like(margins).scatter(1, labels[:, None], 0)
+        optimizer.zero_grad()
+        (torch.exp(-margins / 2) * wrong).sum(1).mean().backward()
+        optimizer.step()
+    with torch.no_grad():
+        right = sum(student(read(file, size)).logits.argmax().item() == label for file, label in test)
+    return scores, right
