@@ -10,18 +10,10 @@ Writes pictures for machines and for people, explanation lists, heat maps, the l
 """
 
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
-from models.simclr import load_encoder
-from utils import catalog
-from utils.explaining import ExplainSettings, explain_list
-from utils.images import whole_view
 from utils.launch import launch
-from utils.layout import Layout
-from utils.loading import open_list
-from utils.probing import ProbeSettings, add_linear_probe
-from utils.settings import default_workers, pick
+from utils.settings import default_workers
+from utils.simclr_run import run_simclr_explanations
 
 
 @dataclass(frozen=True)
@@ -46,13 +38,7 @@ class Config:
 
 
 def main(cfg: Config) -> dict:
-    dataset = catalog.find(cfg.dataset)
-    images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size))
-    test = open_list(dataset, "test", cfg.data_root, partial(whole_view, size=cfg.image_size))
-    layout = Layout(Path(cfg.out), dataset.list_stem, simclr=True)
-    teacher = load_encoder(cfg.checkpoint)
-    probe = add_linear_probe(teacher, images, test, dataset.classes, layout.probe, pick(ProbeSettings, cfg))
-    return probe | explain_list(teacher, images, layout, dataset.classes, pick(ExplainSettings, cfg))
+    return run_simclr_explanations(cfg)
 
 
 if __name__ == "__main__":

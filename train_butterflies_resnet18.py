@@ -54,7 +54,7 @@ def main(cfg: Config) -> dict:
     load_backbone(network, cfg.pretrained)
     recipe = pick(ClassifierRecipe, cfg)
     history = train_classifier(network, train, test, recipe)
-    content = {"epoch": cfg.epochs, "arch": "resnet18", "state_dict_m": network.state_dict(), "classes": list(dataset.classes)}
+    content = {"epoch": cfg.epochs, "arch": network.arch, "state_dict_m": network.state_dict(), "classes": list(dataset.classes)}
     checkpoints.save(Path(cfg.out) / "checkpoint_pretrain_resnet18_s300.pth.tar", content)
     return report_classifier(cfg.out, "teacher", network, test, dataset.classes, history, recipe)
 

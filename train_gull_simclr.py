@@ -10,16 +10,10 @@ simclr_curves.png.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from models.simclr import SimCLR, save_simclr
-from utils import catalog
-from utils.images import full_view
 from utils.launch import launch
-from utils.loading import open_list
-from utils.reports import report_simclr
-from utils.settings import default_workers, pick
-from utils.training import SimCLRRecipe, train_simclr
+from utils.settings import default_workers
+from utils.simclr_run import run_simclr
 
 
 @dataclass(frozen=True)
@@ -43,11 +37,7 @@ class Config:
 
 
 def main(cfg: Config) -> dict:
-    images = open_list(catalog.find(cfg.dataset), "train", cfg.data_root, full_view)
-    model = SimCLR()
-    history = train_simclr(model, images, pick(SimCLRRecipe, cfg))
-    save_simclr(Path(cfg.out) / f"simclr_checkpoint_{cfg.epochs}.tar", model)
-    return report_simclr(cfg.out, "simclr", history)
+    return run_simclr(cfg)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from utils import checkpoints
 from utils.errors import InputError
 
 FEATURES = 512
+UNNORMALISED = "resnet18_unnormalised"  # a checkpoint's `arch` where the network takes images without mean and standard deviation
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -49,6 +50,11 @@ class ResNet18(ResNet):
         # Constants of the arithmetic, not weights: kept out of the state dict so that it stays torchvision's.
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+
+    @property
+    def arch(self) -> str:
+        """The network's name in checkpoints; it tells what the weights cannot, whether images are normalised."""
+        return "resnet18" if self.normalize else UNNORMALISED
 
     def feature_map(self, images: Tensor) -> Tensor:
         """The last feature map F of images (N, 3, h, w) in [0, 1]: (N, 512, H, W)."""
@@ -123,7 +129,7 @@ def load_classifier(path: str, classes: tuple[str, ...]) -> ResNet18:
     content = checkpoints.read(path, "--checkpoint")
     weights = checkpoints.weights_of(content)
     check_classes(content, classes, path)
-    model = ResNet18(len(classes), bias="fc.bias" in weights)
+    model = ResNet18(len(classes), bias="fc.bias" in weights, normalize=content.get("arch") != UNNORMALISED)
     checkpoints.fit(model, weights, f"--checkpoint {path}")
     return model.eval()
 

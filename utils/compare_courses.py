@@ -35,6 +35,7 @@ def compare(out: str | Path, selections: Sequence[str], simclr: bool = False) ->
 
 
 def main() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", help="output folder of the teaching script")
     parser.add_argument("selections", nargs="+", help="CMaxGrad, MaxGrad, random")

@@ -70,9 +70,7 @@ def _student_keeper(folder: Path | None):
     return keep
 
 
-def _write_course(
-    layout: Layout, dataset: Dataset, pool: Pool, people: Sequence[Explanation] | None, lessons: list[Lesson], cfg
-) -> None:
+def _write_course(layout: Layout, dataset: Dataset, pool: Pool, people: Sequence[Explanation] | None, lessons: list[Lesson], cfg) -> None:
     """Writes the teaching list, course.json and the picture of the course."""
     how = pick(TeachingSettings, cfg)
     teaching_list = layout.teaching_list(how.selection)

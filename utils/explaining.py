@@ -76,6 +76,9 @@ def explain_list(network: ResNet18, images: ImageSet, layout: Layout, classes: S
 
     Returns:
         What was measured: number of images and explanations, and how often the teacher is right on this list (percent).
+
+    Raises:
+        InputError: two images share a name, an image cannot be decoded, or the teacher is no use.
     """
     _check_names(images)
     network = network.to(how.device).eval()
@@ -88,6 +91,8 @@ def explain_list(network: ResNet18, images: ImageSet, layout: Layout, classes: S
             with torch.inference_mode():
                 pixels = pixels.to(how.device)
                 outputs = network(to_float(pixels, how.device))
+                if not outputs.logits.isfinite().all():
+                    raise InputError("The teacher's outputs are not finite numbers; replace what --checkpoint or --pretrained name.")
                 maps = explanation_maps(outputs, network.fc)
                 batch = _explain_batch(pixels, [images.rows[number] for number in numbers], outputs.logits, maps)
                 heatmaps.add(numbers, maps)

@@ -73,6 +73,7 @@ def measure(masks: Tensor, marks: Tensor, seed: int = 0) -> dict[str, tuple[floa
 
 
 def main() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", help="output folder of the explanation script")
     parser.add_argument("--data-root", default="datasets")

@@ -70,10 +70,10 @@ def add_linear_probe(encoder: ResNet18, train: ImageSet, test: ImageSet, classes
         raise RunError(f"The linear probe's loss became {losses[-1]}; lower --probe-lr (now {how.probe_lr}) or replace the encoder.")
     encoder.fc = head
     content = {"epoch": how.probe_epochs, "arch": "linear", "state_dict_m": head.state_dict(), "classes": list(classes)}
-    checkpoints.save(path, content)
     right = {
         "probe_train_accuracy": accuracy(head(features).argmax(1), labels),
         "probe_test_accuracy": accuracy(head(encode(encoder, test, how)).argmax(1).cpu(), test.labels),
     }
+    checkpoints.save(path, content)
     print(f"Linear probe: {right['probe_test_accuracy']:.2f} % of the test list.")
     return {"probe_loss": round(losses[-1], 6)} | {name: round(value, 3) for name, value in right.items()}

@@ -1,7 +1,6 @@
 """Settings: a frozen dataclass at the top of each script, changed there or on the command line, checked and resolved here."""
 
 import dataclasses
-import math
 import os
 from collections.abc import Callable
 
@@ -10,6 +9,8 @@ import tyro
 from utils import catalog, devices
 from utils.errors import InputError
 
+HIGHEST_LR = 1e37  # above it, torch refuses to do the arithmetic in single precision
+
 # What each setting must satisfy, whichever script has it.
 RULES: dict[str, tuple[Callable, str]] = {
     "alpha": (lambda v: 0 <= v <= 1, "must lie in 0 .. 1"),
@@ -17,15 +18,15 @@ RULES: dict[str, tuple[Callable, str]] = {
     "crop_scale": (lambda v: 0 < v <= 1, "must lie above 0 and not above 1"),
     "epochs": (lambda v: v >= 1, "must be 1 or more"),
     "eval_every": (lambda v: v >= 1, "must be 1 or more"),
-    "image_size": (lambda v: v >= 64, "must be 64 pixels or more"),  # below, the feature map is 2 x 2 at best, or one position
+    "image_size": (lambda v: v >= 64, "must be 64 pixels or more"),  # at 32 the feature map is one position
     "iterations": (lambda v: v >= 1, "must be 1 or more"),
-    "lr": (lambda v: v > 0 and math.isfinite(v), "must be above 0"),
+    "lr": (lambda v: 0 < v <= HIGHEST_LR, f"must lie above 0 and not above {HIGHEST_LR:g}"),
     "mask_sizes": (lambda v: len(v) > 0 and all(0.01 <= t <= 1 for t in v), "needs fractions of the image, each in 0.01 .. 1"),
     "milestones": (lambda v: list(v) == sorted(set(v)), "must be epochs in ascending order"),
     "momentum": (lambda v: 0 <= v < 1, "must lie in 0 .. 1, 1 excluded"),
     "probe_batch_size": (lambda v: v >= 1, "must be 1 or more"),
     "probe_epochs": (lambda v: v >= 1, "must be 1 or more"),
-    "probe_lr": (lambda v: v > 0 and math.isfinite(v), "must be above 0"),
+    "probe_lr": (lambda v: 0 < v <= HIGHEST_LR, f"must lie above 0 and not above {HIGHEST_LR:g}"),
     "seed": (lambda v: 0 <= v < 2**32, "must lie in 0 .. 4294967295"),  # what NumPy takes
     "steps": (lambda v: v >= 1, "must be 1 or more"),
     "temperature": (lambda v: v > 0, "must be above 0"),

@@ -1,0 +1,628 @@
+"""The twelve scripts end to end on a small dataset: every file that they promise, and that its content is what its name says."""
+
+import csv
+import json
+import math
+import re
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.ndimage import binary_erosion
+from torch.nn import functional as F
+from torchvision.models import resnet18
+
+from utils import compare_courses, images, lists
+from utils.catalog import MOTHS
+from utils.errors import InputError
+
+STEMS = {"": "counterfactual_gradcam", "_simclr": "counterfactual_gradcam_simclr"}
+MEAN, STD = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+VARIANTS = pytest.mark.parametrize("variant", ["", "_simclr"])
+
+
+def load(path):
+    """A JSON file."""
+    return json.loads(Path(path).read_text())
+
+
+def picture(path, mode="RGB", size=64):
+    """A PNG as an array, after checking its mode and size."""
+    with Image.open(path) as image:
+        assert (image.format, image.mode, image.size) == ("PNG", mode, (size, size)), path
+        return np.array(image)
+
+
+def view(root, listed, how=images.whole_view, size=64):
+    """A listed image as the networks see it, uint8 (3, s, s)."""
+    with Image.open(lists.locate(listed, root)) as image:
+        return how(image.convert("RGB"), size=size)
+
+
+def torchvision_network(state, num_classes=5):
+    """torchvision's own ResNet-18 with a bias-free head: whether a state dict fits it is the test."""
+    network = resnet18(num_classes=num_classes)
+    network.fc = torch.nn.Linear(512, num_classes, bias=False)
+    network.load_state_dict(state)
+    return network.eval()
+
+
+@torch.no_grad()
+def feature_map(network, pixels, normalise=True):
+    """Last feature map of uint8 images (N, 3, s, s), by torchvision's layers in turn."""
+    x = pixels.float() / 255
+    x = (x - MEAN) / STD if normalise else x
+    for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):
+        x = getattr(network, name)(x)
+    return x
+
+
+def by_name(row):
+    """File name that an explanation row must have, its source image's row left open."""
+    return f"_groundtruth_{row.label}_counter_{row.counter}_index_{row.index}.png"
+
+
+# ---------------------------------------------------------------- every script
+
+
+def test_every_script_leaves_its_settings_and_measurements(space):
+    teacher = {"butterflies": "train_butterflies_resnet18", "gull": "train_gull_resnet18_linear"}[space.family]
+    scripts = [teacher] + [name.format(space.family) + variant for name in ("get_all_CE_{}", "train_{}_CMaxGrad") for variant in STEMS]
+    for script in [*scripts, f"train_{space.family}_simclr"]:
+        record = load(space.out / f"run_{script}.json")
+        assert set(record) == {"script", "settings", "seed", "git_commit", "versions", "device", "measured"}
+        assert (record["script"], record["seed"], record["device"]) == (script, 0, "cpu")
+        assert set(record["versions"]) == {"torch", "torchvision", "numpy"} and record["versions"]["torch"] == torch.__version__
+        settings = record["settings"]
+        assert (settings["out"], settings["device"], settings["image_size"]) == ("toy", "cpu", 64)
+        assert not [value for value in settings.values() if isinstance(value, str) and ("{" in value or value == "auto")]
+        measured = record["measured"]
+        assert measured["seconds"] > 0 and len(measured) > 1
+        assert all(0 <= measured[name] <= 100 for name in measured if "accuracy" in name and not isinstance(measured[name], dict))
+
+
+def test_no_script_wrote_to_the_data_root_or_beside_its_output(space, drawn_toy, tools):
+    root, before = drawn_toy
+    assert tools.snapshot(root) == before
+    assert {path.name for path in space.folder.iterdir()} == ({"toy", "pictures"} if "image" in space.runs else {"toy"})
+    assert not list(space.folder.rglob("*.part*")) + list(space.folder.rglob(".*"))
+
+
+def test_every_figure_opens_and_is_no_single_colour(space):
+    figures = [path for path in space.out.glob("*.png")]
+    teacher = "teacher" if space.family == "butterflies" else "teacher_linear"
+    expected = {f"{teacher}_curves", f"{teacher}_confusion", "simclr_curves", "explanations", "explanations_simclr"}
+    for course in ("CMaxGrad", "CMaxGrad_simclr", "MaxGrad", "random"):
+        if course in space.runs:
+            expected |= {f"evolution_{course}", f"course_{course}"}
+    assert {path.stem for path in figures} == expected
+    for path in figures:
+        with Image.open(path) as figure:
+            assert min(figure.size) > 200 and np.ptp(np.array(figure.convert("RGB"))) > 200, path
+
+
+def read_csv(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# ---------------------------------------------------------------- teachers
+
+
+def test_a_teachers_table_has_a_row_per_epoch(space):
+    table = read_csv(space.out / ("teacher.csv" if space.family == "butterflies" else "teacher_linear.csv"))
+    assert [row["epoch"] for row in table] == ["1", "2"]
+    assert list(table[0]) == ["epoch", "lr", "loss", "train_accuracy", "test_accuracy"]
+    assert [float(row["lr"]) for row in table] == pytest.approx([0.01, 0.001])  # --milestones 1
+    assert [row["test_accuracy"] == "" for row in table] == [True, False]  # --eval-every 2
+    assert all(math.isfinite(float(row["loss"])) and 0 <= float(row["train_accuracy"]) <= 100 for row in table)
+
+
+def teacher_of(space, weights):
+    """The trained teacher, rebuilt from its checkpoint by torchvision alone."""
+    name = "resnet18_s300" if space.family == "butterflies" else "resnet18_linear"
+    content = torch.load(space.out / f"checkpoint_pretrain_{name}.pth.tar", weights_only=True)
+    assert set(content) == {"epoch", "arch", "state_dict_m", "classes"}
+    assert (content["epoch"], content["arch"]) == (2, "resnet18" if space.family == "butterflies" else "linear")
+    assert tuple(content["classes"]) == MOTHS
+    network = resnet18(num_classes=5)
+    if space.family == "gull":
+        network.load_state_dict({k: v for k, v in torch.load(weights).items() if not k.startswith("fc.")}, strict=False)
+        network.fc = torch.nn.Linear(512, 5, bias=False)
+        network.fc.load_state_dict(content["state_dict_m"])
+    else:
+        network.load_state_dict(content["state_dict_m"])
+    return network.eval()
+
+
+def test_a_checkpoint_is_the_network_that_was_measured(space, weights, data_root):
+    network = teacher_of(space, weights)
+    rows = lists.read_examples(data_root / "toy/toy_gt_te.txt", 5)
+    pixels = torch.stack([view(data_root, row.path, images.eval_view) for row in rows])
+    answers = network.fc(feature_map(network, pixels).mean((2, 3))).argmax(1)
+    right = 100 * (answers == torch.tensor([row.label for row in rows])).float().mean().item()
+    script = space.commands["teacher"][0]
+    assert load(space.out / f"run_{script}.json")["measured"]["test_accuracy"] == pytest.approx(right, abs=0.01)
+
+
+def test_training_moves_what_it_should_and_nothing_else(butterflies, gull, weights):
+    start, trained = torch.load(weights), teacher_of(butterflies, weights).state_dict()
+    assert not torch.equal(start["conv1.weight"], trained["conv1.weight"])
+    assert not torch.equal(start["bn1.running_mean"], trained["bn1.running_mean"])
+    head = torch.load(gull.out / "checkpoint_pretrain_resnet18_linear.pth.tar", weights_only=True)["state_dict_m"]
+    assert {name: tuple(value.shape) for name, value in head.items()} == {"weight": (5, 512)}
+
+
+def test_simclr_leaves_the_bare_state_dict_of_the_public_releases(space):
+    state = torch.load(space.out / "simclr_checkpoint_2.tar", weights_only=True)
+    encoder = {name.removeprefix("encoder."): value for name, value in state.items() if name.startswith("encoder.")}
+    network = resnet18()
+    network.fc = torch.nn.Identity()
+    network.load_state_dict(encoder)  # every tensor, and no other
+    others = {name: tuple(value.shape) for name, value in state.items() if not name.startswith("encoder.")}
+    assert others == {"projector.0.weight": (512, 512), "projector.2.weight": (64, 512)}
+    table = read_csv(space.out / "simclr.csv")
+    assert list(table[0]) == ["epoch", "loss"] and [row["epoch"] for row in table] == ["1", "2"]
+    assert 0 < float(table[1]["loss"]) < math.log(15) + 4  # 16 views a batch: -log of a softmax of 15, cosines over 0.5
+
+
+# ---------------------------------------------------------------- explanations
+
+
+def sizes(variant):
+    return ["0.05", "0.30"] if variant == "" else ["0.05"]
+
+
+@VARIANTS
+def test_explanation_lists_name_every_wrong_answer_of_every_image(space, variant, data_root):
+    examples = lists.read_examples(data_root / "toy/toy_gt_tr.txt", 5)
+    wanted = [(row.path, row.label, counter, row.index) for row in examples for counter in range(5) if counter != row.label]
+    folders = {"": f"{STEMS[variant]}_img", "_HTML": f"demo{variant}/counterfactual_gradcam_mask"}
+    for kind, folder in folders.items():
+        path = space.out / f"toy_gt_CE{variant}{kind}.txt"
+        rows = lists.read_explanations(path, 5)
+        assert [(row.label, row.counter, row.index) for row in rows] == [entry[1:] for entry in wanted]
+        for row, (source, *_rest) in zip(rows, wanted, strict=True):
+            assert row.path == f"./toy/{folder}/0.05/{Path(source).stem}{by_name(row)}"
+            assert (space.folder / row.path).is_file()
+        assert all(len(line.split(" ")) == 4 for line in path.read_text().splitlines())
+
+
+@VARIANTS
+def test_every_rendering_of_every_explanation_is_there_and_no_other(space, variant):
+    names = {Path(row.path).name for row in lists.read_explanations(space.out / f"toy_gt_CE{variant}.txt", 5)}
+    assert len(names) == 80
+    for folder in (f"{STEMS[variant]}_img", f"{STEMS[variant]}_mask", f"demo{variant}/counterfactual_gradcam_mask"):
+        assert sorted(path.name for path in (space.out / folder).iterdir()) == sizes(variant)
+        for size in sizes(variant):
+            assert {path.name for path in (space.out / folder / size).iterdir()} == names
+
+
+@VARIANTS
+def test_file_label_and_picture_agree(space, variant, data_root):
+    """The rendering for machines keeps the listed image's pixels inside the mask and is their mean outside; red is at the border only."""
+    examples = {row.index: row for row in lists.read_examples(data_root / "toy/toy_gt_tr.txt", 5)}
+    for row in lists.read_explanations(space.out / f"toy_gt_CE{variant}.txt", 5):
+        source = view(data_root, examples[row.index].path).permute(1, 2, 0).numpy()
+        for size in sizes(variant):
+            name = f"{size}/{Path(row.path).name}"
+            mask = picture(space.out / f"{STEMS[variant]}_mask" / name, "L")
+            assert set(np.unique(mask)) <= {0, 255} and mask.any()
+            inside = mask == 255
+            machine = picture(space.out / f"{STEMS[variant]}_img" / name)
+            assert (machine[inside] == source[inside]).all()
+            assert (machine[~inside] == np.round(source[inside].mean(0, dtype=np.float64)).astype(np.uint8)).all()
+            people = picture(space.out / f"demo{variant}/counterfactual_gradcam_mask" / name)
+            border = inside & ~binary_erosion(inside, np.ones((5, 5)), border_value=0)  # within 2 pixels of outside
+            assert (people[border] == (255, 0, 0)).all() and (people[~border] == source[~border]).all()
+
+
+@VARIANTS
+def test_heat_maps_are_those_of_the_listed_images(space, variant, data_root, weights):
+    maps = np.load(space.out / f"heatmaps{variant}.npz", allow_pickle=False)
+    examples = lists.read_examples(data_root / "toy/toy_gt_tr.txt", 5)
+    assert {name: maps[name].shape for name in maps} == {
+        "attribution": (20, 5, 2, 2),
+        "confidence": (20, 2, 2),
+        "label": (20,),
+        "path": (20,),
+    }
+    assert maps["path"].tolist() == [row.path for row in examples] and maps["label"].tolist() == [row.label for row in examples]
+    for name in ("attribution", "confidence"):
+        values = maps[name]
+        low, high = values.min((-2, -1)), values.max((-2, -1))
+        assert values.dtype == np.float32 and values.min() > 0
+        assert np.allclose(low, 1e-7) and (np.isclose(high, 1) | np.isclose(high, 1e-7)).all()
+    network, normalise = (teacher_of(space, weights), True) if variant == "" else (simclr_teacher(space), False)
+    pixels = torch.stack([view(data_root, row.path) for row in examples])
+    grid = feature_map(network, pixels, normalise)
+    expected = torch.einsum("ck,nkhw->nchw", network.fc.weight, grid).relu()
+    low, high = expected.amin((2, 3), keepdim=True), expected.amax((2, 3), keepdim=True)
+    expected = torch.where(high > low, (expected - low) / (high - low), 0).clamp(min=1e-7)
+    assert np.allclose(maps["attribution"], expected.detach().numpy(), atol=1e-3)
+
+
+def simclr_teacher(space):
+    """Encoder and linear head of the SimCLR variant, rebuilt from their two checkpoints by torchvision alone."""
+    state = torch.load(space.out / "simclr_checkpoint_2.tar", weights_only=True)
+    head = torch.load(space.out / "checkpoint_linear_simclr.pth.tar", weights_only=True)
+    assert set(head) == {"epoch", "arch", "state_dict_m", "classes"} and head["epoch"] == 30
+    network = resnet18(num_classes=5)
+    encoder = {name.removeprefix("encoder."): value for name, value in state.items() if name.startswith("encoder.")}
+    network.load_state_dict(encoder | {f"fc.{name}": value for name, value in head["state_dict_m"].items()})
+    return network.eval()
+
+
+def cut(discriminant, fraction, size=64):
+    """The mask of a map (H, W), by sorting pixels."""
+    upsampled = F.interpolate(torch.tensor(discriminant)[None, None], (size, size), mode="bilinear", align_corners=False)[0, 0]
+    return (upsampled >= upsampled.flatten().sort(descending=True).values[math.floor(fraction * size * size) - 1]).numpy()
+
+
+@VARIANTS
+def test_masks_are_cut_from_the_heat_maps_of_their_own_image(space, variant):
+    maps = np.load(space.out / f"heatmaps{variant}.npz")
+    number = {Path(path).stem: place for place, path in enumerate(maps["path"].tolist())}
+    shares = []
+    for row in lists.read_explanations(space.out / f"toy_gt_CE{variant}.txt", 5):
+        place = number[Path(row.path).name.split("_groundtruth_")[0]]
+        confidence, own, other = maps["confidence"][place], maps["attribution"][place, row.label], maps["attribution"][place, row.counter]
+        absence = other.max() - other if other.max() > 1e-7 else np.ones_like(other)
+        for size in sizes(variant):
+            mask = picture(space.out / f"{STEMS[variant]}_mask/{size}/{Path(row.path).name}", "L") == 255
+            shares.append(np.mean(mask == cut(confidence * absence * own, float(size))))
+    # A tie that falls one way there and the other here may change a mask, but not many.
+    assert np.mean(np.array(shares) == 1) > 0.95
+
+
+def test_thirty_mask_sizes_are_nested_and_named_with_two_decimals(butterflies, small_root, tools, tmp_path):
+    fractions = [number / 100 for number in range(1, 31)]
+    checkpoint = butterflies.out / "checkpoint_pretrain_resnet18_s300.pth.tar"
+    settings = [*tools.common(small_root, workers=0), "--checkpoint", checkpoint, "--mask-sizes", *fractions]
+    done = tools.call("get_all_CE_butterflies", *settings, cwd=tmp_path)
+    assert done.status == 0, done.err
+    folder = tmp_path / "toy/counterfactual_gradcam_mask"
+    assert sorted(path.name for path in folder.iterdir()) == [f"{number / 100:.2f}" for number in range(1, 31)]
+    rows = lists.read_explanations(tmp_path / "toy/toy_gt_CE.txt", 5)
+    assert len(rows) == 20 and all("/0.05/" in row.path for row in rows)
+    for row in rows:
+        masks = [picture(folder / f"{fraction:.2f}" / Path(row.path).name, "L") == 255 for fraction in fractions]
+        assert all(mask.sum() >= math.floor(fraction * 64 * 64) for mask, fraction in zip(masks, fractions, strict=True))
+        assert all((small <= large).all() for small, large in zip(masks, masks[1:], strict=False))
+    assert load(tmp_path / "toy/run_get_all_CE_butterflies.json")["measured"]["explanations"] == 20 * 30
+
+
+def test_a_list_names_another_size_where_005_is_not_made(butterflies, small_root, tools, tmp_path):
+    checkpoint = butterflies.out / "checkpoint_pretrain_resnet18_s300.pth.tar"
+    settings = [*tools.common(small_root), "--checkpoint", checkpoint, "--mask-sizes", 0.2, 0.1, "--image-size", 80]
+    assert tools.call("get_all_CE_butterflies", *settings, cwd=tmp_path).status == 0
+    rows = lists.read_explanations(tmp_path / "toy/toy_gt_CE.txt", 5)
+    assert all("/0.10/" in row.path for row in rows)
+    picture(tmp_path / rows[0].path, size=80)
+
+
+def test_a_teacher_that_began_as_simclr_is_explained_as_it_was_trained(butterflies, small_root, tools, tmp_path):
+    """SimCLR features take images without mean and standard deviation: so must the teacher when it is loaded again."""
+    start = butterflies.out / "simclr_checkpoint_2.tar"
+    tiny = tools.common(small_root)
+    training = ["--pretrained", start, "--epochs", 1, "--batch-size", 3, "--lr", 1e-3]
+    assert tools.call("train_butterflies_resnet18", *tiny, *training, cwd=tmp_path).status == 0
+    assert tools.call("get_all_CE_butterflies", *tiny, cwd=tmp_path).status == 0
+    content = torch.load(tmp_path / "toy/checkpoint_pretrain_resnet18_s300.pth.tar", weights_only=True)
+    network = resnet18(num_classes=5)
+    network.load_state_dict(content["state_dict_m"])
+    maps = np.load(tmp_path / "toy/heatmaps.npz")
+    pixels = torch.stack([view(small_root, path) for path in maps["path"].tolist()])
+    expected = torch.einsum("ck,nkhw->nchw", network.fc.weight, feature_map(network.eval(), pixels, normalise=False)).relu()
+    low, high = expected.amin((2, 3), keepdim=True), expected.amax((2, 3), keepdim=True)
+    expected = torch.where(high > low, (expected - low) / (high - low), 0).clamp(min=1e-7)
+    assert np.allclose(maps["attribution"], expected.detach().numpy(), atol=1e-3)
+
+
+# ---------------------------------------------------------------- courses
+
+COURSES = {
+    "CMaxGrad": ("toy", "CMaxGrad", ""),
+    "MaxGrad": ("toy", "MaxGrad", ""),
+    "random": ("toy", "random", ""),
+    "image": ("pictures", "CMaxGrad", ""),
+    "CMaxGrad_simclr": ("toy", "CMaxGrad", "_simclr"),
+}
+
+
+RAN = [("butterflies", name) for name in COURSES] + [("gull", name) for name in ("CMaxGrad", "random", "CMaxGrad_simclr")]
+
+
+@pytest.fixture(params=RAN, ids="-".join)
+def course(request):
+    """Each course in turn: the workspace, the output folder, the selection and the variant."""
+    family, name = request.param
+    space = request.getfixturevalue(family)
+    out, selection, variant = COURSES[name]
+    return space, space.folder / out, selection, variant
+
+
+def teaching_list(out, selection, variant):
+    return lists.read_examples(out / selection / f"toy_Lt_gt_CE{variant}_tr.txt", 5)
+
+
+def test_a_teaching_list_is_pairs_followed_by_their_explanations(course, data_root):
+    space, out, selection, variant = course
+    rows = teaching_list(out, selection, variant)
+    examples = {row.path: row for row in lists.read_examples(data_root / "toy/toy_gt_tr.txt", 5)}
+    explanations = {row.path: row for row in lists.read_explanations(space.out / f"toy_gt_CE{variant}.txt", 5)}
+    per_lesson = 4 if selection == "CMaxGrad" else 2
+    assert len(rows) == 3 * per_lesson
+    for lesson in range(3):
+        first, second, *explained = rows[lesson * per_lesson : (lesson + 1) * per_lesson]
+        assert first == examples[first.path] and second == examples[second.path] and first.label != second.label
+        for row, image, other in zip(explained, (first, second), (second, first), strict=False):
+            found = explanations[row.path]
+            assert (row.label, row.index) == (found.label, found.index) == (image.label, image.index)
+            assert found.counter == other.label
+            assert Path(row.path).name == f"{Path(image.path).stem}{by_name(found)}"
+    assert len({row.path for row in rows}) == len(rows)  # nothing is taught twice
+
+
+def test_a_course_answers_every_wrong_answer(course, data_root):
+    space, out, selection, variant = course
+    content = load(out / f"course_{selection}{variant}.json")
+    assert set(content) == {"dataset", "classes", "selection", "seed", "mask_size", "lessons"}
+    assert (content["dataset"], tuple(content["classes"]), content["selection"]) == ("toy", MOTHS, selection)
+    assert (content["seed"], content["mask_size"]) == (0, 0.05)
+    taught = teaching_list(out, selection, variant)
+    per_lesson = 4 if selection == "CMaxGrad" else 2
+    label_of = {row.path: row.label for row in lists.read_examples(data_root / "toy/toy_gt_tr.txt", 5)}
+    for number, lesson in enumerate(content["lessons"]):
+        assert set(lesson) == {"iteration", "image", "label", "answer", "score", "partner", "explanations"}
+        a, b = lesson["label"], lesson["answer"]
+        assert (lesson["iteration"], a) == (number, label_of[lesson["image"]])
+        assert b != a and lesson["partner"] == {"image": lesson["partner"]["image"], "label": b}
+        assert label_of[lesson["partner"]["image"]] == b
+        assert (lesson["score"] is None) == (selection == "random")
+        rows = taught[number * per_lesson : (number + 1) * per_lesson]
+        assert [row.path for row in rows[:2]] == [lesson["image"], lesson["partner"]["image"]]
+        assert set(lesson["explanations"]) == {str(r) for r in range(5) if r != a}
+        assert lesson["explanations"][str(b)]["partner"] == lesson["partner"]["image"]
+        for r, answer in lesson["explanations"].items():
+            check_answer(space.folder, lesson, int(r), answer, label_of)
+        if selection == "CMaxGrad":
+            own = lesson["explanations"][str(b)]
+            assert [row.path for row in rows[2:]] == [own["image"], own["partner_explanation"]]
+    seen = [path for lesson in content["lessons"] for path in (lesson["image"], lesson["partner"]["image"])]
+    assert len(set(seen)) == len(seen) == 6
+
+
+def check_answer(folder, lesson, r, answer, label_of):
+    """What people are shown after answering `r` is about these two images and these two classes, and the files are there."""
+    a = lesson["label"]
+    assert set(answer) == {"image", "human", "partner", "partner_explanation", "partner_human"}
+    assert label_of[answer["partner"]] == r
+    shown = {"image": (lesson["image"], a, r), "partner_explanation": (answer["partner"], r, a)}
+    for (key, (source, label, counter)), people in zip(shown.items(), ("human", "partner_human"), strict=True):
+        assert f"{Path(source).stem}_groundtruth_{label}_counter_{counter}_index_" in answer[key]
+        assert "_img/0.05/" in answer[key] and "/counterfactual_gradcam_mask/0.05/" in answer[people]
+        assert Path(answer[key]).name == Path(answer[people]).name
+        assert (folder / answer[key]).is_file() and (folder / answer[people]).is_file()
+
+
+def test_accuracies_are_percent_one_per_lesson(course):
+    _, out, selection, variant = course
+    table = read_csv(out / f"evolution_{selection}{variant}.csv")
+    assert [row["iteration"] for row in table] == ["0", "1", "2"]
+    for split in ("train", "test"):
+        values = np.load(out / f"all_{split}_acc_iter_{selection}{variant}.npy")
+        assert values.shape == (3,) and (values >= 0).all() and (values <= 100).all()
+        assert [float(row[f"{split}_accuracy"]) for row in table] == pytest.approx(values, abs=1e-3)
+    right = np.load(out / f"all_test_acc_iter_{selection}{variant}.npy") * 15 / 100  # of 15 test images
+    assert np.allclose(right, np.round(right))
+
+
+STUDENTS = pytest.mark.parametrize("course", [ran for ran in RAN if "CMaxGrad" in ran[1] or ran[1] == "image"], indirect=True, ids="-".join)
+
+
+def students_of(out, selection, variant):
+    """The saved students of a course, in order."""
+    paths = sorted((out / f"students_{selection}{variant}").iterdir())
+    assert [path.name for path in paths] == ["iter_000.pt", "iter_001.pt", "iter_002.pt"]
+    return [torch.load(path, weights_only=True) for path in paths]
+
+
+@STUDENTS
+def test_the_first_student_is_untaught_and_drawn_by_the_seed(course, weights):
+    first, second, third = students_of(*course[1:])
+    for key, value in torch.load(weights).items():
+        assert key.startswith("fc.") or torch.equal(first[key], value)
+    heads = {}
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        network = resnet18()
+        network.fc = torch.nn.Linear(512, 5, bias=False)
+        heads[seed] = network.fc.weight
+    assert torch.equal(first["fc.weight"], heads[0]) and not torch.equal(first["fc.weight"], heads[1])
+    for key in ("fc.weight", "layer4.1.conv2.weight"):
+        assert not torch.equal(first[key], second[key]) and not torch.equal(second[key], third[key])
+    assert torch.equal(first["bn1.running_mean"], third["bn1.running_mean"])  # batch norm keeps its statistics
+
+
+@STUDENTS
+def test_accuracies_are_those_of_the_saved_students(course, data_root):
+    """Student k made the choice of iteration k, so it is the one measured after iteration k - 1."""
+    _, out, selection, variant = course
+    measured = np.load(out / f"all_test_acc_iter_{selection}{variant}.npy")
+    rows = lists.read_examples(data_root / "toy/toy_gt_te.txt", 5)
+    pixels = torch.stack([view(data_root, row.path, images.eval_view) for row in rows])
+    labels = torch.tensor([row.label for row in rows])
+    for k, state in enumerate(students_of(*course[1:])[1:], start=1):
+        network = torchvision_network(state)
+        answers = network.fc(feature_map(network, pixels).mean((2, 3))).argmax(1)
+        assert 100 * (answers == labels).float().mean().item() == pytest.approx(measured[k - 1], abs=1e-3)
+
+
+def psi(features, label, head):
+    """The MaxGrad score of one feature vector, term by term."""
+    terms = [math.exp(-0.5 * float(features @ (head[label] - head[k]))) * (head[label] - head[k]) for k in range(5) if k != label]
+    return float(sum(terms).square().sum())
+
+
+@STUDENTS
+def test_every_lesson_is_the_choice_of_its_student(course, data_root):
+    """The course against the formulas: features by torchvision, explanations from the listed files, scores by plain loops."""
+    space, out, selection, variant = course
+    examples = lists.read_examples(data_root / "toy/toy_gt_tr.txt", 5)
+    explanations = lists.read_explanations(space.out / f"toy_gt_CE{variant}.txt", 5)
+    lessons = load(out / f"course_{selection}{variant}.json")["lessons"]
+    remaining = {row.path: row for row in examples}
+    for state, lesson in zip(students_of(out, selection, variant), lessons, strict=True):
+        network = torchvision_network(state)
+        best, logits = score_everything(network, examples, explanations, space.folder, data_root, pictures=out.name == "pictures")
+        top = max(best[path] for path in remaining)
+        assert lesson["score"] == pytest.approx(top, rel=1e-3)
+        assert best[lesson["image"]] == pytest.approx(top, rel=1e-3)
+        strongest = max((b for b in range(5) if b != lesson["label"]), key=lambda b, z=logits[lesson["image"]]: z[b])
+        assert lesson["answer"] == strongest  # every class has images left in three lessons
+        for r, answer in lesson["explanations"].items():
+            of_class = max(best[path] for path, row in remaining.items() if row.label == int(r))
+            assert best[answer["partner"]] == pytest.approx(of_class, rel=1e-3)
+        del remaining[lesson["image"]], remaining[lesson["partner"]["image"]]
+
+
+def score_everything(network, examples, explanations, folder, data_root, pictures):
+    """By path: the largest score s(i, b) of an image over all b, and the student's logits."""
+    head = network.fc.weight.detach().double()
+    maps = dict(
+        zip(
+            [row.index for row in examples],
+            feature_map(network, torch.stack([view(data_root, row.path) for row in examples])).double(),
+            strict=True,
+        )
+    )
+    if pictures:
+        listed = torch.stack([torch.from_numpy(picture(folder / row.path)).permute(2, 0, 1) for row in explanations])
+        features = feature_map(network, listed).double().mean((2, 3))
+    else:
+        features = [attended(maps[row.index], folder / row.path.replace("_img/", "_mask/")) for row in explanations]
+    best, logits = {}, {}
+    for row in examples:
+        f = maps[row.index].mean((1, 2))
+        own = [e for e, explanation in zip(features, explanations, strict=True) if explanation.index == row.index]
+        best[row.path] = max(0.5 * psi(f, row.label, head) + 0.5 * psi(e, row.label, head) for e in own)
+        logits[row.path] = (head @ f).tolist()
+    return best, logits
+
+
+def attended(grid, mask):
+    """A feature map pooled over a mask file that was averaged down to its four positions."""
+    inside = torch.from_numpy(picture(mask, "L") == 255).double().view(2, 32, 2, 32).mean((1, 3))
+    return (grid * inside).sum((1, 2)) / inside.sum()
+
+
+def test_a_course_ends_early_where_no_pair_is_left(butterflies, data_root, weights, tools):
+    lessons = ["--pretrained", weights, "--iterations", 30, "--steps", 1, "--selection", "random"]
+    settings = [*lessons, "--ce-list", "./toy/toy_gt_CE.txt", "--out", "to_the_end"]
+    done = tools.call("train_butterflies_CMaxGrad", *tools.common(data_root), *settings, cwd=butterflies.folder)
+    out = butterflies.folder / "to_the_end"
+    try:
+        assert done.status == 0, done.err
+        content = load(out / "course_random.json")
+        count = len(content["lessons"])
+        assert 5 <= count <= 10 and f"after {count} of 30 lessons" in done.out
+        assert np.load(out / "all_test_acc_iter_random.npy").shape == (count,)
+        seen = [path for lesson in content["lessons"] for path in (lesson["image"], lesson["partner"]["image"])]
+        assert len(set(seen)) == len(seen)
+        assert all(len(lesson["explanations"]) == 4 for lesson in content["lessons"])
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+
+
+def test_a_course_without_pictures_for_people_says_so_by_null(butterflies, data_root, weights, tools):
+    """The paper's lists come without them."""
+    folder = butterflies.folder
+    alone = folder / "alone/alone_CE.txt"
+    alone.parent.mkdir()
+    try:
+        shutil.copyfile(butterflies.out / "toy_gt_CE.txt", alone)
+        settings = ["--pretrained", weights, "--iterations", 1, "--steps", 1, "--ce-list", "./alone/alone_CE.txt", "--out", "alone"]
+        done = tools.call("train_butterflies_CMaxGrad", *tools.common(data_root), *settings, cwd=folder)
+        assert done.status == 0, done.err
+        (lesson,) = load(folder / "alone/course_CMaxGrad.json")["lessons"]
+        for answer in lesson["explanations"].values():
+            assert answer["human"] is answer["partner_human"] is None and (folder / answer["image"]).is_file()
+    finally:
+        shutil.rmtree(alone.parent)
+
+
+def test_courses_are_compared_in_one_figure(butterflies, tmp_path):
+    for selection in ("CMaxGrad", "random"):
+        shutil.copy(butterflies.out / f"all_test_acc_iter_{selection}.npy", tmp_path)
+    with Image.open(compare_courses.compare(tmp_path, ["CMaxGrad", "random"])) as figure:
+        assert np.ptp(np.array(figure.convert("RGB"))) > 200
+    with pytest.raises(InputError, match="run the course with --selection MaxGrad first"):
+        compare_courses.compare(tmp_path, ["CMaxGrad", "MaxGrad"])
+
+
+# ---------------------------------------------------------------- the same seed, another process
+
+
+def content_of(folder):
+    """Relative name -> bytes of everything that must be the same after a second run; run records hold seconds."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith("run_")
+    }
+
+
+def with_workers(command, workers):
+    """A command with another number of threads."""
+    place = command.index("--workers") + 1
+    return [*command[:place], str(workers), *command[place + 1 :]]
+
+
+@pytest.fixture(scope="session")
+def repeated(butterflies, tools, tmp_path_factory):
+    """The butterflies' chain again, as processes of their own and with other numbers of threads."""
+    folder = tmp_path_factory.mktemp("repeated")
+
+    def run(*names):
+        return {name: tools.spawn(*with_workers(butterflies.commands[name], workers), cwd=folder) for name, workers in names}
+
+    with ThreadPoolExecutor(2) as both:
+        chains = [both.submit(run, ("teacher", 0), ("CE", 0), ("CMaxGrad", 3)), both.submit(run, ("simclr", 3))]
+    ran = chains[0].result() | chains[1].result()
+    assert [done.err for done in ran.values() if done.status] == []
+    return folder / "toy", ran
+
+
+def test_the_same_seed_gives_the_same_bytes(butterflies, repeated):
+    second, first = content_of(repeated[0]), content_of(butterflies.out)
+    assert len(second) > 500
+    assert [name for name, value in second.items() if first[name] != value] == []
+    kinds = {Path(name).suffix for name in second}
+    assert {".tar", ".txt", ".png", ".npz", ".npy", ".json", ".csv", ".pt"} <= kinds
+
+
+def test_a_process_speaks_on_stderr_by_progress_bars_alone(repeated):
+    for done in repeated[1].values():
+        lines = [line for line in done.err.replace("\r", "\n").split("\n") if line.strip()]
+        assert lines and all(re.search(r"\d+%\|.*\]$", line.strip()) for line in lines), done.err
+        assert done.err.endswith("\n") and "run_" in done.out
+
+
+def test_another_seed_gives_another_course(butterflies, tools):
+    folder = butterflies.folder
+    paths = []
+    try:
+        for seed in (0, 1, 2):
+            changes = ["--seed", seed, "--out", f"seed_{seed}", "--ce-list", "./toy/toy_gt_CE.txt", "--iterations", 2, "--steps", 1]
+            assert tools.call(*butterflies.commands["random"], *changes, cwd=folder).status == 0
+            paths.append([row.path for row in teaching_list(folder / f"seed_{seed}", "random", "")])
+        assert paths[0] == [row.path for row in teaching_list(butterflies.out, "random", "")][:4]
+        assert paths[0] != paths[1] and paths[1] != paths[2]
+    finally:
+        for seed in (0, 1, 2):
+            shutil.rmtree(folder / f"seed_{seed}", ignore_errors=True)

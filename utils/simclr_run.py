@@ -1,0 +1,49 @@
+"""The SimCLR variant from start to finish, for all its scripts: pre-training, and explanations by the features it gave."""
+
+from functools import partial
+from pathlib import Path
+
+from models.simclr import SimCLR, load_encoder, save_simclr
+from utils import catalog
+from utils.explaining import ExplainSettings, explain_list
+from utils.images import full_view, whole_view
+from utils.layout import Layout
+from utils.loading import open_list
+from utils.probing import ProbeSettings, add_linear_probe
+from utils.reports import report_simclr
+from utils.settings import pick
+from utils.training import SimCLRRecipe, train_simclr
+
+
+def run_simclr(cfg) -> dict:
+    """Pre-trains SimCLR on a training list, without its labels, and writes checkpoint, table and curve.
+
+    Args:
+        cfg: the resolved settings of a pre-training script.
+
+    Returns:
+        What was measured.
+    """
+    images = open_list(catalog.find(cfg.dataset), "train", cfg.data_root, full_view)
+    model = SimCLR()
+    history = train_simclr(model, images, pick(SimCLRRecipe, cfg))
+    save_simclr(Path(cfg.out) / f"simclr_checkpoint_{cfg.epochs}.tar", model)
+    return report_simclr(cfg.out, "simclr", history)
+
+
+def run_simclr_explanations(cfg) -> dict:
+    """Fits a linear head on a frozen SimCLR encoder and explains the training list by the two.
+
+    Args:
+        cfg: the resolved settings of an explanation script of the SimCLR variant.
+
+    Returns:
+        What was measured.
+    """
+    dataset = catalog.find(cfg.dataset)
+    images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size))
+    test = open_list(dataset, "test", cfg.data_root, partial(whole_view, size=cfg.image_size))
+    layout = Layout(Path(cfg.out), dataset.list_stem, simclr=True)
+    teacher = load_encoder(cfg.checkpoint)
+    probe = add_linear_probe(teacher, images, test, dataset.classes, layout.probe, pick(ProbeSettings, cfg))
+    return probe | explain_list(teacher, images, layout, dataset.classes, pick(ExplainSettings, cfg))
