@@ -26,6 +26,7 @@ class Config:
     ce_list: str = "{out}/{list}_CE_simclr.txt"  # explanations of the training list; {out}: output folder, {list}: the list's stem
     # student
     pretrained: str = "imagenet"  # its generic features: imagenet, none, or the path of a state dict
+    freeze_features: bool = False  # learn the head alone: for features too young to be trained on by 4 to 80 images
     explanation_view: ExplanationView = "attention"  # image: a picture of its own; attention: the explained part of the image
     # course
     selection: Selection = "CMaxGrad"  # how lessons are picked

@@ -47,7 +47,7 @@ def run_course(cfg, simclr: bool) -> dict:
     people = people_rows(cfg.ce_list, pool.rows, len(dataset.classes))
     if people:
         check_files(people, people_list(cfg.ce_list), cfg.data_root)
-    student = make_student(len(dataset.classes), cfg.pretrained, cfg.seed, cfg.device)
+    student = make_student(len(dataset.classes), cfg.pretrained, cfg.seed, cfg.device, cfg.freeze_features)
     how = pick(TeachingSettings, cfg)
     keep = _student_keeper(layout.students(cfg.selection) if cfg.save_students else None)
     lessons = []

@@ -6,7 +6,7 @@ from torch import Tensor
 from models.resnet import ResNet18, load_backbone
 
 
-def make_student(num_classes: int, pretrained: str, seed: int, device: str) -> ResNet18:
+def make_student(num_classes: int, pretrained: str, seed: int, device: str, freeze_features: bool = False) -> ResNet18:
     """A student that knows generic features and nothing of the classes: W is drawn by `seed`.
 
     It stays in evaluation mode even while it learns: batches of 4 to 80 images, half of them masked, would ruin the batch-norm
@@ -17,10 +17,13 @@ def make_student(num_classes: int, pretrained: str, seed: int, device: str) -> R
         pretrained: as in `models.resnet.load_backbone`.
         seed: of the head's initialisation (and of all weights where `pretrained` is `none`).
         device: where it lives.
+        freeze_features: whether only its head will learn.
     """
     torch.manual_seed(seed)
     student = ResNet18(num_classes, bias=False)
     load_backbone(student, pretrained)
+    if freeze_features:
+        student.freeze_backbone()
     return student.to(device).eval()
 
 

@@ -56,10 +56,10 @@ class TeachingSet:
         self.weights = torch.cat([self.weights, weights[None].to(device)])
         self.labels = torch.cat([self.labels, torch.tensor([label], device=device)])
 
-    def logits(self, student: ResNet18) -> Tensor:
-        """The student's logits for every item, (M, C)."""
-        feature_map = student.feature_map(self.images)[self.owner]  # (M, d, H, W)
-        return student.fc(attend(feature_map, self.weights))
+    def logits(self, student: ResNet18, feature_maps: Tensor | None = None) -> Tensor:
+        """The student's logits for every item, (M, C); `feature_maps` (U, d, H, W) are those of `images`, where they are known."""
+        feature_maps = student.feature_map(self.images) if feature_maps is None else feature_maps
+        return student.fc(attend(feature_maps[self.owner], self.weights))
 
 
 def add_choice(taught: TeachingSet, pool: Pool, choice: Choice, explain: bool) -> None:
@@ -130,8 +130,10 @@ def learn(student: ResNet18, taught: TeachingSet, optimizer: torch.optim.Optimiz
         RunError: the risk is no longer a finite number.
     """
     student.eval()
+    # Frozen features stay what they are from step to step, so one pass serves all.
+    feature_maps = student.feature_map(taught.images) if student.backbone_frozen else None
     for _ in range(steps):
-        risk = margin_risk(taught.logits(student), taught.labels)
+        risk = margin_risk(taught.logits(student, feature_maps), taught.labels)
         if not math.isfinite(risk.item()):
             raise RunError(f"The student's risk became {risk.item()} with {len(taught)} items taught; lower --lr (now {lr}).")
         optimizer.zero_grad()
@@ -207,7 +209,8 @@ def teach(
     remaining = torch.ones(len(pool), dtype=torch.bool)
     taught = TeachingSet.empty(pool, how.image_size, how.device)
     rng = generator(how.seed)
-    optimizer = torch.optim.SGD(student.parameters(), how.lr, momentum=how.momentum, weight_decay=how.weight_decay)
+    learning = [parameter for parameter in student.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(learning, how.lr, momentum=how.momentum, weight_decay=how.weight_decay)
     for iteration in range(how.iterations):
         before_choice(iteration, student)
         if how.selection == "random":
