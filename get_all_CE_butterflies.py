@@ -14,11 +14,12 @@ from pathlib import Path
 
 from models.resnet import load_classifier
 from utils import catalog
-from utils.explaining import ExplainSettings, explain_list
+from utils.explaining import ExplainSettings, explain_list, explanation_files
 from utils.images import whole_view
 from utils.launch import launch
 from utils.layout import Layout
 from utils.loading import open_list
+from utils.resuming import resumable
 from utils.settings import default_workers, pick
 
 
@@ -38,13 +39,16 @@ class Config:
     seed: int = 0  # same seed, same machine: same bytes
     workers: int = default_workers()  # threads that decode and encode
     device: str = "auto"  # auto, cpu, cuda, cuda:1
+    resume: bool = False  # go on where a killed run with the same settings stopped
 
 
 def main(cfg: Config) -> dict:
     dataset = catalog.find(cfg.dataset)
     images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size))
     teacher = load_classifier(cfg.checkpoint, dataset.classes)
-    return explain_list(teacher, images, Layout(Path(cfg.out), dataset.list_stem), dataset.classes, pick(ExplainSettings, cfg))
+    layout, how = Layout(Path(cfg.out), dataset.list_stem), pick(ExplainSettings, cfg)
+    with resumable(cfg, explanation_files(layout, images.rows, len(dataset.classes), how)) as unfinished:
+        return explain_list(teacher, images, layout, dataset.classes, how, unfinished.resumed)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from models.resnet import ResNet18, load_backbone, load_head
 from utils import catalog
-from utils.explaining import ExplainSettings, explain_list
+from utils.explaining import ExplainSettings, explain_list, explanation_files
 from utils.images import whole_view
 from utils.launch import launch
 from utils.layout import Layout
 from utils.loading import open_list
+from utils.resuming import resumable
 from utils.settings import default_workers, pick
 
 
@@ -40,6 +41,7 @@ class Config:
     seed: int = 0  # same seed, same machine: same bytes
     workers: int = default_workers()  # threads that decode and encode
     device: str = "auto"  # auto, cpu, cuda, cuda:1
+    resume: bool = False  # go on where a killed run with the same settings stopped
 
 
 def main(cfg: Config) -> dict:
@@ -48,7 +50,9 @@ def main(cfg: Config) -> dict:
     teacher = ResNet18(len(dataset.classes), bias=False)
     load_backbone(teacher, cfg.pretrained)
     load_head(teacher, cfg.checkpoint, dataset.classes)
-    return explain_list(teacher, images, Layout(Path(cfg.out), dataset.list_stem), dataset.classes, pick(ExplainSettings, cfg))
+    layout, how = Layout(Path(cfg.out), dataset.list_stem), pick(ExplainSettings, cfg)
+    with resumable(cfg, explanation_files(layout, images.rows, len(dataset.classes), how)) as unfinished:
+        return explain_list(teacher, images, layout, dataset.classes, how, unfinished.resumed)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from utils.images import eval_view, full_view
 from utils.launch import launch
 from utils.loading import open_list
 from utils.reports import report_classifier
+from utils.resuming import resumable
 from utils.settings import default_workers, pick
 from utils.training import ClassifierRecipe, train_classifier
 
@@ -44,6 +45,7 @@ class Config:
     seed: int = 0  # same seed, same machine: same bytes
     workers: int = default_workers()  # threads that decode and augment
     device: str = "auto"  # auto, cpu, cuda, cuda:1
+    resume: bool = False  # go on where a killed run with the same settings stopped
 
 
 def main(cfg: Config) -> dict:
@@ -53,10 +55,12 @@ def main(cfg: Config) -> dict:
     network = ResNet18(len(dataset.classes))
     load_backbone(network, cfg.pretrained)
     recipe = pick(ClassifierRecipe, cfg)
-    history = train_classifier(network, train, test, recipe)
-    content = {"epoch": cfg.epochs, "arch": network.arch, "state_dict_m": network.state_dict(), "classes": list(dataset.classes)}
-    checkpoints.save(Path(cfg.out) / "checkpoint_pretrain_resnet18_s300.pth.tar", content)
-    return report_classifier(cfg.out, "teacher", network, test, dataset.classes, history, recipe)
+    checkpoint = Path(cfg.out) / "checkpoint_pretrain_resnet18_s300.pth.tar"
+    with resumable(cfg, [checkpoint]) as unfinished:
+        history = train_classifier(network, train, test, recipe, unfinished)
+        content = {"epoch": cfg.epochs, "arch": network.arch, "state_dict_m": network.state_dict(), "classes": list(dataset.classes)}
+        checkpoints.save(checkpoint, content)
+        return report_classifier(cfg.out, "teacher", network, test, dataset.classes, history, recipe)
 
 
 if __name__ == "__main__":

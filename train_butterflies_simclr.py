@@ -34,6 +34,7 @@ class Config:
     seed: int = 0  # same seed, same machine: same bytes
     workers: int = default_workers()  # threads that decode and augment
     device: str = "auto"  # auto, cpu, cuda, cuda:1
+    resume: bool = False  # go on where a killed run with the same settings stopped
 
 
 def main(cfg: Config) -> dict:

@@ -1,12 +1,13 @@
 """Reading and writing checkpoints: always `weights_only`, always whole, always with a sentence when they do not fit."""
 
+import io
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from utils.errors import InputError
-from utils.files import replacing
+from utils.files import write_bytes
 
 # Where released checkpoints keep the network, in the order tried: the paper's key, the common one, else the dict is the network itself.
 WEIGHT_KEYS = ("state_dict_m", "state_dict")
@@ -14,9 +15,11 @@ WEIGHT_KEYS = ("state_dict_m", "state_dict")
 
 def save(path: str | Path, content: dict) -> None:
     """Saves `content` with torch.save, whole or not at all."""
-    # Through an open file: given a name, torch.save would write the temporary one, process number and all, into the archive.
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        torch.save(content, file)
+    # Through memory: given a name, torch.save would write the temporary one, process number and all, into the archive; given an open
+    # file, it would report a full disk as a fault of its own.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_bytes(path, buffer.getbuffer())
 
 
 def read(path: str | Path, setting: str) -> dict:

@@ -1,5 +1,6 @@
 """A course from start to finish, for all teaching scripts: pool, student, lessons, and the files that remain."""
 
+import io
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,13 +13,14 @@ from models.resnet import ResNet18
 from utils import catalog, checkpoints, figures
 from utils.catalog import Dataset
 from utils.course import lesson_entry, people_list, people_rows, teaching_rows
-from utils.files import replacing, write_json
+from utils.files import remove_leftovers, write_bytes, write_json
 from utils.images import decode, eval_view, to_tensor, whole_view
 from utils.layout import Layout
 from utils.lists import Explanation, check_files, locate, write_examples
 from utils.loading import open_list
 from utils.pool import Pool, mask_size
 from utils.records import write_table
+from utils.resuming import resumable
 from utils.settings import pick
 from utils.student import make_student
 from utils.teaching import Lesson, TeachingSettings, teach
@@ -50,17 +52,30 @@ def run_course(cfg, simclr: bool) -> dict:
     student = make_student(len(dataset.classes), cfg.pretrained, cfg.seed, cfg.device, cfg.freeze_features)
     how = pick(TeachingSettings, cfg)
     keep = _student_keeper(layout.students(cfg.selection) if cfg.save_students else None)
-    lessons = []
-    progress = tqdm(teach(student, pool, test, how, keep), total=cfg.iterations, desc=f"teaching ({cfg.selection})", unit="lesson")
-    for lesson in progress:
-        lessons.append(lesson)
-        progress.set_postfix(test=f"{lesson.test_accuracy:.1f} %")
-    _write_course(layout, dataset, pool, people, lessons, cfg)
-    return _write_curve(layout, lessons, cfg.selection, len(dataset.classes))
+    with resumable(cfg, _main_files(layout, how)) as unfinished:
+        course = teach(student, pool, test, how, keep, unfinished)
+        lessons = []
+        progress = tqdm(course, total=cfg.iterations, desc=f"teaching ({cfg.selection})", unit="lesson")
+        for lesson in progress:
+            lessons.append(lesson)
+            progress.set_postfix(test=f"{lesson.test_accuracy:.1f} %")
+        _write_course(layout, dataset, pool, people, lessons, cfg)
+        return _write_curve(layout, lessons, cfg.selection, len(dataset.classes))
+
+
+def _main_files(layout: Layout, how: TeachingSettings) -> list[Path]:
+    """The course, the teaching set and the learning curve."""
+    selection = how.selection
+    pictures = [layout.course(selection, ".png"), layout.evolution(selection)]
+    accuracies = [layout.accuracy(split, selection) for split in ("train", "test")]
+    return [layout.course(selection), layout.teaching_list(selection), layout.evolution(selection, ".csv"), *pictures, *accuracies]
 
 
 def _student_keeper(folder: Path | None):
     """What to do with the student that is about to make the choice of an iteration: save it below `folder`, or nothing."""
+
+    if folder is not None and folder.exists():
+        remove_leftovers(folder)
 
     def keep(iteration: int, student: ResNet18) -> None:
         if folder is not None:
@@ -75,6 +90,7 @@ def _write_course(layout: Layout, dataset: Dataset, pool: Pool, people: Sequence
     how = pick(TeachingSettings, cfg)
     teaching_list = layout.teaching_list(how.selection)
     teaching_list.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(teaching_list.parent)
     write_examples(teaching_list, [row for lesson in lessons for row in teaching_rows(pool, lesson.choice, how.explain)])
     course = {
         "dataset": dataset.name,
@@ -113,8 +129,9 @@ def _write_curve(layout: Layout, lessons: list[Lesson], selection: str, num_clas
         "test": [lesson.test_accuracy for lesson in lessons],
     }
     for split, values in accuracies.items():
-        with replacing(layout.accuracy(split, selection)) as temporary:
-            np.save(temporary, np.array(values))
+        content = io.BytesIO()  # NumPy writing to a file itself would not notice that the disk is full
+        np.save(content, np.array(values))
+        write_bytes(layout.accuracy(split, selection), content.getbuffer())
     rows = [
         {"iteration": lesson.iteration, "train_accuracy": round(lesson.train_accuracy, 3), "test_accuracy": round(lesson.test_accuracy, 3)}
         for lesson in lessons

@@ -1,4 +1,4 @@
-"""The two ways a script stops by itself: the user gave something wrong, or the run went wrong."""
+"""The ways a script stops by itself: the user gave something wrong, the run went wrong, or nothing is left to do."""
 
 
 class InputError(Exception):
@@ -11,3 +11,7 @@ class InputError(Exception):
 
 class RunError(Exception):
     """The run itself went wrong (a loss became NaN, the disk is full). Scripts print it and end with exit status 1."""
+
+
+class Finished(Exception):
+    """A run that was to be resumed has ended already. Scripts print it and end with exit status 0."""

@@ -1,7 +1,9 @@
 """Explaining a whole list: every image against every wrong answer, as pictures, lists and heat maps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -12,11 +14,13 @@ from utils import figures
 from utils.attribution import Maps, explanation_maps
 from utils.counterfactual import counters, discriminant, masks
 from utils.errors import InputError
+from utils.files import remove_leftovers
 from utils.heatmaps import HeatmapFile
+from utils.images import decode, to_tensor
 from utils.layout import DEMO, IMG, MASK, Layout, explanation_name
 from utils.lists import Example, Explanation, listed_path, write_explanations
 from utils.loading import ImageSet, batches, to_float
-from utils.pictures import PictureWriter
+from utils.pictures import PictureWriter, whole_png
 from utils.rendering import draw_borders, fill_outside
 
 TEACHING_SIZE = 0.05  # the mask size that the teaching scripts use, and thus the one that the explanation lists name
@@ -62,7 +66,9 @@ def listed_size(mask_sizes: Sequence[float]) -> float:
     return TEACHING_SIZE if TEACHING_SIZE in mask_sizes else mask_sizes[0]
 
 
-def explain_list(network: ResNet18, images: ImageSet, layout: Layout, classes: Sequence[str], how: ExplainSettings) -> dict:
+def explain_list(
+    network: ResNet18, images: ImageSet, layout: Layout, classes: Sequence[str], how: ExplainSettings, resumed: bool = False
+) -> dict:
     """Explains every image of a list against every wrong class and writes all that formats.md names.
 
     One forward pass per batch serves all classes and answers. Decoding before it and encoding after it run in threads.
@@ -73,6 +79,7 @@ def explain_list(network: ResNet18, images: ImageSet, layout: Layout, classes: S
         layout: names of the output.
         classes: class names, for the contact sheet.
         how: mask sizes and so on.
+        resumed: whether what an interrupted run left belongs to this one; batches that it finished are not explained again.
 
     Returns:
         What was measured: number of images and explanations, and how often the teacher is right on this list (percent).
@@ -81,29 +88,73 @@ def explain_list(network: ResNet18, images: ImageSet, layout: Layout, classes: S
         InputError: two images share a name, an image cannot be decoded, or the teacher is no use.
     """
     _check_names(images)
-    network = network.to(how.device).eval()
-    sheet_numbers = _spread(len(images), SHEET_ROWS)
-    sheet: list[SheetRow] = []
-    right = 0
-    with PictureWriter(how.workers) as writer, HeatmapFile(layout.heatmaps, images) as heatmaps, _bar(len(images)) as bar:
-        renderer = _Renderer(layout, writer, how)
-        for numbers, pixels in batches(images.__getitem__, range(len(images)), how.batch_size, how.workers):
-            with torch.inference_mode():
-                pixels = pixels.to(how.device)
-                outputs = network(to_float(pixels, how.device))
-                if not outputs.logits.isfinite().all():
-                    raise InputError("The teacher's outputs are not finite numbers; replace what --checkpoint or --pretrained name.")
-                maps = explanation_maps(outputs, network.fc)
-                batch = _explain_batch(pixels, [images.rows[number] for number in numbers], outputs.logits, maps)
-                heatmaps.add(numbers, maps)
-                renderer.write(batch)
-                sheet += [renderer.sheet_row(batch, place) for place, number in enumerate(numbers) if number in sheet_numbers]
-                right += (outputs.logits.argmax(1) == batch.label).sum().item()
-            bar.update(len(numbers))
-    _write_lists(layout, images.rows, len(classes), listed_size(how.mask_sizes))
-    figures.contact_sheet(layout.contact_sheet, sheet, classes)
+    with HeatmapFile(layout.heatmaps, images, resumed) as heatmaps:
+        _explain_missing(network.to(how.device).eval(), images, layout, heatmaps, how)
+        heatmaps.write()
+        _write_lists(layout, images.rows, len(classes), listed_size(how.mask_sizes))
+        sheet = [_sheet_row(number, images, layout, heatmaps, how) for number in _spread(len(images), SHEET_ROWS)]
+        figures.contact_sheet(layout.contact_sheet, sheet, classes)
+        right = (heatmaps.answers()[:, 0] == images.labels).sum().item()
     explanations = len(images) * (len(classes) - 1) * len(how.mask_sizes)
     return {"images": len(images), "explanations": explanations, "teacher_accuracy_on_list": round(100 * right / len(images), 2)}
+
+
+def explanation_files(layout: Layout, rows: Sequence[Example], num_classes: int, how: ExplainSettings) -> Iterator[Path]:
+    """The files that `explain_list` leaves."""
+    yield from (layout.heatmaps, layout.contact_sheet, layout.explanation_list(), layout.explanation_list(people=True))
+    for row in rows:
+        yield from _pictures(layout, row, num_classes, how)
+
+
+def _pictures(layout: Layout, row: Example, num_classes: int, how: ExplainSettings) -> Iterator[Path]:
+    """The pictures that explain one image: every rendering at every mask size against every wrong class."""
+    for folder in _folders(layout, how).values():
+        for b in range(num_classes):
+            if b != row.label:
+                yield folder / explanation_name(row.path, row.label, b, row.index)
+
+
+def _folders(layout: Layout, how: ExplainSettings) -> dict[tuple[str, float], Path]:
+    """The folder of each rendering at each mask size."""
+    return {(kind, size): layout.explanations(kind, size) for kind in (IMG, MASK, DEMO) for size in how.mask_sizes}
+
+
+def _explain_missing(network: ResNet18, images: ImageSet, layout: Layout, heatmaps: HeatmapFile, how: ExplainSettings) -> None:
+    """Explains the batches that are not done.
+
+    Raises:
+        InputError: an image cannot be decoded, or the teacher is no use.
+    """
+    missing = _missing(images, layout, heatmaps, network.fc.out_features, how)
+    with PictureWriter(how.workers) as writer, _bar(len(images), len(missing)) as bar, torch.inference_mode():
+        renderer = _Renderer(layout, writer, how)
+        for numbers, pixels in batches(images.__getitem__, missing, how.batch_size, how.workers):
+            pixels = pixels.to(how.device)
+            outputs = network(to_float(pixels, how.device))
+            if not outputs.logits.isfinite().all():
+                raise InputError("The teacher's outputs are not finite numbers; replace what --checkpoint or --pretrained name.")
+            maps = explanation_maps(outputs, network.fc)
+            batch = _explain_batch(pixels, [images.rows[number] for number in numbers], outputs.logits, maps)
+            heatmaps.add(numbers, maps)
+            renderer.write(batch)
+            writer.afterwards(partial(heatmaps.finish, numbers, outputs.logits.argmax(1), batch.rival))
+            bar.update(len(numbers))
+
+
+def _missing(images: ImageSet, layout: Layout, heatmaps: HeatmapFile, num_classes: int, how: ExplainSettings) -> list[int]:
+    """The rows of the batches that are not done: something was not stored, or a picture is not there whole.
+
+    Whole batches, since the last digits of what a network says may depend on who else is in the batch.
+    """
+    done = heatmaps.done()
+
+    def finished(number: int) -> bool:
+        pictures = _pictures(layout, images.rows[number], num_classes, how)
+        return bool(done[number]) and all(whole_png(picture, how.image_size) for picture in pictures)
+
+    starts = range(0, len(images), how.batch_size)
+    groups = [range(start, min(start + how.batch_size, len(images))) for start in starts]
+    return [number for group in groups if not all(map(finished, group)) for number in group]
 
 
 def _check_names(images: ImageSet) -> None:
@@ -122,13 +173,13 @@ def _check_names(images: ImageSet) -> None:
         line_of[name] = line
 
 
-def _bar(total: int) -> tqdm:
-    return tqdm(total=total, desc="explaining", unit="image")
+def _bar(total: int, missing: int) -> tqdm:
+    return tqdm(total=total, initial=total - missing, desc="explaining", unit="image")
 
 
-def _spread(total: int, wanted: int) -> set[int]:
-    """Up to `wanted` numbers, evenly spread over 0 .. total-1."""
-    return {round(place * (total - 1) / max(1, wanted - 1)) for place in range(wanted)}
+def _spread(total: int, wanted: int) -> list[int]:
+    """Up to `wanted` numbers, evenly spread over 0 .. total-1, ascending."""
+    return sorted({round(place * (total - 1) / max(1, wanted - 1)) for place in range(wanted)})
 
 
 @dataclass(frozen=True)
@@ -157,9 +208,10 @@ class _Renderer:
     def __init__(self, layout: Layout, writer: PictureWriter, how: ExplainSettings) -> None:
         self.how = how
         self.writer = writer
-        self.folders = {(kind, size): layout.explanations(kind, size) for kind in (IMG, MASK, DEMO) for size in how.mask_sizes}
+        self.folders = _folders(layout, how)
         for folder in self.folders.values():
             folder.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(folder)
 
     def write(self, batch: _Batch) -> None:
         """Writes the three renderings of every explanation of a batch at every mask size."""
@@ -172,23 +224,16 @@ class _Renderer:
                 for name, picture in zip(names, rendering.cpu(), strict=True):
                     self.writer.write(self.folders[kind, size] / name, picture)
 
-    def sheet_row(self, batch: _Batch, place: int) -> SheetRow:
-        """The contact sheet's row of the image at `place` in the batch, against its strongest rival."""
-        a, b = batch.label[place].item(), batch.rival[place].item()
-        d = batch.discriminant[place, batch.counter[place] == b]  # (1, H, W)
-        inside = masks(d, (listed_size(self.how.mask_sizes),), self.how.image_size)[:, 0]
-        rendered = _render(batch.pixels[place][None], inside)
-        attribution = batch.maps.attribution[place]
-        shown = (
-            batch.pixels[place],
-            batch.maps.confidence[place],
-            attribution[a],
-            attribution[b],
-            d[0],
-            rendered[IMG][0],
-            rendered[DEMO][0],
-        )
-        return SheetRow(*(tensor.cpu() for tensor in shown), a, b)
+
+def _sheet_row(number: int, images: ImageSet, layout: Layout, heatmaps: HeatmapFile, how: ExplainSettings) -> SheetRow:
+    """The contact sheet's row of an image against its strongest rival, from what is on disk."""
+    row, maps = images.rows[number], heatmaps.maps(number)
+    a, b = row.label, heatmaps.answers()[number, 1].item()
+    name, size = explanation_name(row.path, a, b, row.index), listed_size(how.mask_sizes)
+    machine, people = (to_tensor(decode(layout.explanations(kind, size) / name, "the contact sheet")) for kind in (IMG, DEMO))
+    d = discriminant(maps, torch.tensor([a]), torch.tensor([[b]]))[0, 0]
+    attribution = maps.attribution[0]
+    return SheetRow(images[number], maps.confidence[0], attribution[a], attribution[b], d, machine, people, a, b)
 
 
 def _render(pictures: Tensor, inside: Tensor) -> dict[str, Tensor]:

@@ -3,9 +3,12 @@
 import contextlib
 import json
 import os
+import re
 from pathlib import Path
 
 from utils.errors import InputError
+
+TEMPORARY = re.compile(r"\..+\.(\d+)\.part(\..*)?")  # what `replacing` writes to; the number is that of the process
 
 
 @contextlib.contextmanager
@@ -22,6 +25,31 @@ def replacing(path: str | Path):
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes the temporary files of killed processes from a folder; those of processes that still run stay."""
+    for path in folder.glob(".*.part*"):
+        found = TEMPORARY.fullmatch(path.name)
+        if found and not _another_runs(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+def _another_runs(process: int) -> bool:
+    """Whether there is a process of this number, and it is not this one, which has just begun."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return process != os.getpid()
+
+
+def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
+    """Writes `content` to `path`, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -48,7 +76,7 @@ def output_folder(path: str | Path, setting: str = "--out") -> Path:
     path = Path(path)
     if any(character.isspace() for character in str(path)):
         raise InputError(f"{setting} '{path}' holds a blank, which the lists written there cannot express; choose a name without.")
-    probe = path / f".probe.{os.getpid()}"
+    probe = path / f".probe.{os.getpid()}.part"
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe.touch()

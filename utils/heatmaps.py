@@ -1,50 +1,103 @@
-"""The maps of a whole list in one `.npz`, gathered on disk so that the list may be longer than memory."""
+"""What the network says about a whole list, gathered on disk so that the list may be longer than memory and the run interrupted."""
 
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from utils.attribution import Maps
+from utils.errors import InputError, RunError
 from utils.files import replacing
 from utils.loading import ImageSet
+
+ANSWERS = "answers"  # (N, 2): 1 + the network's answer, 1 + its strongest wrong class; 0 where a row is not done
 
 
 class HeatmapFile:
     """Collects maps batch by batch and leaves `attribution` (N, C, H, W), `confidence` (N, H, W), `label` and `path` (N,).
 
-    Used as a context manager; the file appears at the end, whole, and not at all after an error.
+    Used as a context manager. What is collected stands in parts beside the file until the end of the with block; a kill, Ctrl-C
+    or a full disk leave them for a run that goes on. They are written to as files, not mapped into memory, where a full disk would
+    end the process without a word.
 
     Args:
         path: the `.npz` to write.
         images: the list whose maps come.
+        resumed: whether parts that are there belong to this run; others are removed.
     """
 
-    def __init__(self, path: Path, images: ImageSet) -> None:
+    def __init__(self, path: Path, images: ImageSet, resumed: bool) -> None:
         self.path = path
         self.images = images
-        self._arrays: dict[str, np.memmap] = {}
+        self.resumed = resumed
 
     def __enter__(self) -> "HeatmapFile":
+        if not self.resumed:
+            self._remove_parts()
         return self
 
+    def __exit__(self, kind, error, trace) -> None:
+        if error is None or (isinstance(error, (InputError, RunError)) and not self.resumed):
+            self._remove_parts()
+
     def _part(self, name: str) -> Path:
-        return self.path.with_name(f".{self.path.stem}.{name}.part.npy")
+        return self.path.with_name(f".unfinished_{self.path.stem}.{name}.npy")
+
+    def _remove_parts(self) -> None:
+        for name in (*Maps._fields, ANSWERS):
+            self._part(name).unlink(missing_ok=True)
+
+    def _store(self, name: str, numbers: list[int], values: np.ndarray) -> None:
+        """Writes consecutive rows of a part; what was never written reads as 0."""
+        if not self._part(name).exists():
+            self._make_part(name, (len(self.images), *values.shape[1:]), values.dtype)
+        place = np.load(self._part(name), mmap_mode="r").offset + numbers[0] * values[0].nbytes
+        with open(self._part(name), "r+b") as file:
+            file.seek(place)
+            file.write(values.tobytes())
+
+    def _make_part(self, name: str, shape: tuple[int, ...], kind: np.dtype) -> None:
+        header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+        with replacing(self._part(name)) as temporary, open(temporary, "wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            file.truncate(file.tell() + int(np.prod(shape)) * kind.itemsize)
+
+    def _read(self, name: str) -> np.ndarray:
+        return np.load(self._part(name), mmap_mode="r")
 
     def add(self, numbers: list[int], maps: Maps) -> None:
-        """Stores the maps of the rows `numbers`."""
-        for name, value in maps._asdict().items():
-            value = value.cpu().numpy()
-            if name not in self._arrays:
-                shape = (len(self.images), *value.shape[1:])
-                self._arrays[name] = np.lib.format.open_memmap(self._part(name), mode="w+", dtype=np.float32, shape=shape)
-            self._arrays[name][numbers] = value
+        """Stores the maps of the consecutive rows `numbers`."""
+        for name, values in maps._asdict().items():
+            self._store(name, numbers, values.float().cpu().numpy())
 
-    def __exit__(self, kind, error, trace) -> None:
-        try:
-            if error is None:
-                paths = np.array([row.path for row in self.images.rows])
-                with replacing(self.path) as temporary:
-                    np.savez(temporary, **self._arrays, label=self.images.labels.numpy(), path=paths)
-        finally:
-            for name in Maps._fields:
-                self._part(name).unlink(missing_ok=True)
+    def finish(self, numbers: list[int], answers: Tensor, rivals: Tensor) -> None:
+        """Says that rows are done, their maps stored and their pictures written, by storing what the network answered.
+
+        Args:
+            numbers: consecutive rows.
+            answers: the network's answers, (B,).
+            rivals: its strongest wrong classes, (B,).
+        """
+        self._store(ANSWERS, numbers, 1 + torch.stack([answers, rivals], dim=1).cpu().numpy())
+
+    def done(self) -> np.ndarray:
+        """Which rows are done, bool (N,)."""
+        if not self._part(ANSWERS).exists():
+            return np.zeros(len(self.images), dtype=bool)
+        return (self._read(ANSWERS) > 0).all(1)
+
+    def answers(self) -> Tensor:
+        """The network's answer and its strongest wrong class for every row, (N, 2)."""
+        return torch.from_numpy(self._read(ANSWERS) - 1)
+
+    def maps(self, number: int) -> Maps:
+        """The maps of one row, as a batch of one."""
+        return Maps(*(torch.from_numpy(self._read(name)[[number]]) for name in Maps._fields))
+
+    def write(self) -> None:
+        """Writes the file from the parts, whole or not at all."""
+        parts = {name: self._read(name) for name in Maps._fields}
+        paths = np.array([row.path for row in self.images.rows])
+        with replacing(self.path) as temporary:
+            np.savez(temporary, **parts, label=self.images.labels.numpy(), path=paths)

@@ -1,13 +1,16 @@
 """How every script starts and ends: settings in, story told, record written; errors as one sentence."""
 
+import errno
+import shlex
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from utils import devices, records, settings
-from utils.errors import InputError, RunError
-from utils.files import output_folder
+from utils import devices, records, resuming, settings
+from utils.errors import Finished, InputError, RunError
+from utils.files import output_folder, remove_leftovers
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def launch(main: Callable[..., dict], config: type, description: str) -> None:
@@ -19,23 +22,38 @@ def launch(main: Callable[..., dict], config: type, description: str) -> None:
         description: the script's docstring.
 
     The process ends with status 0, 2 (wrong input), 1 (the run went wrong) or 130 (Ctrl-C), and without a traceback unless
-    the fault is ours.
+    the fault is ours. The record is written last, so that a run without one is known to be unfinished.
     """
-    script = Path(sys.argv[0]).stem
+    script = resuming.script_name()
     try:
         cfg = settings.resolve(settings.parse(config, description))
-        output_folder(cfg.out)
+        remove_leftovers(output_folder(cfg.out))
+        inputs = resuming.inputs(cfg)
         devices.make_repeatable(cfg.seed)
         started = time.perf_counter()
         measured = main(cfg)
         measured["seconds"] = round(time.perf_counter() - started, 2)
-        print(f"Settings and measurements: {records.write_run_record(script, cfg, measured)}")
+        records.write_run_record(resuming.record_path(cfg), cfg, inputs, measured)
+        resuming.forget(cfg)
+        print(f"Settings and measurements: {resuming.record_path(cfg)}")
+    except Finished as finished:
+        print(finished)
     except InputError as error:
         _stop(script, error, 2)
-    except (RunError, OSError) as error:
+    except OSError as error:
+        full = error.errno in NO_ROOM
+        _stop(script, f"The disk is full ({error}); make room, then go on with: {_resuming_command()}" if full else error, 1)
+    except RunError as error:
         _stop(script, error, 1)
     except KeyboardInterrupt:
-        _stop(script, "stopped by Ctrl-C.", 130)
+        print(f"{script}.py: stopped by Ctrl-C; go on with: {_resuming_command()}", file=sys.stderr)
+        sys.exit(130)
+
+
+def _resuming_command() -> str:
+    """The command that goes on where this process stopped."""
+    words = [word for word in sys.argv if word != "--resume"]
+    return shlex.join(["python", *words, "--resume"])
 
 
 def _stop(script: str, reason: object, status: int) -> None:

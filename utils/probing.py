@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from models.resnet import ResNet18
+from models.resnet import FEATURES, ResNet18
 from models.simclr import fit_linear_probe
 from utils import checkpoints
 from utils.errors import RunError
@@ -37,6 +37,13 @@ def encode(encoder: ResNet18, images: ImageSet, how: ProbeSettings) -> Tensor:
     for _, pixels in batches(images.__getitem__, range(len(images)), how.batch_size, how.workers):
         found.append(encoder(to_float(pixels, how.device)).features)
     return torch.cat(found)
+
+
+def linear_head(weights: dict[str, Tensor]) -> nn.Linear:
+    """The head that a probe found, from its state dict."""
+    head = nn.Linear(FEATURES, len(weights["bias"]))
+    head.load_state_dict(weights)
+    return head.requires_grad_(False)
 
 
 def add_linear_probe(encoder: ResNet18, train: ImageSet, test: ImageSet, classes: Sequence[str], path: Path, how: ProbeSettings) -> dict:

@@ -24,14 +24,18 @@ def git_commit() -> str | None:
         return None
 
 
-def write_run_record(script: str, cfg, measured: dict) -> Path:
-    """Writes `<out>/run_<script>.json`: settings, seed, commit, versions, device, and what the run measured."""
+def write_run_record(path: Path, cfg, inputs: dict[str, str], measured: dict) -> None:
+    """Writes a run's record: settings, digests of its input files, seed, commit, versions, device, and what it measured.
+
+    Whether the run was resumed is left out, since nothing depends on it.
+    """
     device = torch.cuda.get_device_name(cfg.device) if cfg.device.startswith("cuda") else "cpu"
-    path = Path(cfg.out) / f"run_{script}.json"
+    settings = {name: value for name, value in dataclasses.asdict(cfg).items() if name != "resume"}
     versions = {"torch": torch.__version__, "torchvision": torchvision.__version__, "numpy": np.__version__}
     record = {
-        "script": script,
-        "settings": dataclasses.asdict(cfg),
+        "script": path.stem.removeprefix("run_"),
+        "settings": settings,
+        "inputs": inputs,
         "seed": cfg.seed,
         "git_commit": git_commit(),
         "versions": versions,
@@ -39,7 +43,6 @@ def write_run_record(script: str, cfg, measured: dict) -> Path:
         "measured": measured,
     }
     write_json(path, record)
-    return path
 
 
 def write_table(path: str | Path, rows: Sequence[dict]) -> None:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from models.simclr import SimCLR, load_encoder, save_simclr
 from utils import catalog
-from utils.explaining import ExplainSettings, explain_list
+from utils.explaining import ExplainSettings, explain_list, explanation_files
 from utils.images import full_view, whole_view
 from utils.layout import Layout
 from utils.loading import open_list
-from utils.probing import ProbeSettings, add_linear_probe
+from utils.probing import ProbeSettings, add_linear_probe, linear_head
 from utils.reports import report_simclr
+from utils.resuming import resumable
 from utils.settings import pick
 from utils.training import SimCLRRecipe, train_simclr
 
@@ -26,9 +27,11 @@ def run_simclr(cfg) -> dict:
     """
     images = open_list(catalog.find(cfg.dataset), "train", cfg.data_root, full_view)
     model = SimCLR()
-    history = train_simclr(model, images, pick(SimCLRRecipe, cfg))
-    save_simclr(Path(cfg.out) / f"simclr_checkpoint_{cfg.epochs}.tar", model)
-    return report_simclr(cfg.out, "simclr", history)
+    checkpoint = Path(cfg.out) / f"simclr_checkpoint_{cfg.epochs}.tar"
+    with resumable(cfg, [checkpoint]) as unfinished:
+        history = train_simclr(model, images, pick(SimCLRRecipe, cfg), unfinished)
+        save_simclr(checkpoint, model)
+        return report_simclr(cfg.out, "simclr", history)
 
 
 def run_simclr_explanations(cfg) -> dict:
@@ -45,5 +48,13 @@ def run_simclr_explanations(cfg) -> dict:
     test = open_list(dataset, "test", cfg.data_root, partial(whole_view, size=cfg.image_size))
     layout = Layout(Path(cfg.out), dataset.list_stem, simclr=True)
     teacher = load_encoder(cfg.checkpoint)
-    probe = add_linear_probe(teacher, images, test, dataset.classes, layout.probe, pick(ProbeSettings, cfg))
-    return probe | explain_list(teacher, images, layout, dataset.classes, pick(ExplainSettings, cfg))
+    how = pick(ExplainSettings, cfg)
+    with resumable(cfg, explanation_files(layout, images.rows, len(dataset.classes), how)) as unfinished:
+        if unfinished.state and layout.probe.exists():
+            teacher.fc = linear_head(unfinished.state["head"])
+        else:
+            measured = add_linear_probe(teacher, images, test, dataset.classes, layout.probe, pick(ProbeSettings, cfg))
+            unfinished.state = {"head": teacher.fc.state_dict(), "measured": measured}
+            unfinished.save(unfinished.state)
+        explained = explain_list(teacher, images, layout, dataset.classes, how, unfinished.resumed)
+        return unfinished.state["measured"] | explained

@@ -1,8 +1,9 @@
 """The teaching loop: score the pool, choose a pair, add it, let the student learn, see what it knows."""
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from utils.errors import RunError
 from utils.loading import ImageSet, batches, to_float
 from utils.maxgrad import log_psi, margin_risk
 from utils.pool import Pool
+from utils.resuming import Unfinished
 from utils.selection import Choice, Selection, choose, choose_random, combine_scores
 from utils.student import attend
 
@@ -189,7 +191,12 @@ class TeachingSettings:
 
 
 def teach(
-    student: ResNet18, pool: Pool, test: ImageSet, how: TeachingSettings, before_choice: Callable[[int, ResNet18], None]
+    student: ResNet18,
+    pool: Pool,
+    test: ImageSet,
+    how: TeachingSettings,
+    before_choice: Callable[[int, ResNet18], None],
+    unfinished: Unfinished | None = None,
 ) -> Iterator[Lesson]:
     """Teaches `student` lesson by lesson (Wang & Vasconcelos, ICCV 2021, algorithm CMaxGrad; baselines MaxGrad and random).
 
@@ -201,9 +208,10 @@ def teach(
         test: the test list in test view, only measured.
         how: selection, number of lessons and so on.
         before_choice: called with the iteration and the student that is about to choose.
+        unfinished: where the course stands; it goes on after the last lesson saved there. None: nothing is saved.
 
     Yields:
-        Each lesson after the student has learned it.
+        Each lesson after the student has learned it; first those of an interrupted run.
     """
     labels = pool.images.labels
     remaining = torch.ones(len(pool), dtype=torch.bool)
@@ -211,7 +219,12 @@ def teach(
     rng = generator(how.seed)
     learning = [parameter for parameter in student.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(learning, how.lr, momentum=how.momentum, weight_decay=how.weight_decay)
-    for iteration in range(how.iterations):
+    lessons = _lessons_so_far(unfinished, student, optimizer, rng)
+    for lesson in lessons:
+        add_choice(taught, pool, lesson.choice, how.explain)
+        remaining[[lesson.choice.image, lesson.choice.partner]] = False
+    yield from tuple(lessons)
+    for iteration in range(len(lessons), how.iterations):
         before_choice(iteration, student)
         if how.selection == "random":
             choice = choose_random(labels, remaining, student.fc.out_features, rng)
@@ -226,7 +239,32 @@ def teach(
         with torch.inference_mode():
             train_accuracy = evaluation.accuracy(taught.logits(student).argmax(1), taught.labels)
         test_answers = evaluation.predict(student, test, how.batch_size, how.workers, how.device)
-        yield Lesson(iteration, choice, train_accuracy, evaluation.accuracy(test_answers, test.labels))
+        lessons.append(Lesson(iteration, choice, train_accuracy, evaluation.accuracy(test_answers, test.labels)))
+        if unfinished:
+            unfinished.save_when_due(partial(_course_state, lessons, student, optimizer, rng))
+        yield lessons[-1]
+
+
+def _course_state(lessons: Sequence[Lesson], student: ResNet18, optimizer: torch.optim.Optimizer, rng: torch.Generator) -> dict:
+    return {
+        "lessons": [asdict(lesson) for lesson in lessons],
+        "student": student.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "rng": rng.get_state(),
+    }
+
+
+def _lessons_so_far(
+    unfinished: Unfinished | None, student: ResNet18, optimizer: torch.optim.Optimizer, rng: torch.Generator
+) -> list[Lesson]:
+    """Puts student, optimizer and generator where an unfinished course left them; returns its lessons."""
+    state = unfinished.state if unfinished else None
+    if state is None:
+        return []
+    student.load_state_dict(state["student"])
+    optimizer.load_state_dict(state["optimizer"])
+    rng.set_state(state["rng"])
+    return [Lesson(**(lesson | {"choice": Choice(**lesson["choice"])})) for lesson in state["lessons"]]
 
 
 def _choose_by_score(student: ResNet18, pool: Pool, remaining: Tensor, how: TeachingSettings) -> Choice | None:

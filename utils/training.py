@@ -13,6 +13,7 @@ from models.simclr import SimCLR, nt_xent
 from utils import augment, evaluation
 from utils.errors import RunError
 from utils.loading import ImageSet, batches, to_float
+from utils.resuming import Unfinished
 
 EVAL_BATCH = 64
 SHUFFLE = 2**31  # a number that no image has: keeps the order of an epoch apart from the views of its images
@@ -64,7 +65,21 @@ def _random_load(images: ImageSet, recipe: Recipe, epoch: int, number: int) -> t
     return augment.random_view(images[number], recipe.image_size, recipe.crop_scale, rng)
 
 
-def train_classifier(network: ResNet18, train: ImageSet, test: ImageSet, recipe: ClassifierRecipe) -> list[dict]:
+def _epochs_so_far(unfinished: Unfinished, parts: dict) -> list[dict]:
+    """Puts the parts of a training (network, optimizer, schedule) where an unfinished run left them; returns its history."""
+    if unfinished.state is None:
+        return []
+    for name, part in parts.items():
+        part.load_state_dict(unfinished.state[name])
+    return unfinished.state["history"]
+
+
+def _keep(unfinished: Unfinished, parts: dict, history: list[dict]) -> None:
+    """Saves the parts and the history after an epoch, if saving is due."""
+    unfinished.save_when_due(lambda: {name: part.state_dict() for name, part in parts.items()} | {"history": history})
+
+
+def train_classifier(network: ResNet18, train: ImageSet, test: ImageSet, recipe: ClassifierRecipe, unfinished: Unfinished) -> list[dict]:
     """Trains by SGD on random crops and flips; a frozen backbone (`network.freeze_backbone`) leaves the head alone to learn.
 
     Args:
@@ -72,6 +87,7 @@ def train_classifier(network: ResNet18, train: ImageSet, test: ImageSet, recipe:
         train: labelled images in full view.
         test: labelled images in test view; only measured, never chosen by.
         recipe: how; the last epoch is always measured on the test list.
+        unfinished: where the training stands; it goes on after the last epoch saved there.
 
     Returns:
         One dict per epoch: `epoch` (from 1), `lr`, `loss`, `train_accuracy` on the random views as trained, and
@@ -84,18 +100,24 @@ def train_classifier(network: ResNet18, train: ImageSet, test: ImageSet, recipe:
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trainable, recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(recipe.milestones), gamma=0.1)
-    history = []
-    with tqdm(total=recipe.epochs * len(train), desc="training", unit="image") as progress:
-        for epoch in range(1, recipe.epochs + 1):
+    parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
+    history = _epochs_so_far(unfinished, parts)
+    with _bar("training", train, recipe, history) as progress:
+        for epoch in range(len(history) + 1, recipe.epochs + 1):
             row = {"epoch": epoch, "lr": optimizer.param_groups[0]["lr"]}
             row |= _classifier_epoch(network, train, recipe, epoch, optimizer, progress)
             schedule.step()
             due = epoch % recipe.eval_every == 0 or epoch == recipe.epochs
             row["test_accuracy"] = round(accuracy_on(network, test, recipe), 3) if due else ""
             history.append(row)
+            _keep(unfinished, parts, history)
             progress.set_postfix(loss=f"{row['loss']:.3f}", test=row["test_accuracy"])
     network.eval()
     return history
+
+
+def _bar(what: str, images: ImageSet, recipe: Recipe, history: list[dict]) -> tqdm:
+    return tqdm(total=recipe.epochs * len(images), initial=len(history) * len(images), desc=what, unit="image")
 
 
 def _classifier_epoch(network: ResNet18, train: ImageSet, recipe: Recipe, epoch: int, optimizer, progress: tqdm) -> dict:
@@ -129,13 +151,14 @@ def _simclr_load(images: ImageSet, recipe: Recipe, epoch: int, number: int) -> t
     return torch.stack([augment.simclr_view(image, recipe.image_size, recipe.crop_scale, rng) for _ in range(2)])
 
 
-def train_simclr(model: SimCLR, images: ImageSet, recipe: SimCLRRecipe) -> list[dict]:
+def train_simclr(model: SimCLR, images: ImageSet, recipe: SimCLRRecipe, unfinished: Unfinished) -> list[dict]:
     """Pre-trains SimCLR by Adam; labels are not used.
 
     Args:
         model: trained in place.
         images: the images in full view.
         recipe: how.
+        unfinished: where the training stands; it goes on after the last epoch saved there.
 
     Returns:
         One dict per epoch: `epoch`, `loss`.
@@ -145,22 +168,30 @@ def train_simclr(model: SimCLR, images: ImageSet, recipe: SimCLRRecipe) -> list[
     """
     model.to(recipe.device).train()
     optimizer = torch.optim.Adam(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
-    history = []
-    with tqdm(total=recipe.epochs * len(images), desc="SimCLR", unit="image") as progress:
-        for epoch in range(1, recipe.epochs + 1):
-            total = 0.0
-            order = _epoch_order(images, recipe, epoch)
-            for numbers, pixels in batches(partial(_simclr_load, images, recipe, epoch), order, recipe.batch_size, recipe.workers):
-                pixels = pixels.transpose(0, 1).flatten(0, 1)  # (B, 2, 3, s, s) -> (2 B, 3, s, s), views i and B + i of one image
-                views = to_float(pixels, recipe.device)
-                loss = nt_xent(model(views), recipe.temperature)
-                _check_loss(loss.item(), epoch, recipe.lr)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                total += loss.item() * len(numbers)
-                progress.update(len(numbers))
-            history.append({"epoch": epoch, "loss": round(total / len(images), 6)})
+    parts = {"network": model, "optimizer": optimizer}
+    history = _epochs_so_far(unfinished, parts)
+    with _bar("SimCLR", images, recipe, history) as progress:
+        for epoch in range(len(history) + 1, recipe.epochs + 1):
+            loss = _simclr_epoch(model, images, recipe, epoch, optimizer, progress)
+            history.append({"epoch": epoch, "loss": round(loss, 6)})
+            _keep(unfinished, parts, history)
             progress.set_postfix(loss=f"{history[-1]['loss']:.3f}")
     model.eval()
     return history
+
+
+def _simclr_epoch(model: SimCLR, images: ImageSet, recipe: SimCLRRecipe, epoch: int, optimizer, progress: tqdm) -> float:
+    """One pass over the images; returns its mean loss."""
+    total = 0.0
+    order = _epoch_order(images, recipe, epoch)
+    for numbers, pixels in batches(partial(_simclr_load, images, recipe, epoch), order, recipe.batch_size, recipe.workers):
+        pixels = pixels.transpose(0, 1).flatten(0, 1)  # (B, 2, 3, s, s) -> (2 B, 3, s, s), views i and B + i of one image
+        views = to_float(pixels, recipe.device)
+        loss = nt_xent(model(views), recipe.temperature)
+        _check_loss(loss.item(), epoch, recipe.lr)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total += loss.item() * len(numbers)
+        progress.update(len(numbers))
+    return total / len(images)

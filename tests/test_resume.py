@@ -1,0 +1,371 @@
+"""Killed at random moments and started again with --resume: the files are those of a run that was left in peace."""
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from utils import resuming
+from utils.files import remove_leftovers
+from utils.pictures import whole_png, write_png
+
+KILLS = {"teacher": 3, "linear": 3, "simclr": 2, "CE": 6, "CE_simclr": 3, "CMaxGrad": 2, "random": 2}
+ROOM = 100_000  # bytes that a file may have where the disk is full: enough for lists and pictures, too little for a network
+
+
+class Forker:
+    """The process of tests/forker.py."""
+
+    def __init__(self, folder):
+        command = [sys.executable, str(Path(__file__).with_name("forker.py"))]
+        self.said = open(folder / "forker.txt", "w")
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.said, text=True)
+
+    def __call__(self, command, cwd, **order):
+        script, *arguments = map(str, command)
+        order |= {"script": script, "arguments": arguments, "cwd": str(cwd)}
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        return SimpleNamespace(script=script, **json.loads(self.process.stdout.readline()))
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.said.close()
+
+
+@pytest.fixture(scope="module")
+def fork(tmp_path_factory):
+    forker = Forker(tmp_path_factory.mktemp("forker"))
+    yield forker
+    forker.close()
+
+
+@pytest.fixture(scope="module")
+def commands(data_root, weights, tools):
+    """One command per kind of run, each on what the earlier ones made."""
+    tiny, generic = tools.common(data_root), ["--pretrained", weights]
+    training = ["--epochs", 3, "--batch-size", 8, "--lr", 0.01, "--milestones", 1, "--eval-every", 2]
+    lessons = [*tiny, *generic, "--iterations", 3, "--steps", 2, "--batch-size", 16]
+    probe = ["--checkpoint", "{out}/simclr_checkpoint_3.tar", "--probe-epochs", 30, "--batch-size", 7]
+    return {
+        "teacher": ["train_butterflies_resnet18", *tiny, *generic, *training],
+        "linear": ["train_gull_resnet18_linear", *tiny, *generic, *training],
+        "simclr": ["train_gull_simclr", *tiny, "--epochs", 3, "--batch-size", 8],
+        "CE": ["get_all_CE_butterflies", *tiny, "--mask-sizes", 0.3, 0.05, "--batch-size", 3],
+        "CE_simclr": ["get_all_CE_gull_simclr", *tiny, *probe],
+        "CMaxGrad": ["train_butterflies_CMaxGrad", *lessons, "--save-students"],
+        "random": ["train_butterflies_CMaxGrad", *lessons, "--selection", "random"],
+    }
+
+
+def content_of(folder):
+    """Name -> bytes of every file below a folder; of run records, all but the seconds."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            found[str(path.relative_to(folder))] = path.read_bytes()
+            if path.name.startswith("run_"):
+                record = json.loads(path.read_text())
+                assert record["measured"].pop("seconds") >= 0
+                found[str(path.relative_to(folder))] = record
+    return found
+
+
+def differing(one, other):
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+@pytest.fixture(scope="module")
+def reference(fork, commands, tmp_path_factory):
+    """Every run in peace: the folder, what each run added to it, what is there when each has run again, and how long it took."""
+    folder = tmp_path_factory.mktemp("reference")
+    added, seconds, before = {}, {}, {}
+    for name, command in commands.items():
+        done = fork(command, folder)
+        assert done.status == 0, done.err
+        after = content_of(folder)
+        added[name] = {file: after[file] for file in differing(before, after)}
+        seconds[name], before = done.seconds, after
+    return SimpleNamespace(folder=folder, after=lambda name: before | added[name], added=added, seconds=seconds)
+
+
+@pytest.fixture
+def prepared(reference, tmp_path):
+    """A working folder in which all is there that the run `name` needs, and nothing that it makes."""
+
+    def prepare(name):
+        shutil.copytree(reference.folder / "toy", tmp_path / "toy")
+        for file in reference.added[name]:
+            (tmp_path / file).unlink()
+        return tmp_path
+
+    return prepare
+
+
+# ---------------------------------------------------------------- kills
+
+
+@pytest.mark.parametrize("name", KILLS)
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_files(name, fork, commands, reference, prepared):
+    draw, folder, kills, resume = random.Random(name), prepared(name), 0, []
+    for _ in range(4 * KILLS[name]):
+        done = fork([*commands[name], *resume], folder, after=draw.uniform(0.02, 0.7) * reference.seconds[name])
+        assert done.status in (0, -signal.SIGKILL), done.err
+        kills += done.status < 0
+        resume = ["--resume"]
+        if done.status == 0:  # too late; once more from the beginning
+            assert differing(content_of(folder), reference.after(name)) == []
+            for file in reference.added[name]:
+                (folder / file).unlink()
+        if kills == KILLS[name]:
+            break
+    done = fork([*commands[name], "--resume"], folder)
+    assert done.status == 0, done.err
+    assert kills == KILLS[name]
+    assert differing(content_of(folder), reference.after(name)) == []
+
+
+def test_the_kills_are_twenty_at_least():
+    assert sum(KILLS.values()) >= 20
+
+
+def state_file(command):
+    """Where the state of an unfinished run stands in its working folder."""
+    selection = {"--selection": command[-1]}.get(command[-2], "CMaxGrad")
+    return f"toy/.unfinished_{command[0]}{f'_{selection}' if 'CMaxGrad' in command[0] else ''}.pt"
+
+
+@pytest.fixture
+def stopped(fork, commands, prepared):
+    """A working folder in which the run `name` was killed when its state had been saved for the so-many-th time."""
+
+    def stop(name, versions=1):
+        folder = prepared(name)
+        done = fork(commands[name], folder, watched=state_file(commands[name]), versions=versions)
+        assert done.status == -signal.SIGKILL, done.err
+        return folder
+
+    return stop
+
+
+@pytest.mark.parametrize(("name", "key"), [("teacher", "history"), ("simclr", "history"), ("random", "lessons")])
+def test_what_was_learned_is_not_learned_again(name, key, fork, commands, reference, stopped):
+    folder = stopped(name, versions=3)  # at the start, after one epoch or lesson, after two
+    learned = len(torch.load(folder / state_file(commands[name]), weights_only=True)["state"][key])
+    done = fork([*commands[name], "--resume"], folder)
+    assert done.status == 0 and learned >= 2 and "Going on with the unfinished run" in done.out, done.err
+    assert name == "random" or f" {20 * learned}/60 " in done.err.split("\r")[1], done.err
+    assert differing(content_of(folder), reference.after(name)) == []
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def test_only_missing_explanations_are_made_and_a_damaged_picture_is_not_believed(fork, commands, reference, prepared):
+    folder = prepared("CE")
+    marks = folder / "toy/.unfinished_heatmaps.answers.npy"
+    assert fork(commands["CE"], folder, watched=marks.relative_to(folder).as_posix(), versions=4).status == -signal.SIGKILL
+    done = (np.load(marks) > 0).all(1)
+    assert 6 <= done.sum() < 20
+    pictures = sorted((folder / "toy/counterfactual_gradcam_mask/0.30").glob("*.png"))
+    index = {path: i for i, path in enumerate(np.load(reference.folder / "toy/heatmaps.npz")["path"].tolist())}
+    row_of = {Path(path).stem: row for path, row in index.items()}
+    of_done = [path for path in pictures if done[row_of[path.name.split("_groundtruth_")[0]]]]
+    damaged, kept = of_done[0], of_done[-1]
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    before = kept.stat().st_mtime_ns
+    assert fork([*commands["CE"], "--resume"], folder).status == 0
+    assert differing(content_of(folder), reference.after("CE")) == []
+    assert row_of[kept.name.split("_groundtruth_")[0]] // 3 != row_of[damaged.name.split("_groundtruth_")[0]] // 3  # another batch
+    assert kept.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("how", ["cut", "flipped", "empty", "missing", "other size", "text"])
+def test_a_damaged_picture_of_a_finished_run_is_made_again(how, fork, commands, reference, prepared):
+    folder = prepared("random")
+    picture = sorted((folder / "toy/counterfactual_gradcam_img/0.05").glob("*.png"))[5]
+    content = picture.read_bytes()
+    damage = {
+        "cut": lambda: picture.write_bytes(content[: len(content) // 2]),
+        "flipped": lambda: picture.write_bytes(content[:200] + bytes([content[200] ^ 1]) + content[201:]),
+        "empty": lambda: picture.write_bytes(b""),
+        "missing": picture.unlink,
+        "text": lambda: picture.write_text("no picture"),
+        "other size": lambda: Image.new("RGB", (9, 9)).save(picture),
+    }
+    damage[how]()
+    assert whole_png(picture) == (how == "other size") and not whole_png(picture, 64)
+    if how in ("cut", "missing"):
+        done = fork([*commands["CE"], "--resume"], folder)
+        assert done.status == 0 and "starting anew" in done.out
+        assert picture.read_bytes() == content
+
+
+def test_whole_pictures_are_known_and_cut_ones_too(tmp_path):
+    path = tmp_path / "x.png"
+    for shape in ((3, 20, 20), (20, 20)):
+        write_png(path, torch.randint(0, 256, shape, dtype=torch.uint8))
+        assert whole_png(path) and whole_png(path, 20) and not whole_png(path, 21)
+        content = path.read_bytes()
+        for end in range(len(content)):
+            path.write_bytes(content[:end])
+            assert not whole_png(path)
+        path.write_bytes(content + b"x")
+        assert not whole_png(path)
+    assert not whole_png(tmp_path / "none.png") and not whole_png(tmp_path)
+
+
+# ---------------------------------------------------------------- other settings, other files
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "says"),
+    [
+        ("teacher", ["--lr", 0.02], ["lr (was 0.01, is 0.02)"]),
+        ("simclr", ["--seed", 3, "--temperature", 0.4], ["seed (was 0, is 3)", "temperature (was 0.5, is 0.4)"]),
+        ("CE", ["--mask-sizes", 0.05], ["mask_sizes (was [0.05, 0.3], is [0.05])"]),
+        ("CMaxGrad", ["--explanation-view", "image"], ["explanation_view (was attention, is image)"]),
+    ],
+)
+def test_a_run_with_other_settings_is_not_resumed(name, changes, says, fork, commands, stopped):
+    folder = stopped(name)
+    before = content_of(folder)
+    done = fork([*commands[name], *changes, "--resume"], folder)
+    assert done.status == 2 and all(words in done.err for words in says), done.err
+    assert done.err.count("(was") == len(says)
+    after = content_of(folder)
+    assert differing(before, after) == []
+    assert fork([*commands[name], "--workers", 0, "--resume"], folder).status == 0  # threads change nothing
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "says"),
+    [
+        ("CE", "toy/checkpoint_pretrain_resnet18_s300.pth.tar", "content of checkpoint"),
+        ("CMaxGrad", "toy/toy_gt_CE.txt", "content of ce_list"),
+    ],
+)
+def test_a_run_from_other_files_is_not_resumed(name, file, says, fork, commands, stopped):
+    folder = stopped(name)
+    path = folder / file
+    if path.suffix == ".txt":
+        for one in (path, path.with_name("toy_gt_CE_HTML.txt")):  # the same rows in another order
+            one.write_text("".join(reversed(one.read_text().splitlines(keepends=True))))
+    else:
+        content = torch.load(path, weights_only=True)
+        content["state_dict_m"]["fc.bias"] += 1
+        torch.save(content, path)
+    done = fork([*commands[name], "--resume"], folder)
+    assert done.status == 2 and says in done.err and done.err.count("(was") == 1, done.err
+
+
+def test_a_run_on_another_list_is_not_resumed(fork, commands, tools, small_root, tmp_path):
+    command = ["train_gull_simclr", *tools.common(small_root), "--epochs", 50, "--batch-size", 3]
+    assert fork(command, tmp_path, watched=state_file(command)).status == -signal.SIGKILL
+    path = small_root / "toy/toy_gt_tr.txt"
+    path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
+    done = fork([*command, "--resume"], tmp_path)
+    assert done.status == 2 and "content of train list (was" in done.err, done.err
+
+
+# ---------------------------------------------------------------- finished, never begun, begun anew
+
+
+def test_a_finished_run_says_so_and_touches_nothing(fork, commands, reference, tools):
+    for name in ("teacher", "simclr", "CE", "CE_simclr", "random"):
+        before = tools.snapshot(reference.folder / "toy")
+        done = fork([*commands[name], "--resume"], reference.folder)
+        assert done.status == 0 and "finished already" in done.out and done.out.count("\n") == 1, (done.out, done.err)
+        changed = [entry for entry in before if tools.snapshot(reference.folder / "toy").get(entry) != before[entry]]
+        assert changed in ([], ["."]), changed  # the proof that the output folder can be written to changes its time
+
+
+def test_with_nothing_to_resume_a_run_starts(fork, commands, reference, prepared):
+    folder = prepared("linear")
+    done = fork([*commands["linear"], "--resume"], folder)
+    assert done.status == 0 and "Nothing to resume" in done.out
+    assert differing(content_of(folder), reference.after("linear")) == []
+
+
+def test_without_resume_a_run_starts_from_the_beginning(fork, commands, reference, stopped):
+    folder = stopped("CE")
+    done = fork(commands["CE"], folder)
+    assert done.status == 0 and "Going on" not in done.out and "0/20 " in done.err.split("\r")[0] + done.err.split("\r")[1]
+    assert differing(content_of(folder), reference.after("CE")) == []
+
+
+def test_a_finished_run_whose_output_is_gone_runs_again(fork, commands, reference, prepared):
+    folder = prepared("random")
+    assert fork(commands["random"], folder).status == 0
+    (folder / "toy/course_random.json").unlink()
+    assert fork([*commands["random"], "--resume"], folder).status == 0
+    assert differing(content_of(folder), reference.after("random")) == []
+
+
+# ---------------------------------------------------------------- full disks
+
+
+@pytest.mark.parametrize(
+    ("name", "room"),
+    [("teacher", ROOM), ("linear", ROOM), ("simclr", ROOM), ("CE", 3_000), ("CE", 12_000), ("CE_simclr", 4_500), ("CMaxGrad", ROOM)],
+)
+def test_a_full_disk_ends_with_a_sentence_and_is_resumed_when_there_is_room(name, room, fork, commands, reference, prepared):
+    folder = prepared(name)
+    before = content_of(folder)
+    done = fork(commands[name], folder, file_limit=room)
+    sentences = [line for line in done.err.replace("\r", "\n").split("\n") if line.strip() and "%|" not in line]
+    assert done.status == 1 and len(sentences) == 1, done.err
+    assert "The disk is full" in sentences[0] and sentences[0].endswith("--resume"), sentences
+    after = content_of(folder)
+    assert [file for file in before if after[file] != before[file]] == []
+    new = [file for file in after if file not in before]
+    assert [file for file in new if ".part" in file or file.endswith(".png") and not whole_png(folder / file)] == []
+    assert [file for file in new if "/.unfinished" not in file and after[file] != reference.after(name)[file]] == []
+    done = fork([*commands[name], "--resume"], folder)
+    assert done.status == 0, done.err
+    assert differing(content_of(folder), reference.after(name)) == []
+
+
+# ---------------------------------------------------------------- Ctrl-C, leftovers, saving
+
+
+def test_ctrl_c_says_how_to_go_on(fork, commands, reference, prepared):
+    folder = prepared("teacher")
+    done = fork(commands["teacher"], folder, watched=state_file(commands["teacher"]), versions=2, signal=signal.SIGINT)
+    words = " ".join(map(str, commands["teacher"][1:]))
+    line = f"train_butterflies_resnet18.py: stopped by Ctrl-C; go on with: python train_butterflies_resnet18.py {words} --resume"
+    lines = [text for text in done.err.replace("\r", "\n").split("\n") if text.strip() and "%|" not in text]
+    assert done.status == 130 and lines == [line], done.err
+    assert fork([*commands["teacher"], "--resume"], folder).status == 0
+    assert differing(content_of(folder), reference.after("teacher")) == []
+
+
+def test_leftovers_of_killed_processes_are_removed_and_others_stay(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    names = {f".a.b.{ended.pid}.part.png": False, f".probe.{ended.pid}.part": False, ".a.1.part.png": True, ".a.part.png": True}
+    for name in [*names, "a.png"]:
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path)
+    assert {name: (tmp_path / name).exists() for name in names} == names and (tmp_path / "a.png").exists()
+
+
+def test_saving_takes_no_more_than_its_share(tmp_path, monkeypatch):
+    now, saved = [100.0], []
+    monkeypatch.setattr(resuming.time, "monotonic", lambda: now[0])
+    unfinished = resuming.Unfinished(tmp_path / "state.pt", {}, None, False)
+    monkeypatch.setattr(unfinished, "save", lambda state: (saved.append(state), now.__setitem__(0, now[0] + 2)))
+    for epoch in range(60):
+        now[0] += 1
+        unfinished.save_when_due(lambda epoch=epoch: epoch)
+    assert saved[:3] == [0, 18, 36]

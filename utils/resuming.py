@@ -1,0 +1,168 @@
+"""Stopping and restarting: the state of an unfinished run, and the proof that a restart continues the same run.
+
+A run keeps `<out>/.unfinished_<script>.pt` from its first moment to its last: who it is, and how far it has come. All randomness
+derives from (seed, epoch, image), so a run that goes on from there ends with the bytes of one that was never stopped.
+"""
+
+import dataclasses
+import hashlib
+import json
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from utils import catalog, checkpoints
+from utils.errors import Finished, InputError, RunError
+from utils.pictures import whole_png
+
+# Settings that change how a run is computed but not what comes out.
+FREE = {"resume", "workers"}
+# Settings that name input files; the files' contents are compared too, since a path may hold another file by now.
+FILES = ("checkpoint", "pretrained", "ce_list")
+# Saving may take this share of the time: the state of a network is 100 MB, and a short epoch must not wait for it.
+SAVING_SHARE = 0.1
+ZIPPED = {".npz", ".tar", ".pt"}
+
+
+def script_name() -> str:
+    """The name of the script that runs, without its suffix."""
+    return Path(sys.argv[0]).stem
+
+
+def record_path(cfg) -> Path:
+    """Where the record of the finished run stands; it is written last."""
+    return Path(cfg.out) / f"run_{script_name()}.json"
+
+
+def state_path(cfg) -> Path:
+    """Where the state of the unfinished run stands. Courses of several selections may run side by side in one folder."""
+    selection = f"_{cfg.selection}" if hasattr(cfg, "selection") else ""
+    return Path(cfg.out) / f".unfinished_{script_name()}{selection}.pt"
+
+
+def inputs(cfg) -> dict[str, str]:
+    """SHA-256 of the files that a run starts from: the dataset's lists, and those that settings name."""
+    dataset = catalog.find(cfg.dataset)
+    files = {f"{split} list": dataset.list_path(cfg.data_root, split) for split in ("train", "test")}
+    files |= {name: Path(getattr(cfg, name)) for name in FILES if hasattr(cfg, name)}
+    digests = {}
+    for name, path in files.items():
+        with suppress(OSError, ValueError):  # no such file: a setting may also say `none`, and who reads a list complains of it
+            digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return digests
+
+
+def identity(settings: dict, contents: dict[str, str]) -> dict:
+    """What must be equal for a run to be the same run, in plain values: its settings, and the contents of its input files."""
+    same = {name: value for name, value in settings.items() if name not in FREE}
+    same |= {f"content of {name}": digest[:16] for name, digest in contents.items()}
+    return json.loads(json.dumps(same))  # tuples become lists, as in a record that was read
+
+
+class Unfinished:
+    """A run that has begun and not ended.
+
+    Args:
+        path: the state file.
+        who: the run's identity.
+        state: what was saved last; None at the beginning.
+        resumed: whether an earlier process left anything to go on from.
+    """
+
+    def __init__(self, path: Path, who: dict, state: dict | None, resumed: bool) -> None:
+        self.path = path
+        self.who = who
+        self.state = state
+        self.resumed = resumed
+        self._next = 0.0  # when saving is due, on the clock of time.monotonic
+
+    def save(self, state: dict | None) -> None:
+        """Replaces the state, whole or not at all.
+
+        Args:
+            state: tensors and plain values.
+        """
+        checkpoints.save(self.path, {"identity": self.who, "state": state})
+
+    def save_when_due(self, make_state: Callable[[], dict]) -> None:
+        """Saves unless the last time is so near that saving would take more than SAVING_SHARE of the run.
+
+        What is lost by a kill is then at most ten times as long as a save takes, or the one epoch or lesson that was going on.
+        """
+        started = time.monotonic()
+        if started >= self._next:
+            self.save(make_state())
+            now = time.monotonic()
+            self._next = now + (now - started) * (1 / SAVING_SHARE - 1)
+
+
+@contextmanager
+def resumable(cfg, outputs: Iterable[Path]) -> Iterator[Unfinished]:
+    """The unfinished run that the settings describe, for the time of its work.
+
+    With --resume it is what an earlier process left. Wrong input and divergence end a run for good, so they leave no state behind,
+    unless the run was resumed; a kill, Ctrl-C or a full disk leave it.
+
+    Args:
+        cfg: the resolved settings.
+        outputs: the run's main files; read only where the run may be finished already.
+
+    Raises:
+        InputError: --resume, and the unfinished run had other settings or inputs.
+        Finished: --resume, and the same run has ended and its files are whole.
+    """
+    path, who = state_path(cfg), identity(dataclasses.asdict(cfg), inputs(cfg))
+    unfinished = Unfinished(path, who, None, False)
+    if cfg.resume:
+        _check_finished(cfg, who, outputs)
+        unfinished = _read(path, who) if path.exists() else unfinished
+        print(
+            f"Going on with the unfinished run in {cfg.out}." if unfinished.resumed else f"Nothing to resume in {cfg.out}: starting anew."
+        )
+    if not unfinished.resumed:
+        record_path(cfg).unlink(missing_ok=True)  # from here on the files below `out` are no longer those of an earlier run
+        unfinished.save(None)
+    try:
+        yield unfinished
+    except (InputError, RunError):
+        if not unfinished.resumed:
+            forget(cfg)
+        raise
+
+
+def forget(cfg) -> None:
+    """Removes the state: the run has ended."""
+    state_path(cfg).unlink(missing_ok=True)
+
+
+def _check_finished(cfg, who: dict, outputs: Iterable[Path]) -> None:
+    try:
+        record = json.loads(record_path(cfg).read_text(encoding="utf-8"))
+        theirs = identity(record["settings"], record["inputs"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if theirs == who and all(_whole(path) for path in outputs):
+        forget(cfg)
+        raise Finished(f"This run is finished already, see {record_path(cfg)}; to run it again, start without --resume.")
+
+
+def _whole(path: Path) -> bool:
+    """Whether an output is there and, as far as its format tells, not cut short."""
+    if path.suffix == ".png":
+        return whole_png(path)
+    if path.suffix in ZIPPED:
+        return path.is_file() and zipfile.is_zipfile(path)
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _read(path: Path, who: dict) -> Unfinished:
+    content = checkpoints.read(path, "--resume")
+    theirs = content["identity"]
+    other = [name for name in sorted(who.keys() | theirs.keys()) if who.get(name) != theirs.get(name)]
+    if other:
+        differences = ", ".join(f"{name} (was {theirs.get(name)}, is {who.get(name)})" for name in other)
+        raise InputError(f"--resume: the unfinished run {path} had other settings: {differences}; restore them, or start without --resume.")
+    return Unfinished(path, who, content["state"], True)
