@@ -1,8 +1,12 @@
 """Runs scripts in forked children, which need not import torch again: `python tests/forker.py`, an order a line on stdin (JSON).
 
-An order has `script`, `arguments`, `cwd`, and may have `after` and `signal` (the child gets that signal so many seconds after its
-start, or as soon as the file `watched` was seen in so many `versions`) and `file_limit` (the largest file that the child may write, in bytes: to the child, the disk is full). The answer, a line
-on stdout, has `status` (negative: the signal that ended the child), `out`, `err` and `seconds`.
+An order has `script`, `arguments` and `cwd`, and may have
+
+- `after`: the child gets a signal so many seconds after its start; or `watched` and `versions`: as soon as that file was seen in so
+  many versions. `signal` says which; without it, it is SIGKILL.
+- `file_limit`: the largest file that the child may write, in bytes. To the child, the disk is full.
+
+The answer, a line on stdout, has `status` (negative: the signal that ended the child), `out`, `err` and `seconds`.
 """
 
 import contextlib

@@ -491,7 +491,8 @@ def test_a_full_disk_and_ctrl_c_end_with_a_sentence(stage, monkeypatch, capsys):
     status, said = ending_with(OSError(28, "No space left on device", "x.png"), stage, monkeypatch, capsys)
     assert status == RUN_WENT_WRONG and "No space left on device" in said and said.count("\n") == 1
     status, said = ending_with(KeyboardInterrupt(), stage, monkeypatch, capsys)
-    assert (status, said) == (INTERRUPTED, "train_butterflies_simclr.py: error: stopped by Ctrl-C.\n")
+    assert status == INTERRUPTED and said.count("\n") == 1
+    assert said.startswith("train_butterflies_simclr.py: stopped by Ctrl-C; go on with: python ") and said.endswith(" --resume\n")
 
 
 def test_a_fault_of_ours_keeps_its_traceback(stage, monkeypatch, capsys):
