@@ -44,17 +44,17 @@ TIP = (35.0, 0.99)  # where the forewing is longest
 FORE_SPOT = (21.0, 0.60)
 TWIN_SPOTS = ((31.0, 0.74), (4.0, 0.45))
 HIND_SPOT = (-45.0, 0.49)
-SPOT_RADIUS = (0.12, 0.15)
+SPOT_RADIUS = (0.15, 0.18)
 SPOT_JITTER = (2.5, 0.025)  # standard deviation of the angle (degrees) and of the radius
 SASH_RADIUS = (0.32, 0.38)
-SASH_WIDTH = (0.065, 0.09)
-PATCH_RADIUS = (0.23, 0.29)
-CONTRAST = (0.70, 1.00)
+SASH_WIDTH = (0.09, 0.12)
+PATCH_RADIUS = (0.26, 0.32)
+CONTRAST = (0.85, 1.00)
 
 # How much the shared, meaningless things vary.
-SCALE = (52.0, 59.0)  # pixels a moth unit
-TURN = 15.0  # degrees to either side
-SHIFT = 3.0  # pixels
+SCALE = (48.0, 58.0)  # pixels a moth unit
+TURN = 40.0  # degrees to either side
+SHIFT = 8.0  # pixels
 FORESHORTEN = (0.86, 1.0)  # of each half of the moth
 BLUR = (0.2, 0.7)  # standard deviation, pixels
 NOISE = (0.01, 0.03)  # standard deviation, of 0 .. 1
