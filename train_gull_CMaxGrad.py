@@ -27,7 +27,7 @@ class Config:
     # student
     pretrained: str = "imagenet"  # its generic features: imagenet, none, or the path of a state dict
     freeze_features: bool = False  # learn the head alone: for features too young to be trained on by 4 to 80 images
-    explanation_view: ExplanationView = "attention"  # image: a picture of its own; attention: the explained part of the image
+    explanation_view: ExplanationView = "attention"  # image: as a picture; attention: as a region, better on butterflies (README)
     # course
     selection: Selection = "CMaxGrad"  # how lessons are picked
     iterations: int = 20  # lessons; each teaches a pair

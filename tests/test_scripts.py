@@ -131,7 +131,7 @@ def teacher_of(space, weights):
     assert tuple(content["classes"]) == MOTHS
     network = resnet18(num_classes=5)
     if space.family == "gull":
-        network.load_state_dict({k: v for k, v in torch.load(weights).items() if not k.startswith("fc.")}, strict=False)
+        network.load_state_dict({k: v for k, v in torch.load(weights, weights_only=True).items() if not k.startswith("fc.")}, strict=False)
         network.fc = torch.nn.Linear(512, 5, bias=False)
         network.fc.load_state_dict(content["state_dict_m"])
     else:
@@ -150,7 +150,7 @@ def test_a_checkpoint_is_the_network_that_was_measured(space, weights, data_root
 
 
 def test_training_moves_what_it_should_and_nothing_else(butterflies, gull, weights):
-    start, trained = torch.load(weights), teacher_of(butterflies, weights).state_dict()
+    start, trained = torch.load(weights, weights_only=True), teacher_of(butterflies, weights).state_dict()
     assert not torch.equal(start["conv1.weight"], trained["conv1.weight"])
     assert not torch.equal(start["bn1.running_mean"], trained["bn1.running_mean"])
     head = torch.load(gull.out / "checkpoint_pretrain_resnet18_linear.pth.tar", weights_only=True)["state_dict_m"]
@@ -435,7 +435,7 @@ def students_of(out, selection, variant):
 @STUDENTS
 def test_the_first_student_is_untaught_and_drawn_by_the_seed(course, weights):
     first, second, third = students_of(*course[1:])
-    for key, value in torch.load(weights).items():
+    for key, value in torch.load(weights, weights_only=True).items():
         assert key.startswith("fc.") or torch.equal(first[key], value)
     heads = {}
     for seed in (0, 1):

@@ -28,10 +28,9 @@ def compare(out: str | Path, selections: Sequence[str], simclr: bool = False) ->
         if not path.exists():
             raise InputError(f"{path} does not exist; run the course with --selection {selection} first.")
         lines[selection] = np.load(path).tolist()
-    figure = layout.out / f"compare_courses{'_simclr' if simclr else ''}.png"
     numbers = range(1, max(len(values) for values in lines.values()) + 1)
-    figures.curves(figure, lines, numbers, "lessons", "student's test accuracy (%)")
-    return figure
+    figures.curves(layout.comparison, lines, numbers, "lessons", "student's test accuracy (%)")
+    return layout.comparison
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from utils import catalog, checkpoints, figures
 from utils.catalog import Dataset
 from utils.course import lesson_entry, people_list, people_rows, teaching_rows
 from utils.files import remove_leftovers, write_bytes, write_json
-from utils.images import decode, eval_view, to_tensor, whole_view
+from utils.images import decode, eval_view, whole_view
 from utils.layout import Layout
 from utils.lists import Explanation, check_files, locate, write_examples
 from utils.loading import open_list
@@ -59,7 +59,7 @@ def run_course(cfg, simclr: bool) -> dict:
         for lesson in progress:
             lessons.append(lesson)
             progress.set_postfix(test=f"{lesson.test_accuracy:.1f} %")
-        _write_course(layout, dataset, pool, people, lessons, cfg)
+        _write_course(layout, dataset, pool, people, lessons, cfg, how)
         return _write_curve(layout, lessons, cfg.selection, len(dataset.classes))
 
 
@@ -85,9 +85,16 @@ def _student_keeper(folder: Path | None):
     return keep
 
 
-def _write_course(layout: Layout, dataset: Dataset, pool: Pool, people: Sequence[Explanation] | None, lessons: list[Lesson], cfg) -> None:
+def _write_course(
+    layout: Layout,
+    dataset: Dataset,
+    pool: Pool,
+    people: Sequence[Explanation] | None,
+    lessons: list[Lesson],
+    cfg,
+    how: TeachingSettings,
+) -> None:
     """Writes the teaching list, course.json and the picture of the course."""
-    how = pick(TeachingSettings, cfg)
     teaching_list = layout.teaching_list(how.selection)
     teaching_list.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(teaching_list.parent)
@@ -109,8 +116,7 @@ def _panels(entry: dict, classes: list[str], cfg) -> list[tuple[torch.Tensor, st
     """A lesson's four pictures with titles: the image and its partner, each followed by its explanation."""
 
     def picture(listed: str) -> torch.Tensor:
-        image = decode(locate(listed, cfg.data_root), "the course").resize((cfg.image_size, cfg.image_size))
-        return to_tensor(image)
+        return whole_view(decode(locate(listed, cfg.data_root), "the course"), cfg.image_size)
 
     shown = entry["explanations"][str(entry["answer"])]
     a, b = classes[entry["label"]], classes[entry["answer"]]

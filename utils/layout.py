@@ -63,6 +63,11 @@ class Layout:
         """The learning curve (.png), or its numbers (.csv)."""
         return self.out / f"evolution_{selection}{self._variant}{suffix}"
 
+    @property
+    def comparison(self) -> Path:
+        """The learning curves of several selections in one figure."""
+        return self.out / f"compare_courses{self._variant}.png"
+
     def course(self, selection: str, suffix: str = ".json") -> Path:
         """The course (.json), or its picture (.png)."""
         return self.out / f"course_{selection}{self._variant}{suffix}"

@@ -52,7 +52,7 @@ def resolve(cfg):
     """Checks every setting and fills in what depends on another: `auto` values, and `{out}` and `{list}` in paths.
 
     Returns:
-        The configuration with `out`, `device`, `workers` and paths made definite.
+        The configuration with `out`, `device`, `mask_sizes` and paths made definite.
 
     Raises:
         InputError: a setting is out of range.

@@ -58,10 +58,9 @@ class TeachingSet:
         self.weights = torch.cat([self.weights, weights[None].to(device)])
         self.labels = torch.cat([self.labels, torch.tensor([label], device=device)])
 
-    def logits(self, student: ResNet18, feature_maps: Tensor | None = None) -> Tensor:
-        """The student's logits for every item, (M, C); `feature_maps` (U, d, H, W) are those of `images`, where they are known."""
-        feature_maps = student.feature_map(self.images) if feature_maps is None else feature_maps
-        return student.fc(attend(feature_maps[self.owner], self.weights))
+    def features(self, student: ResNet18) -> Tensor:
+        """What the student sees in every item, (M, d)."""
+        return attend(student.feature_map(self.images)[self.owner], self.weights)
 
 
 def add_choice(taught: TeachingSet, pool: Pool, choice: Choice, explain: bool) -> None:
@@ -133,9 +132,10 @@ def learn(student: ResNet18, taught: TeachingSet, optimizer: torch.optim.Optimiz
     """
     student.eval()
     # Frozen features stay what they are from step to step, so one pass serves all.
-    feature_maps = student.feature_map(taught.images) if student.backbone_frozen else None
+    frozen = taught.features(student) if student.backbone_frozen else None
     for _ in range(steps):
-        risk = margin_risk(taught.logits(student, feature_maps), taught.labels)
+        features = taught.features(student) if frozen is None else frozen
+        risk = margin_risk(student.fc(features), taught.labels)
         if not math.isfinite(risk.item()):
             raise RunError(f"The student's risk became {risk.item()} with {len(taught)} items taught; lower --lr (now {lr}).")
         optimizer.zero_grad()
@@ -237,7 +237,7 @@ def teach(
         remaining[[choice.image, choice.partner]] = False
         learn(student, taught, optimizer, how.steps, how.lr)
         with torch.inference_mode():
-            train_accuracy = evaluation.accuracy(taught.logits(student).argmax(1), taught.labels)
+            train_accuracy = evaluation.accuracy(student.fc(taught.features(student)).argmax(1), taught.labels)
         test_answers = evaluation.predict(student, test, how.batch_size, how.workers, how.device)
         lessons.append(Lesson(iteration, choice, train_accuracy, evaluation.accuracy(test_answers, test.labels)))
         if unfinished:
