@@ -115,13 +115,24 @@ class PlainCourse:
             optimizer.step()
 
 
-@pytest.mark.parametrize(("selection", "view"), [("CMaxGrad", "image"), ("CMaxGrad", "attention"), ("MaxGrad", "attention")])
-def test_a_course_against_a_plain_one(material, selection, view):
+@pytest.mark.parametrize(
+    ("selection", "view", "frozen"),
+    [
+        ("CMaxGrad", "image", False),
+        ("CMaxGrad", "attention", False),
+        ("MaxGrad", "attention", False),
+        ("CMaxGrad", "image", True),
+        ("CMaxGrad", "attention", True),
+    ],
+)
+def test_a_course_against_a_plain_one(material, selection, view, frozen):
     images, ce_list = material
-    how = settings(selection=selection)
-    lessons = list(teach(make_student(CLASSES, "none", 0, "cpu"), Pool(images, ce_list, CLASSES, view, SIZE), images, how, lambda *_: None))
+    how = settings(selection=selection, lr=0.1 if frozen else 1e-3)
+    student = make_student(CLASSES, "none", 0, "cpu", freeze_features=frozen)
+    lessons = list(teach(student, Pool(images, ce_list, CLASSES, view, SIZE), images, how, lambda *_: None))
     plain = PlainCourse(make_student(CLASSES, "none", 0, "cpu"), images, ce_list, view, how.alpha)
-    optimizer = torch.optim.SGD(plain.student.parameters(), how.lr, momentum=how.momentum, weight_decay=how.weight_decay)
+    learning = plain.student.fc.parameters() if frozen else plain.student.parameters()
+    optimizer = torch.optim.SGD(learning, how.lr, momentum=how.momentum, weight_decay=how.weight_decay)
     remaining, items = list(range(len(LABELS))), []
     for lesson in lessons:
         i, b, j = plain.choose(remaining, explain=selection == "CMaxGrad")

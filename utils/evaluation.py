@@ -4,22 +4,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.resnet import ResNet18
 from utils.errors import RunError
-from utils.loading import ImageSet, batches, to_float
+from utils.features import FeatureMaps
 
 
 @torch.inference_mode()
-def predict(network: ResNet18, images: ImageSet, batch_size: int, workers: int, device: str) -> Tensor:
-    """The network's answer to every image of a list, in evaluation mode: class numbers (N,) on the CPU.
+def predict(seen: FeatureMaps) -> Tensor:
+    """A network's answer to every image of a list, in evaluation mode: class numbers (N,) on the CPU.
 
     Raises:
         RunError: the network has diverged; after its very last step no loss would tell.
     """
-    network.eval()
-    answers = torch.empty(len(images), dtype=torch.long)
-    for numbers, pixels in batches(images.__getitem__, range(len(images)), batch_size, workers):
-        logits = network(to_float(pixels, device)).logits
+    answers = torch.empty(len(seen.images), dtype=torch.long)
+    for numbers, feature_map in seen:
+        logits = seen.network.fc(feature_map.mean((2, 3)))
         if not logits.isfinite().all():
             raise RunError("The network's outputs are no longer finite numbers; lower --lr.")
         answers[numbers] = logits.argmax(1).cpu()

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from models.resnet import FEATURES, ResNet18
@@ -13,7 +12,8 @@ from models.simclr import fit_linear_probe
 from utils import checkpoints
 from utils.errors import RunError
 from utils.evaluation import accuracy
-from utils.loading import ImageSet, batches, to_float
+from utils.features import FeatureMaps
+from utils.loading import ImageSet
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,10 @@ class ProbeSettings:
     device: str
 
 
-@torch.no_grad()
 def encode(encoder: ResNet18, images: ImageSet, how: ProbeSettings) -> Tensor:
     """Pooled features of a list, (N, 512), on the encoder's device."""
-    encoder.to(how.device).eval()
-    found = []
-    for _, pixels in batches(images.__getitem__, range(len(images)), how.batch_size, how.workers):
-        found.append(encoder(to_float(pixels, how.device)).features)
-    return torch.cat(found)
+    encoder.to(how.device)
+    return FeatureMaps(encoder, images, how.batch_size, how.workers, how.device, budget=0).pooled().to(how.device)
 
 
 def linear_head(weights: dict[str, Tensor]) -> nn.Linear:

@@ -7,7 +7,7 @@ from models.resnet import ResNet18
 from utils import evaluation, figures
 from utils.loading import ImageSet
 from utils.records import write_table
-from utils.training import EVAL_BATCH, Recipe
+from utils.training import Recipe, test_view
 
 
 def report_classifier(
@@ -28,7 +28,7 @@ def report_classifier(
         What was measured: final loss and accuracies in percent.
     """
     folder = Path(out)
-    answers = evaluation.predict(network, test, EVAL_BATCH, recipe.workers, recipe.device)
+    answers = evaluation.predict(test_view(network, test, recipe))
     counts = evaluation.confusion(answers, test.labels, len(classes))
     test_accuracy = evaluation.accuracy(answers, test.labels)
     write_table(folder / f"{stem}.csv", history)

@@ -8,11 +8,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from models.resnet import ResNet18
+from models.resnet import FEATURES, ResNet18
 from utils import evaluation
 from utils.augment import generator
 from utils.errors import RunError
-from utils.loading import ImageSet, batches, to_float
+from utils.features import FeatureMaps
+from utils.loading import ImageSet, to_float
 from utils.maxgrad import log_psi, margin_risk
 from utils.pool import Pool
 from utils.resuming import Unfinished
@@ -27,12 +28,15 @@ class TeachingSet:
     An attended explanation is a region of an image that is in the set anyway, so images are held once and items point to them.
 
     Attributes:
-        images: distinct pictures in [0, 1], (U, 3, s, s).
+        student: who learns.
+        images: distinct pictures in [0, 1], (U, 3, s, s); or, where the student's backbone is frozen, what it made of them once
+            and for all: feature maps (U, d, H, W).
         owner: for each item the picture it looks at, (M,).
         weights: where it looks, (M, H, W).
         labels: its class, (M,).
     """
 
+    student: ResNet18
     images: Tensor
     owner: Tensor
     weights: Tensor
@@ -40,10 +44,11 @@ class TeachingSet:
     _numbers: dict = field(default_factory=dict)
 
     @classmethod
-    def empty(cls, pool: Pool, image_size: int, device: str) -> "TeachingSet":
+    def empty(cls, student: ResNet18, pool: Pool, image_size: int, device: str) -> "TeachingSet":
         empty = torch.empty(0, device=device)
         indices = torch.empty(0, dtype=torch.long, device=device)
-        return cls(empty.view(0, 3, image_size, image_size), indices, empty.view(0, pool.grid, pool.grid), indices)
+        shape = (FEATURES, pool.grid, pool.grid) if student.backbone_frozen else (3, image_size, image_size)
+        return cls(student, empty.view(0, *shape), indices, empty.view(0, pool.grid, pool.grid), indices)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -53,14 +58,19 @@ class TeachingSet:
         device = self.images.device
         if key not in self._numbers:
             self._numbers[key] = len(self._numbers)
-            self.images = torch.cat([self.images, to_float(picture()[None], device)])
+            image = to_float(picture()[None], device)
+            if self.student.backbone_frozen:
+                with torch.no_grad():
+                    image = self.student.feature_map(image)
+            self.images = torch.cat([self.images, image])
         self.owner = torch.cat([self.owner, torch.tensor([self._numbers[key]], device=device)])
         self.weights = torch.cat([self.weights, weights[None].to(device)])
         self.labels = torch.cat([self.labels, torch.tensor([label], device=device)])
 
-    def features(self, student: ResNet18) -> Tensor:
+    def features(self) -> Tensor:
         """What the student sees in every item, (M, d)."""
-        return attend(student.feature_map(self.images)[self.owner], self.weights)
+        feature_map = self.images if self.student.backbone_frozen else self.student.feature_map(self.images)
+        return attend(feature_map[self.owner], self.weights)
 
 
 def add_choice(taught: TeachingSet, pool: Pool, choice: Choice, explain: bool) -> None:
@@ -79,62 +89,57 @@ def add_choice(taught: TeachingSet, pool: Pool, choice: Choice, explain: bool) -
 
 
 @torch.inference_mode()
-def survey(student: ResNet18, pool: Pool, explain: bool, batch_size: int, workers: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
+def survey(pool: Pool, seen: FeatureMaps, seen_explanations: FeatureMaps | None, explain: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Looks at the whole pool through the student's eyes, in evaluation mode on the deterministic view.
 
     Args:
-        student: the student.
         pool: images and explanations.
+        seen: how the student sees the images.
+        seen_explanations: how it sees the explanations that are pictures of their own, in the order of the pool's table; None
+            where explanations are regions of the images.
         explain: whether the explanations are scored as well.
-        batch_size: images per forward pass.
-        workers: threads that load.
-        device: where the student lives.
 
     Returns:
         On the CPU: its logits (N, C), log psi of the images (N,), and log psi of the explanations (N, C), -inf at b = c_i; without
         `explain` all of the last are -inf.
     """
-    labels = pool.images.labels
-    num_classes = student.fc.out_features
+    labels, head = pool.images.labels, seen.network.fc
+    num_classes = head.out_features
     logits = torch.empty(len(pool), num_classes)
     explained = torch.full((len(pool), num_classes), -math.inf, dtype=torch.float64)
-    attended = explain and pool.view == "attention"
-    for numbers, pixels in batches(pool.images.__getitem__, range(len(pool)), batch_size, workers):
-        feature_map = student.feature_map(to_float(pixels, device))
-        logits[numbers] = student.fc(feature_map.mean((2, 3))).cpu()
-        if attended:
-            weights = torch.stack([pool.image_weights(number) for number in numbers]).to(device)  # (B, C, H, W)
-            seen = student.fc(attend(feature_map, weights)).flatten(0, 1)  # (B C, C)
-            truth = labels[numbers].to(device).repeat_interleave(num_classes)
-            explained[numbers] = log_psi(seen, truth, student.fc.weight).view(-1, num_classes).cpu()
-    if explain and not attended:
-        explained[pool.table >= 0] = _score_pictures(student, pool, batch_size, workers, device)
+    for numbers, feature_map in seen:
+        logits[numbers] = head(feature_map.mean((2, 3))).cpu()
+        if explain and seen_explanations is None:
+            weights = torch.stack([pool.image_weights(number) for number in numbers]).to(seen.device)  # (B, C, H, W)
+            regions = head(attend(feature_map, weights)).flatten(0, 1)  # (B C, C)
+            truth = labels[numbers].to(seen.device).repeat_interleave(num_classes)
+            explained[numbers] = log_psi(regions, truth, head.weight).view(-1, num_classes).cpu()
+    if explain and seen_explanations is not None:
+        explained[pool.table >= 0] = _score_pictures(seen_explanations)
     explained = explained.scatter(1, labels[:, None], -math.inf)
-    return logits, log_psi(logits, labels, student.fc.weight.cpu()), explained
+    return logits, log_psi(logits, labels, head.weight.cpu()), explained
 
 
-def _score_pictures(student: ResNet18, pool: Pool, batch_size: int, workers: int, device: str) -> Tensor:
-    """log psi of every explanation picture, in the order of the pool's table, (N (C-1),)."""
-    rows = pool.table[pool.table >= 0].tolist()
-    labels = pool.explained.labels
+def _score_pictures(seen: FeatureMaps) -> Tensor:
+    """log psi of every explanation picture, in the order in which they are seen, (N (C-1),)."""
+    head, labels = seen.network.fc, seen.images.labels
     scores = []
-    for numbers, pixels in batches(pool.explained.__getitem__, rows, batch_size, workers):
-        logits = student(to_float(pixels, device)).logits
-        scores.append(log_psi(logits, labels[numbers].to(device), student.fc.weight).cpu())
+    for numbers, feature_map in seen:
+        scores.append(log_psi(head(feature_map.mean((2, 3))), labels[numbers].to(seen.device), head.weight).cpu())
     return torch.cat(scores)
 
 
-def learn(student: ResNet18, taught: TeachingSet, optimizer: torch.optim.Optimizer, steps: int, lr: float) -> None:
+def learn(taught: TeachingSet, optimizer: torch.optim.Optimizer, steps: int, lr: float) -> None:
     """Trains on the whole teaching set as one batch, `steps` times; batch norm keeps its statistics (evaluation mode).
 
     Raises:
         RunError: the risk is no longer a finite number.
     """
-    student.eval()
-    # Frozen features stay what they are from step to step, so one pass serves all.
-    frozen = taught.features(student) if student.backbone_frozen else None
+    student = taught.student.eval()
+    # Frozen features stay what they are from step to step, so they are pooled once.
+    frozen = taught.features() if student.backbone_frozen else None
     for _ in range(steps):
-        features = taught.features(student) if frozen is None else frozen
+        features = taught.features() if frozen is None else frozen
         risk = margin_risk(student.fc(features), taught.labels)
         if not math.isfinite(risk.item()):
             raise RunError(f"The student's risk became {risk.item()} with {len(taught)} items taught; lower --lr (now {lr}).")
@@ -215,10 +220,13 @@ def teach(
     """
     labels = pool.images.labels
     remaining = torch.ones(len(pool), dtype=torch.bool)
-    taught = TeachingSet.empty(pool, how.image_size, how.device)
+    taught = TeachingSet.empty(student, pool, how.image_size, how.device)
+    look = partial(FeatureMaps, student, batch_size=how.batch_size, workers=how.workers, device=how.device)
+    seen_test, seen_pool = look(test), look(pool.images)
+    seen_explanations = look(pool.explained, order=pool.table[pool.table >= 0].tolist()) if pool.view == "image" else None
     rng = generator(how.seed)
     learning = [parameter for parameter in student.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.SGD(learning, how.lr, momentum=how.momentum, weight_decay=how.weight_decay)
+    optimizer = torch.optim.SGD(learning, how.lr, momentum=how.momentum, weight_decay=how.weight_decay, fused=True)
     lessons = _lessons_so_far(unfinished, student, optimizer, rng)
     for lesson in lessons:
         add_choice(taught, pool, lesson.choice, how.explain)
@@ -229,17 +237,17 @@ def teach(
         if how.selection == "random":
             choice = choose_random(labels, remaining, student.fc.out_features, rng)
         else:
-            choice = _choose_by_score(student, pool, remaining, how)
+            scores = survey(pool, seen_pool, seen_explanations, how.explain)
+            choice = _choose_by_score(*scores, pool.images.labels, remaining, how)
         if choice is None:
             print(f"The course ends after {iteration} of {how.iterations} lessons: no pair of two classes remains.")
             return
         add_choice(taught, pool, choice, how.explain)
         remaining[[choice.image, choice.partner]] = False
-        learn(student, taught, optimizer, how.steps, how.lr)
+        learn(taught, optimizer, how.steps, how.lr)
         with torch.inference_mode():
-            train_accuracy = evaluation.accuracy(student.fc(taught.features(student)).argmax(1), taught.labels)
-        test_answers = evaluation.predict(student, test, how.batch_size, how.workers, how.device)
-        lessons.append(Lesson(iteration, choice, train_accuracy, evaluation.accuracy(test_answers, test.labels)))
+            train_accuracy = evaluation.accuracy(student.fc(taught.features()).argmax(1), taught.labels)
+        lessons.append(Lesson(iteration, choice, train_accuracy, evaluation.accuracy(evaluation.predict(seen_test), test.labels)))
         if unfinished:
             unfinished.save_when_due(partial(_course_state, lessons, student, optimizer, rng))
         yield lessons[-1]
@@ -267,7 +275,8 @@ def _lessons_so_far(
     return [Lesson(**(lesson | {"choice": Choice(**lesson["choice"])})) for lesson in state["lessons"]]
 
 
-def _choose_by_score(student: ResNet18, pool: Pool, remaining: Tensor, how: TeachingSettings) -> Choice | None:
-    logits, image_scores, explained_scores = survey(student, pool, how.explain, how.batch_size, how.workers, how.device)
-    scores = combine_scores(image_scores, explained_scores, pool.images.labels, how.alpha if how.explain else 1.0)
-    return choose(scores, logits, pool.images.labels, remaining)
+def _choose_by_score(
+    logits: Tensor, image_scores: Tensor, explained_scores: Tensor, labels: Tensor, remaining: Tensor, how: TeachingSettings
+) -> Choice | None:
+    scores = combine_scores(image_scores, explained_scores, labels, how.alpha if how.explain else 1.0)
+    return choose(scores, logits, labels, remaining)

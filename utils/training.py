@@ -12,6 +12,7 @@ from models.resnet import ResNet18
 from models.simclr import SimCLR, nt_xent
 from utils import augment, evaluation
 from utils.errors import RunError
+from utils.features import FeatureMaps
 from utils.loading import ImageSet, batches, to_float
 from utils.resuming import Unfinished
 
@@ -98,9 +99,10 @@ def train_classifier(network: ResNet18, train: ImageSet, test: ImageSet, recipe:
     """
     network.to(recipe.device)
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.SGD(trainable, recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.SGD(trainable, recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(recipe.milestones), gamma=0.1)
     parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
+    seen = test_view(network, test, recipe)
     history = _epochs_so_far(unfinished, parts)
     with _bar("training", train, recipe, history) as progress:
         for epoch in range(len(history) + 1, recipe.epochs + 1):
@@ -108,7 +110,7 @@ def train_classifier(network: ResNet18, train: ImageSet, test: ImageSet, recipe:
             row |= _classifier_epoch(network, train, recipe, epoch, optimizer, progress)
             schedule.step()
             due = epoch % recipe.eval_every == 0 or epoch == recipe.epochs
-            row["test_accuracy"] = round(accuracy_on(network, test, recipe), 3) if due else ""
+            row["test_accuracy"] = round(evaluation.accuracy(evaluation.predict(seen), test.labels), 3) if due else ""
             history.append(row)
             _keep(unfinished, parts, history)
             progress.set_postfix(loss=f"{row['loss']:.3f}", test=row["test_accuracy"])
@@ -139,9 +141,9 @@ def _classifier_epoch(network: ResNet18, train: ImageSet, recipe: Recipe, epoch:
     return {"loss": round(total / len(train), 6), "train_accuracy": round(100 * right / len(train), 3)}
 
 
-def accuracy_on(network: ResNet18, test: ImageSet, recipe: Recipe) -> float:
-    """Accuracy on a list in percent."""
-    return evaluation.accuracy(evaluation.predict(network, test, EVAL_BATCH, recipe.workers, recipe.device), test.labels)
+def test_view(network: ResNet18, test: ImageSet, recipe: Recipe) -> FeatureMaps:
+    """How the network sees the test list."""
+    return FeatureMaps(network, test, EVAL_BATCH, recipe.workers, recipe.device)
 
 
 def _simclr_load(images: ImageSet, recipe: Recipe, epoch: int, number: int) -> torch.Tensor:
@@ -167,7 +169,7 @@ def train_simclr(model: SimCLR, images: ImageSet, recipe: SimCLRRecipe, unfinish
         RunError: the loss is no longer a finite number.
     """
     model.to(recipe.device).train()
-    optimizer = torch.optim.Adam(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.Adam(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=True)
     parts = {"network": model, "optimizer": optimizer}
     history = _epochs_so_far(unfinished, parts)
     with _bar("SimCLR", images, recipe, history) as progress:
