@@ -1,0 +1,72 @@
+"""How a network sees a list: its feature maps, batch by batch."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from models.resnet import FEATURES, ResNet18
+from utils.loading import ImageSet, batches, to_float
+
+HELD_BUDGET = 2 * 2**30  # bytes of feature maps that one list may hold
+
+
+class FeatureMaps:
+    """The feature maps of a list, in evaluation mode; iterated once for every look of the network at the list.
+
+    A frozen backbone sees the same each time, so its maps are computed at the first look and held while they fit the budget.
+
+    Args:
+        network: the network.
+        images: the list.
+        batch_size: images per forward pass.
+        workers: threads that load.
+        device: where the network lives.
+        order: rows to look at; None for all, in their order.
+        budget: bytes that may be held.
+    """
+
+    def __init__(
+        self,
+        network: ResNet18,
+        images: ImageSet,
+        batch_size: int,
+        workers: int,
+        device: str,
+        order: Sequence[int] | None = None,
+        budget: int = HELD_BUDGET,
+    ) -> None:
+        self.network = network
+        self.images = images
+        self.batch_size = batch_size
+        self.workers = workers
+        self.device = device
+        self.order = range(len(images)) if order is None else order
+        self._budget = budget
+        self._held: list[tuple[list[int], Tensor]] | None = None
+
+    def __iter__(self) -> Iterator[tuple[list[int], Tensor]]:
+        """Yields row numbers and feature maps (B, 512, H, W) of batch after batch."""
+        if self._held is not None:
+            yield from self._held
+            return
+        held, room = [], self._budget if self.network.backbone_frozen else 0
+        self.network.eval()
+        for numbers, pixels in batches(self.images.__getitem__, self.order, self.batch_size, self.workers):
+            with torch.inference_mode():
+                maps = self.network.feature_map(to_float(pixels, self.device))
+            room -= maps.nbytes
+            if room >= 0:
+                held.append((numbers, maps))
+            yield numbers, maps
+        self._held = held if room >= 0 else None
+
+    @torch.no_grad()  # not inference mode: a probe is trained on what this returns
+    def pooled(self) -> Tensor:
+        """The features of all looked-at rows in their order, (N, 512), on the CPU."""
+        features = torch.empty(len(self.order), FEATURES)
+        start = 0
+        for numbers, maps in self:
+            features[start : start + len(numbers)] = maps.mean((2, 3)).cpu()
+            start += len(numbers)
+        return features
