@@ -127,7 +127,7 @@ class PlainCourse:
 )
 def test_a_course_against_a_plain_one(material, selection, view, frozen):
     images, ce_list = material
-    how = settings(selection=selection, lr=0.1 if frozen else 1e-3)
+    how = settings(selection=selection)
     student = make_student(CLASSES, "none", 0, "cpu", freeze_features=frozen)
     lessons = list(teach(student, Pool(images, ce_list, CLASSES, view, SIZE), images, how, lambda *_: None))
     plain = PlainCourse(make_student(CLASSES, "none", 0, "cpu"), images, ce_list, view, how.alpha)
