@@ -16,6 +16,11 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+def grid_side(image_size: int) -> int:
+    """Side of the last feature map of images of a side in pixels: 32 pixels a position, rounded up."""
+    return -(-image_size // 32)
+
+
 class Outputs(NamedTuple):
     """What one forward pass yields, for N images and C classes.
 

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from tqdm import trange
 
 from models.resnet import FEATURES, ResNet18
-from utils import checkpoints
+from utils import checkpoints, processes
 
 PROJECTION = 64
 
@@ -92,7 +92,7 @@ def fit_linear_probe(
     head = head.to(features.device)
     optimizer = torch.optim.Adam(head.parameters(), lr=lr)
     losses = []
-    for _ in trange(epochs, desc="linear probe", unit="epoch"):
+    for _ in trange(epochs, desc="linear probe", unit="epoch", disable=not processes.is_first()):
         total = 0.0
         for batch in torch.randperm(len(features), generator=generator).to(features.device).split(batch_size):
             loss = F.cross_entropy(head(features[batch]), labels[batch])

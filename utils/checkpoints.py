@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from utils import processes
 from utils.errors import InputError
 from utils.files import write_bytes
 
@@ -13,6 +14,7 @@ from utils.files import write_bytes
 WEIGHT_KEYS = ("state_dict_m", "state_dict")
 
 
+@processes.first_only
 def save(path: str | Path, content: dict) -> None:
     """Saves `content` with torch.save, whole or not at all."""
     # Through memory: given a name, torch.save would write the temporary one, process number and all, into the archive; given an open

@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from models.resnet import ResNet18
-from utils import catalog, checkpoints, figures
+from utils import catalog, checkpoints, figures, processes
 from utils.catalog import Dataset
 from utils.course import lesson_entry, people_list, people_rows, teaching_rows
 from utils.files import remove_leftovers, write_bytes, write_json
@@ -55,7 +55,8 @@ def run_course(cfg, simclr: bool) -> dict:
     with resumable(cfg, _main_files(layout, how)) as unfinished:
         course = teach(student, pool, test, how, keep, unfinished)
         lessons = []
-        progress = tqdm(course, total=cfg.iterations, desc=f"teaching ({cfg.selection})", unit="lesson")
+        name = f"teaching ({cfg.selection})"
+        progress = tqdm(course, total=cfg.iterations, desc=name, unit="lesson", disable=not processes.is_first())
         for lesson in progress:
             lessons.append(lesson)
             progress.set_postfix(test=f"{lesson.test_accuracy:.1f} %")
@@ -75,7 +76,7 @@ def _student_keeper(folder: Path | None):
     """What to do with the student that is about to make the choice of an iteration: save it below `folder`, or nothing."""
 
     if folder is not None and folder.exists():
-        remove_leftovers(folder)
+        processes.first_only(remove_leftovers)(folder)
 
     def keep(iteration: int, student: ResNet18) -> None:
         if folder is not None:
@@ -85,6 +86,7 @@ def _student_keeper(folder: Path | None):
     return keep
 
 
+@processes.first_only
 def _write_course(
     layout: Layout,
     dataset: Dataset,
@@ -128,6 +130,7 @@ def _panels(entry: dict, classes: list[str], cfg) -> list[tuple[torch.Tensor, st
     ]
 
 
+@processes.first_only
 def _write_curve(layout: Layout, lessons: list[Lesson], selection: str, num_classes: int) -> dict:
     """Writes the learning curve as arrays, table and picture; returns the accuracies that papers report."""
     accuracies = {

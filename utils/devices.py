@@ -5,17 +5,19 @@ import random
 import numpy as np
 import torch
 
+from utils import processes
 from utils.errors import InputError
 
 
 def choose(device: str) -> str:
-    """Resolves `--device`: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:<number>`.
+    """Resolves `--device`: `auto` (CUDA where there is one), `cpu`, `cuda` (of several processes each takes its own) or `cuda:<number>`.
 
     Raises:
         InputError: the device does not exist here.
     """
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = processes.own_device(device)
     try:
         kind = torch.device(device)
     except RuntimeError:

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from utils import processes
 from utils.errors import RunError
 from utils.features import FeatureMaps
 
@@ -15,13 +16,13 @@ def predict(seen: FeatureMaps) -> Tensor:
     Raises:
         RunError: the network has diverged; after its very last step no loss would tell.
     """
-    answers = torch.empty(len(seen.images), dtype=torch.long)
+    answers = torch.zeros(len(seen.images), dtype=torch.long)
     for numbers, feature_map in seen:
         logits = seen.network.fc(feature_map.mean((2, 3)))
         if not logits.isfinite().all():
             raise RunError("The network's outputs are no longer finite numbers; lower --lr.")
         answers[numbers] = logits.argmax(1).cpu()
-    return answers
+    return processes.merged(answers, seen.device)
 
 
 def accuracy(answers: Tensor, labels: Tensor) -> float:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from models.resnet import ResNet18
-from utils import figures
+from models.resnet import ResNet18, grid_side
+from utils import figures, processes
 from utils.attribution import Maps, explanation_maps
 from utils.counterfactual import counters, discriminant, masks
 from utils.errors import InputError
@@ -19,7 +19,7 @@ from utils.heatmaps import HeatmapFile
 from utils.images import decode, to_tensor
 from utils.layout import DEMO, IMG, MASK, Layout, explanation_name
 from utils.lists import Example, Explanation, listed_path, write_explanations
-from utils.loading import ImageSet, batches, to_float
+from utils.loading import ImageSet, batches, in_batches, to_float
 from utils.pictures import PictureWriter, whole_png
 from utils.rendering import draw_borders, fill_outside
 
@@ -68,7 +68,7 @@ def listed_size(mask_sizes: Sequence[float]) -> float:
 
 def explain_list(
     network: ResNet18, images: ImageSet, layout: Layout, classes: Sequence[str], how: ExplainSettings, resumed: bool = False
-) -> dict:
+) -> dict | None:
     """Explains every image of a list against every wrong class and writes all that formats.md names.
 
     One forward pass per batch serves all classes and answers. Decoding before it and encoding after it run in threads.
@@ -82,19 +82,35 @@ def explain_list(
         resumed: whether what an interrupted run left belongs to this one; batches that it finished are not explained again.
 
     Returns:
-        What was measured: number of images and explanations, and how often the teacher is right on this list (percent).
+        What was measured: number of images and explanations, and how often the teacher is right on this list (percent). Of
+        several processes each explains its share of the batches, and the first alone concludes and returns something.
 
     Raises:
         InputError: two images share a name, an image cannot be decoded, or the teacher is no use.
     """
     _check_names(images)
-    with HeatmapFile(layout.heatmaps, images, resumed) as heatmaps:
+    _make_folders(layout, how)
+    with HeatmapFile(layout.heatmaps, images, len(classes), grid_side(how.image_size), resumed) as heatmaps:
         _explain_missing(network.to(how.device).eval(), images, layout, heatmaps, how)
-        heatmaps.write()
-        _write_lists(layout, images.rows, len(classes), listed_size(how.mask_sizes))
-        sheet = [_sheet_row(number, images, layout, heatmaps, how) for number in _spread(len(images), SHEET_ROWS)]
-        figures.contact_sheet(layout.contact_sheet, sheet, classes)
-        right = (heatmaps.answers()[:, 0] == images.labels).sum().item()
+        processes.wait()
+        return _conclude(images, layout, classes, heatmaps, how)
+
+
+@processes.first_only
+def _make_folders(layout: Layout, how: ExplainSettings) -> None:
+    for folder in _folders(layout, how).values():
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
+
+
+@processes.first_only
+def _conclude(images: ImageSet, layout: Layout, classes: Sequence[str], heatmaps: HeatmapFile, how: ExplainSettings) -> dict:
+    """Writes what needs all explanations: heat maps, lists, the contact sheet; returns what was measured."""
+    heatmaps.write()
+    _write_lists(layout, images.rows, len(classes), listed_size(how.mask_sizes))
+    sheet = [_sheet_row(number, images, layout, heatmaps, how) for number in _spread(len(images), SHEET_ROWS)]
+    figures.contact_sheet(layout.contact_sheet, sheet, classes)
+    right = (heatmaps.answers()[:, 0] == images.labels).sum().item()
     explanations = len(images) * (len(classes) - 1) * len(how.mask_sizes)
     return {"images": len(images), "explanations": explanations, "teacher_accuracy_on_list": round(100 * right / len(images), 2)}
 
@@ -125,10 +141,11 @@ def _explain_missing(network: ResNet18, images: ImageSet, layout: Layout, heatma
     Raises:
         InputError: an image cannot be decoded, or the teacher is no use.
     """
-    missing = _missing(images, layout, heatmaps, network.fc.out_features, how)
-    with PictureWriter(how.workers) as writer, _bar(len(images), len(missing)) as bar, torch.inference_mode():
+    share = processes.share(in_batches(range(len(images)), how.batch_size))
+    missing = _missing(share, images, layout, heatmaps, network.fc.out_features, how)
+    with PictureWriter(how.workers) as writer, _bar(share, missing) as bar, torch.inference_mode():
         renderer = _Renderer(layout, writer, how)
-        for numbers, pixels in batches(images.__getitem__, missing, how.batch_size, how.workers):
+        for numbers, pixels in batches(images.__getitem__, missing, how.workers):
             pixels = pixels.to(how.device)
             outputs = network(to_float(pixels, how.device))
             if not outputs.logits.isfinite().all():
@@ -141,8 +158,10 @@ def _explain_missing(network: ResNet18, images: ImageSet, layout: Layout, heatma
             bar.update(len(numbers))
 
 
-def _missing(images: ImageSet, layout: Layout, heatmaps: HeatmapFile, num_classes: int, how: ExplainSettings) -> list[int]:
-    """The rows of the batches that are not done: something was not stored, or a picture is not there whole.
+def _missing(
+    groups: Sequence[list[int]], images: ImageSet, layout: Layout, heatmaps: HeatmapFile, num_classes: int, how: ExplainSettings
+) -> list[list[int]]:
+    """The batches that are not done: something was not stored, or a picture is not there whole.
 
     Whole batches, since the last digits of what a network says may depend on who else is in the batch.
     """
@@ -152,9 +171,7 @@ def _missing(images: ImageSet, layout: Layout, heatmaps: HeatmapFile, num_classe
         pictures = _pictures(layout, images.rows[number], num_classes, how)
         return bool(done[number]) and all(whole_png(picture, how.image_size) for picture in pictures)
 
-    starts = range(0, len(images), how.batch_size)
-    groups = [range(start, min(start + how.batch_size, len(images))) for start in starts]
-    return [number for group in groups if not all(map(finished, group)) for number in group]
+    return [group for group in groups if not all(map(finished, group))]
 
 
 def _check_names(images: ImageSet) -> None:
@@ -173,8 +190,10 @@ def _check_names(images: ImageSet) -> None:
         line_of[name] = line
 
 
-def _bar(total: int, missing: int) -> tqdm:
-    return tqdm(total=total, initial=total - missing, desc="explaining", unit="image")
+def _bar(groups: Sequence[list[int]], missing: Sequence[list[int]]) -> tqdm:
+    """Progress over this process's share of the batches."""
+    total, left = sum(map(len, groups)), sum(map(len, missing))
+    return tqdm(total=total, initial=total - left, desc="explaining", unit="image", disable=not processes.is_first())
 
 
 def _spread(total: int, wanted: int) -> list[int]:
@@ -209,9 +228,6 @@ class _Renderer:
         self.how = how
         self.writer = writer
         self.folders = _folders(layout, how)
-        for folder in self.folders.values():
-            folder.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(folder)
 
     def write(self, batch: _Batch) -> None:
         """Writes the three renderings of every explanation of a batch at every mask size."""

@@ -1,12 +1,13 @@
 """How a network sees a list: its feature maps, batch by batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from models.resnet import FEATURES, ResNet18
-from utils.loading import ImageSet, batches, to_float
+from utils import processes
+from utils.loading import ImageSet, batches, in_batches, to_float
 
 HELD_BUDGET = 2 * 2**30  # bytes of feature maps that one list may hold
 
@@ -14,7 +15,8 @@ HELD_BUDGET = 2 * 2**30  # bytes of feature maps that one list may hold
 class FeatureMaps:
     """The feature maps of a list, in evaluation mode; iterated once for every look of the network at the list.
 
-    A frozen backbone sees the same each time, so its maps are computed at the first look and held while they fit the budget.
+    A frozen backbone sees the same each time, so its maps are computed at the first look and held while they fit the budget. Of
+    several processes each looks at its share of the batches.
 
     Args:
         network: the network.
@@ -22,7 +24,6 @@ class FeatureMaps:
         batch_size: images per forward pass.
         workers: threads that load.
         device: where the network lives.
-        order: rows to look at; None for all, in their order.
         budget: bytes that may be held.
     """
 
@@ -33,7 +34,6 @@ class FeatureMaps:
         batch_size: int,
         workers: int,
         device: str,
-        order: Sequence[int] | None = None,
         budget: int = HELD_BUDGET,
     ) -> None:
         self.network = network
@@ -41,7 +41,6 @@ class FeatureMaps:
         self.batch_size = batch_size
         self.workers = workers
         self.device = device
-        self.order = range(len(images)) if order is None else order
         self._budget = budget
         self._held: list[tuple[list[int], Tensor]] | None = None
 
@@ -52,7 +51,8 @@ class FeatureMaps:
             return
         held, room = [], self._budget if self.network.backbone_frozen else 0
         self.network.eval()
-        for numbers, pixels in batches(self.images.__getitem__, self.order, self.batch_size, self.workers):
+        groups = processes.share(in_batches(range(len(self.images)), self.batch_size))
+        for numbers, pixels in batches(self.images.__getitem__, groups, self.workers):
             with torch.inference_mode():
                 maps = self.network.feature_map(to_float(pixels, self.device))
             room -= maps.nbytes
@@ -63,10 +63,8 @@ class FeatureMaps:
 
     @torch.no_grad()  # not inference mode: a probe is trained on what this returns
     def pooled(self) -> Tensor:
-        """The features of all looked-at rows in their order, (N, 512), on the CPU."""
-        features = torch.empty(len(self.order), FEATURES)
-        start = 0
+        """The features of all rows, (N, 512), on the CPU."""
+        features = torch.zeros(len(self.images), FEATURES)
         for numbers, maps in self:
-            features[start : start + len(numbers)] = maps.mean((2, 3)).cpu()
-            start += len(numbers)
-        return features
+            features[numbers] = maps.mean((2, 3)).cpu()
+        return processes.merged(features, self.device)

@@ -80,7 +80,7 @@ def output_folder(path: str | Path, setting: str = "--out") -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another process that begins may have cleared it away
     except OSError as error:
         raise InputError(f"{setting} '{path}' cannot be written to ({error.strerror}); choose another folder.") from error
     return path

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from utils import processes
 from utils.attribution import Maps
 from utils.errors import InputError, RunError
 from utils.files import replacing
@@ -24,17 +25,20 @@ class HeatmapFile:
     Args:
         path: the `.npz` to write.
         images: the list whose maps come.
+        num_classes: C.
+        grid: H = W, the side of the maps.
         resumed: whether parts that are there belong to this run; others are removed.
     """
 
-    def __init__(self, path: Path, images: ImageSet, resumed: bool) -> None:
+    def __init__(self, path: Path, images: ImageSet, num_classes: int, grid: int, resumed: bool) -> None:
         self.path = path
         self.images = images
+        self.shapes = {"attribution": (num_classes, grid, grid), "confidence": (grid, grid), ANSWERS: (2,)}
         self.resumed = resumed
 
     def __enter__(self) -> "HeatmapFile":
-        if not self.resumed:
-            self._remove_parts()
+        self._make_parts()
+        processes.wait()
         return self
 
     def __exit__(self, kind, error, trace) -> None:
@@ -44,14 +48,19 @@ class HeatmapFile:
     def _part(self, name: str) -> Path:
         return self.path.with_name(f".unfinished_{self.path.stem}.{name}.npy")
 
+    @processes.first_only
     def _remove_parts(self) -> None:
-        for name in (*Maps._fields, ANSWERS):
+        for name in self.shapes:
             self._part(name).unlink(missing_ok=True)
+
+    @processes.first_only
+    def _make_parts(self) -> None:
+        for name, shape in self.shapes.items():
+            if not (self.resumed and self._part(name).exists()):
+                self._make_part(name, (len(self.images), *shape), np.dtype(np.int64 if name == ANSWERS else np.float32))
 
     def _store(self, name: str, numbers: list[int], values: np.ndarray) -> None:
         """Writes consecutive rows of a part; what was never written reads as 0."""
-        if not self._part(name).exists():
-            self._make_part(name, (len(self.images), *values.shape[1:]), values.dtype)
         place = np.load(self._part(name), mmap_mode="r").offset + numbers[0] * values[0].nbytes
         with open(self._part(name), "r+b") as file:
             file.seek(place)
@@ -83,8 +92,6 @@ class HeatmapFile:
 
     def done(self) -> np.ndarray:
         """Which rows are done, bool (N,)."""
-        if not self._part(ANSWERS).exists():
-            return np.zeros(len(self.images), dtype=bool)
         return (self._read(ANSWERS) > 0).all(1)
 
     def answers(self) -> Tensor:

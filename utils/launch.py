@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from utils import devices, records, resuming, settings
+from utils import devices, processes, records, resuming, settings
 from utils.errors import Finished, InputError, RunError
 from utils.files import output_folder, remove_leftovers
 
@@ -27,17 +27,19 @@ def launch(main: Callable[..., dict], config: type, description: str) -> None:
     script = resuming.script_name()
     try:
         cfg = settings.resolve(settings.parse(config, description))
-        remove_leftovers(output_folder(cfg.out))
+        processes.first_only(remove_leftovers)(output_folder(cfg.out))
         inputs = resuming.inputs(cfg)
         devices.make_repeatable(cfg.seed)
         started = time.perf_counter()
-        measured = main(cfg)
-        measured["seconds"] = round(time.perf_counter() - started, 2)
-        records.write_run_record(resuming.record_path(cfg), cfg, inputs, measured)
-        resuming.forget(cfg)
-        print(f"Settings and measurements: {resuming.record_path(cfg)}")
+        with processes.joined(cfg.device):
+            measured = main(cfg)
+        seconds = {"seconds": round(time.perf_counter() - started, 2)}
+        if processes.is_first():
+            records.write_run_record(resuming.record_path(cfg), cfg, inputs, measured | seconds)
+            resuming.forget(cfg)
+            print(f"Settings and measurements: {resuming.record_path(cfg)}")
     except Finished as finished:
-        print(finished)
+        processes.say(finished)
     except InputError as error:
         _stop(script, error, 2)
     except OSError as error:
@@ -46,16 +48,18 @@ def launch(main: Callable[..., dict], config: type, description: str) -> None:
     except RunError as error:
         _stop(script, error, 1)
     except KeyboardInterrupt:
-        print(f"{script}.py: stopped by Ctrl-C; go on with: {_resuming_command()}", file=sys.stderr)
+        processes.say(f"{script}.py: stopped by Ctrl-C; go on with: {_resuming_command()}", file=sys.stderr)
         sys.exit(130)
 
 
 def _resuming_command() -> str:
     """The command that goes on where this process stopped."""
+    launcher = ["python"] if processes.count() == 1 else ["torchrun", f"--nproc-per-node={processes.on_this_node()}"]
     words = [word for word in sys.argv if word != "--resume"]
-    return shlex.join(["python", *words, "--resume"])
+    return shlex.join([*launcher, *words, "--resume"])
 
 
 def _stop(script: str, reason: object, status: int) -> None:
-    print(f"{script}.py: error: {reason}", file=sys.stderr)
+    who = f" in process {processes.rank()}" if processes.count() > 1 else ""
+    print(f"{script}.py: error{who}: {reason}", file=sys.stderr)
     sys.exit(status)

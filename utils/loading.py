@@ -89,22 +89,25 @@ def open_list(dataset: Dataset, split: str, data_root: str | Path, view: Callabl
     return ImageSet(rows, path, data_root, view)
 
 
-def batches(load: Callable[[int], Tensor], order: Sequence[int], batch_size: int, workers: int) -> Iterator[tuple[list[int], Tensor]]:
+def in_batches(order: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Numbers, in their order, cut into batches; the last may be smaller."""
+    order = list(order)
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def batches(load: Callable[[int], Tensor], groups: Sequence[list[int]], workers: int) -> Iterator[tuple[list[int], Tensor]]:
     """Batches of images, prepared ahead by threads while the caller computes.
 
     Threads, not processes: decoding, resizing and cropping release Python's lock, and threads share the decoded images.
 
     Args:
         load: from a number to an image, uint8 (3, h, w), all of one size.
-        order: the numbers, in the order wanted.
-        batch_size: images per batch; the last may be smaller.
+        groups: the numbers of each batch.
         workers: number of threads; 0 loads in the calling thread.
 
     Yields:
         The numbers of a batch and its images, uint8 (B, 3, h, w).
     """
-    order = list(order)
-    groups = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     if workers == 0:
         for group in groups:
             yield group, torch.stack([load(number) for number in group])

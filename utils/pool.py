@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.resnet import grid_side
 from utils.errors import InputError
 from utils.images import to_tensor, whole_view
 from utils.layout import IMG, MASK
@@ -17,7 +18,6 @@ from utils.lists import Explanation, read_explanations
 from utils.loading import ImageSet
 
 ExplanationView = Literal["image", "attention"]
-STRIDE = 32  # pixels of the image per position of ResNet-18's last feature map, rounded up
 
 
 def match_explanations(images: ImageSet, rows: Sequence[Explanation], source: str | Path, num_classes: int) -> Tensor:
@@ -108,7 +108,7 @@ class Pool:
         self.rows = read_explanations(ce_list, num_classes)
         self.table = match_explanations(images, self.rows, ce_list, num_classes)
         self.view = view
-        self.grid = -(-image_size // STRIDE)
+        self.grid = grid_side(image_size)
         if view == "attention":
             masks = sibling(self.rows, IMG, MASK)
             self.explained = ImageSet(masks, f"{ce_list} (masks)", images.data_root, lambda mask: mask_weights(mask, self.grid))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.resnet import FEATURES, ResNet18
 from models.simclr import fit_linear_probe
-from utils import checkpoints
+from utils import checkpoints, processes
 from utils.errors import RunError
 from utils.evaluation import accuracy
 from utils.features import FeatureMaps
@@ -78,5 +78,5 @@ def add_linear_probe(encoder: ResNet18, train: ImageSet, test: ImageSet, classes
         "probe_test_accuracy": accuracy(head(encode(encoder, test, how)).argmax(1).cpu(), test.labels),
     }
     checkpoints.save(path, content)
-    print(f"Linear probe: {right['probe_test_accuracy']:.2f} % of the test list.")
+    processes.say(f"Linear probe: {right['probe_test_accuracy']:.2f} % of the test list.")
     return {"probe_loss": round(losses[-1], 6)} | {name: round(value, 3) for name, value in right.items()}

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torchvision
 
+from utils import processes
 from utils.files import write_json, write_text
 
 
@@ -40,6 +41,7 @@ def write_run_record(path: Path, cfg, inputs: dict[str, str], measured: dict) ->
         "git_commit": git_commit(),
         "versions": versions,
         "device": device,
+        "processes": processes.count(),
         "measured": measured,
     }
     write_json(path, record)

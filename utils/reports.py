@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from models.resnet import ResNet18
-from utils import evaluation, figures
+from utils import evaluation, figures, processes
 from utils.loading import ImageSet
 from utils.records import write_table
 from utils.training import Recipe, test_view
@@ -27,10 +29,15 @@ def report_classifier(
     Returns:
         What was measured: final loss and accuracies in percent.
     """
-    folder = Path(out)
     answers = evaluation.predict(test_view(network, test, recipe))
     counts = evaluation.confusion(answers, test.labels, len(classes))
-    test_accuracy = evaluation.accuracy(answers, test.labels)
+    return _write_classifier_report(Path(out), stem, counts, evaluation.accuracy(answers, test.labels), classes, history)
+
+
+@processes.first_only
+def _write_classifier_report(
+    folder: Path, stem: str, counts: np.ndarray, test_accuracy: float, classes: Sequence[str], history: Sequence[dict]
+) -> dict:
     write_table(folder / f"{stem}.csv", history)
     figures.training_curves(folder / f"{stem}_curves.png", history)
     figures.confusion_matrix(folder / f"{stem}_confusion.png", counts, classes, f"test list: {test_accuracy:.1f} % right")
@@ -39,6 +46,7 @@ def report_classifier(
     return {"loss": last["loss"], "train_accuracy": last["train_accuracy"], "test_accuracy": round(test_accuracy, 3)}
 
 
+@processes.first_only
 def report_simclr(out: str, stem: str, history: Sequence[dict]) -> dict:
     """Writes `<stem>.csv` and `<stem>_curves.png` below `out`; returns the last loss."""
     folder = Path(out)

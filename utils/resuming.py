@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from utils import catalog, checkpoints
+from utils import catalog, checkpoints, processes
 from utils.errors import Finished, InputError, RunError
 from utils.pictures import whole_png
 
@@ -55,10 +55,11 @@ def inputs(cfg) -> dict[str, str]:
     return digests
 
 
-def identity(settings: dict, contents: dict[str, str]) -> dict:
-    """What must be equal for a run to be the same run, in plain values: its settings, and the contents of its input files."""
+def identity(settings: dict, contents: dict[str, str], num_processes: int) -> dict:
+    """What must be equal for a run to be the same run, in plain values: settings, contents of input files, number of processes."""
     same = {name: value for name, value in settings.items() if name not in FREE}
     same |= {f"content of {name}": digest[:16] for name, digest in contents.items()}
+    same["processes"] = num_processes  # batch norm sees one process's part of a batch
     return json.loads(json.dumps(same))  # tuples become lists, as in a record that was read
 
 
@@ -79,6 +80,7 @@ class Unfinished:
         self.resumed = resumed
         self._next = 0.0  # when saving is due, on the clock of time.monotonic
 
+    @processes.first_only
     def save(self, state: dict | None) -> None:
         """Replaces the state, whole or not at all.
 
@@ -87,6 +89,7 @@ class Unfinished:
         """
         checkpoints.save(self.path, {"identity": self.who, "state": state})
 
+    @processes.first_only
     def save_when_due(self, make_state: Callable[[], dict]) -> None:
         """Saves unless the last time is so near that saving would take more than SAVING_SHARE of the run.
 
@@ -114,17 +117,17 @@ def resumable(cfg, outputs: Iterable[Path]) -> Iterator[Unfinished]:
         InputError: --resume, and the unfinished run had other settings or inputs.
         Finished: --resume, and the same run has ended and its files are whole.
     """
-    path, who = state_path(cfg), identity(dataclasses.asdict(cfg), inputs(cfg))
+    path, who = state_path(cfg), identity(dataclasses.asdict(cfg), inputs(cfg), processes.count())
     unfinished = Unfinished(path, who, None, False)
     if cfg.resume:
         _check_finished(cfg, who, outputs)
         unfinished = _read(path, who) if path.exists() else unfinished
-        print(
+        processes.say(
             f"Going on with the unfinished run in {cfg.out}." if unfinished.resumed else f"Nothing to resume in {cfg.out}: starting anew."
         )
+    processes.wait()  # nobody writes before all have read
     if not unfinished.resumed:
-        record_path(cfg).unlink(missing_ok=True)  # from here on the files below `out` are no longer those of an earlier run
-        unfinished.save(None)
+        _begin(cfg, unfinished)
     try:
         yield unfinished
     except (InputError, RunError):
@@ -133,6 +136,13 @@ def resumable(cfg, outputs: Iterable[Path]) -> Iterator[Unfinished]:
         raise
 
 
+@processes.first_only
+def _begin(cfg, unfinished: Unfinished) -> None:
+    record_path(cfg).unlink(missing_ok=True)  # from here on the files below `out` are no longer those of an earlier run
+    unfinished.save(None)
+
+
+@processes.first_only
 def forget(cfg) -> None:
     """Removes the state: the run has ended."""
     state_path(cfg).unlink(missing_ok=True)
@@ -141,7 +151,7 @@ def forget(cfg) -> None:
 def _check_finished(cfg, who: dict, outputs: Iterable[Path]) -> None:
     try:
         record = json.loads(record_path(cfg).read_text(encoding="utf-8"))
-        theirs = identity(record["settings"], record["inputs"])
+        theirs = identity(record["settings"], record["inputs"], record["processes"])
     except (OSError, ValueError, KeyError, TypeError):
         return
     if theirs == who and all(_whole(path) for path in outputs):

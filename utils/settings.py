@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tyro
 
-from utils import catalog, devices
+from utils import catalog, devices, processes
 from utils.errors import InputError
 
 HIGHEST_LR = 1e37  # above it, torch refuses to do the arithmetic in single precision
@@ -82,8 +82,9 @@ def check(cfg) -> None:
 
 
 def default_workers() -> int:
-    """Threads that decode and encode: as many as this process has processors."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Threads that decode and encode: this process's share of the processors."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, processors // processes.on_this_node())
 
 
 def pick(kind: type, cfg):

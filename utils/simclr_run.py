@@ -57,4 +57,4 @@ def run_simclr_explanations(cfg) -> dict:
             unfinished.state = {"head": teacher.fc.state_dict(), "measured": measured}
             unfinished.save(unfinished.state)
         explained = explain_list(teacher, images, layout, dataset.classes, how, unfinished.resumed)
-        return unfinished.state["measured"] | explained
+        return unfinished.state["measured"] | (explained or {})

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from models.resnet import FEATURES, ResNet18
-from utils import evaluation
+from utils import evaluation, processes
 from utils.augment import generator
 from utils.errors import RunError
 from utils.features import FeatureMaps
@@ -95,8 +95,7 @@ def survey(pool: Pool, seen: FeatureMaps, seen_explanations: FeatureMaps | None,
     Args:
         pool: images and explanations.
         seen: how the student sees the images.
-        seen_explanations: how it sees the explanations that are pictures of their own, in the order of the pool's table; None
-            where explanations are regions of the images.
+        seen_explanations: how it sees the explanations that are pictures of their own; None where they are regions of the images.
         explain: whether the explanations are scored as well.
 
     Returns:
@@ -105,8 +104,8 @@ def survey(pool: Pool, seen: FeatureMaps, seen_explanations: FeatureMaps | None,
     """
     labels, head = pool.images.labels, seen.network.fc
     num_classes = head.out_features
-    logits = torch.empty(len(pool), num_classes)
-    explained = torch.full((len(pool), num_classes), -math.inf, dtype=torch.float64)
+    logits = torch.zeros(len(pool), num_classes)
+    explained = torch.zeros(len(pool), num_classes, dtype=torch.float64)
     for numbers, feature_map in seen:
         logits[numbers] = head(feature_map.mean((2, 3))).cpu()
         if explain and seen_explanations is None:
@@ -115,18 +114,19 @@ def survey(pool: Pool, seen: FeatureMaps, seen_explanations: FeatureMaps | None,
             truth = labels[numbers].to(seen.device).repeat_interleave(num_classes)
             explained[numbers] = log_psi(regions, truth, head.weight).view(-1, num_classes).cpu()
     if explain and seen_explanations is not None:
-        explained[pool.table >= 0] = _score_pictures(seen_explanations)
-    explained = explained.scatter(1, labels[:, None], -math.inf)
+        explained[pool.table >= 0] = _score_pictures(seen_explanations)[pool.table[pool.table >= 0]]
+    logits, explained = processes.merged(logits, seen.device), processes.merged(explained, seen.device)
+    explained = explained.scatter(1, labels[:, None], -math.inf) if explain else torch.full_like(explained, -math.inf)
     return logits, log_psi(logits, labels, head.weight.cpu()), explained
 
 
 def _score_pictures(seen: FeatureMaps) -> Tensor:
-    """log psi of every explanation picture, in the order in which they are seen, (N (C-1),)."""
+    """log psi of every explanation picture, (N (C-1),); 0 where another process looks."""
     head, labels = seen.network.fc, seen.images.labels
-    scores = []
+    scores = torch.zeros(len(labels), dtype=torch.float64)
     for numbers, feature_map in seen:
-        scores.append(log_psi(head(feature_map.mean((2, 3))), labels[numbers].to(seen.device), head.weight).cpu())
-    return torch.cat(scores)
+        scores[numbers] = log_psi(head(feature_map.mean((2, 3))), labels[numbers].to(seen.device), head.weight).cpu()
+    return scores
 
 
 def learn(taught: TeachingSet, optimizer: torch.optim.Optimizer, steps: int, lr: float) -> None:
@@ -223,7 +223,7 @@ def teach(
     taught = TeachingSet.empty(student, pool, how.image_size, how.device)
     look = partial(FeatureMaps, student, batch_size=how.batch_size, workers=how.workers, device=how.device)
     seen_test, seen_pool = look(test), look(pool.images)
-    seen_explanations = look(pool.explained, order=pool.table[pool.table >= 0].tolist()) if pool.view == "image" else None
+    seen_explanations = look(pool.explained) if pool.view == "image" else None
     rng = generator(how.seed)
     learning = [parameter for parameter in student.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(learning, how.lr, momentum=how.momentum, weight_decay=how.weight_decay, fused=True)
@@ -240,11 +240,12 @@ def teach(
             scores = survey(pool, seen_pool, seen_explanations, how.explain)
             choice = _choose_by_score(*scores, pool.images.labels, remaining, how)
         if choice is None:
-            print(f"The course ends after {iteration} of {how.iterations} lessons: no pair of two classes remains.")
+            processes.say(f"The course ends after {iteration} of {how.iterations} lessons: no pair of two classes remains.")
             return
         add_choice(taught, pool, choice, how.explain)
         remaining[[choice.image, choice.partner]] = False
         learn(taught, optimizer, how.steps, how.lr)
+        processes.align(student)
         with torch.inference_mode():
             train_accuracy = evaluation.accuracy(student.fc(taught.features()).argmax(1), taught.labels)
         lessons.append(Lesson(iteration, choice, train_accuracy, evaluation.accuracy(evaluation.predict(seen_test), test.labels)))

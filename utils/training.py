@@ -1,19 +1,21 @@
 """Training a classifier by SGD, and SimCLR by Adam."""
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
 from models.resnet import ResNet18
 from models.simclr import SimCLR, nt_xent
-from utils import augment, evaluation
+from utils import augment, evaluation, processes
 from utils.errors import RunError
 from utils.features import FeatureMaps
-from utils.loading import ImageSet, batches, to_float
+from utils.loading import ImageSet, batches, in_batches, to_float
 from utils.resuming import Unfinished
 
 EVAL_BATCH = 64
@@ -66,6 +68,27 @@ def _random_load(images: ImageSet, recipe: Recipe, epoch: int, number: int) -> t
     return augment.random_view(images[number], recipe.image_size, recipe.crop_scale, rng)
 
 
+@dataclass(frozen=True)
+class _Part:
+    """This process's part of a batch. Where the batch does not divide, the first image fills up parts to one size; it does not count."""
+
+    numbers: list[int]  # that count
+    pixels: Tensor  # of all, uint8
+    parts: list[list[int]]  # the numbers that count in every process
+
+    @property
+    def batch_size(self) -> int:
+        return sum(map(len, self.parts))
+
+
+def _parts(load: Callable[[int], Tensor], order: list[int], recipe: Recipe) -> Iterator[_Part]:
+    """This process's part of every batch of an epoch."""
+    dealt = [processes.parts_of(batch) for batch in in_batches(order, recipe.batch_size)]
+    filled = [parts[processes.rank()] + parts[0][:1] * (len(parts[0]) - len(parts[processes.rank()])) for parts in dealt]
+    for parts, (_, pixels) in zip(dealt, batches(load, filled, recipe.workers), strict=True):
+        yield _Part(parts[processes.rank()], pixels, parts)
+
+
 def _epochs_so_far(unfinished: Unfinished, parts: dict) -> list[dict]:
     """Puts the parts of a training (network, optimizer, schedule) where an unfinished run left them; returns its history."""
     if unfinished.state is None:
@@ -98,6 +121,7 @@ def train_classifier(network: ResNet18, train: ImageSet, test: ImageSet, recipe:
         RunError: the loss is no longer a finite number.
     """
     network.to(recipe.device)
+    learner = processes.replicated(network)
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trainable, recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(recipe.milestones), gamma=0.1)
@@ -107,7 +131,7 @@ def train_classifier(network: ResNet18, train: ImageSet, test: ImageSet, recipe:
     with _bar("training", train, recipe, history) as progress:
         for epoch in range(len(history) + 1, recipe.epochs + 1):
             row = {"epoch": epoch, "lr": optimizer.param_groups[0]["lr"]}
-            row |= _classifier_epoch(network, train, recipe, epoch, optimizer, progress)
+            row |= _classifier_epoch(learner, train, recipe, epoch, optimizer, progress)
             schedule.step()
             due = epoch % recipe.eval_every == 0 or epoch == recipe.epochs
             row["test_accuracy"] = round(evaluation.accuracy(evaluation.predict(seen), test.labels), 3) if due else ""
@@ -119,26 +143,27 @@ def train_classifier(network: ResNet18, train: ImageSet, test: ImageSet, recipe:
 
 
 def _bar(what: str, images: ImageSet, recipe: Recipe, history: list[dict]) -> tqdm:
-    return tqdm(total=recipe.epochs * len(images), initial=len(history) * len(images), desc=what, unit="image")
+    total, done = recipe.epochs * len(images), len(history) * len(images)
+    return tqdm(total=total, initial=done, desc=what, unit="image", disable=not processes.is_first())
 
 
-def _classifier_epoch(network: ResNet18, train: ImageSet, recipe: Recipe, epoch: int, optimizer, progress: tqdm) -> dict:
+def _classifier_epoch(network: nn.Module, train: ImageSet, recipe: Recipe, epoch: int, optimizer, progress: tqdm) -> dict:
     """One pass over the training list; returns its mean loss and accuracy."""
     network.train()
-    total, right = 0.0, 0
-    order = _epoch_order(train, recipe, epoch)
-    for numbers, pixels in batches(partial(_random_load, train, recipe, epoch), order, recipe.batch_size, recipe.workers):
-        labels = train.labels[numbers].to(recipe.device)
-        logits = network(to_float(pixels, recipe.device)).logits
-        loss = F.cross_entropy(logits, labels)
+    sums = torch.zeros(2, dtype=torch.float64)  # of the losses, of right answers
+    for part in _parts(partial(_random_load, train, recipe, epoch), _epoch_order(train, recipe, epoch), recipe):
+        labels = train.labels[part.numbers].to(recipe.device)
+        logits = network(to_float(part.pixels, recipe.device)).logits[: len(labels)]
+        loss = F.cross_entropy(logits, labels, reduction="sum")
         _check_loss(loss.item(), epoch, recipe.lr)
         optimizer.zero_grad()
-        loss.backward()
+        # Gradients are averaged over the processes: so scaled, they are those of the mean over the whole batch.
+        (loss / part.batch_size * processes.count()).backward()
         optimizer.step()
-        total += loss.item() * len(numbers)
-        right += (logits.argmax(1) == labels).sum().item()
-        progress.update(len(numbers))
-    return {"loss": round(total / len(train), 6), "train_accuracy": round(100 * right / len(train), 3)}
+        sums += torch.tensor([loss.item(), (logits.argmax(1) == labels).sum().item()])
+        progress.update(part.batch_size)
+    loss, right = (processes.merged(sums, recipe.device) / len(train)).tolist()
+    return {"loss": round(loss, 6), "train_accuracy": round(100 * right, 3)}
 
 
 def test_view(network: ResNet18, test: ImageSet, recipe: Recipe) -> FeatureMaps:
@@ -168,13 +193,13 @@ def train_simclr(model: SimCLR, images: ImageSet, recipe: SimCLRRecipe, unfinish
     Raises:
         RunError: the loss is no longer a finite number.
     """
-    model.to(recipe.device).train()
+    learner = processes.replicated(model.to(recipe.device).train())
     optimizer = torch.optim.Adam(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=True)
     parts = {"network": model, "optimizer": optimizer}
     history = _epochs_so_far(unfinished, parts)
     with _bar("SimCLR", images, recipe, history) as progress:
         for epoch in range(len(history) + 1, recipe.epochs + 1):
-            loss = _simclr_epoch(model, images, recipe, epoch, optimizer, progress)
+            loss = _simclr_epoch(learner, images, recipe, epoch, optimizer, progress)
             history.append({"epoch": epoch, "loss": round(loss, 6)})
             _keep(unfinished, parts, history)
             progress.set_postfix(loss=f"{history[-1]['loss']:.3f}")
@@ -182,18 +207,24 @@ def train_simclr(model: SimCLR, images: ImageSet, recipe: SimCLRRecipe, unfinish
     return history
 
 
-def _simclr_epoch(model: SimCLR, images: ImageSet, recipe: SimCLRRecipe, epoch: int, optimizer, progress: tqdm) -> float:
+def _simclr_epoch(model: nn.Module, images: ImageSet, recipe: SimCLRRecipe, epoch: int, optimizer, progress: tqdm) -> float:
     """One pass over the images; returns its mean loss."""
     total = 0.0
-    order = _epoch_order(images, recipe, epoch)
-    for numbers, pixels in batches(partial(_simclr_load, images, recipe, epoch), order, recipe.batch_size, recipe.workers):
-        pixels = pixels.transpose(0, 1).flatten(0, 1)  # (B, 2, 3, s, s) -> (2 B, 3, s, s), views i and B + i of one image
-        views = to_float(pixels, recipe.device)
-        loss = nt_xent(model(views), recipe.temperature)
+    for part in _parts(partial(_simclr_load, images, recipe, epoch), _epoch_order(images, recipe, epoch), recipe):
+        projections = model(to_float(part.pixels.flatten(0, 1), recipe.device))  # (B, 2, 3, s, s) -> (2 B, 64), an image's views together
+        loss = nt_xent(_whole_batch(projections, part), recipe.temperature)
         _check_loss(loss.item(), epoch, recipe.lr)
         optimizer.zero_grad()
-        loss.backward()
+        (loss * processes.count()).backward()  # see processes.gathered
         optimizer.step()
-        total += loss.item() * len(numbers)
-        progress.update(len(numbers))
+        total += loss.item() * part.batch_size
+        progress.update(part.batch_size)
     return total / len(images)
+
+
+def _whole_batch(projections: Tensor, part: _Part) -> Tensor:
+    """The projections of the whole batch, of every process's images that count: (2 N, d), views i and N + i of one image."""
+    pairs = processes.gathered(projections.unflatten(0, (-1, 2)))  # (B of all processes, 2, d)
+    size = len(part.parts[0])
+    counting = [process * size + place for process, numbers in enumerate(part.parts) for place in range(len(numbers))]
+    return pairs[counting].transpose(0, 1).flatten(0, 1)
