@@ -220,4 +220,4 @@ def test_torchrun_itself_and_a_process_that_dies(explained, small_root, tools, t
     done = torchrun(2, command, tmp_path)
     assert done.returncode != 0
     assert "get_all_CE_butterflies.py: error in process 1: " in done.stderr and "toy_gt_tr.txt, line 4" in done.stderr
-    assert "Traceback" not in done.stderr.split("torch.distributed.elastic")[0]
+    assert "[rank" not in done.stderr  # torch marks tracebacks of processes with it
