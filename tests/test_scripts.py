@@ -74,7 +74,7 @@ def test_every_script_leaves_its_settings_and_measurements(space):
     scripts = [teacher] + [name.format(space.family) + variant for name in ("get_all_CE_{}", "train_{}_CMaxGrad") for variant in STEMS]
     for script in [*scripts, f"train_{space.family}_simclr"]:
         record = load(space.out / f"run_{script}.json")
-        assert set(record) == {"script", "settings", "inputs", "seed", "git_commit", "versions", "device", "measured"}
+        assert set(record) == {"script", "settings", "inputs", "seed", "git_commit", "versions", "device", "processes", "measured"}
         assert (record["script"], record["seed"], record["device"]) == (script, 0, "cpu")
         assert set(record["versions"]) == {"torch", "torchvision", "numpy"} and record["versions"]["torch"] == torch.__version__
         settings = record["settings"]
