@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from utils.attribution import Maps
-from utils.errors import InputError, RunError
 from utils.files import replacing
 from utils.loading import ImageSet
+from utils.resuming import Unfinished
 
 ANSWERS = "answers"  # (N, 2): 1 + the network's answer, 1 + its strongest wrong class; 0 where a row is not done
 
@@ -17,36 +17,22 @@ ANSWERS = "answers"  # (N, 2): 1 + the network's answer, 1 + its strongest wrong
 class HeatmapFile:
     """Collects maps batch by batch and leaves `attribution` (N, C, H, W), `confidence` (N, H, W), `label` and `path` (N,).
 
-    Used as a context manager. What is collected stands in parts beside the file until the end of the with block; a kill, Ctrl-C
-    or a full disk leave them for a run that goes on. They are written to as files, not mapped into memory, where a full disk would
-    end the process without a word.
+    What is collected stands in parts in the folder of the unfinished run, where a run that goes on finds them. They are written to
+    as files, not mapped into memory, where a full disk would end the process without a word.
 
     Args:
         path: the `.npz` to write.
         images: the list whose maps come.
-        resumed: whether parts that are there belong to this run; others are removed.
+        unfinished: the run.
     """
 
-    def __init__(self, path: Path, images: ImageSet, resumed: bool) -> None:
+    def __init__(self, path: Path, images: ImageSet, unfinished: Unfinished) -> None:
         self.path = path
         self.images = images
-        self.resumed = resumed
-
-    def __enter__(self) -> "HeatmapFile":
-        if not self.resumed:
-            self._remove_parts()
-        return self
-
-    def __exit__(self, kind, error, trace) -> None:
-        if error is None or (isinstance(error, (InputError, RunError)) and not self.resumed):
-            self._remove_parts()
+        self.unfinished = unfinished
 
     def _part(self, name: str) -> Path:
-        return self.path.with_name(f".unfinished_{self.path.stem}.{name}.npy")
-
-    def _remove_parts(self) -> None:
-        for name in (*Maps._fields, ANSWERS):
-            self._part(name).unlink(missing_ok=True)
+        return self.unfinished.folder / f"{name}.npy"
 
     def _store(self, name: str, numbers: list[int], values: np.ndarray) -> None:
         """Writes consecutive rows of a part; what was never written reads as 0."""
@@ -80,6 +66,7 @@ class HeatmapFile:
             rivals: its strongest wrong classes, (B,).
         """
         self._store(ANSWERS, numbers, 1 + torch.stack([answers, rivals], dim=1).cpu().numpy())
+        self.unfinished.advanced = True
 
     def done(self) -> np.ndarray:
         """Which rows are done, bool (N,)."""
