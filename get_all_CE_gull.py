@@ -52,7 +52,7 @@ def main(cfg: Config) -> dict:
     load_head(teacher, cfg.checkpoint, dataset.classes)
     layout, how = Layout(Path(cfg.out), dataset.list_stem), pick(ExplainSettings, cfg)
     with resumable(cfg, explanation_files(layout, images.rows, len(dataset.classes), how)) as unfinished:
-        return explain_list(teacher, images, layout, dataset.classes, how, unfinished.resumed)
+        return explain_list(teacher, images, layout, dataset.classes, how, unfinished)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from utils.images import whole_view
 from utils.layout import DEMO, IMG, MASK, Layout, explanation_name
 from utils.lists import Example
 from utils.loading import ImageSet
+from utils.resuming import Unfinished
 
 SIZE, CLASSES, FRACTION = 96, 3, 0.05
 
@@ -34,7 +35,9 @@ def explained(tmp_path_factory):
     layout.out.mkdir()
     images = ImageSet(rows, "list.txt", root, partial(whole_view, size=SIZE))
     how = ExplainSettings(mask_sizes=(FRACTION,), image_size=SIZE, batch_size=3, workers=1, device="cpu")
-    explain_list(network, images, layout, ["a", "b", "c"], how)
+    unfinished = Unfinished(root / "unfinished", {})
+    unfinished.begin()
+    explain_list(network, images, layout, ["a", "b", "c"], how, unfinished)
     files, labels = [row.path for row in rows], [row.label for row in rows]
     baseline.explain(network, files, labels, CLASSES, SIZE, root / "baseline", sizes=(FRACTION,))
     return rows, layout, root / "baseline"

@@ -15,6 +15,7 @@ import torch
 
 from utils import resuming
 from utils.files import remove_leftovers
+from utils.lists import read_examples
 from utils.pictures import whole_png, write_png
 
 KILLS = {"teacher": 3, "linear": 3, "simclr": 2, "CE": 6, "CE_simclr": 3, "CMaxGrad": 2, "random": 2}
@@ -151,7 +152,7 @@ def test_the_kills_are_twenty_at_least():
 def state_file(command):
     """Where the state of an unfinished run stands in its working folder."""
     selection = {"--selection": command[-1]}.get(command[-2], "CMaxGrad")
-    return f"toy/.unfinished_{command[0]}{f'_{selection}' if 'CMaxGrad' in command[0] else ''}.pt"
+    return f"toy/.unfinished_{command[0]}{f'_{selection}' if 'CMaxGrad' in command[0] else ''}/state.pt"
 
 
 @pytest.fixture
@@ -182,7 +183,7 @@ def test_what_was_learned_is_not_learned_again(name, key, fork, commands, refere
 
 def test_only_missing_explanations_are_made_and_a_damaged_picture_is_not_believed(fork, commands, reference, prepared):
     folder = prepared("CE")
-    marks = folder / "toy/.unfinished_heatmaps.answers.npy"
+    marks = folder / state_file(commands["CE"]).replace("state.pt", "answers.npy")
     assert fork(commands["CE"], folder, watched=marks.relative_to(folder).as_posix(), versions=4).status == -signal.SIGKILL
     done = (np.load(marks) > 0).all(1)
     assert 6 <= done.sum() < 20
@@ -269,6 +270,35 @@ def test_a_run_from_other_files_is_not_resumed(name, file, says, fork, commands,
         torch.save(content, path)
     done = fork([*commands[name], "--resume"], folder)
     assert done.status == 2 and says in done.err and done.err.count("(was") == 1, done.err
+
+
+def test_what_another_run_left_is_not_believed(fork, commands, reference, prepared):
+    folder, command = prepared("CE_simclr"), commands["CE_simclr"]
+    state = state_file(command)
+    answers = state.replace("state.pt", "answers.npy")
+    assert fork([*command, "--probe-epochs", 1], folder, watched=answers, versions=2).status == -signal.SIGKILL
+    assert fork(command, folder, watched=state, versions=2).status == -signal.SIGKILL  # the other run's state, and its own
+    assert fork([*command, "--resume"], folder).status == 0
+    assert differing(content_of(folder), reference.after("CE_simclr")) == []
+
+
+def test_an_error_leaves_what_was_done(fork, prepared, tools, small_root):
+    folder = prepared("CE")
+    command = ["get_all_CE_butterflies", *tools.common(small_root, workers=0), "--mask-sizes", 0.05, "--batch-size", 3]
+    rows = read_examples(small_root / "toy/toy_gt_tr.txt", 5)
+    for row, kept in ((rows[0], False), (rows[-1], True)):
+        picture = small_root / row.path.removeprefix("./datasets/")
+        content = picture.read_bytes()
+        picture.write_bytes(content[: len(content) // 2])
+        done = fork(command, folder)
+        assert done.status == 2 and "cannot be decoded" in done.err, done.err
+        assert (folder / state_file(command)).exists() == kept
+        picture.write_bytes(content)
+    done = fork([*command, "--resume"], folder)
+    assert done.status == 0 and "Going on" in done.out, done.err
+    resumed = content_of(folder)
+    assert fork(command, folder).status == 0
+    assert differing(content_of(folder), resumed) == []
 
 
 def test_a_run_on_another_list_is_not_resumed(fork, commands, tools, small_root, tmp_path):
@@ -364,7 +394,7 @@ def test_leftovers_of_killed_processes_are_removed_and_others_stay(tmp_path):
 def test_saving_takes_no_more_than_its_share(tmp_path, monkeypatch):
     now, saved = [100.0], []
     monkeypatch.setattr(resuming.time, "monotonic", lambda: now[0])
-    unfinished = resuming.Unfinished(tmp_path / "state.pt", {}, None, False)
+    unfinished = resuming.Unfinished(tmp_path / "unfinished", {})
     monkeypatch.setattr(unfinished, "save", lambda state: (saved.append(state), now.__setitem__(0, now[0] + 2)))
     for epoch in range(60):
         now[0] += 1

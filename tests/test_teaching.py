@@ -15,6 +15,7 @@ from utils.layout import Layout
 from utils.lists import Example, write_examples
 from utils.loading import ImageSet
 from utils.pool import Pool
+from utils.resuming import Unfinished
 from utils.student import attend, make_student
 from utils.teaching import TeachingSettings, teach
 
@@ -39,7 +40,9 @@ def material(tmp_path_factory):
     how = ExplainSettings(mask_sizes=(0.2,), image_size=SIZE, batch_size=4, workers=1, device="cpu")
     layout = Layout(root / "out", "list_gt")
     (root / "out").mkdir()
-    explain_list(ResNet18(CLASSES), images, layout, ["a", "b", "c"], how)
+    unfinished = Unfinished(root / "unfinished", {})
+    unfinished.begin()
+    explain_list(ResNet18(CLASSES), images, layout, ["a", "b", "c"], how, unfinished)
     return images, str(layout.explanation_list())
 
 

@@ -22,6 +22,7 @@ from utils.lists import Example, Explanation, listed_path, write_explanations
 from utils.loading import ImageSet, batches, in_batches, to_float
 from utils.pictures import PictureWriter, whole_png
 from utils.rendering import draw_borders, fill_outside
+from utils.resuming import Unfinished
 
 TEACHING_SIZE = 0.05  # the mask size that the teaching scripts use, and thus the one that the explanation lists name
 SHEET_ROWS = 12
@@ -67,7 +68,7 @@ def listed_size(mask_sizes: Sequence[float]) -> float:
 
 
 def explain_list(
-    network: ResNet18, images: ImageSet, layout: Layout, classes: Sequence[str], how: ExplainSettings, resumed: bool = False
+    network: ResNet18, images: ImageSet, layout: Layout, classes: Sequence[str], how: ExplainSettings, unfinished: Unfinished
 ) -> dict | None:
     """Explains every image of a list against every wrong class and writes all that formats.md names.
 
@@ -79,7 +80,7 @@ def explain_list(
         layout: names of the output.
         classes: class names, for the contact sheet.
         how: mask sizes and so on.
-        resumed: whether what an interrupted run left belongs to this one; batches that it finished are not explained again.
+        unfinished: where the run stands; batches that it finished before it was interrupted are not explained again.
 
     Returns:
         What was measured: number of images and explanations, and how often the teacher is right on this list (percent). Of
@@ -90,10 +91,10 @@ def explain_list(
     """
     _check_names(images)
     _make_folders(layout, how)
-    with HeatmapFile(layout.heatmaps, images, len(classes), grid_side(how.image_size), resumed) as heatmaps:
-        _explain_missing(network.to(how.device).eval(), images, layout, heatmaps, how)
-        processes.wait()
-        return _conclude(images, layout, classes, heatmaps, how)
+    heatmaps = HeatmapFile(layout.heatmaps, images, len(classes), grid_side(how.image_size), unfinished)
+    _explain_missing(network.to(how.device).eval(), images, layout, heatmaps, how)
+    processes.wait()
+    return _conclude(images, layout, classes, heatmaps, how)
 
 
 @processes.first_only

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from utils import processes
 from utils.attribution import Maps
-from utils.errors import InputError, RunError
 from utils.files import replacing
 from utils.loading import ImageSet
+from utils.resuming import Unfinished
 
 ANSWERS = "answers"  # (N, 2): 1 + the network's answer, 1 + its strongest wrong class; 0 where a row is not done
 
@@ -18,45 +18,32 @@ ANSWERS = "answers"  # (N, 2): 1 + the network's answer, 1 + its strongest wrong
 class HeatmapFile:
     """Collects maps batch by batch and leaves `attribution` (N, C, H, W), `confidence` (N, H, W), `label` and `path` (N,).
 
-    Used as a context manager. What is collected stands in parts beside the file until the end of the with block; a kill, Ctrl-C
-    or a full disk leave them for a run that goes on. They are written to as files, not mapped into memory, where a full disk would
-    end the process without a word.
+    What is collected stands in parts in the folder of the unfinished run, where a run that goes on finds them. They are written to
+    as files, not mapped into memory, where a full disk would end the process without a word.
 
     Args:
         path: the `.npz` to write.
         images: the list whose maps come.
         num_classes: C.
         grid: H = W, the side of the maps.
-        resumed: whether parts that are there belong to this run; others are removed.
+        unfinished: the run.
     """
 
-    def __init__(self, path: Path, images: ImageSet, num_classes: int, grid: int, resumed: bool) -> None:
+    def __init__(self, path: Path, images: ImageSet, num_classes: int, grid: int, unfinished: Unfinished) -> None:
         self.path = path
         self.images = images
+        self.unfinished = unfinished
         self.shapes = {"attribution": (num_classes, grid, grid), "confidence": (grid, grid), ANSWERS: (2,)}
-        self.resumed = resumed
-
-    def __enter__(self) -> "HeatmapFile":
         self._make_parts()
         processes.wait()
-        return self
-
-    def __exit__(self, kind, error, trace) -> None:
-        if error is None or (isinstance(error, (InputError, RunError)) and not self.resumed):
-            self._remove_parts()
 
     def _part(self, name: str) -> Path:
-        return self.path.with_name(f".unfinished_{self.path.stem}.{name}.npy")
-
-    @processes.first_only
-    def _remove_parts(self) -> None:
-        for name in self.shapes:
-            self._part(name).unlink(missing_ok=True)
+        return self.unfinished.folder / f"{name}.npy"
 
     @processes.first_only
     def _make_parts(self) -> None:
         for name, shape in self.shapes.items():
-            if not (self.resumed and self._part(name).exists()):
+            if not self._part(name).exists():
                 self._make_part(name, (len(self.images), *shape), np.dtype(np.int64 if name == ANSWERS else np.float32))
 
     def _store(self, name: str, numbers: list[int], values: np.ndarray) -> None:
@@ -89,6 +76,7 @@ class HeatmapFile:
             rivals: its strongest wrong classes, (B,).
         """
         self._store(ANSWERS, numbers, 1 + torch.stack([answers, rivals], dim=1).cpu().numpy())
+        self.unfinished.advanced = True
 
     def done(self) -> np.ndarray:
         """Which rows are done, bool (N,)."""

@@ -1,12 +1,13 @@
 """Stopping and restarting: the state of an unfinished run, and the proof that a restart continues the same run.
 
-A run keeps `<out>/.unfinished_<script>.pt` from its first moment to its last: who it is, and how far it has come. All randomness
-derives from (seed, epoch, image), so a run that goes on from there ends with the bytes of one that was never stopped.
+A run keeps the folder `<out>/.unfinished_<script>/` from its first moment to its last: who it is, and how far it has come. All
+randomness derives from (seed, epoch, image), so a run that goes on from there ends with the bytes of one that was never stopped.
 """
 
 import dataclasses
 import hashlib
 import json
+import shutil
 import sys
 import time
 import zipfile
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from utils import catalog, checkpoints, processes
 from utils.errors import Finished, InputError, RunError
+from utils.files import remove_leftovers
 from utils.pictures import whole_png
 
 # Settings that change how a run is computed but not what comes out.
@@ -37,10 +39,10 @@ def record_path(cfg) -> Path:
     return Path(cfg.out) / f"run_{script_name()}.json"
 
 
-def state_path(cfg) -> Path:
-    """Where the state of the unfinished run stands. Courses of several selections may run side by side in one folder."""
+def unfinished_folder(cfg) -> Path:
+    """Where a run stands while it is unfinished. Courses of several selections may run side by side in one output folder."""
     selection = f"_{cfg.selection}" if hasattr(cfg, "selection") else ""
-    return Path(cfg.out) / f".unfinished_{script_name()}{selection}.pt"
+    return Path(cfg.out) / f".unfinished_{script_name()}{selection}"
 
 
 def inputs(cfg) -> dict[str, str]:
@@ -64,21 +66,50 @@ def identity(settings: dict, contents: dict[str, str], num_processes: int) -> di
 
 
 class Unfinished:
-    """A run that has begun and not ended.
+    """A run that has begun and not ended, in a folder of its own: its state, and what else it gathers before it can write it.
 
     Args:
-        path: the state file.
+        folder: the folder.
         who: the run's identity.
-        state: what was saved last; None at the beginning.
-        resumed: whether an earlier process left anything to go on from.
+
+    Attributes:
+        state: what was saved by the process that stopped; None where that had saved nothing, and in a run that begins.
+        advanced: whether there is anything to go on from.
     """
 
-    def __init__(self, path: Path, who: dict, state: dict | None, resumed: bool) -> None:
-        self.path = path
+    def __init__(self, folder: Path, who: dict) -> None:
+        self.folder = folder
         self.who = who
-        self.state = state
-        self.resumed = resumed
+        self.state: dict | None = None
+        self.advanced = False
+        self._file = folder / "state.pt"
         self._next = 0.0  # when saving is due, on the clock of time.monotonic
+
+    def begin(self) -> None:
+        """Begins anew: nothing that an earlier run left remains."""
+        self.remove()
+        self.folder.mkdir(parents=True)
+        self.save(None)
+
+    def go_on(self) -> bool:
+        """Takes up what an earlier process left; returns whether it left anything.
+
+        Raises:
+            InputError: it had other settings or inputs.
+        """
+        if not self._file.exists():
+            return False
+        content = checkpoints.read(self._file, "--resume")
+        theirs = content["identity"]
+        other = [name for name in sorted(self.who.keys() | theirs.keys()) if self.who.get(name) != theirs.get(name)]
+        if other:
+            differences = ", ".join(f"{name} (was {theirs.get(name)}, is {self.who.get(name)})" for name in other)
+            raise InputError(
+                f"--resume: the unfinished run {self.folder} had other settings: {differences}; restore them, or start without --resume."
+            )
+        processes.first_only(remove_leftovers)(self.folder)
+        self.state, self.advanced = content["state"], True
+        return True
 
     @processes.first_only
     def save(self, state: dict | None) -> None:
@@ -87,7 +118,14 @@ class Unfinished:
         Args:
             state: tensors and plain values.
         """
-        checkpoints.save(self.path, {"identity": self.who, "state": state})
+        checkpoints.save(self._file, {"identity": self.who, "state": state})
+        self.advanced = state is not None
+
+    @processes.first_only
+    def remove(self) -> None:
+        """Removes the folder; the state first, without which the rest is not believed."""
+        self._file.unlink(missing_ok=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     @processes.first_only
     def save_when_due(self, make_state: Callable[[], dict]) -> None:
@@ -106,8 +144,7 @@ class Unfinished:
 def resumable(cfg, outputs: Iterable[Path]) -> Iterator[Unfinished]:
     """The unfinished run that the settings describe, for the time of its work.
 
-    With --resume it is what an earlier process left. Wrong input and divergence end a run for good, so they leave no state behind,
-    unless the run was resumed; a kill, Ctrl-C or a full disk leave it.
+    With --resume it is what an earlier process left. A run that ends with an error before it has come anywhere leaves nothing.
 
     Args:
         cfg: the resolved settings.
@@ -117,45 +154,43 @@ def resumable(cfg, outputs: Iterable[Path]) -> Iterator[Unfinished]:
         InputError: --resume, and the unfinished run had other settings or inputs.
         Finished: --resume, and the same run has ended and its files are whole.
     """
-    path, who = state_path(cfg), identity(dataclasses.asdict(cfg), inputs(cfg), processes.count())
-    unfinished = Unfinished(path, who, None, False)
+    unfinished = Unfinished(unfinished_folder(cfg), identity(dataclasses.asdict(cfg), inputs(cfg), processes.count()))
     if cfg.resume:
-        _check_finished(cfg, who, outputs)
-        unfinished = _read(path, who) if path.exists() else unfinished
-        processes.say(
-            f"Going on with the unfinished run in {cfg.out}." if unfinished.resumed else f"Nothing to resume in {cfg.out}: starting anew."
-        )
+        _check_finished(cfg, unfinished, outputs)
+    going_on = cfg.resume and unfinished.go_on()
+    if cfg.resume:
+        processes.say(f"Going on with the unfinished run in {cfg.out}." if going_on else f"Nothing to resume in {cfg.out}: starting anew.")
     processes.wait()  # nobody writes before all have read
-    if not unfinished.resumed:
+    if not going_on:
         _begin(cfg, unfinished)
     try:
         yield unfinished
     except (InputError, RunError):
-        if not unfinished.resumed:
-            forget(cfg)
+        if not unfinished.advanced:
+            unfinished.remove()
         raise
 
 
 @processes.first_only
 def _begin(cfg, unfinished: Unfinished) -> None:
     record_path(cfg).unlink(missing_ok=True)  # from here on the files below `out` are no longer those of an earlier run
-    unfinished.save(None)
+    unfinished.begin()
 
 
 @processes.first_only
 def forget(cfg) -> None:
-    """Removes the state: the run has ended."""
-    state_path(cfg).unlink(missing_ok=True)
+    """Removes what a run kept while it was unfinished: it has ended."""
+    Unfinished(unfinished_folder(cfg), {}).remove()
 
 
-def _check_finished(cfg, who: dict, outputs: Iterable[Path]) -> None:
+def _check_finished(cfg, unfinished: Unfinished, outputs: Iterable[Path]) -> None:
     try:
         record = json.loads(record_path(cfg).read_text(encoding="utf-8"))
         theirs = identity(record["settings"], record["inputs"], record["processes"])
     except (OSError, ValueError, KeyError, TypeError):
         return
-    if theirs == who and all(_whole(path) for path in outputs):
-        forget(cfg)
+    if theirs == unfinished.who and all(_whole(path) for path in outputs):
+        unfinished.remove()
         raise Finished(f"This run is finished already, see {record_path(cfg)}; to run it again, start without --resume.")
 
 
@@ -166,13 +201,3 @@ def _whole(path: Path) -> bool:
     if path.suffix in ZIPPED:
         return path.is_file() and zipfile.is_zipfile(path)
     return path.is_file() and path.stat().st_size > 0
-
-
-def _read(path: Path, who: dict) -> Unfinished:
-    content = checkpoints.read(path, "--resume")
-    theirs = content["identity"]
-    other = [name for name in sorted(who.keys() | theirs.keys()) if who.get(name) != theirs.get(name)]
-    if other:
-        differences = ", ".join(f"{name} (was {theirs.get(name)}, is {who.get(name)})" for name in other)
-        raise InputError(f"--resume: the unfinished run {path} had other settings: {differences}; restore them, or start without --resume.")
-    return Unfinished(path, who, content["state"], True)

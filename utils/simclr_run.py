@@ -56,5 +56,5 @@ def run_simclr_explanations(cfg) -> dict:
             measured = add_linear_probe(teacher, images, test, dataset.classes, layout.probe, pick(ProbeSettings, cfg))
             unfinished.state = {"head": teacher.fc.state_dict(), "measured": measured}
             unfinished.save(unfinished.state)
-        explained = explain_list(teacher, images, layout, dataset.classes, how, unfinished.resumed)
+        explained = explain_list(teacher, images, layout, dataset.classes, how, unfinished)
         return unfinished.state["measured"] | (explained or {})
