@@ -31,7 +31,7 @@ from torchvision.models.resnet import ResNet  # noqa: E402
 
 from models import resnet  # noqa: E402
 
-NARROWER = 8
+NARROWER = int(os.environ.get("NARROWER", 8))
 make_layer = ResNet._make_layer
 ResNet._make_layer = lambda self, block, planes, *rest, **named: make_layer(self, block, planes // NARROWER, *rest, **named)
 resnet.FEATURES //= NARROWER  # before the modules that import it

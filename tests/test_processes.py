@@ -1,9 +1,11 @@
 """Several processes, as torchrun starts them: the files are those of one process where the maths says so, and nobody hangs."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +15,7 @@ from torch.nn import functional as F
 
 from models.resnet import ResNet18, load_backbone
 from models.simclr import SimCLR, nt_xent
-from utils import catalog
+from utils import catalog, checkpoints
 from utils.images import full_view
 from utils.loading import open_list, to_float
 from utils.training import ClassifierRecipe, SimCLRRecipe, _epoch_order, _random_load, _simclr_load
@@ -21,12 +23,12 @@ from utils.training import ClassifierRecipe, SimCLRRecipe, _epoch_order, _random
 ONE_EPOCH = ["--epochs", 1, "--batch-size", 20, "--lr", 0.01]
 
 
-@pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    """start(number of processes, command, working folder): runs a script as so many processes."""
-    said = open(tmp_path_factory.mktemp("ranks") / "ranks.txt", "w")
-    command = [sys.executable, str(Path(__file__).with_name("ranks.py"))]
-    forker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True)
+@contextmanager
+def starter(folder, narrower):
+    """Runs scripts as several processes, with networks so many times narrower: start(number, command, working folder)."""
+    said = open(folder / "ranks.txt", "w")
+    command, environment = [sys.executable, str(Path(__file__).with_name("ranks.py"))], os.environ | {"NARROWER": str(narrower)}
+    forker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True, env=environment)
 
     def run(count, command, cwd, **order):
         script, *arguments = map(str, command)
@@ -41,6 +43,19 @@ def start(tmp_path_factory):
     said.close()
 
 
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    with starter(tmp_path_factory.mktemp("ranks"), narrower=8) as run:
+        yield run
+
+
+@pytest.fixture(scope="module")
+def start_wide(tmp_path_factory):
+    """As `start`, with the networks that the test itself computes with."""
+    with starter(tmp_path_factory.mktemp("ranks"), narrower=1) as run:
+        yield run
+
+
 def content_of(folder):
     """Name -> bytes of every file below a folder but the run records."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith("run_"))
@@ -48,10 +63,10 @@ def content_of(folder):
 
 
 @pytest.fixture(scope="module")
-def explained(start, data_root, weights, tools, tmp_path_factory):
+def explained(start, data_root, tools, tmp_path_factory):
     """A working folder where a teacher was trained and its explanations made by one process, and the commands."""
     folder, tiny = tmp_path_factory.mktemp("one"), tools.common(data_root, workers=1)
-    teacher = ["train_butterflies_resnet18", *tiny, "--pretrained", weights, *ONE_EPOCH]
+    teacher = ["train_butterflies_resnet18", *tiny, *ONE_EPOCH]
     explain = ["get_all_CE_butterflies", *tiny, "--mask-sizes", 0.3, 0.05, "--batch-size", 3]
     for command in (teacher, explain):
         done = start(1, command, folder)
@@ -74,9 +89,9 @@ def test_explanations_are_the_same_bytes(start, explained, tmp_path):
 @pytest.mark.parametrize(
     "arguments", [["--explanation-view", "image", "--selection", "CMaxGrad", "--save-students"], ["--freeze-features"]]
 )
-def test_courses_are_the_same_bytes(arguments, start, explained, weights, tmp_path):
+def test_courses_are_the_same_bytes(arguments, start, explained, tmp_path):
     lists = ["--ce-list", "./toy/toy_gt_CE.txt", "--out", "course"]
-    command = ["train_butterflies_CMaxGrad", *explained.tiny, *lists, "--pretrained", weights, "--iterations", 2, "--steps", 2]
+    command = ["train_butterflies_CMaxGrad", *explained.tiny, *lists, "--pretrained", "none", "--iterations", 2, "--steps", 2]
     contents = []
     for count in (1, 2):
         (tmp_path / str(count)).mkdir()
@@ -88,10 +103,10 @@ def test_courses_are_the_same_bytes(arguments, start, explained, weights, tmp_pa
     assert json.loads((tmp_path / "2/course/run_train_butterflies_CMaxGrad.json").read_text())["processes"] == 2
 
 
-def test_a_linear_head_is_the_same(start, explained, weights, tmp_path):
+def test_a_linear_head_is_the_same(start, explained, tmp_path):
     heads = []
     for count in (1, 2):
-        command = ["train_gull_resnet18_linear", *explained.tiny, "--pretrained", weights, "--epochs", 2, "--batch-size", 7, "--lr", 0.1]
+        command = ["train_gull_resnet18_linear", *explained.tiny, "--pretrained", "none", "--epochs", 2, "--batch-size", 7, "--lr", 0.1]
         done = start(count, command, tmp_path / str(count))
         assert done.status == [0] * count, done.err
         heads.append(torch.load(tmp_path / str(count) / "toy/checkpoint_pretrain_resnet18_linear.pth.tar", weights_only=True))
@@ -105,10 +120,10 @@ def images_and(recipe, data_root, tools, **more):
     return open_list(catalog.find("toy"), "train", str(data_root), full_view), recipe(**(common | more))
 
 
-def test_a_batch_in_two_parts_teaches_what_the_maths_says(start, explained, weights, data_root, tools, tmp_path):
+def test_a_batch_in_two_parts_teaches_what_the_maths_says(start_wide, explained, weights, data_root, tools, tmp_path):
     """Two batches of 9 and 11, 5 + 4 and 6 + 5 images; batch norm sees the parts, the gradient is that of the whole."""
     settings = ["--epochs", 1, "--batch-size", 11, "--lr", 0.01, "--weight-decay", 0, "--momentum", 0, "--pretrained", weights]
-    done = start(2, ["train_butterflies_resnet18", *explained.tiny, *settings], tmp_path)
+    done = start_wide(2, ["train_butterflies_resnet18", *explained.tiny, *settings], tmp_path)
     assert done.status == [0, 0], done.err
     more = dict(batch_size=11, momentum=0.0, milestones=(), eval_every=1)
     images, recipe = images_and(ClassifierRecipe, data_root, tools, **more)
@@ -137,9 +152,9 @@ def test_a_batch_in_two_parts_teaches_what_the_maths_says(start, explained, weig
     torch.testing.assert_close(found, dict(network.state_dict()), rtol=1e-3, atol=2e-5)
 
 
-def test_simclr_gathers_negatives_from_all_processes(start, explained, data_root, tools, tmp_path):
+def test_simclr_gathers_negatives_from_all_processes(start_wide, explained, data_root, tools, tmp_path):
     """One step of SGD's gradient cannot be read from Adam's, so the loss is compared: epoch 1 and, after its steps, epoch 2."""
-    done = start(2, ["train_gull_simclr", *explained.tiny, "--epochs", 2, "--batch-size", 13, "--lr", 1e-3], tmp_path)
+    done = start_wide(2, ["train_gull_simclr", *explained.tiny, "--epochs", 2, "--batch-size", 13, "--lr", 1e-3], tmp_path)
     assert done.status == [0, 0], done.err
     images, recipe = images_and(SimCLRRecipe, data_root, tools, temperature=0.5)
     torch.manual_seed(0)
@@ -203,11 +218,10 @@ def torchrun(count, command, cwd):
     return subprocess.run([*words, *arguments], cwd=cwd, capture_output=True, text=True, timeout=200)
 
 
-def test_torchrun_itself_and_a_process_that_dies(explained, small_root, tools, tmp_path):
+def test_torchrun_itself_and_a_process_that_dies(small_root, tools, tmp_path):
     """The second batch, which is the second process's, holds a broken image: it says so, and the run ends instead of waiting."""
     (tmp_path / "toy").mkdir()
-    name = "toy/checkpoint_pretrain_resnet18_s300.pth.tar"
-    shutil.copyfile(explained.folder / name, tmp_path / name)
+    checkpoints.save(tmp_path / "toy/checkpoint_pretrain_resnet18_s300.pth.tar", {"state_dict_m": ResNet18(5).state_dict()})
     command = ["get_all_CE_butterflies", *tools.common(small_root, workers=1), "--mask-sizes", 0.05, "--batch-size", 3]
     done = torchrun(2, command, tmp_path)
     assert done.returncode == 0, done.stderr
