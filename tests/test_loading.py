@@ -9,7 +9,7 @@ from utils import augment
 from utils.errors import InputError
 from utils.images import decode, eval_view, full_view, whole_view
 from utils.lists import Example
-from utils.loading import ImageSet, batches, to_float
+from utils.loading import ImageSet, batches, in_batches, to_float
 
 
 @pytest.fixture()
@@ -45,7 +45,7 @@ def test_grey_palette_and_transparent_files_become_rgb(tmp_path):
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_batches_keep_order_and_content(images, workers):
     order = [5, 2, 6, 0, 1]
-    found = list(batches(images.__getitem__, order, 2, workers))
+    found = list(batches(images.__getitem__, in_batches(order, 2), workers))
     assert [numbers for numbers, _ in found] == [[5, 2], [6, 0], [1]]
     assert torch.equal(torch.cat([pixels for _, pixels in found]), torch.stack([images[n] for n in order]))
 
@@ -66,7 +66,7 @@ def test_a_broken_image_is_named_by_list_and_line(images, workers):
     with open(images.rows[4].path, "wb") as file:
         file.write(content[: len(content) // 2])
     with pytest.raises(InputError, match="list.txt, line 5: the image .*4.png cannot be decoded"):
-        list(batches(images.__getitem__, range(7), 2, workers))
+        list(batches(images.__getitem__, in_batches(range(7), 2), workers))
 
 
 def test_to_float_is_between_0_and_1():
