@@ -208,19 +208,19 @@ def _refuse_overlap(pictures: OpaquePictures, entries: Sequence[dict]) -> None:
 
 
 def _write_page(folder: Path, page: dict, pictures: OpaquePictures, workers: int) -> str:
-    """Writes all files of the page into `folder`; returns the build id, a digest of what the page shows."""
+    """Writes all files of the page into `folder`; returns the build id, a digest of all that the page is."""
     images = folder / "images"
     images.mkdir(parents=True)
     with PictureWriter(workers) as writer:
         # In the order of their names: the times of the files shall not tell the order of a list either.
         for name in tqdm(sorted(pictures.views), desc="pictures", unit="picture"):
             writer.write(images / f"{name}.png", pictures.views[name]())
-    digest = hashlib.sha256(json.dumps(page).encode())
-    for file in sorted(images.iterdir()):
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    build_id = digest.hexdigest()[:ID_DIGITS]
     for name in STATIC_FILES:
         shutil.copyfile(STATIC / name, folder / name)
+    digest = hashlib.sha256(json.dumps(page).encode())
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    build_id = digest.hexdigest()[:ID_DIGITS]
     # A script, not JSON: a page that was opened by double click may load scripts, but not fetch files.
     write_text(folder / "data.js", f"window.COURSE = {json.dumps({'build_id': build_id, **page})};\n")
     return build_id

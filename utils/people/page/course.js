@@ -274,7 +274,21 @@
 
   function frame(picture, description) {
     picture.alt = description;
-    return element("div", { className: "frame" }, picture);
+    return element("span", { className: "frame" }, picture);
+  }
+
+  /** A picture that can be looked at in the size of the window: on a phone, those of a pair are small. */
+  function enlargeable(picture, description) {
+    const open = () => {
+      const large = element("img", { src: picture.src, alt: description });
+      const close = element("button", { type: "button", className: "primary", onclick: () => dialog.close() }, "Close");
+      const closing = { onclose: () => dialog.remove(), onclick: () => dialog.close() };
+      const dialog = element("dialog", { "aria-label": description, ...closing }, large, close);
+      document.body.append(dialog);
+      dialog.showModal();
+    };
+    const hint = element("span", { className: "visually-hidden" }, "Enlarge: ");
+    return element("button", { type: "button", className: "enlarge", onclick: open }, hint, frame(picture, description));
   }
 
   // ---------------------------------------------------------------- from screen to screen
@@ -503,7 +517,7 @@
       element(
         "figure",
         {},
-        frame(picture, `${name}, with ${marked} the part that tells it from ${withArticle(against)}`),
+        enlargeable(picture, `${name}, with ${marked} the part that tells it from ${withArticle(against)}`),
         element("figcaption", {}, element("span", {}, note), element("strong", {}, name)),
       );
     const last = remaining("lesson").length === 0;
