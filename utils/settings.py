@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tyro
 
-from utils import catalog, devices
+from utils import catalog
 from utils.errors import InputError
 
 HIGHEST_LR = 1e37  # above it, torch refuses to do the arithmetic in single precision
@@ -21,10 +21,14 @@ RULES: dict[str, tuple[Callable, str]] = {
     "image_size": (lambda v: v >= 64, "must be 64 pixels or more"),  # at 32 the feature map is one position
     "iterations": (lambda v: v >= 1, "must be 1 or more"),
     "label_images": (lambda v: v >= 0, "must be 0 (all) or more"),
+    "labels_per_image": (lambda v: v >= 1, "must be 1 or more"),
+    "lease_seconds": (lambda v: v >= 1, "must be 1 or more"),
     "lr": (lambda v: 0 < v <= HIGHEST_LR, f"must lie above 0 and not above {HIGHEST_LR:g}"),
     "mask_sizes": (lambda v: len(v) > 0 and all(0.01 <= t <= 1 for t in v), "needs fractions of the image, each in 0.01 .. 1"),
+    "max_participants": (lambda v: v >= 1, "must be 1 or more"),
     "milestones": (lambda v: list(v) == sorted(set(v)), "must be epochs in ascending order"),
     "momentum": (lambda v: 0 <= v < 1, "must lie in 0 .. 1, 1 excluded"),
+    "port": (lambda v: 0 <= v <= 65535, "must lie in 0 .. 65535"),
     "probe_batch_size": (lambda v: v >= 1, "must be 1 or more"),
     "probe_epochs": (lambda v: v >= 1, "must be 1 or more"),
     "probe_lr": (lambda v: 0 < v <= HIGHEST_LR, f"must lie above 0 and not above {HIGHEST_LR:g}"),
@@ -32,6 +36,7 @@ RULES: dict[str, tuple[Callable, str]] = {
     "steps": (lambda v: v >= 1, "must be 1 or more"),
     "temperature": (lambda v: v > 0, "must be above 0"),
     "test_images": (lambda v: v >= 1, "must be 1 or more"),
+    "threads": (lambda v: v >= 1, "must be 1 or more"),
     "weight_decay": (lambda v: v >= 0, "must be 0 or more"),
     "workers": (lambda v: v >= 0, "must be 0 or more"),
 }
@@ -59,6 +64,8 @@ def resolve(cfg):
     Raises:
         InputError: a setting is out of range.
     """
+    from utils import devices  # here, since it loads torch, and some scripts compute nothing
+
     dataset = catalog.find(cfg.dataset)
     check(cfg)
     out = dataset.out if cfg.out == "auto" else cfg.out.rstrip("/")
