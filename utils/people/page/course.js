@@ -300,10 +300,12 @@
   async function show() {
     const mine = ++turn;
     asked = null;
-    const waiting = setTimeout(() => say("Loading the picture."), LOADING);
+    const waiting = setTimeout(showWaiting, LOADING);
     try {
       const screen = await SCREENS[state.screen]();
       if (mine !== turn || !screen) return;
+      clearTimeout(waiting);
+      main.classList.remove("waiting");
       main.replaceChildren(screen.content);
       document.title = `${screen.title} – ${courseName()}`;
       showSteps(screen.part, screen.done, screen.total);
@@ -323,7 +325,15 @@
       if (mine === turn) showTrouble(error);
     } finally {
       clearTimeout(waiting);
+      if (mine === turn) main.classList.remove("waiting");
     }
+  }
+
+  /** The screen so far fades while the next one is fetched: what was pressed has been taken. */
+  function showWaiting() {
+    say("Loading.");
+    main.classList.add("waiting");
+    if (!main.querySelector("h1")) main.replaceChildren(element("p", {}, "Loading …"));
   }
 
   function go(screen) {
