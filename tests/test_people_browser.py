@@ -528,6 +528,36 @@ def begin_at(person, address):
     assert person.state["server"] is True
 
 
+def test_answers_are_sent_until_each_is_stored_or_refused(browser, course, marketplace):
+    """A server that fails, then takes one trial, then refuses one: every trial is sent again until it is settled, and not after that."""
+    trials = [{"trial_id": f"{number:032x}", "phase": "label", "stimulus": "", "time_elapsed": number} for number in range(60)]
+    batches = []
+
+    def answer(path, sent):
+        if path == "/api/hello":
+            return 200, {"build_id": course["build_id"]}
+        assert path == "/api/trials" and sent["participant"] == "f" * 32
+        batches.append([trial["trial_id"] for trial in sent["trials"]])
+        if len(batches) == 1:
+            return 500, {"error": "The disk is full."}
+        taken = batches[-1][:1] if len(batches) <= 3 else batches[-1]
+        return 200, {"stored": [], "refused": {taken[0]: "no"}} if len(batches) == 3 else {"stored": taken, "refused": {}}
+
+    marketplace.answer = answer
+    browser.switch_to.default_content()
+    browser.get(marketplace.page)
+    person = Person(browser, course)
+    person.sees("They go to the server")
+    ids = [trial["trial_id"] for trial in trials]
+    state = {"participant": "f" * 32, "server": True, "began": 1, "screen": "end", "trials": trials, "unsent": ids, "keys": True}
+    show_state(person, state)
+    person.sees("The last try failed: The disk is full.")
+    person.sees("All 60 answers have reached the server")
+    assert batches == [ids[:50], ids[:50], ids[1:51], ids[2:52], ids[52:]]
+    assert person.state["unsent"] == [] and len(person.trials) == 60
+    browser.execute_script("localStorage.clear()")
+
+
 # ---------------------------------------------------------------- Mechanical Turk
 
 
@@ -536,8 +566,9 @@ def marketplace(out):
     """A stand-in of Mechanical Turk: a page with the course in a frame of another origin, and the address that takes its form.
 
     Pictures come late by `delay` seconds. `paths` is what was asked for, `submitted` the fields of the forms that were handed in.
+    Where `answer` is set, the stand-in is a collecting server too: it maps a path below /api and what was sent to status and reply.
     """
-    standin = SimpleNamespace(delay=0.0, paths=[], submitted=[])
+    standin = SimpleNamespace(delay=0.0, paths=[], submitted=[], answer=None)
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(standin, out / "course_page"))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     standin.turk = f"http://127.0.0.1:{server.server_port}"
@@ -557,6 +588,8 @@ def handler_of(standin, folder):
                 return self.reply(f"<!doctype html><title>HIT</title>{frame}".encode(), "text/html", "")
             if path.endswith(".png"):
                 time.sleep(standin.delay)
+            if path.startswith("/api/") and standin.answer:
+                return self.reply_json(*standin.answer(path, None))
             file = folder / path.lstrip("/")
             if file.is_file():
                 return self.reply(file.read_bytes(), KINDS[file.suffix[1:]], POLICY)
@@ -565,11 +598,16 @@ def handler_of(standin, folder):
         def do_POST(self):
             standin.paths.append(self.path)
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            if self.path.startswith("/api/") and standin.answer:
+                return self.reply_json(*standin.answer(self.path, json.loads(body)))
             standin.submitted.append(parse_qs(body, keep_blank_values=True))
             self.reply(b"<!doctype html><title>Thanks</title><p>Handed in.", "text/html", "")
 
-        def reply(self, content, kind, policy):
-            self.send_response(200)
+        def reply_json(self, status, value):
+            self.reply(json.dumps(value).encode(), "application/json", "", status)
+
+        def reply(self, content, kind, policy, status=200):
+            self.send_response(status)
             self.send_header("Content-Type", f"{kind}; charset=utf-8" if kind.startswith("text") else kind)
             self.send_header("Content-Length", str(len(content)))
             self.send_header("Cache-Control", "no-store")
