@@ -26,7 +26,7 @@ $(VENV)/installed: requirements.txt requirements-dev.txt
 datasets/toy/toy_gt_te.txt:
 	$(RUN) datasets/prepare.py toy
 
-demo: $(VENV)/installed datasets/toy/toy_gt_te.txt ## teacher, explanations and courses on drawn moths
+demo: $(VENV)/installed datasets/toy/toy_gt_te.txt ## teacher, explanations, courses and the page for people on drawn moths
 	$(RUN) train_butterflies_resnet18.py $(TEACHER) --out $(OUT)
 	$(RUN) get_all_CE_butterflies.py --dataset toy --out $(OUT)
 	$(RUN) -m utils.localization $(OUT)
@@ -34,12 +34,14 @@ demo: $(VENV)/installed datasets/toy/toy_gt_te.txt ## teacher, explanations and 
 	$(RUN) train_butterflies_CMaxGrad.py $(STUDENT) --out $(OUT)
 	$(RUN) train_butterflies_CMaxGrad.py $(STUDENT) --out $(OUT) --selection random
 	$(RUN) -m utils.compare_courses $(OUT) CMaxGrad random
+	$(RUN) teach_butterflies.py --dataset toy --out $(OUT)
 	@echo
-	@echo "Open these pictures:"
+	@echo "Open these:"
 	@echo "  $(OUT)/teacher_confusion.png     what the teacher confuses"
 	@echo "  $(OUT)/explanations.png          why it is class a and not class b"
 	@echo "  $(OUT)/course_CMaxGrad.png       the course, lesson by lesson"
 	@echo "  $(OUT)/compare_courses.png       how a student learns from it, and from random pairs"
+	@echo "  $(OUT)/course_page/index.html    the course for people: learn to tell the five moths apart"
 
 test: $(VENV)/installed ## the test suite
 	$(RUN) -m pytest

@@ -1,14 +1,29 @@
 """The datasets that the scripts know by name: folder, classes in label order, lists. To add one, add an entry here."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from utils.errors import InputError
+from utils.lists import locate
 
 BUTTERFLIES = ("CabbageWhite", "Monarch", "Queen", "RedAdmiral", "Viceroy")
 GULLS = ("CaliforniaGull", "GlaucouswingedGull", "HeermannGull", "RingbilledGull", "WesternGull")
 CHARACTERS = ("grass", "mound", "stem")
 MOTHS = ("Monocle", "Spectacle", "Hindeye", "Sash", "Tipped")
+
+# For people: names that are more than their words set apart, and what a picture of these classes shows.
+DISPLAY_NAMES = {
+    "GlaucouswingedGull": "Glaucous-winged Gull",
+    "HeermannGull": "Heermann's Gull",
+    "RingbilledGull": "Ring-billed Gull",
+}
+THINGS = {
+    BUTTERFLIES: ("butterfly", "butterflies"),
+    GULLS: ("gull", "gulls"),
+    CHARACTERS: ("character", "characters"),
+    MOTHS: ("moth", "moths"),
+}
 
 
 @dataclass(frozen=True)
@@ -19,8 +34,10 @@ class Dataset:
         name: what `--dataset` takes.
         folder: the folder under the data root.
         classes: class names; their order is the label order.
-        train: stem of the training list (`<folder>/<train>.txt`).
+        train: stem of the training list (`<folder>/<train>.txt`); one that lies elsewhere is named as lists name files:
+            `./datasets/...` below the data root, `./...` below the working folder.
         test: stem of the test list.
+        rest: stem of the list whose images people label; empty where the dataset has none.
     """
 
     name: str
@@ -28,20 +45,40 @@ class Dataset:
     classes: tuple[str, ...]
     train: str
     test: str
+    rest: str = ""
 
     def list_path(self, data_root: str | Path, split: str) -> Path:
-        """The list file of `split` ("train" or "test") under `data_root`."""
-        return Path(data_root) / self.folder / f"{getattr(self, split)}.txt"
+        """The list file of `split` ("train", "test" or "rest").
+
+        Raises:
+            InputError: the dataset has no such list.
+        """
+        stem = getattr(self, split)
+        if not stem:
+            owners = ", ".join(name for name, dataset in DATASETS.items() if getattr(dataset, split))
+            raise InputError(f"--dataset {self.name} has no {split} list; choose one that has: {owners}.")
+        listed = stem if stem.startswith("./") else f"./datasets/{self.folder}/{stem}"
+        return Path(locate(f"{listed}.txt", data_root))
 
     @property
     def list_stem(self) -> str:
         """The training list's name without `_tr`, as the names of explanation lists use it (butterflies_gt_s300, CUBgull_gt)."""
-        return self.train.removesuffix("_tr")
+        return Path(self.train).name.removesuffix("_tr")
 
     @property
     def out(self) -> str:
         """The default output folder: one per dataset, so that no two datasets overwrite each other's files."""
         return OUT_FOLDERS.get(self.name, self.name)
+
+    @property
+    def display_names(self) -> list[str]:
+        """The class names as people read them, in label order: CabbageWhite becomes Cabbage White."""
+        return [DISPLAY_NAMES.get(name, re.sub("(?<=[a-z])(?=[A-Z])", " ", name)) for name in self.classes]
+
+    @property
+    def things(self) -> tuple[str, str]:
+        """What a picture shows, in the singular and in the plural."""
+        return THINGS.get(self.classes, ("picture", "pictures"))
 
 
 # The part of the butterflies that the paper's expert labelled is *the* butterflies dataset of the scripts.
@@ -51,14 +88,21 @@ DATASETS = {
     dataset.name: dataset
     for dataset in (
         Dataset("butterflies", "butterflies_crop", BUTTERFLIES, "butterflies_gt_tr", "butterflies_gt_te"),
-        Dataset("butterflies_s300", "butterflies_crop", BUTTERFLIES, "butterflies_gt_s300_tr", "butterflies_gt_te"),
+        Dataset(
+            "butterflies_s300",
+            "butterflies_crop",
+            BUTTERFLIES,
+            "butterflies_gt_s300_tr",
+            "butterflies_gt_te",
+            "butterflies_gt_s300_rest_tr",
+        ),
         Dataset("butterflies_s300_rest", "butterflies_crop", BUTTERFLIES, "butterflies_gt_s300_rest_tr", "butterflies_gt_te"),
-        Dataset("gull", "CUBgull", GULLS, "CUBgull_gt_tr", "CUBgull_gt_te"),
+        Dataset("gull", "CUBgull", GULLS, "CUBgull_gt_tr", "CUBgull_gt_te", "./datasets/NAbirdsgull/NAbirdsgull_gt_tr"),
         Dataset("gull_whole", "CUBgull", GULLS, "ALLgull_gt_tr", "CUBgull_gt_te"),
         # Bird photographs under gull names, for trying the gull scripts where the gulls' own photographs are not at hand.
         Dataset("gull_standin", "CUBgull_standin", GULLS, "CUBgull_gt_tr", "CUBgull_gt_te"),
         Dataset("chinese_chars", "chinese_chars", CHARACTERS, "ChineseChars_gt_tr", "ChineseChars_gt_te"),
-        Dataset("toy", "toy", MOTHS, "toy_gt_tr", "toy_gt_te"),
+        Dataset("toy", "toy", MOTHS, "toy_gt_tr", "toy_gt_te", "toy_gt_rest_tr"),
         Dataset("toy_rest", "toy", MOTHS, "toy_gt_rest_tr", "toy_gt_te"),
     )
 }

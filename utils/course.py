@@ -1,10 +1,12 @@
 """The course as files: the teaching list for machines, and the lessons for people."""
 
+import json
 import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from utils.catalog import Dataset
 from utils.errors import InputError
 from utils.lists import Example, Explanation, read_explanations
 from utils.pool import Pool
@@ -85,3 +87,46 @@ def _plain(log_score: float | None) -> float | None:
     if log_score is None:
         return None
     return math.exp(log_score) if log_score < math.log(sys.float_info.max) else sys.float_info.max
+
+
+def read_course(path: Path, dataset: Dataset) -> dict:
+    """Reads a course file and checks that it is what the teaching scripts write.
+
+    Args:
+        path: course_<selection>.json.
+        dataset: the dataset that the course must be of.
+
+    Raises:
+        InputError: the file is missing or malformed, or the course is of another dataset.
+    """
+    try:
+        course = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"The course {path} does not exist; run the teaching script first, or correct --selection or --out.") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"The course {path} cannot be read as JSON ({error}); make it anew.") from error
+    try:
+        if course["dataset"] != dataset.name or tuple(course["classes"]) != dataset.classes:
+            raise InputError(f"{path} is a course of {course['dataset']}, not of {dataset.name}; correct --dataset or --out.")
+        if not course["lessons"]:
+            raise InputError(f"{path} has no lessons; make the course anew.")
+        for number, lesson in enumerate(course["lessons"], start=1):
+            _check_lesson(lesson, len(dataset.classes), f"{path}, lesson {number}")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is not a course file ({type(error).__name__}: {error}); make it anew.") from error
+    return course
+
+
+def _check_lesson(lesson: dict, num_classes: int, where: str) -> None:
+    """Checks an entry as `lesson_entry` makes it: numbers in range, and a whole pair for each wrong answer that it has."""
+    wrong = {str(label) for label in range(num_classes)} - {str(lesson["label"])}
+    if not isinstance(lesson["image"], str) or lesson["label"] not in range(num_classes):
+        raise InputError(f"{where}: image or label is wrong; make the course anew.")
+    if str(lesson["answer"]) not in wrong & set(lesson["explanations"]) or not set(lesson["explanations"]) <= wrong:
+        raise InputError(
+            f"{where}: the answer {lesson['answer']} or another has no explanation, or is no wrong class; make the course anew."
+        )
+    for answer, pair in lesson["explanations"].items():
+        texts = [pair[name] for name in ("image", "partner", "partner_explanation")]
+        if not all(isinstance(text, str) for text in texts + [pair[name] or "" for name in ("human", "partner_human")]):
+            raise InputError(f"{where}: the explanation against class {answer} names no files; make the course anew.")

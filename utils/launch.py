@@ -1,10 +1,12 @@
 """How every script starts and ends: settings in, story told, record written; errors as one sentence."""
 
+import dataclasses
 import errno
 import shlex
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from utils import devices, processes, records, resuming, settings
 from utils.errors import Finished, InputError, RunError
@@ -27,11 +29,14 @@ def launch(main: Callable[..., dict], config: type, description: str) -> None:
     script = resuming.script_name()
     try:
         cfg = settings.resolve(settings.parse(config, description))
+        device = getattr(cfg, "device", None)
+        if device is None and not processes.is_first():
+            return  # a script without a device has no work to share
         processes.first_only(remove_leftovers)(output_folder(cfg.out))
         inputs = resuming.inputs(cfg)
         devices.make_repeatable(cfg.seed)
         started = time.perf_counter()
-        with processes.joined(cfg.device):
+        with processes.joined(device) if device else nullcontext():
             measured = main(cfg)
         seconds = {"seconds": round(time.perf_counter() - started, 2)}
         if processes.is_first():
@@ -44,19 +49,20 @@ def launch(main: Callable[..., dict], config: type, description: str) -> None:
         _stop(script, error, 2)
     except OSError as error:
         full = error.errno in NO_ROOM
-        _stop(script, f"The disk is full ({error}); make room, then go on with: {_resuming_command()}" if full else error, 1)
+        _stop(script, f"The disk is full ({error}); make room, then go on with: {_next_command(config)}" if full else error, 1)
     except RunError as error:
         _stop(script, error, 1)
     except KeyboardInterrupt:
-        processes.say(f"{script}.py: stopped by Ctrl-C; go on with: {_resuming_command()}", file=sys.stderr)
+        processes.say(f"{script}.py: stopped by Ctrl-C; go on with: {_next_command(config)}", file=sys.stderr)
         sys.exit(130)
 
 
-def _resuming_command() -> str:
-    """The command that goes on where this process stopped."""
+def _next_command(config: type) -> str:
+    """The command that goes on where this process stopped, or, in a script that takes no --resume, begins anew."""
+    resume = ["--resume"] if "resume" in {field.name for field in dataclasses.fields(config)} else []
     launcher = ["python"] if processes.count() == 1 else ["torchrun", f"--nproc-per-node={processes.on_this_node()}"]
     words = [word for word in sys.argv if word != "--resume"]
-    return shlex.join([*launcher, *words, "--resume"])
+    return shlex.join([*launcher, *words, *resume])
 
 
 def _stop(script: str, reason: object, status: int) -> None:

@@ -72,6 +72,15 @@ class Layout:
         """The course (.json), or its picture (.png)."""
         return self.out / f"course_{selection}{self._variant}{suffix}"
 
+    @property
+    def course_page(self) -> Path:
+        """The folder of the page on which people take the course."""
+        return self.out / "course_page"
+
+    def course_page_key(self, build_id: str = "") -> Path:
+        """Which file each picture of the page is: beside the page, never in it. Keys of earlier builds carry their build id."""
+        return self.out / f"course_page_key{build_id and '_'}{build_id}.json"
+
     def students(self, selection: str) -> Path:
         return self.out / f"students_{selection}{self._variant}"
 

@@ -30,7 +30,7 @@ def write_run_record(path: Path, cfg, inputs: dict[str, str], measured: dict) ->
 
     Whether the run was resumed is left out, since nothing depends on it.
     """
-    device = torch.cuda.get_device_name(cfg.device) if cfg.device.startswith("cuda") else "cpu"
+    device = torch.cuda.get_device_name(cfg.device) if getattr(cfg, "device", "cpu").startswith("cuda") else "cpu"
     settings = {name: value for name, value in dataclasses.asdict(cfg).items() if name != "resume"}
     versions = {"torch": torch.__version__, "torchvision": torchvision.__version__, "numpy": np.__version__}
     record = {

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tyro
 
-from utils import catalog, devices, processes
+from utils import catalog, processes
 from utils.errors import InputError
 
 HIGHEST_LR = 1e37  # above it, torch refuses to do the arithmetic in single precision
@@ -20,16 +20,23 @@ RULES: dict[str, tuple[Callable, str]] = {
     "eval_every": (lambda v: v >= 1, "must be 1 or more"),
     "image_size": (lambda v: v >= 64, "must be 64 pixels or more"),  # at 32 the feature map is one position
     "iterations": (lambda v: v >= 1, "must be 1 or more"),
+    "label_images": (lambda v: v >= 0, "must be 0 (all) or more"),
+    "labels_per_image": (lambda v: v >= 1, "must be 1 or more"),
+    "lease_seconds": (lambda v: v >= 1, "must be 1 or more"),
     "lr": (lambda v: 0 < v <= HIGHEST_LR, f"must lie above 0 and not above {HIGHEST_LR:g}"),
     "mask_sizes": (lambda v: len(v) > 0 and all(0.01 <= t <= 1 for t in v), "needs fractions of the image, each in 0.01 .. 1"),
+    "max_participants": (lambda v: v >= 1, "must be 1 or more"),
     "milestones": (lambda v: list(v) == sorted(set(v)), "must be epochs in ascending order"),
     "momentum": (lambda v: 0 <= v < 1, "must lie in 0 .. 1, 1 excluded"),
+    "port": (lambda v: 0 <= v <= 65535, "must lie in 0 .. 65535"),
     "probe_batch_size": (lambda v: v >= 1, "must be 1 or more"),
     "probe_epochs": (lambda v: v >= 1, "must be 1 or more"),
     "probe_lr": (lambda v: 0 < v <= HIGHEST_LR, f"must lie above 0 and not above {HIGHEST_LR:g}"),
     "seed": (lambda v: 0 <= v < 2**32, "must lie in 0 .. 4294967295"),  # what NumPy takes
     "steps": (lambda v: v >= 1, "must be 1 or more"),
     "temperature": (lambda v: v > 0, "must be above 0"),
+    "test_images": (lambda v: v >= 1, "must be 1 or more"),
+    "threads": (lambda v: v >= 1, "must be 1 or more"),
     "weight_decay": (lambda v: v >= 0, "must be 0 or more"),
     "workers": (lambda v: v >= 0, "must be 0 or more"),
 }
@@ -57,15 +64,25 @@ def resolve(cfg):
     Raises:
         InputError: a setting is out of range.
     """
+    from utils import devices  # here, since it loads torch, and some scripts compute nothing
+
     dataset = catalog.find(cfg.dataset)
     check(cfg)
-    values = {"out": dataset.out if cfg.out == "auto" else cfg.out.rstrip("/"), "device": devices.choose(cfg.device)}
+    out = dataset.out if cfg.out == "auto" else cfg.out.rstrip("/")
     names = {field.name for field in dataclasses.fields(cfg)}
-    for name in names & {"checkpoint", "ce_list"}:
-        values[name] = getattr(cfg, name).replace("{out}", values["out"]).replace("{list}", dataset.list_stem)
+    values = {name: _fill(getattr(cfg, name), out, dataset.list_stem) for name in names} | {"out": out}
+    if "device" in names:
+        values["device"] = devices.choose(cfg.device)
     if "mask_sizes" in names:
         values["mask_sizes"] = tuple(sorted({round(t, 2) for t in cfg.mask_sizes}))
     return dataclasses.replace(cfg, **values)
+
+
+def _fill(value, out: str, list_stem: str):
+    """A setting with `{out}` and `{list}` filled in, in each of its paths where it holds several."""
+    if isinstance(value, tuple):
+        return tuple(_fill(one, out, list_stem) for one in value)
+    return value.replace("{out}", out).replace("{list}", list_stem) if isinstance(value, str) else value
 
 
 def check(cfg) -> None:
@@ -83,6 +100,8 @@ def check(cfg) -> None:
 
 def default_workers() -> int:
     """Threads that decode and encode: this process's share of the processors."""
+    from utils import processes  # here, since it loads torch, and some scripts compute nothing
+
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, processors // processes.on_this_node())
 

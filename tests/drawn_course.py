@@ -1,0 +1,80 @@
+"""A short course on the drawn moths with rectangles for explanations, made without any network: what the course page is built from."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from utils.catalog import MOTHS
+from utils.layout import explanation_name
+from utils.lists import locate, read_examples
+
+SIDE = 96  # of the explanations' pictures in pixels; the moths' own is 128
+KINDS = {"image": "counterfactual_gradcam_img", "mask": "counterfactual_gradcam_mask", "human": "demo/counterfactual_gradcam_mask"}
+
+
+def write_course(folder: Path, data_root: Path, lessons: int = 3, leave_out: tuple[str, ...] = ()) -> dict:
+    """Writes `<folder>/toy/course_CMaxGrad.json` and its pictures; to be used from the working folder `folder`.
+
+    Lesson n shows a moth of kind n. The student's own counter class is the next kind. Each explanation is another rectangle.
+
+    Args:
+        folder: the working folder.
+        data_root: holds the toy dataset.
+        lessons: how many, up to the number of kinds.
+        leave_out: kinds of pictures that are not made (`mask`, `human`): the paper's lists may come without.
+
+    Returns:
+        The course.
+    """
+    rows = read_examples(data_root / "toy/toy_gt_tr.txt", len(MOTHS))
+    of_class = [[row for row in rows if row.label == label] for label in range(len(MOTHS))]
+    entries = []
+    for label in range(lessons):
+        own, explanations = of_class[label][0], {}
+        for wrong in set(range(len(MOTHS))) - {label}:
+            partner = of_class[wrong][1 + label % 2]
+            mine, other = (_explain(folder, data_root, *pair, leave_out) for pair in ((own, wrong), (partner, label)))
+            explanations[str(wrong)] = {
+                "image": mine["image"],
+                "human": mine["human"],
+                "partner": partner.path,
+                "partner_explanation": other["image"],
+                "partner_human": other["human"],
+            }
+        answer = (label + 1) % len(MOTHS)
+        partner = {"image": explanations[str(answer)]["partner"], "label": answer}
+        entry = {"iteration": label, "image": own.path, "label": label, "answer": answer, "score": 1.0, "partner": partner}
+        entries.append({**entry, "explanations": explanations})
+    course = {"dataset": "toy", "classes": list(MOTHS), "selection": "CMaxGrad", "seed": 0, "mask_size": 0.05, "lessons": entries}
+    (folder / "toy/course_CMaxGrad.json").write_text(json.dumps(course))
+    return course
+
+
+def rectangle(label: int, wrong: int) -> np.ndarray:
+    """The mask of why it is `label` and not `wrong`, bool (SIDE, SIDE)."""
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[10 + 8 * label : 40 + 8 * label, 12 + 9 * wrong : 36 + 9 * wrong] = True
+    return mask
+
+
+def _explain(folder: Path, data_root: Path, row, wrong: int, leave_out: tuple[str, ...]) -> dict[str, str | None]:
+    """Draws the renderings of an explanation; returns their listed paths, None for those that are left out."""
+    with Image.open(locate(row.path, data_root)) as image:
+        pixels = np.array(image.convert("RGB").resize((SIDE, SIDE)))
+    inside = rectangle(row.label, wrong)
+    edge = inside & ~np.pad(inside, 2)[:-4, 2:-2] | inside & ~np.pad(inside, 2)[4:, 2:-2]
+    drawn = {
+        "image": np.where(inside[..., None], pixels, pixels[inside].mean(0).astype(np.uint8)),
+        "mask": inside.astype(np.uint8) * 255,
+        "human": np.where(edge[..., None], np.array([255, 0, 0], np.uint8), pixels),
+    }
+    paths = {}
+    for kind, rendering in drawn.items():
+        path = f"toy/{KINDS[kind]}/0.05/{explanation_name(row.path, row.label, wrong, row.index)}"
+        paths[kind] = None if kind in leave_out else f"./{path}"
+        if kind not in leave_out:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rendering).save(folder / path)
+    return paths

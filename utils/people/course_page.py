@@ -1,0 +1,238 @@
+"""The page on which people take a course: static files that open by double click, and beside them the key to their pictures."""
+
+import hashlib
+import hmac
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+from tqdm import tqdm
+
+from datasets.folders import replacing_folder
+from utils import catalog
+from utils.catalog import Dataset
+from utils.course import read_course
+from utils.errors import InputError
+from utils.files import write_json, write_text
+from utils.layout import Layout
+from utils.lists import Example, read_examples
+from utils.loading import ImageSet
+from utils.people.pictures import Explained, explained_view, fitted_view
+from utils.pictures import PictureWriter
+
+STATIC = Path(__file__).parent / "page"  # what is the same for every course
+STATIC_FILES = ("index.html", "course.js", "style.css")
+ID_DIGITS = 16  # of picture ids and of the build id
+
+
+def build_course_page(cfg) -> dict:
+    """Turns `<out>/course_<selection>.json` into `<out>/course_page/` and `<out>/course_page_key.json`.
+
+    The story: every picture gets a name that tells nothing; lessons keep their labels, since feedback needs them; test and
+    labelling keep none. The folder is swapped in once it is complete.
+
+    Args:
+        cfg: the resolved settings of a teach_* script.
+
+    Returns:
+        What was built, in numbers.
+
+    Raises:
+        InputError: the course, a list or a picture is missing or does not fit.
+    """
+    dataset = catalog.find(cfg.dataset)
+    layout = Layout(Path(cfg.out), dataset.list_stem, cfg.simclr)
+    course_file = layout.course(cfg.selection)
+    course = read_course(course_file, dataset)
+    pictures = OpaquePictures(cfg.seed, course_file.read_bytes())
+    train = _open(dataset, "train", cfg.data_root, cfg.image_size)
+    lessons, borders = _add_lessons(pictures, course["lessons"], train, course_file, cfg)
+    test = _open(dataset, "test", cfg.data_root, cfg.image_size)
+    _add_asked(pictures, "test", test, draw_balanced(test, len(dataset.classes), cfg.test_images, cfg.seed))
+    if dataset.rest:
+        rest = _open(dataset, "rest", cfg.data_root, cfg.image_size)
+        _add_asked(pictures, "label", rest, draw_some(len(rest), cfg.label_images, cfg.seed))
+    _refuse_overlap(pictures, course["lessons"])
+    page = {
+        "dataset": dataset.name,
+        "things": dataset.things,
+        "classes": dataset.display_names,
+        "borders": borders,
+        "lessons": lessons,
+        "test": pictures.of("test"),
+        "label": pictures.of("label"),
+    }
+    with replacing_folder(layout.out, layout.course_page.name, force=True) as staging:
+        build_id = _write_page(staging / layout.course_page.name, page, pictures, cfg.workers)
+    _write_key(layout, {"build_id": build_id, "dataset": dataset.name, "classes": list(dataset.classes), **pictures.key})
+    print(f"Course page: {layout.course_page / 'index.html'} (open it in a browser); its key: {layout.course_page_key()}")
+    parts = {"lessons": len(lessons), "test_images": len(page["test"]), "label_images": len(page["label"])}
+    return {"build_id": build_id, **parts, "pictures": len(pictures.views)}
+
+
+class OpaquePictures:
+    """The pictures of a page under names that tell nothing to those who do not have the course.
+
+    Args:
+        seed: the seed of the build.
+        course: the content of the course file; with the seed, it is the secret behind the names.
+
+    Attributes:
+        views: what makes each picture, by its id.
+        key: `images`, what people are asked about, and `explanations`, what lessons show after the answer; by id.
+    """
+
+    def __init__(self, seed: int, course: bytes) -> None:
+        self._secret = hashlib.sha256(f"{seed}\n".encode() + course).digest()
+        self.views: dict[str, Callable[[], Tensor]] = {}
+        self.key: dict[str, dict] = {"images": {}, "explanations": {}}
+
+    def add(self, place: str, view: Callable[[], Tensor]) -> str:
+        """Names the picture at `place`, some words that no other picture has; returns its id."""
+        name = hmac.new(self._secret, place.encode(), hashlib.sha256).hexdigest()[:ID_DIGITS]
+        self.views[name] = view
+        return name
+
+    def add_asked(self, phase: str, place: str, row: Example, view: Callable[[], Tensor]) -> str:
+        """Adds a picture that people are asked about in `phase`."""
+        name = self.add(f"{phase} {place}", view)
+        self.key["images"][name] = {"phase": phase, "path": row.path, "label": row.label, "index": row.index}
+        return name
+
+    def add_explained(self, place: str, files: Explained, longest: int) -> str:
+        """Adds a picture that a lesson shows after the answer, its longer side being at most `longest`."""
+        name = self.add(f"explanation {place}", partial(explained_view, files, longest))
+        self.key["explanations"][name] = files.listed
+        return name
+
+    def of(self, phase: str) -> list[str]:
+        """The ids of a phase, sorted, so that their order tells nothing either."""
+        return sorted(name for name, image in self.key["images"].items() if image["phase"] == phase)
+
+
+def _open(dataset: Dataset, split: str, data_root: str, image_size: int) -> ImageSet:
+    """The images of a list as the page shows them, none of them held in memory."""
+    path = dataset.list_path(data_root, split)
+    return ImageSet(read_examples(path, len(dataset.classes)), path, data_root, partial(fitted_view, longest=image_size), budget=0)
+
+
+def draw_balanced(images: ImageSet, num_classes: int, wanted: int, seed: int) -> list[int]:
+    """Draws rows of a list, the same number of each class; what does not divide evenly goes to random classes, one each.
+
+    Raises:
+        InputError: a class has too few images.
+    """
+    rng = np.random.default_rng([seed, 0])
+    favoured = rng.permutation(num_classes)[: wanted % num_classes]
+    chosen = []
+    for label in range(num_classes):
+        members = [number for number, row in enumerate(images.rows) if row.label == label]
+        share = wanted // num_classes + int(label in favoured)
+        if share > len(members):
+            raise InputError(
+                f"--test-images {wanted}: {images.source} has {len(members)} images of class {label}, not {share}; ask for fewer."
+            )
+        chosen += rng.choice(members, share, replace=False).tolist() if share else []
+    return chosen
+
+
+def draw_some(total: int, wanted: int, seed: int) -> list[int]:
+    """Draws `wanted` of `total` rows; all of them where `wanted` is 0.
+
+    Raises:
+        InputError: there are fewer.
+    """
+    if wanted > total:
+        raise InputError(f"--label-images {wanted}: there are {total} images to label; ask for fewer, or for 0, which takes all.")
+    return np.random.default_rng([seed, 1]).permutation(total)[: wanted or total].tolist()
+
+
+def _add_asked(pictures: OpaquePictures, phase: str, images: ImageSet, numbers: Sequence[int]) -> None:
+    """Adds rows of the test list or of the rest list."""
+    line_of: dict[str, int] = {}
+    for number in numbers:
+        row = images.rows[number]
+        if row.path in line_of:
+            raise InputError(f"{images.source}, line {number + 1}: repeats line {line_of[row.path] + 1}; list each image once.")
+        line_of[row.path] = number
+        pictures.add_asked(phase, row.path, row, partial(images.__getitem__, number))
+
+
+def _add_lessons(pictures: OpaquePictures, entries: Sequence[dict], train: ImageSet, source: Path, cfg) -> tuple[list[dict], bool]:
+    """Adds what the lessons show.
+
+    Returns:
+        The lessons for the page, and whether every pair carries red borders.
+    """
+    number_of = {row.path: number for number, row in enumerate(train.rows)}
+    lessons, borders = [], True
+    for place, entry in enumerate(entries):
+        where = f"{source}, lesson {place + 1}"
+        for path in (entry["image"], *(pair["partner"] for pair in entry["explanations"].values())):
+            if path not in number_of:
+                raise InputError(f"{where}: {train.source} does not list {path}; make the course anew, or correct --data-root.")
+        pairs = {}
+        for wrong, pair in sorted(entry["explanations"].items()):
+            own = Explained.find(entry["image"], pair["image"], pair["human"], cfg.data_root, where)
+            partner = Explained.find(pair["partner"], pair["partner_explanation"], pair["partner_human"], cfg.data_root, where)
+            borders = borders and own.bordered and partner.bordered
+            pairs[wrong] = {
+                "image": pictures.add_explained(f"{place} {wrong} image", own, cfg.image_size),
+                "partner": pictures.add_explained(f"{place} {wrong} partner", partner, cfg.image_size),
+            }
+        asked = number_of[entry["image"]]
+        image = pictures.add_asked("lesson", str(place), train.rows[asked], partial(train.__getitem__, asked))
+        lessons.append({"image": image, "label": entry["label"], "answer": entry["answer"], "pairs": pairs})
+    return lessons, borders
+
+
+def _refuse_overlap(pictures: OpaquePictures, entries: Sequence[dict]) -> None:
+    """Proves that no image is asked about that another part shows.
+
+    Raises:
+        InputError: naming the image.
+    """
+    part_of = {pair["partner"]: "lesson" for entry in entries for pair in entry["explanations"].values()}
+    for image in pictures.key["images"].values():
+        other = part_of.setdefault(image["path"], image["phase"])
+        if other != image["phase"]:
+            raise InputError(
+                f"{image['path']} would be in two parts of the page, {other} and {image['phase']}; take it off one of the lists."
+            )
+
+
+def _write_page(folder: Path, page: dict, pictures: OpaquePictures, workers: int) -> str:
+    """Writes all files of the page into `folder`; returns the build id, a digest of all that the page is."""
+    images = folder / "images"
+    images.mkdir(parents=True)
+    with PictureWriter(workers) as writer:
+        # In the order of their names: the times of the files shall not tell the order of a list either.
+        for name in tqdm(sorted(pictures.views), desc="pictures", unit="picture"):
+            writer.write(images / f"{name}.png", pictures.views[name]())
+    for name in STATIC_FILES:
+        shutil.copyfile(STATIC / name, folder / name)
+    digest = hashlib.sha256(json.dumps(page).encode())
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    build_id = digest.hexdigest()[:ID_DIGITS]
+    # A script, not JSON: a page that was opened by double click may load scripts, but not fetch files.
+    write_text(folder / "data.js", f"window.COURSE = {json.dumps({'build_id': build_id, **page})};\n")
+    return build_id
+
+
+def _write_key(layout: Layout, key: dict) -> None:
+    """Writes the key. That of an earlier build stays under its build id: answers that were given to it need it."""
+    current = layout.course_page_key()
+    try:
+        earlier = str(json.loads(current.read_text(encoding="utf-8"))["build_id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        earlier = ""
+    if re.fullmatch("[0-9a-f]+", earlier) and earlier != key["build_id"]:
+        os.replace(current, layout.course_page_key(earlier))
+    write_json(current, key)

@@ -1,0 +1,762 @@
+// The course as a person takes it: introduction, lessons, test, labelling, hand-in. What is shown comes from data.js (window.COURSE).
+// Every answer is one trial under jsPsych's names. No inline script or style, so that it runs under a strict content security policy.
+"use strict";
+
+(() => {
+  const COURSE = window.COURSE;
+  const main = document.getElementById("main");
+  const menu = document.getElementById("menu");
+  const status = document.getElementById("status");
+  const notice = document.getElementById("notice");
+  const progress = document.getElementById("progress");
+
+  const GUARD = 400; // ms after a screen appears in which nothing is taken: the second half of a double click is no answer
+  const LOADING = 300; // ms before waiting for a picture is spoken of
+  const BATCH = 50; // trials that the server takes at once
+  const PATIENCE = 10000; // ms to wait for the server's answer
+  const LONGEST_PAUSE = 30000; // ms between two tries to send
+  const KEPT_PICTURES = 60; // decoded pictures that are kept ready
+  const NO_ASSIGNMENT = "ASSIGNMENT_ID_NOT_AVAILABLE"; // what Mechanical Turk says while a worker looks at a preview
+  const STAYS = "Close the page whenever you like: it goes on where you stopped.";
+  const PARTS = { lesson: "Learn", test: "Test", label: "Label" };
+
+  if (!COURSE) {
+    main.append(element("p", {}, "The file data.js is missing beside this page; build the course page again."));
+    return;
+  }
+
+  // ---------------------------------------------------------------- small helpers
+
+  /** A DOM element with properties, attributes (names with a dash, and role) and children. */
+  function element(tag, properties = {}, ...children) {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(properties)) {
+      if (name.includes("-") || name === "role") made.setAttribute(name, value);
+      else made[name] = value;
+    }
+    made.append(...children.filter((child) => child !== null));
+    return made;
+  }
+
+  function randomId() {
+    return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  }
+
+  /** FNV-1a, 32 bits: orders pictures differently for every participant, and the same way after a reload. */
+  function hash(text) {
+    let value = 0x811c9dc5;
+    for (const character of text) value = Math.imul(value ^ character.charCodeAt(0), 0x01000193);
+    return value >>> 0;
+  }
+
+  function count(number, [one, many]) {
+    return `${number} ${number === 1 ? one : many}`;
+  }
+
+  function withArticle(name) {
+    return `${/^[aeiou]/i.test(name) ? "an" : "a"} ${name}`;
+  }
+
+  function say(text) {
+    status.textContent = text;
+  }
+
+  function warn(text) {
+    notice.textContent = text;
+    notice.hidden = !text;
+  }
+
+  // ---------------------------------------------------------------- where the page was opened
+
+  /** What Mechanical Turk puts into the address of an ExternalQuestion, or null elsewhere. */
+  function readTurk() {
+    const asked = new URLSearchParams(location.search);
+    const assignment = asked.get("assignmentId");
+    if (!assignment) return null;
+    return { assignment, preview: assignment === NO_ASSIGNMENT, target: submitAddress(asked.get("turkSubmitTo")) };
+  }
+
+  /** Where to submit, or null: an address could hold anything, so only Mechanical Turk and this computer (for trying out) are taken. */
+  function submitAddress(given) {
+    try {
+      const url = new URL(given);
+      const amazon = url.protocol === "https:" && (url.hostname === "mturk.com" || url.hostname.endsWith(".mturk.com"));
+      const here = /^https?:$/.test(url.protocol) && ["localhost", "127.0.0.1", "[::1]"].includes(url.hostname);
+      return amazon || here ? `${url.origin}${url.pathname.replace(/\/+$/, "")}/mturk/externalSubmit` : null;
+    } catch {
+      return null;
+    }
+  }
+
+  const turk = readTurk();
+  const preview = turk !== null && turk.preview;
+
+  // ---------------------------------------------------------------- what is remembered
+
+  const KEY = `memorable-course:${COURSE.build_id}${turk ? `:${turk.assignment}` : ""}`;
+  const storage = openStorage();
+  let state = null; // read below, once all is defined
+
+  /** The browser's memory, or null where it has none for us (private windows, blocked cookies, some frames). */
+  function openStorage() {
+    try {
+      window.localStorage.setItem(`${KEY}:probe`, "1");
+      window.localStorage.removeItem(`${KEY}:probe`);
+      return window.localStorage;
+    } catch {
+      return null;
+    }
+  }
+
+  function newState() {
+    return { participant: null, server: false, began: null, screen: "intro", trials: [], unsent: [], labelledAll: false, keys: true };
+  }
+
+  function readState() {
+    try {
+      const kept = JSON.parse(storage.getItem(KEY));
+      if (Array.isArray(kept.trials) && Array.isArray(kept.unsent) && kept.screen in SCREENS) return kept;
+    } catch {
+      // nothing kept, or nothing that can be read
+    }
+    return newState();
+  }
+
+  function save() {
+    try {
+      if (storage && !preview) storage.setItem(KEY, JSON.stringify(state));
+    } catch {
+      warn("This browser's memory is full: download your answers before you close or reload the page.");
+    }
+    showMenu();
+  }
+
+  function trialsOf(phase) {
+    return state.trials.filter((trial) => trial.phase === phase);
+  }
+
+  /** The pictures of a part that are still to be answered, in the order in which this participant sees them. */
+  function remaining(phase) {
+    const done = new Set(trialsOf(phase).map((trial) => trial.stimulus));
+    if (phase === "lesson") return COURSE.lessons.map((lesson) => lesson.image).filter((image) => !done.has(image));
+    const place = new Map(COURSE[phase].map((image) => [image, hash(state.participant + image)]));
+    return COURSE[phase].filter((image) => !done.has(image)).sort((one, other) => place.get(one) - place.get(other));
+  }
+
+  function record(asked, response) {
+    const last = state.trials.length ? state.trials[state.trials.length - 1].time_elapsed : 0;
+    const lesson = COURSE.lessons.find((some) => some.image === asked.image);
+    const trial = {
+      trial_id: randomId(),
+      trial_index: state.trials.length,
+      trial_type: asked.phase,
+      phase: asked.phase,
+      time_elapsed: Math.max(last, Date.now() - state.began),
+      rt: Math.round(performance.now() - asked.shown),
+      stimulus: asked.image,
+      response,
+      ...(asked.phase === "lesson" ? { correct: response === lesson.label } : {}),
+      build_id: COURSE.build_id,
+    };
+    state.trials.push(trial);
+    if (state.server) state.unsent.push(trial.trial_id);
+  }
+
+  function answers() {
+    return { build_id: COURSE.build_id, dataset: COURSE.dataset, participant: state.participant, trials: state.trials };
+  }
+
+  function download() {
+    const content = new Blob([JSON.stringify(answers(), null, 1)], { type: "application/json" });
+    const link = element("a", { href: URL.createObjectURL(content), download: `answers_${COURSE.build_id}_${state.participant}.json` });
+    document.body.append(link);
+    link.click();
+    link.remove();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+    say("Your answers are being downloaded.");
+  }
+
+  // ---------------------------------------------------------------- the collecting server
+
+  let sending = null; // the sending that is under way, so that there is one at a time
+  let pause = 1000; // ms until the next try
+  let trouble = ""; // why the last try failed
+
+  async function ask(path, body) {
+    const options = body ? { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) } : {};
+    let reply, content;
+    try {
+      reply = await fetch(path, { ...options, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
+      content = await reply.json();
+    } catch {
+      throw new Error("The server cannot be reached just now.");
+    }
+    if (!reply.ok) throw new Error(content.error || `The server answered ${reply.status}.`);
+    return content;
+  }
+
+  /** Whether a server that collects answers to this very page gave us the page. */
+  async function findServer() {
+    if (turk || !/^https?:$/.test(location.protocol)) return false;
+    try {
+      return (await ask("api/hello")).build_id === COURSE.build_id;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Sends what is unsent. A trial counts as sent once the server has said that it stored or refused it. */
+  function send() {
+    if (!state.server) return Promise.resolve();
+    sending ??= sendAll().finally(() => {
+      sending = null;
+      showMenu();
+    });
+    return sending;
+  }
+
+  async function sendAll() {
+    try {
+      while (state.unsent.length) {
+        const batch = state.trials.filter((trial) => state.unsent.includes(trial.trial_id)).slice(0, BATCH);
+        const reply = await ask("api/trials", { participant: state.participant, trials: batch });
+        const settled = new Set([...reply.stored, ...Object.keys(reply.refused)]);
+        if (!batch.some((trial) => settled.has(trial.trial_id))) throw new Error("The server confirmed none of the answers.");
+        state.unsent = state.unsent.filter((id) => !settled.has(id));
+        save();
+      }
+      pause = 1000;
+      trouble = "";
+    } catch (error) {
+      trouble = error.message;
+      setTimeout(send, pause);
+      pause = Math.min(2 * pause, LONGEST_PAUSE);
+    }
+  }
+
+  /** The next picture to label: handed out by the server, or the next of this participant's order. Null: none is left. */
+  async function nextToLabel() {
+    if (!state.server) return remaining("label")[0] ?? null;
+    await send(); // the server hands out the next picture only once it has the answer to the last
+    if (state.unsent.length) throw new Error(trouble);
+    const { image } = await ask("api/next", { participant: state.participant });
+    return image;
+  }
+
+  // ---------------------------------------------------------------- pictures
+
+  const pictures = new Map(); // id -> promise of the decoded image
+
+  function load(id) {
+    if (!pictures.has(id)) {
+      const image = element("img", { src: `images/${id}.png`, alt: "", draggable: false });
+      const ready = image.decode().then(
+        () => image,
+        () => {
+          pictures.delete(id);
+          throw new Error("A picture could not be loaded.");
+        },
+      );
+      pictures.set(id, ready);
+      if (pictures.size > KEPT_PICTURES) pictures.delete(pictures.keys().next().value);
+    }
+    return pictures.get(id);
+  }
+
+  function preload(ids) {
+    for (const id of ids) load(id).catch(() => {}); // what fails here is tried again when it is needed
+  }
+
+  /** Resolves once what was just put on the page is on the screen, with the time of that. */
+  function painted() {
+    return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now()))));
+  }
+
+  function frame(picture, description) {
+    picture.alt = description;
+    return element("span", { className: "frame" }, picture);
+  }
+
+  /** A picture that can be looked at in the size of the window: on a phone, those of a pair are small. */
+  function enlargeable(picture, description) {
+    const open = () => {
+      const large = element("img", { src: picture.src, alt: description });
+      const close = element("button", { type: "button", className: "primary", onclick: () => dialog.close() }, "Close");
+      const closing = { onclose: () => dialog.remove(), onclick: () => dialog.close() };
+      const dialog = element("dialog", { "aria-label": description, ...closing }, large, close);
+      document.body.append(dialog);
+      dialog.showModal();
+    };
+    const hint = element("span", { className: "visually-hidden" }, "Enlarge: ");
+    return element("button", { type: "button", className: "enlarge", onclick: open }, hint, frame(picture, description));
+  }
+
+  // ---------------------------------------------------------------- from screen to screen
+
+  let turn = 0; // counts calls of show(): a screen that is ready after another was asked for is dropped
+  let readyAt = 0; // when the buttons of this screen begin to count
+  let asked = null; // the question on the screen: phase, image, shown
+
+  async function show() {
+    const mine = ++turn;
+    asked = null;
+    const waiting = setTimeout(showWaiting, LOADING);
+    try {
+      const screen = await SCREENS[state.screen]();
+      if (mine !== turn || !screen) return;
+      clearTimeout(waiting);
+      main.classList.remove("waiting");
+      main.replaceChildren(screen.content);
+      document.title = `${screen.title} – ${courseName()}`;
+      showSteps(screen.part, screen.done, screen.total);
+      showMenu();
+      window.scrollTo(0, 0);
+      const heading = main.querySelector("h1");
+      heading.tabIndex = -1;
+      if (mine > 1) heading.focus({ preventScroll: true });
+      say(screen.said ?? "");
+      readyAt = Infinity;
+      const shown = await painted();
+      if (mine !== turn) return;
+      readyAt = shown + GUARD;
+      asked = screen.asks ? { ...screen.asks, shown } : null;
+      preload(screen.next ?? []);
+    } catch (error) {
+      if (mine === turn) showTrouble(error);
+    } finally {
+      clearTimeout(waiting);
+      if (mine === turn) main.classList.remove("waiting");
+    }
+  }
+
+  /** The screen so far fades while the next one is fetched: what was pressed has been taken. */
+  function showWaiting() {
+    say("Loading.");
+    main.classList.add("waiting");
+    if (!main.querySelector("h1")) main.replaceChildren(element("p", {}, "Loading …"));
+  }
+
+  function go(screen) {
+    state.screen = screen;
+    save();
+    show();
+  }
+
+  /** What could not be fetched can be tried again; nothing is lost. */
+  function showTrouble(error) {
+    const content = element(
+      "div",
+      { className: "sheet" },
+      element("h1", { tabIndex: -1 }, "One moment"),
+      element("p", {}, `${error.message} Your answers are kept. Please try again.`),
+      element("div", { className: "actions" }, button("Try again", show, "primary")),
+    );
+    main.replaceChildren(content);
+    content.querySelector("h1").focus();
+    readyAt = performance.now() + GUARD;
+  }
+
+  /** A button that waits out the second half of a double click. */
+  function button(text, action, className = "") {
+    const pressed = () => {
+      if (performance.now() >= readyAt) action();
+    };
+    return element("button", { type: "button", className, onclick: pressed }, text);
+  }
+
+  function courseName() {
+    const [, many] = COURSE.things;
+    return `Course: ${many}`;
+  }
+
+  function parts() {
+    return Object.keys(PARTS).filter((part) => part === "lesson" || COURSE[part].length > 0);
+  }
+
+  function showSteps(part, done = 0, total = 1) {
+    const all = parts();
+    const place = part === "end" ? all.length : all.indexOf(part);
+    const items = all.map((name, number) => {
+      const item = element("li", { className: number < place ? "done" : "" }, PARTS[name]);
+      if (number < place) item.append(element("span", { className: "visually-hidden" }, " (done)"));
+      if (number === place) item.setAttribute("aria-current", "step");
+      return item;
+    });
+    document.getElementById("steps").replaceChildren(...items);
+    progress.max = total;
+    progress.value = part === "end" ? total : done;
+  }
+
+  /** The screen after a part is through. */
+  function after(part) {
+    const following = parts()[parts().indexOf(part) + 1];
+    return following ? `${following}-intro` : "end";
+  }
+
+  // ---------------------------------------------------------------- screens
+
+  async function introScreen() {
+    preload([COURSE.lessons[0].image, ...pairPictures(COURSE.lessons[0])]);
+    state.server = await findServer();
+    const [one, many] = COURSE.things;
+    const names = COURSE.classes.map((name) => element("li", {}, name));
+    const start = button("Start the first lesson", begin, "primary");
+    start.disabled = preview;
+    const stages = [
+      ["Learn", `${count(COURSE.lessons.length, ["lesson", "lessons"])}. You are told at once which kind it was, and shown why.`],
+      ["Test", `${count(COURSE.test.length, ["picture", "pictures"])}. You are not told whether you are right.`],
+      ["Label", "As many more pictures as you like. Stop at any time."],
+    ].slice(0, parts().length);
+    const content = element(
+      "div",
+      { className: "sheet" },
+      element("h1", {}, `Learn to tell ${COURSE.classes.length} kinds of ${many} apart`),
+      preview ? element("p", { className: "callout" }, "This is a preview. Accept the HIT to start.") : null,
+      element(
+        "p",
+        { className: "lead" },
+        `Say for each picture which kind of ${one} it shows. At first you can only guess: every answer teaches you something.`,
+      ),
+      element("div", {}, element("h2", {}, "The kinds"), element("ul", { className: "names" }, ...names)),
+      element(
+        "ol",
+        { className: "parts" },
+        ...stages.map(([name, text]) => element("li", {}, element("p", {}, element("strong", {}, `${name}: `), text))),
+      ),
+      element(
+        "div",
+        { className: "legend" },
+        element("span", { className: COURSE.borders ? "legend-mark" : "legend-mark part", "aria-hidden": "true" }),
+        element("p", {}, legend()),
+      ),
+      element("p", { className: "soft" }, `${whereAnswersGo()} ${storage ? STAYS : ""}`),
+      element("div", { className: "actions" }, start),
+    );
+    return { content, title: "Introduction", part: "lesson" };
+  }
+
+  function legend() {
+    return COURSE.borders
+      ? "In a lesson, you then see the picture beside one of another kind. The red border marks the part that tells the two apart."
+      : "In a lesson, you then see the picture beside one of another kind. What tells the two apart is left, the rest painted over.";
+  }
+
+  function whereAnswersGo() {
+    const what = "Recorded are your answers and how long each took, nothing about you.";
+    if (turk) return `${what} They are handed in with the assignment at the end.`;
+    return state.server ? `${what} They go to the server of this study.` : `${what} They stay in this browser until you download them.`;
+  }
+
+  async function begin() {
+    if (preview) return;
+    readyAt = Infinity; // one participant, however often the button is pressed
+    try {
+      state.participant = state.server ? (await ask("api/join", {})).participant : randomId();
+    } catch (error) {
+      showTrouble(error);
+      return;
+    }
+    state.began = Date.now();
+    go("lesson");
+  }
+
+  /** A question: the picture and a button per class. */
+  async function questionScreen(phase, image, heading, extra = null) {
+    const left = remaining(phase);
+    const following = left.filter((id) => id !== image).slice(0, 3);
+    const picture = await load(image);
+    const buttons = COURSE.classes.map((name, number) =>
+      element(
+        "button",
+        { type: "button", onclick: () => answer(number) },
+        number < 9 ? element("kbd", { "aria-hidden": "true" }, String(number + 1)) : null,
+        element("span", {}, name),
+      ),
+    );
+    const content = element(
+      "div",
+      { className: "question" },
+      frame(picture, "The picture to name"),
+      element(
+        "div",
+        { className: "question-head" },
+        element("p", { className: "eyebrow" }, heading),
+        element("h1", {}, `Which kind of ${COURSE.things[0]} is this?`),
+      ),
+      element("div", { className: "answers", role: "group", "aria-label": "Your answer" }, ...buttons),
+      extra,
+    );
+    return { content, title: heading, said: heading, part: phase, asks: { phase, image }, next: following };
+  }
+
+  function answer(response) {
+    if (!asked || performance.now() < asked.shown + GUARD) return;
+    const { phase } = asked;
+    record(asked, response);
+    asked = null;
+    if (phase !== "label") send(); // while labelling, the next picture's screen sends
+    if (phase === "lesson") go("feedback");
+    else go(phase !== "label" && remaining(phase).length === 0 ? after(phase) : phase);
+  }
+
+  async function lessonScreen() {
+    const [image] = remaining("lesson");
+    if (image === undefined) return go(after("lesson"));
+    const place = COURSE.lessons.findIndex((lesson) => lesson.image === image);
+    const total = COURSE.lessons.length;
+    const screen = await questionScreen("lesson", image, `Lesson ${place + 1} of ${total}`);
+    return { ...screen, done: place, total, next: [...pairPictures(COURSE.lessons[place]), ...screen.next] };
+  }
+
+  function pairPictures(lesson) {
+    return Object.values(lesson.pairs).flatMap((pair) => [pair.image, pair.partner]);
+  }
+
+  async function feedbackScreen() {
+    const trials = trialsOf("lesson");
+    const { stimulus, response, correct } = trials[trials.length - 1];
+    const lesson = COURSE.lessons.find((some) => some.image === stimulus);
+    // After a wrong answer the pair for it; after a right one, or where there is none, that of the student's own counter class.
+    const counter = !correct && response in lesson.pairs ? response : lesson.answer;
+    const pair = lesson.pairs[counter];
+    const [own, other] = [COURSE.classes[lesson.label], COURSE.classes[counter]];
+    const [image, partner] = await Promise.all([load(pair.image), load(pair.partner)]);
+    const verdict = correct ? `Right: it is ${withArticle(own)}.` : `Not quite: it is ${withArticle(own)}.`;
+    const marked = COURSE.borders ? "a red border around" : "only";
+    const captioned = (picture, note, name, against) =>
+      element(
+        "figure",
+        {},
+        enlargeable(picture, `${name}, with ${marked} the part that tells it from ${withArticle(against)}`),
+        element("figcaption", {}, element("span", {}, note), element("strong", {}, name)),
+      );
+    const last = remaining("lesson").length === 0;
+    const content = element(
+      "div",
+      { className: "feedback" },
+      element(
+        "div",
+        { className: `verdict ${correct ? "right" : "wrong"}` },
+        element("div", {}, element("h1", {}, verdict), correct ? null : element("p", {}, `You answered ${COURSE.classes[response]}.`)),
+      ),
+      element("p", { className: "reason" }, `What makes it ${withArticle(own)} and not ${withArticle(other)}`),
+      element(
+        "div",
+        { className: "pair" },
+        captioned(image, "This picture", own, other),
+        captioned(partner, "For comparison", other, own),
+      ),
+      element("div", { className: "actions" }, button(last ? "Finish the lessons" : "Next lesson", () => go("lesson"), "primary")),
+    );
+    const done = trials.length;
+    return { content, title: `Lesson ${done} of ${COURSE.lessons.length}, answer`, part: "lesson", done, total: COURSE.lessons.length };
+  }
+
+  async function testIntroScreen() {
+    const right = trialsOf("lesson").filter((trial) => trial.correct).length;
+    const content = element(
+      "div",
+      { className: "sheet" },
+      element("h1", {}, "Lessons done. Now a short test"),
+      element("p", { className: "lead" }, `You were right in ${right} of ${COURSE.lessons.length} lessons.`),
+      element(
+        "p",
+        {},
+        `Next come ${count(COURSE.test.length, ["new picture", "new pictures"])}. This time you are not told whether you are right. ` +
+          "Answer as well as you can; where you are unsure, take your best guess.",
+      ),
+      element("div", { className: "actions" }, button("Start the test", () => go("test"), "primary")),
+    );
+    return { content, title: "Test", part: "test", total: COURSE.test.length, next: remaining("test").slice(0, 2) };
+  }
+
+  async function testScreen() {
+    const [image] = remaining("test");
+    if (image === undefined) return go(after("test"));
+    const done = trialsOf("test").length;
+    const total = COURSE.test.length;
+    return { ...(await questionScreen("test", image, `Test picture ${done + 1} of ${total}`)), done, total };
+  }
+
+  async function labelIntroScreen() {
+    const content = element(
+      "div",
+      { className: "sheet" },
+      element("h1", {}, "Test done. Now your knowledge helps"),
+      element(
+        "p",
+        { className: "lead" },
+        `The next pictures wait for a name. Say for each which kind of ${COURSE.things[0]} it shows: as many as you like.`,
+      ),
+      element("p", {}, "Stop whenever you want. What you have labelled until then counts."),
+      element(
+        "div",
+        { className: "actions" },
+        button("Start labelling", () => go("label"), "primary"),
+        button("Stop here", () => go("end")),
+      ),
+    );
+    const next = state.server ? [] : remaining("label").slice(0, 2);
+    return { content, title: "Labelling", part: "label", done: trialsOf("label").length, total: COURSE.label.length, next };
+  }
+
+  async function labelScreen() {
+    const image = await nextToLabel();
+    if (image === null) {
+      state.labelledAll = true;
+      return go("end");
+    }
+    const done = trialsOf("label").length;
+    const stop = element("div", { className: "actions" }, button("Stop here", () => go("end")));
+    const screen = await questionScreen("label", image, `${count(done, ["picture", "pictures"])} labelled so far`, stop);
+    return { ...screen, done, total: COURSE.label.length, next: state.server ? [] : screen.next };
+  }
+
+  async function endScreen() {
+    const labelled = trialsOf("label").length;
+    const more = !state.labelledAll && remaining("label").length > 0;
+    const right = trialsOf("lesson").filter((trial) => trial.correct).length;
+    const facts = [
+      ["lessons right", `${right} of ${COURSE.lessons.length}`],
+      ["test pictures answered", trialsOf("test").length],
+      ...(COURSE.label.length ? [["pictures labelled", labelled]] : []),
+    ];
+    const content = element(
+      "div",
+      { className: "sheet" },
+      element("h1", {}, turk ? "Done. Now hand in your answers" : "Thank you, you are done"),
+      element(
+        "dl",
+        { className: "facts" },
+        ...facts.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, String(value)))),
+      ),
+      element("p", { id: "hand-in" }, handInText()),
+      element(
+        "div",
+        { className: "actions" },
+        turk ? submitForm() : null,
+        state.server || turk ? null : button("Download your answers", download, "primary"),
+        more ? button(labelled ? "Go on labelling" : "Label pictures", () => go("label")) : null,
+      ),
+      turk ? null : startOver(),
+    );
+    return { content, title: "Done", part: "end" };
+  }
+
+  function handInText() {
+    const total = count(state.trials.length, ["answer", "answers"]);
+    if (turk && !turk.target) return "The address of this page does not say where to hand in; open it from Mechanical Turk.";
+    if (turk) return `${total} will be handed in.`;
+    if (!state.server) return `Your ${total} are kept in this browser. Download them and pass the file on to whoever gave you this page.`;
+    if (state.unsent.length === 0) return `All ${total} have reached the server. You can close the page.`;
+    const reason = trouble ? ` The last try failed: ${trouble}` : "";
+    return `${state.unsent.length} of ${total} are still on their way to the server: please leave the page open.${reason}`;
+  }
+
+  /** The form that Mechanical Turk expects of an ExternalQuestion. */
+  function submitForm() {
+    const fields = { assignmentId: turk.assignment, build_id: COURSE.build_id, trials: JSON.stringify(state.trials) };
+    const submit = element("button", { type: "submit", className: "primary", disabled: turk.target === null }, "Submit to Mechanical Turk");
+    return element(
+      "form",
+      { method: "post", action: turk.target ?? "", onsubmit: () => setTimeout(() => (submit.disabled = true)) },
+      ...Object.entries(fields).map(([name, value]) => element("input", { type: "hidden", name, value })),
+      submit,
+    );
+  }
+
+  /** For computers that several people use one after the other. Asks once more, since the answers leave this browser. */
+  function startOver() {
+    const box = element("div", { className: "actions" });
+    const first = button("Start again as another person", () => {
+      const keep = button("Keep my answers", () => box.replaceChildren(first));
+      const forget = button("Remove my answers and start again", () => {
+        state = newState();
+        go("intro");
+      });
+      const lost = state.unsent.length;
+      const text = !state.server
+        ? "This removes your answers from this browser. Download them first."
+        : lost
+          ? `${count(lost, ["answer has", "answers have"])} not reached the server yet and would be lost.`
+          : "This browser forgets your answers; the server has them.";
+      box.replaceChildren(element("p", {}, text), forget, keep);
+      keep.focus();
+    });
+    box.append(first);
+    return box;
+  }
+
+  const SCREENS = {
+    intro: introScreen,
+    lesson: lessonScreen,
+    feedback: feedbackScreen,
+    "test-intro": testIntroScreen,
+    test: testScreen,
+    "label-intro": labelIntroScreen,
+    label: labelScreen,
+    end: endScreen,
+  };
+
+  // ---------------------------------------------------------------- menu
+
+  /** The menu, as it stands: number of answers, download, the number keys. */
+  function showMenu() {
+    menu.hidden = state.participant === null;
+    document.body.classList.toggle("no-keys", !state.keys);
+    for (const [number, some] of main.querySelectorAll(".answers button").entries()) {
+      if (number < 9 && state.keys) some.setAttribute("aria-keyshortcuts", String(number + 1));
+      else some.removeAttribute("aria-keyshortcuts");
+    }
+    const handIn = document.getElementById("hand-in");
+    if (handIn) handIn.textContent = handInText();
+    if (menu.hidden) return;
+    const keys = element("input", { type: "checkbox", checked: state.keys });
+    keys.addEventListener("change", () => {
+      state.keys = keys.checked;
+      save();
+    });
+    const held = storage ? STAYS : "This browser keeps nothing over a reload.";
+    const panel = document.getElementById("menu-panel");
+    const focused = [...panel.querySelectorAll("button, input")].indexOf(document.activeElement);
+    panel.replaceChildren(
+      element("p", {}, `${count(state.trials.length, ["answer", "answers"])} so far. ${held}`),
+      element("button", { type: "button", onclick: download }, "Download answers"),
+      element("label", {}, keys, `Keys 1 to ${Math.min(9, COURSE.classes.length)} answer`),
+    );
+    panel.querySelectorAll("button, input")[focused]?.focus();
+  }
+
+  document.addEventListener("click", (event) => {
+    if (menu.open && !menu.contains(event.target)) menu.open = false;
+  });
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && menu.open) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+      return;
+    }
+    if (event.repeat || event.ctrlKey || event.altKey || event.metaKey || menu.open) return;
+    const number = /^[1-9]$/.test(event.key) ? Number(event.key) : 0;
+    if (number && state.keys && number <= COURSE.classes.length) answer(number - 1);
+    else if (event.key === "Enter" && !event.target.closest("a, button, input, summary")) main.querySelector("button.primary")?.click();
+  });
+
+  // Another tab of the same course went on: follow it, or the two would overwrite each other's answers.
+  window.addEventListener("storage", (event) => {
+    if (event.key !== KEY || preview) return;
+    state = readState();
+    show();
+  });
+
+  window.addEventListener("online", send);
+  window.addEventListener("beforeunload", (event) => {
+    if (!storage && !turk && state.trials.length) event.preventDefault();
+  });
+
+  state = readState();
+  if (!storage && !preview) warn("This browser keeps nothing for this page: download your answers before you close or reload it.");
+  show();
+  send();
+})();

@@ -1,0 +1,109 @@
+"""Pictures as people see them on the course page: whole, of a handy size, and in lessons with the explained part marked."""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from utils.errors import InputError
+from utils.images import decode, to_tensor
+from utils.layout import IMG, MASK
+from utils.lists import Explanation, locate
+from utils.pool import sibling
+from utils.rendering import BORDER, RED, borders
+
+DRAWN_AT = 224  # pixels: side of the pictures that borders of `BORDER` pixels are drawn on
+HALO = (255, 255, 255)  # thin line around the red one, which would be hard to see on a reddish wing
+
+
+def fitted_view(image: Image.Image, longest: int) -> Tensor:
+    """The whole image in its own shape, shrunk so that its longer side is at most `longest`, as uint8 (3, h, w)."""
+    return to_tensor(image.resize(_shape(image, min(longest, max(image.size))), Image.Resampling.BICUBIC))
+
+
+def _shape(image: Image.Image, longest: int) -> tuple[int, int]:
+    """Width and height with the image's proportions, the longer one being `longest`."""
+    return tuple(max(1, round(side * longest / max(image.size))) for side in image.size)
+
+
+@dataclass(frozen=True)
+class Explained:
+    """The files behind one picture of a pair.
+
+    Attributes:
+        image: the plain picture.
+        mask: its 0/255 mask; None where there is none.
+        human: the picture with its red border, as the explanation script drew it; None where there is none.
+        machine: the machine student's rendering, which shows the explained part alone.
+        listed: how the course names that one.
+        where: course and lesson, for error messages.
+    """
+
+    image: str
+    mask: str | None
+    human: str | None
+    machine: str | None
+    listed: str
+    where: str
+
+    @classmethod
+    def find(cls, image: str, machine: str, human: str | None, data_root: str, where: str) -> "Explained":
+        """Looks for the files, given as course.json names them. The paper's lists may come without masks, or without pictures for people.
+
+        Raises:
+            InputError: the plain picture is missing, or all that could mark it.
+        """
+        files = [image, sibling([Explanation(machine, 0, 0, 0)], IMG, MASK)[0].path, human, machine]
+        plain, *marked = (path and locate(path, data_root) for path in files)
+        if not os.path.isfile(plain):
+            raise InputError(f"{where}: the image {plain} is missing; restore it or correct --data-root '{data_root}'.")
+        there = [path if path and os.path.isfile(path) else None for path in marked]
+        if not any(there):
+            raise InputError(f"{where}: the explanation {marked[-1]} is missing; explain the training list anew, from the same folder.")
+        return cls(plain, *there, machine, where)
+
+    @property
+    def bordered(self) -> bool:
+        """Whether the picture can be shown with its red border."""
+        return bool(self.mask or self.human)
+
+
+def explained_view(files: Explained, longest: int) -> Tensor:
+    """A picture of a pair, as uint8 (3, h, w) in the shape of the plain picture.
+
+    Its border is drawn on the plain picture where there is a mask, so that it is as sharp as the question was; else the picture
+    for people is taken as it is, and where there is none, the machine student's.
+    """
+    plain = decode(files.image, files.where)
+    if files.mask:
+        mask = decode(files.mask, files.where)
+        size = _shape(plain, min(longest, max(*plain.size, *mask.size)))
+        return draw_visible_border(to_tensor(plain.resize(size, Image.Resampling.BICUBIC)), _resized_mask(mask, size))
+    shown = decode(files.human or files.machine, files.where)
+    return to_tensor(shown.resize(_shape(plain, min(longest, max(*plain.size, *shown.size))), Image.Resampling.BICUBIC))
+
+
+def _resized_mask(mask: Image.Image, size: tuple[int, int]) -> Tensor:
+    """A 0/255 mask in another size, bool (h, w)."""
+    return torch.from_numpy(np.array(mask.convert("L").resize(size, Image.Resampling.BILINEAR)) > 127)
+
+
+def draw_visible_border(image: Tensor, mask: Tensor) -> Tensor:
+    """The image with the mask's border in red, and around that a thin white line.
+
+    Args:
+        image: uint8 (3, h, w).
+        mask: bool (h, w).
+
+    Returns:
+        uint8 (3, h, w).
+    """
+    scale = max(1.0, max(mask.shape) / DRAWN_AT)
+    width, halo = round(BORDER * scale), round(scale)
+    near = F.max_pool2d(mask[None].float(), 2 * halo + 1, stride=1, padding=halo)[0] > 0  # (h, w)
+    drawn = torch.where(near & ~mask, torch.tensor(HALO, dtype=torch.uint8).view(3, 1, 1), image)
+    return torch.where(borders(mask[None], width)[0], torch.tensor(RED, dtype=torch.uint8).view(3, 1, 1), drawn)

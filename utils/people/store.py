@@ -1,0 +1,334 @@
+"""The answers on disk: an SQLite database that keeps every acknowledged answer, once, and knows who is to label what.
+
+What must always be true is written into the schema, so that no fault in this program and no second process can break it: an image
+gets at most the wanted number of labels, nobody answers an image twice, a trial is stored once. Answers are committed with
+`synchronous=FULL` before they are acknowledged: they survive a killed process and a power cut.
+
+Images that have most labels already are handed out first: a study that ends early then leaves whole images, each with the labels
+that majority and Dawid-Skene need, rather than one label on everything, and agreement can be watched from the first hour on.
+"""
+
+import contextlib
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from utils.errors import InputError
+from utils.people.trials import Trial
+
+SCHEMA_VERSION = 1
+SCHEMA = (
+    """CREATE TABLE study (
+        only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+        build_id TEXT NOT NULL,
+        dataset TEXT NOT NULL)""",
+    # wanted: how many labels an image is to get; NULL where everybody answers (lessons, test).
+    """CREATE TABLE image (
+        id TEXT PRIMARY KEY,
+        phase TEXT NOT NULL CHECK (phase IN ('lesson', 'test', 'label')),
+        wanted INTEGER CHECK ((wanted IS NOT NULL) = (phase = 'label')),
+        answers INTEGER NOT NULL DEFAULT 0 CHECK (answers >= 0 AND (wanted IS NULL OR answers <= wanted)))""",
+    "CREATE INDEX open_image ON image (answers DESC, id) WHERE answers < wanted",
+    # AUTOINCREMENT: the number of someone whose answers were deleted at their wish is not given to another person.
+    "CREATE TABLE participant (number INTEGER PRIMARY KEY AUTOINCREMENT, secret TEXT NOT NULL UNIQUE)",
+    """CREATE TABLE trial (
+        trial_id TEXT PRIMARY KEY CHECK (length(trial_id) = 32 AND trial_id NOT GLOB '*[^0-9a-f]*'),
+        participant INTEGER NOT NULL REFERENCES participant (number),
+        trial_index INTEGER NOT NULL CHECK (typeof(trial_index) = 'integer' AND trial_index >= 0),
+        time_elapsed NUMERIC NOT NULL CHECK (typeof(time_elapsed) IN ('integer', 'real') AND time_elapsed >= 0),
+        rt NUMERIC NOT NULL CHECK (typeof(rt) IN ('integer', 'real') AND rt >= 0),
+        stimulus TEXT NOT NULL REFERENCES image (id),
+        response INTEGER NOT NULL CHECK (typeof(response) = 'integer' AND response >= 0),
+        correct INTEGER CHECK (correct IN (0, 1)),
+        UNIQUE (participant, stimulus))""",
+    "CREATE INDEX trial_of_image ON trial (stimulus)",
+    "CREATE TRIGGER count_answer AFTER INSERT ON trial BEGIN UPDATE image SET answers = answers + 1 WHERE id = NEW.stimulus; END",
+    "CREATE TRIGGER uncount_answer AFTER DELETE ON trial BEGIN UPDATE image SET answers = answers - 1 WHERE id = OLD.stimulus; END",
+    # A lease: until `expires` (seconds since 1970) a place among the labels of an image is kept for a person.
+    """CREATE TABLE lease (
+        participant INTEGER PRIMARY KEY REFERENCES participant (number),
+        image TEXT NOT NULL REFERENCES image (id),
+        expires REAL NOT NULL)""",
+    "CREATE INDEX lease_of_image ON lease (image)",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+# Walks an index from the images with most labels to those with none, and stops at the first that has room and is new to the person.
+NEXT_IMAGE = """SELECT id FROM image WHERE answers < wanted
+    AND answers + (SELECT count(*) FROM lease WHERE lease.image = image.id) < wanted
+    AND NOT EXISTS (SELECT 1 FROM trial WHERE participant = ? AND stimulus = image.id)
+    ORDER BY answers DESC, id LIMIT 1"""
+# WAL: exports read while answers are written. fullfsync: what `synchronous=FULL` needs on macOS.
+PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "fullfsync = ON", "foreign_keys = ON")
+LOCK_TIMEOUT = 30.0  # seconds to wait for another process that writes
+
+
+class UnknownParticipant(Exception):
+    """Nobody joined under this id."""
+
+
+class StudyFull(Exception):
+    """As many people as the study takes have joined."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is collected.
+
+    Attributes:
+        build_id: the build of the page that people see.
+        dataset: the dataset's name.
+        phases: the phase of each image, by its id.
+        labels_per_image: K; each image of the labelling part gets that many labels, from as many people.
+        lease_seconds: how long an image stays reserved for the person who sees it.
+        max_participants: how many may join.
+    """
+
+    build_id: str
+    dataset: str
+    phases: Mapping[str, str]
+    labels_per_image: int
+    lease_seconds: float
+    max_participants: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a study is.
+
+    Attributes:
+        joined: people who opened the course.
+        answered: people of whom there is an answer.
+        answers: number of answers per phase.
+        images_by_labels: at index n, how many images of the labelling part have n labels (0 .. K).
+        agreement: share of pairs of labels of one image that agree; None while no image has two.
+    """
+
+    joined: int
+    answered: int
+    answers: dict[str, int]
+    images_by_labels: list[int]
+    agreement: float | None
+
+
+class Store:
+    """The database of one study. Safe to use from several threads; every method is one transaction."""
+
+    def __init__(self, path: str | Path, study: Study, clock: Callable[[], float] = time.time):
+        """Opens the database at `path`, or makes it, readable for its owner alone.
+
+        Args:
+            path: the file.
+            study: what is collected; its build must be the one that the database was made for.
+            clock: seconds since 1970.
+
+        Raises:
+            InputError: the file is no such database, belongs to another build, or holds more labels per image than are wanted.
+        """
+        self.path = Path(path)
+        self.study, self._clock, self._lock = study, clock, threading.Lock()
+        self.path.touch(mode=0o600)
+        self._database = connect(self.path)
+        try:
+            with _explained(self.path):
+                for pragma in PRAGMAS:
+                    self._database.execute(f"PRAGMA {pragma}")
+                with self._transaction() as database:
+                    self._prepare(database)
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self, database: sqlite3.Connection) -> None:
+        """Makes the tables of an empty database; checks those of another; sets the wanted number of labels."""
+        study = self.study
+        if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+            for statement in SCHEMA:
+                database.execute(statement)
+            database.execute("INSERT INTO study VALUES (1, ?, ?)", (study.build_id, study.dataset))
+            rows = [(name, phase, study.labels_per_image if phase == "label" else None) for name, phase in study.phases.items()]
+            database.executemany("INSERT INTO image (id, phase, wanted) VALUES (?, ?, ?)", rows)
+        build_id = study_of(database, self.path)[0]
+        if build_id != study.build_id:
+            raise InputError(
+                f"{self.path} holds answers to build {build_id} of the course page, but {self.path.parent}/course_page is build "
+                f"{study.build_id}; export them (--export) and move the database away, or build the old page again."
+            )
+        try:
+            wanted = study.labels_per_image
+            database.execute("UPDATE image SET wanted = ? WHERE phase = 'label' AND wanted <> ?", (wanted, wanted))
+        except sqlite3.IntegrityError:
+            raise InputError(f"--labels-per-image {wanted} is less than some images have in {self.path}; choose more.") from None
+
+    def close(self) -> None:
+        """Closes the database. Nothing waits to be written: every transaction is on the disk when it ends."""
+        with self._lock:
+            self._database.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, begun with the right to write; undone if anything in it raises."""
+        with self._lock:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database
+                self._database.execute("COMMIT")
+            finally:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+
+    def join(self) -> str:
+        """Takes in a new person.
+
+        Returns:
+            The person's id, a secret between this person's page and the server.
+
+        Raises:
+            StudyFull: as many as may have joined.
+        """
+        secret = secrets.token_hex(16)
+        with self._transaction() as database:
+            if database.execute("SELECT count(*) FROM participant").fetchone()[0] >= self.study.max_participants:
+                raise StudyFull
+            database.execute("INSERT INTO participant (secret) VALUES (?)", (secret,))
+        return secret
+
+    def next_image(self, secret: str) -> str | None:
+        """The image that a person is to label next: the same one until it is answered or its lease has expired.
+
+        Answers and leases that hold together never exceed the wanted number of labels.
+
+        Returns:
+            The image's id, reserved for this person from now on for `lease_seconds`; None where nothing is left for this person.
+
+        Raises:
+            UnknownParticipant: nobody joined under this id.
+        """
+        now = self._clock()
+        with self._transaction() as database:
+            person = _number_of(database, secret)
+            # Deleted, not only ignored: a clock that is set back must not bring a lease to life whose place was given away.
+            database.execute("DELETE FROM lease WHERE expires <= ?", (now,))
+            image = _value(database, "SELECT image FROM lease WHERE participant = ?", person)
+            if image is None:
+                image = _value(database, NEXT_IMAGE, person)
+            if image is not None:
+                expires = now + self.study.lease_seconds
+                database.execute("INSERT OR REPLACE INTO lease (participant, image, expires) VALUES (?, ?, ?)", (person, image, expires))
+        return image
+
+    def add_trials(self, secret: str, trials: Mapping[str, Trial | str]) -> tuple[list[str], dict[str, str]]:
+        """Stores a person's trials, all in one transaction.
+
+        A trial that is stored already stays as it is and counts as stored. A label counts if its place is reserved for this
+        person, or, without a lease, while there is room beside the labels and the leases of others.
+
+        Args:
+            secret: the person's id.
+            trials: by trial id the trial, or the reason why what was sent under that id cannot be taken.
+
+        Returns:
+            The ids of the trials that are stored now, and the reasons of those that are not, by their ids.
+
+        Raises:
+            UnknownParticipant: nobody joined under this id.
+        """
+        now = self._clock()
+        stored, refused = [], {}
+        with self._transaction() as database:
+            person = _number_of(database, secret)
+            for trial_id, trial in trials.items():
+                reason = _add(database, person, trial_id, trial, now)
+                if reason is None:
+                    stored.append(trial_id)
+                else:
+                    refused[trial_id] = reason
+        return stored, refused
+
+    def progress(self) -> Progress:
+        """How far the study is."""
+        with self._transaction() as database:
+            joined, answered = (
+                database.execute(f"SELECT count(*) FROM {what}").fetchone()[0]
+                for what in ("participant", "(SELECT DISTINCT participant FROM trial)")
+            )
+            answers = dict(database.execute("SELECT phase, sum(answers) FROM image GROUP BY phase"))
+            counts = dict(database.execute("SELECT answers, count(*) FROM image WHERE phase = 'label' GROUP BY answers"))
+            pairs = database.execute("SELECT sum(answers * (answers - 1)) FROM image WHERE phase = 'label'").fetchone()[0]
+            same = database.execute(
+                """SELECT sum(n * (n - 1)) FROM (SELECT count(*) AS n FROM trial JOIN image ON image.id = stimulus
+                   WHERE phase = 'label' GROUP BY stimulus, response)"""
+            ).fetchone()[0]
+        images_by_labels = [counts.get(number, 0) for number in range(self.study.labels_per_image + 1)]
+        return Progress(joined, answered, answers, images_by_labels, same / pairs if pairs else None)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection to the database at `path` whose transactions begin and end where the caller says so."""
+    return sqlite3.connect(path, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False)
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turns SQLite's complaints about a file into a sentence."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise InputError(f"{path} cannot be used as a database of answers ({error}); move it away or restore it.") from error
+
+
+def study_of(database: sqlite3.Connection, path: Path) -> tuple[str, str]:
+    """The build id and the dataset's name that a database of answers is for.
+
+    Raises:
+        InputError: it is of another version of this program, or no database of answers at all.
+    """
+    with _explained(path):
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        if version != SCHEMA_VERSION:
+            raise InputError(f"{path} has schema version {version}, this program {SCHEMA_VERSION}; use the version that made it.")
+        return database.execute("SELECT build_id, dataset FROM study").fetchone()
+
+
+def _add(database: sqlite3.Connection, person: int, trial_id: str, trial: Trial | str, now: float) -> str | None:
+    """Stores one trial; returns the reason where it cannot be."""
+    owner = _value(database, "SELECT participant FROM trial WHERE trial_id = ?", trial_id)
+    if owner is not None:
+        return None if owner == person else "trial_id is taken; draw another"
+    if isinstance(trial, str):
+        return trial
+    if _value(database, "SELECT 1 FROM trial WHERE participant = ? AND stimulus = ?", person, trial.stimulus):
+        return "this person answered this image already"
+    room = _value(
+        database,
+        """SELECT wanted IS NULL OR wanted > answers
+             + (SELECT count(*) FROM lease WHERE image = id AND participant <> ? AND expires > ?) FROM image WHERE id = ?""",
+        person,
+        now,
+        trial.stimulus,
+    )
+    database.execute("DELETE FROM lease WHERE participant = ? AND image = ?", (person, trial.stimulus))
+    if not room:
+        return "this image has its labels already"
+    database.execute(
+        "INSERT INTO trial VALUES (:trial_id, :person, :trial_index, :time_elapsed, :rt, :stimulus, :response, :correct)",
+        {**vars(trial), "person": person},
+    )
+    return None
+
+
+def _number_of(database: sqlite3.Connection, secret: str) -> int:
+    """The person's number."""
+    number = _value(database, "SELECT number FROM participant WHERE secret = ?", secret)
+    if number is None:
+        raise UnknownParticipant
+    return number
+
+
+def _value(database: sqlite3.Connection, query: str, *values: object):
+    """The first value of the first row that `query` finds, or None."""
+    row = database.execute(query, values).fetchone()
+    return None if row is None else row[0]
