@@ -100,7 +100,6 @@ def check(cfg) -> None:
 
 def default_workers() -> int:
     """Threads that decode and encode: this process's share of the processors."""
-    from utils import processes  # here, since it loads torch, and some scripts compute nothing
 
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, processors // processes.on_this_node())
