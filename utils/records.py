@@ -26,7 +26,7 @@ def git_commit() -> str | None:
 
 def write_run_record(script: str, cfg, measured: dict) -> Path:
     """Writes `<out>/run_<script>.json`: settings, seed, commit, versions, device, and what the run measured."""
-    device = torch.cuda.get_device_name(cfg.device) if cfg.device.startswith("cuda") else "cpu"
+    device = torch.cuda.get_device_name(cfg.device) if getattr(cfg, "device", "cpu").startswith("cuda") else "cpu"
     path = Path(cfg.out) / f"run_{script}.json"
     versions = {"torch": torch.__version__, "torchvision": torchvision.__version__, "numpy": np.__version__}
     record = {

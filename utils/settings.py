@@ -13,6 +13,7 @@ HIGHEST_LR = 1e37  # above it, torch refuses to do the arithmetic in single prec
 
 # What each setting must satisfy, whichever script has it.
 RULES: dict[str, tuple[Callable, str]] = {
+    "accuracy": (lambda v: len(v) > 0 and all(0 <= a <= 1 for a in v), "needs shares of right answers, each in 0 .. 1"),
     "alpha": (lambda v: 0 <= v <= 1, "must lie in 0 .. 1"),
     "batch_size": (lambda v: v >= 1, "must be 1 or more"),
     "crop_scale": (lambda v: 0 < v <= 1, "must lie above 0 and not above 1"),
@@ -20,13 +21,17 @@ RULES: dict[str, tuple[Callable, str]] = {
     "eval_every": (lambda v: v >= 1, "must be 1 or more"),
     "image_size": (lambda v: v >= 64, "must be 64 pixels or more"),  # at 32 the feature map is one position
     "iterations": (lambda v: v >= 1, "must be 1 or more"),
+    "labels_per_image": (lambda v: v >= 1, "must be 1 or more"),
     "lr": (lambda v: 0 < v <= HIGHEST_LR, f"must lie above 0 and not above {HIGHEST_LR:g}"),
     "mask_sizes": (lambda v: len(v) > 0 and all(0.01 <= t <= 1 for t in v), "needs fractions of the image, each in 0.01 .. 1"),
     "milestones": (lambda v: list(v) == sorted(set(v)), "must be epochs in ascending order"),
+    "min_accuracy": (lambda v: 0 <= v <= 1, "must lie in 0 .. 1"),
     "momentum": (lambda v: 0 <= v < 1, "must lie in 0 .. 1, 1 excluded"),
+    "people": (lambda v: v >= 1, "must be 1 or more"),
     "probe_batch_size": (lambda v: v >= 1, "must be 1 or more"),
     "probe_epochs": (lambda v: v >= 1, "must be 1 or more"),
     "probe_lr": (lambda v: 0 < v <= HIGHEST_LR, f"must lie above 0 and not above {HIGHEST_LR:g}"),
+    "repeats": (lambda v: v >= 1, "must be 1 or more"),
     "seed": (lambda v: 0 <= v < 2**32, "must lie in 0 .. 4294967295"),  # what NumPy takes
     "steps": (lambda v: v >= 1, "must be 1 or more"),
     "temperature": (lambda v: v > 0, "must be above 0"),
@@ -59,13 +64,21 @@ def resolve(cfg):
     """
     dataset = catalog.find(cfg.dataset)
     check(cfg)
-    values = {"out": dataset.out if cfg.out == "auto" else cfg.out.rstrip("/"), "device": devices.choose(cfg.device)}
+    out = dataset.out if cfg.out == "auto" else cfg.out.rstrip("/")
     names = {field.name for field in dataclasses.fields(cfg)}
-    for name in names & {"checkpoint", "ce_list"}:
-        values[name] = getattr(cfg, name).replace("{out}", values["out"]).replace("{list}", dataset.list_stem)
+    values = {name: _fill(getattr(cfg, name), out, dataset.list_stem) for name in names} | {"out": out}
+    if "device" in names:
+        values["device"] = devices.choose(cfg.device)
     if "mask_sizes" in names:
         values["mask_sizes"] = tuple(sorted({round(t, 2) for t in cfg.mask_sizes}))
     return dataclasses.replace(cfg, **values)
+
+
+def _fill(value, out: str, list_stem: str):
+    """A setting with `{out}` and `{list}` filled in, in each of its paths where it holds several."""
+    if isinstance(value, tuple):
+        return tuple(_fill(one, out, list_stem) for one in value)
+    return value.replace("{out}", out).replace("{list}", list_stem) if isinstance(value, str) else value
 
 
 def check(cfg) -> None:
