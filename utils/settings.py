@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tyro
 
-from utils import catalog, devices
+from utils import catalog
 from utils.errors import InputError
 
 HIGHEST_LR = 1e37  # above it, torch refuses to do the arithmetic in single precision
@@ -62,6 +62,8 @@ def resolve(cfg):
     Raises:
         InputError: a setting is out of range.
     """
+    from utils import devices  # here, since it loads torch, and some scripts compute nothing
+
     dataset = catalog.find(cfg.dataset)
     check(cfg)
     out = dataset.out if cfg.out == "auto" else cfg.out.rstrip("/")

@@ -48,7 +48,7 @@ Classify = Callable[[Sequence[Example], int], float]
 def open_material(dataset: Dataset, data_root: str, image_size: int) -> Material:
     """The lists of a dataset that has a list of images for people to label."""
     view = partial(eval_view, size=image_size)
-    expert, rest, test = (open_list(dataset, split, data_root, view) for split in ("train", "rest", "test"))
+    rest, expert, test = (open_list(dataset, split, data_root, view) for split in ("rest", "train", "test"))
     return Material(list(expert.rows), list(rest.rows), test, len(dataset.classes))
 
 
