@@ -13,7 +13,7 @@ HIGHEST_LR = 1e37  # above it, torch refuses to do the arithmetic in single prec
 
 # What each setting must satisfy, whichever script has it.
 RULES: dict[str, tuple[Callable, str]] = {
-    "accuracy": (lambda v: len(v) > 0 and all(0 <= a <= 1 for a in v), "needs shares of right answers, each in 0 .. 1"),
+    "accuracy": (lambda v: len(v) > 0 and all(0 <= a <= 1 for a in v), "must be shares of right answers, each in 0 .. 1"),
     "alpha": (lambda v: 0 <= v <= 1, "must lie in 0 .. 1"),
     "batch_size": (lambda v: v >= 1, "must be 1 or more"),
     "crop_scale": (lambda v: 0 < v <= 1, "must lie above 0 and not above 1"),
@@ -71,6 +71,8 @@ def resolve(cfg):
     values = {name: _fill(getattr(cfg, name), out, dataset.list_stem) for name in names} | {"out": out}
     if "device" in names:
         values["device"] = devices.choose(cfg.device)
+    if values.get("train_list") == "auto":
+        values["train_list"] = str(dataset.list_path(cfg.data_root, "train"))
     if "mask_sizes" in names:
         values["mask_sizes"] = tuple(sorted({round(t, 2) for t in cfg.mask_sizes}))
     return dataclasses.replace(cfg, **values)
