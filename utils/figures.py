@@ -142,6 +142,7 @@ def people_accuracy(path: str | Path, people: Sequence["Person"], min_accuracy: 
     axes.axhline(chance, color="grey", linestyle="--", linewidth=1, label="chance")
     if min_accuracy:
         axes.axhline(100 * min_accuracy, color="tab:red", linewidth=1, label="asked for")
+    axes.margins(x=0.01)
     axes.set(xlabel=f"{len(people)} people", ylabel="right answers (%)", ylim=(0, 101), xticks=[])
     axes.legend()
     _save(path, figure)

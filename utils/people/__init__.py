@@ -1,1 +1,1 @@
-"""The human half: the course page, the answers of people, labels made of them, and simulated people."""
+"""The human half: the course page, the server that collects answers, and labels made of them."""
