@@ -28,6 +28,7 @@ class Config:
     # data
     dataset: str = "butterflies_s300"  # a name of utils/catalog.py
     data_root: str = "datasets"  # folder that holds the dataset's folder
+    train_list: str = "auto"  # auto: the dataset's training list; or another example list, such as one that a label script wrote
     # model
     pretrained: str = "none"  # imagenet, none, or the path of a state dict to start from
     # training
@@ -50,7 +51,7 @@ class Config:
 
 def main(cfg: Config) -> dict:
     dataset = catalog.find(cfg.dataset)
-    train = open_list(dataset, "train", cfg.data_root, full_view)
+    train = open_list(dataset, "train", cfg.data_root, full_view, cfg.train_list)
     test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size))
     network = ResNet18(len(dataset.classes))
     load_backbone(network, cfg.pretrained)

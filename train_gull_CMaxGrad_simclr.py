@@ -41,7 +41,7 @@ class Config:
     batch_size: int = 64  # images per forward pass over the pool and the test list
     # run
     out: str = "auto"  # output folder; auto: named after the dataset
-    save_students: bool = False  # keep the student that made each choice
+    save_students: bool = False  # keep the student that made each choice, and the taught one
     seed: int = 0  # same seed, same machine: same bytes
     workers: int = default_workers()  # threads that decode
     device: str = "auto"  # auto, cpu, cuda, cuda:1

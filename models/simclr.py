@@ -67,7 +67,7 @@ def load_encoder(path: str) -> ResNet18:
 
 
 def fit_linear_probe(
-    features: Tensor, labels: Tensor, num_classes: int, *, epochs: int, lr: float, batch_size: int, seed: int
+    features: Tensor, labels: Tensor, num_classes: int, *, epochs: int, lr: float, batch_size: int, seed: int, quiet: bool = False
 ) -> tuple[nn.Linear, list[float]]:
     """Multinomial logistic regression on frozen features, by Adam.
 
@@ -79,6 +79,7 @@ def fit_linear_probe(
         lr: Adam's learning rate.
         batch_size: features per step.
         seed: of the initialisation and of the order of the batches.
+        quiet: shows no progress bar, for callers that have their own.
 
     Returns:
         The linear layer, on the device of the features, and the mean loss of every epoch.
@@ -92,7 +93,7 @@ def fit_linear_probe(
     head = head.to(features.device)
     optimizer = torch.optim.Adam(head.parameters(), lr=lr)
     losses = []
-    for _ in trange(epochs, desc="linear probe", unit="epoch", disable=not processes.is_first()):
+    for _ in trange(epochs, desc="linear probe", unit="epoch", disable=quiet or not processes.is_first()):
         total = 0.0
         for batch in torch.randperm(len(features), generator=generator).to(features.device).split(batch_size):
             loss = F.cross_entropy(head(features[batch]), labels[batch])

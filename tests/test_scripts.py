@@ -451,13 +451,15 @@ def test_the_first_student_is_untaught_and_drawn_by_the_seed(course, weights):
 
 @STUDENTS
 def test_accuracies_are_those_of_the_saved_students(course, data_root):
-    """Student k made the choice of iteration k, so it is the one measured after iteration k - 1."""
+    """Student k made the choice of iteration k, so it is the one measured after iteration k - 1; the taught one is measured last."""
     _, out, selection, variant = course
     measured = np.load(out / f"all_test_acc_iter_{selection}{variant}.npy")
     rows = lists.read_examples(data_root / "toy/toy_gt_te.txt", 5)
     pixels = torch.stack([view(data_root, row.path, images.eval_view) for row in rows])
     labels = torch.tensor([row.label for row in rows])
-    for k, state in enumerate(students_of(*course[1:])[1:], start=1):
+    taught = torch.load(out / f"student_{selection}{variant}.pth.tar", weights_only=True)
+    assert (taught["epoch"], taught["arch"], taught["classes"]) == (3, "resnet18", list(MOTHS))
+    for k, state in enumerate([*students_of(*course[1:])[1:], taught["state_dict_m"]], start=1):
         network = torchvision_network(state)
         answers = network.fc(feature_map(network, pixels).mean((2, 3))).argmax(1)
         assert 100 * (answers == labels).float().mean().item() == pytest.approx(measured[k - 1], abs=1e-3)

@@ -43,6 +43,9 @@ class Stage:
             "CE_simclr": ["get_all_CE_gull_simclr", *tiny, "--checkpoint", self.earlier / "simclr_checkpoint_2.tar", "--probe-epochs", 2],
             "course": ["train_butterflies_CMaxGrad", *course],
             "page": ["teach_butterflies", "--dataset", "toy", "--data-root", str(root)],
+            "label": ["label_gull", "--dataset", "toy", "--data-root", root],
+            "people": ["simulate_people", "--dataset", "toy", "--data-root", root],
+            "study": ["study_annotators", *tiny],
         }
 
     def explain(self):
@@ -194,6 +197,7 @@ def test_two_images_that_would_get_the_same_explanation_file(stage):
 # ---------------------------------------------------------------- settings
 
 OUT_OF_RANGE = {
+    "accuracy": ("study", [-0.1, 1.1, "nan"]),
     "alpha": ("course", [-0.1, 1.1, "nan"]),
     "batch_size": ("teacher", [0]),
     "crop_scale": ("simclr", [0, 1.5]),
@@ -202,13 +206,17 @@ OUT_OF_RANGE = {
     "image_size": ("CE", [32]),
     "iterations": ("course", [0]),
     "label_images": ("page", [-1]),
+    "labels_per_image": ("people", [0]),
     "lr": ("teacher", [0, -1, "nan", "inf", 1e38]),
     "mask_sizes": ("CE", [0, 0.001, 1.01, "nan"]),
     "milestones": ("teacher", ["5 3"]),
+    "min_accuracy": ("label", [-0.1, 1.1]),
     "momentum": ("course", [-0.1, 1]),
+    "people": ("people", [0]),
     "probe_batch_size": ("CE_simclr", [0]),
     "probe_epochs": ("CE_simclr", [0]),
     "probe_lr": ("CE_simclr", [0, "inf"]),
+    "repeats": ("study", [0]),
     "seed": ("course", [-1, 2**32]),
     "steps": ("course", [0]),
     "temperature": ("simclr", [0, -1]),

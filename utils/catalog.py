@@ -104,6 +104,16 @@ DATASETS = {
         Dataset("chinese_chars", "chinese_chars", CHARACTERS, "ChineseChars_gt_tr", "ChineseChars_gt_te"),
         Dataset("toy", "toy", MOTHS, "toy_gt_tr", "toy_gt_te", "toy_gt_rest_tr"),
         Dataset("toy_rest", "toy", MOTHS, "toy_gt_rest_tr", "toy_gt_te"),
+        # What the expert labelled and what people labelled after the course: the lists that label_*.py write into the course's folder.
+        Dataset(
+            "butterflies_after_labeling",
+            "butterflies_crop",
+            BUTTERFLIES,
+            "./butterflies/butterflies_turker_label_gt_s300_CMaxGrad_labeled_tr",
+            "butterflies_gt_te",
+        ),
+        Dataset("gull_after_labeling", "CUBgull", GULLS, "./gull/CUBgull_turker_label_gt_CMaxGrad_labeled_tr", "CUBgull_gt_te"),
+        Dataset("toy_after_labeling", "toy", MOTHS, "./toy/toy_turker_label_gt_CMaxGrad_labeled_tr", "toy_gt_te"),
     )
 }
 

@@ -60,6 +60,9 @@ def run_course(cfg, simclr: bool) -> dict:
         for lesson in progress:
             lessons.append(lesson)
             progress.set_postfix(test=f"{lesson.test_accuracy:.1f} %")
+        if cfg.save_students:
+            content = {"epoch": len(lessons), "arch": student.arch, "state_dict_m": student.state_dict(), "classes": list(dataset.classes)}
+            checkpoints.save(layout.taught_student(cfg.selection), content)
         _write_course(layout, dataset, pool, people, lessons, cfg, how)
         return _write_curve(layout, lessons, cfg.selection, len(dataset.classes))
 

@@ -14,6 +14,7 @@ from utils.files import replacing
 
 if TYPE_CHECKING:
     from utils.explaining import SheetRow
+    from utils.people.labelling import Person
 
 matplotlib.use("Agg")  # files only: no script opens a window
 DPI = 120
@@ -117,4 +118,56 @@ def course(path: str | Path, lessons: Sequence[Sequence[tuple[Tensor, str]]], pe
             panel = axes[line, place * width + column]
             panel.axis("on")
             _show(panel, picture, title)
+    _save(path, figure)
+
+
+def people_accuracy(path: str | Path, people: Sequence["Person"], min_accuracy: float, chance: float) -> None:
+    """Everybody's accuracy in percent on the test part (bars, grey for the left out) and in labelling (dots), best first.
+
+    Args:
+        path: the PNG.
+        people: everybody.
+        min_accuracy: what was asked for, 0 .. 1.
+        chance: accuracy of guessing in percent.
+    """
+    people = sorted(people, key=lambda person: (-(person.test_accuracy or 0), person.name))
+    figure = Figure(figsize=(max(6.4, min(0.25 * len(people), 20)), 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    places = range(len(people))
+    colours = ["tab:blue" if person.kept else "lightgrey" for person in people]
+    axes.bar(places, [person.test_accuracy or 0 for person in people], color=colours, label="test part")
+    labelled = [(place, person.label_accuracy) for place, person in enumerate(people) if person.label_accuracy is not None]
+    if labelled:
+        axes.scatter(*zip(*labelled, strict=True), color="black", zorder=2, s=12, label="labelling")
+    axes.axhline(chance, color="grey", linestyle="--", linewidth=1, label="chance")
+    if min_accuracy:
+        axes.axhline(100 * min_accuracy, color="tab:red", linewidth=1, label="asked for")
+    axes.margins(x=0.01)
+    axes.set(xlabel=f"{len(people)} people", ylabel="right answers (%)", ylim=(0, 101), xticks=[])
+    axes.legend()
+    _save(path, figure)
+
+
+def annotator_study(
+    path: str | Path, accuracies: Sequence[float], points: Sequence[Sequence[float]], levels: dict[str, Sequence[float]], title: str
+) -> None:
+    """Classifier accuracy against annotator accuracy: the mean over the repeats with every repeat as a dot, and what to compare with.
+
+    Args:
+        path: the PNG.
+        accuracies: of the annotators, 0 .. 1.
+        points: for each of them the classifier's accuracies in percent, one per repeat.
+        levels: horizontal lines: name and accuracies, one per repeat, of which the mean is drawn.
+        title: how it was measured.
+    """
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(accuracies, [np.mean(values) for values in points], marker="o", color="tab:blue", label="expert's and annotators' labels")
+    for accuracy, values in zip(accuracies, points, strict=True):
+        axes.scatter([accuracy] * len(values), values, s=8, color="tab:blue", alpha=0.5)
+    for (name, values), colour in zip(levels.items(), ("tab:red", "tab:green"), strict=False):
+        axes.axhline(np.mean(values), color=colour, linestyle="--", linewidth=1, label=name)
+    axes.set(xlabel="annotators' accuracy", ylabel="classifier's test accuracy (%)", title=title)
+    axes.grid(alpha=0.3)
+    axes.legend()
     _save(path, figure)

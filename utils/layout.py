@@ -84,6 +84,24 @@ class Layout:
     def students(self, selection: str) -> Path:
         return self.out / f"students_{selection}{self._variant}"
 
+    def taught_student(self, selection: str) -> Path:
+        """The student at the end of its course, as a classifier's checkpoint."""
+        return self.out / f"student_{selection}{self._variant}.pth.tar"
+
+    def labeled_list(self, selection: str) -> Path:
+        """The expert's images and those that people labelled: butterflies_gt_s300 ->
+        butterflies_turker_label_gt_s300_<selection>_labeled_tr.txt."""
+        name = self.list_stem.replace("_gt", "_turker_label_gt", 1)
+        return self.out / f"{name}_{selection}_labeled_tr.txt"
+
+    def labels_report(self, selection: str, ending: str) -> Path:
+        """What label_*.py report about people's labels; the ending tells the file, such as `.json` or `_people.png`."""
+        return self.out / f"labels_{selection}{ending}"
+
+    def annotator_study(self, suffix: str) -> Path:
+        """The figure (.png) and the table (.csv) of study_annotators.py."""
+        return self.out / f"study_annotators{suffix}"
+
 
 def explanation_name(image: str, label: int, counter: int, index: int) -> str:
     """File name of the explanation why image `index` is `label` and not `counter`."""

@@ -68,7 +68,9 @@ class ImageSet:
         return view
 
 
-def open_list(dataset: Dataset, split: str, data_root: str | Path, view: Callable[[Image.Image], Tensor]) -> ImageSet:
+def open_list(
+    dataset: Dataset, split: str, data_root: str | Path, view: Callable[[Image.Image], Tensor], list_path: str | None = None
+) -> ImageSet:
     """The images of a dataset's list.
 
     Args:
@@ -76,11 +78,12 @@ def open_list(dataset: Dataset, split: str, data_root: str | Path, view: Callabl
         split: "train" or "test".
         data_root: the folder that holds the dataset's folder.
         view: as in `ImageSet`.
+        list_path: another list of the same classes.
 
     Raises:
         InputError: the list or an image is missing or malformed, or a class has no image in the training list.
     """
-    path = dataset.list_path(data_root, split)
+    path = list_path or dataset.list_path(data_root, split)
     rows = read_examples(path, len(dataset.classes))
     present = {row.label for row in rows}
     absent = [name for label, name in enumerate(dataset.classes) if label not in present]

@@ -23,7 +23,7 @@ from utils.pictures import whole_png
 # Settings that change how a run is computed but not what comes out.
 FREE = {"resume", "workers"}
 # Settings that name input files; the files' contents are compared too, since a path may hold another file by now.
-FILES = ("checkpoint", "pretrained", "ce_list")
+FILES = ("checkpoint", "pretrained", "ce_list", "train_list")
 # Saving may take this share of the time: the state of a network is 100 MB, and a short epoch must not wait for it.
 SAVING_SHARE = 0.1
 ZIPPED = {".npz", ".tar", ".pt"}
@@ -48,7 +48,7 @@ def unfinished_folder(cfg) -> Path:
 def inputs(cfg) -> dict[str, str]:
     """SHA-256 of the files that a run starts from: the dataset's lists, and those that settings name."""
     dataset = catalog.find(cfg.dataset)
-    files = {f"{split} list": dataset.list_path(cfg.data_root, split) for split in ("train", "test")}
+    files = {f"{split} list": dataset.list_path(cfg.data_root, split) for split in ("train", "test", "rest") if getattr(dataset, split)}
     files |= {name: Path(getattr(cfg, name)) for name in FILES if hasattr(cfg, name)}
     digests = {}
     for name, path in files.items():

@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import tyro
 
-from utils import catalog, processes
+from utils import catalog
 from utils.errors import InputError
 
 HIGHEST_LR = 1e37  # above it, torch refuses to do the arithmetic in single precision
 
 # What each setting must satisfy, whichever script has it.
 RULES: dict[str, tuple[Callable, str]] = {
+    "accuracy": (lambda v: len(v) > 0 and all(0 <= a <= 1 for a in v), "must be shares of right answers, each in 0 .. 1"),
     "alpha": (lambda v: 0 <= v <= 1, "must lie in 0 .. 1"),
     "batch_size": (lambda v: v >= 1, "must be 1 or more"),
     "crop_scale": (lambda v: 0 < v <= 1, "must lie above 0 and not above 1"),
@@ -27,11 +28,14 @@ RULES: dict[str, tuple[Callable, str]] = {
     "mask_sizes": (lambda v: len(v) > 0 and all(0.01 <= t <= 1 for t in v), "needs fractions of the image, each in 0.01 .. 1"),
     "max_participants": (lambda v: v >= 1, "must be 1 or more"),
     "milestones": (lambda v: list(v) == sorted(set(v)), "must be epochs in ascending order"),
+    "min_accuracy": (lambda v: 0 <= v <= 1, "must lie in 0 .. 1"),
     "momentum": (lambda v: 0 <= v < 1, "must lie in 0 .. 1, 1 excluded"),
     "port": (lambda v: 0 <= v <= 65535, "must lie in 0 .. 65535"),
+    "people": (lambda v: v >= 1, "must be 1 or more"),
     "probe_batch_size": (lambda v: v >= 1, "must be 1 or more"),
     "probe_epochs": (lambda v: v >= 1, "must be 1 or more"),
     "probe_lr": (lambda v: 0 < v <= HIGHEST_LR, f"must lie above 0 and not above {HIGHEST_LR:g}"),
+    "repeats": (lambda v: v >= 1, "must be 1 or more"),
     "seed": (lambda v: 0 <= v < 2**32, "must lie in 0 .. 4294967295"),  # what NumPy takes
     "steps": (lambda v: v >= 1, "must be 1 or more"),
     "temperature": (lambda v: v > 0, "must be above 0"),
@@ -73,6 +77,8 @@ def resolve(cfg):
     values = {name: _fill(getattr(cfg, name), out, dataset.list_stem) for name in names} | {"out": out}
     if "device" in names:
         values["device"] = devices.choose(cfg.device)
+    if values.get("train_list") == "auto":
+        values["train_list"] = str(dataset.list_path(cfg.data_root, "train"))
     if "mask_sizes" in names:
         values["mask_sizes"] = tuple(sorted({round(t, 2) for t in cfg.mask_sizes}))
     return dataclasses.replace(cfg, **values)
@@ -100,6 +106,7 @@ def check(cfg) -> None:
 
 def default_workers() -> int:
     """Threads that decode and encode: this process's share of the processors."""
+    from utils import processes  # here, since it loads torch, and some scripts compute nothing
 
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, processors // processes.on_this_node())

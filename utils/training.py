@@ -89,21 +89,25 @@ def _parts(load: Callable[[int], Tensor], order: list[int], recipe: Recipe) -> I
         yield _Part(parts[processes.rank()], pixels, parts)
 
 
-def _epochs_so_far(unfinished: Unfinished, parts: dict) -> list[dict]:
+def _epochs_so_far(unfinished: Unfinished | None, parts: dict) -> list[dict]:
     """Puts the parts of a training (network, optimizer, schedule) where an unfinished run left them; returns its history."""
-    if unfinished.state is None:
+    if unfinished is None or unfinished.state is None:
         return []
     for name, part in parts.items():
         part.load_state_dict(unfinished.state[name])
     return unfinished.state["history"]
 
 
-def _keep(unfinished: Unfinished, parts: dict, history: list[dict]) -> None:
+def _keep(unfinished: Unfinished | None, parts: dict, history: list[dict]) -> None:
     """Saves the parts and the history after an epoch, if saving is due."""
+    if unfinished is None:
+        return
     unfinished.save_when_due(lambda: {name: part.state_dict() for name, part in parts.items()} | {"history": history})
 
 
-def train_classifier(network: ResNet18, train: ImageSet, test: ImageSet, recipe: ClassifierRecipe, unfinished: Unfinished) -> list[dict]:
+def train_classifier(
+    network: ResNet18, train: ImageSet, test: ImageSet, recipe: ClassifierRecipe, unfinished: Unfinished | None = None
+) -> list[dict]:
     """Trains by SGD on random crops and flips; a frozen backbone (`network.freeze_backbone`) leaves the head alone to learn.
 
     Args:
@@ -111,7 +115,7 @@ def train_classifier(network: ResNet18, train: ImageSet, test: ImageSet, recipe:
         train: labelled images in full view.
         test: labelled images in test view; only measured, never chosen by.
         recipe: how; the last epoch is always measured on the test list.
-        unfinished: where the training stands; it goes on after the last epoch saved there.
+        unfinished: where the training stands; it goes on after the last epoch saved there. None: nothing is saved.
 
     Returns:
         One dict per epoch: `epoch` (from 1), `lr`, `loss`, `train_accuracy` on the random views as trained, and

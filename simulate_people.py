@@ -1,0 +1,85 @@
+"""Simulates people who took a course: they take its test and label the rest, as people would on the course page.
+
+For trying the loop, and for planning a study: how many people, how many labels per image, how good must they be? Build the course
+page first (teach_butterflies.py): its key says which images there are.
+
+    python simulate_people.py
+    python simulate_people.py --accuracy 0.9 0.6 0.2        # a mixed crowd: people take these in turn
+    python simulate_people.py --who confusion --confusion-of results.json    # who confuse what real people confused
+    python simulate_people.py --who network                 # the taught student (train_*_CMaxGrad.py --save-students)
+
+Writes <out>/answers_simulated.json, in the form of the collecting server's export, for label_butterflies.py and label_gull.py.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from models.resnet import load_classifier
+from utils import catalog, evaluation, processes
+from utils.features import FeatureMaps
+from utils.files import write_json
+from utils.images import eval_view
+from utils.launch import launch
+from utils.lists import Example
+from utils.loading import ImageSet
+from utils.people.annotators import crowd, estimated, one_person, symmetric
+from utils.people.answers import Key, read_answers, read_key
+from utils.settings import default_workers
+
+
+@dataclass(frozen=True)
+class Config:
+    # data
+    dataset: str = "butterflies_s300"  # a name of utils/catalog.py: the one that the course page was built for
+    data_root: str = "datasets"  # folder that holds the dataset's folder; only a network looks at the images
+    key: str = "{out}/course_page_key.json"  # key of the course page
+    # people
+    who: Literal["accuracy", "confusion", "network"] = "accuracy"  # what their answers follow
+    accuracy: tuple[float, ...] = (0.8,)  # share of right answers, 0 .. 1, errors spread evenly; people take these in turn
+    confusion_of: tuple[str, ...] = ()  # answer files of real people, whose confusion matrix is copied
+    checkpoint: str = "{out}/student_CMaxGrad.pth.tar"  # the network, which is one person
+    image_size: int = 224  # side of the images that the network sees, in pixels
+    batch_size: int = 64  # images per forward pass of the network
+    # study
+    people: int = 20  # how many (but for a network)
+    labels_per_image: int = 3  # how many people label an image
+    # run
+    out: str = "auto"  # output folder; auto: named after the dataset
+    seed: int = 0  # same seed, same machine: same bytes
+    workers: int = default_workers()  # threads that decode
+    device: str = "auto"  # auto, cpu, cuda, cuda:1
+
+
+def network_answers(cfg: Config, key: Key, classes: tuple[str, ...]) -> dict[str, list[int]]:
+    """What the network answers to every image of the test and of the labelling part."""
+    network = load_classifier(cfg.checkpoint, classes).to(cfg.device)
+    answers = {}
+    for phase in ("test", "label"):
+        rows = [Example(image.path, 0, image.index) for image in key.of_phase(phase).values()]
+        images = ImageSet(rows, cfg.key, cfg.data_root, partial(eval_view, size=cfg.image_size))
+        answers[phase] = evaluation.predict(FeatureMaps(network, images, cfg.batch_size, cfg.workers, cfg.device)).tolist()
+    return answers
+
+
+def main(cfg: Config) -> dict:
+    dataset = catalog.find(cfg.dataset)
+    key = read_key(cfg.key, dataset.name, dataset.classes)
+    if cfg.who == "network":
+        export = one_person(key, dataset.name, network_answers(cfg, key, dataset.classes), cfg.seed)
+    else:
+        if cfg.who == "accuracy":
+            matrices = [symmetric(accuracy, len(dataset.classes)) for accuracy in cfg.accuracy]
+        else:
+            matrices = [estimated(read_answers(cfg.confusion_of, key, len(dataset.classes)), dataset.classes)]
+        matrices = [matrices[person % len(matrices)] for person in range(cfg.people)]
+        export = crowd(key, dataset.name, matrices, cfg.labels_per_image, cfg.seed)
+    path = f"{cfg.out}/answers_simulated.json"
+    processes.first_only(write_json)(path, export)
+    people = export["participants"]
+    processes.say(f"{len(people)} simulated people: {path}")
+    return {"people": len(people), "answers": sum(len(person["trials"]) for person in people)}
+
+
+if __name__ == "__main__":
+    launch(main, Config, __doc__)

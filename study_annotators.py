@@ -1,0 +1,99 @@
+"""How good must people be? Classifier accuracy against annotator accuracy, to plan a study: the paper's preliminary experiment.
+
+Annotators of every accuracy label the rest of the training images, errors spread evenly; a classifier learns from the expert's images
+and theirs, and is tested. Compared with the expert's images alone and with expert labels for all (Wang & Vasconcelos, ICCV 2021).
+
+    python study_annotators.py
+    python study_annotators.py --classifier finetune --epochs 8 --milestones 5 7 --lr 0.01 --batch-size 32 --image-size 112   # hours
+
+Writes <out>/study_annotators.csv (one row per classifier) and study_annotators.png.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Literal
+
+from tqdm import tqdm
+
+from utils import catalog, figures, processes
+from utils.launch import launch
+from utils.layout import Layout
+from utils.people.study import finetune_classifier, open_material, plan, probe_classifier, run_once
+from utils.records import write_table
+from utils.resuming import resumable
+from utils.settings import default_workers
+
+
+@dataclass(frozen=True)
+class Config:
+    # data
+    dataset: str = "butterflies_s300"  # a name of utils/catalog.py that has a list of images for people to label
+    data_root: str = "datasets"  # folder that holds the dataset's folder
+    # annotators
+    accuracy: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the annotators, 0 .. 1; 0.2 is chance of 5 classes
+    labels_per_image: int = 1  # annotators per image; their majority counts
+    repeats: int = 3  # seeds: each draws other errors and trains anew
+    # classifier
+    classifier: Literal["probe", "finetune"] = "probe"  # a linear head on frozen features (minutes), or the whole network (hours)
+    pretrained: str = "imagenet"  # what it starts from: imagenet, none, or the path of a state dict
+    image_size: int = 224  # side of the images in pixels
+    # linear head
+    probe_epochs: int = 500  # passes over the features
+    probe_batch_size: int = 256  # features per step
+    probe_lr: float = 3e-4  # learning rate of Adam
+    # whole network, as in train_butterflies_resnet18.py
+    epochs: int = 200  # passes over the training list
+    batch_size: int = 128  # images per step, and per forward pass
+    lr: float = 0.1  # learning rate of SGD
+    milestones: tuple[int, ...] = (80, 120, 160)  # epochs after which lr is divided by 10
+    momentum: float = 0.9  # of SGD
+    weight_decay: float = 1e-4  # L2 penalty of SGD
+    crop_scale: float = 0.08  # smallest area of a random crop, as a fraction of the image
+    eval_every: int = 200  # epochs between measurements on the test list; the last is always measured
+    # run
+    out: str = "auto"  # output folder; auto: named after the dataset
+    seed: int = 0  # the first of the seeds
+    workers: int = default_workers()  # threads that decode and augment
+    device: str = "auto"  # auto, cpu, cuda, cuda:1
+    resume: bool = False  # go on where a killed run with the same settings stopped
+
+
+def found(rows: list[dict], quality: float | str) -> list[float]:
+    """Test accuracies of the classifiers that learned from annotators of an accuracy ("": from none), one per seed."""
+    return [row["test_accuracy"] for row in rows if row["annotator_accuracy"] == quality]
+
+
+def main(cfg: Config) -> dict:
+    dataset = catalog.find(cfg.dataset)
+    layout = Layout(Path(cfg.out), dataset.list_stem)
+    material = open_material(dataset, cfg.data_root, cfg.image_size)
+    classify = probe_classifier(material, cfg) if cfg.classifier == "probe" else finetune_classifier(material, cfg)
+    runs = plan(cfg.accuracy, cfg.repeats, cfg.seed)
+    with resumable(cfg, [layout.annotator_study(".csv"), layout.annotator_study(".png")]) as unfinished:
+        rows = unfinished.state["rows"] if unfinished.state else []
+        left = runs[len(rows) :]
+        for quality, seed in tqdm(
+            left, total=len(runs), initial=len(rows), desc="study", unit="classifier", disable=not processes.is_first()
+        ):
+            rows.append(run_once(material, classify, quality, cfg.labels_per_image, seed))
+            unfinished.save({"rows": rows})
+        return report(rows, layout, cfg)
+
+
+@processes.first_only
+def report(rows: list[dict], layout: Layout, cfg: Config) -> dict:
+    """Writes the table and the figure; returns the means over the seeds."""
+    write_table(layout.annotator_study(".csv"), rows)
+    accuracies = sorted({row["annotator_accuracy"] for row in rows} - {""})
+    points = [found(rows, quality) for quality in accuracies]
+    levels = {"expert's images alone": found(rows, ""), "expert labels for all": found(rows, 1.0)}
+    title = f"{cfg.classifier}, {cfg.repeats} seeds, {cfg.labels_per_image} label(s) per image"
+    figures.annotator_study(layout.annotator_study(".png"), accuracies, points, levels, title)
+    print(f"Study: {layout.annotator_study('.png')}, {layout.annotator_study('.csv')}")
+    by_accuracy = {f"{quality:g}": round(fmean(values), 2) for quality, values in zip(accuracies, points, strict=True)}
+    return {"classifier": cfg.classifier, "expert_alone": round(fmean(found(rows, "")), 2), "annotators": by_accuracy}
+
+
+if __name__ == "__main__":
+    launch(main, Config, __doc__)

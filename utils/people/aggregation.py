@@ -1,0 +1,224 @@
+"""One label per image from the answers of many people, and how much the people agree."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.special import logsumexp
+
+from utils.people.answers import Answer
+
+Aggregation = Literal["majority", "dawid_skene"]
+
+# What is believed of people before they answer, as counts of answers per class: better than chance, and able of every error. Without
+# that, people with few answers get extreme confusion matrices, and Dawid-Skene labels worse than the majority.
+RIGHT, WRONG = 5.0, 1.0
+TOLERANCE = 1e-6  # Dawid-Skene has converged when no probability of a class changes by more
+LONGEST = 2000  # EM steps
+TIES = 2**31  # keeps the draws of ties apart from all else that is drawn with the same seed
+
+
+@dataclass(frozen=True)
+class Votes:
+    """Answers as arrays, one entry per answer.
+
+    Attributes:
+        images: names, sorted, (N,).
+        people: names, sorted, (P,).
+        image: place in `images` of each answer, (M,).
+        person: place in `people` of each answer, (M,).
+        answer: the class answered, (M,).
+    """
+
+    images: list[str]
+    people: list[str]
+    image: np.ndarray
+    person: np.ndarray
+    answer: np.ndarray
+
+    @classmethod
+    def of(cls, answers: Sequence[Answer]) -> "Votes":
+        """Of answers in which nobody answers to an image twice. Their order does not matter."""
+        answers = sorted(answers, key=lambda answer: (answer.image, answer.person))
+        images, people = sorted({answer.image for answer in answers}), sorted({answer.person for answer in answers})
+        place, number = {name: i for i, name in enumerate(images)}, {name: i for i, name in enumerate(people)}
+        columns = [(place[answer.image], number[answer.person], answer.response) for answer in answers]
+        image, person, answer = np.array(columns, dtype=np.int64).reshape(-1, 3).T
+        return cls(images, people, image, person, answer)
+
+    def counts(self, num_classes: int, weights: np.ndarray | None = None) -> np.ndarray:
+        """Answers per image and class, (N, C); with `weights` (M,) their sums."""
+        found = np.zeros((len(self.images), num_classes))
+        np.add.at(found, (self.image, self.answer), 1.0 if weights is None else weights)
+        return found
+
+
+@dataclass(frozen=True)
+class Labels:
+    """One label per image.
+
+    Attributes:
+        label: (N,), in the order of `Votes.images`.
+        certainty: share of the answers (majority) or probability (Dawid-Skene) of that label, (N,).
+        drawn: images whose tie was left to the draw.
+        steps: of EM; 0 for the majority.
+        converged: whether EM ended by itself.
+    """
+
+    label: np.ndarray
+    certainty: np.ndarray
+    drawn: int
+    steps: int = 0
+    converged: bool = True
+
+
+def aggregate(votes: Votes, num_classes: int, method: Aggregation, seen: np.ndarray, seed: int) -> Labels:
+    """One label per image.
+
+    Args:
+        votes: the answers.
+        num_classes: C.
+        method: how.
+        seen: what people answered where the truth is known, counts (P, C, C): [person, class, answer]. Both methods weigh people by it,
+            the majority only where it is tied.
+        seed: draws what remains tied.
+    """
+    believed = prior_counts(num_classes) + seen  # (P, C, C)
+    if method == "majority":
+        return majority(votes, num_classes, np.trace(believed, axis1=1, axis2=2) / believed.sum((1, 2)), seed)
+    found = dawid_skene(votes, believed)
+    return Labels(found.posterior.argmax(1), found.posterior.max(1), 0, found.steps, found.converged)
+
+
+def prior_counts(num_classes: int) -> np.ndarray:
+    """What is believed of somebody who has not answered yet, as counts of answers (C, C): row the class, column the answer."""
+    return np.full((num_classes, num_classes), WRONG) + (RIGHT - WRONG) * np.eye(num_classes)
+
+
+def majority(votes: Votes, num_classes: int, trust: np.ndarray, seed: int) -> Labels:
+    """The class that most people answered.
+
+    Of classes with as many answers, the one whose people are trusted more in sum; what is tied even then is drawn, since taking
+    the first would favour the first class. The draw depends on the seed and on nothing but the image's place among `votes.images`.
+
+    Args:
+        votes: the answers.
+        num_classes: C.
+        trust: of each person, (P,): the accuracy that is believed of them.
+        seed: of the draws.
+    """
+    counts = votes.counts(num_classes)
+    trusted = votes.counts(num_classes, trust[votes.person])
+    leading = counts == counts.max(1, keepdims=True)
+    trusted = np.where(leading, trusted, -np.inf)
+    tied = leading & np.isclose(trusted, trusted.max(1, keepdims=True), rtol=1e-9, atol=1e-12)
+    draws = np.random.default_rng((TIES, seed)).random(counts.shape)
+    label = np.where(tied, draws, -1).argmax(1)
+    return Labels(label, counts.max(1) / counts.sum(1), int((tied.sum(1) > 1).sum()))
+
+
+@dataclass(frozen=True)
+class DawidSkene:
+    """The fitted model.
+
+    Attributes:
+        posterior: probability of every class, (N, C).
+        prior: share of every class, (C,).
+        confusion: probability that a person answers k to an image of class j, (P, C, C): [person, j, k].
+        objective: log posterior of the parameters before every step; it never falls.
+        converged: whether EM ended by itself.
+    """
+
+    posterior: np.ndarray
+    prior: np.ndarray
+    confusion: np.ndarray
+    objective: list[float]
+    converged: bool
+
+    @property
+    def steps(self) -> int:
+        return len(self.objective)
+
+
+def dawid_skene(votes: Votes, believed: np.ndarray, per_class: float = WRONG, tolerance: float = TOLERANCE) -> DawidSkene:
+    """True classes and every person's confusion matrix together, by EM.
+
+    Model (Dawid & Skene, Applied Statistics 28, 1979): image i is of class j with probability prior_j; person p answers k to it
+    with probability confusion_pjk, independently of the others. Here with a Dirichlet prior on both, of which EM finds a maximum.
+    It starts at the shares of the answers, so that classes keep their names unless most people confuse them, and works in log
+    space, where many answers to one image do not underflow.
+
+    Args:
+        votes: the answers.
+        believed: prior counts of each person's answers, (P, C, C): [person, class, answer].
+        per_class: prior count of each class.
+        tolerance: EM ends when no probability in the posterior changes by more.
+    """
+    posterior = votes.counts(believed.shape[1])
+    posterior /= posterior.sum(1, keepdims=True)
+    objective: list[float] = []
+    converged = False
+    while not converged and len(objective) < LONGEST:
+        before = posterior
+        prior, confusion = maximise(votes, posterior, believed, per_class)
+        posterior, likelihood = expect(votes, prior, confusion)
+        objective.append(likelihood + per_class * float(np.log(prior).sum()) + float((believed * np.log(confusion)).sum()))
+        converged = bool(np.abs(posterior - before).max() <= tolerance)
+    return DawidSkene(posterior, prior, confusion, objective, converged)
+
+
+def maximise(votes: Votes, posterior: np.ndarray, believed: np.ndarray, per_class: float) -> tuple[np.ndarray, np.ndarray]:
+    """The M-step.
+
+    Args:
+        votes: the answers.
+        posterior: probability of every class, (N, C).
+        believed: prior counts of each person's answers, (P, C, C): [person, class, answer].
+        per_class: prior count of each class.
+
+    Returns:
+        The shares of the classes (C,) and the confusion matrices (P, C, C).
+    """
+    shares = posterior.sum(0) + per_class
+    answered = believed.transpose(0, 2, 1).copy()  # (P, C, C): [person, answer, class]
+    np.add.at(answered, (votes.person, votes.answer), posterior[votes.image])
+    confusion = answered.transpose(0, 2, 1)  # [person, class, answer]
+    return shares / shares.sum(), confusion / confusion.sum(2, keepdims=True)
+
+
+def expect(votes: Votes, prior: np.ndarray, confusion: np.ndarray) -> tuple[np.ndarray, float]:
+    """The E-step: the posterior (N, C) of the classes, and the log likelihood of the answers."""
+    joint = np.tile(np.log(prior), (len(votes.images), 1))  # (N, C)
+    np.add.at(joint, votes.image, np.log(confusion)[votes.person, :, votes.answer])
+    evidence = logsumexp(joint, axis=1, keepdims=True)
+    return np.exp(joint - evidence), float(evidence.sum())
+
+
+def agreement(votes: Votes, num_classes: int) -> dict[str, float | None]:
+    """How much people agree on images that at least two answered to; None where that says nothing.
+
+    Returns:
+        `raw`: share of the pairs of answers to one image that are equal, each image weighing as much. `alpha`: Krippendorff's,
+        for nominal data with any number of answers per image (Content Analysis, 2004): 1 is perfect, 0 is chance.
+    """
+    counts = votes.counts(num_classes)
+    counts = counts[counts.sum(1) >= 2]
+    if not len(counts):
+        return {"raw": None, "alpha": None}
+    answers = counts.sum(1)
+    equal = (counts * (counts - 1)).sum(1) / (answers * (answers - 1))
+    totals = counts.sum(0)
+    # Both by answers, as alpha wants it: pairs within images against pairs of any two answers.
+    observed = 1 - (equal * answers).sum() / answers.sum()
+    expected = 1 - (totals * (totals - 1)).sum() / (totals.sum() * (totals.sum() - 1))
+    return {"raw": float(equal.mean()), "alpha": float(1 - observed / expected) if expected > 0 else None}
+
+
+def confusion_counts(answers: Sequence[Answer], num_classes: int) -> np.ndarray:
+    """Counts (C, C) of the answers whose truth is known: row the true class, column the answer."""
+    counts = np.zeros((num_classes, num_classes), dtype=np.int64)
+    for answer in answers:
+        if answer.truth is not None:
+            counts[answer.truth, answer.response] += 1
+    return counts

@@ -1,0 +1,325 @@
+"""What people answered, read from every kind of file it comes in: our server's export (JSON or CSV), one participant's download,
+a Mechanical Turk batch, and the public logs of explain_teach. The kind is recognised by a file's content."""
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from utils.errors import InputError
+
+PHASES = ("lesson", "test", "label")
+DAY = 24 * 60 * 60  # seconds
+LONGEST_FIELD = 2**31 - 1  # characters of a CSV field: a batch holds all answers of a person in one
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer of one person to one image.
+
+    Attributes:
+        person: who.
+        phase: `lesson` (feedback followed), `test` or `label`.
+        image: the path as lists name it; `image <number>` in logs that name no files.
+        response: the class that was answered.
+        seconds: how long it took; None where unknown.
+        truth: the image's class; None where unknown.
+        group: what the person was taught by, where the file tells.
+    """
+
+    person: str
+    phase: str
+    image: str
+    response: int
+    seconds: float | None
+    truth: int | None
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyImage:
+    """What an opaque image id of the course page stands for."""
+
+    phase: str
+    path: str
+    label: int | None
+    index: int
+
+
+@dataclass(frozen=True)
+class Key:
+    """The key of a course page, `course_page_key.json`.
+
+    Attributes:
+        path: the file.
+        build_id: the page's build; answers carry the same.
+        images: image ids and what they stand for.
+    """
+
+    path: str
+    build_id: str
+    images: dict[str, KeyImage]
+
+    def of_phase(self, phase: str) -> dict[str, KeyImage]:
+        """The images of a phase by id, in the order of their lists."""
+        chosen = [(image_id, image) for image_id, image in self.images.items() if image.phase == phase]
+        return dict(sorted(chosen, key=lambda item: (item[1].index, item[1].path)))
+
+
+@dataclass
+class Participant:
+    """One participant's part of a file.
+
+    Attributes:
+        name: as the file has it.
+        where: file, and participant or line, for error messages.
+        trials: trial id and answer; logs without trial ids have names of their own for them.
+        numbered: whether the name is a number within this export, which another export may have given to somebody else.
+    """
+
+    name: str
+    where: str
+    trials: list[tuple[str, Answer]] = field(default_factory=list)
+    numbered: bool = False
+
+
+def read_key(path: str | Path, dataset: str, classes: Sequence[str]) -> Key:
+    """Reads the key of a course page.
+
+    Args:
+        path: the file.
+        dataset: name of the dataset that the page must be of.
+        classes: its classes.
+
+    Raises:
+        InputError: the file is missing, malformed, or belongs to another dataset.
+    """
+    content = _json(_text(path), path)
+    if not isinstance(content, dict) or not isinstance(content.get("images"), dict) or not isinstance(content.get("build_id"), str):
+        raise InputError(f"{path} is not the key of a course page (an object with build_id and images); build the page anew.")
+    if content.get("dataset") != dataset or content.get("classes") != list(classes):
+        raise InputError(f"{path} belongs to --dataset {content.get('dataset')} and its classes, not to {dataset}; give the right --key.")
+    images = {}
+    for image_id, entry in content["images"].items():
+        entry = entry if isinstance(entry, dict) else {}
+        label = entry.get("label")
+        whole = isinstance(entry.get("path"), str) and _is_count(entry.get("index")) and entry.get("phase") in PHASES
+        if not whole or not (label is None or (_is_count(label) and label < len(classes))):
+            raise InputError(f"{path}: the entry of image {image_id} needs phase, path, label and index; build the page anew.")
+        images[image_id] = KeyImage(entry["phase"], entry["path"], label, entry["index"])
+    return Key(str(path), content["build_id"], images)
+
+
+def read_answers(paths: Sequence[str | Path], key: Key | None, num_classes: int) -> list[Answer]:
+    """Reads any number of answer files together.
+
+    A trial that stands in several files (a download and an export, two exports of one server) counts once, and tells that their
+    participants are one person. Of several answers of a person to an image in one phase the first counts.
+
+    Args:
+        paths: the files.
+        key: of the course page that the answers were given on; logs of explain_teach need none.
+        num_classes: C; answers must lie in 0 .. C-1.
+
+    Raises:
+        InputError: a file is missing, of no known kind or malformed; the message names file and line or participant.
+    """
+    person_of: dict[str, str] = {}  # trial id -> person
+    names: set[str] = set()
+    answers: dict[tuple[str, str, str], Answer] = {}
+    for path in paths:
+        earlier, earlier_names = dict(person_of), set(names)
+        for participant in _read_file(path, key, num_classes):
+            known = next((earlier[trial] for trial, _ in participant.trials if trial in earlier), None)
+            clash = participant.numbered and participant.name in earlier_names
+            person = known or (f"{participant.name} ({path})" if clash else participant.name)
+            names.add(person)
+            for trial, answer in participant.trials:
+                if trial not in person_of:
+                    person_of[trial] = person
+                    named = Answer(person, answer.phase, answer.image, answer.response, answer.seconds, answer.truth, answer.group)
+                    answers.setdefault((person, answer.phase, answer.image), named)
+    if not answers:
+        raise InputError(f"{', '.join(map(str, paths)) or '--answers'}: there is no answer in it; give files with answers.")
+    return list(answers.values())
+
+
+def _read_file(path: str | Path, key: Key | None, num_classes: int) -> Iterator[Participant]:
+    """The participants of a file of any kind."""
+    text = _text(path)
+    if text.lstrip()[:1] not in ("[", "{"):
+        yield from _read_csv(text, path, key, num_classes)
+        return
+    content = _json(text, path)
+    if isinstance(content, list) and content and all(isinstance(log, dict) and "image_id" in log for log in content):
+        yield from (_explain_teach_log(log, f"{path}, log {number}", num_classes) for number, log in enumerate(content, start=1))
+    elif isinstance(content, dict) and isinstance(content.get("participants"), list):
+        for number, entry in enumerate(content["participants"], start=1):
+            yield _page_participant(entry, f"{path}, participant number {number}", key, num_classes, numbered=True)
+    elif isinstance(content, dict) and "trials" in content:
+        yield _page_participant(content, str(path), key, num_classes, numbered=False)
+    else:
+        raise InputError(f"{path} holds no answers in a known form (our export or download, Mechanical Turk CSV, explain_teach logs).")
+
+
+def _text(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")  # spreadsheets put a byte-order mark before a CSV
+    except FileNotFoundError:
+        raise InputError(f"There is no file {path}; make it first or correct the path.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as text ({error}); replace it.") from error
+
+
+def _json(text: str, where: str | Path):
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{where} is not JSON ({error}); replace it.") from None
+
+
+def _is_count(value: object) -> bool:
+    """Whether a JSON value is a whole number of 0 or more; `true` is none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _page_participant(entry: object, where: str, key: Key | None, num_classes: int, numbered: bool) -> Participant:
+    """One participant of our export or download."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("participant"), str) or not isinstance(entry.get("trials"), list):
+        raise InputError(f"{where}: expected an object with participant and trials; export the answers anew.")
+    participant = Participant(entry["participant"], f"{where} ({entry['participant']})", numbered=numbered)
+    for number, trial in enumerate(entry["trials"], start=1):
+        participant.trials.append(_page_trial(trial, participant.name, f"{participant.where}, trial {number}", key, num_classes))
+    return participant
+
+
+def _page_trial(trial: object, person: str, where: str, key: Key | None, num_classes: int) -> tuple[str, Answer]:
+    """A trial as the course page records it: its id and the answer.
+
+    Raises:
+        InputError: it is malformed, of another build of the page, or about an image that the page does not show in that phase.
+    """
+    if key is None:
+        raise InputError(f"{where} was given on a course page: reading it needs the page's key; correct --key.")
+    trial = trial if isinstance(trial, dict) else {}
+    trial_id, phase, seconds = trial.get("trial_id"), trial.get("phase"), trial.get("rt")
+    if not isinstance(trial_id, str) or not trial_id or phase not in PHASES:
+        raise InputError(f"{where}: a trial needs a trial_id and a phase out of {', '.join(PHASES)}; export the answers anew.")
+    if trial.get("build_id") != key.build_id:
+        found = trial.get("build_id")
+        raise InputError(f"{where} belongs to build {found} of the course page, {key.path} to build {key.build_id}; give the right --key.")
+    stimulus = trial.get("stimulus")
+    image = key.images.get(stimulus) if isinstance(stimulus, str) else None
+    if image is None or image.phase != phase:
+        raise InputError(f"{where}: {key.path} has no {phase} image {stimulus}; give the key of the page that was answered.")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds) or seconds < 0:
+        raise InputError(f"{where}: rt {seconds} must be milliseconds, 0 or more; correct it.")
+    response = _checked_class(trial.get("response"), "response", where, num_classes)
+    return trial_id, Answer(person, phase, image.path, response, seconds / 1000, image.label)
+
+
+def _checked_class(value: object, name: str, where: str, num_classes: int) -> int:
+    if not _is_count(value) or value >= num_classes:
+        raise InputError(f"{where}: {name} {value} is out of range (0 .. {num_classes - 1}); correct it, or --dataset.")
+    return value
+
+
+def _read_csv(text: str, path: str | Path, key: Key | None, num_classes: int) -> Iterator[Participant]:
+    """A batch of Mechanical Turk, or our export as CSV."""
+    rows = _csv_rows(text, path)
+    columns = next(rows, (1, {}))[1]
+    if {"AssignmentId", "WorkerId", "Answer.trials"} <= columns.keys():
+        for line, row in rows:
+            if row.get("AssignmentStatus") != "Rejected":
+                where = f"{path}, line {line}"
+                entry = {"participant": row["WorkerId"], "trials": _json(row["Answer.trials"], f"{where}: Answer.trials")}
+                yield _page_participant(entry, where, key, num_classes, numbered=False)
+    elif {"participant", "trial_id", "phase", "rt", "stimulus", "response", "build_id"} <= columns.keys():
+        participants: dict[str, Participant] = {}
+        for line, row in rows:
+            where, name = f"{path}, line {line}", row["participant"]
+            trial = row | {"rt": _number(row["rt"], float), "response": _number(row["response"], int)}
+            participant = participants.setdefault(name, Participant(name, where, numbered=True))
+            participant.trials.append(_page_trial(trial, name, where, key, num_classes))
+        yield from participants.values()
+    else:
+        raise InputError(f"{path} holds no answers in a known form (our export or download, Mechanical Turk CSV, explain_teach logs).")
+
+
+def _csv_rows(text: str, path: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a CSV with the line that each begins on; the first is the header, as names of columns.
+
+    Raises:
+        InputError: the text is no CSV, or a row has not as many fields as the header.
+    """
+    limit = csv.field_size_limit(LONGEST_FIELD)
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        header, line = None, 1
+        for fields in reader:
+            header = fields if header is None else header
+            if fields and len(fields) != len(header):
+                raise InputError(f"{path}, line {line}: {len(fields)} fields, but the header has {len(header)}; correct the line.")
+            if fields:
+                yield line, dict(zip(header, fields, strict=True))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{path}, line {line}: this is not CSV ({error}); replace the file.") from None
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _number(text: str, kind: type) -> object:
+    """A number that stands as text; the text itself where it is none."""
+    try:
+        return kind(text)
+    except ValueError:
+        return text
+
+
+def _explain_teach_log(log: dict, where: str, num_classes: int) -> Participant:
+    """One person's log of explain_teach (Mac Aodha et al., CVPR 2018): parallel lists, one entry per image shown.
+
+    It has no response times but the clock time of each answer, so an answer's seconds run from the answer before it, and count
+    the feedback that came between.
+    """
+    lists = {name: log.get(name) for name in ("image_id", "gt_label", "is_train", "response", "time")}
+    identity = log.get("_id")
+    name = identity.get("$oid") if isinstance(identity, dict) else None
+    if not isinstance(name, str) or any(not isinstance(values, list) for values in lists.values()):
+        raise InputError(f"{where}: expected _id and the lists {', '.join(lists)}; replace the file.")
+    if len({len(values) for values in lists.values()}) != 1:
+        raise InputError(f"{where} (participant {name}): {', '.join(lists)} differ in length; replace the file.")
+    participant = Participant(name, f"{where} (participant {name})")
+    before = None
+    for number, (image, truth, taught, response, clock) in enumerate(zip(*lists.values(), strict=True), start=1):
+        there = f"{participant.where}, answer {number}"
+        moment = _clock(clock, there)
+        answer = Answer(
+            name,
+            "lesson" if taught else "test",
+            f"image {image}",
+            _checked_class(response, "response", there, num_classes),
+            None if before is None else (moment - before) % DAY,  # midnight may lie between
+            _checked_class(truth, "gt_label", there, num_classes),
+            str(log.get("strategy", "")),
+        )
+        participant.trials.append((f"{name} {number}", answer))
+        before = moment
+    return participant
+
+
+def _clock(text: object, where: str) -> float:
+    """Seconds since midnight of `HH:MM:SS`."""
+    if not isinstance(text, str) or not re.fullmatch(r"\d\d:\d\d:\d\d", text):
+        raise InputError(f"{where}: time {text} must be HH:MM:SS; correct it.")
+    try:
+        moment = datetime.strptime(text, "%H:%M:%S")
+    except ValueError:
+        raise InputError(f"{where}: time {text} must be HH:MM:SS; correct it.") from None
+    return moment.hour * 3600.0 + moment.minute * 60 + moment.second

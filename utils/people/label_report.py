@@ -1,0 +1,136 @@
+"""The report on people and their labels: JSON, a table to read, labels image by image, and two figures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from utils import figures
+from utils.catalog import Dataset
+from utils.files import write_json, write_text
+from utils.layout import Layout
+from utils.people.aggregation import agreement, confusion_counts
+from utils.records import write_table
+
+if TYPE_CHECKING:
+    from utils.people.labelling import Part, Person
+
+
+def summarise(part: "Part", num_classes: int) -> dict:
+    """What can be said of one part of the course.
+
+    Returns:
+        Counts; `answer_accuracy` and `label_accuracy`, percent of the answers and of the aggregated labels that are right (None
+        where no truth is known); `agreement` and `alpha` as `aggregation.agreement`; how the aggregation went; `confusion` counts.
+    """
+    known = part.truth >= 0
+    counts = confusion_counts(part.answers, num_classes)
+    agreed = agreement(part.votes, num_classes)
+    return {
+        "people": len(part.votes.people),
+        "answers": len(part.answers),
+        "images": len(part.votes.images),
+        "answer_accuracy": _percent(np.trace(counts), counts.sum()),
+        "label_accuracy": _percent((part.labels.label == part.truth)[known].sum(), known.sum()),
+        "agreement": _rounded(agreed["raw"]),
+        "alpha": _rounded(agreed["alpha"]),
+        "ties_drawn": part.labels.drawn,
+        "em_steps": part.labels.steps,
+        "converged": part.labels.converged,
+        "confusion": counts.tolist(),
+    }
+
+
+def group_means(people: Sequence["Person"]) -> dict[str, dict]:
+    """People and their mean test accuracy in percent, by what they were taught by."""
+    groups: dict[str, list[float]] = {}
+    for person in people:
+        if person.group and person.test_accuracy is not None:
+            groups.setdefault(person.group, []).append(person.test_accuracy)
+    return {name: {"people": len(values), "test_accuracy": _rounded(fmean(values))} for name, values in sorted(groups.items())}
+
+
+def write_report(layout: Layout, dataset: Dataset, people: Sequence["Person"], parts: Mapping[str, "Part"], summary: dict) -> dict:
+    """Writes `labels_<selection>` with the endings `.json`, `.txt`, `.csv`, `_confusion.png` and `_people.png`.
+
+    Args:
+        layout: names of the files.
+        dataset: what was labelled.
+        people: everybody, the left out included.
+        parts: the parts of the course that were answered, by name.
+        summary: settings and the list's content, with which the report begins.
+
+    Returns:
+        The report without the single people and confusions.
+    """
+    selection = summary["selection"]
+    summarised = {name: summarise(part, len(dataset.classes)) for name, part in parts.items()}
+    left_out = sum(not person.kept for person in people)
+    report = summary | {"people": len(people), "people_left_out": left_out, "groups": group_means(people)} | summarised
+    write_json(layout.labels_report(selection, ".json"), report | {"each": [_plain(person) for person in people]})
+    text = _text(report, summarised, people)
+    write_text(layout.labels_report(selection, ".txt"), text)
+    if "label" in parts:
+        write_table(layout.labels_report(selection, ".csv"), _image_rows(parts["label"]))
+    counts = sum(np.array(part["confusion"]) for part in summarised.values())
+    if summarised and counts.sum():
+        title = f"answers after the lessons: {_percent(np.trace(counts), counts.sum()):.1f} % right"
+        figures.confusion_matrix(layout.labels_report(selection, "_confusion.png"), counts, dataset.classes, title)
+    figures.people_accuracy(layout.labels_report(selection, "_people.png"), people, summary["min_accuracy"], 100 / len(dataset.classes))
+    print(text, end="")
+    print(f"Report: {layout.labels_report(selection, '.json')}, .txt, _confusion.png, _people.png")
+    return report | {name: {key: value for key, value in part.items() if key != "confusion"} for name, part in summarised.items()}
+
+
+def _percent(right: int, of: int) -> float | None:
+    return round(100 * int(right) / int(of), 3) if of else None
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def _plain(person: "Person") -> dict:
+    return {name: _rounded(value) if isinstance(value, float) else value for name, value in asdict(person).items()}
+
+
+def _image_rows(part: "Part") -> list[dict]:
+    """One row per labelled image."""
+    answers = np.bincount(part.votes.image, minlength=len(part.votes.images)).tolist()
+    columns = (part.votes.images, part.labels.label.tolist(), answers, part.labels.certainty.tolist(), part.truth.tolist())
+    return [
+        {"path": path, "label": label, "answers": count, "certainty": round(certainty, 4), "truth": truth if truth >= 0 else ""}
+        for path, label, count, certainty, truth in zip(*columns, strict=True)
+    ]
+
+
+def _text(report: dict, parts: Mapping[str, dict], people: Sequence["Person"]) -> str:
+    """The report as tables."""
+    names = f"{report['dataset']}, {report['selection']}, {report['aggregation']}"
+    lines = [f"{names}: {len(people)} people, {report['people_left_out']} left out"]
+    shown = ("people", "answers", "images", "answer_accuracy", "label_accuracy", "agreement", "alpha", "ties_drawn")
+    lines += _columns([{"part": name} | {column: part[column] for column in shown} for name, part in parts.items()])
+    if report["groups"]:
+        lines += ["", *_columns([{"group": name} | values for name, values in report["groups"].items()])]
+    hidden = {"group"} if not report["groups"] else set()
+    lines += ["", *_columns([{name: value for name, value in _plain(person).items() if name not in hidden} for person in people])]
+    return "\n".join(lines) + "\n"
+
+
+def _columns(rows: Sequence[dict]) -> list[str]:
+    """Rows as lines of aligned columns; accuracies are percent."""
+    if not rows:
+        return []
+    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return "-" if value is None else str(value)

@@ -1,0 +1,145 @@
+"""What a classifier learns from annotators of a given accuracy: labels are simulated, classifiers are trained on them and tested."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+
+from models.resnet import ResNet18, load_backbone
+from models.simclr import fit_linear_probe
+from utils.catalog import Dataset
+from utils.errors import RunError
+from utils.evaluation import accuracy
+from utils.images import eval_view, full_view
+from utils.lists import Example
+from utils.loading import ImageSet, open_list
+from utils.people.aggregation import Votes, majority
+from utils.people.annotators import respond, symmetric
+from utils.probing import ProbeSettings, encode
+from utils.settings import pick
+from utils.training import ClassifierRecipe, train_classifier
+
+EXPERT, ANNOTATORS = "expert alone", "expert and annotators"  # who labelled what the classifier learns from
+
+
+@dataclass(frozen=True)
+class Material:
+    """The images of a study.
+
+    Attributes:
+        expert: rows that the expert labelled.
+        rest: rows that people label, with their true labels.
+        test: the test list.
+        num_classes: C.
+    """
+
+    expert: list[Example]
+    rest: list[Example]
+    test: ImageSet
+    num_classes: int
+
+
+# From (rows with labels to learn from, seed) to the accuracy on the test list in percent.
+Classify = Callable[[Sequence[Example], int], float]
+
+
+def open_material(dataset: Dataset, data_root: str, image_size: int) -> Material:
+    """The lists of a dataset that has a list of images for people to label."""
+    view = partial(eval_view, size=image_size)
+    rest, expert, test = (open_list(dataset, split, data_root, view) for split in ("rest", "train", "test"))
+    return Material(list(expert.rows), list(rest.rows), test, len(dataset.classes))
+
+
+def probe_classifier(material: Material, cfg) -> Classify:
+    """A linear head on the frozen features of the pretrained network, which are computed here, once, from the test view.
+
+    Args:
+        material: the images.
+        cfg: settings of the study.
+    """
+    encoder = ResNet18(0)
+    load_backbone(encoder, cfg.pretrained)
+    how = pick(ProbeSettings, cfg)
+    rows = [*material.expert, *material.rest]
+    images = ImageSet(rows, "the lists of the study", cfg.data_root, material.test.view)
+    features = encode(encoder, images, how)
+    test_features = encode(encoder, material.test, how)
+    place = {row.path: number for number, row in enumerate(rows)}
+
+    def classify(labelled: Sequence[Example], seed: int) -> float:
+        seen = features[[place[row.path] for row in labelled]]
+        labels = torch.tensor([row.label for row in labelled], device=seen.device)
+        settings = {"epochs": how.probe_epochs, "lr": how.probe_lr, "batch_size": how.probe_batch_size}
+        head, losses = fit_linear_probe(seen, labels, material.num_classes, **settings, seed=seed, quiet=True)
+        if not np.isfinite(losses[-1]):
+            raise RunError(f"The linear probe's loss became {losses[-1]}; lower --probe-lr (now {how.probe_lr}).")
+        return accuracy(head(test_features).argmax(1).cpu(), material.test.labels)
+
+    return classify
+
+
+def finetune_classifier(material: Material, cfg) -> Classify:
+    """The whole network, trained as train_butterflies_resnet18.py trains it, with that script's settings.
+
+    Args:
+        material: the images.
+        cfg: settings of the study.
+    """
+
+    def classify(labelled: Sequence[Example], seed: int) -> float:
+        torch.manual_seed(seed)
+        network = ResNet18(material.num_classes)
+        load_backbone(network, cfg.pretrained)
+        recipe = replace(pick(ClassifierRecipe, cfg), seed=seed)
+        images = ImageSet(list(labelled), "the lists of the study", cfg.data_root, full_view)
+        return train_classifier(network, images, material.test, recipe)[-1]["test_accuracy"]
+
+    return classify
+
+
+def simulated_labels(rest: Sequence[Example], num_classes: int, quality: float, per_image: int, seed: int) -> list[Example]:
+    """The rest as people of one accuracy label it: `per_image` answers to each image, by majority, ties drawn.
+
+    Args:
+        rest: rows with true labels.
+        num_classes: C.
+        quality: the accuracy of every person, 0 .. 1.
+        per_image: answers per image.
+        seed: of all draws.
+    """
+    rng = np.random.default_rng(seed)
+    truth = np.array([row.label for row in rest])
+    people = range(per_image)
+    answered = [respond(truth, symmetric(quality, num_classes), rng) for _ in people]
+    votes = Votes(
+        [row.path for row in rest],
+        [str(person) for person in people],
+        np.tile(np.arange(len(rest)), per_image),
+        np.repeat(np.arange(per_image), len(rest)),
+        np.concatenate(answered),
+    )
+    label = majority(votes, num_classes, np.ones(per_image), seed).label
+    return [replace(row, label=int(one)) for row, one in zip(rest, label, strict=True)]
+
+
+def plan(accuracies: Sequence[float], repeats: int, seed: int) -> list[tuple[float | None, int]]:
+    """The runs of a study: the annotators' accuracy (None where only the expert labels) and the run's seed.
+
+    Annotators who are always right are always among them: that is what expert labels for all images would give.
+    """
+    return [(quality, one) for quality in (None, *sorted({*accuracies, 1.0})) for one in range(seed, seed + repeats)]
+
+
+def run_once(material: Material, classify: Classify, quality: float | None, per_image: int, seed: int) -> dict:
+    """One row of the study's table."""
+    rest = [] if quality is None else simulated_labels(material.rest, material.num_classes, quality, per_image, seed)
+    right = [row.label == true.label for row, true in zip(rest, material.rest, strict=False)]
+    return {
+        "labels": EXPERT if quality is None else ANNOTATORS,
+        "annotator_accuracy": "" if quality is None else quality,
+        "seed": seed,
+        "label_accuracy": round(100 * sum(right) / len(right), 3) if right else "",
+        "test_accuracy": round(classify([*material.expert, *rest], seed), 3),
+    }
