@@ -64,6 +64,20 @@ def found(rows: list[dict], quality: float | str) -> list[float]:
     return [row["test_accuracy"] for row in rows if row["annotator_accuracy"] == quality]
 
 
+@processes.first_only
+def report(rows: list[dict], layout: Layout, cfg: Config) -> dict:
+    """Writes the table and the figure; returns the means over the seeds."""
+    write_table(layout.annotator_study(".csv"), rows)
+    accuracies = sorted({row["annotator_accuracy"] for row in rows} - {""})
+    points = [found(rows, quality) for quality in accuracies]
+    levels = {"expert's images alone": found(rows, ""), "expert labels for all": found(rows, 1.0)}
+    title = f"{cfg.classifier}, {cfg.repeats} seeds, {cfg.labels_per_image} label(s) per image"
+    figures.annotator_study(layout.annotator_study(".png"), accuracies, points, levels, title)
+    print(f"Study: {layout.annotator_study('.png')}, {layout.annotator_study('.csv')}")
+    by_accuracy = {f"{quality:g}": round(fmean(values), 2) for quality, values in zip(accuracies, points, strict=True)}
+    return {"classifier": cfg.classifier, "expert_alone": round(fmean(found(rows, "")), 2), "annotators": by_accuracy}
+
+
 def main(cfg: Config) -> dict:
     dataset = catalog.find(cfg.dataset)
     layout = Layout(Path(cfg.out), dataset.list_stem)
@@ -79,20 +93,6 @@ def main(cfg: Config) -> dict:
             rows.append(run_once(material, classify, quality, cfg.labels_per_image, seed))
             unfinished.save({"rows": rows})
         return report(rows, layout, cfg)
-
-
-@processes.first_only
-def report(rows: list[dict], layout: Layout, cfg: Config) -> dict:
-    """Writes the table and the figure; returns the means over the seeds."""
-    write_table(layout.annotator_study(".csv"), rows)
-    accuracies = sorted({row["annotator_accuracy"] for row in rows} - {""})
-    points = [found(rows, quality) for quality in accuracies]
-    levels = {"expert's images alone": found(rows, ""), "expert labels for all": found(rows, 1.0)}
-    title = f"{cfg.classifier}, {cfg.repeats} seeds, {cfg.labels_per_image} label(s) per image"
-    figures.annotator_study(layout.annotator_study(".png"), accuracies, points, levels, title)
-    print(f"Study: {layout.annotator_study('.png')}, {layout.annotator_study('.csv')}")
-    by_accuracy = {f"{quality:g}": round(fmean(values), 2) for quality, values in zip(accuracies, points, strict=True)}
-    return {"classifier": cfg.classifier, "expert_alone": round(fmean(found(rows, "")), 2), "annotators": by_accuracy}
 
 
 if __name__ == "__main__":
