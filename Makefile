@@ -12,7 +12,7 @@ STUDENT := --dataset toy --pretrained $(OUT)/simclr_checkpoint_12.tar --freeze-f
 	--lr 3e-4 --momentum 0 --steps 300
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test bench lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -45,6 +45,9 @@ demo: $(VENV)/installed datasets/toy/toy_gt_te.txt ## teacher, explanations, cou
 
 test: $(VENV)/installed ## the test suite
 	$(RUN) -m pytest
+
+bench: $(VENV)/installed datasets/toy/toy_gt_te.txt ## how fast it is, against the released procedure and the limits
+	$(RUN) -m benchmarks.bench
 
 lint: $(VENV)/installed ## ruff
 	$(RUN) -m ruff check .

@@ -44,7 +44,8 @@ class Config:
 
 def main(cfg: Config) -> dict:
     dataset = catalog.find(cfg.dataset)
-    images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size))
+    # Each image is looked at once, so none is held: the list may be longer than memory.
+    images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size), budget=0)
     teacher = load_classifier(cfg.checkpoint, dataset.classes)
     layout, how = Layout(Path(cfg.out), dataset.list_stem), pick(ExplainSettings, cfg)
     with resumable(cfg, explanation_files(layout, images.rows, len(dataset.classes), how)) as unfinished:

@@ -46,7 +46,8 @@ class Config:
 
 def main(cfg: Config) -> dict:
     dataset = catalog.find(cfg.dataset)
-    images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size))
+    # Each image is looked at once, so none is held: the list may be longer than memory.
+    images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size), budget=0)
     teacher = ResNet18(len(dataset.classes), bias=False)
     load_backbone(teacher, cfg.pretrained)
     load_head(teacher, cfg.checkpoint, dataset.classes)

@@ -12,11 +12,11 @@ BATCH = 5
 SIZES = tuple(round(0.01 * step, 2) for step in range(1, 31))
 
 
-def read(path, size):
-    """Decodes an image file and resizes it to size x size; float (1, 3, size, size) in [0, 1]."""
+def read(path, size, device):
+    """Decodes an image file and resizes it to size x size; float (1, 3, size, size) in [0, 1] on a device."""
     with Image.open(path) as image:
         pixels = np.array(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float().to(device) / 255
 
 
 def gradcam(network, images, score):
@@ -66,10 +66,11 @@ def explain(network, files, labels, num_classes, size, out, sizes=SIZES):
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    device = next(network.parameters()).device
     for start in range(0, len(files), BATCH):
         chosen = range(start, min(start + BATCH, len(files)))
-        images = torch.cat([read(files[n], size) for n in chosen])
-        own = torch.tensor([labels[n] for n in chosen])
+        images = torch.cat([read(files[n], size, device) for n in chosen])
+        own = torch.tensor([labels[n] for n in chosen], device=device)
         for step in range(1, num_classes):
             other = (own + step) % num_classes
             for people in (False, True):
@@ -78,8 +79,8 @@ def explain(network, files, labels, num_classes, size, out, sizes=SIZES):
                 b = gradcam(network, images, lambda z, other=other: z.gather(1, other[:, None]))
                 peak = b.amax((1, 2), keepdim=True)
                 absence = torch.where(peak > EPS, peak - b, torch.ones_like(b))
-                for place, d in enumerate(confidence * absence * a):
-                    pixels = (images[place] * 255).round().byte().permute(1, 2, 0).numpy()
+                for place, d in enumerate((confidence * absence * a).cpu()):
+                    pixels = (images[place] * 255).round().byte().permute(1, 2, 0).cpu().numpy()
                     name = f"{start + place}_{step}"
                     for fraction in sizes:
                         mask = cut(d, size, fraction)
@@ -112,15 +113,16 @@ def teaching_iteration(student, optimizer, pool, explained, test, taught, size, 
         size: side of the images.
         steps: SGD steps.
     """
-    scores = [psi(student, read(file, size), label) for file, label in pool + explained]
-    labels = torch.tensor([label for _, label in taught])
+    device = next(student.parameters()).device
+    scores = [psi(student, read(file, size, device), label) for file, label in pool + explained]
+    labels = torch.tensor([label for _, label in taught], device=device)
     for _ in range(steps):
-        images = torch.cat([read(file, size) for file, _ in taught])
+        images = torch.cat([read(file, size, device) for file, _ in taught])
         margins = (z := student(images).logits).gather(1, labels[:, None]) - z
         wrong = torch.ones_like(margins).scatter(1, labels[:, None], 0)
         optimizer.zero_grad()
         (torch.exp(-margins / 2) * wrong).sum(1).mean().backward()
         optimizer.step()
     with torch.no_grad():
-        right = sum(student(read(file, size)).logits.argmax().item() == label for file, label in test)
+        right = sum(student(read(file, size, device)).logits.argmax().item() == label for file, label in test)
     return scores, right

@@ -1,9 +1,11 @@
 """ResNet-18 (He et al., CVPR 2016; torchvision's network) that returns logits, pooled features and the last feature map."""
 
+import copy
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import ResNet18_Weights
 from torchvision.models.resnet import BasicBlock, ResNet
 
@@ -73,6 +75,19 @@ class ResNet18(ResNet):
             feature_map = self.feature_map(images)
             features = feature_map.mean(dim=(2, 3))  # (N, 512)
         return Outputs(self.fc(features), features, feature_map)
+
+    def folded(self) -> "ResNet18":
+        """A copy for evaluation alone, equal but for rounding and faster.
+
+        In evaluation mode a batch norm is a linear map with constants, so it is folded into the convolution before it.
+        """
+        network = copy.deepcopy(self).eval()
+        for module in list(network.modules()):
+            for conv, norm in (("conv1", "bn1"), ("conv2", "bn2"), ("0", "1")):  # the last: the two layers of a block's downsample
+                if isinstance(getattr(module, norm, None), nn.BatchNorm2d):
+                    setattr(module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm)))
+                    setattr(module, norm, nn.Identity())
+        return network.to(memory_format=torch.channels_last)
 
     def freeze_backbone(self) -> "ResNet18":
         """Keeps everything but the head as it is, batch-norm statistics included; returns the network."""

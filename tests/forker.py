@@ -26,15 +26,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import narrow  # noqa: E402, F401
 import torch  # noqa: E402
-from torchvision.models.resnet import ResNet  # noqa: E402
-
-from models import resnet  # noqa: E402
-
-NARROWER = int(os.environ.get("NARROWER", 8))
-make_layer = ResNet._make_layer
-ResNet._make_layer = lambda self, block, planes, *rest, **named: make_layer(self, block, planes // NARROWER, *rest, **named)
-resnet.FEATURES //= NARROWER  # before the modules that import it
 
 from utils import explaining, launch, resuming  # noqa: E402
 

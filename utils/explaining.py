@@ -92,7 +92,7 @@ def explain_list(
     _check_names(images)
     _make_folders(layout, how)
     heatmaps = HeatmapFile(layout.heatmaps, images, len(classes), grid_side(how.image_size), unfinished)
-    _explain_missing(network.to(how.device).eval(), images, layout, heatmaps, how)
+    _explain_missing(network.to(how.device).folded(), images, layout, heatmaps, how)
     processes.wait()
     return _conclude(images, layout, classes, heatmaps, how)
 

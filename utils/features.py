@@ -50,11 +50,11 @@ class FeatureMaps:
             yield from self._held
             return
         held, room = [], self._budget if self.network.backbone_frozen else 0
-        self.network.eval()
+        network = self.network.folded()
         groups = processes.share(in_batches(range(len(self.images)), self.batch_size))
         for numbers, pixels in batches(self.images.__getitem__, groups, self.workers):
             with torch.inference_mode():
-                maps = self.network.feature_map(to_float(pixels, self.device))
+                maps = network.feature_map(to_float(pixels, self.device))
             room -= maps.nbytes
             if room >= 0:
                 held.append((numbers, maps))

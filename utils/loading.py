@@ -69,7 +69,12 @@ class ImageSet:
 
 
 def open_list(
-    dataset: Dataset, split: str, data_root: str | Path, view: Callable[[Image.Image], Tensor], list_path: str | None = None
+    dataset: Dataset,
+    split: str,
+    data_root: str | Path,
+    view: Callable[[Image.Image], Tensor],
+    list_path: str | None = None,
+    budget: int = RAM_BUDGET,
 ) -> ImageSet:
     """The images of a dataset's list.
 
@@ -77,7 +82,7 @@ def open_list(
         dataset: the dataset.
         split: "train" or "test".
         data_root: the folder that holds the dataset's folder.
-        view: as in `ImageSet`.
+        view, budget: as in `ImageSet`.
         list_path: another list of the same classes.
 
     Raises:
@@ -89,7 +94,7 @@ def open_list(
     absent = [name for label, name in enumerate(dataset.classes) if label not in present]
     if absent and split == "train":
         raise InputError(f"{path} has no image of class {absent[0]}; a classifier cannot learn it: add some.")
-    return ImageSet(rows, path, data_root, view)
+    return ImageSet(rows, path, data_root, view, budget)
 
 
 def in_batches(order: Sequence[int], batch_size: int) -> list[list[int]]:

@@ -1,5 +1,6 @@
 """Writing pictures: PNG files encoded by threads beside the computation; and whether one on disk is whole."""
 
+import io
 import struct
 import zlib
 from collections import deque
@@ -7,10 +8,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from utils.files import replacing
+from utils.files import write_bytes
 
 # Run-length matching only: on photographs several times faster than zlib's search and hardly larger, since PNG's row filters leave
 # little else to find.
@@ -19,11 +21,17 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 WAITING = 64  # pictures per thread that may wait to be encoded, so that memory stays flat when encoding is slower than computing
 
 
+def encode_png(pixels: np.ndarray) -> bytes:
+    """A PNG file of uint8 (h, w, 3) or (h, w)."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG", compress_type=COMPRESSION)
+    return file.getvalue()
+
+
 def write_png(path: str | Path, picture: Tensor) -> None:
     """Writes uint8 (3, h, w) as RGB or (h, w) as greyscale, whole or not at all."""
     pixels = picture.numpy() if picture.ndim == 2 else picture.permute(1, 2, 0).contiguous().numpy()
-    with replacing(path) as temporary:
-        Image.fromarray(pixels).save(temporary, format="PNG", compress_type=COMPRESSION)
+    write_bytes(path, encode_png(pixels))
 
 
 def whole_png(path: str | Path, size: int | None = None) -> bool:

@@ -44,8 +44,9 @@ def run_simclr_explanations(cfg) -> dict:
         What was measured.
     """
     dataset = catalog.find(cfg.dataset)
-    images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size))
-    test = open_list(dataset, "test", cfg.data_root, partial(whole_view, size=cfg.image_size))
+    # The encoder looks at each image once or twice, so none is held: the list may be longer than memory.
+    images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size), budget=0)
+    test = open_list(dataset, "test", cfg.data_root, partial(whole_view, size=cfg.image_size), budget=0)
     layout = Layout(Path(cfg.out), dataset.list_stem, simclr=True)
     teacher = load_encoder(cfg.checkpoint)
     how = pick(ExplainSettings, cfg)

@@ -62,7 +62,8 @@ class TeachingSet:
             if self.student.backbone_frozen:
                 with torch.no_grad():
                     image = self.student.feature_map(image)
-            self.images = torch.cat([self.images, image])
+            # Joining loses the layout that convolutions are fastest in.
+            self.images = torch.cat([self.images, image]).contiguous(memory_format=torch.channels_last)
         self.owner = torch.cat([self.owner, torch.tensor([self._numbers[key]], device=device)])
         self.weights = torch.cat([self.weights, weights[None].to(device)])
         self.labels = torch.cat([self.labels, torch.tensor([label], device=device)])

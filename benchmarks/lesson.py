@@ -1,0 +1,120 @@
+"""An iteration of a course: ours, the released procedure's, and its limit."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks import baseline, limits
+from benchmarks.explanations import explain, subset, whole
+from benchmarks.report import Row
+from benchmarks.timing import Work
+from models.resnet import ResNet18
+from utils.course import teaching_rows
+from utils.explaining import TEACHING_SIZE
+from utils.layout import Layout
+from utils.lists import Example, locate
+from utils.loading import ImageSet, to_float
+from utils.maxgrad import margin_risk
+from utils.pool import ExplanationView, Pool
+from utils.student import make_student
+from utils.teaching import TeachingSettings, teach
+
+HYPERPARAMETERS = {"steps": 10, "alpha": 0.5, "lr": 1e-4, "momentum": 0.9, "weight_decay": 1e-4}  # those of the teaching scripts
+FASTER = {"cpu": 2, "cuda": 20}  # target: so many times as fast as the released procedure
+
+
+class Lesson:
+    """The pieces of work of one iteration of a course: score the pool, choose, learn, look at the test list.
+
+    The product's course goes on from round to round; the others train on what it has taught by then. Its images are in memory, as they
+    are from a course's second lesson on.
+
+    Args:
+        network: explains the pool.
+        images: the training list, in the whole view.
+        test: the test list, in test view.
+        classes: class names.
+        view: how our student sees explanations; the released one always sees pictures.
+        cfg: settings of the benchmark.
+        folder: for the explanations.
+    """
+
+    def __init__(
+        self, network: ResNet18, images: ImageSet, test: ImageSet, classes: tuple[str, ...], view: ExplanationView, cfg, folder: Path
+    ) -> None:
+        self.cfg, self.view = cfg, view
+        self.images, self.test = subset(images, cfg.pool), subset(test, cfg.test_images)
+        layout = Layout(folder / f"pool_{view}", "list_gt")
+        explain(network, self.images, (TEACHING_SIZE,), classes, cfg, layout)
+        self.pool = Pool(self.images, str(layout.explanation_list()), len(classes), view, cfg.image_size)
+        seen = [whole(self.images), whole(self.test), whole(self.pool.explained)]
+        floats = torch.cat([to_float(images, cfg.device) for images in (seen if view == "image" else seen[:2])])
+        self.forward = limits.BareForward(self._student(), floats, cfg.device)
+        self.prepared = self.forward.prepare(floats)
+        self.taught: list[Example] = []
+        self.course = self._course()
+        for _ in range(cfg.lessons):
+            self.ours()
+        self.trained = {name: self._in_training() for name in ("released", "limit")}
+        self.trained["limit"][0].to(memory_format=torch.channels_last)
+
+    def _student(self) -> ResNet18:
+        return make_student(self.pool.table.shape[1], self.cfg.pretrained, self.cfg.seed, self.cfg.device)
+
+    def _in_training(self) -> tuple[ResNet18, torch.optim.Optimizer]:
+        student = self._student()
+        chosen = {name: HYPERPARAMETERS[name] for name in ("lr", "momentum", "weight_decay")}
+        return student, torch.optim.SGD(student.parameters(), **chosen)
+
+    def _course(self):
+        cfg = self.cfg
+        run = {"batch_size": cfg.batch_size, "image_size": cfg.image_size, "seed": cfg.seed, "workers": cfg.workers, "device": cfg.device}
+        how = TeachingSettings(selection="CMaxGrad", iterations=cfg.lessons + cfg.rounds, **HYPERPARAMETERS, **run)
+        return teach(self._student(), self.pool, self.test, how, lambda *_: None)
+
+    def works(self) -> dict[str, Work]:
+        """What is timed."""
+        return {
+            f"lesson ({self.view})": lambda _: self.ours(),
+            f"released lesson ({self.view})": lambda _: self.as_released(),
+            f"limit of lesson ({self.view})": lambda _: self.limit(),
+        }
+
+    def ours(self) -> None:
+        """The product's next lesson."""
+        lesson = next(self.course)
+        self.taught += teaching_rows(self.pool, lesson.choice, explain=True)
+
+    def as_released(self) -> None:
+        """The released procedure's iteration."""
+        student, optimizer = self.trained["released"]
+        pool, explained, test, taught = (
+            [(locate(row.path, self.images.data_root), row.label) for row in rows]
+            for rows in (self.images.rows, self.pool.rows, self.test.rows, self.taught)
+        )
+        baseline.teaching_iteration(student, optimizer, pool, explained, test, taught, self.cfg.image_size, HYPERPARAMETERS["steps"])
+
+    def limit(self) -> None:
+        """Nothing but forward passes over pool and test list, and training steps on the pictures that were taught."""
+        self.forward(self.prepared)
+        student, optimizer = self.trained["limit"]
+        images, labels = self._taught_pictures()
+        for _ in range(HYPERPARAMETERS["steps"]):
+            optimizer.zero_grad()
+            margin_risk(student(images).logits, labels).backward()
+            optimizer.step()
+
+    def _taught_pictures(self) -> tuple[Tensor, Tensor]:
+        """What the student looks at: all pictures taught, or in the attention view the images alone; as floats, with their labels."""
+        places = {row.path: number for number, row in enumerate(self.images.rows)}
+        pictures = {row.path: number for number, row in enumerate(self.pool.rows)}
+        rows = [row for row in self.taught if self.view == "image" or row.path in places]
+        taken = [self.images[places[row.path]] if row.path in places else self.pool.explained[pictures[row.path]] for row in rows]
+        return to_float(torch.stack(taken), self.cfg.device), torch.tensor([row.label for row in rows], device=self.cfg.device)
+
+    def rows(self, medians: dict[str, dict[str, float]]) -> list[Row]:
+        """The table's row of what `works` took, by image of the pool, explanations included."""
+        scored = len(self.pool) + len(self.pool.rows)
+        ours, released, limit = (medians[name]["wall"] / scored for name in self.works())
+        return [Row(f"lesson of a course, {self.view} view", ours, released, limit, FASTER[self.cfg.device.split(":")[0]], 1.15)]
