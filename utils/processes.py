@@ -16,8 +16,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from utils.errors import RunError
-
 # torchrun stops the others when a process dies; this bounds the wait where it cannot know (a node lost its network).
 TIMEOUT = timedelta(minutes=30)
 LOST = ("onnection closed", "onnection reset", "roken pipe", "NCCL")  # how gloo and nccl tell that another process is gone
@@ -66,7 +64,7 @@ def joined(device: str) -> Iterator[None]:
     """Joins the processes, over nccl on GPUs and gloo on CPUs, for the time of a with block.
 
     Raises:
-        RunError: another process ended before its time.
+        ConnectionError: another process ended before its time.
     """
     if count() == 1:
         yield
@@ -78,7 +76,7 @@ def joined(device: str) -> Iterator[None]:
         yield
     except RuntimeError as error:
         if any(sign in str(error) for sign in LOST):
-            raise RunError("The connection to another process broke; that process says why.") from error
+            raise ConnectionError("The connection to another process broke; that process says why.") from error
         raise
     dist.destroy_process_group()  # not after an error: it would wait for processes that wait for this one
 

@@ -144,7 +144,8 @@ class Unfinished:
 def resumable(cfg, outputs: Iterable[Path]) -> Iterator[Unfinished]:
     """The unfinished run that the settings describe, for the time of its work.
 
-    With --resume it is what an earlier process left. A run that ends with an error before it has come anywhere leaves nothing.
+    With --resume it is what an earlier process left. A run that ends with an error before it has come anywhere leaves nothing, nor
+    does one that diverged.
 
     Args:
         cfg: the resolved settings.
@@ -165,7 +166,10 @@ def resumable(cfg, outputs: Iterable[Path]) -> Iterator[Unfinished]:
         _begin(cfg, unfinished)
     try:
         yield unfinished
-    except (InputError, RunError):
+    except RunError:  # divergence: going on would end the same way
+        unfinished.remove()
+        raise
+    except InputError:
         if not unfinished.advanced:
             unfinished.remove()
         raise
