@@ -539,6 +539,12 @@ def test_every_file_of_the_page_is_served_with_its_type_and_policy(client, page)
         assert (again.status_code, again.data) == (304, b"")
 
 
+def test_a_page_built_anew_beside_the_server_is_noticed(client, page):
+    (page.folder / f"images/{page.test[0]}.png").unlink()
+    answer = client.get(f"/images/{page.test[0]}.png")
+    assert answer.status_code == 503 and "must be started again" in answer.get_json()["error"]
+
+
 def test_every_answer_has_the_closed_headers(client):
     person = joined(client)
     answers = [

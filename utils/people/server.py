@@ -80,7 +80,11 @@ class Collector:
         path = self.page.files.get(name)
         if path is None:
             abort(404, "There is no such page.")
-        response = Response(path.read_bytes(), mimetype=PAGE_FILES.get(name, "image/png"))
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            abort(503, "The course page was built anew; the server must be started again.")
+        response = Response(content, mimetype=PAGE_FILES.get(name, "image/png"))
         response.set_etag(self.page.build_id)
         response.cache_control.no_cache = True  # the browser asks whether its copy is of this build
         response.headers["Content-Security-Policy"] = PAGE_POLICY
