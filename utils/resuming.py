@@ -144,8 +144,7 @@ class Unfinished:
 def resumable(cfg, outputs: Iterable[Path]) -> Iterator[Unfinished]:
     """The unfinished run that the settings describe, for the time of its work.
 
-    With --resume it is what an earlier process left. A run that ends with an error before it has come anywhere leaves nothing, nor
-    does one that diverged.
+    With --resume it is what an earlier process left. A run that diverges, or finds wrong input before it has come anywhere, leaves nothing.
 
     Args:
         cfg: the resolved settings.
@@ -166,12 +165,12 @@ def resumable(cfg, outputs: Iterable[Path]) -> Iterator[Unfinished]:
         _begin(cfg, unfinished)
     try:
         yield unfinished
-    except RunError:  # divergence: going on would end the same way
-        unfinished.remove()
-        raise
     except InputError:
         if not unfinished.advanced:
             unfinished.remove()
+        raise
+    except RunError:  # it diverged, and would again
+        unfinished.remove()
         raise
 
 
