@@ -9,7 +9,7 @@ OUT ?= toy
 TEACHER := --dataset toy --epochs 12 --milestones 8 10 --batch-size 25 --lr 0.02 --image-size 160 --crop-scale 0.4 --eval-every 4
 FEATURES := --dataset toy_rest --epochs 12 --batch-size 10 --lr 1e-4 --temperature 0.1 --image-size 80 --crop-scale 0.6
 STUDENT := --dataset toy --pretrained $(OUT)/simclr_checkpoint_12.tar --freeze-features --image-size 96 \
-	--lr 3e-5 --momentum 0 --steps 600
+	--lr 1e-3 --momentum 0.95 --max-grad-norm 1 --steps 300
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench lint format clean

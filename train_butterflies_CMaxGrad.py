@@ -37,6 +37,7 @@ class Config:
     lr: float = 1e-4  # learning rate of SGD
     momentum: float = 0.9  # of SGD
     weight_decay: float = 1e-4  # L2 penalty of SGD
+    max_grad_norm: float = 0.0  # longer gradients are cut to it: the risk grows exponentially with a margin; 0: never, as published
     image_size: int = 224  # side of the images in pixels
     batch_size: int = 64  # images per forward pass over the pool and the test list
     # run

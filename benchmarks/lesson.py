@@ -20,7 +20,8 @@ from utils.pool import ExplanationView, Pool
 from utils.student import make_student
 from utils.teaching import TeachingSettings, teach
 
-HYPERPARAMETERS = {"steps": 10, "alpha": 0.5, "lr": 1e-4, "momentum": 0.9, "weight_decay": 1e-4}  # those of the teaching scripts
+SGD = {"lr": 1e-4, "momentum": 0.9, "weight_decay": 1e-4}  # as in the teaching scripts, and so are these:
+HYPERPARAMETERS = SGD | {"steps": 10, "alpha": 0.5, "max_grad_norm": 0.0}
 FASTER = {"cpu": 2, "cuda": 20}  # target: so many times as fast as the released procedure
 
 
@@ -64,8 +65,7 @@ class Lesson:
 
     def _in_training(self) -> tuple[ResNet18, torch.optim.Optimizer]:
         student = self._student()
-        chosen = {name: HYPERPARAMETERS[name] for name in ("lr", "momentum", "weight_decay")}
-        return student, torch.optim.SGD(student.parameters(), **chosen)
+        return student, torch.optim.SGD(student.parameters(), **SGD)
 
     def _course(self):
         cfg = self.cfg

@@ -48,7 +48,7 @@ def material(tmp_path_factory):
 
 def settings(**changes):
     values = dict(selection="CMaxGrad", iterations=3, steps=2, alpha=0.5, lr=1e-3, momentum=0.9, weight_decay=1e-4)
-    values |= dict(image_size=SIZE, batch_size=4, seed=0, workers=0, device="cpu")
+    values |= dict(max_grad_norm=0.0, image_size=SIZE, batch_size=4, seed=0, workers=0, device="cpu")
     return TeachingSettings(**(values | changes))
 
 
@@ -59,6 +59,7 @@ class PlainCourse:
         self.student, self.view, self.alpha = student, view, alpha
         self.x = [images[n].float()[None] / 255 for n in range(len(images))]
         self.E, self.w = {}, {}
+        self.cut = 0
         for line in Path(ce_list).read_text().splitlines():
             path, _, counter, index = line.split()
             key = int(index), int(counter)
@@ -110,27 +111,35 @@ class PlainCourse:
                 return i, b, max(candidates, key=lambda j: max(value for (k, _), value in s.items() if k == j))
         return None
 
-    def learn(self, items, optimizer, steps):
-        for _ in range(steps):
+    def learn(self, items, optimizer, how):
+        for _ in range(how.steps):
             losses = [self.risk(self.features(item), self.student.fc.weight, label) for item, label in items]
             optimizer.zero_grad()
             (sum(losses) / len(losses)).backward()
+            gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
+            length = sum(gradient.square().sum() for gradient in gradients).sqrt().item()
+            if 0 < how.max_grad_norm < length:
+                for gradient in gradients:
+                    gradient *= how.max_grad_norm / length
+                self.cut += 1
             optimizer.step()
 
 
 @pytest.mark.parametrize(
-    ("selection", "view", "frozen"),
+    ("selection", "view", "frozen", "max_grad_norm"),
     [
-        ("CMaxGrad", "image", False),
-        ("CMaxGrad", "attention", False),
-        ("MaxGrad", "attention", False),
-        ("CMaxGrad", "image", True),
-        ("CMaxGrad", "attention", True),
+        ("CMaxGrad", "image", False, 0.0),
+        ("CMaxGrad", "attention", False, 0.0),
+        ("MaxGrad", "attention", False, 0.0),
+        ("CMaxGrad", "image", True, 0.0),
+        ("CMaxGrad", "attention", True, 0.0),
+        ("CMaxGrad", "attention", False, 0.1),
+        ("CMaxGrad", "attention", True, 0.1),
     ],
 )
-def test_a_course_against_a_plain_one(material, selection, view, frozen):
+def test_a_course_against_a_plain_one(material, selection, view, frozen, max_grad_norm):
     images, ce_list = material
-    how = settings(selection=selection)
+    how = settings(selection=selection, max_grad_norm=max_grad_norm)
     student = make_student(CLASSES, "none", 0, "cpu", freeze_features=frozen)
     lessons = list(teach(student, Pool(images, ce_list, CLASSES, view, SIZE), images, how, lambda *_: None))
     plain = PlainCourse(make_student(CLASSES, "none", 0, "cpu"), images, ce_list, view, how.alpha)
@@ -144,10 +153,10 @@ def test_a_course_against_a_plain_one(material, selection, view, frozen):
         items += [(("x", i), LABELS[i]), (("x", j), b)]
         if selection == "CMaxGrad":
             items += [(("E", (i, b)), LABELS[i]), (("E", (j, LABELS[i])), b)]
-        plain.learn(items, optimizer, how.steps)
+        plain.learn(items, optimizer, how)
         right = sum((plain.student.fc.weight @ plain.features(("x", n))).argmax().item() == LABELS[n] for n in range(len(LABELS)))
         assert lesson.test_accuracy == pytest.approx(100 * right / len(LABELS))
-    assert len(lessons) == 3
+    assert len(lessons) == 3 and (plain.cut > 0) == (max_grad_norm > 0)
 
 
 def test_the_course_ends_early_where_no_pair_remains(material, capsys):

@@ -209,6 +209,7 @@ OUT_OF_RANGE = {
     "labels_per_image": ("people", [0]),
     "lr": ("teacher", [0, -1, "nan", "inf", 1e38]),
     "mask_sizes": ("CE", [0, 0.001, 1.01, "nan"]),
+    "max_grad_norm": ("course", [-1, "nan"]),
     "milestones": ("teacher", ["5 3"]),
     "min_accuracy": ("label", [-0.1, 1.1]),
     "momentum": ("course", [-0.1, 1]),

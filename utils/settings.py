@@ -26,6 +26,7 @@ RULES: dict[str, tuple[Callable, str]] = {
     "lease_seconds": (lambda v: v >= 1, "must be 1 or more"),
     "lr": (lambda v: 0 < v <= HIGHEST_LR, f"must lie above 0 and not above {HIGHEST_LR:g}"),
     "mask_sizes": (lambda v: len(v) > 0 and all(0.01 <= t <= 1 for t in v), "needs fractions of the image, each in 0.01 .. 1"),
+    "max_grad_norm": (lambda v: v >= 0, "must be 0 (never) or more"),
     "max_participants": (lambda v: v >= 1, "must be 1 or more"),
     "milestones": (lambda v: list(v) == sorted(set(v)), "must be epochs in ascending order"),
     "min_accuracy": (lambda v: 0 <= v <= 1, "must lie in 0 .. 1"),

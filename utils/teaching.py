@@ -130,8 +130,8 @@ def _score_pictures(seen: FeatureMaps) -> Tensor:
     return scores
 
 
-def learn(taught: TeachingSet, optimizer: torch.optim.Optimizer, steps: int, lr: float) -> None:
-    """Trains on the whole teaching set as one batch, `steps` times; batch norm keeps its statistics (evaluation mode).
+def learn(taught: TeachingSet, optimizer: torch.optim.Optimizer, how: "TeachingSettings") -> None:
+    """Trains on the whole teaching set as one batch, `how.steps` times; batch norm keeps its statistics (evaluation mode).
 
     Raises:
         RunError: the risk is no longer a finite number.
@@ -139,13 +139,15 @@ def learn(taught: TeachingSet, optimizer: torch.optim.Optimizer, steps: int, lr:
     student = taught.student.eval()
     # Frozen features stay what they are from step to step, so they are pooled once.
     frozen = taught.features() if student.backbone_frozen else None
-    for _ in range(steps):
+    for _ in range(how.steps):
         features = taught.features() if frozen is None else frozen
         risk = margin_risk(student.fc(features), taught.labels)
         if not math.isfinite(risk.item()):
-            raise RunError(f"The student's risk became {risk.item()} with {len(taught)} items taught; lower --lr (now {lr}).")
+            raise RunError(f"The student's risk became {risk.item()} with {len(taught)} items taught; lower --lr or set --max-grad-norm.")
         optimizer.zero_grad()
         risk.backward()
+        if how.max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(student.parameters(), how.max_grad_norm)
         optimizer.step()
 
 
@@ -170,6 +172,8 @@ class TeachingSettings:
         steps: SGD steps per lesson.
         alpha: weight of the image against its explanation in the score.
         lr, momentum, weight_decay: of SGD. Momentum is carried over from lesson to lesson.
+        max_grad_norm: a gradient longer than this is scaled down to it (one hard item can make it e^10 times as long as the others);
+            0: never.
         image_size: side of the images in pixels.
         batch_size: images per forward pass over the pool and the test list.
         seed: of the random selection.
@@ -184,6 +188,7 @@ class TeachingSettings:
     lr: float
     momentum: float
     weight_decay: float
+    max_grad_norm: float
     image_size: int
     batch_size: int
     seed: int
@@ -245,7 +250,7 @@ def teach(
             return
         add_choice(taught, pool, choice, how.explain)
         remaining[[choice.image, choice.partner]] = False
-        learn(taught, optimizer, how.steps, how.lr)
+        learn(taught, optimizer, how)
         processes.align(student)
         with torch.inference_mode():
             train_accuracy = evaluation.accuracy(student.fc(taught.features()).argmax(1), taught.labels)
