@@ -8,6 +8,7 @@ README.md beside this file says where each archive comes from and under which te
 """
 
 import argparse
+import os
 import re
 import sys
 from pathlib import Path
@@ -119,8 +120,7 @@ def run_toy(args: argparse.Namespace) -> int:
     # Only this subcommand needs what the drawing imports.
     from datasets.toy_moths import draw_toy_dataset
 
-    with replacing_folder(args.data_root, "toy", args.force) as staging:
-        draw_toy_dataset(staging, args.seed)
+    draw_toy_dataset(args.data_root, args.seed, args.force, workers=os.cpu_count() or 1)
     print(f"{args.data_root / 'toy'} is ready.")
     return 0
 

@@ -7,10 +7,11 @@ wing, y to the head, and a forewing is about one unit long. Both halves of the m
 
 import colorsys
 import math
-import os
-import shutil
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,9 @@ from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
+from datasets.folders import replacing_folder
 from utils.catalog import MOTHS
-from utils.errors import InputError, RunError
+from utils.errors import RunError
 from utils.lists import DATASETS_PREFIX, Example, write_examples
 
 FOLDER = "toy"
@@ -402,8 +404,8 @@ def _develop(picture: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.
 # ---------------------------------------------------------------- writing
 
 
-def draw_toy_dataset(data_root: Path, seed: int = 0) -> None:
-    """Draws the toy dataset into `<data_root>/toy`, whole or not at all; what lay there is replaced.
+def draw_toy_dataset(data_root: Path, seed: int = 0, force: bool = False, workers: int = 1) -> None:
+    """Draws the toy dataset into `<data_root>/toy`, whole or not at all.
 
     Writes `images/<Class>/<stem>.png` (128 x 128, RGB), `parts/<Class>/<stem>.png` (the same size, 255 on the distinguishing
     marks, 0 elsewhere) and the lists `toy_gt_tr.txt` (150), `toy_gt_te.txt` (150) and `toy_gt_rest_tr.txt` (250).
@@ -411,59 +413,52 @@ def draw_toy_dataset(data_root: Path, seed: int = 0) -> None:
     Args:
         data_root: the folder of the datasets; made where missing.
         seed: decides every byte.
+        force: whether what lies there may be replaced.
+        workers: processes that draw.
 
     Raises:
-        InputError: the folder cannot be written to.
+        InputError: the folder exists and `force` is not given, or the data root cannot be written to.
         RunError: writing failed on the way, for instance because the disk is full.
     """
     data_root = Path(data_root)
-    final, part, old = data_root / FOLDER, *(data_root / f".{FOLDER}.{os.getpid()}.{suffix}" for suffix in ("part", "old"))
     try:
-        data_root.mkdir(parents=True, exist_ok=True)
-        part.mkdir()
-    except OSError as error:
-        raise InputError(f"--data-root '{data_root}' cannot be written to ({error.strerror}); choose another folder.") from error
-    try:
-        _draw_into(part, seed)
-        _swap(part, final, old)
+        with replacing_folder(data_root, FOLDER, force) as staging:
+            _draw_into(staging / FOLDER, seed, workers)
     except OSError as error:
         raise RunError(f"Drawing the toy dataset into {data_root} failed ({error}); make room or choose another folder.") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
-def _swap(part: Path, final: Path, old: Path) -> None:
-    """Puts `part` in the place of `final`; should that fail, `final` is as before."""
-    if not os.path.lexists(final):
-        part.rename(final)
-        return
-    final.rename(old)
-    try:
-        part.rename(final)
-    except OSError:
-        old.rename(final)
-        raise
-    if old.is_dir() and not old.is_symlink():
-        shutil.rmtree(old)
-    else:
-        old.unlink()
-
-
-def _draw_into(folder: Path, seed: int) -> None:
+def _draw_into(folder: Path, seed: int, workers: int) -> None:
     """Draws all pictures, masks and lists into `folder`."""
     for kind in MOTHS:
         (folder / "images" / kind).mkdir(parents=True)
         (folder / "parts" / kind).mkdir(parents=True)
-    rows: dict[str, list[tuple[str, int]]] = {name: [] for name in PER_CLASS}
-    total = len(MOTHS) * sum(PER_CLASS.values())
-    for number, (name, label) in enumerate(tqdm(_roles(seed), total=total, desc="drawing moths", unit="moth")):
-        file = f"{MOTHS[label]}/moth{number:04d}.png"
-        picture, mask = draw_moth(seed, number, label)
-        Image.fromarray(picture).save(folder / "images" / file)
-        Image.fromarray(mask).save(folder / "parts" / file)
-        rows[name].append((f"{DATASETS_PREFIX}{FOLDER}/images/{file}", label))
-    for name, listed in rows.items():
-        write_examples(folder / f"{name}.txt", [Example(path, label, index) for index, (path, label) in enumerate(listed)])
+    names, labels = zip(*_roles(seed), strict=True)
+    files = [f"{MOTHS[label]}/moth{number:04d}.png" for number, label in enumerate(labels)]
+    with tqdm(total=len(labels), desc="drawing moths", unit="moth") as bar:
+        for _ in _side_by_side(partial(_draw_one, folder, seed), workers, range(len(labels)), labels, files):
+            bar.update()
+    for name in PER_CLASS:
+        chosen = [number for number, of in enumerate(names) if of == name]
+        rows = [Example(f"{DATASETS_PREFIX}{FOLDER}/images/{files[number]}", labels[number], at) for at, number in enumerate(chosen)]
+        write_examples(folder / f"{name}.txt", rows)
+
+
+def _side_by_side(work: Callable, workers: int, *arguments: Sequence) -> Iterator:
+    """`map`, by several processes where there are several."""
+    if workers <= 1:
+        yield from map(work, *arguments)
+        return
+    # Ctrl-C reaches every process of a terminal; the first alone shall answer.
+    with ProcessPoolExecutor(workers, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
+        yield from pool.map(work, *arguments, chunksize=10)
+
+
+def _draw_one(folder: Path, seed: int, number: int, label: int, file: str) -> None:
+    """Draws one moth and its mask."""
+    picture, mask = draw_moth(seed, number, label)
+    Image.fromarray(picture).save(folder / "images" / file)
+    Image.fromarray(mask).save(folder / "parts" / file)
 
 
 def _roles(seed: int) -> Iterator[tuple[str, int]]:

@@ -264,16 +264,15 @@ def test_nabirds_has_no_address_of_its_own(tmp_path, capsys):
 
 
 def test_toy_is_drawn_by_its_seed_and_kept_unless_forced(tmp_path, monkeypatch, capsys):
-    def draw(data_root: Path, seed: int = 0) -> None:
-        (data_root / "toy").mkdir()
-        (data_root / "toy" / "drawn.txt").write_text(str(seed))
-
-    monkeypatch.setattr(toy_moths, "draw_toy_dataset", draw)
-    assert run("toy", "--data-root", tmp_path, "--seed", 5) == 0
-    assert run("toy", "--data-root", tmp_path) == 2
-    assert "--force" in one_error(capsys) and (tmp_path / "toy/drawn.txt").read_text() == "5"
-    assert run("toy", "--data-root", tmp_path, "--force") == 0
-    assert (tmp_path / "toy/drawn.txt").read_text() == "0" and names(tmp_path) == ["toy/drawn.txt"]
+    monkeypatch.setattr(toy_moths, "PER_CLASS", dict.fromkeys(toy_moths.PER_CLASS, 1))
+    pictures = []
+    for more, status in ((["--seed", 5], 0), ([], 2), (["--force"], 0), (["--force", "--seed", 5], 0)):
+        assert run("toy", "--data-root", tmp_path, *more) == status
+        assert status == 0 or "--force" in one_error(capsys)
+        capsys.readouterr()
+        pictures.append({path.read_bytes() for path in tmp_path.glob("toy/images/*/*.png")})
+    assert pictures[0] == pictures[1] == pictures[3] and not pictures[0] & pictures[2]
+    assert [path.name for path in tmp_path.iterdir()] == ["toy"]
 
 
 # The paper's lists

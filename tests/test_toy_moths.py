@@ -75,7 +75,7 @@ def test_files_are_128_pixel_rgb_pictures_with_binary_masks(drawn):
 
 def test_same_seed_gives_the_same_bytes_and_another_seed_others(drawn, tmp_path, monkeypatch):
     _shrink(monkeypatch)
-    draw_toy_dataset(tmp_path / "again", seed=3)
+    draw_toy_dataset(tmp_path / "again", seed=3, workers=2)
     draw_toy_dataset(tmp_path / "other", seed=4)
     first, again, other = _bytes(drawn), _bytes(tmp_path / "again"), _bytes(tmp_path / "other")
     assert first == again
@@ -166,7 +166,7 @@ def test_a_failed_drawing_keeps_what_was_there(tmp_path, monkeypatch):
     (tmp_path / FOLDER / "mine.txt").write_text("kept")
     _break_after(monkeypatch, 4, OSError("No space left on device"))
     with pytest.raises(RunError, match="No space left"):
-        draw_toy_dataset(tmp_path)
+        draw_toy_dataset(tmp_path, force=True)
     assert [path.name for path in tmp_path.rglob("*")] == [FOLDER, "mine.txt"]
 
 
@@ -184,7 +184,7 @@ def _break_after(patch, count, error):
 
 
 @pytest.mark.parametrize("before", ["folder", "file", "link"])
-def test_what_lay_there_is_replaced(tmp_path, monkeypatch, before):
+def test_what_lay_there_is_kept_unless_forced(tmp_path, monkeypatch, before):
     root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
     for folder in (root, elsewhere):
         folder.mkdir()
@@ -197,7 +197,9 @@ def test_what_lay_there_is_replaced(tmp_path, monkeypatch, before):
     else:
         (root / FOLDER).symlink_to(elsewhere)
     _shrink(monkeypatch, 1, 1, 1)
-    draw_toy_dataset(root)
+    with pytest.raises(InputError, match="--force"):
+        draw_toy_dataset(root)
+    draw_toy_dataset(root, force=True)
     assert [path.name for path in root.iterdir()] == [FOLDER]
     assert len(list((root / FOLDER).rglob("*"))) == 2 + 10 + 30 + 3  # folders, kinds, pictures and masks, lists
     assert (elsewhere / "mine.txt").read_text() == "kept"
