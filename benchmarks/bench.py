@@ -23,7 +23,7 @@ from benchmarks.timing import in_turn
 from models.resnet import ResNet18, load_backbone
 from utils import catalog
 from utils.devices import make_repeatable
-from utils.errors import InputError
+from utils.errors import InputError, RunError
 from utils.files import output_folder, write_json, write_text
 from utils.images import eval_view, whole_view
 from utils.loading import ImageSet, open_list
@@ -37,7 +37,7 @@ class Config:
     dataset: str = "toy"  # a name of utils/catalog.py; the lists of the dataset that is measured on
     data_root: str = "datasets"  # folder that holds the dataset's folder
     # how much is measured
-    images: int = 100  # images mapped, and explained at one mask size
+    images: int = 150  # images mapped, and explained at one mask size
     images_30: int = 6  # images explained at the 30 mask sizes
     baseline_images: int = 5  # images that the released procedure explains; its batches hold 5
     pool: int = 40  # images that a course scores, with all their explanations; the butterflies' has 300
@@ -47,7 +47,7 @@ class Config:
     # model
     pretrained: str = "none"  # weights of teacher and student: imagenet, none, or the path of a state dict; hardly matters for speed
     image_size: int = 224  # side of the images in pixels
-    batch_size: int = 32  # images per forward pass of ours
+    batch_size: int = 16  # images per forward pass of ours
     # run
     out: str = "bench"  # output folder
     seed: int = 0  # of weights and of the choice of lessons
@@ -105,6 +105,6 @@ def main(cfg: Config) -> None:
 if __name__ == "__main__":
     try:
         main(resolve(parse(Config, __doc__)))
-    except InputError as error:
+    except (InputError, RunError) as error:
         print(f"bench.py: error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(2 if isinstance(error, InputError) else 1)

@@ -30,7 +30,10 @@ def choose(device: str) -> str:
 
 
 def make_repeatable(seed: int) -> None:
-    """Seeds every generator and asks cuDNN for the same algorithms each time: same seed, same machine, same bytes."""
+    """Seeds every generator and asks cuDNN for the same algorithms each time: same seed, same machine, same bytes.
+
+    On CUDA convolutions keep PyTorch's default, TF32 where the GPU has it (tests/test_cuda.py holds a course in it against float32).
+    """
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,10 +18,11 @@ from utils.heatmaps import HeatmapFile
 from utils.images import decode, to_tensor
 from utils.layout import DEMO, IMG, MASK, Layout, explanation_name
 from utils.lists import Example, Explanation, listed_path, write_explanations
-from utils.loading import ImageSet, batches, in_batches, to_float
-from utils.pictures import PictureWriter, whole_png
+from utils.loading import ImageSet, in_batches, to_float
+from utils.pictures import whole_png, write_png
 from utils.rendering import draw_borders, fill_outside
 from utils.resuming import Unfinished
+from utils.threads import side_by_side
 
 TEACHING_SIZE = 0.05  # the mask size that the teaching scripts use, and thus the one that the explanation lists name
 SHEET_ROWS = 12
@@ -51,7 +51,7 @@ class ExplainSettings:
         mask_sizes: t, fractions of the image; one folder of pictures each.
         image_size: side of the pictures in pixels.
         batch_size: images per forward pass.
-        workers: threads for decoding and for encoding.
+        workers: threads, each of which explains a batch at a time.
         device: where the network runs.
     """
 
@@ -72,7 +72,7 @@ def explain_list(
 ) -> dict | None:
     """Explains every image of a list against every wrong class and writes all that formats.md names.
 
-    One forward pass per batch serves all classes and answers. Decoding before it and encoding after it run in threads.
+    One forward pass per batch serves all classes and answers. Each thread takes a batch from decoding to encoding.
 
     Args:
         network: the teacher, in evaluation mode.
@@ -137,25 +137,29 @@ def _folders(layout: Layout, how: ExplainSettings) -> dict[tuple[str, float], Pa
 
 
 def _explain_missing(network: ResNet18, images: ImageSet, layout: Layout, heatmaps: HeatmapFile, how: ExplainSettings) -> None:
-    """Explains the batches that are not done.
+    """Explains the batches that are not done, each thread one at a time from decoding to writing.
 
     Raises:
         InputError: an image cannot be decoded, or the teacher is no use.
     """
     share = processes.share(in_batches(range(len(images)), how.batch_size))
     missing = _missing(share, images, layout, heatmaps, network.fc.out_features, how)
-    with PictureWriter(how.workers) as writer, _bar(share, missing) as bar, torch.inference_mode():
-        renderer = _Renderer(layout, writer, how)
-        for numbers, pixels in batches(images.__getitem__, missing, how.workers):
-            pixels = pixels.to(how.device)
-            outputs = network(to_float(pixels, how.device))
-            if not outputs.logits.isfinite().all():
-                raise InputError("The teacher's outputs are not finite numbers; replace what --checkpoint or --pretrained name.")
-            maps = explanation_maps(outputs, network.fc)
-            batch = _explain_batch(pixels, [images.rows[number] for number in numbers], outputs.logits, maps)
-            heatmaps.add(numbers, maps)
-            renderer.write(batch)
-            writer.afterwards(partial(heatmaps.finish, numbers, outputs.logits.argmax(1), batch.rival))
+    folders = _folders(layout, how)
+
+    @torch.inference_mode()
+    def explain(numbers: list[int]) -> None:
+        pixels = torch.stack([images[number] for number in numbers]).to(how.device)
+        outputs = network(to_float(pixels, how.device))
+        if not outputs.logits.isfinite().all():
+            raise InputError("The teacher's outputs are not finite numbers; replace what --checkpoint or --pretrained name.")
+        maps = explanation_maps(outputs, network.fc)
+        batch = _explain_batch(pixels, [images.rows[number] for number in numbers], outputs.logits, maps)
+        heatmaps.add(numbers, maps)
+        _write_batch(batch, folders, how)
+        heatmaps.finish(numbers, outputs.logits.argmax(1), batch.rival)
+
+    with _bar(share, missing) as bar:
+        for numbers, _ in zip(missing, side_by_side(explain, missing, how.workers), strict=True):
             bar.update(len(numbers))
 
 
@@ -222,24 +226,16 @@ def _explain_batch(pixels: Tensor, rows: Sequence[Example], logits: Tensor, maps
     return _Batch(pixels, rows, label, counter, rival, maps, discriminant(maps, label, counter))
 
 
-class _Renderer:
-    """Cuts masks, renders and writes batch after batch."""
-
-    def __init__(self, layout: Layout, writer: PictureWriter, how: ExplainSettings) -> None:
-        self.how = how
-        self.writer = writer
-        self.folders = _folders(layout, how)
-
-    def write(self, batch: _Batch) -> None:
-        """Writes the three renderings of every explanation of a batch at every mask size."""
-        cut = masks(batch.discriminant.flatten(0, 1), self.how.mask_sizes, self.how.image_size)  # (N B, T, s, s)
-        pictures = batch.pixels.repeat_interleave(batch.counter.shape[1], dim=0)  # (N B, 3, s, s)
-        wrong = batch.counter.tolist()
-        names = [explanation_name(row.path, row.label, b, row.index) for row, bs in zip(batch.rows, wrong, strict=True) for b in bs]
-        for place, size in enumerate(self.how.mask_sizes):
-            for kind, rendering in _render(pictures, cut[:, place]).items():
-                for name, picture in zip(names, rendering.cpu(), strict=True):
-                    self.writer.write(self.folders[kind, size] / name, picture)
+def _write_batch(batch: _Batch, folders: dict[tuple[str, float], Path], how: ExplainSettings) -> None:
+    """Cuts masks, renders and writes: three renderings of every explanation of a batch at every mask size."""
+    cut = masks(batch.discriminant.flatten(0, 1), how.mask_sizes, how.image_size)  # (N B, T, s, s)
+    pictures = batch.pixels.repeat_interleave(batch.counter.shape[1], dim=0)  # (N B, 3, s, s)
+    wrong = batch.counter.tolist()
+    names = [explanation_name(row.path, row.label, b, row.index) for row, bs in zip(batch.rows, wrong, strict=True) for b in bs]
+    for place, size in enumerate(how.mask_sizes):
+        for kind, rendering in _render(pictures, cut[:, place]).items():
+            for name, picture in zip(names, rendering.cpu(), strict=True):
+                write_png(folders[kind, size] / name, picture)
 
 
 def _sheet_row(number: int, images: ImageSet, layout: Layout, heatmaps: HeatmapFile, how: ExplainSettings) -> SheetRow:

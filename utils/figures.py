@@ -4,40 +4,59 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from utils.files import replacing
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from utils.explaining import SheetRow
     from utils.people.labelling import Person
 
-matplotlib.use("Agg")  # files only: no script opens a window
 DPI = 120
+TILE = 1.4  # inches: side of a picture on a page of many
+GAP, HEADLINE = 0.06, 0.36  # in sides: room beside a picture, and above it for two lines of title
 
 
-def _save(path: str | Path, figure: Figure) -> None:
+def _figure(width: float, height: float, **options) -> "Figure":
+    """An empty figure; sides in inches."""
+    # Imported here because it takes half a second, and figures are drawn when a run ends: scripts start sooner without it.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), **options)
+
+
+def _save(path: str | Path, figure: "Figure") -> None:
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=DPI)
 
 
-def _show(axes: Axes, picture: Tensor, title: str = "") -> None:
-    """An image uint8 (3, h, w), or a map (H, W) in colours from its lowest to its highest value."""
-    axes.imshow((picture.permute(1, 2, 0) if picture.ndim == 3 else picture).numpy(), cmap="viridis")
-    axes.set_title(title, fontsize=8)
-    axes.set_xticks([])
-    axes.set_yticks([])
+def _tiles(path: str | Path, lines: Sequence[Sequence[tuple[Tensor, str]]]) -> None:
+    """Pictures in lines, each below its title: images uint8 (3, h, w), or maps (H, W) in colours from lowest to highest value.
+
+    All on one Axes: one for each picture would take matplotlib tens of milliseconds apiece, seconds for a page.
+    """
+    width, height = max(map(len, lines)) * (1 + GAP) + GAP, len(lines) * (1 + HEADLINE) + GAP  # in tiles
+    figure = _figure(width * TILE, height * TILE)
+    axes = figure.add_axes((0, 0, 1, 1))
+    for line, pictures in enumerate(lines):
+        for column, (picture, title) in enumerate(pictures):
+            left, top = GAP + column * (1 + GAP), HEADLINE + line * (1 + HEADLINE)
+            pixels = (picture.permute(1, 2, 0) if picture.ndim == 3 else picture).numpy()
+            axes.imshow(pixels, cmap="viridis", extent=(left, left + 1, top + 1, top))
+            axes.text(left + 0.5, top - GAP, title, fontsize=8, ha="center", va="bottom")
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    _save(path, figure)
 
 
 def curves(
     path: str | Path, lines: dict[str, Sequence[float]], x: Sequence[float], x_label: str, y_label: str, chance: float | None = None
 ):
     """Draws lines over common x values; `chance` adds a dashed horizontal line."""
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = _figure(6.4, 4.2, layout="constrained")
     axes = figure.add_subplot()
     for name, values in lines.items():
         axes.plot(x[: len(values)], values, marker="." if len(values) < 60 else None, label=name)
@@ -57,7 +76,7 @@ def training_curves(path: str | Path, history: Sequence[dict]) -> None:
         history: one dict per epoch with `epoch`, `loss` and any number of `*_accuracy` in percent (empty where not measured).
     """
     accuracies = [name for name in history[0] if name.endswith("_accuracy")]
-    figure = Figure(figsize=(9.6, 3.8) if accuracies else (5.2, 3.8), layout="constrained")
+    figure = _figure(9.6 if accuracies else 5.2, 3.8, layout="constrained")
     panels = figure.subplots(1, 2 if accuracies else 1, squeeze=False)[0]
     panels[0].plot([row["epoch"] for row in history], [row["loss"] for row in history], color="black")
     panels[0].set(xlabel="epoch", ylabel="loss")
@@ -74,7 +93,7 @@ def training_curves(path: str | Path, history: Sequence[dict]) -> None:
 
 def confusion_matrix(path: str | Path, counts: np.ndarray, classes: Sequence[str], title: str) -> None:
     """Draws counts (C, C), rows the true class, columns the answer; colours by the share of the row."""
-    figure = Figure(figsize=(2.2 + 0.8 * len(classes), 1.8 + 0.7 * len(classes)), layout="constrained")
+    figure = _figure(2.2 + 0.8 * len(classes), 1.8 + 0.7 * len(classes), layout="constrained")
     axes = figure.add_subplot()
     shares = counts / counts.sum(1, keepdims=True).clip(1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -89,13 +108,12 @@ def confusion_matrix(path: str | Path, counts: np.ndarray, classes: Sequence[str
 def contact_sheet(path: str | Path, rows: Sequence["SheetRow"], classes: Sequence[str]) -> None:
     """Explanations, one image a row: image, S, A_a, A_b, D, E and the red border."""
     names = ["S", "A_a", "A_b", "D", "E (machine)", "red border (people)"]
-    figure = Figure(figsize=(7 * 1.5, len(rows) * 1.6), layout="constrained")
-    for axes, row in zip(figure.subplots(len(rows), 7, squeeze=False), rows, strict=True):
+    lines = []
+    for row in rows:
         pictures = (row.image, row.confidence, row.own, row.other, row.discriminant, row.machine, row.people)
         titles = [f"a = {classes[row.label]}\nb = {classes[row.counter]}", *names]
-        for panel, picture, title in zip(axes, pictures, titles, strict=True):
-            _show(panel, picture, title)
-    _save(path, figure)
+        lines.append(list(zip(pictures, titles, strict=True)))
+    _tiles(path, lines)
 
 
 def course(path: str | Path, lessons: Sequence[Sequence[tuple[Tensor, str]]], per_row: int = 2) -> None:
@@ -103,22 +121,11 @@ def course(path: str | Path, lessons: Sequence[Sequence[tuple[Tensor, str]]], pe
 
     Args:
         path: the PNG.
-        lessons: for each lesson its pictures uint8 (3, h, w), as many in each, with their titles.
+        lessons: for each lesson its pictures uint8 (3, h, w) with their titles.
         per_row: lessons side by side.
     """
-    width = len(lessons[0])
-    lines = -(-len(lessons) // per_row)
-    figure = Figure(figsize=(per_row * width * 1.35, lines * 1.6), layout="constrained")
-    axes = figure.subplots(lines, per_row * width, squeeze=False)
-    for panel in axes.flat:
-        panel.axis("off")
-    for number, lesson in enumerate(lessons):
-        line, place = number // per_row, number % per_row
-        for column, (picture, title) in enumerate(lesson):
-            panel = axes[line, place * width + column]
-            panel.axis("on")
-            _show(panel, picture, title)
-    _save(path, figure)
+    starts = range(0, len(lessons), per_row)
+    _tiles(path, [[picture for lesson in lessons[start : start + per_row] for picture in lesson] for start in starts])
 
 
 def people_accuracy(path: str | Path, people: Sequence["Person"], min_accuracy: float, chance: float) -> None:
@@ -131,7 +138,7 @@ def people_accuracy(path: str | Path, people: Sequence["Person"], min_accuracy: 
         chance: accuracy of guessing in percent.
     """
     people = sorted(people, key=lambda person: (-(person.test_accuracy or 0), person.name))
-    figure = Figure(figsize=(max(6.4, min(0.25 * len(people), 20)), 4.2), layout="constrained")
+    figure = _figure(max(6.4, min(0.25 * len(people), 20)), 4.2, layout="constrained")
     axes = figure.add_subplot()
     places = range(len(people))
     colours = ["tab:blue" if person.kept else "lightgrey" for person in people]
@@ -160,7 +167,7 @@ def annotator_study(
         levels: horizontal lines: name and accuracies, one per repeat, of which the mean is drawn.
         title: how it was measured.
     """
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = _figure(6.4, 4.2, layout="constrained")
     axes = figure.add_subplot()
     axes.plot(accuracies, [np.mean(values) for values in points], marker="o", color="tab:blue", label="expert's and annotators' labels")
     for accuracy, values in zip(accuracies, points, strict=True):

@@ -1,11 +1,8 @@
-"""Writing pictures: PNG files encoded by threads beside the computation; and whether one on disk is whole."""
+"""Writing pictures as PNG files, and whether one on disk is whole."""
 
 import io
 import struct
 import zlib
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +15,6 @@ from utils.files import write_bytes
 # little else to find.
 COMPRESSION = zlib.Z_RLE
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-WAITING = 64  # pictures per thread that may wait to be encoded, so that memory stays flat when encoding is slower than computing
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
@@ -30,7 +26,7 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 def write_png(path: str | Path, picture: Tensor) -> None:
     """Writes uint8 (3, h, w) as RGB or (h, w) as greyscale, whole or not at all."""
-    pixels = picture.numpy() if picture.ndim == 2 else picture.permute(1, 2, 0).contiguous().numpy()
+    pixels = picture.numpy() if picture.ndim == 2 else np.ascontiguousarray(picture.numpy().transpose(1, 2, 0))
     write_bytes(path, encode_png(pixels))
 
 
@@ -64,46 +60,3 @@ def _end_of_chunks(content: memoryview) -> int | None:
             return None
         place = end
     return place
-
-
-class PictureWriter:
-    """Encodes and writes pictures in threads; used as a context manager, at whose end every picture is written.
-
-    Args:
-        workers: number of threads; 0 writes in the calling thread.
-    """
-
-    def __init__(self, workers: int) -> None:
-        self._pool = ThreadPoolExecutor(workers) if workers else None
-        self._pending: deque[Callable[[], None]] = deque()  # waits for a picture, or does what must come after some
-        self._limit = WAITING * workers
-
-    def __enter__(self) -> "PictureWriter":
-        return self
-
-    def write(self, path: str | Path, picture: Tensor) -> None:
-        """Queues a picture; waits where too many wait already. Errors of earlier pictures are raised here or at the end."""
-        if self._pool is None:
-            write_png(path, picture)
-            return
-        self._queue(self._pool.submit(write_png, path, picture).result)
-
-    def afterwards(self, action: Callable[[], None]) -> None:
-        """Calls `action` in the calling thread, some time after all pictures queued so far are written."""
-        if self._pool is None:
-            action()
-        else:
-            self._queue(action)
-
-    def _queue(self, action: Callable[[], None]) -> None:
-        self._pending.append(action)
-        while len(self._pending) > self._limit:
-            self._pending.popleft()()
-
-    def __exit__(self, kind, error, trace) -> None:
-        if self._pool is None:
-            return
-        self._pool.shutdown(wait=True, cancel_futures=error is not None)
-        if error is None:
-            for action in self._pending:
-                action()

@@ -24,7 +24,8 @@ from utils.layout import Layout
 from utils.lists import Example, read_examples
 from utils.loading import ImageSet
 from utils.people.pictures import Explained, explained_view, fitted_view
-from utils.pictures import PictureWriter
+from utils.pictures import write_png
+from utils.threads import side_by_side
 
 STATIC = Path(__file__).parent / "page"  # what is the same for every course
 STATIC_FILES = ("index.html", "course.js", "style.css")
@@ -211,10 +212,10 @@ def _write_page(folder: Path, page: dict, pictures: OpaquePictures, workers: int
     """Writes all files of the page into `folder`; returns the build id, a digest of all that the page is."""
     images = folder / "images"
     images.mkdir(parents=True)
-    with PictureWriter(workers) as writer:
-        # In the order of their names: the times of the files shall not tell the order of a list either.
-        for name in tqdm(sorted(pictures.views), desc="pictures", unit="picture"):
-            writer.write(images / f"{name}.png", pictures.views[name]())
+    names = sorted(pictures.views)  # written in this order: the times of the files shall not tell the order of a list either
+    written = side_by_side(lambda name: write_png(images / f"{name}.png", pictures.views[name]()), names, workers)
+    for _ in tqdm(written, total=len(names), desc="pictures", unit="picture"):
+        pass
     for name in STATIC_FILES:
         shutil.copyfile(STATIC / name, folder / name)
     digest = hashlib.sha256(json.dumps(page).encode())

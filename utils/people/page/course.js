@@ -602,10 +602,8 @@
 
   async function labelScreen() {
     const image = await nextToLabel();
-    if (image === null) {
-      state.labelledAll = true;
-      return go("end");
-    }
+    state.labelledAll = image === null;
+    if (image === null) return go("end");
     const done = trialsOf("label").length;
     const stop = element("div", { className: "actions" }, button("Stop here", () => go("end")));
     const screen = await questionScreen("label", image, `${count(done, ["picture", "pictures"])} labelled so far`, stop);
@@ -614,7 +612,8 @@
 
   async function endScreen() {
     const labelled = trialsOf("label").length;
-    const more = !state.labelledAll && remaining("label").length > 0;
+    // A server that had none left may have one later: what somebody was shown and did not answer goes to somebody else.
+    const more = (state.server || !state.labelledAll) && remaining("label").length > 0;
     const right = trialsOf("lesson").filter((trial) => trial.correct).length;
     const facts = [
       ["lessons right", `${right} of ${COURSE.lessons.length}`],
@@ -631,12 +630,13 @@
         ...facts.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, String(value)))),
       ),
       element("p", { id: "hand-in" }, handInText()),
+      more && state.labelledAll ? element("p", {}, "No picture is free for you now. One may be in some minutes, if somebody leaves.") : null,
       element(
         "div",
         { className: "actions" },
         turk ? submitForm() : null,
         state.server || turk ? null : button("Download your answers", download, "primary"),
-        more ? button(labelled ? "Go on labelling" : "Label pictures", () => go("label")) : null,
+        more ? button(state.labelledAll ? "Ask for more pictures" : labelled ? "Go on labelling" : "Label pictures", () => go("label")) : null,
       ),
       turk ? null : startOver(),
     );

@@ -1,0 +1,50 @@
+"""Work side by side: all of it, in order, with the processors shared out and given back."""
+
+import threading
+import time
+
+import pytest
+import torch
+
+from utils.threads import side_by_side
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3, 50])
+def test_results_come_in_order(workers):
+    def work(number):
+        time.sleep(0.01 * (number % 3))
+        return number**2
+
+    assert list(side_by_side(work, range(20), workers)) == [number**2 for number in range(20)]
+
+
+def test_several_work_at_a_time():
+    meeting = threading.Barrier(3, timeout=10)
+    assert len(list(side_by_side(lambda _: meeting.wait(), range(6), 3))) == 6
+
+
+@pytest.mark.parametrize(("processors", "workers", "each"), [(6, 3, 2), (2, 2, 1), (2, 8, 1), (4, 0, 4)])
+def test_processors_are_shared_out_and_given_back(processors, workers, each):
+    before = torch.get_num_threads()
+    torch.set_num_threads(processors)
+    try:
+        assert set(side_by_side(lambda _: torch.get_num_threads(), range(8), workers)) == {each}
+        assert torch.get_num_threads() == processors
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_stops_the_others(workers):
+    begun = []
+
+    def work(number):
+        begun.append(number)
+        time.sleep(0.01)
+        if number == 3:
+            raise ValueError("three")
+
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError, match="three"):
+        list(side_by_side(work, range(200), workers))
+    assert len(begun) < 20 and torch.get_num_threads() == before
