@@ -481,8 +481,10 @@ def test_what_an_earlier_run_left_survives_a_failing_one(stage):
     for name in ("heatmaps.npz", "explanations.png", "course_CMaxGrad.json"):
         (stage.folder / "toy" / name).write_text("of an earlier run")
     before = stage.tools.snapshot(stage.folder / "toy")
-    for name in ("CE", "course"):
-        refused(stage, name, "--batch-size", 1)
+    # The images before the broken one are explained by then, so that a run that goes on need not explain them again.
+    state = {f"toy/.unfinished_get_all_CE_butterflies/{name}" for name in ("answers.npy", "attribution.npy", "confidence.npy", "state.pt")}
+    refused(stage, "CE", "--batch-size", 1, leaves=state)
+    refused(stage, "course", "--batch-size", 1)
     after = stage.tools.snapshot(stage.folder / "toy")
     kept = [name for name in before if (stage.folder / "toy" / name).is_file() and "/" not in name]
     assert len(kept) == 5 and [name for name in kept if after[name] != before[name]] == []
