@@ -1,7 +1,7 @@
 """What no implementation can avoid: a bare forward pass, decoding each image, encoding each picture."""
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from benchmarks.timing import seconds
 from models.resnet import ResNet18
 from utils.loading import ImageSet
 from utils.pictures import encode_png
+from utils.threads import side_by_side
 
 BATCHES = (8, 16, 32, 64, 128)  # images per pass that are tried
 TRIED_ON = 32  # images; the batches above it are tried on GPUs alone, on which they cost nothing
@@ -61,7 +62,7 @@ class BareForward:
 
 def decode(images: ImageSet, workers: int) -> None:
     """Decodes every image of a list, in threads."""
-    _in_threads(images.__getitem__, range(len(images)), workers)
+    deque(side_by_side(images.__getitem__, range(len(images)), workers), maxlen=0)
 
 
 def read_pictures(folder: Path) -> list[np.ndarray]:
@@ -75,10 +76,4 @@ def read_pictures(folder: Path) -> list[np.ndarray]:
 
 def encode(pictures: Sequence[np.ndarray], workers: int) -> None:
     """Encodes every picture in memory, in threads; nothing is written."""
-    _in_threads(encode_png, pictures, workers)
-
-
-def _in_threads(function: Callable, arguments: Iterable, workers: int) -> None:
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        for _ in pool.map(function, arguments):
-            pass  # to hear of errors
+    deque(side_by_side(encode_png, pictures, workers), maxlen=0)

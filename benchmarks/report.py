@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from utils.settings import default_workers
+from utils.settings import processors
 
 HEADER = ("", "ours", "released", "limit", "ours / released", "target", "time / limit", "target")
 
@@ -81,7 +81,7 @@ def machine(device: str) -> dict[str, str | int]:
     """What it was measured on."""
     models = [line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     found = {"cpu": models[0] if models else platform.processor() or platform.machine()}
-    found |= {"cores": default_workers(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    found |= {"cores": processors(), "threads": torch.get_num_threads(), "torch": torch.__version__}
     return found | ({"gpu": torch.cuda.get_device_name(device)} if device.startswith("cuda") else {})
 
 

@@ -8,7 +8,6 @@ README.md beside this file says where each archive comes from and under which te
 """
 
 import argparse
-import os
 import re
 import sys
 from pathlib import Path
@@ -119,8 +118,9 @@ def run_toy(args: argparse.Namespace) -> int:
     """Draws the toy dataset."""
     # Only this subcommand needs what the drawing imports.
     from datasets.toy_moths import draw_toy_dataset
+    from utils.settings import processors
 
-    draw_toy_dataset(args.data_root, args.seed, args.force, workers=os.cpu_count() or 1)
+    draw_toy_dataset(args.data_root, args.seed, args.force, workers=processors())
     print(f"{args.data_root / 'toy'} is ready.")
     return 0
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from models.resnet import ResNet18, grid_side
 from utils import figures, processes
-from utils.attribution import Maps, explanation_maps
+from utils.attribution import explanation_maps
 from utils.counterfactual import counters, discriminant, masks
 from utils.errors import InputError
 from utils.files import remove_leftovers
@@ -126,9 +126,13 @@ def explanation_files(layout: Layout, rows: Sequence[Example], num_classes: int,
 def _pictures(layout: Layout, row: Example, num_classes: int, how: ExplainSettings) -> Iterator[Path]:
     """The pictures that explain one image: every rendering at every mask size against every wrong class."""
     for folder in _folders(layout, how).values():
-        for b in range(num_classes):
-            if b != row.label:
-                yield folder / explanation_name(row.path, row.label, b, row.index)
+        for _, name in _names(row, num_classes):
+            yield folder / name
+
+
+def _names(row: Example, num_classes: int) -> list[tuple[int, str]]:
+    """The wrong classes of an image, ascending, each with the file name of the explanation against it."""
+    return [(b, explanation_name(row.path, row.label, b, row.index)) for b in range(num_classes) if b != row.label]
 
 
 def _folders(layout: Layout, how: ExplainSettings) -> dict[tuple[str, float], Path]:
@@ -143,7 +147,8 @@ def _explain_missing(network: ResNet18, images: ImageSet, layout: Layout, heatma
         InputError: an image cannot be decoded, or the teacher is no use.
     """
     share = processes.share(in_batches(range(len(images)), how.batch_size))
-    missing = _missing(share, images, layout, heatmaps, network.fc.out_features, how)
+    num_classes = network.fc.out_features
+    missing = _missing(share, images, layout, heatmaps, num_classes, how)
     folders = _folders(layout, how)
 
     @torch.inference_mode()
@@ -152,11 +157,12 @@ def _explain_missing(network: ResNet18, images: ImageSet, layout: Layout, heatma
         outputs = network(to_float(pixels, how.device))
         if not outputs.logits.isfinite().all():
             raise InputError("The teacher's outputs are not finite numbers; replace what --checkpoint or --pretrained name.")
-        maps = explanation_maps(outputs, network.fc)
-        batch = _explain_batch(pixels, [images.rows[number] for number in numbers], outputs.logits, maps)
+        maps, label = explanation_maps(outputs, network.fc), images.labels[numbers].to(how.device)
         heatmaps.add(numbers, maps)
-        _write_batch(batch, folders, how)
-        heatmaps.finish(numbers, outputs.logits.argmax(1), batch.rival)
+        names = [name for number in numbers for _, name in _names(images.rows[number], num_classes)]
+        _write_pictures(pixels, discriminant(maps, label, counters(label, num_classes)), names, folders, how)
+        rival = outputs.logits.scatter(1, label[:, None], -torch.inf).argmax(1)  # the wrong class of the largest logit
+        heatmaps.finish(numbers, outputs.logits.argmax(1), rival)
 
     with _bar(share, missing) as bar:
         for numbers, _ in zip(missing, side_by_side(explain, missing, how.workers), strict=True):
@@ -206,32 +212,20 @@ def _spread(total: int, wanted: int) -> list[int]:
     return sorted({round(place * (total - 1) / max(1, wanted - 1)) for place in range(wanted)})
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """N images and all that explains them against B = C-1 wrong classes each."""
+def _write_pictures(
+    images: Tensor, discriminants: Tensor, names: Sequence[str], folders: dict[tuple[str, float], Path], how: ExplainSettings
+) -> None:
+    """Cuts masks, renders and writes: three renderings of every explanation of a batch at every mask size.
 
-    pixels: Tensor  # uint8 (N, 3, s, s)
-    rows: Sequence[Example]
-    label: Tensor  # a, (N,)
-    counter: Tensor  # b, (N, B)
-    rival: Tensor  # the wrong class of the largest logit, (N,)
-    maps: Maps
-    discriminant: Tensor  # D, (N, B, H, W)
-
-
-def _explain_batch(pixels: Tensor, rows: Sequence[Example], logits: Tensor, maps: Maps) -> _Batch:
-    label = torch.tensor([row.label for row in rows], device=logits.device)
-    counter = counters(label, logits.shape[1])
-    rival = logits.scatter(1, label[:, None], -torch.inf).argmax(1)
-    return _Batch(pixels, rows, label, counter, rival, maps, discriminant(maps, label, counter))
-
-
-def _write_batch(batch: _Batch, folders: dict[tuple[str, float], Path], how: ExplainSettings) -> None:
-    """Cuts masks, renders and writes: three renderings of every explanation of a batch at every mask size."""
-    cut = masks(batch.discriminant.flatten(0, 1), how.mask_sizes, how.image_size)  # (N B, T, s, s)
-    pictures = batch.pixels.repeat_interleave(batch.counter.shape[1], dim=0)  # (N B, 3, s, s)
-    wrong = batch.counter.tolist()
-    names = [explanation_name(row.path, row.label, b, row.index) for row, bs in zip(batch.rows, wrong, strict=True) for b in bs]
+    Args:
+        images: uint8 (N, 3, s, s).
+        discriminants: D against each wrong class, ascending, (N, B, H, W).
+        names: the file names of those explanations, N B.
+        folders: where each rendering at each mask size goes.
+        how: mask sizes and so on.
+    """
+    cut = masks(discriminants.flatten(0, 1), how.mask_sizes, how.image_size)  # (N B, T, s, s)
+    pictures = images.repeat_interleave(discriminants.shape[1], dim=0)  # (N B, 3, s, s)
     for place, size in enumerate(how.mask_sizes):
         for kind, rendering in _render(pictures, cut[:, place]).items():
             for name, picture in zip(names, rendering.cpu(), strict=True):
@@ -259,9 +253,6 @@ def _write_lists(layout: Layout, rows: Sequence[Example], num_classes: int, size
     for people, kind in ((False, IMG), (True, DEMO)):
         folder = layout.explanations(kind, size)
         explanations = (
-            Explanation(listed_path(folder / explanation_name(row.path, row.label, b, row.index)), row.label, b, row.index)
-            for row in rows
-            for b in range(num_classes)
-            if b != row.label
+            Explanation(listed_path(folder / name), row.label, b, row.index) for row in rows for b, name in _names(row, num_classes)
         )
         write_explanations(layout.explanation_list(people), explanations)

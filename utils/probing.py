@@ -42,6 +42,19 @@ def linear_head(weights: dict[str, Tensor]) -> nn.Linear:
     return head.requires_grad_(False)
 
 
+def fit_probe(features: Tensor, labels: Tensor, num_classes: int, how: ProbeSettings, quiet: bool = False) -> tuple[nn.Linear, float]:
+    """Fits a linear head on features (N, 512) with labels (N,); returns it and its last loss.
+
+    Raises:
+        RunError: the loss is no longer a finite number.
+    """
+    chosen = {"epochs": how.probe_epochs, "lr": how.probe_lr, "batch_size": how.probe_batch_size, "seed": how.seed}
+    head, losses = fit_linear_probe(features, labels, num_classes, **chosen, quiet=quiet)
+    if not math.isfinite(losses[-1]):
+        raise RunError(f"The linear probe's loss became {losses[-1]}; lower --probe-lr (now {how.probe_lr}) or replace the encoder.")
+    return head, losses[-1]
+
+
 def add_linear_probe(encoder: ResNet18, train: ImageSet, test: ImageSet, classes: Sequence[str], path: Path, how: ProbeSettings) -> dict:
     """Fits a linear head on the features of `train`, gives it to the encoder, and saves it.
 
@@ -60,17 +73,7 @@ def add_linear_probe(encoder: ResNet18, train: ImageSet, test: ImageSet, classes
         RunError: the loss is no longer a finite number.
     """
     features, labels = encode(encoder, train, how), train.labels.to(how.device)
-    head, losses = fit_linear_probe(
-        features,
-        labels,
-        len(classes),
-        epochs=how.probe_epochs,
-        lr=how.probe_lr,
-        batch_size=how.probe_batch_size,
-        seed=how.seed,
-    )
-    if not math.isfinite(losses[-1]):
-        raise RunError(f"The linear probe's loss became {losses[-1]}; lower --probe-lr (now {how.probe_lr}) or replace the encoder.")
+    head, loss = fit_probe(features, labels, len(classes), how)
     encoder.fc = head
     content = {"epoch": how.probe_epochs, "arch": "linear", "state_dict_m": head.state_dict(), "classes": list(classes)}
     right = {
@@ -79,4 +82,4 @@ def add_linear_probe(encoder: ResNet18, train: ImageSet, test: ImageSet, classes
     }
     checkpoints.save(path, content)
     processes.say(f"Linear probe: {right['probe_test_accuracy']:.2f} % of the test list.")
-    return {"probe_loss": round(losses[-1], 6)} | {name: round(value, 3) for name, value in right.items()}
+    return {"probe_loss": round(loss, 6)} | {name: round(value, 3) for name, value in right.items()}

@@ -105,12 +105,16 @@ def check(cfg) -> None:
             raise InputError(f"--{field.name.replace('_', '-')} {value} {demand}; correct it.")
 
 
+def processors() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def default_workers() -> int:
     """Threads that decode and encode: this process's share of the processors."""
     from utils import processes  # here, since it loads torch, and some scripts compute nothing
 
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, processors // processes.on_this_node())
+    return max(1, processors() // processes.on_this_node())
 
 
 def pick(kind: type, cfg):

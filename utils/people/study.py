@@ -8,16 +8,14 @@ import numpy as np
 import torch
 
 from models.resnet import ResNet18, load_backbone
-from models.simclr import fit_linear_probe
 from utils.catalog import Dataset
-from utils.errors import RunError
 from utils.evaluation import accuracy
 from utils.images import eval_view, full_view
 from utils.lists import Example
 from utils.loading import ImageSet, open_list
 from utils.people.aggregation import Votes, majority
 from utils.people.annotators import respond, symmetric
-from utils.probing import ProbeSettings, encode
+from utils.probing import ProbeSettings, encode, fit_probe
 from utils.settings import pick
 from utils.training import ClassifierRecipe, train_classifier
 
@@ -71,10 +69,7 @@ def probe_classifier(material: Material, cfg) -> Classify:
     def classify(labelled: Sequence[Example], seed: int) -> float:
         seen = features[[place[row.path] for row in labelled]]
         labels = torch.tensor([row.label for row in labelled], device=seen.device)
-        settings = {"epochs": how.probe_epochs, "lr": how.probe_lr, "batch_size": how.probe_batch_size}
-        head, losses = fit_linear_probe(seen, labels, material.num_classes, **settings, seed=seed, quiet=True)
-        if not np.isfinite(losses[-1]):
-            raise RunError(f"The linear probe's loss became {losses[-1]}; lower --probe-lr (now {how.probe_lr}).")
+        head, _ = fit_probe(seen, labels, material.num_classes, replace(how, seed=seed), quiet=True)
         return accuracy(head(test_features).argmax(1).cpu(), material.test.labels)
 
     return classify
