@@ -29,7 +29,7 @@ class Config:
     # explanations
     mask_sizes: tuple[float, ...] = (0.05,)  # fractions of the image to keep; the paper's 30 sizes are 0.01, 0.02 ... 0.30
     image_size: int = 224  # side of the pictures in pixels
-    batch_size: int = 16  # images per forward pass
+    batch_size: int = 8  # images per forward pass
     # run
     out: str = "auto"  # output folder; auto: named after the dataset
     seed: int = 0  # same seed, same machine: same bytes

@@ -7,7 +7,8 @@
 The released procedure is benchmarks/baseline.py. The limits are what no implementation can avoid: one bare forward pass of the network
 for each image (inference mode, the best of several batch sizes and memory formats, batch norm folded where that helps), decoding each
 image once, encoding each written PNG once (in memory). Round after round each takes its turn, so that a machine that slows down slows
-them all; medians count. Writes the table to <out>/bench.txt and, with all times, to <out>/bench.json. Ten minutes on 2 CPU cores.
+them all; medians count. Writes the table to <out>/bench.txt and, with all times, to <out>/bench.json. Ten minutes on 2 CPU cores, and
+2 GB of disk until it has ended.
 """
 
 import sys
@@ -47,7 +48,7 @@ class Config:
     # model
     pretrained: str = "none"  # weights of teacher and student: imagenet, none, or the path of a state dict; hardly matters for speed
     image_size: int = 224  # side of the images in pixels
-    batch_size: int = 16  # images per forward pass of ours
+    batch_size: int = 8  # images per forward pass of ours
     # run
     out: str = "bench"  # output folder
     seed: int = 0  # of weights and of the choice of lessons

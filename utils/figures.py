@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from utils.files import replacing
+from utils.pictures import COMPRESSION
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +31,7 @@ def _figure(width: float, height: float, **options) -> "Figure":
 
 def _save(path: str | Path, figure: "Figure") -> None:
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=DPI)
+        figure.savefig(temporary, dpi=DPI, pil_kwargs={"compress_type": COMPRESSION})
 
 
 def _tiles(path: str | Path, lines: Sequence[Sequence[tuple[Tensor, str]]]) -> None:

@@ -23,8 +23,9 @@ def replacing(path: str | Path):
     try:
         yield temporary
         os.replace(temporary, path)
-    finally:
+    except BaseException:  # KeyboardInterrupt too
         temporary.unlink(missing_ok=True)
+        raise
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -23,8 +23,7 @@ def fill_outside(images: Tensor, masks: Tensor) -> Tensor:
     # Picture by picture, as a product of matrices: three times faster than adding up one tensor of all pictures, and exact in float64.
     totals = [image.flatten(1).double() @ mask.flatten().double() for image, mask in zip(images, masks, strict=True)]  # (3,) each
     means = torch.stack(totals) / masks.sum((1, 2))[:, None]  # (M, 3)
-    fill = means.round().to(torch.uint8)[:, :, None, None]
-    return torch.where(masks[:, None], images, fill)
+    return _choose(masks, images, means.round().to(torch.uint8)[:, :, None, None])
 
 
 def borders(masks: Tensor, width: int = BORDER) -> Tensor:
@@ -55,4 +54,13 @@ def draw_borders(images: Tensor, masks: Tensor) -> Tensor:
         uint8 (M, 3, h, w).
     """
     red = torch.tensor(RED, dtype=torch.uint8, device=images.device).view(1, 3, 1, 1)
-    return torch.where(borders(masks)[:, None], red, images)
+    return _choose(borders(masks), red, images)
+
+
+def _choose(masks: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
+    """uint8 (M, 3, h, w): `inside` where masks (M, h, w) are True, `outside` elsewhere.
+
+    By multiplying, which PyTorch does for many bytes at once on a CPU; its `where` takes one at a time.
+    """
+    masks = masks[:, None]
+    return inside * masks + outside * ~masks

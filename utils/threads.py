@@ -13,25 +13,25 @@ Result = TypeVar("Result")
 def side_by_side(work: Callable[[Group], Result], groups: Sequence[Group], workers: int) -> Iterator[Result]:
     """Calls `work` with every group, with several at a time, and yields what it returns in the order of the groups.
 
-    The processors are shared out among the threads, so that each computes by itself: PyTorch would put all of them on every step of
-    each thread, and they would spend a third of the time waiting for one another. It releases Python's lock, as do decoding and
-    compressing.
+    Within each, PyTorch computes in that thread alone. It would put all processors on every step of every thread, and they would spend
+    a third of the time waiting for one another; and results whose last digits depend on the number of threads would depend on `workers`.
+    It releases Python's lock while it computes, as do decoding and compressing.
 
     Args:
         work: computes, reads and writes; it must not mind its neighbours.
         groups: what it is called with.
-        workers: number of threads; 0 works in the calling thread.
+        workers: number of threads; 0 works in the calling thread, which must not compute otherwise until all is done.
 
     Raises:
         Exception: what `work` raises first; no further group is begun then.
     """
-    if workers == 0:
-        yield from map(work, groups)
-        return
-    processors = torch.get_num_threads()
-    torch.set_num_threads(max(1, processors // workers))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
+        if workers == 0:
+            yield from map(work, groups)
+            return
         with ThreadPoolExecutor(workers) as pool:
             yield from pool.map(work, groups)
     finally:
-        torch.set_num_threads(processors)
+        torch.set_num_threads(threads)
