@@ -5,6 +5,7 @@ import io
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -102,12 +103,12 @@ class Explanations:
         files = [locate(row.path, chosen.data_root) for row in chosen.rows]
         baseline.explain(self.network, files, chosen.labels.tolist(), len(self.classes), self.cfg.image_size, out, sizes)
 
-    def rows(self, medians: dict[str, dict[str, float]]) -> list[Row]:
+    def rows(self, times: dict[str, dict[str, list[float]]]) -> list[Row]:
         """The table's rows of what `works` took."""
         cfg = self.cfg
         counts = {"explain, 30 sizes": cfg.images_30, "encode, 30 sizes": cfg.images_30}
         counts |= {"released": cfg.baseline_images, "released, one size": cfg.baseline_images}
-        took = {name: medians[name]["wall"] / counts.get(name, cfg.images) for name in self.works()}  # seconds per image
+        took = {name: np.array(times[name]["wall"]) / counts.get(name, cfg.images) for name in self.works()}  # seconds per image
         limit, limit_30 = (took["decode"] + took["forward"] + took[encode] for encode in ("encode", "encode, 30 sizes"))
         return [
             Row("maps of all classes, S, all D (limit: forward)", took["maps"], None, took["forward"], None, 1.10),

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -116,9 +117,9 @@ class Lesson:
         taken = [self.images[places[row.path]] if row.path in places else self.pool.explained[pictures[row.path]] for row in rows]
         return to_float(torch.stack(taken), self.cfg.device), torch.tensor([row.label for row in rows], device=self.cfg.device)
 
-    def rows(self, medians: dict[str, dict[str, float]]) -> list[Row]:
+    def rows(self, times: dict[str, dict[str, list[float]]]) -> list[Row]:
         """The table's row of what `works` took, by image of the pool, explanations included."""
         scored = len(self.pool) + len(self.pool.rows)
-        ours, limit, released = (medians[name]["wall"] / scored for name in self.works())
+        ours, limit, released = (np.array(times[name]["wall"]) / scored for name in self.works())
         faster = FASTER[self.cfg.device.split(":")[0]] if self.view == "attention" else None
         return [Row(f"lesson of a course, {self.view} view", ours, released, limit, faster, 1.15)]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from utils.settings import processors
@@ -14,38 +15,45 @@ HEADER = ("", "ours", "released", "limit", "ours / released", "target", "time / 
 
 @dataclass(frozen=True)
 class Row:
-    """One row; times in seconds per image.
+    """One row; times in seconds per image, one for each round.
+
+    A ratio is the median of the rounds' own: pieces that took their turns within a round met the machine at the same speed, and a
+    course's lessons grow from round to round.
 
     Attributes:
         name: what was measured.
-        ours, released, limit: time of the product, of the released procedure, of what cannot be avoided; None where not measured.
+        ours, released, limit: times of the product, of the released procedure, of what cannot be avoided; None where not measured.
         faster: target, how many times as fast as the released procedure at least; None where there is none.
         slower: target, how many times the limit's time at most; None where there is none.
     """
 
     name: str
-    ours: float
-    released: float | None
-    limit: float
+    ours: np.ndarray
+    released: np.ndarray | None
+    limit: np.ndarray
     faster: float | None
     slower: float | None
 
     @property
     def speedup(self) -> float | None:
         """How many times as fast as the released procedure."""
-        return self.released / self.ours if self.released else None
+        return None if self.released is None else float(np.median(self.released / self.ours))
 
     @property
     def overhead(self) -> float:
         """How many times the limit's time."""
-        return self.ours / self.limit
+        return float(np.median(self.ours / self.limit))
+
+    def rates(self) -> dict[str, float | None]:
+        """Images per second, the median round's."""
+        times = {"ours": self.ours, "released": self.released, "limit": self.limit}
+        return {name: None if seconds is None else float(1 / np.median(seconds)) for name, seconds in times.items()}
 
     def values(self) -> dict:
         """The row as JSON values; rates in images per second."""
-        times = {"ours": self.ours, "released": self.released, "limit": self.limit}
         return {
             "name": self.name,
-            "images_per_second": {name: time and round(1 / time, 3) for name, time in times.items()},
+            "images_per_second": {name: rate and round(rate, 3) for name, rate in self.rates().items()},
             "times_as_fast_as_released": self.speedup and round(self.speedup, 2),
             "time_by_limit": round(self.overhead, 3),
             "targets": {"times_as_fast_as_released": self.faster, "time_by_limit": self.slower},
@@ -55,7 +63,7 @@ class Row:
         """The row as text."""
         return [
             self.name,
-            *("" if time is None else f"{1 / time:.3g}" for time in (self.ours, self.released, self.limit)),
+            *("" if rate is None else f"{rate:.3g}" for rate in self.rates().values()),
             "" if self.speedup is None else f"{self.speedup:.1f}",
             "" if self.faster is None else f">= {self.faster:g}{_mark(self.speedup >= self.faster)}",
             f"{self.overhead:.2f}",

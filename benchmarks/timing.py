@@ -1,6 +1,5 @@
 """Timing pieces of work in turn, so that a machine that slows down slows them all."""
 
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,7 +26,7 @@ def synchronise(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def in_turn(works: dict[str, Work], rounds: int, device: str, folder: str | Path) -> dict[str, dict[str, float]]:
+def in_turn(works: dict[str, Work], rounds: int, device: str, folder: str | Path) -> dict[str, dict[str, list[float]]]:
     """Runs every piece of work once a round.
 
     Args:
@@ -38,14 +37,16 @@ def in_turn(works: dict[str, Work], rounds: int, device: str, folder: str | Path
             for minutes after many were removed.
 
     Returns:
-        By name the medians of `wall` and `cpu` seconds over the rounds.
+        By name the `wall` and `cpu` seconds of every round.
     """
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
+    times: dict[str, dict[str, list[float]]] = {name: {"wall": [], "cpu": []} for name in works}
     with tqdm(total=rounds * len(works), desc="measuring", unit="run") as progress:
         for _ in range(rounds):
             for name, work in works.items():
                 progress.set_postfix_str(name)
                 own = Path(tempfile.mkdtemp(dir=folder))
-                times[name].append(seconds(lambda work=work, own=own: work(own), device))
+                wall, cpu = seconds(lambda work=work, own=own: work(own), device)
+                times[name]["wall"].append(wall)
+                times[name]["cpu"].append(cpu)
                 progress.update()
-    return {name: dict(zip(("wall", "cpu"), map(statistics.median, zip(*runs, strict=True)), strict=True)) for name, runs in times.items()}
+    return times
