@@ -2,11 +2,12 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from utils.threads import side_by_side
+from utils.threads import helpers, side_by_side
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3, 50])
@@ -30,6 +31,19 @@ def test_each_computes_in_its_own_thread_and_the_others_are_given_back(workers):
     try:
         assert set(side_by_side(lambda _: torch.get_num_threads(), range(8), workers)) == {1}
         assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_helpers_compute_in_their_own_thread_and_leave_the_caller_its_own():
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        with helpers(3) as pool:
+            assert set(pool.map(lambda _: torch.get_num_threads(), range(8))) == {1}
+            assert torch.get_num_threads() == 4
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 4
     finally:
         torch.set_num_threads(before)
 

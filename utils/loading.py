@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from utils.catalog import Dataset
 from utils.errors import InputError
 from utils.images import decode
 from utils.lists import Example, Explanation, check_files, locate, read_examples
+from utils.threads import helpers
 
 RAM_BUDGET = 8 * 2**30  # bytes of decoded images that one ImageSet may hold; beyond it images are decoded each time
 READ_AHEAD = 2  # batches that the threads prepare while the network works
@@ -120,7 +121,7 @@ def batches(load: Callable[[int], Tensor], groups: Sequence[list[int]], workers:
         for group in groups:
             yield group, torch.stack([load(number) for number in group])
         return
-    with ThreadPoolExecutor(workers) as pool:
+    with helpers(workers) as pool:
         ahead: deque[tuple[list[int], list[Future]]] = deque()
         try:
             for group in groups:

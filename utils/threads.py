@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -33,5 +34,22 @@ def side_by_side(work: Callable[[Group], Result], groups: Sequence[Group], worke
             return
         with ThreadPoolExecutor(workers) as pool:
             yield from pool.map(work, groups)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def helpers(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that prepare what the calling thread computes with, which keeps all processors for itself.
+
+    Within each, PyTorch computes in that thread alone, for the reasons that `side_by_side` gives.
+
+    Args:
+        workers: number of threads, at least 1.
+    """
+    threads = torch.get_num_threads()  # asked for here, it is settled: a thread that has not asked takes the number that was set last
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
     finally:
         torch.set_num_threads(threads)
