@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from utils.files import replacing, write_bytes
-from utils.pictures import COMPRESSION, encode_png
+from utils.pictures import COMPRESSION, channels_last, encode_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,7 +61,7 @@ def _tiles(path: str | Path, lines: Sequence[Sequence[tuple[Tensor, str]]]) -> N
 def _tile(picture: Tensor) -> Image.Image:
     """An image uint8 (3, h, w) or a map (H, W), SIDE pixels wide and high."""
     if picture.ndim == 3:
-        return Image.fromarray(np.stack(picture.numpy(), axis=-1)).resize((SIDE, SIDE))
+        return Image.fromarray(channels_last(picture)).resize((SIDE, SIDE))
     from matplotlib import colormaps
     from matplotlib.colors import Normalize
 

@@ -26,9 +26,13 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 def write_png(path: str | Path, picture: Tensor) -> None:
     """Writes uint8 (3, h, w) as RGB or (h, w) as greyscale, whole or not at all."""
+    write_bytes(path, encode_png(picture.numpy() if picture.ndim == 2 else channels_last(picture)))
+
+
+def channels_last(picture: Tensor) -> np.ndarray:
+    """uint8 (3, h, w) as (h, w, 3), the layout of files and of Pillow."""
     # Stacking the three planes is three times as fast as copying their transpose.
-    pixels = picture.numpy() if picture.ndim == 2 else np.stack(picture.numpy(), axis=-1)
-    write_bytes(path, encode_png(pixels))
+    return np.stack(picture.numpy(), axis=-1)
 
 
 def whole_png(path: str | Path, size: int | None = None) -> bool:
