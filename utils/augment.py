@@ -3,7 +3,6 @@ threads nor of processes nor an interruption changes what an image looks like in
 
 import math
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
 from torchvision.transforms.v2 import functional as TF
@@ -13,11 +12,6 @@ JITTER = 0.8  # brightness, contrast and saturation factors lie in 1 - 0.8 .. 1 
 JITTER_HUE = 0.2
 JITTER_PROBABILITY = 0.8
 GREY_PROBABILITY = 0.2
-
-
-def generator(*key: int) -> Generator:
-    """A random generator that depends on the numbers of `key` alone."""
-    return Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
 
 
 def _uniform(low: float, high: float, rng: Generator) -> float:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 
-from utils import devices, processes, records, resuming, settings
+from utils import processes, randomness, records, resuming, settings
 from utils.errors import Finished, InputError, RunError
 from utils.files import output_folder, remove_leftovers
 
@@ -34,7 +34,7 @@ def launch(main: Callable[..., dict], config: type, description: str) -> None:
             return  # a script without a device has no work to share
         processes.first_only(remove_leftovers)(output_folder(cfg.out))
         inputs = resuming.inputs(cfg)
-        devices.make_repeatable(cfg.seed)
+        randomness.make_repeatable(cfg.seed)
         started = time.perf_counter()
         with processes.joined(device) if device else nullcontext():
             measured = main(cfg)

@@ -3,18 +3,21 @@
 `torchrun --nproc-per-node=N script.py` starts N processes and describes them in the environment. Without torchrun everything here
 is the identity, so no caller asks which of the two it is. Every process computes its share and knows all results; process 0 alone
 prints, and writes what all share.
+
+Torch is imported where processes meet, not here: a script that computes nothing asks who it is too, and starts at once.
 """
+
+from __future__ import annotations
 
 import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-import torch
-import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 # torchrun stops the others when a process dies; this bounds the wait where it cannot know (a node lost its network).
 TIMEOUT = timedelta(minutes=30)
@@ -69,6 +72,9 @@ def joined(device: str) -> Iterator[None]:
     if count() == 1:
         yield
         return
+    import torch
+    import torch.distributed as dist
+
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=TIMEOUT)
@@ -84,6 +90,8 @@ def joined(device: str) -> Iterator[None]:
 def wait() -> None:
     """Waits until every process is here."""
     if count() > 1:
+        import torch.distributed as dist
+
         dist.barrier()
 
 
@@ -106,6 +114,8 @@ def merged(values: Tensor, device: str) -> Tensor:
     """
     if count() == 1:
         return values
+    import torch.distributed as dist
+
     met = values.to(device)
     dist.all_reduce(met)
     return met.to(values.device)
@@ -122,6 +132,9 @@ def gathered(values: Tensor) -> Tensor:
     """
     if count() == 1:
         return values
+    import torch
+    import torch.distributed as dist
+
     rows = [torch.empty_like(values) for _ in range(count())]
     dist.all_gather(rows, values.detach().contiguous())
     rows[rank()] = values
@@ -130,11 +143,17 @@ def gathered(values: Tensor) -> Tensor:
 
 def replicated(network: nn.Module) -> nn.Module:
     """The network for training: gradients are averaged over the processes, batch-norm statistics are those of process 0."""
-    return network if count() == 1 else DistributedDataParallel(network)
+    if count() == 1:
+        return network
+    from torch.nn.parallel import DistributedDataParallel
+
+    return DistributedDataParallel(network)
 
 
 def align(network: nn.Module) -> None:
     """Gives every process the weights of process 0, so that no difference of rounding between machines lets them drift apart."""
     if count() > 1:
+        import torch.distributed as dist
+
         for tensor in network.state_dict().values():
             dist.broadcast(tensor, 0)

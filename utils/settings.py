@@ -1,12 +1,11 @@
 """Settings: a frozen dataclass at the top of each script, changed there or on the command line, checked and resolved here."""
 
 import dataclasses
-import os
 from collections.abc import Callable
 
 import tyro
 
-from utils import catalog
+from utils import catalog, machine
 from utils.errors import InputError
 
 HIGHEST_LR = 1e37  # above it, torch refuses to do the arithmetic in single precision
@@ -69,15 +68,13 @@ def resolve(cfg):
     Raises:
         InputError: a setting is out of range.
     """
-    from utils import devices  # here, since it loads torch, and some scripts compute nothing
-
     dataset = catalog.find(cfg.dataset)
     check(cfg)
     out = dataset.out if cfg.out == "auto" else cfg.out.rstrip("/")
     names = {field.name for field in dataclasses.fields(cfg)}
     values = {name: _fill(getattr(cfg, name), out, dataset.list_stem) for name in names} | {"out": out}
     if "device" in names:
-        values["device"] = devices.choose(cfg.device)
+        values["device"] = machine.choose(cfg.device)
     if values.get("train_list") == "auto":
         values["train_list"] = str(dataset.list_path(cfg.data_root, "train"))
     if "mask_sizes" in names:
@@ -103,18 +100,6 @@ def check(cfg) -> None:
         value = getattr(cfg, field.name)
         if holds and not holds(value):
             raise InputError(f"--{field.name.replace('_', '-')} {value} {demand}; correct it.")
-
-
-def processors() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def default_workers() -> int:
-    """Threads that decode and encode: this process's share of the processors."""
-    from utils import processes  # here, since it loads torch, and some scripts compute nothing
-
-    return max(1, processors() // processes.on_this_node())
 
 
 def pick(kind: type, cfg):

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from models.resnet import ResNet18
 from models.simclr import SimCLR, nt_xent
-from utils import augment, evaluation, processes
+from utils import augment, evaluation, processes, randomness
 from utils.errors import RunError
 from utils.features import FeatureMaps
 from utils.loading import ImageSet, batches, in_batches, to_float
@@ -55,7 +55,7 @@ class SimCLRRecipe(Recipe):
 
 
 def _epoch_order(images: ImageSet, recipe: Recipe, epoch: int) -> list[int]:
-    return torch.randperm(len(images), generator=augment.generator(recipe.seed, epoch, SHUFFLE)).tolist()
+    return torch.randperm(len(images), generator=randomness.generator(recipe.seed, epoch, SHUFFLE)).tolist()
 
 
 def _check_loss(loss: float, epoch: int, lr: float) -> None:
@@ -64,7 +64,7 @@ def _check_loss(loss: float, epoch: int, lr: float) -> None:
 
 
 def _random_load(images: ImageSet, recipe: Recipe, epoch: int, number: int) -> torch.Tensor:
-    rng = augment.generator(recipe.seed, epoch, number)
+    rng = randomness.generator(recipe.seed, epoch, number)
     return augment.random_view(images[number], recipe.image_size, recipe.crop_scale, rng)
 
 
@@ -177,7 +177,7 @@ def test_view(network: ResNet18, test: ImageSet, recipe: Recipe) -> FeatureMaps:
 
 def _simclr_load(images: ImageSet, recipe: Recipe, epoch: int, number: int) -> torch.Tensor:
     """Two independent random views of an image, stacked: uint8 (2, 3, s, s)."""
-    rng = augment.generator(recipe.seed, epoch, number)
+    rng = randomness.generator(recipe.seed, epoch, number)
     image = images[number]
     return torch.stack([augment.simclr_view(image, recipe.image_size, recipe.crop_scale, rng) for _ in range(2)])
 

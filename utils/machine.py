@@ -1,19 +1,59 @@
-"""Work that goes on in several threads at once."""
+"""What a run computes on: the device, the processors, and threads that share them.
+
+Torch is imported where it is needed, not here: scripts that compute nothing ask for processors too, and start at once.
+"""
+
+import os
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-import torch
+from utils import processes
+from utils.errors import InputError
 
 Group = TypeVar("Group")
 Result = TypeVar("Result")
 
 
+def choose(device: str) -> str:
+    """Resolves `--device`: `auto` (CUDA where there is one), `cpu`, `cuda` (of several processes each takes its own) or `cuda:<number>`.
+
+    Raises:
+        InputError: the device does not exist here.
+    """
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = processes.own_device(device)
+    try:
+        kind = torch.device(device)
+    except RuntimeError:
+        kind = None
+    if kind is None or kind.type not in ("cpu", "cuda"):
+        raise InputError(f"--device '{device}' is unknown; choose auto, cpu, cuda or cuda:1.")
+    if kind.type == "cuda" and (kind.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"--device {device}: this machine shows {torch.cuda.device_count()} CUDA devices; choose another, or auto.")
+    return device
+
+
+def processors() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_workers() -> int:
+    """Threads that decode and encode: this process's share of the processors."""
+    return max(1, processors() // processes.on_this_node())
+
+
 @contextmanager
 def _own_number_of_threads() -> Iterator[None]:
     """Gives the calling thread the number of PyTorch's threads back that it had before."""
+    import torch
+
     threads = torch.get_num_threads()  # asked for here, it is settled: a thread that has not asked takes the number that was set last
     try:
         yield
@@ -32,6 +72,8 @@ def helpers(workers: int) -> Iterator[ThreadPoolExecutor]:
     Args:
         workers: number of threads, at least 1.
     """
+    import torch
+
     with _own_number_of_threads(), ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         yield pool
 
@@ -48,6 +90,8 @@ def side_by_side(work: Callable[[Group], Result], groups: Sequence[Group], worke
         Exception: what `work` raises first; no further group is begun then.
     """
     if workers == 0:
+        import torch
+
         with _own_number_of_threads():
             torch.set_num_threads(1)
             yield from map(work, groups)
