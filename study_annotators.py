@@ -20,9 +20,11 @@ from utils import catalog, figures, processes
 from utils.launch import launch
 from utils.layout import Layout
 from utils.people.study import finetune_classifier, open_material, plan, probe_classifier, run_once
+from utils.probing import ProbeSettings
 from utils.records import write_table
 from utils.resuming import resumable
-from utils.settings import default_workers
+from utils.settings import default_workers, pick
+from utils.training import ClassifierRecipe
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,10 @@ def main(cfg: Config) -> dict:
     dataset = catalog.find(cfg.dataset)
     layout = Layout(Path(cfg.out), dataset.list_stem)
     material = open_material(dataset, cfg.data_root, cfg.image_size)
-    classify = probe_classifier(material, cfg) if cfg.classifier == "probe" else finetune_classifier(material, cfg)
+    if cfg.classifier == "probe":
+        classify = probe_classifier(material, cfg.pretrained, pick(ProbeSettings, cfg))
+    else:
+        classify = finetune_classifier(material, cfg.pretrained, pick(ClassifierRecipe, cfg))
     runs = plan(cfg.accuracy, cfg.repeats, cfg.seed)
     with resumable(cfg, [layout.annotator_study(".csv"), layout.annotator_study(".png")]) as unfinished:
         rows = unfinished.state["rows"] if unfinished.state else []

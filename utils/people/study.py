@@ -16,7 +16,6 @@ from utils.loading import ImageSet, open_list
 from utils.people.aggregation import Votes, majority
 from utils.people.annotators import respond, symmetric
 from utils.probing import ProbeSettings, encode, fit_probe
-from utils.settings import pick
 from utils.training import ClassifierRecipe, train_classifier
 
 EXPERT, ANNOTATORS = "expert alone", "expert and annotators"  # who labelled what the classifier learns from
@@ -50,18 +49,18 @@ def open_material(dataset: Dataset, data_root: str, image_size: int) -> Material
     return Material(list(expert.rows), list(rest.rows), test, len(dataset.classes))
 
 
-def probe_classifier(material: Material, cfg) -> Classify:
+def probe_classifier(material: Material, pretrained: str, how: ProbeSettings) -> Classify:
     """A linear head on the frozen features of the pretrained network, which are computed here, once, from the test view.
 
     Args:
         material: the images.
-        cfg: settings of the study.
+        pretrained: the network, as in `load_backbone`.
+        how: settings of the head; every classifier has a seed of its own.
     """
     encoder = ResNet18(0)
-    load_backbone(encoder, cfg.pretrained)
-    how = pick(ProbeSettings, cfg)
+    load_backbone(encoder, pretrained)
     rows = [*material.expert, *material.rest]
-    images = ImageSet(rows, "the lists of the study", cfg.data_root, material.test.view)
+    images = ImageSet(rows, "the lists of the study", material.test.data_root, material.test.view)
     features = encode(encoder, images, how)
     test_features = encode(encoder, material.test, how)
     place = {row.path: number for number, row in enumerate(rows)}
@@ -75,20 +74,21 @@ def probe_classifier(material: Material, cfg) -> Classify:
     return classify
 
 
-def finetune_classifier(material: Material, cfg) -> Classify:
-    """The whole network, trained as train_butterflies_resnet18.py trains it, with that script's settings.
+def finetune_classifier(material: Material, pretrained: str, how: ClassifierRecipe) -> Classify:
+    """The whole network, trained as train_butterflies_resnet18.py trains it.
 
     Args:
         material: the images.
-        cfg: settings of the study.
+        pretrained: what it starts from, as in `load_backbone`.
+        how: that script's settings; every classifier has a seed of its own.
     """
 
     def classify(labelled: Sequence[Example], seed: int) -> float:
         torch.manual_seed(seed)
         network = ResNet18(material.num_classes)
-        load_backbone(network, cfg.pretrained)
-        recipe = replace(pick(ClassifierRecipe, cfg), seed=seed)
-        images = ImageSet(list(labelled), "the lists of the study", cfg.data_root, full_view)
+        load_backbone(network, pretrained)
+        recipe = replace(how, seed=seed)
+        images = ImageSet(list(labelled), "the lists of the study", material.test.data_root, full_view)
         return train_classifier(network, images, material.test, recipe)[-1]["test_accuracy"]
 
     return classify
