@@ -416,7 +416,7 @@ def draw_toy_dataset(data_root: Path, seed: int = 0, force: bool = False, worker
         data_root: the folder of the datasets; made where missing.
         seed: decides every byte.
         force: whether what lies there may be replaced.
-        workers: processes that draw.
+        workers: processes that draw; a script that asks for several needs its `if __name__ == "__main__"`, for they import it.
 
     Raises:
         InputError: the folder exists and `force` is not given, or the data root cannot be written to.
