@@ -128,7 +128,7 @@ def load_backbone(model: ResNet18, pretrained: str) -> None:
     content = checkpoints.read(_imagenet_file() if pretrained == "imagenet" else pretrained, "--pretrained")
     found = locate_backbone(content, source)
     head = {f"fc.{name}": value for name, value in model.fc.state_dict().items()}
-    checkpoints.fit(model, {**found.weights, **head}, source, beside=("fc",))
+    checkpoints.fit(model, {**found.weights, **head}, source, lenient=("fc",))
     model.normalize = not takes_unnormalised(content, found)
 
 
@@ -156,7 +156,9 @@ def locate_backbone(content: Mapping, source: str) -> checkpoints.Found:
     Raises:
         InputError: there is none.
     """
-    return checkpoints.locate(content, ResNet18(0).state_dict(), "ResNet-18", source)
+    with torch.device("meta"):  # only names and shapes count: nothing is drawn
+        wanted = ResNet18(0).state_dict()
+    return checkpoints.locate(content, wanted, "ResNet-18", source)
 
 
 def projection_beside(found: checkpoints.Found) -> bool:
@@ -203,7 +205,9 @@ def load_classifier(path: str, classes: tuple[str, ...]) -> ResNet18:
     source = f"--checkpoint {path}"
     content = checkpoints.read(path, "--checkpoint")
     check_classes(content, classes, path)
-    found = checkpoints.locate(content, ResNet18(len(classes)).state_dict(), "ResNet-18 classifier", source)
+    with torch.device("meta"):
+        wanted = ResNet18(len(classes), bias=False).state_dict()
+    found = checkpoints.locate(content, wanted, "ResNet-18 classifier", source)
     weights = {name: tensor for name, tensor in found.weights.items() if name.split(".")[0] not in HEADS} | _linear_head(found)
     model = ResNet18(len(classes), bias="fc.bias" in weights, normalize=content.get("arch") != UNNORMALISED)
     checkpoints.fit(model, weights, source)
@@ -237,8 +241,9 @@ def load_head(model: ResNet18, path: str, classes: tuple[str, ...]) -> None:
     layers = {name: tensor.shape for name, tensor in checkpoints.tensors_of(content).items() if name.split(".")[-1] == "weight"}
     if len(set(layers.values())) > 1:  # copies of one head, averages for instance, have one shape
         raise InputError(f"{source} holds '{next(iter(layers))}' and other layers, needed is a linear head alone; give its checkpoint.")
-    wanted = nn.Linear(FEATURES, len(classes), bias=False)
-    found = checkpoints.locate(content, wanted.state_dict(), "linear head", source)
+    with torch.device("meta"):
+        wanted = nn.Linear(FEATURES, len(classes), bias=False).state_dict()
+    found = checkpoints.locate(content, wanted, "linear head", source)
     head = nn.Linear(FEATURES, len(classes), bias="bias" in found.weights)
     checkpoints.fit(head, found.weights, source)
     model.fc = head

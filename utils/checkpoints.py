@@ -7,9 +7,7 @@ where the names of its own tensors follow one common prefix.
 
 import io
 import re
-import tarfile
 import warnings
-import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -40,7 +38,9 @@ BEGINNINGS = (
         "is in the safetensors format, which is not read here",
         "convert it, torch.save(safetensors.torch.load_file(...), ...), and give the converted file",
     ),
+    (rb".{257}ustar", "is an archive of other files", "unpack it and give the checkpoint in it"),
     (rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|\x28\xb5\x2f\xfd", "is a compressed archive", "unpack it and give the checkpoint in it"),
+    (rb"[\t\n\r -~]+$", "is a text file, not a checkpoint", "give the checkpoint itself"),
 )
 
 
@@ -106,16 +106,21 @@ def _why_not(path: str | Path, error: Exception) -> str:
             return f"{what}; {advice}"
     if "TorchScript" in str(error):
         return "is a TorchScript archive, a program; save its state dict, torch.save(torch.jit.load(...).state_dict(), ...), and give that"
-    if tarfile.is_tarfile(path) or (zipfile.is_zipfile(path) and b"/data.pkl" not in content):
+    if content.startswith(b"PK") and b"PK\x05\x06" not in content[-(2**16) - 22 :]:  # the end of a zip archive, before its comment
+        return "is damaged or cut short; copy or download it again"
+    if content.startswith(b"PK") and not _first_member(content).endswith(b"/data.pkl"):
         return "is an archive of other files; unpack it and give the checkpoint in it"
     in_the_way = re.search(r"(?:GLOBAL|Unsupported class) ([\w.]+)", str(error))
     if in_the_way:
         network = b"torch.nn.modules." in content  # the classes of its layers
         what = "a whole network as a Python object" if network else "a Python object beside tensors and plain values"
         return f"cannot be loaded safely, because it holds {what} ({in_the_way[1]}); {SAVE_ADVICE}"
-    if content.startswith(b"PK") and not zipfile.is_zipfile(path):
-        return "is damaged or cut short; copy or download it again"
     return "is not a checkpoint that can be loaded safely (tensors and plain values only), or is damaged; replace it"
+
+
+def _first_member(archive: bytes) -> bytes:
+    """The name of the first file in a zip archive, from its local header; in torch's archives it is the pickle."""
+    return archive[30 : 30 + int.from_bytes(archive[26:28], "little")]
 
 
 def tensors_of(content: Mapping) -> dict[str, Tensor]:
@@ -183,7 +188,7 @@ def _names_in(tensors: Mapping[str, Tensor], content: Mapping) -> str:
     return f"it holds no tensors, only {shown}" if names else "it is an empty dictionary"
 
 
-def fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, beside: Collection[str] = ()) -> None:
+def fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, lenient: Collection[str] = ()) -> None:
     """Loads `weights` into `model`: every tensor must be there, of the right shape, of real numbers, all of them finite.
 
     Numbers of another precision become those of the model. A batch norm's `num_batches_tracked` may be missing, as in files of before
@@ -194,7 +199,7 @@ def fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, beside: Co
         model: the network to fill.
         weights: its state dict, by its own names.
         source: setting and file, for the error message.
-        beside: parts of the model (`fc`) in which superfluous tensors are passed over as well.
+        lenient: parts of the model (`fc`) in which superfluous tensors are passed over as well.
 
     Raises:
         InputError: a tensor is missing, superfluous, of another shape, or not of finite numbers.
@@ -205,10 +210,12 @@ def fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, beside: Co
             loaded[name] = _usable(name, weights[name], tensor, source)
         elif not name.endswith(COUNTER):
             raise InputError(f"{source} lacks '{name}': it belongs to another architecture; give a checkpoint of {kind}.")
-    own = {name.split(".")[0] for name in expected} - set(beside)
+    own = {name.split(".")[0] for name in expected} - set(lenient)
     extra = [name for name in weights if name not in expected and name.split(".")[0] in own]
     if extra:
-        raise InputError(f"{source} holds '{extra[0]}', which {kind} has not: it belongs to another architecture; give one of {kind}.")
+        raise InputError(
+            f"{source} holds '{extra[0]}', which {kind} has not: it belongs to another architecture; give a checkpoint of {kind}."
+        )
     model.load_state_dict(expected | loaded)
 
 
@@ -223,10 +230,11 @@ def _usable(name: str, given: Tensor, wanted: Tensor, source: str) -> Tensor:
         raise InputError(
             f"{source} has '{name}' of shape {found}, needed is {needed}: another class count or architecture; give one that fits."
         )
-    if given.is_meta or given.layout != torch.strided or (wanted.is_floating_point() and not given.is_floating_point()):
-        what = f"{given.dtype}, {given.device}, {given.layout}".replace("torch.", "")
-        raise InputError(f"{source} has '{name}' as {what}, needed are plain real numbers; {SAVE_ADVICE}.")
+    real = given.is_floating_point() or not wanted.is_floating_point()
+    if given.is_meta or given.layout != torch.strided or not real:
+        what = "without values" if given.is_meta else f"as {given.layout if real else given.dtype}".replace("torch.", "")
+        raise InputError(f"{source} has '{name}' {what}, needed are plain floating-point numbers; {SAVE_ADVICE}.")
     converted = given.to(wanted.dtype)
     if not (converted.isfinite().all() and given.float().isfinite().all()):
-        raise InputError(f"{source} has '{name}' with values that are not finite numbers: its training diverged; give another checkpoint.")
+        raise InputError(f"{source} has '{name}' with values that are not finite numbers; give another checkpoint.")
     return converted
