@@ -5,8 +5,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import trange
 
-from models.resnet import FEATURES, ResNet18
+from models.resnet import FEATURES, ResNet18, locate_backbone, projection_beside, takes_unnormalised
 from utils import checkpoints, processes
+from utils.errors import InputError
 
 PROJECTION = 64
 
@@ -56,14 +57,19 @@ def save_simclr(path: str, model: SimCLR) -> None:
 
 
 def load_encoder(path: str) -> ResNet18:
-    """The frozen encoder of a SimCLR checkpoint, ours or a public one.
+    """The frozen encoder of a SimCLR checkpoint, ours or a public one, whatever wraps it and however wide its projection is.
 
     Raises:
-        InputError: the file is missing or is no SimCLR ResNet-18.
+        InputError: the file is missing or is no ResNet-18 that was trained so (a classifier, another architecture).
     """
-    model = SimCLR()
-    checkpoints.fit(model, checkpoints.weights_of(checkpoints.read(path, "--checkpoint")), f"--checkpoint {path}")
-    return model.encoder.eval().freeze_backbone()
+    source = f"--checkpoint {path}"
+    content = checkpoints.read(path, "--checkpoint")
+    found = locate_backbone(content, source)
+    if not projection_beside(found):
+        raise InputError(f"{source} lacks a projection, so its ResNet-18 is no SimCLR encoder; give a checkpoint of SimCLR.")
+    encoder = ResNet18(num_classes=0, normalize=not takes_unnormalised(content, found))
+    checkpoints.fit(encoder, found.weights, source)
+    return encoder.eval().freeze_backbone()
 
 
 def fit_linear_probe(

@@ -566,7 +566,7 @@ def test_no_damaged_checkpoint_ends_in_a_traceback(tmp_path, new_format):
     for _ in range(400):
         path.write_bytes(damaged(content, draw))
         try:
-            checkpoints.weights_of(checkpoints.read(path, "--checkpoint"))
+            checkpoints.tensors_of(checkpoints.read(path, "--checkpoint"))
         except InputError as error:
             refusals += str(error).startswith(f"--checkpoint: {path} ")
     assert refusals > 100
