@@ -24,7 +24,7 @@ def check_dataset(dataset: Dataset, data_root: Path) -> tuple[str, list[str]]:
         InputError: a list is missing or malformed, or an index or an image stands twice with two meanings.
     """
     lists = {split: dataset.list_path(data_root, split) for split in ("train", "test")}
-    rows = {split: read_examples(path, len(dataset.classes)) for split, path in lists.items()}
+    rows = {split: read_examples(path, len(dataset.classes), unique=True) for split, path in lists.items()}
     files = [Path(locate(row.path, data_root)) for split in rows.values() for row in split]
     inspected = inspect_images(files)
     problems = []

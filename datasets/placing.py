@@ -60,7 +60,7 @@ def refuse_foreign(list_path: Path, classes: tuple[str, ...], folders: set[str])
     Raises:
         InputError: naming the first line that does not; or the list is malformed.
     """
-    for line, row in enumerate(read_examples(list_path, len(classes), repeats=True), start=1):
+    for line, row in enumerate(read_examples(list_path, len(classes)), start=1):
         parts = row.path.removeprefix(DATASETS_PREFIX).split("/")
         well_formed = row.path.startswith(DATASETS_PREFIX) and len(parts) == 4 and parts[0] in folders and parts[1] == "images"
         if not well_formed or parts[3] in ("", ".", "..") or label_of_folder(row.path, classes) != row.label:
@@ -76,7 +76,7 @@ def place_lists(source: Source, folder: Path, lists: dict[str, Path], archive: P
     """
     own = f"{DATASETS_PREFIX}{source.folder}/"
     for stem, path in lists.items():
-        for line, row in enumerate(read_examples(path, len(source.classes), repeats=True), start=1):
+        for line, row in enumerate(read_examples(path, len(source.classes)), start=1):
             if row.path.startswith(own) and not (folder / row.path.removeprefix(own)).is_file():
                 raise InputError(f"{path}, line {line}: {archive} does not hold {row.path}; the list or the archive is not the paper's.")
         shutil.copyfile(path, folder / f"{stem}.txt")
@@ -109,8 +109,8 @@ def settle_whole_gulls(data_root: Path, renew: bool) -> None:
         print(f"{whole.stem} takes images from {cub.folder} and {nabirds.folder}: it is made and checked once both are there.")
         return
     if renew or not whole.exists():
-        rows = [row for half in halves for row in read_examples(half, len(GULLS), repeats=True)]
+        rows = [row for half in halves for row in read_examples(half, len(GULLS))]
         write_examples(whole, [Example(row.path, row.label, index) for index, row in enumerate(rows)])
-    rows = read_examples(whole, len(GULLS), repeats=True)
+    rows = read_examples(whole, len(GULLS))
     check_files(rows, whole, data_root)
     print(f"{whole} is ready: {len(rows)} images.")

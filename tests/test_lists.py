@@ -113,7 +113,7 @@ def test_lists_as_other_systems_write_them(tmp_path, content):
 def test_a_line_that_cannot_be_read_is_named_as_an_editor_counts(tmp_path, line, message):
     (tmp_path / "list.txt").write_bytes(f"./ok.png 0 0\r\n{line}\n".encode())
     with pytest.raises(InputError, match=message):
-        read_examples(tmp_path / "list.txt", 5)
+        read_examples(tmp_path / "list.txt", 5, unique=True)
 
 
 def test_a_line_that_is_not_utf8_is_named(tmp_path):
@@ -132,9 +132,9 @@ def test_names_may_hold_what_their_scripts_need(tmp_path):
 def test_a_teaching_set_may_repeat_its_images(tmp_path):
     rows = [Example("./a.png", 0, 0), Example("./b.png", 1, 1), Example("./a.png", 0, 0), Example("./a_explained.png", 0, 0)]
     write_examples(tmp_path / "list.txt", rows)
-    assert read_examples(tmp_path / "list.txt", 2, repeats=True) == rows
+    assert read_examples(tmp_path / "list.txt", 2) == rows
     with pytest.raises(InputError, match="line 3: index 0 stands on line 1"):
-        read_examples(tmp_path / "list.txt", 2)
+        read_examples(tmp_path / "list.txt", 2, unique=True)
 
 
 @pytest.mark.parametrize(("stem", "excess"), [("a" * 218, 0), ("\u83dc" * 72, 0), ("a" * 219, 1), ("\u83dc" * 73, 1), ("a" * 255, 37)])

@@ -37,7 +37,7 @@ class Explanation:
     index: int
 
 
-def read_examples(path: str | Path, num_classes: int, repeats: bool = False) -> list[Example]:
+def read_examples(path: str | Path, num_classes: int, unique: bool = False) -> list[Example]:
     """Reads an example list.
 
     Args:
@@ -45,14 +45,15 @@ def read_examples(path: str | Path, num_classes: int, repeats: bool = False) -> 
             CR LF or CR; fields are separated by blanks or tabs; blank lines at the end count for nothing. So a row's place in what
             is returned is its line in an editor.
         num_classes: C; labels must lie in 0 .. C-1.
-        repeats: whether an image may stand in several rows, as in a teaching set or in lists that were joined for training.
+        unique: whether an index must stand for one image, and an image for one label: wherever images are explained, taught, asked about
+            or looked up by their indices. In a teaching set, and where a classifier learns, an image may stand in several rows.
 
     Raises:
-        InputError: the file is missing, empty or not text, or a line is malformed; or, unless `repeats`, two rows have the same index,
-            or the same path under two labels (the message names the line).
+        InputError: the file is missing, empty or not text, or a line is malformed; or, with `unique`, two rows have the same index, or
+            the same path under two labels (the message names the line).
     """
     examples = [Example(name, *numbers) for name, numbers in _read_rows(path, ("label", "index"), num_classes)]
-    if not repeats:
+    if unique:
         _refuse_repeats(path, examples)
     return examples
 
@@ -68,7 +69,7 @@ def read_explanations(path: str | Path, num_classes: int) -> list[Explanation]:
 
 
 def _refuse_repeats(path: str | Path, rows: Sequence[Example]) -> None:
-    """Proves that an index stands for one image and an image for one label: explanations and answers are matched by them."""
+    """Proves that an index stands for one image and an image for one label: explanations are matched to images by them."""
     line_of_index: dict[int, int] = {}
     line_of_path: dict[str, int] = {}
     for line, row in enumerate(rows, start=1):

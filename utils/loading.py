@@ -90,7 +90,7 @@ def open_list(
         InputError: the list or an image is missing or malformed, an index stands twice, or a class has no image in the training list.
     """
     path = list_path or dataset.list_path(data_root, split)
-    rows = read_examples(path, len(dataset.classes), repeats=list_path is not None)
+    rows = read_examples(path, len(dataset.classes), unique=list_path is None)
     present = {row.label for row in rows}
     absent = [name for label, name in enumerate(dataset.classes) if label not in present]
     if absent and split == "train":

@@ -52,7 +52,7 @@ def load_masks_and_marks(out: str, data_root: str, dataset: Dataset) -> tuple[Te
     """
     num_classes = len(dataset.classes)
     ce_list = Layout(Path(out), dataset.list_stem).explanation_list()
-    sources = {row.index: row.path for row in read_examples(dataset.list_path(data_root, "train"), num_classes)}
+    sources = {row.index: row.path for row in read_examples(dataset.list_path(data_root, "train"), num_classes, unique=True)}
     masks, marks = [], []
     for line, row in enumerate(sibling(read_explanations(ce_list, num_classes), IMG, MASK), start=1):
         mask = decode(locate(row.path, data_root), f"{ce_list}, line {line}")

@@ -83,7 +83,8 @@ def resolve(cfg):
     check(cfg)
     out = dataset.out if cfg.out == "auto" else str(Path(cfg.out))  # without ./ before it and / behind it
     names = {field.name for field in dataclasses.fields(cfg)}
-    values = {name: _in_each(getattr(cfg, name), partial(_fill, out=out, list_stem=dataset.list_stem)) for name in names} | {"out": out}
+    values = {name: _in_each(getattr(cfg, name), partial(_fill, out=out, list_stem=dataset.list_stem)) for name in names}
+    values |= {"out": out, "data_root": str(Path(cfg.data_root))}
     if "device" in names:
         values["device"] = devices.choose(cfg.device)
     if values.get("train_list") == "auto":
