@@ -194,13 +194,11 @@ def test_two_images_that_would_get_the_same_explanation_file(stage):
     refused(stage, "CE", says=[f"{stage.list}, line 3: ", "line 2"])
 
 
-@pytest.mark.parametrize("name", ["CE", "CE_simclr", "course", "page", "label"])
+@pytest.mark.parametrize("name", ["CE", "CE_simclr", "course"])
 def test_an_index_that_stands_twice(stage, name):
     stage.explain()
     rows = lists.read_examples(stage.list, 5)
     set_line(stage.list, 5, f"{rows[4].path} {rows[4].label} {rows[1].index}")
-    if name == "page":  # it reads the course first
-        shutil.copyfile(stage.earlier / "course_CMaxGrad.json", stage.folder / "toy/course_CMaxGrad.json")
     refused(stage, name, says=[f"{stage.list}, line 5: index ", "stands on line 2 already"])
 
 

@@ -45,7 +45,7 @@ def read_examples(path: str | Path, num_classes: int, unique: bool = False) -> l
             CR LF or CR; fields are separated by blanks or tabs; blank lines at the end count for nothing. So a row's place in what
             is returned is its line in an editor.
         num_classes: C; labels must lie in 0 .. C-1.
-        unique: whether an index must stand for one image, and an image for one label: wherever images are explained, taught, asked about
+        unique: whether an index must stand for one image, and an image for one label: wherever images are explained, taught
             or looked up by their indices. In a teaching set, and where a classifier learns, an image may stand in several rows.
 
     Raises:

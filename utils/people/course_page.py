@@ -120,8 +120,7 @@ class OpaquePictures:
 def _open(dataset: Dataset, split: str, data_root: str, image_size: int) -> ImageSet:
     """The images of a list as the page shows them, none of them held in memory."""
     path = dataset.list_path(data_root, split)
-    rows = read_examples(path, len(dataset.classes), unique=True)
-    return ImageSet(rows, path, data_root, partial(fitted_view, longest=image_size), budget=0)
+    return ImageSet(read_examples(path, len(dataset.classes)), path, data_root, partial(fitted_view, longest=image_size), budget=0)
 
 
 def draw_balanced(images: ImageSet, num_classes: int, wanted: int, seed: int) -> list[int]:

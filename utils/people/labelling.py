@@ -75,7 +75,7 @@ def run_labelling(cfg) -> dict:
     """
     dataset = catalog.find(cfg.dataset)
     num_classes = len(dataset.classes)
-    expert = read_examples(dataset.list_path(cfg.data_root, "train"), num_classes, unique=True)
+    expert = read_examples(dataset.list_path(cfg.data_root, "train"), num_classes)
     key = read_key(cfg.key, dataset.name, dataset.classes) if Path(cfg.key).exists() else None
     answers = read_answers(cfg.answers, key, num_classes)
     people = describe_all(answers, cfg.min_accuracy)
