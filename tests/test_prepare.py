@@ -708,6 +708,15 @@ def test_check_finds_files_that_cannot_be_used(characters, capsys, fault):
     assert status == 1 and lines[-1] == "1 problem." and lines[-2].startswith(f"{path}, line 5: {rows[4].path} {fault}")
 
 
+def test_check_says_what_to_do_about_a_picture_that_is_whole(characters, capsys):
+    path, rows, files = listed(characters, "train")
+    Image.new("F", (2, 2), -3).save(files[1], format="TIFF")
+    status, lines = checked(capsys, characters)
+    assert status == 1 and lines[-1] == "1 problem."
+    assert lines[-2].startswith(f"{path}, line 2: {rows[1].path} does not decode (its greys lie between -3 and -3, ")
+    assert lines[-2].endswith("); save it with 8 or 16 bits per pixel.")
+
+
 def test_check_finds_a_wrong_label(characters, capsys):
     path, rows, _ = listed(characters, "train")
     wrong = (rows[2].label + 1) % 3
