@@ -323,6 +323,12 @@ def resized_then_cut(image, size):
     return resized[top : top + size, left : left + size].transpose(2, 0, 1)
 
 
+@pytest.mark.parametrize(("kind", "head"), [(b"iCCP", b"profile\0\0"), (b"zTXt", b"notes\0\0")])
+def test_long_notes_in_a_png_do_not_matter(pixels, kind, head):
+    content = png(1, 8, 0, b"\x07", chunk(kind, head + zlib.compress(bytes(3_000_000))))
+    assert pixels(content).tolist() == [[[7] * 3]]
+
+
 # ---------------------------------------------------------------- what cannot be shown
 
 

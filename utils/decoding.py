@@ -12,10 +12,10 @@ from functools import partial
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 MOST_PIXELS = 179_000_000  # that are held at once; a little more than where Pillow stops by itself
-REDUCED_ABOVE = 32_000_000  # pixels: more than cameras give; larger pictures are reduced, since every view of them is far smaller
+REDUCED_ABOVE = 32_000_000  # pixels: more than most cameras give; larger pictures are reduced, since every view of them is far smaller
 SHORTEST_REDUCED = 1024  # pixels that a reduced picture's shorter side keeps
 STRIP = 4_000_000  # pixels of a large picture that are converted at once
 WHITE = (255, 255, 255)
@@ -40,6 +40,7 @@ CLEARLY = 1 / 8  # part of 0 .. 255 or 0 .. 65535 that floats must reach: below,
 # are the process's, set once, because `warnings.catch_warnings` is not made for threads, in which pictures are decoded.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # notes and profiles of more than 1 MB, never read here, spoil no picture
 Image.MAX_IMAGE_PIXELS = None  # `_refuse_size` replaces it; Pillow would refuse large JPEG files before they can be reduced
 
 
