@@ -176,7 +176,8 @@ def run_check(args: argparse.Namespace) -> int:
         print(problem)
     if len(problems) > PROBLEMS_SHOWN:
         print(f"... and {len(problems) - PROBLEMS_SHOWN} more")
-    print(f"{len(problems)} problems." if problems else "No problems: every image is there and decodes, and none is in both lists.")
+    count = "1 problem." if len(problems) == 1 else f"{len(problems)} problems."
+    print(count if problems else "No problems: every image is there and decodes, and none is in both lists.")
     return 1 if problems else 0
 
 
