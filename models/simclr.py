@@ -36,7 +36,8 @@ def nt_xent(z: Tensor, temperature: float) -> Tensor:
     """NT-Xent, the normalised temperature-scaled cross entropy (Chen et al. 2020, equation 1).
 
     Args:
-        z: projections (2 N, d) of two views each of N images; rows i and N + i are the views of image i.
+        z: projections (2 N, d) of two views each of N >= 2 images; rows i and N + i are the views of image i. (With one image the
+            loss would be 0 whatever z.)
         temperature: tau > 0, by which the cosine similarities are divided.
 
     Returns:

@@ -12,6 +12,8 @@ from PIL import Image
 from torchvision.models import resnet18, squeezenet1_1
 
 import collect_labels
+from models.resnet import ResNet18
+from models.simclr import SimCLR
 from utils import launch, lists
 from utils.errors import InputError
 from utils.settings import RULES
@@ -208,7 +210,7 @@ OUT_OF_RANGE = {
     "label_images": ("page", [-1]),
     "labels_per_image": ("people", [0]),
     "lr": ("teacher", [0, -1, "nan", "inf", 1e38]),
-    "mask_sizes": ("CE", [0, 0.001, 1.01, "nan"]),
+    "mask_sizes": ("CE", [0, 0.001, 0.014, 1.01, "nan"]),
     "max_grad_norm": ("course", [-1, "nan"]),
     "milestones": ("teacher", ["5 3"]),
     "min_accuracy": ("label", [-0.1, 1.1]),
@@ -356,6 +358,34 @@ def test_weights_that_do_not_fit_elsewhere(stage, name, kind):
 def test_a_teacher_whose_weights_are_not_finite(stage):
     spoilt_checkpoint("not finite", stage.folder / "spoilt.tar", stage.folder)
     refused(stage, "CE", "--checkpoint", "spoilt.tar", says=["--checkpoint", "not finite"])
+
+
+def dead(network, prefix=""):
+    """The state dict of a ResNet-18 whose last block has died: all of its features are 0."""
+    network.layer4[1].bn2.bias.data.fill_(-1000.0)
+    return {prefix + name: value for name, value in network.state_dict().items()}
+
+
+def test_a_dead_teacher_is_refused_and_leaves_no_picture(stage):
+    stage.explain()
+    torch.save({"state_dict_m": dead(resnet18(num_classes=5))}, stage.folder / "dead.tar")
+    before = stage.tools.snapshot(stage.folder / "toy")
+    for resume in ([], ["--resume"]):
+        refused(stage, "CE", "--checkpoint", "dead.tar", "--batch-size", 2, *resume, says=["--checkpoint", "constant", "train it anew"])
+    after = stage.tools.snapshot(stage.folder / "toy")
+    files = {name for name in before | after if (stage.folder / "toy" / name).is_file()}
+    assert {name for name in files if before.get(name) != after.get(name)} == set()
+
+
+def test_a_dead_encoder_is_refused_after_its_probe(stage):
+    torch.save(SimCLR().state_dict() | dead(ResNet18(0), "encoder."), stage.folder / "dead.tar")
+    leaves = ["toy/checkpoint_linear_simclr.pth.tar"]
+    refused(stage, "CE_simclr", "--checkpoint", "dead.tar", says=["--checkpoint", "constant"], leaves=leaves)
+    assert list((stage.folder / "toy").rglob("*.png")) == []
+
+
+def test_simclr_needs_two_images(stage):
+    refused(stage, "simclr", "--batch-size", 1, says=["--batch-size 1", "2 or more"])
 
 
 def test_checkpoints_of_the_other_family(stage, gull, weights):
