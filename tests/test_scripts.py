@@ -85,6 +85,17 @@ def test_every_script_leaves_its_settings_and_measurements(space):
         assert all(0 <= measured[name] <= 100 for name in measured if "accuracy" in name and not isinstance(measured[name], dict))
 
 
+def test_warnings_are_printed_and_stand_in_the_record(space):
+    for name in ("teacher", "CE", "simclr", "CE_simclr", "CMaxGrad_simclr"):  # no later run replaced their records
+        run = space.runs[name]
+        printed = [line.removeprefix("Warning: ") for line in run.out.splitlines() if line.startswith("Warning: ")]
+        assert load(space.out / f"run_{run.script}.json")["measured"].get("warnings", []) == printed
+    for course in ("CMaxGrad", "random"):
+        best = np.load(space.out / f"all_test_acc_iter_{course}.npy").max()
+        level = 20 + 300 * math.sqrt(0.2 * 0.8 / 15)  # 15 test images of 5 classes
+        assert ("never left chance" in space.runs[course].out) == (best <= level)
+
+
 def test_no_script_wrote_to_the_data_root_or_beside_its_output(space, drawn_toy, tools):
     root, before = drawn_toy
     assert tools.snapshot(root) == before

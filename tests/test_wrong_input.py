@@ -1,6 +1,7 @@
 """What the scripts say when something is wrong: one sentence that names the culprit, the right exit status, nothing half-written."""
 
 import dataclasses
+import json
 import re
 import shutil
 from pathlib import Path
@@ -382,6 +383,58 @@ def test_a_dead_encoder_is_refused_after_its_probe(stage):
     leaves = ["toy/checkpoint_linear_simclr.pth.tar"]
     refused(stage, "CE_simclr", "--checkpoint", "dead.tar", says=["--checkpoint", "constant"], leaves=leaves)
     assert list((stage.folder / "toy").rglob("*.png")) == []
+
+
+def warnings_of(stage, name, *changes):
+    """The warnings in the record of a run that succeeds, after checking that it printed the same."""
+    done = stage.run(name, *changes)
+    assert done.status == 0, done.err
+    record = json.loads((stage.folder / f"toy/run_{done.script}.json").read_text())
+    found = record["measured"].get("warnings", [])
+    assert [line for line in done.out.splitlines() if line.startswith("Warning: ")] == [f"Warning: {sentence}" for sentence in found]
+    return found
+
+
+@pytest.mark.parametrize("name", ["teacher", "linear", "CE_simclr", "course", "study"])
+def test_a_test_list_without_a_class_is_said(stage, weights, name):
+    stage.explain()
+    shutil.copyfile(stage.list, stage.root / "toy/toy_gt_rest_tr.txt")
+    changes = ["--pretrained", weights, "--probe-epochs", 2, "--repeats", 1, "--accuracy", 1] if name == "study" else []
+    said = f"{stage.root}/toy/toy_gt_te.txt has no image of Sash: "
+    if name == "teacher":
+        assert not any("has no image" in sentence for sentence in warnings_of(stage, name))
+    set_line(stage.root / "toy/toy_gt_te.txt", 4, None)
+    assert [sentence.startswith(said) for sentence in warnings_of(stage, name, *changes)].count(True) == 1
+
+
+def test_random_features_that_nobody_trains_are_said(stage):
+    stage.explain()
+    for name, changes, said in (("linear", [], True), ("course", ["--freeze-features"], True), ("course", [], False)):
+        found = warnings_of(stage, name, "--pretrained", "none", *changes)
+        assert any(sentence.startswith("--pretrained none: the features are drawn at random") for sentence in found) == said
+
+
+def test_a_probe_that_takes_steps_too_small_is_said(stage):
+    found = warnings_of(stage, "CE_simclr", "--probe-lr", 1e-9)
+    assert any("linear probe has" in sentence and "--probe-lr" in sentence for sentence in found)
+
+
+def test_a_student_that_takes_steps_too_small_is_said(stage):
+    stage.explain()
+    found = warnings_of(stage, "course", "--lr", 1e-12)
+    assert any("never left chance" in sentence and "--freeze-features" in sentence for sentence in found)
+
+
+def test_a_classifier_trains_on_batches_of_one_image(stage):
+    assert stage.run("teacher", "--batch-size", 1).status == 0
+
+
+def test_a_last_image_alone_joins_the_simclr_batch_before_it(stage):
+    tables = []
+    for batch_size in (4, 5):
+        warnings_of(stage, "simclr", "--batch-size", batch_size)
+        tables.append((stage.folder / "toy/simclr.csv").read_bytes())
+    assert tables[0] == tables[1]
 
 
 def test_simclr_needs_two_images(stage):

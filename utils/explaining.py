@@ -200,19 +200,21 @@ def _explain_missing(network: ResNet18, images: ImageSet, layout: Layout, heatma
         for numbers, explained in zip(missing, side_by_side(explain, missing, how.workers), strict=True):
             bar.update(len(numbers) * explained)
             waiting += [] if explained else [numbers]
-        processes.wait()  # the others' batches count
         _check_any_points(heatmaps)
         for numbers, _ in zip(waiting, side_by_side(partial(explain, patient=False), waiting, how.workers), strict=True):
             bar.update(len(numbers))
 
 
 def _check_any_points(heatmaps: HeatmapFile) -> None:
-    """Proves that some batch is done, which holds a map that is not constant.
+    """Proves that some batch of any process is done, which holds a map that is not constant.
 
     Raises:
         InputError: there is none; then there is nothing that a resumed run could go on from either.
     """
-    if not heatmaps.done().any():
+    processes.wait()  # the others' batches count
+    points = heatmaps.done().any()
+    processes.wait()  # whoever is refused removes what the others have yet to look at
+    if not points:
         heatmaps.unfinished.advanced = False
         raise InputError(
             "--checkpoint: every map of this network is constant, so that no explanation would point at anything (its last layers have "
