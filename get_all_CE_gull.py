@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.resnet import ResNet18, load_backbone, load_head
-from utils import catalog
+from utils import catalog, plausible
 from utils.explaining import ExplainSettings, explain_list, explanation_files, open_explained
 from utils.launch import launch
 from utils.layout import Layout
@@ -49,7 +49,8 @@ def main(cfg: Config) -> dict:
     load_head(teacher, cfg.checkpoint, dataset.classes)
     layout, how = Layout(Path(cfg.out), dataset.list_stem), pick(ExplainSettings, cfg)
     with resumable(cfg, explanation_files(layout, images.rows, len(dataset.classes), how)) as unfinished:
-        return explain_list(teacher, images, layout, dataset.classes, how, unfinished)
+        measured = explain_list(teacher, images, layout, dataset.classes, how, unfinished)
+        return plausible.with_warnings(measured, [plausible.random_features(cfg.pretrained)])
 
 
 if __name__ == "__main__":

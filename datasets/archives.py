@@ -15,7 +15,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import BinaryIO
@@ -32,7 +32,10 @@ IMAGE_LIMIT = 64 << 20
 IMAGES_LIMIT = 2 << 30
 TOTAL_LIMIT = 32 << 30
 TEXT_LIMIT = 4 << 20
+PADDING_LIMIT = 64 << 20  # of zeros behind a tar archive
 
+START = 1024  # bytes by which archives and web pages are told apart
+GZIP = b"\x1f\x8b"  # what its files begin with
 DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, struct.error, EOFError, NotImplementedError, UnicodeError)
 
 
@@ -80,6 +83,43 @@ def extract_images(archive: Path, choose: Chooser, folder: Path) -> None:
             _refuse_unfit(member, taken, archive)
             with _damage_named(archive):
                 _write(member, folder / chosen[0] / plain_name(chosen[1]), archive)
+
+
+def first_fitting(archive: Path, choosers: Sequence[Chooser]) -> int | None:
+    """Which of `choosers` fits an archive: the first that would take one of its files, in whichever order they lie; None if none would.
+
+    Raises:
+        InputError: the archive is unreadable or damaged, or holds an unsafe member.
+    """
+    best = len(choosers)
+    with contextlib.closing(_members(archive, "look through")) as members:
+        for member in members:
+            if member.kind != "folder":
+                best = next((i for i in range(best) if choosers[i](member.parts) is not None), best)
+            if best == 0:
+                break
+    return best if best < len(choosers) else None
+
+
+def is_web_page(start: bytes) -> bool:
+    """Whether a file that begins with these bytes is a page of the web or its like, and no archive.
+
+    Pages begin with a tag; those that a browser saves as one file, with a line that says so. A tar file may begin with any
+    name, but zeros follow it.
+    """
+    text = start.decode("utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "replace")
+    return "\0" not in text[:256] and text.lstrip().startswith(("<", "From: <Saved by "))
+
+
+def is_saved_page(file: Path) -> bool:
+    """Whether a file is a page of the web (see `is_web_page`)."""
+    with open(file, "rb") as opened:
+        return is_web_page(opened.read(START))
+
+
+def is_archive(start: bytes) -> bool:
+    """Whether a file that begins with these bytes (`START` of them, or all) is a zip, a gzipped or a plain tar archive."""
+    return start.startswith((b"PK", GZIP)) or start[257:262] == b"ustar"
 
 
 def read_text_member(archive: Path, name: str) -> str:
@@ -201,7 +241,7 @@ def _zip_kind(zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[str, str]
 def _tar_members(archive: Path, doing: str) -> Iterator[Member]:
     """Reads the tar file as a stream: large compressed archives are unpacked once, front to back."""
     with open(archive, "rb") as raw, tqdm.wrapattr(raw, "read", archive.stat().st_size, desc=doing) as counted:
-        is_gzip = raw.read(2) == b"\x1f\x8b"
+        is_gzip = raw.read(2) == GZIP
         raw.seek(0)
         # gzip.open rather than the mode "r|gz": that one takes the end of a truncated file for the end of the archive.
         with gzip.GzipFile(fileobj=counted) if is_gzip else contextlib.nullcontext(counted) as plain:
@@ -220,7 +260,7 @@ def _read_to_end(stream: BinaryIO) -> None:
     size = 0
     while block := stream.read(1 << 16):
         size += len(block)
-        if block.count(0) != len(block) or size > IMAGE_LIMIT:
+        if block.count(0) != len(block) or size > PADDING_LIMIT:
             raise EOFError("a member's header cannot be read")
 
 

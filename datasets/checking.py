@@ -58,8 +58,12 @@ def label_of_folder(listed: str, classes: tuple[str, ...]) -> int | None:
 
 
 def _file_problems(path: Path, rows: list[Example], data_root: Path, inspected: dict[Path, Inspection]) -> list[str]:
-    found = ((line, inspected[Path(locate(row.path, data_root))].problem, row) for line, row in enumerate(rows, start=1))
-    return [f"{path}, line {line}: {row.path} {problem}." for line, problem, row in found if problem]
+    problems = []
+    for line, row in enumerate(rows, start=1):
+        found = inspected[Path(locate(row.path, data_root))]
+        if found.problem:
+            problems.append(f"{path}, line {line}: {row.path} {found.problem}{found.remedy and '; ' + found.remedy}.")
+    return problems
 
 
 def _label_problems(path: Path, rows: list[Example], classes: tuple[str, ...]) -> list[str]:

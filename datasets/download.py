@@ -3,16 +3,19 @@
 import contextlib
 import hashlib
 import http.client
+import itertools
 import json
 import os
 import re
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tqdm import tqdm
 
+from datasets.archives import START, is_archive, is_saved_page, is_web_page
 from utils.errors import InputError, RunError
 from utils.files import write_json
 
@@ -25,30 +28,32 @@ BLOCK = 1 << 18
 TIMEOUT_S = 60
 
 
-def fetch(url: str, target: Path, md5: str | None = None) -> None:
-    """Downloads `url` to `target`, with a progress bar; takes up a partial download of the same file where it ended.
+def fetch(url: str, target: Path, remedy: str, md5: str | None = None) -> None:
+    """Downloads the archive at `url` to `target`, with a progress bar; takes up a partial download of the same file where it ended.
 
     Nothing is downloaded when `target` is already there from this address (and has the checksum).
 
     Args:
         url: an http or https address.
         target: the file to write, in a folder that is there; it appears only when it is complete.
+        remedy: what to do where the address does not give an archive; the end of a sentence.
         md5: its checksum, where one is known.
 
     Raises:
         InputError: the address is not an http or https one.
-        RunError: the server does not give the file, the connection ended early, or the checksum differs.
+        RunError: the server does not give the file, or gives a web page instead, the connection ended early, or the checksum differs.
     """
     check_scheme(url)
     record, part = target.with_name(f"{target.name}.json"), target.with_name(f"{target.name}.part")
     part_record = part.with_name(f"{part.name}.json")
-    if target.exists() and _read_record(record).get("url") == url and (md5 is None or file_md5(target) == md5):
+    known = target.exists() and _read_record(record).get("url") == url and not is_saved_page(target)
+    if known and (md5 is None or file_md5(target) == md5):
         print(f"{target} is already downloaded.")
         return
     with open(part, "ab") as file:
         _lock(file, part)
         try:
-            _fill(file, url, part_record)
+            _fill(file, url, part_record, remedy)
             file.flush()
             if md5 is not None and (found := file_md5(part)) != md5:
                 file.truncate(0)
@@ -62,23 +67,25 @@ def fetch(url: str, target: Path, md5: str | None = None) -> None:
     part_record.replace(record)
 
 
-def fetch_text(url: str) -> str | None:
-    """The text at `url`, or None where the server says that there is none (404).
+def fetch_text(url: str, remedy: str) -> str | None:
+    """The text at `url`, or None where the server says that there is none (404); `remedy`, as for `fetch`, says what to do otherwise.
 
     Raises:
-        InputError: the address is not an http or https one, or what lies there is not text.
+        InputError: the address is not an http or https one, or what lies there is a web page or no text.
         RunError: the server cannot be reached, or refuses.
     """
     check_scheme(url)
     try:
-        with _network(url), _open(url, {}) as response:
+        with _network(url, remedy), _open(url, {}) as response:
             data = response.read()
     except _NotFoundError:
         return None
+    if is_web_page(data[:START]):
+        raise InputError(f"What {url} gives is a web page and not the plain text; {remedy}.")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        raise InputError(f"What {url} gives is not text; correct --lists-url.") from None
+        raise InputError(f"What {url} gives is not text; {remedy}.") from None
 
 
 def check_scheme(url: str) -> None:
@@ -114,16 +121,17 @@ def _lock(file, part: Path) -> None:
 
 
 @contextlib.contextmanager
-def _network(url: str):
+def _network(url: str, remedy: str):
     """Turns every way in which a connection fails into one sentence."""
     try:
         yield
     except urllib.error.HTTPError as error:
         kind = _NotFoundError if error.code == 404 else RunError
-        raise kind(f"{url} cannot be had: the server answered {error.code} ({error.reason}); correct the address.") from None
+        reason = " ".join(str(error.reason).split())  # that of an endless redirection is of several lines
+        raise kind(f"{url} cannot be had: the server answered {error.code} ({reason}); {remedy}.") from None
     except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an address that only looks like one
         reason = getattr(error, "reason", None) or error
-        raise RunError(f"The connection to {url} failed ({reason}); run again, or give the file by hand.") from None
+        raise RunError(f"The connection to {url} failed ({reason}); run again, or {remedy}.") from None
 
 
 def _open(url: str, headers: dict[str, str]):
@@ -132,21 +140,25 @@ def _open(url: str, headers: dict[str, str]):
     return urllib.request.urlopen(urllib.request.Request(quoted, headers={"User-Agent": "memorable-prepare", **headers}), timeout=TIMEOUT_S)
 
 
-def _fill(file, url: str, record: Path) -> None:
+def _fill(file, url: str, record: Path, remedy: str) -> None:
     """Appends to `file` what it lacks of `url`; empties it first unless the server goes on with the very same file."""
     known = _read_record(record)
     have = file.tell() if known.get("url") == url else 0
     if have and have == known.get("length"):
         return
-    with _network(url):
+    with _network(url, remedy):
         response = _resume(url, known, have)
     with response:
+        blocks = _blocks(response, url, remedy)
+        first = next(blocks, b"")
         if response.status != 206:
+            # Before anything is emptied: where a network asks for a login, the part that is there is still good.
+            _refuse_other_things(response, first, url, remedy)
             have = 0
             file.truncate(0)
         description = {"url": url, **_describe(response)}
         write_json(record, description)
-        have = _copy(response, file, have, description)
+        have = _copy(itertools.chain([first], blocks), file, have, description)
     if description["length"] not in (None, have):
         raise RunError(f"The connection to {url} ended at {have} of {description['length']} bytes; run again to go on from there.")
 
@@ -181,20 +193,36 @@ def _describe(response) -> dict:
     return {"etag": response.headers.get("ETag"), "modified": response.headers.get("Last-Modified"), "length": length}
 
 
-def _copy(response, file, have: int, description: dict) -> int:
-    """Copies the response's body to `file`; returns the size reached, short of the length where the connection ended."""
+def _refuse_other_things(response, first: bytes, url: str, remedy: str) -> None:
+    """Proves that a response whose body begins with `first` may be an archive, whatever the server calls it."""
+    what = None
+    if is_web_page(first[:START]) or (response.headers.get_content_type() == "text/html" and not is_archive(first[:START])):
+        what = "a web page"
+    elif not first and _describe(response)["length"] in (None, 0):
+        what = "an empty file"
+    if what:
+        raise RunError(f"{url} gave {what} instead of an archive; {remedy}.")
+
+
+def _blocks(response, url: str, remedy: str) -> Iterator[bytes]:
+    """The body, piece by piece."""
+    while True:
+        # Apart from the writing: a full disk is not a failed connection.
+        with _network(url, remedy):
+            block = response.read(BLOCK)
+        if not block:
+            return
+        yield block
+
+
+def _copy(blocks: Iterable[bytes], file, have: int, description: dict) -> int:
+    """Copies `blocks` to `file`; returns the size reached, short of the length where the connection ended."""
     with tqdm(initial=have, total=description["length"], unit="B", unit_scale=True, desc="download") as bar:
-        while block := _read(response, description["url"]):
+        for block in blocks:
             file.write(block)
             bar.update(len(block))
             have += len(block)
     return have
-
-
-def _read(response, url: str) -> bytes:
-    # Apart from the writing: a full disk is not a failed connection.
-    with _network(url):
-        return response.read(BLOCK)
 
 
 def _read_record(path: Path) -> dict:

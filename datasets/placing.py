@@ -46,12 +46,13 @@ def download_list(base: str, folder: str, stem: str, into: Path) -> Path:
     Raises:
         RunError: it is in neither place, or the connection failed.
     """
+    remedy = "correct --lists-url, or give --lists or --split-seed"
     for address in (f"{base.rstrip('/')}/{folder}/{stem}.txt", f"{base.rstrip('/')}/{stem}.txt"):
-        if (text := fetch_text(address)) is not None:
+        if (text := fetch_text(address, remedy)) is not None:
             make_folder(into)
             write_text(into / f"{stem}.txt", text)
             return into / f"{stem}.txt"
-    raise RunError(f"{stem}.txt is neither in {base}/{folder}/ nor in {base}/; correct --lists-url, or give --lists or --split-seed.")
+    raise RunError(f"{stem}.txt is neither in {base}/{folder}/ nor in {base}/; {remedy}.")
 
 
 def refuse_foreign(list_path: Path, classes: tuple[str, ...], folders: set[str]) -> None:

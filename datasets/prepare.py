@@ -15,13 +15,13 @@ from pathlib import Path
 # Run as a script, Python looks for modules beside the script, not in the repository's root, where `utils` and `datasets` lie.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.archives import extract_images
+from datasets.archives import extract_images, is_saved_page
 from datasets.checking import check_dataset
 from datasets.download import check_scheme, fetch, file_md5
 from datasets.folders import make_folder, refuse_existing, replacing_folder
 from datasets.images import inspect_images
 from datasets.placing import find_lists, place_lists, settle_whole_gulls, write_drawn_lists
-from datasets.sources import LISTS_URL, SOURCES, Source
+from datasets.sources import LISTS_URL, SOURCES, Layout, Source
 from utils.catalog import DATASETS, GULLS
 from utils.errors import InputError, RunError
 from utils.files import expanded
@@ -85,7 +85,9 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_source_options(sub: argparse.ArgumentParser, source: Source) -> None:
     sub.set_defaults(source=source)
     place = sub.add_mutually_exclusive_group()
-    place.add_argument("--archive", type=unfolded, help="take this archive instead of downloading")
+    place.add_argument(
+        "--archive", type=unfolded, help=f"take this zip or tar archive instead of downloading; its images lie at {source.shapes}"
+    )
     place.add_argument("--url", help=f"download from here (default: {source.url or 'none: its owner wants terms agreed to first'})")
     sub.add_argument(
         "--md5", type=md5_digits, help="refuse an archive with another md5 checksum (default: the known one of the default address, if any)"
@@ -145,10 +147,10 @@ def run_source(args: argparse.Namespace) -> int:
     lists = None if args.split_seed is not None else find_lists(source, args.lists, args.lists_url, downloads / "lists")
     archive = args.archive or downloads / source.archive
     if url is None:
-        refuse_wrong_archive(archive, args.md5)
+        refuse_wrong_archive(archive, args.md5, source)
     else:
         make_folder(downloads)
-        fetch(url, archive, args.md5 or (source.md5 if url == source.url else None))
+        fetch(url, archive, f"{source.remedy}, or correct --url", args.md5 or (source.md5 if url == source.url else None))
     build(args, archive, lists)
     if source.classes == GULLS:
         settle_whole_gulls(args.data_root, renew=args.force and lists is None)
@@ -164,8 +166,9 @@ def build(args: argparse.Namespace, archive: Path, lists: dict[str, Path] | None
     source: Source = args.source
     with replacing_folder(args.data_root, source.folder, args.force) as staging:
         folder = staging / source.folder
-        extract_images(archive, source.chooser(archive), folder / "images")
-        files = extracted_files(source, folder / "images", archive)
+        layout = source.layout_of(archive)
+        extract_images(archive, layout.chooser(archive), folder / "images")
+        files = extracted_files(source, folder / "images", archive, layout)
         refuse_broken(folder / "images", files, archive)
         if lists is None:
             write_drawn_lists(source, folder, files, args.split_seed)
@@ -183,7 +186,8 @@ def run_check(args: argparse.Namespace) -> int:
         print(problem)
     if len(problems) > PROBLEMS_SHOWN:
         print(f"... and {len(problems) - PROBLEMS_SHOWN} more")
-    print(f"{len(problems)} problems." if problems else "No problems: every image is there and decodes, and none is in both lists.")
+    count = "1 problem." if len(problems) == 1 else f"{len(problems)} problems."
+    print(count if problems else "No problems: every image is there and decodes, and none is in both lists.")
     return 1 if problems else 0
 
 
@@ -195,25 +199,26 @@ def find_address(source: Source, url: str | None) -> str:
     """
     address = url or source.url
     if address is None:
-        advice = "get it as datasets/README.md says, and give --archive"
-        raise InputError(f"{source.archive} has no public address, its owner wants terms agreed to first; {advice}.")
+        raise InputError(f"{source.archive} has no public address, its owner wants terms agreed to first; {source.remedy}.")
     check_scheme(address)
     return address
 
 
-def refuse_wrong_archive(archive: Path, md5: str | None) -> None:
-    """Proves that the archive given is a file, and that it has the checksum given, if any.
+def refuse_wrong_archive(archive: Path, md5: str | None, source: Source) -> None:
+    """Proves that the archive given is a file, no web page saved in its stead, and that it has the checksum given, if any.
 
     Raises:
         InputError: it is not, or has not.
     """
     if not archive.is_file():
         raise InputError(f"--archive '{archive}' is not a file; correct it.")
+    if is_saved_page(archive):
+        raise InputError(f"--archive '{archive}' is a web page and not an archive; {source.remedy}.")
     if md5 and file_md5(archive) != md5:
         raise InputError(f"--archive '{archive}' does not have the md5 checksum {md5}; download it again.")
 
 
-def extracted_files(source: Source, images: Path, archive: Path) -> dict[str, list[str]]:
+def extracted_files(source: Source, images: Path, archive: Path, layout: Layout) -> dict[str, list[str]]:
     """The names of the extracted files by class, in label order.
 
     Raises:
@@ -221,7 +226,7 @@ def extracted_files(source: Source, images: Path, archive: Path) -> dict[str, li
     """
     files = {name: sorted(file.name for file in (images / name).glob("*")) for name in source.classes}
     if empty := [name for name, names in files.items() if not names]:
-        raise InputError(f"{archive} holds no images of {', '.join(empty)} where {source.archive} has them; give the owner's archive.")
+        raise InputError(f"{archive} holds no images of {', '.join(empty)}, though others at {layout.shape}; {source.remedy}.")
     return files
 
 

@@ -6,7 +6,9 @@ wing, y to the head, and a forewing is about one unit long. Both halves of the m
 """
 
 import colorsys
+import contextlib
 import math
+import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -414,7 +416,7 @@ def draw_toy_dataset(data_root: Path, seed: int = 0, force: bool = False, worker
         data_root: the folder of the datasets; made where missing.
         seed: decides every byte.
         force: whether what lies there may be replaced.
-        workers: processes that draw.
+        workers: processes that draw; a script that asks for several needs its `if __name__ == "__main__"`, for they import it.
 
     Raises:
         InputError: the folder exists and `force` is not given, or the data root cannot be written to.
@@ -449,9 +451,32 @@ def _side_by_side(work: Callable, workers: int, *arguments: Sequence) -> Iterato
     if workers <= 1:
         yield from map(work, *arguments)
         return
-    # Ctrl-C reaches every process of a terminal; the first alone shall answer.
-    with ProcessPoolExecutor(workers, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
-        yield from pool.map(work, *arguments, chunksize=10)
+    # Not by fork, which may stop for good in a process that has threads (NumPy's arithmetic has some, PyTorch many).
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
+    try:
+        with _ctrl_c_later():
+            drawn = pool.map(work, *arguments, chunksize=10)
+        yield from drawn
+    finally:
+        # After Ctrl-C, what still waits is not drawn.
+        pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _ctrl_c_later():
+    """Holds Ctrl-C back meanwhile. Processes started here never hear it: it reaches all of a terminal, and the first alone shall answer.
+
+    What a process starts with, it takes from the thread that starts it; its initializer would come only after its imports.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows: there the initializer has to do
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _draw_one(folder: Path, seed: int, number: int, label: int, file: str) -> None:

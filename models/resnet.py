@@ -1,6 +1,11 @@
 """ResNet-18 (He et al., CVPR 2016; torchvision's network) that returns logits, pooled features and the last feature map."""
 
 import copy
+import re
+from collections import Counter
+from collections.abc import Mapping
+from http.client import HTTPException
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -14,6 +19,8 @@ from utils.errors import InputError
 
 FEATURES = 512
 UNNORMALISED = "resnet18_unnormalised"  # a checkpoint's `arch` where the network takes images without mean and standard deviation
+BACKBONE = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")  # the parts of the network but its head
+HEADS = ("fc", "classifier", "head", "linear")  # what a linear head may be called, ours first
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -108,8 +115,9 @@ def load_backbone(model: ResNet18, pretrained: str) -> None:
 
     Args:
         model: the network; its head keeps its initialisation. Its `normalize` is set to what the weights were trained with.
-        pretrained: `imagenet` (torchvision's release, downloaded once), `none` (nothing is loaded), or the path of a state
-            dict: torchvision's layout with any head, a checkpoint with `state_dict_m`, or a SimCLR checkpoint.
+        pretrained: `imagenet` (torchvision's release, downloaded once), `none` (nothing is loaded), or the path of a checkpoint
+            that holds a ResNet-18 with any head or none, whatever wraps it (`utils.checkpoints.locate`); `takes_unnormalised` says
+            which images it is taken to expect.
 
     Raises:
         InputError: the file cannot be used, or the ImageNet weights cannot be fetched.
@@ -117,27 +125,75 @@ def load_backbone(model: ResNet18, pretrained: str) -> None:
     if pretrained == "none":
         return
     source = f"--pretrained {pretrained}"
-    weights = _imagenet_weights() if pretrained == "imagenet" else checkpoints.weights_of(checkpoints.read(pretrained, "--pretrained"))
-    simclr = any(name.startswith("encoder.") for name in weights)
-    if simclr:
-        weights = {name.removeprefix("encoder."): value for name, value in weights.items() if name.startswith("encoder.")}
-    weights = {name: value for name, value in weights.items() if not name.startswith("fc.")}
+    content = checkpoints.read(_imagenet_file() if pretrained == "imagenet" else pretrained, "--pretrained")
+    found = locate_backbone(content, source)
     head = {f"fc.{name}": value for name, value in model.fc.state_dict().items()}
-    checkpoints.fit(model, {**weights, **head}, source)
-    # SimCLR encoders are trained on images in [0, 1] without mean and standard deviation (method of Chen et al., ICML 2020).
-    model.normalize = not simclr
+    checkpoints.fit(model, {**found.weights, **head}, source, lenient=("fc",))
+    model.normalize = not takes_unnormalised(content, found)
 
 
-def _imagenet_weights() -> dict[str, Tensor]:
+def _imagenet_file() -> Path:
+    """torchvision's ImageNet weights in torch's cache, where they are put the first time.
+
+    Raises:
+        InputError: they cannot be fetched.
+    """
+    url = ResNet18_Weights.IMAGENET1K_V1.url
+    path = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
     try:
-        return ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True)
-    except OSError as error:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2])
+    except (OSError, RuntimeError, HTTPException) as error:  # no network or no room; another file's hash; a connection that breaks off
         advice = "download it elsewhere and give its path as --pretrained"
-        raise InputError(f"--pretrained imagenet: the weights cannot be downloaded ({error}); {advice}.") from error
+        raise InputError(f"--pretrained imagenet: the weights {url} cannot be downloaded ({error}); {advice}.") from error
+    return path
+
+
+def locate_backbone(content: Mapping, source: str) -> checkpoints.Found:
+    """The ResNet-18 in a checkpoint, its head apart.
+
+    Raises:
+        InputError: there is none.
+    """
+    with torch.device("meta"):  # only names and shapes count: nothing is drawn
+        wanted = ResNet18(0).state_dict()
+    return checkpoints.locate(content, wanted, "ResNet-18", source)
+
+
+def projection_beside(found: checkpoints.Found) -> bool:
+    """Whether a network was trained without labels, as SimCLR does: it is an `encoder`, or a projection stands beside it.
+
+    The projection is known by its name (`projector`, `projection_head`) or, around a `backbone`, by being a multi-layer perceptron in
+    the place of the head or beside it: two linear layers or more.
+    """
+    words = set(re.split(r"[._]", found.prefix))
+    if "encoder" in words:
+        return True
+    others = {name: tensor for name, tensor in found.weights.items() if name.split(".")[0] not in BACKBONE} | found.beside
+    if any("project" in name or _part(found, name).startswith("proj") for name in others):
+        return True
+    layers = Counter(_part(found, name) for name, tensor in others.items() if name.endswith("weight") and tensor.ndim == 2)
+    return "backbone" in words and max(layers.values(), default=0) > 1
+
+
+def _part(found: checkpoints.Found, name: str) -> str:
+    """The part of the network, or of what holds the network, to which a tensor belongs: `fc` of `fc.0.weight` or `model.fc.0.weight`."""
+    around = found.prefix.rstrip(".").rpartition(".")[0]  # `model` of `model.backbone.`
+    return name.removeprefix(f"{around}.").split(".")[0]
+
+
+def takes_unnormalised(content: Mapping, found: checkpoints.Found) -> bool:
+    """Whether the backbone in a checkpoint expects images in [0, 1] without ImageNet's mean and standard deviation.
+
+    A checkpoint of ours tells by its `arch`. Else SimCLR encoders do (Chen et al., ICML 2020, and the public PyTorch releases), and
+    everything else, MoCo's `encoder_q` included (He et al., CVPR 2020), is taken to be trained as ImageNet classifiers are.
+    """
+    return content.get("arch") == UNNORMALISED or (projection_beside(found) and "encoder_q" not in found.prefix)
 
 
 def load_classifier(path: str, classes: tuple[str, ...]) -> ResNet18:
-    """A whole classifier from a checkpoint of ours or of the paper (`state_dict_m`, with or without `module.` prefixes).
+    """A whole classifier from a checkpoint of ours, of the paper (`state_dict_m`), or of another tool that wraps it otherwise.
 
     Args:
         path: the checkpoint.
@@ -146,29 +202,54 @@ def load_classifier(path: str, classes: tuple[str, ...]) -> ResNet18:
     Raises:
         InputError: the file is missing, of another architecture or for other classes.
     """
+    source = f"--checkpoint {path}"
     content = checkpoints.read(path, "--checkpoint")
-    weights = checkpoints.weights_of(content)
     check_classes(content, classes, path)
+    with torch.device("meta"):
+        wanted = ResNet18(len(classes), bias=False).state_dict()
+    found = checkpoints.locate(content, wanted, "ResNet-18 classifier", source)
+    weights = {name: tensor for name, tensor in found.weights.items() if name.split(".")[0] not in HEADS} | _linear_head(found)
     model = ResNet18(len(classes), bias="fc.bias" in weights, normalize=content.get("arch") != UNNORMALISED)
-    checkpoints.fit(model, weights, f"--checkpoint {path}")
+    checkpoints.fit(model, weights, source)
     return model.eval()
 
 
+def _linear_head(found: checkpoints.Found) -> dict[str, Tensor]:
+    """The linear head of a network under the names `fc.weight` and perhaps `fc.bias`; empty where it has none.
+
+    It may be called otherwise, stand beside the network, or be the one layer with weights of several (`fc.1` after a dropout).
+    """
+    for tensors in (found.weights, found.beside):
+        for part in HEADS:
+            head = {name: tensor for name, tensor in tensors.items() if _part(found, name) == part}
+            stems = {name.rpartition(".")[0] for name in head}
+            if head:
+                linear = len(stems) == 1 and {name.rpartition(".")[2] for name in head} <= {"weight", "bias"}
+                return {f"fc.{name.rpartition('.')[2]}": tensor for name, tensor in head.items()} if linear else {}
+    return {}
+
+
 def load_head(model: ResNet18, path: str, classes: tuple[str, ...]) -> None:
-    """Gives `model` the linear head that a checkpoint holds alone (`state_dict_m` with `weight` and perhaps `bias`).
+    """Gives `model` the linear head that a checkpoint holds alone (`weight` and perhaps `bias`, whatever wraps them).
 
     Raises:
-        InputError: as `load_classifier`.
+        InputError: as `load_classifier`; also where other layers are in the file, since the head would not be one of `model`'s features.
     """
+    source = f"--checkpoint {path}"
     content = checkpoints.read(path, "--checkpoint")
-    weights = checkpoints.weights_of(content)
     check_classes(content, classes, path)
-    head = nn.Linear(FEATURES, len(classes), bias="bias" in weights)
-    checkpoints.fit(head, weights, f"--checkpoint {path}")
+    layers = {name: tensor.shape for name, tensor in checkpoints.tensors_of(content).items() if name.split(".")[-1] == "weight"}
+    if len(set(layers.values())) > 1:  # copies of one head, averages for instance, have one shape
+        raise InputError(f"{source} holds '{next(iter(layers))}' and other layers, needed is a linear head alone; give its checkpoint.")
+    with torch.device("meta"):
+        wanted = nn.Linear(FEATURES, len(classes), bias=False).state_dict()
+    found = checkpoints.locate(content, wanted, "linear head", source)
+    head = nn.Linear(FEATURES, len(classes), bias="bias" in found.weights)
+    checkpoints.fit(head, found.weights, source)
     model.fc = head
 
 
-def check_classes(content: dict, classes: tuple[str, ...], path: str) -> None:
+def check_classes(content: Mapping, classes: tuple[str, ...], path: str) -> None:
     """Proves that a checkpoint, where it names its classes, names those of the dataset.
 
     Raises:

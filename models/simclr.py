@@ -5,8 +5,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import trange
 
-from models.resnet import FEATURES, ResNet18
+from models.resnet import FEATURES, ResNet18, locate_backbone, projection_beside, takes_unnormalised
 from utils import checkpoints, processes
+from utils.errors import InputError
 
 PROJECTION = 64
 
@@ -36,13 +37,18 @@ def nt_xent(z: Tensor, temperature: float) -> Tensor:
     """NT-Xent, the normalised temperature-scaled cross entropy (Chen et al. 2020, equation 1).
 
     Args:
-        z: projections (2 N, d) of two views each of N images; rows i and N + i are the views of image i.
+        z: projections (2 N, d) of two views each of N >= 2 images; rows i and N + i are the views of image i.
         temperature: tau > 0, by which the cosine similarities are divided.
 
     Returns:
         The mean over all 2 N views of -log(exp(sim(i, j) / tau) / sum over k != i of exp(sim(i, k) / tau)), a scalar.
+
+    Raises:
+        ValueError: N is 1; the loss would be 0 whatever z is.
     """
     count = z.shape[0]
+    if count < 4:
+        raise ValueError("NT-Xent needs two images or more: one alone has nothing to be told from.")
     z = F.normalize(z, dim=1)
     similarity = z @ z.T / temperature  # (2N, 2N)
     similarity = similarity.masked_fill(torch.eye(count, dtype=torch.bool, device=z.device), -torch.inf)
@@ -56,14 +62,19 @@ def save_simclr(path: str, model: SimCLR) -> None:
 
 
 def load_encoder(path: str) -> ResNet18:
-    """The frozen encoder of a SimCLR checkpoint, ours or a public one.
+    """The frozen encoder of a SimCLR checkpoint, ours or a public one, whatever wraps it and however wide its projection is.
 
     Raises:
-        InputError: the file is missing or is no SimCLR ResNet-18.
+        InputError: the file is missing or is no ResNet-18 that was trained so (a classifier, another architecture).
     """
-    model = SimCLR()
-    checkpoints.fit(model, checkpoints.weights_of(checkpoints.read(path, "--checkpoint")), f"--checkpoint {path}")
-    return model.encoder.eval().freeze_backbone()
+    source = f"--checkpoint {path}"
+    content = checkpoints.read(path, "--checkpoint")
+    found = locate_backbone(content, source)
+    if not projection_beside(found):
+        raise InputError(f"{source} lacks a projection, so its ResNet-18 is no SimCLR encoder; give a checkpoint of SimCLR.")
+    encoder = ResNet18(num_classes=0, normalize=not takes_unnormalised(content, found))
+    checkpoints.fit(encoder, found.weights, source)
+    return encoder.eval().freeze_backbone()
 
 
 def fit_linear_probe(

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from datasets import archives, prepare, toy_moths
-from datasets.archives import Member, extract_images, plain_name
+from datasets.archives import Member, extract_images, is_archive, is_saved_page, plain_name
 from datasets.images import inspect_image
 from datasets.sources import SOURCES, gull_ids
 from datasets.splits import Part, apportion, draw_lists
@@ -106,6 +106,17 @@ def nabirds_members() -> dict[str, bytes]:
     return {**members, "nabirds/classes.txt": NABIRDS_CLASSES.encode()}
 
 
+def paper_members(top: str = "") -> dict[str, bytes]:
+    """The gulls as the paper's `datasets` folder holds them, two a class and folder, with its lists and what macOS adds."""
+    members = {f"{top}CUBgull/CUBgull_gt_te.txt": b"hello", "__MACOSX/CUBgull/images/HeermannGull/x.jpg": b"not an image"}
+    for folder, first in (("CUBgull", 400), ("NAbirdsgull", 500)):
+        for label, name in enumerate(GULLS):
+            for i in range(2):
+                members[f"{top}{folder}/images/{name}/{name}-{i}.jpg"] = picture(first + 10 * label + i, "jpg")
+            members[f"__MACOSX/{top}{folder}/images/{name}/._{name}-0.jpg"] = b"not an image"
+    return members
+
+
 def run(*arguments: object) -> int:
     return prepare.main([str(argument) for argument in arguments])
 
@@ -128,10 +139,15 @@ def one_error(capsys) -> str:
 
 
 class Site:
-    """What the server has and how it behaves; `requests` are the paths and Range headers that it was asked for."""
+    """What the server has and how it behaves.
+
+    `answers` are the status and content type of a path, where they are not 200 and that of an archive; `requests` are the paths and
+    Range headers that it was asked for.
+    """
 
     def __init__(self):
         self.files: dict[str, bytes] = {}
+        self.answers: dict[str, tuple[int, str]] = {}
         self.ranges = True
         self.etag: str | None = '"one"'
         self.cut: int | None = None
@@ -151,13 +167,14 @@ def site(monkeypatch):
             data = state.files.get(self.path)
             if data is None:
                 return self.send_error(404)
-            start = 0
-            if wanted and state.ranges and self.headers.get("If-Range", state.etag) == state.etag:
+            start, (status, kind) = 0, state.answers.get(self.path, (200, "application/octet-stream"))
+            if status == 200 and wanted and state.ranges and self.headers.get("If-Range", state.etag) == state.etag:
                 start = int(wanted.removeprefix("bytes=").rstrip("-"))
                 self.send_response(206)
                 self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
             else:
-                self.send_response(200)
+                self.send_response(status)
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(data) - start))
             if state.etag:
                 self.send_header("ETag", state.etag)
@@ -241,6 +258,60 @@ def test_the_whole_gulls_follow_nabirds_drawn_anew(tmp_path):
     assert run(*nabirds, 1, "--force") == 0
     drawn = read_examples(tmp_path / "root/NAbirdsgull/NAbirdsgull_gt_tr.txt", 5)
     assert whole.read_text() != before and [row.path for row in read_examples(whole, 5)[-12:]] == [row.path for row in drawn]
+
+
+@pytest.mark.parametrize("top", ["", "MEMORABLE/datasets/"])
+@pytest.mark.parametrize("name", ["gulls.zip", "gulls.tgz", "gulls.tar"])
+def test_the_papers_own_archive_makes_both_gulls(tmp_path, name, top):
+    archive = (make_zip if name.endswith("zip") else make_tar)(tmp_path / name, paper_members(top))
+    root = tmp_path / "root"
+    for command, folder, first in (("gull", "CUBgull", 400), ("nabirds", "NAbirdsgull", 500)):
+        assert run(command, "--archive", archive, "--split-seed", 0, "--data-root", root) == 0
+        # NABirds as published loses its hyphens; the paper's archive has its files as the paper's lists name them.
+        assert names(root / folder / "images") == [f"{gull}/{gull}-{i}.jpg" for gull in GULLS for i in range(2)]
+        assert (root / folder / "images/RingbilledGull/RingbilledGull-1.jpg").read_bytes() == picture(first + 31, "jpg")
+    assert len(read_examples(root / "CUBgull/ALLgull_gt_tr.txt", 5)) == 15  # 150 of 299 of CUB's ten, and NABirds' ten
+    assert run("check", "gull_whole", "--data-root", root) == 0
+
+
+@pytest.mark.parametrize("command, published", [("gull", cub_members), ("nabirds", nabirds_members)])
+@pytest.mark.parametrize("paper_first", [True, False])
+def test_of_two_layouts_in_one_archive_the_papers_counts(tmp_path, command, published, paper_first):
+    both = (paper_members(), published())
+    archive = make_tar(tmp_path / "both.tgz", both[0] | both[1] if paper_first else both[1] | both[0])
+    assert run(command, "--archive", archive, "--split-seed", 0, "--data-root", tmp_path / "root") == 0
+    folder = tmp_path / "root" / SOURCES[command].folder
+    assert names(folder / "images") == [f"{gull}/{gull}-{i}.jpg" for gull in GULLS for i in range(2)]
+
+
+@pytest.mark.parametrize("command, folder", [("gull", "CUBgull"), ("nabirds", "NAbirdsgull")])
+def test_a_class_that_the_papers_archive_lacks_is_named(tmp_path, capsys, command, folder):
+    members = {name: data for name, data in paper_members().items() if not name.startswith(f"{folder}/images/HeermannGull")}
+    archive = make_zip(tmp_path / "gulls.zip", members)
+    assert run(command, "--archive", archive, "--split-seed", 0, "--data-root", tmp_path / "root") == 2
+    error = one_error(capsys)
+    assert f"{archive} holds no images of HeermannGull, " in error and f"{folder}/images/<Class>/<file>" in error
+    assert names(tmp_path / "root") == []
+
+
+OTHER = {"CUB_200_2011/classes.txt": b"1 001.Black_footed_Albatross", "CUB_200_2011/images/001.Black_footed_Albatross/a.jpg": b""}
+
+
+@pytest.mark.parametrize(
+    "command, members, layouts",
+    [
+        ("gull", teach_members(1), ("CUBgull/images/<Class>/<file>", "CUB_200_2011/images/059.California_Gull/<file>")),
+        ("gull", OTHER, ("CUBgull/images/<Class>/<file>", "CUB_200_2011/images/059.California_Gull/<file>")),
+        ("nabirds", OTHER, ("NAbirdsgull/images/<Class>/<file>", "nabirds/images/<class number>/<file>")),
+        ("butterflies", paper_members(), ("butterflies_crop/images/<Class>/<file>",)),
+    ],
+)
+def test_an_archive_of_no_layout_is_refused_with_those_that_are_known(tmp_path, capsys, command, members, layouts):
+    archive = make_zip(tmp_path / "a.zip", members)
+    assert run(command, "--archive", archive, "--split-seed", 0, "--data-root", tmp_path / "root") == 2
+    error = one_error(capsys)
+    assert all(words in error for words in (str(archive), *SOURCES[command].classes, *layouts, *SOURCES[command].pages))
+    assert names(tmp_path / "root") == []
 
 
 def test_nabirds_classes_are_read_by_name():
@@ -480,6 +551,99 @@ def test_an_address_that_gives_nothing_ends_with_one_line(tmp_path, site, capsys
     assert ("404" if "none" in url else "failed") in one_error(capsys) and names(tmp_path / "root") == []
 
 
+PAGE = b"<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title></head><body>Download anyway</body></html>"
+
+
+@pytest.mark.parametrize("command", ["butterflies", "chinese_chars", "gull", "nabirds"])
+@pytest.mark.parametrize(
+    "status, kind, body, what",
+    [
+        (404, "text/html", PAGE, "the server answered 404 (Not Found)"),
+        (403, "text/html", PAGE, "the server answered 403 (Forbidden)"),
+        (410, "text/plain", b"gone", "the server answered 410 (Gone)"),
+        (200, "text/html; charset=utf-8", PAGE, "gave a web page"),
+        (200, "application/octet-stream", b"\r\n  " + PAGE.lower(), "gave a web page"),
+        (200, "text/html", b"This file has moved.", "gave a web page"),
+        (200, "application/zip", b"", "gave an empty file"),
+    ],
+)
+def test_an_address_without_an_archive_is_named_with_the_page_that_has_one(tmp_path, site, capsys, command, status, kind, body, what):
+    site.files["/data.zip"], site.answers["/data.zip"] = body, (status, kind)
+    arguments = ("--url", f"{site.url}/data.zip", "--split-seed", 0, "--data-root", tmp_path / "root")
+    assert run(command, *arguments) == 1
+    error = one_error(capsys)
+    assert all(words in error for words in (f"{site.url}/data.zip", what, *SOURCES[command].pages, "--archive FILE", "--url"))
+    assert names(tmp_path / "root") == []
+
+
+def test_an_archive_that_the_server_calls_a_web_page_is_taken(site, cub):
+    site.answers["/cub.tgz"] = (200, "text/html")
+    assert run(*cub[1]) == 0
+
+
+def test_a_login_page_does_not_cost_what_was_downloaded(tmp_path, site, cub, capsys):
+    data, arguments = cub
+    site.cut = 1000
+    assert run(*arguments) == 1
+    site.cut, site.files["/cub.tgz"], site.etag = None, PAGE, '"login"'
+    capsys.readouterr()
+    assert run(*arguments) == 1
+    assert "gave a web page" in one_error(capsys)
+    assert (tmp_path / "root/.downloads/CUB_200_2011.tgz.part").read_bytes() == data[:1000]
+    site.files["/cub.tgz"], site.etag = data, '"one"'
+    assert run(*arguments) == 0
+    assert [wanted for _, wanted in site.requests] == [None, "bytes=1000-", "bytes=1000-"]
+
+
+def test_a_web_page_kept_as_an_archive_is_downloaded_anew(tmp_path, site, cub):
+    data, arguments = cub
+    assert run(*arguments) == 0
+    kept = tmp_path / "root/.downloads/CUB_200_2011.tgz"
+    kept.write_bytes(PAGE)
+    assert run(*arguments, "--force") == 0 and kept.read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        PAGE,
+        b"\xef\xbb\xbf\n" + PAGE,
+        PAGE.decode().encode("utf-16"),
+        b"<!-- saved from url=(0014)about:internet -->\r\n<html></html>",
+        b'<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xhtml"/>',
+        b"From: <Saved by Blink>\r\nSnapshot-Content-Location: https://drive.google.com/\r\n",
+    ],
+    ids=["plain", "marked", "utf-16", "remark first", "xhtml", "one file"],
+)
+def test_a_web_page_saved_as_an_archive_is_recognised(tmp_path, capsys, page):
+    (tmp_path / "gulls.zip").write_bytes(page)
+    assert run("gull", "--archive", tmp_path / "gulls.zip", "--split-seed", 0, "--data-root", tmp_path / "root") == 2
+    error = one_error(capsys)
+    assert f"--archive '{tmp_path / 'gulls.zip'}' is a web page" in error and all(page in error for page in SOURCES["gull"].pages)
+
+
+def test_no_archive_is_taken_for_a_web_page(tmp_path):
+    members = {"<html>.txt": b"<html>", **cub_members(1)}
+    for archive in (make_zip(tmp_path / "a.zip", members), make_tar(tmp_path / "a.tgz", members), make_tar(tmp_path / "a.tar", members)):
+        assert is_archive(archive.read_bytes()[:1024]) and not is_saved_page(archive)
+    assert not is_archive(PAGE)
+
+
+def test_a_web_page_in_the_place_of_a_list_is_named(tmp_path, site, capsys):
+    site.files["/x/chinese_chars/ChineseChars_gt_tr.txt"] = PAGE
+    assert run("chinese_chars", "--lists-url", f"{site.url}/x", "--data-root", tmp_path / "root") == 2
+    error = one_error(capsys)
+    assert f"{site.url}/x/chinese_chars/ChineseChars_gt_tr.txt gives is a web page" in error and "--lists-url" in error
+    assert names(tmp_path / "root") == []
+
+
+def test_the_addresses_are_those_that_the_owners_give():
+    teach = "https://homepages.inf.ed.ac.uk/omacaod/files/cvpr_2018_teach_data.zip"
+    cub = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
+    urls = {name: source.url for name, source in SOURCES.items()}
+    assert urls == {"butterflies": teach, "chinese_chars": teach, "gull": cub, "nabirds": None}
+
+
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/x.tgz", "cub.tgz"])
 def test_other_kinds_of_address_are_refused(tmp_path, capsys, url):
     assert run("gull", "--url", url, "--split-seed", 0, "--data-root", tmp_path / "root") == 2
@@ -705,7 +869,16 @@ def test_check_finds_files_that_cannot_be_used(characters, capsys, fault):
     path, rows, files = listed(characters, "train")
     files[4].unlink() if fault == "is missing" else files[4].write_bytes(b"" if fault == "is empty" else files[4].read_bytes()[:50])
     status, lines = checked(capsys, characters)
-    assert status == 1 and lines[-1] == "1 problems." and lines[-2].startswith(f"{path}, line 5: {rows[4].path} {fault}")
+    assert status == 1 and lines[-1] == "1 problem." and lines[-2].startswith(f"{path}, line 5: {rows[4].path} {fault}")
+
+
+def test_check_says_what_to_do_about_a_picture_that_is_whole(characters, capsys):
+    path, rows, files = listed(characters, "train")
+    Image.new("F", (2, 2), -3).save(files[1], format="TIFF")
+    status, lines = checked(capsys, characters)
+    assert status == 1 and lines[-1] == "1 problem."
+    assert lines[-2].startswith(f"{path}, line 2: {rows[1].path} does not decode (its greys lie between -3 and -3, ")
+    assert lines[-2].endswith("); save it with 8 or 16 bits per pixel.")
 
 
 def test_check_finds_a_wrong_label(characters, capsys):
@@ -713,7 +886,7 @@ def test_check_finds_a_wrong_label(characters, capsys):
     wrong = (rows[2].label + 1) % 3
     write_examples(path, [*rows[:2], Example(rows[2].path, wrong, rows[2].index), *rows[3:]])
     status, lines = checked(capsys, characters)
-    assert status == 1 and lines[-2:] == [f"{path}, line 3: {rows[2].path} is labelled {wrong} ({CHARACTERS[wrong]}).", "1 problems."]
+    assert status == 1 and lines[-2:] == [f"{path}, line 3: {rows[2].path} is labelled {wrong} ({CHARACTERS[wrong]}).", "1 problem."]
 
 
 def test_check_leaves_folders_that_are_not_named_like_classes_alone(characters, capsys):
@@ -738,7 +911,7 @@ def test_check_finds_test_images_in_training(characters, capsys, kind):
             assert files[3].read_bytes() != test_files[1].read_bytes()
     status, lines = checked(capsys, characters)
     expected = f"{test_path}, line 2: {test_rows[1].path} has the same {kind} as the training image {twin}."
-    assert status == 1 and lines[-2:] == [expected, "1 problems."]
+    assert status == 1 and lines[-2:] == [expected, "1 problem."]
 
 
 def test_pictures_of_other_sizes_are_no_duplicates(tmp_path):
@@ -751,7 +924,7 @@ def test_check_finds_an_image_listed_twice(characters, capsys):
     path, rows, _ = listed(characters, "train")
     write_examples(path, [*rows, Example(rows[0].path, rows[0].label, 99)])
     status, lines = checked(capsys, characters)
-    assert status == 1 and lines[-2:] == [f"{path}, line 8: {rows[0].path} is listed in line 1 already.", "1 problems."]
+    assert status == 1 and lines[-2:] == [f"{path}, line 8: {rows[0].path} is listed in line 1 already.", "1 problem."]
 
 
 def test_check_finds_names_that_leave_no_room_for_explanations(characters, capsys):

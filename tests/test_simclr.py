@@ -31,6 +31,11 @@ def test_nt_xent_against_a_double_loop(temperature):
     assert nt_xent(z, temperature).item() == pytest.approx(plain_nt_xent(z, temperature))
 
 
+def test_nt_xent_of_one_image_is_refused():
+    with pytest.raises(ValueError, match="two images or more"):
+        nt_xent(torch.randn(2, 6), 0.5)
+
+
 def test_checkpoint_has_the_keys_of_the_public_releases(tmp_path):
     torch.manual_seed(0)
     model = SimCLR()
@@ -58,9 +63,9 @@ def test_a_public_checkpoint_loads_as_encoder_and_as_student_features(tmp_path, 
         assert torch.equal(student(images).features, expected)  # without mean and standard deviation, as it was trained
 
 
-def test_another_architecture_is_refused(tmp_path):
+def test_a_classifier_is_no_encoder(tmp_path):
     torch.save(ResNet18(5).state_dict(), tmp_path / "resnet.pt")
-    with pytest.raises(InputError, match="lacks 'encoder.conv1.weight'"):
+    with pytest.raises(InputError, match="no SimCLR encoder"):
         load_encoder(tmp_path / "resnet.pt")
 
 

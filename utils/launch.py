@@ -20,7 +20,8 @@ def launch(main: Callable[..., dict], config: type, description: str) -> None:
     """Runs a script.
 
     Args:
-        main: tells the script's story; takes the resolved configuration, returns what it measured (JSON values).
+        main: tells the script's story; takes the resolved configuration, returns what it measured (JSON values). The sentences under
+            `warnings`, if there are any, say why it may be worth nothing (utils/plausible.py); they are printed.
         config: the script's settings dataclass.
         description: the script's docstring.
 
@@ -43,6 +44,8 @@ def launch(main: Callable[..., dict], config: type, description: str) -> None:
         if processes.is_first():
             records.write_run_record(resuming.record_path(cfg), cfg, inputs, measured | seconds)
             resuming.forget(cfg)
+            for sentence in measured.get("warnings", ()):
+                print(f"Warning: {sentence}")
             print(f"Settings and measurements: {resuming.record_path(cfg)}")
     except Finished as finished:
         processes.say(finished)

@@ -98,10 +98,14 @@ def open_list(
     return ImageSet(rows, path, data_root, view, budget)
 
 
-def in_batches(order: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Numbers, in their order, cut into batches; the last may be smaller."""
+def in_batches(order: Sequence[int], batch_size: int, smallest: int = 1) -> list[list[int]]:
+    """Numbers, in their order, cut into batches; the last may be smaller, but one of fewer than `smallest` joins that before it."""
     order = list(order)
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    groups = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    if len(groups) > 1 and len(groups[-1]) < smallest:
+        last = groups.pop()
+        groups[-1] += last
+    return groups
 
 
 def batches(load: Callable[[int], Tensor], groups: Sequence[list[int]], workers: int) -> Iterator[tuple[list[int], Tensor]]:

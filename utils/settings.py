@@ -1,6 +1,7 @@
 """Settings: a frozen dataclass at the top of each script, changed there or on the command line, checked and resolved here."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +14,12 @@ from utils.errors import InputError
 from utils.files import expanded
 
 HIGHEST_LR = 1e37  # above it, torch refuses to do the arithmetic in single precision
+
+
+def _hundredths(fraction: float) -> bool:
+    """Whether a fraction is one of 0.01, 0.02 .. 1."""
+    return 0.01 <= fraction <= 1 and math.isclose(fraction, round(fraction, 2))
+
 
 # What each setting must satisfy, whichever script has it.
 RULES: dict[str, tuple[Callable, str]] = {
@@ -28,7 +35,8 @@ RULES: dict[str, tuple[Callable, str]] = {
     "labels_per_image": (lambda v: v >= 1, "must be 1 or more"),
     "lease_seconds": (lambda v: v >= 1, "must be 1 or more"),
     "lr": (lambda v: 0 < v <= HIGHEST_LR, f"must lie above 0 and not above {HIGHEST_LR:g}"),
-    "mask_sizes": (lambda v: len(v) > 0 and all(0.01 <= t <= 1 for t in v), "needs fractions of the image, each in 0.01 .. 1"),
+    # Folders are named after a size with two decimals.
+    "mask_sizes": (lambda v: len(v) > 0 and all(_hundredths(t) for t in v), "needs fractions of the image in hundredths, 0.01, 0.02 .. 1"),
     "max_grad_norm": (lambda v: v >= 0, "must be 0 (never) or more"),
     "max_participants": (lambda v: v >= 1, "must be 1 or more"),
     "milestones": (lambda v: list(v) == sorted(set(v)), "must be epochs in ascending order"),
