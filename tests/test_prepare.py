@@ -927,6 +927,28 @@ def test_check_finds_an_image_listed_twice(characters, capsys):
     assert status == 1 and lines[-2:] == [f"{path}, line 8: {rows[0].path} is listed in line 1 already.", "1 problem."]
 
 
+def test_check_finds_names_that_leave_no_room_for_explanations(characters, capsys):
+    """`_groundtruth_<a>_counter_<b>_index_5.png` takes 36 bytes of 255. The test list is not explained."""
+    for split, line, status in (("test", 1, 0), ("train", 6, 1)):
+        path, rows, files = listed(characters, split)
+        row = rows[line - 1]
+        long = f"{'x' * 220}.png"
+        files[line - 1].rename(files[line - 1].with_name(long))
+        rows[line - 1] = Example(f"{row.path.rsplit('/', 1)[0]}/{long}", row.label, row.index)
+        write_examples(path, rows)
+        found, lines = checked(capsys, characters)
+        assert found == status
+    assert lines[-2].startswith(f"{path}, line 6: ") and lines[-2].endswith("shorten the image's name by 1.")
+
+
+def test_check_names_an_index_that_stands_twice(characters, capsys):
+    path, rows, _ = listed(characters, "train")
+    write_examples(path, [*rows[:6], Example(rows[6].path, rows[6].label, rows[1].index)])
+    capsys.readouterr()
+    assert run("check", "chinese_chars", "--data-root", characters) == 2
+    assert f"{path}, line 7: index {rows[1].index} stands on line 2 already" in capsys.readouterr().err
+
+
 def test_check_shows_the_first_of_many_problems(characters, capsys):
     path, rows, _ = listed(characters, "train")
     write_examples(path, [Example(f"./datasets/chinese_chars/images/stem/{i}.png", 2, i) for i in range(25)])

@@ -197,6 +197,37 @@ def test_two_images_that_would_get_the_same_explanation_file(stage):
     refused(stage, "CE", says=[f"{stage.list}, line 3: ", "line 2"])
 
 
+@pytest.mark.parametrize("name", ["CE", "CE_simclr", "course"])
+def test_an_index_that_stands_twice(stage, name):
+    stage.explain()
+    rows = lists.read_examples(stage.list, 5)
+    set_line(stage.list, 5, f"{rows[4].path} {rows[4].label} {rows[1].index}")
+    refused(stage, name, says=[f"{stage.list}, line 5: index ", "stands on line 2 already"])
+
+
+def test_a_classifier_may_learn_from_a_teaching_set(stage):
+    rows = lists.read_examples(stage.list, 5)
+    lists.write_examples(stage.folder / "teaching.txt", [*rows, *rows])
+    assert stage.run("teacher", "--train-list", "teaching.txt").status == 0
+
+
+@pytest.mark.parametrize("name", ["CE", "CE_simclr"])
+def test_an_image_whose_name_leaves_no_room_for_its_explanations(stage, name):
+    """`_groundtruth_2_counter_4_index_<i>.png` takes 35 bytes and the index's digits; the name below one more than is left."""
+    row = lists.read_examples(stage.list, 5)[2]
+    room = 255 - 35 - len(str(row.index))
+    for stem, status in (("x" * room, 0), ("x" * (room - 1) + "\u00e4", WRONG_INPUT)):
+        file = third_image(stage)
+        file.rename(file.with_name(f"{stem}.png"))
+        set_line(stage.list, 3, f"./datasets/toy/images/Hindeye/{stem}.png 2 {row.index}")
+        if status == 0:
+            assert stage.run(name).status == 0
+            shutil.rmtree(stage.folder / "toy")
+        else:
+            refused(stage, name, says=[f"{stage.list}, line 3: ", "shorten the image's name by 1."])
+            assert not list((stage.folder / "toy").rglob("*.png"))
+
+
 # ---------------------------------------------------------------- settings
 
 OUT_OF_RANGE = {

@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from models.resnet import ResNet18
-from utils import catalog, checkpoints, figures, plausible, processes
+from utils import catalog, checkpoints, figures, fonts, plausible, processes
 from utils.catalog import Dataset
 from utils.course import lesson_entry, people_list, people_rows, teaching_rows
 from utils.files import remove_leftovers, write_bytes, write_json
@@ -120,7 +120,8 @@ def _write_course(
         "lessons": [lesson_entry(pool, people, lesson.iteration, lesson.choice) for lesson in lessons],
     }
     write_json(layout.course(how.selection), course)
-    figures.course(layout.course(how.selection, ".png"), [_panels(entry, course["classes"], cfg) for entry in course["lessons"]])
+    names = fonts.drawable(course["classes"])
+    figures.course(layout.course(how.selection, ".png"), [_panels(entry, names, cfg) for entry in course["lessons"]])
     print(f"Course: {layout.course(how.selection)}, {layout.course(how.selection, '.png')}, {teaching_list}")
 
 

@@ -12,14 +12,15 @@ from tqdm import tqdm
 from models.resnet import ResNet18, grid_side
 from utils import evaluation, figures, plausible, processes
 from utils.attribution import explanation_maps
+from utils.catalog import Dataset
 from utils.counterfactual import constant, counters, discriminant, masks
 from utils.errors import InputError
-from utils.files import remove_leftovers
+from utils.files import name_limit, remove_leftovers
 from utils.heatmaps import HeatmapFile
-from utils.images import decode, to_tensor
-from utils.layout import DEMO, IMG, MASK, Layout, explanation_name
+from utils.images import decode, to_tensor, whole_view
+from utils.layout import DEMO, IMG, MASK, Layout, explanation_name, name_problem
 from utils.lists import Example, Explanation, listed_path, write_explanations
-from utils.loading import ImageSet, in_batches, to_float
+from utils.loading import ImageSet, in_batches, open_list, to_float
 from utils.pictures import whole_png, write_png
 from utils.rendering import draw_borders, fill_outside
 from utils.resuming import Unfinished
@@ -68,6 +69,27 @@ def listed_size(mask_sizes: Sequence[float]) -> float:
     return TEACHING_SIZE if TEACHING_SIZE in mask_sizes else mask_sizes[0]
 
 
+def open_explained(dataset: Dataset, data_root: str | Path, image_size: int, out: str | Path) -> ImageSet:
+    """The training list of a dataset, to be explained: in the whole view, and none held, since each image is looked at once or twice
+    and the list may be longer than memory.
+
+    Args:
+        dataset: the dataset.
+        data_root: the folder that holds the dataset's folder.
+        image_size: side of the pictures in pixels.
+        out: the output folder, whose file system must take the names of the explanations.
+
+    Raises:
+        InputError: what `open_list` refuses, or an image whose explanations would have names too long.
+    """
+    images = open_list(dataset, "train", data_root, partial(whole_view, size=image_size), budget=0)
+    limit = name_limit(out)
+    for line, row in enumerate(images.rows, start=1):
+        if problem := name_problem(row.path, row.label, row.index, len(dataset.classes), limit):
+            raise InputError(f"{images.source}, line {line}: {row.path} {problem}.")
+    return images
+
+
 def explain_list(
     network: ResNet18, images: ImageSet, layout: Layout, classes: Sequence[str], how: ExplainSettings, unfinished: Unfinished
 ) -> dict | None:
@@ -89,10 +111,9 @@ def explain_list(
         first alone concludes and returns something.
 
     Raises:
-        InputError: two images share a name, an image cannot be decoded, or the teacher is no use: its outputs are not finite, or all
-            of its maps are constant. In the last case no picture has been written.
+        InputError: an image cannot be decoded, or the teacher is no use: its outputs are not finite, or all of its maps are constant. In
+            the last case no picture has been written.
     """
-    _check_names(images)
     _make_folders(layout, how)
     heatmaps = HeatmapFile(layout.heatmaps, images, len(classes), grid_side(how.image_size), unfinished)
     _explain_missing(network.to(how.device).folded(), images, layout, heatmaps, how)
@@ -236,22 +257,6 @@ def _missing(
         return bool(done[number]) and all(whole_png(picture, how.image_size) for picture in pictures)
 
     return [group for group in groups if not all(map(finished, group))]
-
-
-def _check_names(images: ImageSet) -> None:
-    """Proves that no two explanations would get the same file name.
-
-    Raises:
-        InputError: two images of the list share file name, label and index.
-    """
-    line_of: dict[str, int] = {}
-    for line, row in enumerate(images.rows, start=1):
-        name = explanation_name(row.path, row.label, 0, row.index)
-        if name in line_of:
-            raise InputError(
-                f"{images.source}, line {line}: index {row.index} stands on line {line_of[name]} already; number each image once."
-            )
-        line_of[name] = line
 
 
 def _bar(groups: Sequence[list[int]], missing: Sequence[list[int]]) -> tqdm:

@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from utils import devices, processes, records, resuming, settings
 from utils.errors import Finished, InputError, RunError
 from utils.files import output_folder, remove_leftovers
+from utils.warned import plain_warnings
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -37,7 +38,7 @@ def launch(main: Callable[..., dict], config: type, description: str) -> None:
         inputs = resuming.inputs(cfg)
         devices.make_repeatable(cfg.seed)
         started = time.perf_counter()
-        with processes.joined(device) if device else nullcontext():
+        with processes.joined(device) if device else nullcontext(), plain_warnings(processes.is_first()):
             measured = main(cfg)
         seconds = {"seconds": round(time.perf_counter() - started, 2)}
         if processes.is_first():

@@ -4,11 +4,14 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import tyro
 
 from utils import catalog
 from utils.errors import InputError
+from utils.files import expanded
 
 HIGHEST_LR = 1e37  # above it, torch refuses to do the arithmetic in single precision
 
@@ -64,8 +67,13 @@ def parse(config: type, description: str, arguments: list[str] | None = None):
         config: the script's `Config`; the comment behind each field is its help.
         description: the script's docstring, shown by --help.
         arguments: the command line; None takes the process's own.
+
+    Returns:
+        The configuration, `~` and `$HOME` in its paths being what they stand for.
     """
-    return tyro.cli(config, description=description, args=arguments)
+    cfg = tyro.cli(config, description=description, args=arguments)
+    names = [field.name for field in dataclasses.fields(cfg)]
+    return dataclasses.replace(cfg, **{name: _in_each(getattr(cfg, name), expanded) for name in names})
 
 
 def resolve(cfg):
@@ -81,9 +89,10 @@ def resolve(cfg):
 
     dataset = catalog.find(cfg.dataset)
     check(cfg)
-    out = dataset.out if cfg.out == "auto" else cfg.out.rstrip("/")
+    out = dataset.out if cfg.out == "auto" else str(Path(cfg.out))  # without ./ before it and / behind it
     names = {field.name for field in dataclasses.fields(cfg)}
-    values = {name: _fill(getattr(cfg, name), out, dataset.list_stem) for name in names} | {"out": out}
+    values = {name: _in_each(getattr(cfg, name), partial(_fill, out=out, list_stem=dataset.list_stem)) for name in names}
+    values |= {"out": out, "data_root": str(Path(cfg.data_root))}
     if "device" in names:
         values["device"] = devices.choose(cfg.device)
     if values.get("train_list") == "auto":
@@ -93,11 +102,15 @@ def resolve(cfg):
     return dataclasses.replace(cfg, **values)
 
 
-def _fill(value, out: str, list_stem: str):
-    """A setting with `{out}` and `{list}` filled in, in each of its paths where it holds several."""
+def _in_each(value, change: Callable[[str], str]):
+    """A setting with `change` done to its text, or to each of its texts where it holds several."""
     if isinstance(value, tuple):
-        return tuple(_fill(one, out, list_stem) for one in value)
-    return value.replace("{out}", out).replace("{list}", list_stem) if isinstance(value, str) else value
+        return tuple(_in_each(one, change) for one in value)
+    return change(value) if isinstance(value, str) else value
+
+
+def _fill(text: str, out: str, list_stem: str) -> str:
+    return text.replace("{out}", out).replace("{list}", list_stem)
 
 
 def check(cfg) -> None:

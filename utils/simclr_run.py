@@ -5,7 +5,7 @@ from pathlib import Path
 
 from models.simclr import SimCLR, load_encoder, save_simclr
 from utils import catalog, plausible
-from utils.explaining import ExplainSettings, explain_list, explanation_files
+from utils.explaining import ExplainSettings, explain_list, explanation_files, open_explained
 from utils.images import full_view, whole_view
 from utils.layout import Layout
 from utils.loading import open_list
@@ -46,8 +46,7 @@ def run_simclr_explanations(cfg) -> dict:
         What was measured.
     """
     dataset = catalog.find(cfg.dataset)
-    # The encoder looks at each image once or twice, so none is held: the list may be longer than memory.
-    images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size), budget=0)
+    images = open_explained(dataset, cfg.data_root, cfg.image_size, cfg.out)
     test = open_list(dataset, "test", cfg.data_root, partial(whole_view, size=cfg.image_size), budget=0)
     layout = Layout(Path(cfg.out), dataset.list_stem, simclr=True)
     teacher = load_encoder(cfg.checkpoint)
