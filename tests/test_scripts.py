@@ -88,7 +88,7 @@ def test_every_script_leaves_its_settings_and_measurements(space):
 def test_warnings_are_printed_and_stand_in_the_record(space):
     for name in ("teacher", "CE", "simclr", "CE_simclr", "CMaxGrad_simclr"):  # no later run replaced their records
         run = space.runs[name]
-        printed = [line.removeprefix("Warning: ") for line in run.out.splitlines() if line.startswith("Warning: ")]
+        printed = [line.removeprefix("warning: ") for line in run.out.splitlines() if line.startswith("warning: ")]
         assert load(space.out / f"run_{run.script}.json")["measured"].get("warnings", []) == printed
     for course in ("CMaxGrad", "random"):
         best = np.load(space.out / f"all_test_acc_iter_{course}.npy").max()

@@ -422,7 +422,7 @@ def warnings_of(stage, name, *changes):
     assert done.status == 0, done.err
     record = json.loads((stage.folder / f"toy/run_{done.script}.json").read_text())
     found = record["measured"].get("warnings", [])
-    assert [line for line in done.out.splitlines() if line.startswith("Warning: ")] == [f"Warning: {sentence}" for sentence in found]
+    assert [line for line in done.out.splitlines() if line.startswith("warning: ")] == [f"warning: {sentence}" for sentence in found]
     return found
 
 

@@ -45,7 +45,7 @@ def launch(main: Callable[..., dict], config: type, description: str) -> None:
             records.write_run_record(resuming.record_path(cfg), cfg, inputs, measured | seconds)
             resuming.forget(cfg)
             for sentence in measured.get("warnings", ()):
-                print(f"Warning: {sentence}")
+                print(f"warning: {sentence}")
             print(f"Settings and measurements: {resuming.record_path(cfg)}")
     except Finished as finished:
         processes.say(finished)
