@@ -437,9 +437,12 @@ def rewrite(path, before, after):
 WRONG_STARTS = {
     "another build": (other_build, "holds answers to build"),
     "fewer labels than there are": (fewer_labels, "--labels-per-image 3 is less than some images have"),
-    "another schema": (other_schema, "has schema version 7, this program 1"),
-    "another program's database": (foreign_database, "cannot be used as a database of answers (no such table: study)"),
-    "no database": (lambda page: (page.out / "answers.sqlite").write_bytes(b"x" * 5000), "cannot be used as a database of answers"),
+    "another schema": (other_schema, "it has schema version 7, this program 1"),
+    "another program's database": (
+        foreign_database,
+        "answers.sqlite is a database of another program (its tables: notes)",
+    ),
+    "no database": (lambda page: (page.out / "answers.sqlite").write_bytes(b"x" * 5000), "answers.sqlite is no SQLite database"),
     "no page": (lambda page: (page.folder / "index.html").unlink(), "course_page/index.html does not exist; build the course page first"),
     "no key": (lambda page: (page.out / "course_page_key.json").unlink(), "course_page_key.json does not exist"),
     "a cut key": (lambda page: (page.out / "course_page_key.json").write_text('{"build_id": '), "course_page_key.json cannot be read"),
@@ -751,7 +754,7 @@ def test_a_full_disk_acknowledges_nothing_and_keeps_what_was(client, page, store
             failed = person, trial
             break
         kept += said["stored"]
-    assert (status, list(said)) == (503, ["error"]) and "could not be stored: database or disk is full" in capsys.readouterr().out
+    assert (status, list(said)) == (503, ["error"]) and "cannot be written to: the disk is full" in capsys.readouterr().out
     assert sorted(row[0] for row in rows_of(store.path, "SELECT trial_id FROM trial")) == sorted(kept)
     store._database.execute("PRAGMA max_page_count = 1000000")
     assert post_trials(client, *failed)[1]["stored"] == [failed[1]["trial_id"]]
@@ -1125,7 +1128,7 @@ def test_exports_work_beside_a_server(process):
         writers = [pool.submit(write) for _ in range(2)]
         for number in range(3):
             target = page.out / f"{number}.json"
-            export.write_export(page.out / "answers.sqlite", target)
+            export.write_export(page.out / "answers.sqlite", target, None)
             assert {len(one["trials"]) for one in json.loads(target.read_text())["participants"]} <= {2}
             time.sleep(0.1)
         stop.set()
