@@ -167,24 +167,29 @@ def check_file(path: Path) -> None:
     Raises:
         DatabaseTrouble: it is a folder, or it is empty while a file beside it holds data.
     """
-    if path.is_dir():
-        raise DatabaseTrouble(FOLDER, path)
     try:
-        emptied = path.exists() and path.stat().st_size == 0 and any(_size(f"{path}{ending}") for ending in BESIDE)
+        if path.is_dir():
+            raise DatabaseTrouble(FOLDER, path)
+        emptied = path.exists() and path.stat().st_size == 0 and any(_size(beside(path, ending)) for ending in BESIDE)
     except OSError as error:
         raise DatabaseTrouble(CANNOT_OPEN, path, error.strerror) from error
     if emptied:
         raise DatabaseTrouble(EMPTIED, path)
 
 
-def _size(path: str) -> int:
-    return os.path.getsize(path) if os.path.exists(path) else 0
+def beside(path: Path, ending: str) -> Path:
+    """A file that SQLite keeps beside the database: where a link leads to, not where it stands."""
+    return Path(os.path.realpath(path) + ending)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def whereabouts(path: Path) -> tuple:
     """Tells which files now stand under the name of the database and of its log; differs once one was replaced or removed."""
     found = []
-    for name in (path, f"{path}-wal"):
+    for name in (path, beside(path, "-wal")):
         try:
             entry = os.stat(name)
             found.append((entry.st_dev, entry.st_ino))

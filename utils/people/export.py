@@ -21,14 +21,16 @@ from utils.people.database import (
     CANNOT_OPEN,
     DAMAGED,
     READ_ONLY,
+    UNREADABLE,
     DatabaseTrouble,
+    beside,
     check_file,
     check_whole,
     connect,
     explained,
     study_of,
 )
-from utils.people.salvage import salvage
+from utils.people.salvage import Salvaged, salvage
 from utils.people.trials import FIELDS
 
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula
@@ -94,9 +96,9 @@ def _begin(database: sqlite3.Connection, path: Path) -> None:
 def _copy(path: Path, folder: Path) -> Path:
     """Copies a database, and the log that belongs to it, into `folder`."""
     try:
-        for source in (path, Path(f"{path}-wal")):
-            if source.exists():
-                shutil.copyfile(source, folder / source.name)
+        shutil.copyfile(path, folder / path.name)
+        if beside(path, "-wal").exists():
+            shutil.copyfile(beside(path, "-wal"), folder / f"{path.name}-wal")
     except OSError as error:
         raise DatabaseTrouble(CANNOT_OPEN, path, error.strerror) from error
     return folder / path.name
@@ -185,8 +187,7 @@ def write_export(database: Path, target: Path, page: BuiltPage | None) -> None:
     except DatabaseTrouble as trouble:
         if trouble.state is not DAMAGED:
             raise
-        with reading(database) as source:
-            saved = salvage(source, database, page, trouble)
+        saved = _salvaged(database, page, trouble)
         _write_privately(target, FORMATS[target.suffix](Contents(saved.build_id, saved.dataset, saved.rows)))
         raise RunError(
             f"{database} is damaged ({trouble.detail}): {len(saved.rows)} answers could be read and are in {target}, {saved.lost} not; "
@@ -194,11 +195,21 @@ def write_export(database: Path, target: Path, page: BuiltPage | None) -> None:
         ) from None
 
 
+def _salvaged(database: Path, page: BuiltPage | None, trouble: DatabaseTrouble) -> Salvaged:
+    """What can be read of a database that was found damaged."""
+    try:
+        with reading(database) as source:
+            return salvage(source, database, page, trouble)
+    except DatabaseTrouble as again:
+        state = UNREADABLE if again.state is DAMAGED else again.state  # not even its tables can be found
+        raise DatabaseTrouble(state, database, again.detail) from None
+
+
 def _write_privately(target: Path, text: Iterable[str]) -> None:
     """Writes `text` to `target`, whole or not at all, for its owner alone."""
-    if target.is_dir():
-        raise InputError(f"--export {target} is a folder; give the name of a file.")
     try:
+        if target.is_dir():
+            raise InputError(f"--export {target} is a folder; give the name of a file.")
         with replacing(target) as temporary, open(temporary, "w", encoding="utf-8", newline="", opener=_private) as file:
             file.writelines(text)
     except OSError as error:

@@ -61,11 +61,14 @@ def salvage(database: sqlite3.Connection, path: Path, page: BuiltPage | None, tr
     Raises:
         DatabaseTrouble: nothing can be read.
     """
-    study = next(_rows(database, "SELECT build_id, dataset FROM study"), None) or (page and (page.build_id, page.dataset))
-    if not study:
+    names = {name for (name,) in _names(database)}
+    study = next(_rows(database, "SELECT build_id, dataset FROM study"), None)
+    if study is None and page and names <= page.phases.keys():
+        study = page.build_id, page.dataset
+    if study is None:
         raise DatabaseTrouble(UNREADABLE, path, trouble.detail) from None
     phases = dict(page.phases) if page and page.build_id == study[0] else {}
-    phases |= {name: phase for (name,) in _names(database) for phase in _phase(database, name)}
+    phases |= {name: phase for name in names for phase in _phase(database, name)}
     expected = _known_rows(database)
     found = _trials(database, path, expected)
     rows = [
