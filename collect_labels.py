@@ -7,6 +7,7 @@ people as it needs labels. Every answer is on the disk before it is acknowledged
     python collect_labels.py --out toy --port 8080
     python collect_labels.py --out toy --export answers.json
 
+An export of a damaged database holds what can still be read of it, and says how much cannot.
 Prints the address for people and the address of the progress page, which nobody else can open. Writes answers.sqlite and
 answers.token below the output folder. To reach people on the internet, put a proxy that speaks HTTPS before it.
 """

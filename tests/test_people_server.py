@@ -972,6 +972,20 @@ def test_what_the_page_s_key_knows_need_not_be_readable(page, name):
     assert json.loads((page.out / "a.json").read_text())["build_id"] == page.build_id
 
 
+@pytest.mark.parametrize("share", [0.6, 0.75, 0.9])
+def test_of_a_file_that_was_cut_short_the_rest_is_exported(page, share):
+    """As by a copy that was broken off: the answers on the pages that are left, and the number of the others."""
+    path, answers = answered(page)
+    size = root_of(path, "trial")[1]
+    held = leaves(path, size)
+    pages = int(path.stat().st_size * share) // size
+    rest = sum(count for number, count in held.items() if number <= pages)
+    with open(path, "r+b") as file:
+        file.truncate(pages * size)
+    said, kept = exported(path, page.out / "a.json", read_built_page(page.out))
+    assert kept < answers and len(kept) == rest > 0 and f"a.json, {len(answers) - rest} not" in said
+
+
 def test_deleted_answers_stay_deleted_in_an_export_of_what_can_be_read(page):
     """Pages out of use keep what was deleted from them."""
     path, _ = answered(page)
@@ -1228,12 +1242,12 @@ def test_where_nothing_can_be_written_beside_the_database_a_copy_is_read(page, m
     path, answers = answered(page, 2)
     begin, seen = export._begin, []
 
-    def only_elsewhere(database, of):
+    def only_elsewhere(database, of, pragmas):
         (opened,) = [row[2] for row in database.execute("PRAGMA database_list")]
         seen.append(Path(opened))
         if Path(opened) == path:
             raise DatabaseTrouble(databases.CANNOT_OPEN, of)
-        begin(database, of)
+        begin(database, of, pragmas)
 
     with closing(Store(path, study_of(page))) as store:
         if logged:

@@ -37,6 +37,8 @@ FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for
 QUERY = """SELECT participant, trial_id, trial_index, phase AS trial_type, phase, time_elapsed, rt, stimulus, response, correct
     FROM trial JOIN image ON image.id = stimulus ORDER BY participant, trial_index, trial.rowid"""
 
+DESPITE_DAMAGE = ("writable_schema = ON",)  # lets SQLite read a file that was cut short; nothing is written (query_only)
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -59,11 +61,15 @@ class Contents:
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[sqlite3.Connection]:
+def reading(path: Path, pragmas: tuple[str, ...] = ()) -> Iterator[sqlite3.Connection]:
     """A connection that only reads, in one transaction, beside a server that goes on writing.
 
     SQLite reads a database of this kind only where it may write files beside it. Where it may not (a folder that is read-only), a
     private copy is read.
+
+    Args:
+        path: the database.
+        pragmas: further settings of the connection.
 
     Raises:
         DatabaseTrouble: as in `explained`; InputError: there is no database.
@@ -75,20 +81,21 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         stack.enter_context(explained(path))
         database = stack.enter_context(contextlib.closing(connect(path)))
         try:
-            _begin(database, path)
+            _begin(database, path, pragmas)
         except DatabaseTrouble as trouble:
             if trouble.state not in (CANNOT_OPEN, READ_ONLY):
                 raise
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="answers.")))
             database = stack.enter_context(contextlib.closing(connect(_copy(path, folder))))
-            _begin(database, path)
+            _begin(database, path, pragmas)
         yield database
 
 
-def _begin(database: sqlite3.Connection, path: Path) -> None:
+def _begin(database: sqlite3.Connection, path: Path, pragmas: tuple[str, ...]) -> None:
     """Begins to read: from now on all that is read is of one moment."""
     with explained(path):
-        database.execute("PRAGMA query_only = ON")
+        for pragma in ("query_only = ON", *pragmas):
+            database.execute(f"PRAGMA {pragma}")
         database.execute("BEGIN")
         database.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
@@ -198,7 +205,7 @@ def write_export(database: Path, target: Path, page: BuiltPage | None) -> None:
 def _salvaged(database: Path, page: BuiltPage | None, trouble: DatabaseTrouble) -> Salvaged:
     """What can be read of a database that was found damaged."""
     try:
-        with reading(database) as source:
+        with reading(database, DESPITE_DAMAGE) as source:
             return salvage(source, database, page, trouble)
     except DatabaseTrouble as again:
         state = UNREADABLE if again.state is DAMAGED else again.state  # not even its tables can be found

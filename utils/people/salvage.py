@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.people.built_page import BuiltPage
-from utils.people.database import UNREADABLE, DatabaseTrouble, explained
+from utils.people.database import UNREADABLE, DatabaseTrouble
 
 COLUMNS = "trial_id, participant, trial_index, time_elapsed, rt, stimulus, response, correct"
 # Each of these reads one index, or the table, from one end; together they know of every answer that anything tells of.
@@ -70,14 +70,14 @@ def salvage(database: sqlite3.Connection, path: Path, page: BuiltPage | None, tr
     phases = dict(page.phases) if page and page.build_id == study[0] else {}
     phases |= {name: phase for name in names for phase in _phase(database, name)}
     expected = _known_rows(database)
-    found = _trials(database, path, expected)
+    counted = next(_rows(database, "SELECT sum(answers) FROM image"), (None,))[0] or 0  # a trigger counts them, image by image
+    found = _trials(database, path, expected, max([counted, *expected]))
     rows = [
         (person, trial_id, index, phases[stimulus], phases[stimulus], elapsed, rt, stimulus, response, correct)
         for _, (trial_id, person, index, elapsed, rt, stimulus, response, correct) in sorted(found.items())
         if stimulus in phases
     ]
-    counted = next(_rows(database, "SELECT sum(answers) FROM image"), (None,))[0] or 0  # a trigger counts them, image by image
-    held = max(len(expected), counted)
+    held = max(len(expected), counted, len(rows))
     if not rows:
         raise DatabaseTrouble(UNREADABLE, path, f"{trouble.detail}; it held {held} answers or more") from None
     return Salvaged(*study, sorted(rows, key=lambda row: (row[0], row[2])), held - len(rows))
@@ -107,10 +107,10 @@ def _known_rows(database: sqlite3.Connection) -> dict[int, str]:
     return known
 
 
-def _trials(database: sqlite3.Connection, path: Path, expected: dict[int, str]) -> dict[int, tuple]:
-    """The answers that can be read, by the numbers of their rows."""
+def _trials(database: sqlite3.Connection, path: Path, expected: dict[int, str], last: int) -> dict[int, tuple]:
+    """The answers that can be read, by the numbers of their rows: those that something tells of, and any other up to `last`."""
     found = {}
-    for number in expected:
+    for number in sorted(expected.keys() | set(range(1, last + 1))):
         for row in _rows(database, f"SELECT {COLUMNS} FROM trial NOT INDEXED WHERE rowid = ?", number):
             found[number] = row
     missing = expected.keys() - found.keys()
@@ -123,10 +123,13 @@ def _trials(database: sqlite3.Connection, path: Path, expected: dict[int, str]) 
 
 def _snapshot(database: sqlite3.Connection, path: Path) -> bytes:
     """The pages of the database as they stand, with what is still in its log."""
-    with tempfile.TemporaryDirectory(prefix="answers.") as folder, explained(path):
+    with tempfile.TemporaryDirectory(prefix="answers.") as folder:
         copy = Path(folder) / "copy.sqlite"
-        with contextlib.closing(sqlite3.connect(copy)) as target:
-            database.backup(target)
+        try:
+            with contextlib.closing(sqlite3.connect(copy)) as target:
+                database.backup(target)
+        except sqlite3.DatabaseError:  # pages are missing: what is in the file itself must do
+            copy = path
         return copy.read_bytes()
 
 
