@@ -1037,6 +1037,21 @@ def test_a_damaged_database_takes_no_more_and_keeps_the_page_waiting(page, capsy
     assert "Traceback" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("trouble", ["damaged", "moved"])
+def test_the_end_tells_of_it_too(page, monkeypatch, capsys, trouble):
+    path, _ = answered(page)
+    if trouble == "damaged":
+        overwrite(path, *root_of(path, "image"))
+    monkeypatch.setattr(collect_labels, "serve", lambda *_: path.rename(page.out / "elsewhere"))
+    monkeypatch.setattr("sys.argv", ["collect_labels.py", "--out", str(page.out)])
+    with pytest.raises(SystemExit) as stop:
+        collect_labels.launch(collect_labels.main, collect_labels.Config, "")
+    said = capsys.readouterr()
+    assert stop.value.code == WRONG_INPUT and said.err.count("\n") == 1 and "Stopped" not in said.out
+    assert f"answers.sqlite {'is damaged' if trouble == 'damaged' else 'was moved, replaced or removed'}" in said.err
+    assert ("Until then no answers are taken" in said.out) == (trouble == "damaged")
+
+
 def test_damage_that_shows_while_the_server_runs_is_remembered(client, page, store):
     person = joined(client)
     store._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")

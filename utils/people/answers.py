@@ -363,7 +363,7 @@ def _turk_participant(row: Submission, path: str | Path, key: Key | None, num_cl
     if row.reason:
         return Participant(name, where, submission=row)
     participant = _page_participant({"participant": name, "trials": row.trials}, where, key, num_classes, numbered=False)
-    return replace(participant, submission=row)
+    return replace(participant, where=where, submission=row)
 
 
 def _whole_ids(row: dict[str, str], where: str) -> dict[str, str]:

@@ -205,10 +205,8 @@ def study_of(database: sqlite3.Connection, path: Path) -> tuple[str, str]:
         DatabaseTrouble: it is empty, of another program or of another version of this one.
     """
     with explained(path):
-        tables = {
-            name
-            for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite@_%' ESCAPE '@'")
-        }
+        named = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        tables = {name for (name,) in named if not name.startswith("sqlite_")}
         version = database.execute("PRAGMA user_version").fetchone()[0]
         if not tables:
             raise DatabaseTrouble(EMPTY, path)
