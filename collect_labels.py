@@ -7,15 +7,18 @@ people as it needs labels. Every answer is on the disk before it is acknowledged
     python collect_labels.py --out toy --port 8080
     python collect_labels.py --out toy --export answers.json
 
+An export of a damaged database holds what can still be read of it, and says how much cannot.
 Prints the address for people and the address of the progress page, which nobody else can open. Writes answers.sqlite and
 answers.token below the output folder. To reach people on the internet, put a proxy that speaks HTTPS before it.
 """
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from utils.errors import InputError
 from utils.files import output_folder
-from utils.people.built_page import read_built_page
+from utils.people.built_page import BuiltPage, read_built_page
 from utils.people.export import write_export
 from utils.people.launch import launch
 from utils.people.server import access_token, create_app, serve
@@ -37,25 +40,35 @@ class Config:
     export: str = ""  # write the answers to this .json or .csv file, serve nothing; empty: serve
 
 
+def page_if_built(out: str) -> BuiltPage | None:
+    """The page that was answered; None where it is not there any more, which an export can do without."""
+    try:
+        return read_built_page(out)
+    except InputError:
+        return None
+
+
 def main(cfg: Config) -> None:
     database = Path(cfg.out) / "answers.sqlite"
     if cfg.export:
-        write_export(database, Path(cfg.export))
+        write_export(database, Path(cfg.export), page_if_built(cfg.out))
         print(f"Answers: {cfg.export}")
         return
     page = read_built_page(cfg.out)
     output_folder(cfg.out)
     study = Study(page.build_id, page.dataset, page.phases, cfg.labels_per_image, cfg.lease_seconds, cfg.max_participants)
     store, token = Store(database, study), access_token(cfg.out)
+    if store.damage:
+        print(f"{store.damage} Until then no answers are taken: the page keeps them and tries again.")
 
     def announce(address: str) -> None:
         print(f"Course page: {address}/")
         print(f"Progress:    {address}/progress?token={token}")
         print(f"Answers are kept in {database}. Stop with Ctrl-C.", flush=True)
 
-    serve(create_app(page, store, token), cfg.host, cfg.port, cfg.threads, announce)
-    now = store.progress()
-    store.close()
+    with contextlib.closing(store):
+        serve(create_app(page, store, token), cfg.host, cfg.port, cfg.threads, announce)
+        now = store.progress()
     print(f"Stopped. {database} holds {sum(now.answers.values())} answers of {now.answered} people.")
 
 

@@ -9,16 +9,13 @@ Writes pictures for machines and for people, explanation lists, heat maps, and t
 """
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from models.resnet import load_classifier
 from utils import catalog
-from utils.explaining import ExplainSettings, explain_list, explanation_files
-from utils.images import whole_view
+from utils.explaining import ExplainSettings, explain_list, explanation_files, open_explained
 from utils.launch import launch
 from utils.layout import Layout
-from utils.loading import open_list
 from utils.resuming import resumable
 from utils.settings import default_workers, pick
 
@@ -44,8 +41,7 @@ class Config:
 
 def main(cfg: Config) -> dict:
     dataset = catalog.find(cfg.dataset)
-    # Each image is looked at once, so none is held: the list may be longer than memory.
-    images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size), budget=0)
+    images = open_explained(dataset, cfg.data_root, cfg.image_size, cfg.out)
     teacher = load_classifier(cfg.checkpoint, dataset.classes)
     layout, how = Layout(Path(cfg.out), dataset.list_stem), pick(ExplainSettings, cfg)
     with resumable(cfg, explanation_files(layout, images.rows, len(dataset.classes), how)) as unfinished:

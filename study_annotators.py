@@ -16,7 +16,7 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from utils import catalog, figures, processes
+from utils import catalog, figures, plausible, processes
 from utils.launch import launch
 from utils.layout import Layout
 from utils.people.study import finetune_classifier, open_material, plan, probe_classifier, run_once
@@ -97,7 +97,13 @@ def main(cfg: Config) -> dict:
         ):
             rows.append(run_once(material, classify, quality, cfg.labels_per_image, seed))
             unfinished.save({"rows": rows})
-        return report(rows, layout, cfg)
+        accuracies, remedies = [row["test_accuracy"] for row in rows], "--pretrained, --epochs and --probe-epochs"
+        doubts = [
+            plausible.random_features(cfg.pretrained, frozen=cfg.classifier == "probe"),
+            plausible.missing_classes(material.test, dataset.classes),
+            plausible.never_above_chance(accuracies, len(material.test), len(dataset.classes), remedies),
+        ]
+        return plausible.with_warnings(report(rows, layout, cfg), doubts)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from models.resnet import ResNet18, load_backbone
-from utils import catalog, checkpoints
+from utils import catalog, checkpoints, plausible
 from utils.images import eval_view, full_view
 from utils.launch import launch
 from utils.loading import open_list
@@ -62,7 +62,8 @@ def main(cfg: Config) -> dict:
         history = train_classifier(network, train, test, recipe, unfinished)
         content = {"epoch": cfg.epochs, "arch": "linear", "state_dict_m": network.fc.state_dict(), "classes": list(dataset.classes)}
         checkpoints.save(checkpoint, content)
-        return report_classifier(cfg.out, "teacher_linear", network, test, dataset.classes, history, recipe)
+        measured = report_classifier(cfg.out, "teacher_linear", network, test, dataset.classes, history, recipe)
+        return plausible.with_warnings(measured, [plausible.random_features(cfg.pretrained)])
 
 
 if __name__ == "__main__":

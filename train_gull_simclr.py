@@ -23,7 +23,7 @@ class Config:
     data_root: str = "datasets"  # folder that holds the dataset's folder
     # training
     epochs: int = 100  # passes over the list
-    batch_size: int = 128  # images per step, each in two views
+    batch_size: int = 128  # images per step, each in two views; at least 2, and one left over joins the last step
     lr: float = 3e-4  # learning rate of Adam
     weight_decay: float = 0.0  # L2 penalty of Adam
     temperature: float = 0.5  # of NT-Xent

@@ -33,10 +33,14 @@ def gradcam(network, images, score):
 
 
 def cut(d, size, fraction):
-    """The mask (size, size) of one explanation at one size, by a full sort."""
+    """The mask (size, size) of one explanation at one size, by a full sort; of ties for the last places the first are in."""
     upsampled = F.interpolate(d[None, None], (size, size), mode="bilinear", align_corners=False)[0, 0].numpy()
-    threshold = np.sort(upsampled.ravel())[::-1][max(1, int(fraction * size * size + 1e-6)) - 1]
-    return upsampled >= threshold
+    wanted = max(1, int(fraction * size * size + 1e-6))
+    threshold = np.sort(upsampled.ravel())[::-1][wanted - 1]
+    mask = upsampled >= threshold
+    ties = np.flatnonzero(upsampled == threshold)
+    mask.ravel()[ties[len(ties) - (mask.sum() - wanted) :]] = False
+    return mask
 
 
 def machine_picture(pixels, mask):

@@ -30,6 +30,7 @@ from utils.images import eval_view, whole_view
 from utils.loading import ImageSet, open_list
 from utils.records import git_commit
 from utils.settings import default_workers, parse, resolve
+from utils.warned import plain_warnings
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ def main(cfg: Config) -> None:
 
 if __name__ == "__main__":
     try:
-        main(resolve(parse(Config, __doc__)))
+        with plain_warnings():
+            main(resolve(parse(Config, __doc__)))
     except (InputError, RunError) as error:
         print(f"bench.py: error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)

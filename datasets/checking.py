@@ -5,6 +5,7 @@ from pathlib import Path
 
 from datasets.images import Inspection, inspect_images
 from utils.catalog import Dataset
+from utils.layout import name_problem
 from utils.lists import Example, locate, read_examples
 
 
@@ -17,13 +18,13 @@ def check_dataset(dataset: Dataset, data_root: Path) -> tuple[str, list[str]]:
 
     Returns:
         A table of the counts per list and class, and the problems, each one line: missing or broken files, labels that
-        disagree with the class folder, images listed twice, images in both lists (by path, by content, by pixels).
+        disagree with the class folder, names too long, images listed twice, images in both lists (by path, by content, by pixels).
 
     Raises:
-        InputError: a list is missing or malformed.
+        InputError: a list is missing or malformed, or an index or an image stands twice with two meanings.
     """
     lists = {split: dataset.list_path(data_root, split) for split in ("train", "test")}
-    rows = {split: read_examples(path, len(dataset.classes)) for split, path in lists.items()}
+    rows = {split: read_examples(path, len(dataset.classes), unique=True) for split, path in lists.items()}
     files = [Path(locate(row.path, data_root)) for split in rows.values() for row in split]
     inspected = inspect_images(files)
     problems = []
@@ -31,6 +32,7 @@ def check_dataset(dataset: Dataset, data_root: Path) -> tuple[str, list[str]]:
         problems += _file_problems(path, rows[split], data_root, inspected)
         problems += _label_problems(path, rows[split], dataset.classes)
         problems += _repeats(path, rows[split])
+    problems += _name_problems(lists["train"], rows["train"], len(dataset.classes))
     problems += _leaks(lists["test"], rows, data_root, inspected)
     table = count_table(dataset.classes, {path.stem: rows[split] for split, path in lists.items()})
     return table, problems
@@ -56,8 +58,12 @@ def label_of_folder(listed: str, classes: tuple[str, ...]) -> int | None:
 
 
 def _file_problems(path: Path, rows: list[Example], data_root: Path, inspected: dict[Path, Inspection]) -> list[str]:
-    found = ((line, inspected[Path(locate(row.path, data_root))].problem, row) for line, row in enumerate(rows, start=1))
-    return [f"{path}, line {line}: {row.path} {problem}." for line, problem, row in found if problem]
+    problems = []
+    for line, row in enumerate(rows, start=1):
+        found = inspected[Path(locate(row.path, data_root))]
+        if found.problem:
+            problems.append(f"{path}, line {line}: {row.path} {found.problem}{found.remedy and '; ' + found.remedy}.")
+    return problems
 
 
 def _label_problems(path: Path, rows: list[Example], classes: tuple[str, ...]) -> list[str]:
@@ -66,6 +72,12 @@ def _label_problems(path: Path, rows: list[Example], classes: tuple[str, ...]) -
         if label_of_folder(row.path, classes) not in (None, row.label):
             problems.append(f"{path}, line {line}: {row.path} is labelled {row.label} ({classes[row.label]}).")
     return problems
+
+
+def _name_problems(path: Path, rows: list[Example], num_classes: int) -> list[str]:
+    """Training images that cannot be explained, since the names of their explanations would be too long."""
+    found = ((line, row, name_problem(row.path, row.label, row.index, num_classes)) for line, row in enumerate(rows, start=1))
+    return [f"{path}, line {line}: {row.path} {problem}." for line, row, problem in found if problem]
 
 
 def _repeats(path: Path, rows: list[Example]) -> list[str]:

@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
 from tqdm import tqdm
+
+from utils.decoding import Undecodable, read_picture
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,13 @@ class Inspection:
 
     Attributes:
         problem: "" or why the file cannot be used: "is missing", "is empty", "does not decode (...)".
+        remedy: what to do about a picture that does not decode ("" with other problems).
         content: hash of the bytes ("" with a problem).
-        pixels: hash of the size and the RGB values ("" with a problem).
+        pixels: hash of the size and the RGB values of the picture that training sees ("" with a problem).
     """
 
     problem: str = ""
+    remedy: str = ""
     content: str = ""
     pixels: str = ""
 
@@ -49,9 +52,8 @@ def inspect_image(file: Path) -> Inspection:
     if not data:
         return Inspection("is empty")
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            rgb = image.convert("RGB")
-    except Exception as error:  # on broken files Pillow raises OSError, SyntaxError, ValueError, struct.error and more
-        return Inspection(f"does not decode ({type(error).__name__})")
+        rgb = read_picture(io.BytesIO(data))
+    except Undecodable as error:
+        return Inspection(f"does not decode ({error.reason})", error.remedy)
     pixels = hashlib.sha256(f"{rgb.size}".encode() + rgb.tobytes())
-    return Inspection("", hashlib.sha256(data).hexdigest(), pixels.hexdigest())
+    return Inspection(content=hashlib.sha256(data).hexdigest(), pixels=pixels.hexdigest())

@@ -24,6 +24,8 @@ from datasets.placing import find_lists, place_lists, settle_whole_gulls, write_
 from datasets.sources import LISTS_URL, SOURCES, Layout, Source
 from utils.catalog import DATASETS, GULLS
 from utils.errors import InputError, RunError
+from utils.files import expanded
+from utils.warned import plain_warnings
 
 PROBLEMS_SHOWN = 20
 
@@ -38,8 +40,9 @@ class Parser(argparse.ArgumentParser):
 def main(argv: list[str] | None = None) -> int:
     """Runs one subcommand and returns the exit status: 0, 1 (the run failed or found problems), 2 (wrong input), 130 (Ctrl-C)."""
     try:
-        args = build_parser().parse_args(argv)
-        return args.run(args)
+        with plain_warnings():
+            args = build_parser().parse_args(argv)
+            return args.run(args)
     except InputError as error:
         return _fail(error, 2)
     except RunError as error:
@@ -63,7 +66,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     def command(name: str, run, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, prog=f"prepare.py {name}", help=text, description=text, allow_abbrev=False)
-        sub.add_argument("--data-root", type=Path, default=Path("datasets"), help="the folder that holds the datasets (default: datasets)")
+        sub.add_argument(
+            "--data-root", type=unfolded, default=Path("datasets"), help="the folder that holds the datasets (default: datasets)"
+        )
         sub.set_defaults(run=run)
         return sub
 
@@ -81,14 +86,14 @@ def _add_source_options(sub: argparse.ArgumentParser, source: Source) -> None:
     sub.set_defaults(source=source)
     place = sub.add_mutually_exclusive_group()
     place.add_argument(
-        "--archive", type=Path, help=f"take this zip or tar archive instead of downloading; its images lie at {source.shapes}"
+        "--archive", type=unfolded, help=f"take this zip or tar archive instead of downloading; its images lie at {source.shapes}"
     )
     place.add_argument("--url", help=f"download from here (default: {source.url or 'none: its owner wants terms agreed to first'})")
     sub.add_argument(
         "--md5", type=md5_digits, help="refuse an archive with another md5 checksum (default: the known one of the default address, if any)"
     )
     lists = sub.add_mutually_exclusive_group()
-    lists.add_argument("--lists", type=Path, help=f"take the lists from this folder or its {source.folder}/ instead of downloading")
+    lists.add_argument("--lists", type=unfolded, help=f"take the lists from this folder or its {source.folder}/ instead of downloading")
     lists.add_argument("--lists-url", default=LISTS_URL, help="download the paper's lists from here (default: %(default)s)")
     lists.add_argument("--split-seed", type=natural_number, help="draw stratified lists of the paper's sizes by this seed instead")
     sub.add_argument("--force", action="store_true", help=f"replace {source.folder} if it exists")
@@ -103,6 +108,11 @@ def natural_number(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number, 0 or more")
     return int(text)
+
+
+def unfolded(text: str) -> Path:
+    """A path, `~` and `$HOME` in it being what they stand for."""
+    return Path(expanded(text))
 
 
 def md5_digits(text: str) -> str:
@@ -176,7 +186,8 @@ def run_check(args: argparse.Namespace) -> int:
         print(problem)
     if len(problems) > PROBLEMS_SHOWN:
         print(f"... and {len(problems) - PROBLEMS_SHOWN} more")
-    print(f"{len(problems)} problems." if problems else "No problems: every image is there and decodes, and none is in both lists.")
+    count = "1 problem." if len(problems) == 1 else f"{len(problems)} problems."
+    print(count if problems else "No problems: every image is there and decodes, and none is in both lists.")
     return 1 if problems else 0
 
 

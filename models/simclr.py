@@ -37,13 +37,18 @@ def nt_xent(z: Tensor, temperature: float) -> Tensor:
     """NT-Xent, the normalised temperature-scaled cross entropy (Chen et al. 2020, equation 1).
 
     Args:
-        z: projections (2 N, d) of two views each of N images; rows i and N + i are the views of image i.
+        z: projections (2 N, d) of two views each of N >= 2 images; rows i and N + i are the views of image i.
         temperature: tau > 0, by which the cosine similarities are divided.
 
     Returns:
         The mean over all 2 N views of -log(exp(sim(i, j) / tau) / sum over k != i of exp(sim(i, k) / tau)), a scalar.
+
+    Raises:
+        ValueError: N is 1; the loss would be 0 whatever z is.
     """
     count = z.shape[0]
+    if count < 4:
+        raise ValueError("NT-Xent needs two images or more: one alone has nothing to be told from.")
     z = F.normalize(z, dim=1)
     similarity = z @ z.T / temperature  # (2N, 2N)
     similarity = similarity.masked_fill(torch.eye(count, dtype=torch.bool, device=z.device), -torch.inf)

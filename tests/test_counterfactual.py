@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from utils.attribution import EPS, Maps, normalise
-from utils.counterfactual import counters, discriminant, mask_pixels, masks
+from utils.counterfactual import constant, counters, discriminant, mask_pixels, masks
 
 
 def random_maps(images=3, classes=4, side=5, seed=0):
@@ -55,18 +55,43 @@ def test_masks_against_a_plain_sort(side):
     cut = masks(d, fractions, side)
     upsampled = F.interpolate(d[:, None], (side, side), mode="bilinear", align_corners=False)[:, 0].numpy()
     for image in range(len(d)):
-        values = np.sort(upsampled[image].ravel())[::-1]
+        best = np.argsort(-upsampled[image].ravel(), kind="stable")  # of equal values the first in reading order is the better
         for place, fraction in enumerate(fractions):
-            threshold = values[math.floor(round(fraction * side * side, 9)) - 1]
-            assert np.array_equal(cut[image, place].numpy(), upsampled[image] >= threshold)
+            expected = np.zeros(side * side, bool)
+            expected[best[: math.floor(round(fraction * side * side, 9))]] = True
+            assert np.array_equal(cut[image, place].numpy().ravel(), expected)
 
 
-def test_ties_at_the_threshold_are_all_in():
-    d = torch.zeros(1, 7, 7)
-    assert masks(d, (0.05,), 56).all()
+def tied_maps(levels, side):
+    """Maps of a few whole numbers; as large as the picture, they are not interpolated, so that their ties stay."""
+    rng = torch.Generator().manual_seed(levels)
+    return torch.randint(levels, (5, side, side), generator=rng).float()
 
 
-def test_masks_of_growing_size_are_nested():
-    cut = masks(torch.rand(4, 7, 7), tuple(t / 100 for t in range(1, 31)), 64)
+@pytest.mark.parametrize("levels", [1, 2, 3, 40])
+def test_of_ties_the_first_in_reading_order_are_in(levels):
+    side, fractions = 20, (0.01, 0.05, 0.3, 0.99, 1.0)
+    d = torch.cat([tied_maps(levels, side), torch.rand(1, side, side)])  # the last has no ties
+    cut = masks(d, fractions, side)
+    for values, of_map in zip(d, cut, strict=True):
+        best = sorted(range(side * side), key=lambda place, values=values: (-values.flatten()[place].item(), place))
+        for fraction, mask in zip(fractions, of_map, strict=True):
+            assert mask.flatten().nonzero()[:, 0].tolist() == sorted(best[: round(fraction * side * side)])
+
+
+@pytest.mark.parametrize("value", [0.0, EPS * EPS, 1.0])
+def test_the_mask_of_a_constant_map_is_no_larger_than_asked_for(value):
+    cut = masks(torch.full((2, 7, 7), value), (0.05, 0.3), 224)
+    assert cut.sum((2, 3)).tolist() == [[2508, 15052]] * 2
+
+
+@pytest.mark.parametrize("d", [torch.rand(4, 7, 7), tied_maps(3, 64)])
+def test_masks_of_growing_size_are_nested(d):
+    cut = masks(d, tuple(t / 100 for t in range(1, 31)), 64)
     for smaller, larger in zip(cut.unbind(1)[:-1], cut.unbind(1)[1:], strict=True):
         assert (smaller <= larger).all()
+
+
+def test_constant_maps_are_told_from_others():
+    d = torch.tensor([[[[EPS, EPS], [EPS, EPS]], [[0.0, 0.0], [0.0, EPS]]]])  # (1, 2, 2, 2)
+    assert constant(d).tolist() == [[True, False]]

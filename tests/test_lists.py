@@ -1,8 +1,11 @@
 """Lists survive a round trip, and wrong lines are named."""
 
+import codecs
+
 import pytest
 
 from utils.errors import InputError
+from utils.layout import name_problem
 from utils.lists import (
     Example,
     Explanation,
@@ -56,6 +59,89 @@ def test_missing_and_empty_lists(tmp_path):
     (tmp_path / "empty.txt").write_text("")
     with pytest.raises(InputError, match="is empty"):
         read_examples(tmp_path / "empty.txt", 5)
+
+
+ROWS = [Example("./datasets/toy/images/Sash/a.png", 3, 0), Example("./datasets/toy/images/Sash/\u00e4\u83dc.png", 3, 1)]
+PLAIN = "".join(f"{row.path} {row.label} {row.index}\n" for row in ROWS)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        PLAIN.encode(),
+        PLAIN.encode("utf-8-sig"),
+        PLAIN.replace("\n", "\r\n").encode("utf-8-sig"),
+        PLAIN.replace("\n", "\r").encode(),
+        PLAIN.encode().removesuffix(b"\n"),
+        f"{PLAIN}\n \t \r\n\n".encode(),
+        PLAIN.replace("\n", "  \n  ").replace(" ", "\t").encode(),
+        PLAIN.replace(" ", "\u00a0").encode(),
+        PLAIN.replace("\n", "\n\ufeff").encode(),  # two files with marks, joined
+        PLAIN.replace("\n", "\r\n").encode("utf-16"),
+        codecs.BOM_UTF16_BE + PLAIN.encode("utf-16-be"),
+        PLAIN.encode("utf-16-le"),
+        PLAIN.encode("utf-16-be"),
+        PLAIN.replace("/", "\\").encode(),
+    ],
+)
+def test_lists_as_other_systems_write_them(tmp_path, content):
+    (tmp_path / "list.txt").write_bytes(content)
+    assert read_examples(tmp_path / "list.txt", 5) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("./b.png,1,2", "line 2: expected 'path label index', found './b.png,1,2'; separate the fields by blanks or tabs, not by commas"),
+        ("./b.png; 1; 2", "line 2: label and index must be whole numbers in the digits 0 to 9.*not by commas or semicolons"),
+        ("./b.png \u0661 2", "line 2: label and index must be whole numbers"),
+        ("./b.png 1 \uff12", "line 2: label and index must be whole numbers"),
+        ("./b.png 1 1_0", "line 2: label and index must be whole numbers"),
+        ("./b.png +1 2", "line 2: label and index must be whole numbers"),
+        ("./b.png 1 2.0", "line 2: label and index must be whole numbers"),
+        ("./b.png 1 99999999999999999999", r"line 2: index 99999999999999999999 is out of range \(0 .. 9223372036854775807\)"),
+        ("./b\u3000c.png 1 2", r"line 2: expected 'path label index', found './b\\u3000c.png 1 2'"),
+        ("./b.png 1 2\u200b", r"line 2: './b.png 1 2\\u200b' holds U\+200B, which cannot be seen"),
+        ("./b.png\x0c1 2", r"line 2: '.*' holds U\+000C"),
+        ("./b.png 1 2\n\x1a", r"line 3: '\\x1a' holds U\+001A"),
+        ("./b\0.png 1 2", r"line 2: the image './b\\x00.png 1 2' is missing, no file name can hold U\+0000"),
+        ("./b.png 1 0", "line 2: index 0 stands on line 1 already"),
+        ("./ok.png 1 2", "line 2: ./ok.png is labelled 1, but 0 on line 1"),
+        ("./b.png 1 2\r\n\r\n./c.png 1 3", "line 3: expected 'path label index', found ''"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_named_as_an_editor_counts(tmp_path, line, message):
+    (tmp_path / "list.txt").write_bytes(f"./ok.png 0 0\r\n{line}\n".encode())
+    with pytest.raises(InputError, match=message):
+        read_examples(tmp_path / "list.txt", 5, unique=True)
+
+
+def test_a_line_that_is_not_utf8_is_named(tmp_path):
+    (tmp_path / "list.txt").write_bytes("./ok.png 0 0\n./caf\u00e9.png 1 1\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"line 2: './caf\\udce9.png 1 1' cannot be read as text, it is not UTF-8"):
+        read_examples(tmp_path / "list.txt", 5)
+
+
+def test_names_may_hold_what_their_scripts_need(tmp_path):
+    """A backslash beside slashes, and the joiner within a Persian word."""
+    names = ["./a\\b.png", "./\u0645\u06cc\u200c\u0631\u0648\u062f.png", "./\U0001f98b.png"]
+    write_examples(tmp_path / "list.txt", [Example(name, 0, index) for index, name in enumerate(names)])
+    assert [row.path for row in read_examples(tmp_path / "list.txt", 1)] == names
+
+
+def test_a_teaching_set_may_repeat_its_images(tmp_path):
+    rows = [Example("./a.png", 0, 0), Example("./b.png", 1, 1), Example("./a.png", 0, 0), Example("./a_explained.png", 0, 0)]
+    write_examples(tmp_path / "list.txt", rows)
+    assert read_examples(tmp_path / "list.txt", 2) == rows
+    with pytest.raises(InputError, match="line 3: index 0 stands on line 1"):
+        read_examples(tmp_path / "list.txt", 2, unique=True)
+
+
+@pytest.mark.parametrize(("stem", "excess"), [("a" * 218, 0), ("\u83dc" * 72, 0), ("a" * 219, 1), ("\u83dc" * 73, 1), ("a" * 255, 37)])
+def test_names_are_measured_in_bytes(stem, excess):
+    """`_groundtruth_1_counter_10_index_7.png` takes 37 bytes of 255: of eleven classes, the longest rival of class 1 is class 10."""
+    problem = name_problem(f"./datasets/toy/{stem}.jpeg", 1, 7, 11)
+    assert problem == "" if not excess else problem.endswith(f"exceed 255 bytes; shorten the image's name by {excess}")
 
 
 def test_the_data_root_replaces_datasets_only():

@@ -50,6 +50,15 @@ def test_batches_keep_order_and_content(images, workers):
     assert torch.equal(torch.cat([pixels for _, pixels in found]), torch.stack([images[n] for n in order]))
 
 
+@pytest.mark.parametrize(
+    ("count", "size", "smallest", "expected"),
+    [(5, 2, 1, [2, 2, 1]), (5, 2, 2, [2, 3]), (6, 2, 2, [2, 2, 2]), (1, 2, 2, [1]), (7, 4, 4, [7]), (7, 4, 3, [4, 3])],
+)
+def test_a_last_batch_that_is_too_small_joins_the_one_before(count, size, smallest, expected):
+    groups = in_batches(range(count), size, smallest)
+    assert list(map(len, groups)) == expected and sum(groups, []) == list(range(count))
+
+
 def test_each_file_is_decoded_once_while_the_budget_lasts(images):
     reads = []
     images.view = lambda image: reads.append(1) or full_view(image)

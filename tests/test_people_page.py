@@ -178,6 +178,31 @@ def test_asked_pictures_show_the_whole_image(built, data_root):
         assert np.array_equal(opened(built / f"course_page/images/{name}.png"), expected)
 
 
+def test_pictures_are_upright_and_tell_nothing_about_the_camera(work, data_root, tools, tmp_path):
+    """A photograph that a camera stored lying on its side, 40 wide and 60 high; the page shows the scene 60 wide, red at the top."""
+    root = tmp_path / "data"
+    shutil.copytree(data_root, root)
+    for path in root.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    scene = np.zeros((40, 60, 3), np.uint8)
+    scene[:20, :, 0] = 255
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "a camera"
+    rows = read_examples(root / "toy/toy_gt_te.txt", len(MOTHS))
+    for row in rows:
+        Image.fromarray(scene).transpose(Image.Transpose.ROTATE_90).save(locate(row.path, root), format="PNG", exif=exif)
+    shutil.copytree(work, tmp_path / "work")
+    few = ["--test-images", 5, "--label-images", 1, "--image-size", 96, "--workers", 1]
+    done = tools.call("teach_butterflies", "--dataset", "toy", "--data-root", root, *few, cwd=tmp_path / "work")
+    assert done.status == 0, done.err
+    tested = [name for name, image in key_data(tmp_path / "work/toy")["images"].items() if image["phase"] == "test"]
+    assert len(tested) == 5
+    for name in tested:
+        with Image.open(tmp_path / f"work/toy/course_page/images/{name}.png") as picture:
+            assert np.array_equal(np.array(picture), np.array(Image.fromarray(scene)))
+            assert not picture.getexif() and not picture.info
+
+
 def test_pair_pictures_mark_what_was_explained(built, work, data_root):
     """Inside a rectangle's edge the picture is untouched, on the edge it is red, around that white, and untouched beyond."""
     page = page_data(built)

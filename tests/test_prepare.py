@@ -869,7 +869,16 @@ def test_check_finds_files_that_cannot_be_used(characters, capsys, fault):
     path, rows, files = listed(characters, "train")
     files[4].unlink() if fault == "is missing" else files[4].write_bytes(b"" if fault == "is empty" else files[4].read_bytes()[:50])
     status, lines = checked(capsys, characters)
-    assert status == 1 and lines[-1] == "1 problems." and lines[-2].startswith(f"{path}, line 5: {rows[4].path} {fault}")
+    assert status == 1 and lines[-1] == "1 problem." and lines[-2].startswith(f"{path}, line 5: {rows[4].path} {fault}")
+
+
+def test_check_says_what_to_do_about_a_picture_that_is_whole(characters, capsys):
+    path, rows, files = listed(characters, "train")
+    Image.new("F", (2, 2), -3).save(files[1], format="TIFF")
+    status, lines = checked(capsys, characters)
+    assert status == 1 and lines[-1] == "1 problem."
+    assert lines[-2].startswith(f"{path}, line 2: {rows[1].path} does not decode (its greys lie between -3 and -3, ")
+    assert lines[-2].endswith("); save it with 8 or 16 bits per pixel.")
 
 
 def test_check_finds_a_wrong_label(characters, capsys):
@@ -877,7 +886,7 @@ def test_check_finds_a_wrong_label(characters, capsys):
     wrong = (rows[2].label + 1) % 3
     write_examples(path, [*rows[:2], Example(rows[2].path, wrong, rows[2].index), *rows[3:]])
     status, lines = checked(capsys, characters)
-    assert status == 1 and lines[-2:] == [f"{path}, line 3: {rows[2].path} is labelled {wrong} ({CHARACTERS[wrong]}).", "1 problems."]
+    assert status == 1 and lines[-2:] == [f"{path}, line 3: {rows[2].path} is labelled {wrong} ({CHARACTERS[wrong]}).", "1 problem."]
 
 
 def test_check_leaves_folders_that_are_not_named_like_classes_alone(characters, capsys):
@@ -902,7 +911,7 @@ def test_check_finds_test_images_in_training(characters, capsys, kind):
             assert files[3].read_bytes() != test_files[1].read_bytes()
     status, lines = checked(capsys, characters)
     expected = f"{test_path}, line 2: {test_rows[1].path} has the same {kind} as the training image {twin}."
-    assert status == 1 and lines[-2:] == [expected, "1 problems."]
+    assert status == 1 and lines[-2:] == [expected, "1 problem."]
 
 
 def test_pictures_of_other_sizes_are_no_duplicates(tmp_path):
@@ -915,7 +924,29 @@ def test_check_finds_an_image_listed_twice(characters, capsys):
     path, rows, _ = listed(characters, "train")
     write_examples(path, [*rows, Example(rows[0].path, rows[0].label, 99)])
     status, lines = checked(capsys, characters)
-    assert status == 1 and lines[-2:] == [f"{path}, line 8: {rows[0].path} is listed in line 1 already.", "1 problems."]
+    assert status == 1 and lines[-2:] == [f"{path}, line 8: {rows[0].path} is listed in line 1 already.", "1 problem."]
+
+
+def test_check_finds_names_that_leave_no_room_for_explanations(characters, capsys):
+    """`_groundtruth_<a>_counter_<b>_index_5.png` takes 36 bytes of 255. The test list is not explained."""
+    for split, line, status in (("test", 1, 0), ("train", 6, 1)):
+        path, rows, files = listed(characters, split)
+        row = rows[line - 1]
+        long = f"{'x' * 220}.png"
+        files[line - 1].rename(files[line - 1].with_name(long))
+        rows[line - 1] = Example(f"{row.path.rsplit('/', 1)[0]}/{long}", row.label, row.index)
+        write_examples(path, rows)
+        found, lines = checked(capsys, characters)
+        assert found == status
+    assert lines[-2].startswith(f"{path}, line 6: ") and lines[-2].endswith("shorten the image's name by 1.")
+
+
+def test_check_names_an_index_that_stands_twice(characters, capsys):
+    path, rows, _ = listed(characters, "train")
+    write_examples(path, [*rows[:6], Example(rows[6].path, rows[6].label, rows[1].index)])
+    capsys.readouterr()
+    assert run("check", "chinese_chars", "--data-root", characters) == 2
+    assert f"{path}, line 7: index {rows[1].index} stands on line 2 already" in capsys.readouterr().err
 
 
 def test_check_shows_the_first_of_many_problems(characters, capsys):

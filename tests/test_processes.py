@@ -211,6 +211,26 @@ def test_a_killed_run_goes_on_with_the_same_number_of_processes(start, explained
         assert content_of(tmp_path / "cut") == content_of(tmp_path / "whole")
 
 
+def test_a_last_image_alone_joins_the_batch_before_it(start, explained, tmp_path):
+    """20 images in batches of 19: the processes share one batch of 20 instead of one of 19 and one that tells nothing."""
+    tables = []
+    for batch_size in (19, 20):
+        done = start(2, ["train_gull_simclr", *explained.tiny, "--epochs", 2, "--batch-size", batch_size], tmp_path / str(batch_size))
+        assert done.status == [0, 0], done.err
+        tables.append((tmp_path / str(batch_size) / "toy/simclr.csv").read_text())
+    assert tables[0] == tables[1]
+
+
+def test_a_dead_teacher_is_refused_by_every_process(start_wide, explained, tmp_path):
+    network = ResNet18(5)
+    network.layer4[1].bn2.bias.data.fill_(-1000.0)  # behind it, ReLU leaves nothing
+    checkpoints.save(tmp_path / "dead.tar", {"state_dict_m": network.state_dict()})
+    done = start_wide(2, [*explained.explain, "--checkpoint", "dead.tar"], tmp_path)
+    assert 2 in done.status and set(done.status) <= {2, -9}, done.err  # who is slower is stopped
+    assert any("--checkpoint: every map of this network is constant" in said for said in done.err)
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".png", ".txt", ".npz")]
+
+
 def torchrun(count, command, cwd):
     script, *arguments = map(str, command)
     repository = Path(__file__).parent.parent

@@ -31,6 +31,11 @@ def test_nt_xent_against_a_double_loop(temperature):
     assert nt_xent(z, temperature).item() == pytest.approx(plain_nt_xent(z, temperature))
 
 
+def test_nt_xent_of_one_image_is_refused():
+    with pytest.raises(ValueError, match="two images or more"):
+        nt_xent(torch.randn(2, 6), 0.5)
+
+
 def test_checkpoint_has_the_keys_of_the_public_releases(tmp_path):
     torch.manual_seed(0)
     model = SimCLR()

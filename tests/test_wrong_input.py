@@ -1,6 +1,7 @@
 """What the scripts say when something is wrong: one sentence that names the culprit, the right exit status, nothing half-written."""
 
 import dataclasses
+import json
 import re
 import shutil
 from pathlib import Path
@@ -12,6 +13,8 @@ from PIL import Image
 from torchvision.models import resnet18, squeezenet1_1
 
 import collect_labels
+from models.resnet import ResNet18
+from models.simclr import SimCLR
 from utils import launch, lists
 from utils.errors import InputError
 from utils.settings import RULES
@@ -194,6 +197,37 @@ def test_two_images_that_would_get_the_same_explanation_file(stage):
     refused(stage, "CE", says=[f"{stage.list}, line 3: ", "line 2"])
 
 
+@pytest.mark.parametrize("name", ["CE", "CE_simclr", "course"])
+def test_an_index_that_stands_twice(stage, name):
+    stage.explain()
+    rows = lists.read_examples(stage.list, 5)
+    set_line(stage.list, 5, f"{rows[4].path} {rows[4].label} {rows[1].index}")
+    refused(stage, name, says=[f"{stage.list}, line 5: index ", "stands on line 2 already"])
+
+
+def test_a_classifier_may_learn_from_a_teaching_set(stage):
+    rows = lists.read_examples(stage.list, 5)
+    lists.write_examples(stage.folder / "teaching.txt", [*rows, *rows])
+    assert stage.run("teacher", "--train-list", "teaching.txt").status == 0
+
+
+@pytest.mark.parametrize("name", ["CE", "CE_simclr"])
+def test_an_image_whose_name_leaves_no_room_for_its_explanations(stage, name):
+    """`_groundtruth_2_counter_4_index_<i>.png` takes 35 bytes and the index's digits; the name below one more than is left."""
+    row = lists.read_examples(stage.list, 5)[2]
+    room = 255 - 35 - len(str(row.index))
+    for stem, status in (("x" * room, 0), ("x" * (room - 1) + "\u00e4", WRONG_INPUT)):
+        file = third_image(stage)
+        file.rename(file.with_name(f"{stem}.png"))
+        set_line(stage.list, 3, f"./datasets/toy/images/Hindeye/{stem}.png 2 {row.index}")
+        if status == 0:
+            assert stage.run(name).status == 0
+            shutil.rmtree(stage.folder / "toy")
+        else:
+            refused(stage, name, says=[f"{stage.list}, line 3: ", "shorten the image's name by 1."])
+            assert not list((stage.folder / "toy").rglob("*.png"))
+
+
 # ---------------------------------------------------------------- settings
 
 OUT_OF_RANGE = {
@@ -208,7 +242,7 @@ OUT_OF_RANGE = {
     "label_images": ("page", [-1]),
     "labels_per_image": ("people", [0]),
     "lr": ("teacher", [0, -1, "nan", "inf", 1e38]),
-    "mask_sizes": ("CE", [0, 0.001, 1.01, "nan"]),
+    "mask_sizes": ("CE", [0, 0.001, 0.014, 1.01, "nan"]),
     "max_grad_norm": ("course", [-1, "nan"]),
     "milestones": ("teacher", ["5 3"]),
     "min_accuracy": ("label", [-0.1, 1.1]),
@@ -356,6 +390,86 @@ def test_weights_that_do_not_fit_elsewhere(stage, name, kind):
 def test_a_teacher_whose_weights_are_not_finite(stage):
     spoilt_checkpoint("not finite", stage.folder / "spoilt.tar", stage.folder)
     refused(stage, "CE", "--checkpoint", "spoilt.tar", says=["--checkpoint", "not finite"])
+
+
+def dead(network, prefix=""):
+    """The state dict of a ResNet-18 whose last block has died: all of its features are 0."""
+    network.layer4[1].bn2.bias.data.fill_(-1000.0)
+    return {prefix + name: value for name, value in network.state_dict().items()}
+
+
+def test_a_dead_teacher_is_refused_and_leaves_no_picture(stage):
+    stage.explain()
+    torch.save({"state_dict_m": dead(resnet18(num_classes=5))}, stage.folder / "dead.tar")
+    before = stage.tools.snapshot(stage.folder / "toy")
+    for resume in ([], ["--resume"]):
+        refused(stage, "CE", "--checkpoint", "dead.tar", "--batch-size", 2, *resume, says=["--checkpoint", "constant", "train it anew"])
+    after = stage.tools.snapshot(stage.folder / "toy")
+    files = {name for name in before | after if (stage.folder / "toy" / name).is_file()}
+    assert {name for name in files if before.get(name) != after.get(name)} == set()
+
+
+def test_a_dead_encoder_is_refused_after_its_probe(stage):
+    torch.save(SimCLR().state_dict() | dead(ResNet18(0), "encoder."), stage.folder / "dead.tar")
+    leaves = ["toy/checkpoint_linear_simclr.pth.tar"]
+    refused(stage, "CE_simclr", "--checkpoint", "dead.tar", says=["--checkpoint", "constant"], leaves=leaves)
+    assert list((stage.folder / "toy").rglob("*.png")) == []
+
+
+def warnings_of(stage, name, *changes):
+    """The warnings in the record of a run that succeeds, after checking that it printed the same."""
+    done = stage.run(name, *changes)
+    assert done.status == 0, done.err
+    record = json.loads((stage.folder / f"toy/run_{done.script}.json").read_text())
+    found = record["measured"].get("warnings", [])
+    assert [line for line in done.out.splitlines() if line.startswith("warning: ")] == [f"warning: {sentence}" for sentence in found]
+    return found
+
+
+@pytest.mark.parametrize("name", ["teacher", "linear", "CE_simclr", "course", "study"])
+def test_a_test_list_without_a_class_is_said(stage, weights, name):
+    stage.explain()
+    shutil.copyfile(stage.list, stage.root / "toy/toy_gt_rest_tr.txt")
+    changes = ["--pretrained", weights, "--probe-epochs", 2, "--repeats", 1, "--accuracy", 1] if name == "study" else []
+    said = f"{stage.root}/toy/toy_gt_te.txt has no image of Sash: "
+    if name == "teacher":
+        assert not any("has no image" in sentence for sentence in warnings_of(stage, name))
+    set_line(stage.root / "toy/toy_gt_te.txt", 4, None)
+    assert [sentence.startswith(said) for sentence in warnings_of(stage, name, *changes)].count(True) == 1
+
+
+def test_random_features_that_nobody_trains_are_said(stage):
+    stage.explain()
+    for name, changes, said in (("linear", [], True), ("course", ["--freeze-features"], True), ("course", [], False)):
+        found = warnings_of(stage, name, "--pretrained", "none", *changes)
+        assert any(sentence.startswith("--pretrained none: the features are drawn at random") for sentence in found) == said
+
+
+def test_a_probe_that_takes_steps_too_small_is_said(stage):
+    found = warnings_of(stage, "CE_simclr", "--probe-lr", 1e-9)
+    assert any("linear probe has" in sentence and "--probe-lr" in sentence for sentence in found)
+
+
+def test_a_student_that_takes_steps_too_small_is_said(stage):
+    stage.explain()
+    found = warnings_of(stage, "course", "--lr", 1e-12)
+    assert any("never left chance" in sentence and "--freeze-features" in sentence for sentence in found)
+
+
+def test_a_classifier_trains_on_batches_of_one_image(stage):
+    assert stage.run("teacher", "--batch-size", 1).status == 0
+
+
+def test_a_last_image_alone_joins_the_simclr_batch_before_it(stage):
+    tables = []
+    for batch_size in (4, 5):
+        warnings_of(stage, "simclr", "--batch-size", batch_size)
+        tables.append((stage.folder / "toy/simclr.csv").read_bytes())
+    assert tables[0] == tables[1]
+
+
+def test_simclr_needs_two_images(stage):
+    refused(stage, "simclr", "--batch-size", 1, says=["--batch-size 1", "2 or more"])
 
 
 def test_checkpoints_of_the_other_family(stage, gull, weights):

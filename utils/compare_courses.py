@@ -12,7 +12,9 @@ import numpy as np
 
 from utils import figures
 from utils.errors import InputError
+from utils.files import expanded
 from utils.layout import Layout
+from utils.warned import plain_warnings
 
 
 def compare(out: str | Path, selections: Sequence[str], simclr: bool = False) -> Path:
@@ -36,12 +38,13 @@ def compare(out: str | Path, selections: Sequence[str], simclr: bool = False) ->
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", help="output folder of the teaching script")
+    parser.add_argument("out", type=expanded, help="output folder of the teaching script")
     parser.add_argument("selections", nargs="+", help="CMaxGrad, MaxGrad, random")
     parser.add_argument("--simclr", action="store_true", help="the courses of the SimCLR variant")
     arguments = parser.parse_args()
     try:
-        print(compare(arguments.out, arguments.selections, arguments.simclr))
+        with plain_warnings():
+            print(compare(arguments.out, arguments.selections, arguments.simclr))
     except InputError as error:
         print(f"compare_courses: error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -26,6 +26,11 @@ def discriminant(maps: Maps, label: Tensor, counter: Tensor) -> Tensor:
     return maps.confidence[:, None] * absence * own
 
 
+def constant(discriminants: Tensor) -> Tensor:
+    """Which maps D (..., H, W) are constant, and thus point nowhere: bool (...)."""
+    return discriminants.amax((-2, -1)) == discriminants.amin((-2, -1))
+
+
 def counters(label: Tensor, num_classes: int) -> Tensor:
     """Every wrong class of each image, ascending: (N,) labels give (N, C-1)."""
     classes = torch.arange(num_classes - 1, device=label.device)  # (C-1,)
@@ -46,10 +51,30 @@ def masks(discriminants: Tensor, fractions: tuple[float, ...], size: int) -> Ten
         size: side in pixels of the image that D is upsampled to (bilinear, align_corners=False).
 
     Returns:
-        bool (M, T, size, size): pixels not below the k-th largest value, k = floor(t size^2); ties at the threshold are all in.
+        bool (M, T, size, size): exactly the k highest pixels, k = floor(t size^2), at least 1. Of pixels that tie for the last places
+        the first in reading order are in, so that no mask is larger than asked for and larger masks hold the smaller ones.
     """
     upsampled = F.interpolate(discriminants[:, None], (size, size), mode="bilinear", align_corners=False)[:, 0]  # (M, s, s)
     ranks = [mask_pixels(fraction, size, size) for fraction in fractions]
-    largest = upsampled.flatten(1).topk(max(ranks), dim=1).values  # (M, k_max), descending: one sort serves all sizes
+    kept = min(max(ranks) + 1, size * size)  # one more than is needed: whether the next pixel ties is seen without counting
+    largest = upsampled.flatten(1).topk(kept, dim=1).values  # (M, k_max + 1), descending: one sort serves all sizes
     thresholds = largest[:, [rank - 1 for rank in ranks]]  # (M, T)
-    return upsampled[:, None] >= thresholds[:, :, None, None]
+    cut = upsampled[:, None] >= thresholds[:, :, None, None]
+    tied = thresholds == largest[:, [min(rank, kept - 1) for rank in ranks]]  # (M, T), the next largest is not below
+    if tied.any():
+        for place, rank in enumerate(ranks):
+            several = tied[:, place].nonzero()[:, 0]
+            places = rank - (largest[several] > thresholds[several, place, None]).sum(1)
+            level = upsampled[several] == thresholds[several, place, None, None]
+            owner, late = _behind(level.flatten(1), places)
+            cut.flatten(2)[several[owner], place, late] = False  # a view: cut is contiguous
+    return cut
+
+
+def _behind(found: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """What is found (M, P) in each row behind the first `places` (M,) that are: rows and columns."""
+    row, column = found.nonzero(as_tuple=True)  # row by row, columns ascending
+    count = torch.bincount(row, minlength=len(found))  # (M,)
+    first = count.cumsum(0) - count  # (M,), where in these lists a row begins
+    late = torch.arange(len(row), device=row.device) - first[row] >= places[row]
+    return row[late], column[late]

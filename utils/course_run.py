@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from models.resnet import ResNet18
-from utils import catalog, checkpoints, figures, processes
+from utils import catalog, checkpoints, figures, fonts, plausible, processes
 from utils.catalog import Dataset
 from utils.course import lesson_entry, people_list, people_rows, teaching_rows
 from utils.files import remove_leftovers, write_bytes, write_json
@@ -64,7 +64,14 @@ def run_course(cfg, simclr: bool) -> dict:
             content = {"epoch": len(lessons), "arch": student.arch, "state_dict_m": student.state_dict(), "classes": list(dataset.classes)}
             checkpoints.save(layout.taught_student(cfg.selection), content)
         _write_course(layout, dataset, pool, people, lessons, cfg, how)
-        return _write_curve(layout, lessons, cfg.selection, len(dataset.classes))
+        measured = _write_curve(layout, lessons, cfg.selection, len(dataset.classes))
+        accuracies, remedies = [lesson.test_accuracy for lesson in lessons], "--lr, --steps, --pretrained and --freeze-features"
+        doubts = [
+            plausible.random_features(cfg.pretrained, cfg.freeze_features),
+            plausible.missing_classes(test, dataset.classes),
+            plausible.never_above_chance(accuracies, len(test), len(dataset.classes), remedies),
+        ]
+        return plausible.with_warnings(measured, doubts)
 
 
 def _main_files(layout: Layout, how: TeachingSettings) -> list[Path]:
@@ -113,7 +120,8 @@ def _write_course(
         "lessons": [lesson_entry(pool, people, lesson.iteration, lesson.choice) for lesson in lessons],
     }
     write_json(layout.course(how.selection), course)
-    figures.course(layout.course(how.selection, ".png"), [_panels(entry, course["classes"], cfg) for entry in course["lessons"]])
+    names = fonts.drawable(course["classes"])
+    figures.course(layout.course(how.selection, ".png"), [_panels(entry, names, cfg) for entry in course["lessons"]])
     print(f"Course: {layout.course(how.selection)}, {layout.course(how.selection, '.png')}, {teaching_list}")
 
 

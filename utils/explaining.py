@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -9,16 +10,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from models.resnet import ResNet18, grid_side
-from utils import figures, processes
+from utils import evaluation, figures, plausible, processes
 from utils.attribution import explanation_maps
-from utils.counterfactual import counters, discriminant, masks
+from utils.catalog import Dataset
+from utils.counterfactual import constant, counters, discriminant, masks
 from utils.errors import InputError
-from utils.files import remove_leftovers
+from utils.files import name_limit, remove_leftovers
 from utils.heatmaps import HeatmapFile
-from utils.images import decode, to_tensor
-from utils.layout import DEMO, IMG, MASK, Layout, explanation_name
+from utils.images import decode, to_tensor, whole_view
+from utils.layout import DEMO, IMG, MASK, Layout, explanation_name, name_problem
 from utils.lists import Example, Explanation, listed_path, write_explanations
-from utils.loading import ImageSet, in_batches, to_float
+from utils.loading import ImageSet, in_batches, open_list, to_float
 from utils.pictures import whole_png, write_png
 from utils.rendering import draw_borders, fill_outside
 from utils.resuming import Unfinished
@@ -67,6 +69,27 @@ def listed_size(mask_sizes: Sequence[float]) -> float:
     return TEACHING_SIZE if TEACHING_SIZE in mask_sizes else mask_sizes[0]
 
 
+def open_explained(dataset: Dataset, data_root: str | Path, image_size: int, out: str | Path) -> ImageSet:
+    """The training list of a dataset, to be explained: in the whole view, and none held, since each image is looked at once or twice
+    and the list may be longer than memory.
+
+    Args:
+        dataset: the dataset.
+        data_root: the folder that holds the dataset's folder.
+        image_size: side of the pictures in pixels.
+        out: the output folder, whose file system must take the names of the explanations.
+
+    Raises:
+        InputError: what `open_list` refuses, or an image whose explanations would have names too long.
+    """
+    images = open_list(dataset, "train", data_root, partial(whole_view, size=image_size), budget=0)
+    limit = name_limit(out)
+    for line, row in enumerate(images.rows, start=1):
+        if problem := name_problem(row.path, row.label, row.index, len(dataset.classes), limit):
+            raise InputError(f"{images.source}, line {line}: {row.path} {problem}.")
+    return images
+
+
 def explain_list(
     network: ResNet18, images: ImageSet, layout: Layout, classes: Sequence[str], how: ExplainSettings, unfinished: Unfinished
 ) -> dict | None:
@@ -83,13 +106,14 @@ def explain_list(
         unfinished: where the run stands; batches that it finished before it was interrupted are not explained again.
 
     Returns:
-        What was measured: number of images and explanations, and how often the teacher is right on this list (percent). Of
-        several processes each explains its share of the batches, and the first alone concludes and returns something.
+        What was measured: number of images, of explanations and of constant maps among them, how often the teacher is right on this
+        list (percent), and what speaks against the results. Of several processes each explains its share of the batches, and the
+        first alone concludes and returns something.
 
     Raises:
-        InputError: two images share a name, an image cannot be decoded, or the teacher is no use.
+        InputError: an image cannot be decoded, or the teacher is no use: its outputs are not finite, or all of its maps are constant. In
+            the last case no picture has been written.
     """
-    _check_names(images)
     _make_folders(layout, how)
     heatmaps = HeatmapFile(layout.heatmaps, images, len(classes), grid_side(how.image_size), unfinished)
     _explain_missing(network.to(how.device).folded(), images, layout, heatmaps, how)
@@ -111,9 +135,29 @@ def _conclude(images: ImageSet, layout: Layout, classes: Sequence[str], heatmaps
     _write_lists(layout, images.rows, len(classes), listed_size(how.mask_sizes))
     sheet = [_sheet_row(number, images, layout, heatmaps, how) for number in _spread(len(images), SHEET_ROWS)]
     figures.contact_sheet(layout.contact_sheet, sheet, classes)
-    right = (heatmaps.answers()[:, 0] == images.labels).sum().item()
-    explanations = len(images) * (len(classes) - 1) * len(how.mask_sizes)
-    return {"images": len(images), "explanations": explanations, "teacher_accuracy_on_list": round(100 * right / len(images), 2)}
+    answers, num_maps, flat = heatmaps.answers()[:, 0], len(images) * (len(classes) - 1), _count_constant(images, heatmaps, how)
+    accuracy = evaluation.accuracy(answers, images.labels)
+    measured = {
+        "images": len(images),
+        "explanations": num_maps * len(how.mask_sizes),
+        "constant_maps": flat,
+        "teacher_accuracy_on_list": round(accuracy, 2),
+    }
+    doubts = [
+        plausible.constant_maps(flat, num_maps),
+        plausible.one_answer(evaluation.confusion(answers, images.labels, len(classes)), classes, images.source),
+        plausible.guesses(accuracy, len(classes), images.source),
+    ]
+    return plausible.with_warnings(measured, doubts)
+
+
+def _count_constant(images: ImageSet, heatmaps: HeatmapFile, how: ExplainSettings) -> int:
+    """The number of explanations (i, b) whose map is constant, from what is stored, so that a run that went on counts all."""
+    total = 0
+    for numbers in in_batches(range(len(images)), how.batch_size):
+        maps, label = heatmaps.maps(numbers), images.labels[numbers]
+        total += constant(discriminant(maps, label, counters(label, maps.attribution.shape[1]))).sum().item()
+    return total
 
 
 def explanation_files(layout: Layout, rows: Sequence[Example], num_classes: int, how: ExplainSettings) -> Iterator[Path]:
@@ -143,6 +187,9 @@ def _folders(layout: Layout, how: ExplainSettings) -> dict[tuple[str, float], Pa
 def _explain_missing(network: ResNet18, images: ImageSet, layout: Layout, heatmaps: HeatmapFile, how: ExplainSettings) -> None:
     """Explains the batches that are not done, each thread one at a time from decoding to writing.
 
+    Batches all of whose maps are constant wait until another is done, in this process or elsewhere: where none is, the teacher is no
+    use, and no picture shall say otherwise.
+
     Raises:
         InputError: an image cannot be decoded, or the teacher is no use.
     """
@@ -152,21 +199,48 @@ def _explain_missing(network: ResNet18, images: ImageSet, layout: Layout, heatma
     folders = _folders(layout, how)
 
     @torch.inference_mode()
-    def explain(numbers: list[int]) -> None:
+    def explain(numbers: list[int], patient: bool = True) -> bool:
+        """Explains a batch; returns whether it did. A patient one leaves constant maps for later."""
         pixels = torch.stack([images[number] for number in numbers]).to(how.device)
         outputs = network(to_float(pixels, how.device))
         if not outputs.logits.isfinite().all():
             raise InputError("The teacher's outputs are not finite numbers; replace what --checkpoint or --pretrained name.")
         maps, label = explanation_maps(outputs, network.fc), images.labels[numbers].to(how.device)
+        discriminants = discriminant(maps, label, counters(label, num_classes))
+        if patient and constant(discriminants).all():
+            return False
         heatmaps.add(numbers, maps)
         names = [name for number in numbers for _, name in _names(images.rows[number], num_classes)]
-        _write_pictures(pixels, discriminant(maps, label, counters(label, num_classes)), names, folders, how)
+        _write_pictures(pixels, discriminants, names, folders, how)
         rival = outputs.logits.scatter(1, label[:, None], -torch.inf).argmax(1)  # the wrong class of the largest logit
         heatmaps.finish(numbers, outputs.logits.argmax(1), rival)
+        return True
 
     with _bar(share, missing) as bar:
-        for numbers, _ in zip(missing, side_by_side(explain, missing, how.workers), strict=True):
+        waiting = []
+        for numbers, explained in zip(missing, side_by_side(explain, missing, how.workers), strict=True):
+            bar.update(len(numbers) * explained)
+            waiting += [] if explained else [numbers]
+        _check_any_points(heatmaps)
+        for numbers, _ in zip(waiting, side_by_side(partial(explain, patient=False), waiting, how.workers), strict=True):
             bar.update(len(numbers))
+
+
+def _check_any_points(heatmaps: HeatmapFile) -> None:
+    """Proves that some batch of any process is done, which holds a map that is not constant.
+
+    Raises:
+        InputError: there is none; then there is nothing that a resumed run could go on from either.
+    """
+    processes.wait()  # the others' batches count
+    points = heatmaps.done().any()
+    processes.wait()  # whoever is refused removes what the others have yet to look at
+    if not points:
+        heatmaps.unfinished.advanced = False
+        raise InputError(
+            "--checkpoint: every map of this network is constant, so that no explanation would point at anything (its last layers have "
+            "died); train it anew with a lower --lr, on other features where --pretrained names them, or give another."
+        )
 
 
 def _missing(
@@ -183,22 +257,6 @@ def _missing(
         return bool(done[number]) and all(whole_png(picture, how.image_size) for picture in pictures)
 
     return [group for group in groups if not all(map(finished, group))]
-
-
-def _check_names(images: ImageSet) -> None:
-    """Proves that no two explanations would get the same file name.
-
-    Raises:
-        InputError: two images of the list share file name, label and index.
-    """
-    line_of: dict[str, int] = {}
-    for line, row in enumerate(images.rows, start=1):
-        name = explanation_name(row.path, row.label, 0, row.index)
-        if name in line_of:
-            raise InputError(
-                f"{images.source}, line {line}: index {row.index} stands on line {line_of[name]} already; number each image once."
-            )
-        line_of[name] = line
 
 
 def _bar(groups: Sequence[list[int]], missing: Sequence[list[int]]) -> tqdm:
@@ -234,7 +292,7 @@ def _write_pictures(
 
 def _sheet_row(number: int, images: ImageSet, layout: Layout, heatmaps: HeatmapFile, how: ExplainSettings) -> SheetRow:
     """The contact sheet's row of an image against its strongest rival, from what is on disk."""
-    row, maps = images.rows[number], heatmaps.maps(number)
+    row, maps = images.rows[number], heatmaps.maps([number])
     a, b = row.label, heatmaps.answers()[number, 1].item()
     name, size = explanation_name(row.path, a, b, row.index), listed_size(how.mask_sizes)
     machine, people = (to_tensor(decode(layout.explanations(kind, size) / name, "the contact sheet")) for kind in (IMG, DEMO))

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from utils import fonts
 from utils.files import replacing, write_bytes
 from utils.pictures import COMPRESSION, channels_last, encode_png
 
@@ -44,11 +45,12 @@ def _tiles(path: str | Path, lines: Sequence[Sequence[tuple[Tensor, str]]]) -> N
 
     width, height = max(map(len, lines)) * (SIDE + GAP) + GAP, len(lines) * (SIDE + HEADLINE) + GAP
     figure = _figure(width / DPI, height / DPI, dpi=DPI)
+    style = fonts.style(title for pictures in lines for _, title in pictures)
     places = {}
     for line, pictures in enumerate(lines):
         for column, (picture, title) in enumerate(pictures):
             left, top = GAP + column * (SIDE + GAP), HEADLINE + line * (SIDE + HEADLINE)
-            figure.text((left + SIDE / 2) / width, 1 - (top - GAP) / height, title, fontsize=8, ha="center", va="bottom")
+            figure.text((left + SIDE / 2) / width, 1 - (top - GAP) / height, title, fontsize=8, ha="center", va="bottom", **style)
             places[left, top] = picture
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -110,14 +112,15 @@ def training_curves(path: str | Path, history: Sequence[dict]) -> None:
 
 def confusion_matrix(path: str | Path, counts: np.ndarray, classes: Sequence[str], title: str) -> None:
     """Draws counts (C, C), rows the true class, columns the answer; colours by the share of the row."""
+    names, style = fonts.drawable(classes), fonts.style(classes)
     figure = _figure(2.2 + 0.8 * len(classes), 1.8 + 0.7 * len(classes), layout="constrained")
     axes = figure.add_subplot()
     shares = counts / counts.sum(1, keepdims=True).clip(1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         axes.text(column, row, str(count), ha="center", va="center", color="white" if shares[row, column] > 0.5 else "black")
-    axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
-    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xticks(range(len(classes)), names, rotation=30, ha="right", **style)
+    axes.set_yticks(range(len(classes)), names, **style)
     axes.set(xlabel="answer", ylabel="truth", title=title)
     _save(path, figure)
 
@@ -125,6 +128,7 @@ def confusion_matrix(path: str | Path, counts: np.ndarray, classes: Sequence[str
 def contact_sheet(path: str | Path, rows: Sequence["SheetRow"], classes: Sequence[str]) -> None:
     """Explanations, one image a row: image, S, A_a, A_b, D, E and the red border."""
     names = ["S", "A_a", "A_b", "D", "E (machine)", "red border (people)"]
+    classes = fonts.drawable(classes)
     lines = []
     for row in rows:
         pictures = (row.image, row.confidence, row.own, row.other, row.discriminant, row.machine, row.people)

@@ -1,6 +1,7 @@
 """Writing files so that nobody ever sees half of one."""
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from utils.errors import InputError
 
+NAME_BYTES = 255  # a file name's length on the usual file systems
 TEMPORARY = re.compile(r"\..+\.(\d+)\.part(\..*)?")  # what `replacing` writes to; the number is that of the process
 
 
@@ -19,7 +21,9 @@ def replacing(path: str | Path):
     folder is atomic, so a reader finds the old file or the new one, whole.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    # A digest in place of the name, which may be as long as names can be; threads write several files of a folder at a time.
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    temporary = path.with_name(f".{digest}.{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -62,6 +66,20 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: object) -> None:
     """Writes `value` to `path` as indented JSON, whole or not at all. NaN and infinity are refused (ValueError)."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def name_limit(folder: str | Path) -> int:
+    """How many bytes the name of a file in `folder` may have."""
+    try:
+        limit = os.pathconf(folder, "PC_NAME_MAX")
+    except (AttributeError, OSError, ValueError):  # Windows has no such function, some file systems do not tell
+        return NAME_BYTES
+    return limit if limit > 0 else NAME_BYTES
+
+
+def expanded(path: str) -> str:
+    """A path as a shell would have made it: `~` and `$HOME` stand for what they name (a shell leaves the `~` of `--out=~/x`)."""
+    return os.path.expanduser(os.path.expandvars(path))
 
 
 def output_folder(path: str | Path, setting: str = "--out") -> Path:

@@ -86,9 +86,9 @@ class HeatmapFile:
         """The network's answer and its strongest wrong class for every row, (N, 2)."""
         return torch.from_numpy(self._read(ANSWERS) - 1)
 
-    def maps(self, number: int) -> Maps:
-        """The maps of one row, as a batch of one."""
-        return Maps(*(torch.from_numpy(self._read(name)[[number]]) for name in Maps._fields))
+    def maps(self, numbers: list[int]) -> Maps:
+        """The maps of some rows."""
+        return Maps(*(torch.from_numpy(self._read(name)[numbers]) for name in Maps._fields))
 
     def write(self) -> None:
         """Writes the file from the parts, whole or not at all."""

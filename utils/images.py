@@ -5,29 +5,33 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from utils.decoding import Undecodable, read_picture
 from utils.errors import InputError
 
 # The usual evaluation view of ImageNet networks: resize the shorter side to 256, cut 224 from the centre.
 RESIZE_TO_CROP = 256 / 224
+LONGEST_RESIZED = 16  # sides of the crop; of longer pictures, only what the crop shows is resized
 
 
 def decode(file: str, listed_at: str) -> Image.Image:
-    """Decodes an image file completely, as RGB.
+    """Decodes an image file completely, as RGB, upright, as a viewer shows it; `utils.decoding.read_picture` says more.
 
     Args:
         file: the image file.
         listed_at: list and line that name the file, for the error message.
 
     Raises:
-        InputError: the file is missing, broken, cut short or no image.
+        InputError: the file is missing, unreadable, broken, cut short, too large or no image.
     """
     try:
-        with Image.open(file) as image:
-            return image.convert("RGB")
+        with open(file, "rb") as stream:
+            return read_picture(stream)
     except FileNotFoundError:
         raise InputError(f"{listed_at}: the image {file} is missing; restore it.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{listed_at}: the image {file} cannot be decoded ({error}); restore it.") from error
+    except Undecodable as error:
+        raise InputError(f"{listed_at}: the image {file} cannot be decoded ({error.reason}); {error.remedy}.") from error
+    except OSError as error:
+        raise InputError(f"{listed_at}: the image {file} cannot be read ({error.strerror}); mend that.") from error
 
 
 def to_tensor(image: Image.Image) -> Tensor:
@@ -36,7 +40,7 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 
 def full_view(image: Image.Image) -> Tensor:
-    """The image as it is, uint8 (3, h, w): what random crops are taken from."""
+    """The image as `decode` gives it, uint8 (3, h, w): what random crops are taken from."""
     return to_tensor(image)
 
 
@@ -52,5 +56,9 @@ def eval_view(image: Image.Image, size: int) -> Tensor:
     scale = shorter / min(width, height)
     width, height = round(width * scale), round(height * scale)
     left, top = (width - size) // 2, (height - size) // 2
+    if max(width, height) > LONGEST_RESIZED * size:  # the same but for a rounding: no value is off by more than 1
+        across, down = image.width / width, image.height / height
+        shown = (left * across, top * down, (left + size) * across, (top + size) * down)
+        return to_tensor(image.resize((size, size), Image.Resampling.BILINEAR, box=shown))
     resized = image.resize((width, height), Image.Resampling.BILINEAR)
     return to_tensor(resized.crop((left, top, left + size, top + size)))

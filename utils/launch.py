@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from utils import processes, randomness, records, resuming, settings
 from utils.errors import Finished, InputError, RunError
 from utils.files import output_folder, remove_leftovers
+from utils.warned import plain_warnings
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -19,7 +20,8 @@ def launch(main: Callable[..., dict], config: type, description: str) -> None:
     """Runs a script.
 
     Args:
-        main: tells the script's story; takes the resolved configuration, returns what it measured (JSON values).
+        main: tells the script's story; takes the resolved configuration, returns what it measured (JSON values). The sentences under
+            `warnings`, if there are any, say why it may be worth nothing (utils/plausible.py); they are printed.
         config: the script's settings dataclass.
         description: the script's docstring.
 
@@ -36,12 +38,14 @@ def launch(main: Callable[..., dict], config: type, description: str) -> None:
         inputs = resuming.inputs(cfg)
         randomness.make_repeatable(cfg.seed)
         started = time.perf_counter()
-        with processes.joined(device) if device else nullcontext():
+        with processes.joined(device) if device else nullcontext(), plain_warnings(processes.is_first()):
             measured = main(cfg)
         seconds = {"seconds": round(time.perf_counter() - started, 2)}
         if processes.is_first():
             records.write_run_record(resuming.record_path(cfg), cfg, inputs, measured | seconds)
             resuming.forget(cfg)
+            for sentence in measured.get("warnings", ()):
+                print(f"warning: {sentence}")
             print(f"Settings and measurements: {resuming.record_path(cfg)}")
     except Finished as finished:
         processes.say(finished)

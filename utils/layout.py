@@ -1,7 +1,10 @@
 """Names of everything the scripts write: the paper's names, which are the interface to its public files."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from utils.files import NAME_BYTES
 
 IMG, MASK, DEMO = "img", "mask", "demo"  # machine student's rendering, 0/255 mask, red border for people
 
@@ -106,3 +109,11 @@ class Layout:
 def explanation_name(image: str, label: int, counter: int, index: int) -> str:
     """File name of the explanation why image `index` is `label` and not `counter`."""
     return f"{Path(image).stem}_groundtruth_{label}_counter_{counter}_index_{index}.png"
+
+
+def name_problem(image: str, label: int, index: int, num_classes: int, limit: int = NAME_BYTES) -> str:
+    """What is wrong with an image's name: "", or that the longest name of its explanations exceeds `limit` bytes."""
+    counter = max(other for other in range(num_classes) if other != label)
+    excess = len(os.fsencode(explanation_name(image, label, counter, index))) - limit
+    advice = f"shorten the image's name by {excess}"
+    return f"has a long name, and with it the names of its explanations exceed {limit} bytes; {advice}" if excess > 0 else ""

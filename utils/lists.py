@@ -1,7 +1,10 @@
 """Example lists and explanation lists: plain text, one image a line, fields separated by blanks, no header."""
 
+import codecs
 import os
-from collections.abc import Iterable, Sequence
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +12,10 @@ from utils.errors import InputError
 from utils.files import write_text
 
 DATASETS_PREFIX = "./datasets/"
+MARK = "\ufeff"  # byte-order mark
+MAY_STAND = "\t\u200c\u200d"  # of the characters that cannot be seen: the tab, and the joiners, which several scripts need in words
+WHOLE_NUMBER = re.compile("-?[0-9]{1,40}")  # int() takes digits of every script, signs and underscores too
+HIGHEST_INDEX = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +37,25 @@ class Explanation:
     index: int
 
 
-def read_examples(path: str | Path, num_classes: int) -> list[Example]:
+def read_examples(path: str | Path, num_classes: int, unique: bool = False) -> list[Example]:
     """Reads an example list.
 
     Args:
-        path: the list file.
+        path: the list file: UTF-8, or UTF-16 as some Windows programs save it, with or without a byte-order mark; lines end with LF,
+            CR LF or CR; fields are separated by blanks or tabs; blank lines at the end count for nothing. So a row's place in what
+            is returned is its line in an editor.
         num_classes: C; labels must lie in 0 .. C-1.
+        unique: whether an index must stand for one image, and an image for one label: wherever images are explained, taught
+            or looked up by their indices. In a teaching set, and where a classifier learns, an image may stand in several rows.
 
     Raises:
-        InputError: the file is missing, empty or not text, or a line is malformed (the message names the line).
+        InputError: the file is missing, empty or not text, or a line is malformed; or, with `unique`, two rows have the same index, or
+            the same path under two labels (the message names the line).
     """
-    return [Example(name, *numbers) for name, numbers in _read_rows(path, ("label", "index"), num_classes)]
+    examples = [Example(name, *numbers) for name, numbers in _read_rows(path, ("label", "index"), num_classes)]
+    if unique:
+        _refuse_repeats(path, examples)
+    return examples
 
 
 def read_explanations(path: str | Path, num_classes: int) -> list[Explanation]:
@@ -53,31 +68,106 @@ def read_explanations(path: str | Path, num_classes: int) -> list[Explanation]:
     return explanations
 
 
+def _refuse_repeats(path: str | Path, rows: Sequence[Example]) -> None:
+    """Proves that an index stands for one image and an image for one label: explanations are matched to images by them."""
+    line_of_index: dict[int, int] = {}
+    line_of_path: dict[str, int] = {}
+    for line, row in enumerate(rows, start=1):
+        first = line_of_index.setdefault(row.index, line)
+        if first != line:
+            raise InputError(f"{path}, line {line}: index {row.index} stands on line {first} already; number each image once.")
+        first = line_of_path.setdefault(row.path, line)
+        if rows[first - 1].label != row.label:
+            other = rows[first - 1].label
+            raise InputError(f"{path}, line {line}: {row.path} is labelled {row.label}, but {other} on line {first}; keep the right line.")
+
+
 def _read_rows(path: str | Path, fields: Sequence[str], num_classes: int) -> list[tuple[str, list[int]]]:
     """Reads rows `name number number ...`, one number per name in `fields`, and checks each against its range."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        rows = [_row(line, f"{path}, line {number}", fields, num_classes) for number, line in _lines(path)]
     except FileNotFoundError:
         raise InputError(f"The list {path} does not exist; make it first, or correct the setting that leads there.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: UTF-16 that breaks off, or a name that no file can have
         raise InputError(f"The list {path} cannot be read as text ({error}); replace it.") from error
-    if not lines:
+    if not rows:
         raise InputError(f"The list {path} is empty; make it anew.")
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        parts = line.split()
-        if len(parts) != len(fields) + 1:
-            raise InputError(f"{path}, line {number}: expected 'path {' '.join(fields)}', found '{line.strip()}'; correct the line.")
-        try:
-            values = [int(part) for part in parts[1:]]
-        except ValueError:
-            raise InputError(f"{path}, line {number}: {' and '.join(fields)} must be whole numbers, found '{line.strip()}'.") from None
-        for field, value in zip(fields, values, strict=True):
-            if value < 0 or (field != "index" and value >= num_classes):
-                allowed = "0 or more" if field == "index" else f"0 .. {num_classes - 1}"
-                raise InputError(f"{path}, line {number}: {field} {value} is out of range ({allowed}); correct the line.")
-        rows.append((parts[0], values))
     return rows
+
+
+def _lines(path: str | Path) -> Iterator[tuple[int, str]]:
+    """The lines of a list with their numbers, from 1, those that are blank at its end left out.
+
+    One at a time, since the explanation list of a million images has several million lines.
+    """
+    blank = []
+    # What is not UTF-8 becomes surrogates, by which `_refuse_characters` tells the line.
+    with open(path, encoding=_encoding(path), errors="surrogateescape", newline=None) as file:
+        for number, line in enumerate(file, start=1):
+            line = line.removesuffix("\n").lstrip(MARK)  # one in the midst: lists that were joined
+            if not line.strip():
+                blank.append((number, line))
+                continue
+            yield from blank  # between rows: a row that was lost
+            blank.clear()
+            yield number, line
+
+
+def _encoding(path: str | Path) -> str:
+    """UTF-16 where a list begins as that does, with a byte-order mark or with every second byte zero; else UTF-8."""
+    with open(path, "rb") as file:
+        head = file.read(2)
+    if head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "utf-16"
+    if len(head) == 2 and 0 in head:
+        return "utf-16-le" if head[1] == 0 else "utf-16-be"
+    return "utf-8"
+
+
+def _row(line: str, where: str, fields: Sequence[str], num_classes: int) -> tuple[str, list[int]]:
+    """Name and numbers of a line; `where` says which line that is."""
+    _refuse_characters(line, where)
+    parts = line.split()
+    hint = "separate the fields by blanks or tabs, not by commas or semicolons" if re.search("[,;]", line) else "correct the line"
+    if len(parts) != len(fields) + 1:
+        raise InputError(f"{where}: expected 'path {' '.join(fields)}', found '{printable(line.strip())}'; {hint}.")
+    if not all(WHOLE_NUMBER.fullmatch(part) for part in parts[1:]):
+        written = f"{' and '.join(fields)} must be whole numbers in the digits 0 to 9"
+        raise InputError(f"{where}: {written}, found '{printable(line.strip())}'; {hint}.")
+    values = [int(part) for part in parts[1:]]
+    for field, value in zip(fields, values, strict=True):
+        if value < 0 or value > (HIGHEST_INDEX if field == "index" else num_classes - 1):
+            allowed = f"0 .. {HIGHEST_INDEX}" if value > HIGHEST_INDEX else "0 or more" if field == "index" else f"0 .. {num_classes - 1}"
+            raise InputError(f"{where}: {field} {value} is out of range ({allowed}); correct the line.")
+    return _with_slashes(parts[0]), values
+
+
+def _refuse_characters(line: str, where: str) -> None:
+    """Proves that a line holds text, blanks and nothing that cannot be seen.
+
+    Raises:
+        InputError: naming the first character that is none of these.
+    """
+    if line.replace("\t", " ").isprintable():  # most lines; the blanks of other scripts are not "printable", but may stand
+        return
+    for character in line:
+        code, kind = f"U+{ord(character):04X}", unicodedata.category(character)
+        if kind == "Cs":
+            raise InputError(f"{where}: '{printable(line.strip())}' cannot be read as text, it is not UTF-8; save the list as UTF-8.")
+        if character == "\0":
+            raise InputError(f"{where}: the image '{printable(line.strip())}' is missing, no file name can hold {code}; correct the line.")
+        if kind in ("Cc", "Cf") and character not in MAY_STAND:
+            raise InputError(f"{where}: '{printable(line.strip())}' holds {code}, which cannot be seen; take it out.")
+
+
+def printable(text: str) -> str:
+    """`text` with what cannot be seen, such as a no-break space, written as an escape."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def _with_slashes(name: str) -> str:
+    """A path as lists write it: Windows programs put backslashes. Beside slashes a backslash is part of a name."""
+    return name if "/" in name else name.replace("\\", "/")
 
 
 def write_examples(path: str | Path, examples: Iterable[Example]) -> None:
@@ -117,6 +207,8 @@ def check_files(rows: Sequence[Example | Explanation], list_path: str | Path, da
             size = os.stat(file).st_size
         except (OSError, ValueError):  # ValueError: no file can have such a name (it holds a zero byte)
             advice = f"restore it or correct --data-root '{data_root}'"
-            raise InputError(f"{list_path}, line {line}: the image {file} is missing; {advice}.") from None
+            if "\\" in row.path:
+                advice += ", or write / in place of \\"
+            raise InputError(f"{list_path}, line {line}: the image {printable(file)} is missing; {advice}.") from None
         if size == 0:
             raise InputError(f"{list_path}, line {line}: the image {file} is empty; restore it.")

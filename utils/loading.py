@@ -84,13 +84,13 @@ def open_list(
         split: "train" or "test".
         data_root: the folder that holds the dataset's folder.
         view, budget: as in `ImageSet`.
-        list_path: another list of the same classes.
+        list_path: another list of the same classes, in which an image may stand in several rows: a teaching set, say.
 
     Raises:
-        InputError: the list or an image is missing or malformed, or a class has no image in the training list.
+        InputError: the list or an image is missing or malformed, an index stands twice, or a class has no image in the training list.
     """
     path = list_path or dataset.list_path(data_root, split)
-    rows = read_examples(path, len(dataset.classes))
+    rows = read_examples(path, len(dataset.classes), unique=list_path is None)
     present = {row.label for row in rows}
     absent = [name for label, name in enumerate(dataset.classes) if label not in present]
     if absent and split == "train":
@@ -98,10 +98,14 @@ def open_list(
     return ImageSet(rows, path, data_root, view, budget)
 
 
-def in_batches(order: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Numbers, in their order, cut into batches; the last may be smaller."""
+def in_batches(order: Sequence[int], batch_size: int, smallest: int = 1) -> list[list[int]]:
+    """Numbers, in their order, cut into batches; the last may be smaller, but one of fewer than `smallest` joins that before it."""
     order = list(order)
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    groups = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    if len(groups) > 1 and len(groups[-1]) < smallest:
+        last = groups.pop()
+        groups[-1] += last
+    return groups
 
 
 def batches(load: Callable[[int], Tensor], groups: Sequence[list[int]], workers: int) -> Iterator[tuple[list[int], Tensor]]:

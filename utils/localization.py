@@ -15,10 +15,12 @@ from torch import Tensor
 from utils.augment import generator
 from utils.catalog import Dataset, find
 from utils.errors import InputError
+from utils.files import expanded
 from utils.images import decode, to_tensor
 from utils.layout import IMG, MASK, Layout
 from utils.lists import locate, read_examples, read_explanations
 from utils.pool import sibling
+from utils.warned import plain_warnings
 
 
 def coverage(masks: Tensor, marks: Tensor) -> tuple[float, float]:
@@ -50,10 +52,12 @@ def load_masks_and_marks(out: str, data_root: str, dataset: Dataset) -> tuple[Te
     """
     num_classes = len(dataset.classes)
     ce_list = Layout(Path(out), dataset.list_stem).explanation_list()
-    sources = {row.index: row.path for row in read_examples(dataset.list_path(data_root, "train"), num_classes)}
+    sources = {row.index: row.path for row in read_examples(dataset.list_path(data_root, "train"), num_classes, unique=True)}
     masks, marks = [], []
     for line, row in enumerate(sibling(read_explanations(ce_list, num_classes), IMG, MASK), start=1):
         mask = decode(locate(row.path, data_root), f"{ce_list}, line {line}")
+        if row.index not in sources:
+            raise InputError(f"{ce_list}, line {line}: the training list has no image of index {row.index}; explain that list anew.")
         part = locate(sources[row.index], data_root).replace("/images/", "/parts/")
         mark = decode(part, f"{ce_list}, line {line}").resize(mask.size, Image.Resampling.NEAREST)
         masks.append(to_tensor(mask)[0] > 127)
@@ -75,11 +79,12 @@ def measure(masks: Tensor, marks: Tensor, seed: int = 0) -> dict[str, tuple[floa
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", help="output folder of the explanation script")
-    parser.add_argument("--data-root", default="datasets")
+    parser.add_argument("out", type=expanded, help="output folder of the explanation script")
+    parser.add_argument("--data-root", type=expanded, default="datasets")
     arguments = parser.parse_args()
     try:
-        masks, marks = load_masks_and_marks(arguments.out, arguments.data_root, find("toy"))
+        with plain_warnings():
+            masks, marks = load_masks_and_marks(arguments.out, arguments.data_root, find("toy"))
     except InputError as error:
         print(f"localization: error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.resnet import FEATURES, ResNet18
 from models.simclr import fit_linear_probe
-from utils import checkpoints, processes
+from utils import checkpoints, plausible, processes
 from utils.errors import RunError
 from utils.evaluation import accuracy
 from utils.features import FeatureMaps
@@ -42,8 +42,8 @@ def linear_head(weights: dict[str, Tensor]) -> nn.Linear:
     return head.requires_grad_(False)
 
 
-def fit_probe(features: Tensor, labels: Tensor, num_classes: int, how: ProbeSettings, quiet: bool = False) -> tuple[nn.Linear, float]:
-    """Fits a linear head on features (N, 512) with labels (N,); returns it and its last loss.
+def fit_probe(features: Tensor, labels: Tensor, num_classes: int, how: ProbeSettings, quiet: bool = False) -> tuple[nn.Linear, list[float]]:
+    """Fits a linear head on features (N, 512) with labels (N,); returns it and the loss of every epoch.
 
     Raises:
         RunError: the loss is no longer a finite number.
@@ -52,7 +52,7 @@ def fit_probe(features: Tensor, labels: Tensor, num_classes: int, how: ProbeSett
     head, losses = fit_linear_probe(features, labels, num_classes, **chosen, quiet=quiet)
     if not math.isfinite(losses[-1]):
         raise RunError(f"The linear probe's loss became {losses[-1]}; lower --probe-lr (now {how.probe_lr}) or replace the encoder.")
-    return head, losses[-1]
+    return head, losses
 
 
 def add_linear_probe(encoder: ResNet18, train: ImageSet, test: ImageSet, classes: Sequence[str], path: Path, how: ProbeSettings) -> dict:
@@ -67,13 +67,13 @@ def add_linear_probe(encoder: ResNet18, train: ImageSet, test: ImageSet, classes
         how: settings.
 
     Returns:
-        What was measured: the last loss, accuracies in percent.
+        What was measured: the last loss, accuracies in percent, and what speaks against them.
 
     Raises:
         RunError: the loss is no longer a finite number.
     """
     features, labels = encode(encoder, train, how), train.labels.to(how.device)
-    head, loss = fit_probe(features, labels, len(classes), how)
+    head, losses = fit_probe(features, labels, len(classes), how)
     encoder.fc = head
     content = {"epoch": how.probe_epochs, "arch": "linear", "state_dict_m": head.state_dict(), "classes": list(classes)}
     right = {
@@ -82,4 +82,6 @@ def add_linear_probe(encoder: ResNet18, train: ImageSet, test: ImageSet, classes
     }
     checkpoints.save(path, content)
     processes.say(f"Linear probe: {right['probe_test_accuracy']:.2f} % of the test list.")
-    return {"probe_loss": round(loss, 6)} | {name: round(value, 3) for name, value in right.items()}
+    doubts = [plausible.not_converged(losses, len(classes)), plausible.missing_classes(test, classes)]
+    measured = {"probe_loss": round(losses[-1], 6)} | {name: round(value, 3) for name, value in right.items()}
+    return plausible.with_warnings(measured, doubts)

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,15 +15,41 @@ import torchvision
 from utils import processes
 from utils.files import write_json, write_text
 
+TOP = Path(__file__).resolve().parents[1]
+# Of git's variables, those that say where a repository and its parts lie.
+GIT_PLACES = {
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_COMMON_DIR",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_NAMESPACE",
+    "GIT_PREFIX",
+    "GIT_CEILING_DIRECTORIES",
+}
+
 
 def git_commit() -> str | None:
-    """The commit of this code, with `-dirty` behind it where files were changed; None outside a git checkout."""
-    folder = Path(__file__).parent
+    """The commit of this code, with `-dirty` behind it where files were changed; None outside a git checkout of its own."""
     try:
-        words = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]
-        return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        # Code that was unpacked from an archive may lie in somebody else's repository, whose commit tells nothing about it.
+        if not os.path.samefile(_git("rev-parse", "--show-toplevel"), TOP):
+            return None
+        return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*")
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def _git(*words: str) -> str:
+    """What git says in this code's folder: of the repository that it lies in, not of the one that variables like GIT_DIR name.
+
+    Somebody else may own the checkout, as where a container mounts it; git is told that this one may be looked into.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in GIT_PLACES}
+    command = ["git", "-c", f"safe.directory={TOP}", *words]
+    done = subprocess.run(command, cwd=TOP, env=environment, capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.removesuffix("\n")
 
 
 def write_run_record(path: Path, cfg, inputs: dict[str, str], measured: dict) -> None:

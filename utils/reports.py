@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from models.resnet import ResNet18
-from utils import evaluation, figures, processes
+from utils import evaluation, figures, plausible, processes
 from utils.loading import ImageSet
 from utils.records import write_table
 from utils.training import Recipe, test_view
@@ -27,11 +27,17 @@ def report_classifier(
         recipe: how it was trained.
 
     Returns:
-        What was measured: final loss and accuracies in percent.
+        What was measured: final loss and accuracies in percent, and what speaks against them.
     """
     answers = evaluation.predict(test_view(network, test, recipe))
     counts = evaluation.confusion(answers, test.labels, len(classes))
-    return _write_classifier_report(Path(out), stem, counts, evaluation.accuracy(answers, test.labels), classes, history)
+    doubts = [
+        plausible.missing_classes(test, classes),
+        plausible.one_answer(counts, classes, test.source),
+        plausible.guesses(history[-1]["train_accuracy"], len(classes), "its own training list"),
+    ]
+    measured = _write_classifier_report(Path(out), stem, counts, evaluation.accuracy(answers, test.labels), classes, history)
+    return plausible.with_warnings(measured, doubts)
 
 
 @processes.first_only

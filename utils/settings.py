@@ -1,14 +1,24 @@
 """Settings: a frozen dataclass at the top of each script, changed there or on the command line, checked and resolved here."""
 
 import dataclasses
+import math
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import tyro
 
 from utils import catalog, machine
 from utils.errors import InputError
+from utils.files import expanded
 
 HIGHEST_LR = 1e37  # above it, torch refuses to do the arithmetic in single precision
+
+
+def _hundredths(fraction: float) -> bool:
+    """Whether a fraction is one of 0.01, 0.02 .. 1."""
+    return 0.01 <= fraction <= 1 and math.isclose(fraction, round(fraction, 2))
+
 
 # What each setting must satisfy, whichever script has it.
 RULES: dict[str, tuple[Callable, str]] = {
@@ -24,7 +34,8 @@ RULES: dict[str, tuple[Callable, str]] = {
     "labels_per_image": (lambda v: v >= 1, "must be 1 or more"),
     "lease_seconds": (lambda v: v >= 1, "must be 1 or more"),
     "lr": (lambda v: 0 < v <= HIGHEST_LR, f"must lie above 0 and not above {HIGHEST_LR:g}"),
-    "mask_sizes": (lambda v: len(v) > 0 and all(0.01 <= t <= 1 for t in v), "needs fractions of the image, each in 0.01 .. 1"),
+    # Folders are named after a size with two decimals.
+    "mask_sizes": (lambda v: len(v) > 0 and all(_hundredths(t) for t in v), "needs fractions of the image in hundredths, 0.01, 0.02 .. 1"),
     "max_grad_norm": (lambda v: v >= 0, "must be 0 (never) or more"),
     "max_participants": (lambda v: v >= 1, "must be 1 or more"),
     "milestones": (lambda v: list(v) == sorted(set(v)), "must be epochs in ascending order"),
@@ -55,8 +66,13 @@ def parse(config: type, description: str, arguments: list[str] | None = None):
         config: the script's `Config`; the comment behind each field is its help.
         description: the script's docstring, shown by --help.
         arguments: the command line; None takes the process's own.
+
+    Returns:
+        The configuration, `~` and `$HOME` in its paths being what they stand for.
     """
-    return tyro.cli(config, description=description, args=arguments)
+    cfg = tyro.cli(config, description=description, args=arguments)
+    names = [field.name for field in dataclasses.fields(cfg)]
+    return dataclasses.replace(cfg, **{name: _in_each(getattr(cfg, name), expanded) for name in names})
 
 
 def resolve(cfg):
@@ -70,9 +86,10 @@ def resolve(cfg):
     """
     dataset = catalog.find(cfg.dataset)
     check(cfg)
-    out = dataset.out if cfg.out == "auto" else cfg.out.rstrip("/")
+    out = dataset.out if cfg.out == "auto" else str(Path(cfg.out))  # without ./ before it and / behind it
     names = {field.name for field in dataclasses.fields(cfg)}
-    values = {name: _fill(getattr(cfg, name), out, dataset.list_stem) for name in names} | {"out": out}
+    values = {name: _in_each(getattr(cfg, name), partial(_fill, out=out, list_stem=dataset.list_stem)) for name in names}
+    values |= {"out": out, "data_root": str(Path(cfg.data_root))}
     if "device" in names:
         values["device"] = machine.choose(cfg.device)
     if values.get("train_list") == "auto":
@@ -82,11 +99,15 @@ def resolve(cfg):
     return dataclasses.replace(cfg, **values)
 
 
-def _fill(value, out: str, list_stem: str):
-    """A setting with `{out}` and `{list}` filled in, in each of its paths where it holds several."""
+def _in_each(value, change: Callable[[str], str]):
+    """A setting with `change` done to its text, or to each of its texts where it holds several."""
     if isinstance(value, tuple):
-        return tuple(_fill(one, out, list_stem) for one in value)
-    return value.replace("{out}", out).replace("{list}", list_stem) if isinstance(value, str) else value
+        return tuple(_in_each(one, change) for one in value)
+    return change(value) if isinstance(value, str) else value
+
+
+def _fill(text: str, out: str, list_stem: str) -> str:
+    return text.replace("{out}", out).replace("{list}", list_stem)
 
 
 def check(cfg) -> None:

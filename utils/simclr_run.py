@@ -4,8 +4,8 @@ from functools import partial
 from pathlib import Path
 
 from models.simclr import SimCLR, load_encoder, save_simclr
-from utils import catalog
-from utils.explaining import ExplainSettings, explain_list, explanation_files
+from utils import catalog, plausible
+from utils.explaining import ExplainSettings, explain_list, explanation_files, open_explained
 from utils.images import full_view, whole_view
 from utils.layout import Layout
 from utils.loading import open_list
@@ -13,7 +13,7 @@ from utils.probing import ProbeSettings, add_linear_probe, linear_head
 from utils.reports import report_simclr
 from utils.resuming import resumable
 from utils.settings import pick
-from utils.training import SimCLRRecipe, train_simclr
+from utils.training import SimCLRRecipe, contrasting_batches, train_simclr
 
 
 def run_simclr(cfg) -> dict:
@@ -26,12 +26,14 @@ def run_simclr(cfg) -> dict:
         What was measured.
     """
     images = open_list(catalog.find(cfg.dataset), "train", cfg.data_root, full_view)
+    batch_sizes = contrasting_batches(images, cfg.batch_size)
     model = SimCLR()
     checkpoint = Path(cfg.out) / f"simclr_checkpoint_{cfg.epochs}.tar"
     with resumable(cfg, [checkpoint]) as unfinished:
         history = train_simclr(model, images, pick(SimCLRRecipe, cfg), unfinished)
         save_simclr(checkpoint, model)
-        return report_simclr(cfg.out, "simclr", history)
+        measured = report_simclr(cfg.out, "simclr", history)
+        return plausible.with_warnings(measured, [plausible.no_contrast(history[-1]["loss"], batch_sizes)])
 
 
 def run_simclr_explanations(cfg) -> dict:
@@ -44,8 +46,7 @@ def run_simclr_explanations(cfg) -> dict:
         What was measured.
     """
     dataset = catalog.find(cfg.dataset)
-    # The encoder looks at each image once or twice, so none is held: the list may be longer than memory.
-    images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size), budget=0)
+    images = open_explained(dataset, cfg.data_root, cfg.image_size, cfg.out)
     test = open_list(dataset, "test", cfg.data_root, partial(whole_view, size=cfg.image_size), budget=0)
     layout = Layout(Path(cfg.out), dataset.list_stem, simclr=True)
     teacher = load_encoder(cfg.checkpoint)
@@ -58,4 +59,5 @@ def run_simclr_explanations(cfg) -> dict:
             unfinished.state = {"head": teacher.fc.state_dict(), "measured": measured}
             unfinished.save(unfinished.state)
         explained = explain_list(teacher, images, layout, dataset.classes, how, unfinished)
-        return unfinished.state["measured"] | (explained or {})
+        probed = unfinished.state["measured"]
+        return probed | plausible.with_warnings(explained or {}, probed.get("warnings", ()))

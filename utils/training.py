@@ -13,12 +13,13 @@ from tqdm import tqdm
 from models.resnet import ResNet18
 from models.simclr import SimCLR, nt_xent
 from utils import augment, evaluation, processes, randomness
-from utils.errors import RunError
+from utils.errors import InputError, RunError
 from utils.features import FeatureMaps
 from utils.loading import ImageSet, batches, in_batches, to_float
 from utils.resuming import Unfinished
 
 EVAL_BATCH = 64
+PAIR = 2  # images that NT-Xent needs in a batch: one alone has nothing to be told from
 SHUFFLE = 2**31  # a number that no image has: keeps the order of an epoch apart from the views of its images
 
 
@@ -81,9 +82,9 @@ class _Part:
         return sum(map(len, self.parts))
 
 
-def _parts(load: Callable[[int], Tensor], order: list[int], recipe: Recipe) -> Iterator[_Part]:
-    """This process's part of every batch of an epoch."""
-    dealt = [processes.parts_of(batch) for batch in in_batches(order, recipe.batch_size)]
+def _parts(load: Callable[[int], Tensor], order: list[int], recipe: Recipe, smallest: int = 1) -> Iterator[_Part]:
+    """This process's part of every batch of an epoch; `smallest` as in `in_batches`."""
+    dealt = [processes.parts_of(batch) for batch in in_batches(order, recipe.batch_size, smallest)]
     filled = [parts[processes.rank()] + parts[0][:1] * (len(parts[0]) - len(parts[processes.rank()])) for parts in dealt]
     for parts, (_, pixels) in zip(dealt, batches(load, filled, recipe.workers), strict=True):
         yield _Part(parts[processes.rank()], pixels, parts)
@@ -182,8 +183,21 @@ def _simclr_load(images: ImageSet, recipe: Recipe, epoch: int, number: int) -> t
     return torch.stack([augment.simclr_view(image, recipe.image_size, recipe.crop_scale, rng) for _ in range(2)])
 
 
+def contrasting_batches(images: ImageSet, batch_size: int) -> list[int]:
+    """The number of images in each batch of a pre-training epoch, 2 or more: a last image that is left alone joins the batch before it.
+
+    Raises:
+        InputError: there is nothing to contrast an image with.
+    """
+    if batch_size < PAIR:
+        raise InputError(f"--batch-size {batch_size}: SimCLR tells the images of a batch from each other; give {PAIR} or more.")
+    if len(images) < PAIR:
+        raise InputError(f"{images.source} has one image, which SimCLR cannot tell from any other; add more.")
+    return [len(batch) for batch in in_batches(range(len(images)), batch_size, PAIR)]
+
+
 def train_simclr(model: SimCLR, images: ImageSet, recipe: SimCLRRecipe, unfinished: Unfinished) -> list[dict]:
-    """Pre-trains SimCLR by Adam; labels are not used.
+    """Pre-trains SimCLR by Adam; labels are not used. The batches are those of `contrasting_batches`.
 
     Args:
         model: trained in place.
@@ -214,7 +228,7 @@ def train_simclr(model: SimCLR, images: ImageSet, recipe: SimCLRRecipe, unfinish
 def _simclr_epoch(model: nn.Module, images: ImageSet, recipe: SimCLRRecipe, epoch: int, optimizer, progress: tqdm) -> float:
     """One pass over the images; returns its mean loss."""
     total = 0.0
-    for part in _parts(partial(_simclr_load, images, recipe, epoch), _epoch_order(images, recipe, epoch), recipe):
+    for part in _parts(partial(_simclr_load, images, recipe, epoch), _epoch_order(images, recipe, epoch), recipe, PAIR):
         projections = model(to_float(part.pixels.flatten(0, 1), recipe.device))  # (B, 2, 3, s, s) -> (2 B, 64), an image's views together
         loss = nt_xent(_whole_batch(projections, part), recipe.temperature)
         _check_loss(loss.item(), epoch, recipe.lr)

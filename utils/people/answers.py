@@ -1,21 +1,26 @@
 """What people answered, read from every kind of file it comes in: our server's export (JSON or CSV), one participant's download,
 a Mechanical Turk batch, and the public logs of explain_teach. The kind is recognised by a file's content."""
 
-import csv
-import io
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 from utils.errors import InputError
+from utils.people.built_page import IMAGE_ID
+from utils.people.tables import csv_rows, read_text
+from utils.people.trials import is_secret_id
+from utils.people.turk import NEEDED, Submission, submissions
 
 PHASES = ("lesson", "test", "label")
 DAY = 24 * 60 * 60  # seconds
-LONGEST_FIELD = 2**31 - 1  # characters of a CSV field: a batch holds all answers of a person in one
+REJECTED_ELSEWHERE = "rejected in another row of the same assignment"
+ANSWERED_BEFORE = "answered again by the same person (the first answer counts)"
+HANDED_IN_BEFORE = "handed in by somebody else already (the same trial ids)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +85,49 @@ class Participant:
         where: file, and participant or line, for error messages.
         trials: trial id and answer; logs without trial ids have names of their own for them.
         numbered: whether the name is a number within this export, which another export may have given to somebody else.
+        submission: the row of a Mechanical Turk batch that it is.
     """
 
     name: str
     where: str
     trials: list[tuple[str, Answer]] = field(default_factory=list)
     numbered: bool = False
+    submission: Submission | None = None
+
+    @property
+    def worker(self) -> str:
+        """The worker of Mechanical Turk; "" where unknown."""
+        return self.submission.worker if self.submission else ""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What a file holds that does not count.
+
+    Attributes:
+        where: file, and participant or line.
+        person: whose.
+        reason: why.
+        answers: how many answers of it; None: all of the row.
+    """
+
+    where: str
+    person: str
+    reason: str
+    answers: int | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What files of answers hold: the answers that count, and what does not."""
+
+    answers: list[Answer]
+    left_out: list[LeftOut]
+
+
+def absent_key(path: str | Path) -> Key:
+    """The key of a page that was expected at `path` and is not there. Logs of explain_teach need none; what needs one names the place."""
+    return Key(str(path), "", {})
 
 
 def read_key(path: str | Path, dataset: str, classes: Sequence[str]) -> Key:
@@ -99,7 +141,7 @@ def read_key(path: str | Path, dataset: str, classes: Sequence[str]) -> Key:
     Raises:
         InputError: the file is missing, malformed, or belongs to another dataset.
     """
-    content = _json(_text(path), path)
+    content = _json(read_text(path), path)
     if not isinstance(content, dict) or not isinstance(content.get("images"), dict) or not isinstance(content.get("build_id"), str):
         raise InputError(f"{path} is not the key of a course page (an object with build_id and images); build the page anew.")
     if content.get("dataset") != dataset or content.get("classes") != list(classes):
@@ -116,10 +158,16 @@ def read_key(path: str | Path, dataset: str, classes: Sequence[str]) -> Key:
 
 
 def read_answers(paths: Sequence[str | Path], key: Key | None, num_classes: int) -> list[Answer]:
+    """The answers that count, as `read_files` finds them."""
+    return read_files(paths, key, num_classes).answers
+
+
+def read_files(paths: Sequence[str | Path], key: Key | None, num_classes: int) -> Reading:
     """Reads any number of answer files together.
 
     A trial that stands in several files (a download and an export, two exports of one server) counts once, and tells that their
-    participants are one person. Of several answers of a person to an image in one phase the first counts.
+    participants are one person, unless they are two workers of Mechanical Turk. Of several answers of a person to an image in one
+    phase the first counts. An assignment that is rejected in one file is left out of all.
 
     Args:
         paths: the files.
@@ -129,29 +177,88 @@ def read_answers(paths: Sequence[str | Path], key: Key | None, num_classes: int)
     Raises:
         InputError: a file is missing, of no known kind or malformed; the message names file and line or participant.
     """
-    person_of: dict[str, str] = {}  # trial id -> person
-    names: set[str] = set()
+    files = [(path, list(_read_file(path, key, num_classes))) for path in paths]
+    rows = [participant.submission for _, participants in files for participant in participants if participant.submission]
+    rejected = {row.assignment for row in rows if row.rejected} - {""}
+    people = _People()
     answers: dict[tuple[str, str, str], Answer] = {}
-    for path in paths:
-        earlier, earlier_names = dict(person_of), set(names)
-        for participant in _read_file(path, key, num_classes):
-            known = next((earlier[trial] for trial, _ in participant.trials if trial in earlier), None)
-            clash = participant.numbered and participant.name in earlier_names
-            person = known or (f"{participant.name} ({path})" if clash else participant.name)
-            names.add(person)
-            for trial, answer in participant.trials:
-                if trial not in person_of:
-                    person_of[trial] = person
-                    named = Answer(person, answer.phase, answer.image, answer.response, answer.seconds, answer.truth, answer.group)
-                    answers.setdefault((person, answer.phase, answer.image), named)
+    left_out: list[LeftOut] = []
+    for path, participants in files:
+        people.begin(path)
+        for participant in participants:
+            reason = _reason(participant, rejected)
+            if reason:
+                left_out.append(LeftOut(participant.where, participant.name, reason))
+            else:
+                left_out += _add(participant, people, answers)
     if not answers:
-        raise InputError(f"{', '.join(map(str, paths)) or '--answers'}: there is no answer in it; give files with answers.")
-    return list(answers.values())
+        why = f" (left out: {'; '.join(f'{part.where}: {part.reason}' for part in left_out[:3])})" if left_out else ""
+        raise InputError(f"{', '.join(map(str, paths)) or '--answers'}: there is no answer in it{why}; give files with answers.")
+    return Reading(list(answers.values()), left_out)
+
+
+def _reason(participant: Participant, rejected: set[str]) -> str:
+    """Why a row of a batch is left out; "" if it is not, or is none."""
+    row = participant.submission
+    if row is None:
+        return ""
+    return row.reason or (REJECTED_ELSEWHERE if row.assignment in rejected else "")
+
+
+class _People:
+    """Who is who over several files."""
+
+    def __init__(self):
+        self.of_trial: dict[str, str] = {}  # trial id -> person
+        self._names: set[str] = set()
+        self._person_of: dict[str, str] = {}  # names that are the same person's in every file
+        self._worker_of: dict[str, str] = {}
+
+    def begin(self, path: str | Path) -> None:
+        """The participants of another file follow. Within a file, a trial in common does not make two names one."""
+        self._path, self._earlier, self._earlier_names = path, dict(self.of_trial), set(self._names)
+
+    def find(self, participant: Participant) -> str:
+        """The person who a participant is."""
+        name = participant.name
+        person = None if participant.numbered else self._person_of.get(name)
+        if person is None:
+            person = self._known(participant)
+            clash = participant.numbered and name in self._earlier_names
+            person = person or (f"{name} ({self._path})" if clash else name)
+        self._names.add(person)
+        if not participant.numbered:
+            self._person_of[name] = person
+        if participant.worker:
+            self._worker_of[person] = participant.worker
+        return person
+
+    def _known(self, participant: Participant) -> str | None:
+        """Who gave the same trials in an earlier file. Two workers are two people, whatever they handed in."""
+        known = next((self._earlier[trial] for trial, _ in participant.trials if trial in self._earlier), None)
+        two = participant.worker and self._worker_of.get(known, participant.worker) != participant.worker
+        return None if two else known
+
+
+def _add(participant: Participant, people: _People, answers: dict[tuple[str, str, str], Answer]) -> list[LeftOut]:
+    """Adds a participant's answers to those of all; returns what of them does not count."""
+    person, reasons = people.find(participant), Counter()
+    for trial, answer in participant.trials:
+        place = (person, answer.phase, answer.image)
+        if trial in people.of_trial:
+            reasons[HANDED_IN_BEFORE] += people.of_trial[trial] != person
+            continue
+        people.of_trial[trial] = person
+        if place in answers:
+            reasons[ANSWERED_BEFORE] += 1
+        else:
+            answers[place] = replace(answer, person=person)
+    return [LeftOut(participant.where, person, reason, count) for reason, count in reasons.items() if count]
 
 
 def _read_file(path: str | Path, key: Key | None, num_classes: int) -> Iterator[Participant]:
     """The participants of a file of any kind."""
-    text = _text(path)
+    text = read_text(path)
     if text.lstrip()[:1] not in ("[", "{"):
         yield from _read_csv(text, path, key, num_classes)
         return
@@ -165,15 +272,6 @@ def _read_file(path: str | Path, key: Key | None, num_classes: int) -> Iterator[
         yield _page_participant(content, str(path), key, num_classes, numbered=False)
     else:
         raise InputError(f"{path} holds no answers in a known form (our export or download, Mechanical Turk CSV, explain_teach logs).")
-
-
-def _text(path: str | Path) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")  # spreadsheets put a byte-order mark before a CSV
-    except FileNotFoundError:
-        raise InputError(f"There is no file {path}; make it first or correct the path.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as text ({error}); replace it.") from error
 
 
 def _json(text: str, where: str | Path):
@@ -192,10 +290,18 @@ def _page_participant(entry: object, where: str, key: Key | None, num_classes: i
     """One participant of our export or download."""
     if not isinstance(entry, dict) or not isinstance(entry.get("participant"), str) or not isinstance(entry.get("trials"), list):
         raise InputError(f"{where}: expected an object with participant and trials; export the answers anew.")
-    participant = Participant(entry["participant"], f"{where} ({entry['participant']})", numbered=numbered)
+    name = _checked_name(entry["participant"], where)
+    participant = Participant(name, f"{where} ({name})", numbered=numbered)
     for number, trial in enumerate(entry["trials"], start=1):
         participant.trials.append(_page_trial(trial, participant.name, f"{participant.where}, trial {number}", key, num_classes))
     return participant
+
+
+def _checked_name(name: str, where: str) -> str:
+    """A participant's name. People without one would become one person."""
+    if not name.strip():
+        raise InputError(f"{where}: participant is empty, so that nobody knows whose answers these are; correct it.")
+    return name
 
 
 def _page_trial(trial: object, person: str, where: str, key: Key | None, num_classes: int) -> tuple[str, Answer]:
@@ -204,8 +310,9 @@ def _page_trial(trial: object, person: str, where: str, key: Key | None, num_cla
     Raises:
         InputError: it is malformed, of another build of the page, or about an image that the page does not show in that phase.
     """
-    if key is None:
-        raise InputError(f"{where} was given on a course page: reading it needs the page's key; correct --key.")
+    if key is None or not key.build_id:
+        place = f", but {key.path} does not exist" if key else ""
+        raise InputError(f"{where} was given on a course page: reading it needs the page's key{place}; correct --key.")
     trial = trial if isinstance(trial, dict) else {}
     trial_id, phase, seconds = trial.get("trial_id"), trial.get("phase"), trial.get("rt")
     if not isinstance(trial_id, str) or not trial_id or phase not in PHASES:
@@ -231,19 +338,17 @@ def _checked_class(value: object, name: str, where: str, num_classes: int) -> in
 
 def _read_csv(text: str, path: str | Path, key: Key | None, num_classes: int) -> Iterator[Participant]:
     """A batch of Mechanical Turk, or our export as CSV."""
-    rows = _csv_rows(text, path)
+    rows = csv_rows(text, path)
     columns = next(rows, (1, {}))[1]
-    if {"AssignmentId", "WorkerId", "Answer.trials"} <= columns.keys():
-        for line, row in rows:
-            if row.get("AssignmentStatus") != "Rejected":
-                where = f"{path}, line {line}"
-                entry = {"participant": row["WorkerId"], "trials": _json(row["Answer.trials"], f"{where}: Answer.trials")}
-                yield _page_participant(entry, where, key, num_classes, numbered=False)
+    if columns.keys() >= NEEDED:
+        for row in submissions(rows, path):
+            yield _turk_participant(row, path, key, num_classes)
     elif {"participant", "trial_id", "phase", "rt", "stimulus", "response", "build_id"} <= columns.keys():
         participants: dict[str, Participant] = {}
         for line, row in rows:
-            where, name = f"{path}, line {line}", row["participant"]
-            trial = row | {"rt": _number(row["rt"], float), "response": _number(row["response"], int)}
+            where = f"{path}, line {line}"
+            name = _checked_name(row["participant"], where)
+            trial = _whole_ids(row, where) | {"rt": _number(row["rt"], float), "response": _number(row["response"], int)}
             participant = participants.setdefault(name, Participant(name, where, numbered=True))
             participant.trials.append(_page_trial(trial, name, where, key, num_classes))
         yield from participants.values()
@@ -251,33 +356,28 @@ def _read_csv(text: str, path: str | Path, key: Key | None, num_classes: int) ->
         raise InputError(f"{path} holds no answers in a known form (our export or download, Mechanical Turk CSV, explain_teach logs).")
 
 
-def _csv_rows(text: str, path: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a CSV with the line that each begins on; the first is the header, as names of columns.
+def _turk_participant(row: Submission, path: str | Path, key: Key | None, num_classes: int) -> Participant:
+    """A row of a Mechanical Turk batch. Where it does not tell the worker, the assignment is a person of its own."""
+    where = f"{path}, line {row.line}"
+    name = row.worker or (f"assignment {row.assignment}" if row.assignment else where)
+    if row.reason:
+        return Participant(name, where, submission=row)
+    participant = _page_participant({"participant": name, "trials": row.trials}, where, key, num_classes, numbered=False)
+    return replace(participant, where=where, submission=row)
 
-    Raises:
-        InputError: the text is no CSV, or a row has not as many fields as the header.
-    """
-    limit = csv.field_size_limit(LONGEST_FIELD)
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        header, line = None, 1
-        for fields in reader:
-            header = fields if header is None else header
-            if fields and len(fields) != len(header):
-                raise InputError(f"{path}, line {line}: {len(fields)} fields, but the header has {len(header)}; correct the line.")
-            if fields:
-                yield line, dict(zip(header, fields, strict=True))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise InputError(f"{path}, line {line}: this is not CSV ({error}); replace the file.") from None
-    finally:
-        csv.field_size_limit(limit)
+
+def _whole_ids(row: dict[str, str], where: str) -> dict[str, str]:
+    """A row of our export whose ids a spreadsheet has not taken for numbers and rounded, which could make two of them one."""
+    for name, whole in (("trial_id", is_secret_id(row["trial_id"])), ("stimulus", IMAGE_ID.fullmatch(row["stimulus"]))):
+        if not whole:
+            raise InputError(f"{where}: {name} {row[name]} is none; a spreadsheet may have changed it: export the answers anew.")
+    return row
 
 
 def _number(text: str, kind: type) -> object:
-    """A number that stands as text; the text itself where it is none."""
+    """A number that stands as text, with a decimal point or comma; the text itself where it is none."""
     try:
-        return kind(text)
+        return kind(text.replace(",", ".") if text.count(",") == 1 else text)
     except ValueError:
         return text
 

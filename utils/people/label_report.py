@@ -12,10 +12,13 @@ from utils.catalog import Dataset
 from utils.files import write_json, write_text
 from utils.layout import Layout
 from utils.people.aggregation import agreement, confusion_counts
+from utils.people.answers import LeftOut
 from utils.records import write_table
 
 if TYPE_CHECKING:
     from utils.people.labelling import Part, Person
+
+PLACES_SHOWN = 20  # of what is left out for one reason; the JSON names all
 
 
 def summarise(part: "Part", num_classes: int) -> dict:
@@ -52,7 +55,14 @@ def group_means(people: Sequence["Person"]) -> dict[str, dict]:
     return {name: {"people": len(values), "test_accuracy": _rounded(fmean(values))} for name, values in sorted(groups.items())}
 
 
-def write_report(layout: Layout, dataset: Dataset, people: Sequence["Person"], parts: Mapping[str, "Part"], summary: dict) -> dict:
+def write_report(
+    layout: Layout,
+    dataset: Dataset,
+    people: Sequence["Person"],
+    parts: Mapping[str, "Part"],
+    summary: dict,
+    left_out: Sequence[LeftOut] = (),
+) -> dict:
     """Writes `labels_<selection>` with the endings `.json`, `.txt`, `.csv`, `_confusion.png` and `_people.png`.
 
     Args:
@@ -61,16 +71,20 @@ def write_report(layout: Layout, dataset: Dataset, people: Sequence["Person"], p
         people: everybody, the left out included.
         parts: the parts of the course that were answered, by name.
         summary: settings and the list's content, with which the report begins.
+        left_out: what the files of answers hold that does not count; the report speaks of it only where there is something.
 
     Returns:
         The report without the single people and confusions.
     """
     selection = summary["selection"]
     summarised = {name: summarise(part, len(dataset.classes)) for name, part in parts.items()}
-    left_out = sum(not person.kept for person in people)
-    report = summary | {"people": len(people), "people_left_out": left_out, "groups": group_means(people)} | summarised
-    write_json(layout.labels_report(selection, ".json"), report | {"each": [_plain(person) for person in people]})
-    text = _text(report, summarised, people)
+    not_kept = sum(not person.kept for person in people)
+    report = summary | {"people": len(people), "people_left_out": not_kept, "groups": group_means(people)} | summarised
+    if left_out:
+        report["left_out_of_the_files"] = count_left_out(left_out)
+    parts_left_out = {"each_left_out": [asdict(part) for part in left_out]} if left_out else {}
+    write_json(layout.labels_report(selection, ".json"), report | {"each": [_plain(person) for person in people]} | parts_left_out)
+    text = _text(report, summarised, people) + _text_left_out(left_out)
     write_text(layout.labels_report(selection, ".txt"), text)
     if "label" in parts:
         write_table(layout.labels_report(selection, ".csv"), _image_rows(parts["label"]))
@@ -82,6 +96,29 @@ def write_report(layout: Layout, dataset: Dataset, people: Sequence["Person"], p
     print(text, end="")
     print(f"Report: {layout.labels_report(selection, '.json')}, .txt, _confusion.png, _people.png")
     return report | {name: {key: value for key, value in part.items() if key != "confusion"} for name, part in summarised.items()}
+
+
+def count_left_out(left_out: Sequence[LeftOut]) -> dict[str, dict]:
+    """How many rows (whole) and answers (of other rows) are left out of the files, by the reason."""
+    counts: dict[str, dict] = {}
+    for part in left_out:
+        count = counts.setdefault(part.reason, {"rows": 0, "answers": 0})
+        count["rows"] += part.answers is None
+        count["answers"] += part.answers or 0
+    return counts
+
+
+def _text_left_out(left_out: Sequence[LeftOut]) -> str:
+    """What is left out of the files of answers as text, a line for each reason, with the first of those whom it concerns."""
+    if not left_out:
+        return ""
+    lines = ["", "left out of the files of answers:"]
+    for reason, count in count_left_out(left_out).items():
+        places = [f"{part.person} ({part.where})" for part in left_out if part.reason == reason]
+        more = f" and {len(places) - PLACES_SHOWN} more" if len(places) > PLACES_SHOWN else ""
+        number, (one, many) = (count["rows"], ("row", "rows")) if count["rows"] else (count["answers"], ("answer", "answers"))
+        lines.append(f"{number} {one if number == 1 else many}, {reason}: {', '.join(places[:PLACES_SHOWN])}{more}")
+    return "\n".join(lines) + "\n"
 
 
 def _percent(right: int, of: int) -> float | None:
@@ -109,7 +146,8 @@ def _image_rows(part: "Part") -> list[dict]:
 def _text(report: dict, parts: Mapping[str, dict], people: Sequence["Person"]) -> str:
     """The report as tables."""
     names = f"{report['dataset']}, {report['selection']}, {report['aggregation']}"
-    lines = [f"{names}: {len(people)} people, {report['people_left_out']} left out"]
+    also = "; see below for what is left out of the files" if "left_out_of_the_files" in report else ""
+    lines = [f"{names}: {len(people)} people, {report['people_left_out']} left out{also}"]
     shown = ("people", "answers", "images", "answer_accuracy", "label_accuracy", "agreement", "alpha", "ties_drawn")
     lines += _columns([{"part": name} | {column: part[column] for column in shown} for name, part in parts.items()])
     if report["groups"]:

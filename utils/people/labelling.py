@@ -12,7 +12,7 @@ from utils.errors import InputError
 from utils.layout import Layout
 from utils.lists import Example, listed_path, read_examples, write_examples
 from utils.people.aggregation import Aggregation, Labels, Votes, aggregate, confusion_counts
-from utils.people.answers import Answer, Key, KeyImage, read_answers, read_key
+from utils.people.answers import Answer, Key, KeyImage, absent_key, read_files, read_key
 from utils.people.label_report import write_report
 
 
@@ -76,8 +76,9 @@ def run_labelling(cfg) -> dict:
     dataset = catalog.find(cfg.dataset)
     num_classes = len(dataset.classes)
     expert = read_examples(dataset.list_path(cfg.data_root, "train"), num_classes)
-    key = read_key(cfg.key, dataset.name, dataset.classes) if Path(cfg.key).exists() else None
-    answers = read_answers(cfg.answers, key, num_classes)
+    key = read_key(cfg.key, dataset.name, dataset.classes) if Path(cfg.key).exists() else absent_key(cfg.key)
+    reading = read_files(cfg.answers, key, num_classes)
+    answers = reading.answers
     people = describe_all(answers, cfg.min_accuracy)
     kept = {person.name for person in people if person.kept}
     if not kept:
@@ -92,7 +93,7 @@ def run_labelling(cfg) -> dict:
     layout = Layout(Path(cfg.out), dataset.list_stem)
     summary = {"dataset": dataset.name, "selection": cfg.selection, "aggregation": cfg.aggregation, "min_accuracy": cfg.min_accuracy}
     summary |= _write_list(layout.labeled_list(cfg.selection), expert, key, parts.get("label"))
-    return write_report(layout, dataset, people, parts, summary)
+    return write_report(layout, dataset, people, parts, summary, reading.left_out)
 
 
 def describe_all(answers: Sequence[Answer], min_accuracy: float) -> list[Person]:
@@ -163,9 +164,9 @@ def labeled_rows(expert: Sequence[Example], images: Sequence[KeyImage], part: Pa
     return [Example(path, label, index) for index, (path, label) in enumerate(rows)]
 
 
-def _write_list(path: Path, expert: Sequence[Example], key: Key | None, part: Part | None) -> dict:
+def _write_list(path: Path, expert: Sequence[Example], key: Key, part: Part | None) -> dict:
     """Writes the list, if anything was labelled; returns its name and what it holds."""
-    if key is None or part is None:
+    if part is None or not key.images:
         print("Nobody labelled an image, so no list is written; the report is about the test alone.")
         return {"list": None, "expert_images": len(expert), "labelled_images": 0, "unlabelled_images": None}
     images = list(key.of_phase("label").values())

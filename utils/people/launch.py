@@ -6,6 +6,7 @@ from pathlib import Path
 
 from utils import settings
 from utils.errors import InputError, RunError
+from utils.warned import plain_warnings
 
 
 def launch(main: Callable[..., None], config: type, description: str) -> None:
@@ -18,9 +19,10 @@ def launch(main: Callable[..., None], config: type, description: str) -> None:
     """
     script = Path(sys.argv[0]).stem
     try:
-        cfg = settings.parse(config, description)
-        settings.check(cfg)
-        main(cfg)
+        with plain_warnings():
+            cfg = settings.parse(config, description)
+            settings.check(cfg)
+            main(cfg)
     except InputError as error:
         _stop(script, error, 2)
     except (RunError, OSError) as error:

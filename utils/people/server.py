@@ -4,6 +4,7 @@ Nothing that it sends depends on a true label, but the lessons in the page itsel
 in the database. Bodies and connections are limited. It speaks plain HTTP; on the internet it belongs behind a proxy that speaks HTTPS.
 """
 
+import contextlib
 import hmac
 import json
 import logging
@@ -11,6 +12,8 @@ import secrets
 import signal
 import sqlite3
 import stat
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import waitress
@@ -20,13 +23,15 @@ from werkzeug.exceptions import HTTPException
 from utils.errors import InputError
 from utils.files import replacing
 from utils.people.built_page import PAGE_FILES, BuiltPage
-from utils.people.export import FORMATS
+from utils.people.database import DatabaseTrouble
+from utils.people.export import FORMATS, pieces
 from utils.people.store import Store, StudyFull, UnknownParticipant
 from utils.people.trials import Refused, Trial, is_secret_id, read_trial
 
 MOST_TRIALS = 50  # in one request
 LONGEST_BODY = 64 * 1024  # bytes; 50 trials take about 20 KB
 CONNECTIONS = 500  # at the same time; each may hold LONGEST_BODY and a page file in memory
+PIECE = 64 * 1024  # bytes of a download that are in memory at a time
 IDLE = 60  # seconds after which a silent connection is closed
 
 MECHANICAL_TURK = "https://*.mturk.com"  # shows the page in a frame and takes its form
@@ -130,14 +135,23 @@ class Collector:
     def progress(self) -> str:
         """The researcher's page."""
         self._check_token()
-        return render_template_string(PROGRESS, dataset=self.page.dataset, now=self.store.progress(), token=self.token)
+        with _told_to_the_researcher():
+            now = self.store.progress()
+        return render_template_string(PROGRESS, dataset=self.page.dataset, now=now, token=self.token)
 
     def export(self, suffix: str) -> Response:
-        """All answers as a download."""
+        """All answers as a download. They are gathered in a nameless file first: what begins as a download must not end as an error."""
         self._check_token()
         if suffix not in FORMATS:
             abort(404, "There is no such page.")
-        response = Response(FORMATS[suffix](self.store.path), mimetype={".json": "application/json", ".csv": "text/csv"}[suffix])
+        gathered = tempfile.TemporaryFile()
+        with contextlib.ExitStack() as stack, _told_to_the_researcher():
+            stack.enter_context(gathered)
+            gathered.writelines(text.encode() for text in pieces(self.store.path, suffix))
+            stack.pop_all()
+        gathered.seek(0)
+        response = Response(iter(lambda: gathered.read(PIECE), b""), mimetype={".json": "application/json", ".csv": "text/csv"}[suffix])
+        response.call_on_close(gathered.close)
         response.headers["Content-Disposition"] = f'attachment; filename="answers{suffix}"'
         return response
 
@@ -172,7 +186,8 @@ def create_app(page: BuiltPage, store: Store, token: str) -> Flask:
         app.add_url_rule(address, view_func=view, methods=[method])
     app.register_error_handler(HTTPException, _refusal)
     app.register_error_handler(UnknownParticipant, lambda _: _sentence(403, "This participant is unknown; join first."))
-    app.register_error_handler(sqlite3.OperationalError, _not_stored)
+    for trouble in (DatabaseTrouble, sqlite3.Error):
+        app.register_error_handler(trouble, _not_stored)
     app.after_request(_add_headers)
     return app
 
@@ -181,10 +196,23 @@ def _refusal(error: HTTPException) -> Response:
     return _sentence(error.code or 500, error.description or error.name)
 
 
-def _not_stored(error: sqlite3.OperationalError) -> Response:
-    """The disk is full, or another process keeps the database locked: nothing was acknowledged, and the page sends it again."""
-    print(f"An answer could not be stored: {error}.", flush=True)
+def _not_stored(error: Exception) -> Response:
+    """Something is wrong with the database: nothing was acknowledged, and the page sends it again. The sentence is for the log."""
+    print(f"An answer could not be stored: {error}", flush=True)
     return _sentence(503, "The server cannot store answers now; try again later.")
+
+
+@contextlib.contextmanager
+def _told_to_the_researcher() -> Iterator[None]:
+    """Whoever has the token is told what is wrong, and what to do."""
+    try:
+        yield
+    except InputError as trouble:
+        print(f"Answers could not be shown: {trouble}", flush=True)
+        abort(503, str(trouble))
+    except OSError as error:
+        print(f"Answers could not be shown: {error}", flush=True)
+        abort(503, f"The answers could not be gathered in {tempfile.gettempdir()} ({error.strerror}); make room there.")
 
 
 def _sentence(status: int, text: str) -> Response:

@@ -18,9 +18,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.errors import InputError
+from utils.people.database import (
+    CANNOT_OPEN,
+    DAMAGED,
+    EMPTY,
+    LOCKED,
+    MOVED,
+    SCHEMA_VERSION,
+    DatabaseTrouble,
+    check_file,
+    check_whole,
+    connect,
+    explained,
+    study_of,
+    whereabouts,
+)
 from utils.people.trials import Trial
 
-SCHEMA_VERSION = 1
 SCHEMA = (
     """CREATE TABLE study (
         only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
@@ -63,7 +77,7 @@ NEXT_IMAGE = """SELECT id FROM image WHERE answers < wanted
     ORDER BY answers DESC, id LIMIT 1"""
 # WAL: exports read while answers are written. fullfsync: what `synchronous=FULL` needs on macOS.
 PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "fullfsync = ON", "foreign_keys = ON")
-LOCK_TIMEOUT = 30.0  # seconds to wait for another process that writes
+TURN_TIMEOUT = 5.0  # seconds that a request waits for its turn
 
 
 class UnknownParticipant(Exception):
@@ -118,7 +132,9 @@ class Store:
     """The database of one study. Safe to use from several threads; every method is one transaction."""
 
     def __init__(self, path: str | Path, study: Study, clock: Callable[[], float] = time.time):
-        """Opens the database at `path`, or makes it, readable for its owner alone.
+        """Opens the database at `path`, or makes it, readable for its owner alone. An empty file is taken for one that is to be made.
+
+        Of a damaged database, `damage` then says what is the matter, and every other method raises: nothing more is written to it.
 
         Args:
             path: the file.
@@ -126,21 +142,40 @@ class Store:
             clock: seconds since 1970.
 
         Raises:
-            InputError: the file is no such database, belongs to another build, or holds more labels per image than are wanted.
+            DatabaseTrouble: the file is no such database, is held by another program, or cannot be written to.
+            InputError: it belongs to another build, or holds more labels per image than are wanted.
         """
         self.path = Path(path)
         self.study, self._clock, self._lock = study, clock, threading.Lock()
-        self.path.touch(mode=0o600)
+        self.damage: DatabaseTrouble | None = None
+        self._whereabouts = None
+        check_file(self.path)
+        try:
+            self.path.touch(mode=0o600)
+        except OSError as error:
+            raise DatabaseTrouble(CANNOT_OPEN, self.path, error.strerror) from error
         self._database = connect(self.path)
         try:
-            with _explained(self.path):
-                for pragma in PRAGMAS:
-                    self._database.execute(f"PRAGMA {pragma}")
-                with self._transaction() as database:
-                    self._prepare(database)
+            self._open()
         except BaseException:
-            self.close()
-            raise
+            if not self.damage:
+                self.close()
+                raise
+
+    def _open(self) -> None:
+        """Looks before anything is written: a database of another program stays as it is."""
+        with self._noting_damage(), explained(self.path):
+            try:
+                study_of(self._database, self.path)
+                check_whole(self._database, self.path)
+            except DatabaseTrouble as trouble:
+                if trouble.state is not EMPTY:
+                    raise
+            for pragma in PRAGMAS:
+                self._database.execute(f"PRAGMA {pragma}")
+            with self._transaction() as database:
+                self._prepare(database)
+            self._whereabouts = whereabouts(self.path)
 
     def _prepare(self, database: sqlite3.Connection) -> None:
         """Makes the tables of an empty database; checks those of another; sets the wanted number of labels."""
@@ -169,16 +204,44 @@ class Store:
             self._database.close()
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
         """One transaction, begun with the right to write; undone if anything in it raises."""
-        with self._lock:
-            self._database.execute("BEGIN IMMEDIATE")
+        with self._turn(), self._noting_damage(), explained(self.path):
+            self._check()
+            self._database.execute(begin)
             try:
                 yield self._database
                 self._database.execute("COMMIT")
             finally:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One thread after the other. While another program holds the database, nobody waits longer than the page does."""
+        if not self._lock.acquire(timeout=TURN_TIMEOUT):
+            raise DatabaseTrouble(LOCKED, self.path, f"other requests have waited for it for {TURN_TIMEOUT:g} seconds")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    @contextlib.contextmanager
+    def _noting_damage(self) -> Iterator[None]:
+        """Remembers that the database is damaged, so that nothing more is entrusted to it."""
+        try:
+            yield
+        except DatabaseTrouble as trouble:
+            if trouble.state is DAMAGED:
+                self.damage = self.damage or trouble
+            raise
+
+    def _check(self) -> None:
+        """What SQLite does not notice by itself: answers to a file that has lost its name would be lost with it."""
+        if self.damage:
+            raise DatabaseTrouble(DAMAGED, self.path, self.damage.detail)
+        if self._whereabouts is not None and self._whereabouts != whereabouts(self.path):
+            raise DatabaseTrouble(MOVED, self.path)
 
     def join(self) -> str:
         """Takes in a new person.
@@ -250,7 +313,7 @@ class Store:
 
     def progress(self) -> Progress:
         """How far the study is."""
-        with self._transaction() as database:
+        with self._transaction("BEGIN") as database:
             joined, answered = (
                 database.execute(f"SELECT count(*) FROM {what}").fetchone()[0]
                 for what in ("participant", "(SELECT DISTINCT participant FROM trial)")
@@ -264,33 +327,6 @@ class Store:
             ).fetchone()[0]
         images_by_labels = [counts.get(number, 0) for number in range(self.study.labels_per_image + 1)]
         return Progress(joined, answered, answers, images_by_labels, same / pairs if pairs else None)
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """A connection to the database at `path` whose transactions begin and end where the caller says so."""
-    return sqlite3.connect(path, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False)
-
-
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turns SQLite's complaints about a file into a sentence."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        raise InputError(f"{path} cannot be used as a database of answers ({error}); move it away or restore it.") from error
-
-
-def study_of(database: sqlite3.Connection, path: Path) -> tuple[str, str]:
-    """The build id and the dataset's name that a database of answers is for.
-
-    Raises:
-        InputError: it is of another version of this program, or no database of answers at all.
-    """
-    with _explained(path):
-        version = database.execute("PRAGMA user_version").fetchone()[0]
-        if version != SCHEMA_VERSION:
-            raise InputError(f"{path} has schema version {version}, this program {SCHEMA_VERSION}; use the version that made it.")
-        return database.execute("SELECT build_id, dataset FROM study").fetchone()
 
 
 def _add(database: sqlite3.Connection, person: int, trial_id: str, trial: Trial | str, now: float) -> str | None:

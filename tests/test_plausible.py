@@ -1,0 +1,86 @@
+"""The rules that find worthless results, each on both sides of its limit, by numbers computed by hand."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from utils import plausible
+
+CLASSES = ("Monocle", "Spectacle", "Sash")
+
+
+def test_warnings_are_added_only_where_there_are_any():
+    assert plausible.with_warnings({"loss": 1.0}, [None, None]) == {"loss": 1.0}
+    once = plausible.with_warnings({"loss": 1.0}, [None, "One."])
+    assert once == {"loss": 1.0, "warnings": ["One."]}
+    assert plausible.with_warnings(once, ["Two."])["warnings"] == ["One.", "Two."]
+    assert once["warnings"] == ["One."]
+    assert plausible.with_warnings(None, ["One."]) is None
+
+
+def test_constant_maps_are_counted():
+    assert plausible.constant_maps(0, 40) is None
+    assert plausible.constant_maps(12, 40).startswith("12 of 40 explanations have a constant map")
+
+
+def test_a_test_list_without_some_classes_names_them():
+    test = SimpleNamespace(labels=torch.tensor([1, 1]), source="te.txt")
+    assert plausible.missing_classes(test, CLASSES).startswith("te.txt has no image of Monocle, Sash: ")
+    test.labels = torch.tensor([2, 0, 1])
+    assert plausible.missing_classes(test, CLASSES) is None
+
+
+@pytest.mark.parametrize(
+    ("confusion", "says"),
+    [
+        ([[0, 3, 0], [0, 2, 0], [0, 1, 0]], "answers Spectacle to every image of te.txt"),
+        ([[1, 2, 0], [0, 2, 0], [0, 1, 0]], None),
+        ([[0, 3, 0], [0, 0, 0], [0, 0, 0]], None),  # a list of one class: one answer may be right
+    ],
+)
+def test_one_answer_to_every_image(confusion, says):
+    found = plausible.one_answer(np.array(confusion), CLASSES, "te.txt")
+    assert found is None if says is None else says in found
+
+
+def test_a_classifier_that_guesses_on_its_training_list():
+    assert "20.0 % of tr.txt, no more than guessing (20.0 %)" in plausible.guesses(20.0, 5, "tr.txt")
+    assert plausible.guesses(20.1, 5, "tr.txt") is None
+
+
+def test_chance_level_by_hand():
+    assert plausible.chance_level(5, 100) == pytest.approx(20 + 3 * 4)  # sqrt(0.2 * 0.8 / 100) = 0.04
+    assert plausible.chance_level(2, 225) == pytest.approx(50 + 3 * 100 / 30)
+
+
+def test_accuracies_that_never_leave_chance():
+    found = plausible.never_above_chance([12.0, 31.9, 20.0], 100, 5, "--lr and --steps")
+    assert "31.9 % at best" in found and "may reach 32.0 %" in found and found.endswith("--lr and --steps.")
+    assert plausible.never_above_chance([12.0, 32.1, 20.0], 100, 5, "--lr") is None
+    # Of 5 images and 2 classes even all might be guessed: only what is no more than 1 / C is said.
+    assert plausible.never_above_chance([60.0], 5, 2, "--lr") is None
+    assert "may reach 100.0 %" in plausible.never_above_chance([50.0], 5, 2, "--lr")
+
+
+def test_a_probe_that_has_not_learned_or_not_finished():
+    guessing = math.log(5)
+    assert "learned nothing" in plausible.not_converged([1.0, guessing], 5)
+    # The last tenth of 20 epochs are 2: the third loss from behind counts, and 1 % of log 5 is 0.0161.
+    assert "from 0.517 to 0.500" in plausible.not_converged([1.6] * 17 + [0.517, 0.51, 0.5], 5)
+    assert plausible.not_converged([1.6] * 17 + [0.516, 0.51, 0.5], 5) is None
+    assert "from 1.600 to 1.500" in plausible.not_converged([1.6, 1.5], 5)
+    assert plausible.not_converged([1.5], 5) is None  # one epoch has no course
+
+
+def test_simclr_that_tells_no_image_apart():
+    # Batches of 2 and 3 images: (2 log 3 + 3 log 5) / 5 = 1.4051
+    assert "(1.405)" in plausible.no_contrast(1.4051, [2, 3])
+    assert plausible.no_contrast(1.40, [2, 3]) is None
+
+
+@pytest.mark.parametrize(("pretrained", "frozen", "said"), [("none", True, True), ("none", False, False), ("imagenet", True, False)])
+def test_random_features_are_named_where_they_stay(pretrained, frozen, said):
+    assert (plausible.random_features(pretrained, frozen) is not None) == said

@@ -1,0 +1,237 @@
+"""What surrounds a run: fonts, warnings of libraries, the repository that the code lies in, paths as shells leave them, long names."""
+
+import os
+import subprocess
+import threading
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib import font_manager
+from PIL import Image
+
+from datasets import prepare
+from utils import compare_courses, figures, fonts, records
+from utils.files import name_limit, remove_leftovers, replacing, write_text
+from utils.settings import parse, resolve
+from utils.warned import plain_warnings
+
+# ---------------------------------------------------------------- fonts
+
+
+def make_font(path, family, characters):
+    """A font in which every one of `characters` is a black square."""
+    pen = TTGlyphPen(None)
+    pen.moveTo((0, 0))
+    for point in ((0, 800), (800, 800), (800, 0)):
+        pen.lineTo(point)
+    pen.closePath()
+    names = [f"square{number}" for number in range(len(characters))]
+    builder = FontBuilder(1000, isTTF=True)
+    builder.setupGlyphOrder([".notdef", *names])
+    builder.setupCharacterMap({ord(one): name for one, name in zip(characters, names, strict=True)})
+    builder.setupGlyf(dict.fromkeys([".notdef", *names], pen.glyph()))
+    builder.setupHorizontalMetrics(dict.fromkeys([".notdef", *names], (900, 0)))
+    builder.setupHorizontalHeader(ascent=900, descent=-100)
+    builder.setupNameTable({"familyName": family, "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(path)
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """Two fonts that were installed after matplotlib made its list: of characters for private use, which no other font has."""
+    files = [tmp_path / "one.ttf", tmp_path / "two.ttf", tmp_path / "broken.ttf"]
+    make_font(files[0], "Runes One", "\U00100e01\U00100e02")
+    make_font(files[1], "Runes Two", "\U00100e03")
+    files[2].write_bytes(b"no font")
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: list(map(str, files)))
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", list(font_manager.fontManager.ttflist))
+
+
+def test_names_in_another_script_are_drawn_in_fonts_that_have_it(installed, tmp_path):
+    names = ["\U00100e01\U00100e02", "\U00100e03a", "Queen"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert fonts.drawable(names) == names
+        assert fonts.style(names)["family"][-2:] == ["Runes One", "Runes Two"]
+        figures.confusion_matrix(tmp_path / "c.png", np.eye(3, dtype=int), names, "title")
+    assert np.ptp(np.array(Image.open(tmp_path / "c.png").convert("L"))) > 200
+
+
+def test_names_that_no_font_has_are_told_and_replaced(installed, tmp_path):
+    names = ["Queen", "\U00100e01\U00100f00", "\U00100f01"]
+    with pytest.warns(
+        UserWarning, match=r"No installed font can write .*: \U00100e01\U00100f00 \(class 1\), \U00100f01 \(class 2\); install"
+    ):
+        assert fonts.drawable(names) == ["Queen", "class 1", "class 2"]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        figures.confusion_matrix(tmp_path / "c.png", np.eye(3, dtype=int), names, "title")
+    assert len(caught) == 1 and "No installed font" in str(caught[0].message)  # and none of matplotlib's about glyphs
+
+
+def test_european_names_look_for_no_font(tmp_path, monkeypatch):
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: pytest.fail("fonts were looked for"))
+    assert fonts.drawable(["Möwe", "Чайка"]) == ["Möwe", "Чайка"] and "family" not in fonts.style(["Möwe", "Чайка"])
+
+
+def test_a_dollar_sign_begins_no_formula(tmp_path):
+    figures.confusion_matrix(tmp_path / "c.png", np.eye(2, dtype=int), ["$\\frac$", "$x"], "title")
+
+
+# ---------------------------------------------------------------- warnings
+
+
+def test_warnings_are_one_line_each_and_said_once(capsys):
+    usual = warnings.showwarning
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        with plain_warnings():
+            for text in ("a thing is\n  old", "a thing is\n  old", "another"):
+                warnings.warn(text, FutureWarning, stacklevel=1)
+        with plain_warnings(speaks=False):
+            warnings.warn("unheard", stacklevel=1)
+    assert capsys.readouterr().err == "warning: a thing is old\nwarning: another\n"
+    assert warnings.showwarning is usual
+
+
+@pytest.mark.parametrize("command", ["prepare", "compare_courses"])
+def test_every_command_says_warnings_so(command, tmp_path, monkeypatch, capsys):
+    def warn(*_, **__):
+        warnings.warn("a thing is old", stacklevel=1)
+        raise KeyboardInterrupt
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        if command == "prepare":
+            monkeypatch.setattr(prepare, "check_dataset", warn)
+            assert prepare.main(["check", "toy", "--data-root", str(tmp_path)]) == 130
+        else:
+            monkeypatch.setattr(compare_courses, "compare", warn)
+            monkeypatch.setattr("sys.argv", ["compare_courses", "toy", "CMaxGrad"])
+            with pytest.raises(KeyboardInterrupt):
+                compare_courses.main()
+    assert capsys.readouterr().err.startswith("warning: a thing is old\n")
+
+
+# ---------------------------------------------------------------- the commit of the run record
+
+
+def git(folder, *words):
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    return subprocess.run(["git", *identity, *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def repository(folder):
+    """A repository with one commit; returns that."""
+    folder.mkdir()
+    (folder / "code.py").write_text(f"# {folder.name}\n")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", folder.name]):
+        git(folder, *words)
+    return git(folder, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def ours_and_theirs(tmp_path, monkeypatch):
+    """Our repository, which the code lies in, and somebody else's; their commits."""
+    commits = repository(tmp_path / "ours"), repository(tmp_path / "theirs")
+    monkeypatch.setattr(records, "TOP", tmp_path / "ours")
+    return commits
+
+
+def test_the_commit_is_that_of_the_code(ours_and_theirs, tmp_path, monkeypatch):
+    ours, _ = ours_and_theirs
+    assert records.git_commit() == ours
+    (tmp_path / "ours/code.py").write_text("changed\n")
+    assert records.git_commit() == f"{ours}-dirty"
+    (tmp_path / "unpacked").mkdir()
+    monkeypatch.setattr(records, "TOP", tmp_path / "unpacked")
+    assert records.git_commit() is None
+
+
+def test_an_enclosing_repository_is_not_ours(ours_and_theirs, tmp_path, monkeypatch):
+    (tmp_path / "theirs/unpacked").mkdir()
+    monkeypatch.setattr(records, "TOP", tmp_path / "theirs/unpacked")
+    assert records.git_commit() is None
+
+
+def test_variables_of_git_do_not_mislead(ours_and_theirs, tmp_path, monkeypatch):
+    ours, _ = ours_and_theirs
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "theirs/.git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path / "ours"))
+    assert records.git_commit() == ours
+
+
+def test_a_checkout_that_somebody_else_owns_is_ours_still(ours_and_theirs, monkeypatch):
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    assert records.git_commit() == ours_and_theirs[0]
+
+
+# ---------------------------------------------------------------- paths and names
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings that are paths."""
+
+    dataset: str = "toy"
+    data_root: str = "$HOME/default"
+    out: str = "auto"
+    checkpoint: str = "{out}/c.tar"
+    answers: tuple[str, ...] = ()
+
+
+def test_paths_are_taken_as_a_shell_leaves_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = ["--out=./~/a/", "--answers", "~/one.json", "two~.json"]
+    cfg = resolve(parse(Config, "", words))
+    assert cfg == Config("toy", f"{tmp_path}/default", "~/a", "~/a/c.tar", (f"{tmp_path}/one.json", "two~.json"))
+    assert resolve(parse(Config, "", ["--data-root=~/my data/", "--out", "/"])).out == "/"
+    assert resolve(parse(Config, "", ["--data-root=~/my data/"])).data_root == f"{tmp_path}/my data"
+    assert prepare.build_parser().parse_args(["check", "toy", "--data-root=~/data/"]).data_root == tmp_path / "data"
+
+
+def test_a_name_as_long_as_names_can_be_is_written(tmp_path):
+    name = "\u83dc" * 83 + "ab.png"  # 255 bytes
+    assert len(name.encode()) == 255 == name_limit(tmp_path)
+    write_text(tmp_path / name, "text")
+    assert (tmp_path / name).read_text() == "text" and os.listdir(tmp_path) == [name]
+
+
+def test_files_of_one_folder_are_written_side_by_side(tmp_path):
+    """Two threads hold files open whose names differ at the end alone; both come out whole."""
+    met = threading.Barrier(2)
+
+    def write(name):
+        with replacing(tmp_path / name) as temporary:
+            assert temporary.suffix == ".png" and len(temporary.name) < 60
+            temporary.write_text(name)
+            met.wait(10)
+
+    names = ["a" * 200 + "_1.png", "a" * 200 + "_2.png"]
+    threads = [threading.Thread(target=write, args=[name]) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {name: (tmp_path / name).read_text() for name in names} == {name: name for name in names}
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path, monkeypatch):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: ended.pid)
+        patch.setattr(Path, "unlink", lambda *_, **__: None)  # as if it had been killed before
+        with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "a.png") as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+    assert temporary.exists()
+    remove_leftovers(tmp_path)
+    assert os.listdir(tmp_path) == []

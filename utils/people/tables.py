@@ -1,0 +1,81 @@
+"""Text and tables as servers, crowdsourcing sites and spreadsheets write them, in the encodings and separators of any country."""
+
+import codecs
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from utils.errors import InputError
+
+LONGEST_FIELD = 2**31 - 1  # characters of a CSV field: a batch holds all answers of a person in one
+SEPARATORS = (",", ";", "\t")  # the second where commas are decimal, the third in what Excel calls Unicode text
+MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a file, its lines ended by newlines: UTF-8, UTF-16, or, for a table, what Windows uses in Western Europe.
+
+    Raises:
+        InputError: there is no such file, or it is no text.
+    """
+    try:
+        return _decoded(Path(path).read_bytes()).replace("\r\n", "\n").replace("\r", "\n")
+    except FileNotFoundError:
+        raise InputError(f"There is no file {path}; make it first or correct the path.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as text ({error}); replace it.") from error
+
+
+def _decoded(content: bytes) -> str:
+    """A byte-order mark tells the encoding; without one, UTF-16 shows by the zero byte beside its first character."""
+    for mark, encoding in MARKS:
+        if content.startswith(mark):
+            return content.decode(encoding)
+    for zero, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if content[zero : zero + 1] == b"\0":
+            return content.decode(encoding)
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        if b"\0" in content or content.lstrip()[:1] in (b"[", b"{"):  # JSON is UTF-8
+            raise
+        return content.decode("cp1252", errors="replace")
+
+
+def csv_rows(text: str, path: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a CSV with the line that each begins on; the first is the header, as names of columns.
+
+    Fields are separated by whatever separates most of them in the header. Lines without any content are passed over, and Excel's
+    first line `sep=;`.
+
+    Raises:
+        InputError: the text is no CSV, or a row has not as many fields as the header.
+    """
+    limit = csv.field_size_limit(LONGEST_FIELD)
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_separator(text))
+        header, line = None, 1
+        for fields in reader:
+            if any(field.strip() for field in fields) and not (line == 1 and _names_separator(text)):
+                header = [name.strip() for name in fields] if header is None else header
+                if len(fields) != len(header):
+                    raise InputError(f"{path}, line {line}: {len(fields)} fields, but the header has {len(header)}; correct the line.")
+                yield line, dict(zip(header, fields, strict=True))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{path}, line {line}: this is not CSV ({error}); replace the file.") from None
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _names_separator(text: str) -> bool:
+    return text[:4].lower() == "sep=" and text[5:6] in ("\n", "")
+
+
+def _separator(text: str) -> str:
+    """The separator of a table, by its header."""
+    if _names_separator(text) and text[4:5] in SEPARATORS:
+        return text[4]
+    first = text.lstrip("\n").split("\n", 1)[0]
+    return max(SEPARATORS, key=lambda separator: len(next(csv.reader([first], delimiter=separator), [])))

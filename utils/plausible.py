@@ -1,0 +1,163 @@
+"""What a run that ended well may be worth nothing for: rules on what it measured, each a sentence for the user or None.
+
+A run that breaks one of these rules is no error, since a baseline may mean to, but its results must not be taken for good ones. The
+sentences stand in the run record as `warnings`, and the launcher prints them.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from utils.loading import ImageSet
+
+DEVIATIONS = 3  # standard deviations above chance that guessing reaches once in 700 times
+STILL_FALLING = 0.01  # of the loss of guessing, log C: a probe whose loss falls by more over its last tenth has not converged
+NO_CONTRAST = 0.999  # of the loss of projections that do not differ
+
+
+def with_warnings(measured: dict | None, sentences: Iterable[str | None]) -> dict | None:
+    """What was measured, with the sentences that are not None behind the `warnings` it has; without any it has no such key.
+
+    Args:
+        measured: plain values; None (in a process that writes no record) stays None.
+        sentences: what the rules below returned.
+    """
+    if measured is None:
+        return None
+    found = [*measured.get("warnings", ()), *filter(None, sentences)]
+    return measured | {"warnings": found} if found else measured
+
+
+def constant_maps(constant: int, explanations: int) -> str | None:
+    """Explanations whose map is constant: their masks point nowhere."""
+    if constant == 0:
+        return None
+    return (
+        f"{constant} of {explanations} explanations have a constant map, so their masks point at nothing; where they are many, train the "
+        "teacher anew, and give it as --checkpoint."
+    )
+
+
+def missing_classes(test: ImageSet, classes: Sequence[str]) -> str | None:
+    """Classes of which a test list has no image.
+
+    Args:
+        test: the list.
+        classes: class names in label order.
+    """
+    present = set(test.labels.tolist())
+    missing = [name for label, name in enumerate(classes) if label not in present]
+    if not missing:
+        return None
+    return (
+        f"{test.source} has no image of {', '.join(missing)}: the test accuracy says nothing of that, and the confusion matrix has an "
+        "empty row there; add some."
+    )
+
+
+def one_answer(confusion: np.ndarray, classes: Sequence[str], source: object) -> str | None:
+    """A classifier that answers the same to every image of a list of several classes.
+
+    Args:
+        confusion: counts (C, C), row the true class, column the answer.
+        classes: class names in label order.
+        source: the list's file.
+    """
+    answered = np.flatnonzero(confusion.sum(0))
+    if len(answered) > 1 or np.count_nonzero(confusion.sum(1)) < 2:
+        return None
+    return f"The classifier answers {classes[answered[0]]} to every image of {source}; train it anew, with another --lr or more --epochs."
+
+
+def guesses(accuracy: float, num_classes: int, source: object) -> str | None:
+    """A classifier that is not more often right than guessing on the very list that it was trained on.
+
+    Args:
+        accuracy: in percent.
+        num_classes: C; guessing is right in 100 / C percent.
+        source: how the sentence calls the list.
+    """
+    if accuracy > 100 / num_classes:
+        return None
+    return (
+        f"The classifier is right on {accuracy:.1f} % of {source}, no more than guessing ({100 / num_classes:.1f} %); train it anew, with "
+        "another --lr or more --epochs."
+    )
+
+
+def chance_level(num_classes: int, images: int) -> float:
+    """The accuracy in percent that guessing on a list hardly exceeds: 1 / C and three standard deviations of a binomial share."""
+    chance = 1 / num_classes
+    return 100 * (chance + DEVIATIONS * math.sqrt(chance * (1 - chance) / images))
+
+
+def never_above_chance(test_accuracies: Sequence[float], images: int, num_classes: int, remedies: str) -> str | None:
+    """Accuracies on a test list of which none can be told from guessing.
+
+    Args:
+        test_accuracies: in percent, after each lesson or of each classifier; at least one.
+        images: length of the test list. Where it is so short that even 100 % might be guessed, 1 / C alone is asked for.
+        num_classes: C.
+        remedies: the settings that the sentence names.
+    """
+    best, level = max(test_accuracies), chance_level(num_classes, images)
+    if best > (level if level < 100 else 100 / num_classes):
+        return None
+    return (
+        f"The test accuracy never left chance: {best:.1f} % at best, where guessing on {images} images of {num_classes} classes may reach "
+        f"{min(level, 100):.1f} %; try other values of {remedies}."
+    )
+
+
+def not_converged(losses: Sequence[float], num_classes: int) -> str | None:
+    """A linear probe that has not learned, or had not finished learning.
+
+    Args:
+        losses: mean cross entropy of every epoch, at least one.
+        num_classes: C; guessing has the loss log C.
+    """
+    guessing, last = math.log(num_classes), losses[-1]
+    before = losses[max(0, len(losses) - 1 - max(1, len(losses) // 10))]
+    if last >= guessing:
+        return (
+            f"The linear probe has learned nothing: its loss of {last:.3f} is not below that of guessing ({guessing:.3f}); change "
+            "--probe-lr, raise --probe-epochs, or replace the encoder."
+        )
+    if before - last > STILL_FALLING * guessing:
+        return (
+            f"The linear probe has not converged: its loss still fell from {before:.3f} to {last:.3f} over the last tenth of its epochs; "
+            "raise --probe-epochs or --probe-lr."
+        )
+    return None
+
+
+def no_contrast(loss: float, batch_sizes: Sequence[int]) -> str | None:
+    """SimCLR whose projections do not tell one image from another.
+
+    Args:
+        loss: mean NT-Xent of the last epoch.
+        batch_sizes: images of each of its batches, each B >= 2; projections that do not differ have the loss log(2 B - 1).
+    """
+    blind = sum(size * math.log(2 * size - 1) for size in batch_sizes) / sum(batch_sizes)
+    if loss < NO_CONTRAST * blind:
+        return None
+    return (
+        f"SimCLR does not tell images apart: its loss of {loss:.3f} is that of projections that do not differ ({blind:.3f}); lower --lr or "
+        "raise --epochs."
+    )
+
+
+def random_features(pretrained: str, frozen: bool = True) -> str | None:
+    """Features that were drawn at random and are not trained either.
+
+    Args:
+        pretrained: the setting of that name.
+        frozen: whether the features stay as they are.
+    """
+    if pretrained != "none" or not frozen:
+        return None
+    return (
+        "--pretrained none: the features are drawn at random by --seed and stay so, since only the head learns; give imagenet or the path "
+        "of a state dict."
+    )
