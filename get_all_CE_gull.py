@@ -15,7 +15,8 @@ from pathlib import Path
 
 from models.resnet import ResNet18, load_backbone, load_head
 from utils import catalog
-from utils.explaining import ExplainSettings, explain_list, explanation_files
+from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files
+from utils.explanations.methods import Method
 from utils.images import whole_view
 from utils.launch import launch
 from utils.layout import Layout
@@ -33,6 +34,7 @@ class Config:
     pretrained: str = "imagenet"  # the frozen features, as in training: imagenet, none, or the path of a state dict
     checkpoint: str = "{out}/checkpoint_pretrain_resnet18_linear.pth.tar"  # the head; {out} stands for the output folder
     # explanations
+    explanation: Method = "scout"  # scout: as published
     mask_sizes: tuple[float, ...] = (0.05,)  # fractions of the image to keep; the paper's 30 sizes are 0.01, 0.02 ... 0.30
     image_size: int = 224  # side of the pictures in pixels
     batch_size: int = 8  # images per forward pass

@@ -10,10 +10,20 @@ Writes pictures for machines and for people, explanation lists, heat maps, the l
 """
 
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
+from models.simclr import load_encoder
+from utils import catalog
+from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files
+from utils.explanations.methods import Method
+from utils.images import whole_view
 from utils.launch import launch
-from utils.settings import default_workers
-from utils.simclr_run import run_simclr_explanations
+from utils.layout import Layout
+from utils.loading import open_list
+from utils.probing import ProbeSettings, probe_once
+from utils.resuming import resumable
+from utils.settings import default_workers, pick
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,7 @@ class Config:
     probe_batch_size: int = 256  # logistic regression: features per step
     probe_lr: float = 3e-4  # logistic regression: learning rate of Adam
     # explanations
+    explanation: Method = "scout"  # scout: as published
     mask_sizes: tuple[float, ...] = (0.05,)  # fractions of the image to keep; the paper's 30 sizes are 0.01, 0.02 ... 0.30
     image_size: int = 224  # side of the pictures in pixels
     batch_size: int = 8  # images per forward pass
@@ -39,7 +50,16 @@ class Config:
 
 
 def main(cfg: Config) -> dict:
-    return run_simclr_explanations(cfg)
+    dataset = catalog.find(cfg.dataset)
+    # The encoder looks at each image once or twice, so none is held: the lists may be longer than memory.
+    view = partial(whole_view, size=cfg.image_size)
+    images, test = (open_list(dataset, split, cfg.data_root, view, budget=0) for split in ("train", "test"))
+    teacher = load_encoder(cfg.checkpoint)
+    layout, how = Layout(Path(cfg.out), dataset.list_stem, simclr=True), pick(ExplainSettings, cfg)
+    with resumable(cfg, explanation_files(layout, images.rows, len(dataset.classes), how)) as unfinished:
+        probed = probe_once(teacher, images, test, dataset.classes, layout.probe, pick(ProbeSettings, cfg), unfinished)
+        explained = explain_list(teacher, images, layout, dataset.classes, how, unfinished)
+        return probed | (explained or {})
 
 
 if __name__ == "__main__":

@@ -10,10 +10,17 @@ simclr_curves.png.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from models.simclr import SimCLR, save_simclr
+from utils import catalog
+from utils.images import full_view
 from utils.launch import launch
-from utils.settings import default_workers
-from utils.simclr_run import run_simclr
+from utils.loading import open_list
+from utils.reports import report_simclr
+from utils.resuming import resumable
+from utils.settings import default_workers, pick
+from utils.training import SimCLRRecipe, train_simclr
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,13 @@ class Config:
 
 
 def main(cfg: Config) -> dict:
-    return run_simclr(cfg)
+    images = open_list(catalog.find(cfg.dataset), "train", cfg.data_root, full_view)
+    model = SimCLR()
+    checkpoint = Path(cfg.out) / f"simclr_checkpoint_{cfg.epochs}.tar"
+    with resumable(cfg, [checkpoint]) as unfinished:
+        history = train_simclr(model, images, pick(SimCLRRecipe, cfg), unfinished)
+        save_simclr(checkpoint, model)
+        return report_simclr(cfg.out, "simclr", history)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def main(cfg: Config) -> dict:
     checkpoint = Path(cfg.out) / "checkpoint_pretrain_resnet18_linear.pth.tar"
     with resumable(cfg, [checkpoint]) as unfinished:
         history = train_classifier(network, train, test, recipe, unfinished)
-        content = {"epoch": cfg.epochs, "arch": "linear", "state_dict_m": network.fc.state_dict(), "classes": list(dataset.classes)}
+        content = {"epoch": cfg.epochs, "arch": "linear", "state_dict_m": network.head.state_dict(), "classes": list(dataset.classes)}
         checkpoints.save(checkpoint, content)
         return report_classifier(cfg.out, "teacher_linear", network, test, dataset.classes, history, recipe)
 

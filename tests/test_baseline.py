@@ -9,7 +9,7 @@ from PIL import Image
 
 from benchmarks import baseline
 from models.resnet import ResNet18
-from utils.explaining import ExplainSettings, explain_list
+from utils.explanations.explain_list import ExplainSettings, explain_list
 from utils.images import whole_view
 from utils.layout import DEMO, IMG, MASK, Layout, explanation_name
 from utils.lists import Example

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from models.resnet import ResNet18
-from utils.explaining import ExplainSettings, explain_list
+from utils.explanations.explain_list import ExplainSettings, explain_list
 from utils.images import whole_view
 from utils.layout import Layout
 from utils.lists import Example, write_examples

@@ -14,6 +14,7 @@ from utils.errors import RunError
 from utils.evaluation import accuracy
 from utils.features import FeatureMaps
 from utils.loading import ImageSet
+from utils.resuming import Unfinished
 
 
 @dataclass(frozen=True)
@@ -83,3 +84,16 @@ def add_linear_probe(encoder: ResNet18, train: ImageSet, test: ImageSet, classes
     checkpoints.save(path, content)
     processes.say(f"Linear probe: {right['probe_test_accuracy']:.2f} % of the test list.")
     return {"probe_loss": round(loss, 6)} | {name: round(value, 3) for name, value in right.items()}
+
+
+def probe_once(
+    encoder: ResNet18, train: ImageSet, test: ImageSet, classes: Sequence[str], path: Path, how: ProbeSettings, unfinished: Unfinished
+) -> dict:
+    """`add_linear_probe`, or, in a run that goes on after it, the head that it gave then; returns what was measured."""
+    if unfinished.state and path.exists():
+        encoder.replace_head(linear_head(unfinished.state["head"]))
+    else:
+        measured = add_linear_probe(encoder, train, test, classes, path, how)
+        unfinished.state = {"head": encoder.head.state_dict(), "measured": measured}
+        unfinished.save(unfinished.state)
+    return unfinished.state["measured"]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from utils import processes
-from utils.attribution import Maps
+from utils.explanations.explained import Stored
 from utils.files import replacing
 from utils.loading import ImageSet
 from utils.resuming import Unfinished
@@ -16,7 +16,7 @@ ANSWERS = "answers"  # (N, 2): 1 + the network's answer, 1 + its strongest wrong
 
 
 class HeatmapFile:
-    """Collects maps batch by batch and leaves `attribution` (N, C, H, W), `confidence` (N, H, W), `label` and `path` (N,).
+    """Collects maps batch by batch and leaves them as the explainer names them, (N, ...), with `label` and `path` (N,).
 
     What is collected stands in parts in the folder of the unfinished run, where a run that goes on finds them. They are written to
     as files, not mapped into memory, where a full disk would end the process without a word.
@@ -24,16 +24,15 @@ class HeatmapFile:
     Args:
         path: the `.npz` to write.
         images: the list whose maps come.
-        num_classes: C.
-        grid: H = W, the side of the maps.
+        stored: shapes and types of the maps by name.
         unfinished: the run.
     """
 
-    def __init__(self, path: Path, images: ImageSet, num_classes: int, grid: int, unfinished: Unfinished) -> None:
+    def __init__(self, path: Path, images: ImageSet, stored: dict[str, Stored], unfinished: Unfinished) -> None:
         self.path = path
         self.images = images
+        self.stored = stored
         self.unfinished = unfinished
-        self.shapes = {"attribution": (num_classes, grid, grid), "confidence": (grid, grid), ANSWERS: (2,)}
         self._make_parts()
         processes.wait()
 
@@ -42,9 +41,9 @@ class HeatmapFile:
 
     @processes.first_only
     def _make_parts(self) -> None:
-        for name, shape in self.shapes.items():
+        for name, (shape, kind) in (self.stored | {ANSWERS: Stored((2,), np.dtype(np.int64))}).items():
             if not self._part(name).exists():
-                self._make_part(name, (len(self.images), *shape), np.dtype(np.int64 if name == ANSWERS else np.float32))
+                self._make_part(name, (len(self.images), *shape), kind)
 
     def _store(self, name: str, numbers: list[int], values: np.ndarray) -> None:
         """Writes consecutive rows of a part; what was never written reads as 0."""
@@ -62,10 +61,10 @@ class HeatmapFile:
     def _read(self, name: str) -> np.ndarray:
         return np.load(self._part(name), mmap_mode="r")
 
-    def add(self, numbers: list[int], maps: Maps) -> None:
+    def add(self, numbers: list[int], maps: dict[str, Tensor]) -> None:
         """Stores the maps of the consecutive rows `numbers`."""
-        for name, values in maps._asdict().items():
-            self._store(name, numbers, values.float().cpu().numpy())
+        for name, (_, kind) in self.stored.items():
+            self._store(name, numbers, maps[name].cpu().numpy().astype(kind, copy=False))
 
     def finish(self, numbers: list[int], answers: Tensor, rivals: Tensor) -> None:
         """Says that rows are done, their maps stored and their pictures written, by storing what the network answered.
@@ -86,13 +85,13 @@ class HeatmapFile:
         """The network's answer and its strongest wrong class for every row, (N, 2)."""
         return torch.from_numpy(self._read(ANSWERS) - 1)
 
-    def maps(self, number: int) -> Maps:
-        """The maps of one row, as a batch of one."""
-        return Maps(*(torch.from_numpy(self._read(name)[[number]]) for name in Maps._fields))
+    def maps(self, numbers: list[int]) -> dict[str, Tensor]:
+        """The maps of some rows."""
+        return {name: torch.from_numpy(self._read(name)[numbers]) for name in self.stored}
 
     def write(self) -> None:
         """Writes the file from the parts, whole or not at all."""
-        parts = {name: self._read(name) for name in Maps._fields}
+        parts = {name: self._read(name) for name in self.stored}
         paths = np.array([row.path for row in self.images.rows])
         with replacing(self.path) as temporary:
             np.savez(temporary, **parts, label=self.images.labels.numpy(), path=paths)

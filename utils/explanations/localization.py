@@ -1,4 +1,4 @@
-"""Where explanations fall, on pictures whose distinguishing marks are known: `python -m utils.localization toy`.
+"""Where explanations fall, on pictures whose distinguishing marks are known: `python -m utils.explanations.localization toy`.
 
 Takes the output folder of an explanation script that ran on the toy moths and compares its masks with the true marks, and for
 comparison the same masks at random places and mirrored.

@@ -1,0 +1,9 @@
+"""The ways of explaining by name: one file each, and one line here."""
+
+from typing import Literal
+
+from utils.explanations.explained import Explainer
+from utils.explanations.scout import Scout
+
+Method = Literal["scout"]
+EXPLAINERS: dict[str, type[Explainer]] = {"scout": Scout}
