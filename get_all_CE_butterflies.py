@@ -1,6 +1,6 @@
 """Explains every butterfly against every wrong answer: why it is class a and not class b.
 
-Counterfactual explanations (Wang & Vasconcelos, CVPR 2020) of the teacher that train_butterflies_resnet18.py trained.
+Counterfactual explanations (`margin`, utils/explanations/margin.py; `scout`, Wang & Vasconcelos, CVPR 2020) of the teacher that train_butterflies_resnet18.py trained.
 
     python get_all_CE_butterflies.py
     python get_all_CE_butterflies.py --mask-sizes 0.01 0.05 0.10 0.20 0.30
@@ -15,6 +15,7 @@ from pathlib import Path
 from models.resnet import load_classifier
 from utils import catalog
 from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files
+from utils.explanations.margin import Layer
 from utils.explanations.methods import Method
 from utils.images import whole_view
 from utils.launch import launch
@@ -32,7 +33,8 @@ class Config:
     # model
     checkpoint: str = "{out}/checkpoint_pretrain_resnet18_s300.pth.tar"  # the teacher; {out} stands for the output folder
     # explanations
-    explanation: Method = "scout"  # scout: as published
+    explanation: Method = "margin"  # margin: where the network's margin of a over b arises; scout: as published
+    explanation_layer: Layer = "layer1"  # margin alone: the layer on whose grid it explains, from the finest (layer1) to the last (layer4)
     mask_sizes: tuple[float, ...] = (0.05,)  # fractions of the image to keep; the paper's 30 sizes are 0.01, 0.02 ... 0.30
     image_size: int = 224  # side of the pictures in pixels
     batch_size: int = 8  # images per forward pass

@@ -1,6 +1,6 @@
 """Explains every gull against every wrong answer: why it is class a and not class b.
 
-Counterfactual explanations (Wang & Vasconcelos, CVPR 2020) of the frozen features and the linear head that
+Counterfactual explanations (`margin`, utils/explanations/margin.py; `scout`, Wang & Vasconcelos, CVPR 2020) of the frozen features and the linear head that
 train_gull_resnet18_linear.py trained on them.
 
     python get_all_CE_gull.py
@@ -16,6 +16,7 @@ from pathlib import Path
 from models.resnet import ResNet18, load_backbone, load_head
 from utils import catalog
 from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files
+from utils.explanations.margin import Layer
 from utils.explanations.methods import Method
 from utils.images import whole_view
 from utils.launch import launch
@@ -34,7 +35,8 @@ class Config:
     pretrained: str = "imagenet"  # the frozen features, as in training: imagenet, none, or the path of a state dict
     checkpoint: str = "{out}/checkpoint_pretrain_resnet18_linear.pth.tar"  # the head; {out} stands for the output folder
     # explanations
-    explanation: Method = "scout"  # scout: as published
+    explanation: Method = "margin"  # margin: where the network's margin of a over b arises; scout: as published
+    explanation_layer: Layer = "layer1"  # margin alone: the layer on whose grid it explains, from the finest (layer1) to the last (layer4)
     mask_sizes: tuple[float, ...] = (0.05,)  # fractions of the image to keep; the paper's 30 sizes are 0.01, 0.02 ... 0.30
     image_size: int = 224  # side of the pictures in pixels
     batch_size: int = 8  # images per forward pass

@@ -16,6 +16,7 @@ from pathlib import Path
 from models.simclr import load_encoder
 from utils import catalog
 from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files
+from utils.explanations.margin import Layer
 from utils.explanations.methods import Method
 from utils.images import whole_view
 from utils.launch import launch
@@ -37,7 +38,8 @@ class Config:
     probe_batch_size: int = 256  # logistic regression: features per step
     probe_lr: float = 3e-4  # logistic regression: learning rate of Adam
     # explanations
-    explanation: Method = "scout"  # scout: as published
+    explanation: Method = "margin"  # margin: where the network's margin of a over b arises; scout: as published
+    explanation_layer: Layer = "layer1"  # margin alone: the layer on whose grid it explains, from the finest (layer1) to the last (layer4)
     mask_sizes: tuple[float, ...] = (0.05,)  # fractions of the image to keep; the paper's 30 sizes are 0.01, 0.02 ... 0.30
     image_size: int = 224  # side of the pictures in pixels
     batch_size: int = 8  # images per forward pass

@@ -3,6 +3,7 @@
 - `explained`: what a way of explaining gives, and what it must say of itself.
 - `methods`: the dictionary of the ways of explaining.
 - `scout`: SCOUT's discriminant explanation, from Grad-CAM maps in closed form.
+- `margin`: HiResCAM of the margin between two classes, at an early layer (the default).
 - `masks`: maps brought to the image's size and cut to their highest pixels.
 - `rendering`: the pictures for machines and for people.
 - `storage`: what the network says about a whole list, gathered on disk.

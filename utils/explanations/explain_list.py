@@ -13,7 +13,7 @@ from utils import processes
 from utils.errors import InputError
 from utils.explanations import sheet
 from utils.explanations.explained import Explainer, counters
-from utils.explanations.masks import masks
+from utils.explanations.masks import constant, masks
 from utils.explanations.methods import EXPLAINERS
 from utils.explanations.rendering import draw_borders, fill_outside
 from utils.explanations.storage import HeatmapFile
@@ -41,6 +41,7 @@ class ExplainSettings:
         workers: threads, each of which explains a batch at a time.
         device: where the network runs.
         explanation: a name of `EXPLAINERS`.
+        explanation_layer: what `Margin` explains at.
     """
 
     mask_sizes: tuple[float, ...]
@@ -48,7 +49,8 @@ class ExplainSettings:
     batch_size: int
     workers: int
     device: str
-    explanation: str = "scout"
+    explanation: str = "margin"
+    explanation_layer: str = "layer1"
 
     @property
     def explainer(self) -> Explainer:
@@ -77,8 +79,9 @@ def explain_list(
         unfinished: where the run stands; batches that it finished before it was interrupted are not explained again.
 
     Returns:
-        What was measured: number of images and explanations, and how often the teacher is right on this list (percent). Of
-        several processes each explains its share of the batches, and the first alone concludes and returns something.
+        What was measured: number of images, of explanations, of pairs (image, counter class) whose relevance is constant, so that it
+        points nowhere, and how often the teacher is right on this list (percent). Of several processes each explains its share of the
+        batches, and the first alone concludes and returns something.
 
     Raises:
         InputError: two images share a name, an image cannot be decoded, or the teacher is no use.
@@ -107,8 +110,12 @@ def _conclude(images: ImageSet, layout: Layout, classes: Sequence[str], heatmaps
     shown = sheet.spread(len(images), sheet.SHEET_ROWS)
     sheet.contact_sheet(layout.contact_sheet, [_sheet_row(number, images, layout, heatmaps, how) for number in shown], classes)
     right = (heatmaps.answers()[:, 0] == images.labels).sum().item()
-    explanations = len(images) * (len(classes) - 1) * len(how.mask_sizes)
-    return {"images": len(images), "explanations": explanations, "teacher_accuracy_on_list": round(100 * right / len(images), 2)}
+    return {
+        "images": len(images),
+        "explanations": len(images) * (len(classes) - 1) * len(how.mask_sizes),
+        "constant_maps": heatmaps.constant_maps(),
+        "teacher_accuracy_on_list": round(100 * right / len(images), 2),
+    }
 
 
 def explanation_files(layout: Layout, rows: Sequence[Example], num_classes: int, how: ExplainSettings) -> Iterator[Path]:
@@ -151,13 +158,13 @@ def _explain_missing(
         pixels, label = torch.stack([images[number] for number in numbers]).to(how.device), images.labels[numbers].to(how.device)
         with explainer.gradient_mode():
             explained = explainer(network, to_float(pixels, how.device), label, counters(label, num_classes))
-            if not explained.logits.isfinite().all():
+            if not (explained.logits.isfinite().all() and explained.relevance.isfinite().all()):
                 raise InputError("The teacher's outputs are not finite numbers; replace what --checkpoint or --pretrained name.")
             heatmaps.add(numbers, explained.maps)
             names = [name for number in numbers for _, name in _names(images.rows[number], num_classes)]
             _write_pictures(pixels, explained.relevance, names, folders, how)
         rival = explained.logits.scatter(1, label[:, None], -torch.inf).argmax(1)  # the wrong class of the largest logit
-        heatmaps.finish(numbers, explained.logits.argmax(1), rival)
+        heatmaps.finish(numbers, explained.logits.argmax(1), rival, constant(explained.relevance).sum(1))
 
     with _bar(share, missing) as bar:
         for numbers, _ in zip(missing, side_by_side(explain, missing, how.workers), strict=True):

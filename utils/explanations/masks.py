@@ -9,6 +9,11 @@ def resized(maps: Tensor, size: int) -> Tensor:
     return F.interpolate(maps[:, None], (size, size), mode="bilinear", align_corners=False)[:, 0]
 
 
+def constant(maps: Tensor) -> Tensor:
+    """Which maps (..., H, W) are constant, and thus point nowhere: bool (...)."""
+    return maps.amax((-2, -1)) == maps.amin((-2, -1))
+
+
 def mask_pixels(fraction: float, height: int, width: int) -> int:
     """k = floor(t H W), at least 1. The product is nudged, since 0.29 x 100 x 100 is 2899.9999999999995 in floating point."""
     return max(1, int(fraction * height * width + 1e-6))

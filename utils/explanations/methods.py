@@ -3,7 +3,8 @@
 from typing import Literal
 
 from utils.explanations.explained import Explainer
+from utils.explanations.margin import Margin
 from utils.explanations.scout import Scout
 
-Method = Literal["scout"]
-EXPLAINERS: dict[str, type[Explainer]] = {"scout": Scout}
+Method = Literal["margin", "scout"]
+EXPLAINERS: dict[str, type[Explainer]] = {"margin": Margin, "scout": Scout}

@@ -12,7 +12,8 @@ from utils.files import replacing
 from utils.loading import ImageSet
 from utils.resuming import Unfinished
 
-ANSWERS = "answers"  # (N, 2): 1 + the network's answer, 1 + its strongest wrong class; 0 where a row is not done
+# (N, 3): 1 + the network's answer, 1 + its strongest wrong class, 1 + the number of constant maps; 0 where a row is not done
+ANSWERS = "answers"
 
 
 class HeatmapFile:
@@ -41,7 +42,7 @@ class HeatmapFile:
 
     @processes.first_only
     def _make_parts(self) -> None:
-        for name, (shape, kind) in (self.stored | {ANSWERS: Stored((2,), np.dtype(np.int64))}).items():
+        for name, (shape, kind) in (self.stored | {ANSWERS: Stored((3,), np.dtype(np.int64))}).items():
             if not self._part(name).exists():
                 self._make_part(name, (len(self.images), *shape), kind)
 
@@ -66,15 +67,16 @@ class HeatmapFile:
         for name, (_, kind) in self.stored.items():
             self._store(name, numbers, maps[name].cpu().numpy().astype(kind, copy=False))
 
-    def finish(self, numbers: list[int], answers: Tensor, rivals: Tensor) -> None:
+    def finish(self, numbers: list[int], answers: Tensor, rivals: Tensor, flat: Tensor) -> None:
         """Says that rows are done, their maps stored and their pictures written, by storing what the network answered.
 
         Args:
             numbers: consecutive rows.
             answers: the network's answers, (B,).
             rivals: its strongest wrong classes, (B,).
+            flat: of each row, how many of its maps of relevance are constant, (B,).
         """
-        self._store(ANSWERS, numbers, 1 + torch.stack([answers, rivals], dim=1).cpu().numpy())
+        self._store(ANSWERS, numbers, 1 + torch.stack([answers, rivals, flat], dim=1).cpu().numpy())
         self.unfinished.advanced = True
 
     def done(self) -> np.ndarray:
@@ -83,7 +85,11 @@ class HeatmapFile:
 
     def answers(self) -> Tensor:
         """The network's answer and its strongest wrong class for every row, (N, 2)."""
-        return torch.from_numpy(self._read(ANSWERS) - 1)
+        return torch.from_numpy(self._read(ANSWERS)[:, :2] - 1)
+
+    def constant_maps(self) -> int:
+        """How many maps of relevance are constant, over all rows."""
+        return int((self._read(ANSWERS)[:, 2] - 1).sum())
 
     def maps(self, numbers: list[int]) -> dict[str, Tensor]:
         """The maps of some rows."""
