@@ -29,7 +29,7 @@ datasets/toy/toy_gt_te.txt:
 demo: $(VENV)/installed datasets/toy/toy_gt_te.txt ## teacher, explanations, courses and the page for people on drawn moths
 	$(RUN) train_butterflies_resnet18.py $(TEACHER) --out $(OUT)
 	$(RUN) get_all_CE_butterflies.py --dataset toy --out $(OUT)
-	$(RUN) -m utils.localization $(OUT)
+	$(RUN) -m utils.explanations.localization $(OUT)
 	$(RUN) train_butterflies_simclr.py $(FEATURES) --out $(OUT)
 	$(RUN) train_butterflies_CMaxGrad.py $(STUDENT) --out $(OUT)
 	$(RUN) train_butterflies_CMaxGrad.py $(STUDENT) --out $(OUT) --selection random

@@ -1,6 +1,7 @@
 """Explains every butterfly against every wrong answer: why it is class a and not class b.
 
-Counterfactual explanations (Wang & Vasconcelos, CVPR 2020) of the teacher that train_butterflies_resnet18.py trained.
+Counterfactual explanations (`margin`, utils/explanations/margin.py; `scout`, Wang & Vasconcelos, CVPR 2020) of the teacher
+that train_butterflies_resnet18.py trained.
 
     python get_all_CE_butterflies.py
     python get_all_CE_butterflies.py --mask-sizes 0.01 0.05 0.10 0.20 0.30
@@ -11,13 +12,16 @@ Writes pictures for machines and for people, explanation lists, heat maps, and t
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.resnet import load_classifier
+from models.weights import load_classifier
 from utils import catalog
-from utils.explaining import ExplainSettings, explain_list, explanation_files, open_explained
+from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files, open_explained
+from utils.explanations.margin import Layer
+from utils.explanations.methods import Method
 from utils.launch import launch
 from utils.layout import Layout
+from utils.machine import default_workers
 from utils.resuming import resumable
-from utils.settings import default_workers, pick
+from utils.settings import pick
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Config:
     # model
     checkpoint: str = "{out}/checkpoint_pretrain_resnet18_s300.pth.tar"  # the teacher; {out} stands for the output folder
     # explanations
+    explanation: Method = "margin"  # margin: where the network's margin of a over b arises; scout: as published
+    explanation_layer: Layer = "layer1"  # margin alone: the layer on whose grid it explains, from the finest (layer1) to the last (layer4)
     mask_sizes: tuple[float, ...] = (0.05,)  # fractions of the image to keep; the paper's 30 sizes are 0.01, 0.02 ... 0.30
     image_size: int = 224  # side of the pictures in pixels
     batch_size: int = 8  # images per forward pass

@@ -1,7 +1,7 @@
 """Explains every gull against every wrong answer: why it is class a and not class b.
 
-Counterfactual explanations (Wang & Vasconcelos, CVPR 2020) of the frozen features and the linear head that
-train_gull_resnet18_linear.py trained on them.
+Counterfactual explanations (`margin`, utils/explanations/margin.py; `scout`, Wang & Vasconcelos, CVPR 2020) of the frozen features
+and the linear head that train_gull_resnet18_linear.py trained on them.
 
     python get_all_CE_gull.py
     python get_all_CE_gull.py --mask-sizes 0.01 0.05 0.10 0.20 0.30
@@ -12,13 +12,17 @@ Writes pictures for machines and for people, explanation lists, heat maps, and t
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.resnet import ResNet18, load_backbone, load_head
+from models.resnet import ResNet18
+from models.weights import load_backbone, load_head
 from utils import catalog, plausible
-from utils.explaining import ExplainSettings, explain_list, explanation_files, open_explained
+from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files, open_explained
+from utils.explanations.margin import Layer
+from utils.explanations.methods import Method
 from utils.launch import launch
 from utils.layout import Layout
+from utils.machine import default_workers
 from utils.resuming import resumable
-from utils.settings import default_workers, pick
+from utils.settings import pick
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Config:
     pretrained: str = "imagenet"  # the frozen features, as in training: imagenet, none, or the path of a state dict
     checkpoint: str = "{out}/checkpoint_pretrain_resnet18_linear.pth.tar"  # the head; {out} stands for the output folder
     # explanations
+    explanation: Method = "margin"  # margin: where the network's margin of a over b arises; scout: as published
+    explanation_layer: Layer = "layer1"  # margin alone: the layer on whose grid it explains, from the finest (layer1) to the last (layer4)
     mask_sizes: tuple[float, ...] = (0.05,)  # fractions of the image to keep; the paper's 30 sizes are 0.01, 0.02 ... 0.30
     image_size: int = 224  # side of the pictures in pixels
     batch_size: int = 8  # images per forward pass

@@ -10,10 +10,22 @@ Writes pictures for machines and for people, explanation lists, heat maps, the l
 """
 
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
+from models.weights import load_encoder
+from utils import catalog, plausible
+from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files, open_explained
+from utils.explanations.margin import Layer
+from utils.explanations.methods import Method
+from utils.images import whole_view
 from utils.launch import launch
-from utils.settings import default_workers
-from utils.simclr_run import run_simclr_explanations
+from utils.layout import Layout
+from utils.loading import open_list
+from utils.machine import default_workers
+from utils.probing import ProbeSettings, probe_once
+from utils.resuming import resumable
+from utils.settings import pick
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,8 @@ class Config:
     probe_batch_size: int = 256  # logistic regression: features per step
     probe_lr: float = 3e-4  # logistic regression: learning rate of Adam
     # explanations
+    explanation: Method = "margin"  # margin: where the network's margin of a over b arises; scout: as published
+    explanation_layer: Layer = "layer1"  # margin alone: the layer on whose grid it explains, from the finest (layer1) to the last (layer4)
     mask_sizes: tuple[float, ...] = (0.05,)  # fractions of the image to keep; the paper's 30 sizes are 0.01, 0.02 ... 0.30
     image_size: int = 224  # side of the pictures in pixels
     batch_size: int = 8  # images per forward pass
@@ -39,7 +53,15 @@ class Config:
 
 
 def main(cfg: Config) -> dict:
-    return run_simclr_explanations(cfg)
+    dataset = catalog.find(cfg.dataset)
+    images = open_explained(dataset, cfg.data_root, cfg.image_size, cfg.out)
+    test = open_list(dataset, "test", cfg.data_root, partial(whole_view, size=cfg.image_size), budget=0)
+    teacher = load_encoder(cfg.checkpoint)
+    layout, how = Layout(Path(cfg.out), dataset.list_stem, simclr=True), pick(ExplainSettings, cfg)
+    with resumable(cfg, explanation_files(layout, images.rows, len(dataset.classes), how)) as unfinished:
+        probed = probe_once(teacher, images, test, dataset.classes, layout.probe, pick(ProbeSettings, cfg), unfinished)
+        explained = explain_list(teacher, images, layout, dataset.classes, how, unfinished)
+        return probed | plausible.with_warnings(explained or {}, probed.get("warnings", ()))
 
 
 if __name__ == "__main__":

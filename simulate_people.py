@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from models.resnet import load_classifier
+from models.weights import load_classifier
 from utils import catalog, evaluation, processes
 from utils.features import FeatureMaps
 from utils.files import write_json
@@ -23,9 +23,9 @@ from utils.images import eval_view
 from utils.launch import launch
 from utils.lists import Example
 from utils.loading import ImageSet
+from utils.machine import default_workers
 from utils.people.annotators import crowd, estimated, one_person, symmetric
 from utils.people.answers import Key, read_answers, read_key
-from utils.settings import default_workers
 
 
 @dataclass(frozen=True)

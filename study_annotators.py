@@ -17,14 +17,15 @@ from typing import Literal
 from tqdm import tqdm
 
 from utils import catalog, figures, plausible, processes
+from utils.classifier import ClassifierRecipe
+from utils.files import write_table
 from utils.launch import launch
 from utils.layout import Layout
+from utils.machine import default_workers
 from utils.people.study import finetune_classifier, open_material, plan, probe_classifier, run_once
 from utils.probing import ProbeSettings
-from utils.records import write_table
 from utils.resuming import resumable
-from utils.settings import default_workers, pick
-from utils.training import ClassifierRecipe
+from utils.settings import pick
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ tells what each picture is and must not be given to participants.
 from dataclasses import dataclass
 
 from utils.launch import launch
+from utils.machine import default_workers
 from utils.people.course_page import build_course_page
 from utils.selection import Selection
-from utils.settings import default_workers
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from utils.course_run import run_course
 from utils.launch import launch
+from utils.machine import default_workers
 from utils.pool import ExplanationView
 from utils.selection import Selection
-from utils.settings import default_workers
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from models.resnet import ResNet18, load_backbone
+from models.resnet import ResNet18
+from models.weights import load_backbone
 from utils import catalog, checkpoints
+from utils.classifier import ClassifierRecipe, train_classifier
 from utils.images import eval_view, full_view
 from utils.launch import launch
 from utils.loading import open_list
+from utils.machine import default_workers
 from utils.reports import report_classifier
 from utils.resuming import resumable
-from utils.settings import default_workers, pick
-from utils.training import ClassifierRecipe, train_classifier
+from utils.settings import pick
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from models.resnet import ResNet18, load_backbone
+from models.resnet import ResNet18
+from models.weights import load_backbone
 from utils import catalog, checkpoints, plausible
+from utils.classifier import ClassifierRecipe, train_classifier
 from utils.images import eval_view, full_view
 from utils.launch import launch
 from utils.loading import open_list
+from utils.machine import default_workers
 from utils.reports import report_classifier
 from utils.resuming import resumable
-from utils.settings import default_workers, pick
-from utils.training import ClassifierRecipe, train_classifier
+from utils.settings import pick
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def main(cfg: Config) -> dict:
     checkpoint = Path(cfg.out) / "checkpoint_pretrain_resnet18_linear.pth.tar"
     with resumable(cfg, [checkpoint]) as unfinished:
         history = train_classifier(network, train, test, recipe, unfinished)
-        content = {"epoch": cfg.epochs, "arch": "linear", "state_dict_m": network.fc.state_dict(), "classes": list(dataset.classes)}
+        content = {"epoch": cfg.epochs, "arch": "linear", "state_dict_m": network.head.state_dict(), "classes": list(dataset.classes)}
         checkpoints.save(checkpoint, content)
         measured = report_classifier(cfg.out, "teacher_linear", network, test, dataset.classes, history, recipe)
         return plausible.with_warnings(measured, [plausible.random_features(cfg.pretrained)])

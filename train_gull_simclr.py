@@ -10,10 +10,21 @@ simclr_curves.png.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from utils.training import contrasting_batches
+
+from models.simclr import SimCLR
+from models.weights import save_simclr
+from utils import catalog, plausible
+from utils.images import full_view
 from utils.launch import launch
-from utils.settings import default_workers
-from utils.simclr_run import run_simclr
+from utils.loading import open_list
+from utils.machine import default_workers
+from utils.reports import report_simclr
+from utils.resuming import resumable
+from utils.settings import pick
+from utils.simclr import SimCLRRecipe, train_simclr
 
 
 @dataclass(frozen=True)
@@ -38,7 +49,15 @@ class Config:
 
 
 def main(cfg: Config) -> dict:
-    return run_simclr(cfg)
+    images = open_list(catalog.find(cfg.dataset), "train", cfg.data_root, full_view)
+    batch_sizes = contrasting_batches(images, cfg.batch_size)
+    model = SimCLR()
+    checkpoint = Path(cfg.out) / f"simclr_checkpoint_{cfg.epochs}.tar"
+    with resumable(cfg, [checkpoint]) as unfinished:
+        history = train_simclr(model, images, pick(SimCLRRecipe, cfg), unfinished)
+        save_simclr(checkpoint, model)
+        measured = report_simclr(cfg.out, "simclr", history)
+        return plausible.with_warnings(measured, [plausible.no_contrast(history[-1]["loss"], batch_sizes)])
 
 
 if __name__ == "__main__":

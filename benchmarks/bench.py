@@ -21,15 +21,17 @@ from benchmarks.explanations import Explanations
 from benchmarks.lesson import Lesson
 from benchmarks.report import Row, machine, table
 from benchmarks.timing import in_turn
-from models.resnet import ResNet18, load_backbone
+from models.resnet import ResNet18
+from models.weights import load_backbone
 from utils import catalog
-from utils.devices import make_repeatable
 from utils.errors import InputError, RunError
 from utils.files import output_folder, write_json, write_text
 from utils.images import eval_view, whole_view
 from utils.loading import ImageSet, open_list
+from utils.machine import default_workers
+from utils.randomness import make_repeatable
 from utils.records import git_commit
-from utils.settings import default_workers, parse, resolve
+from utils.settings import parse, resolve
 from utils.warned import plain_warnings
 
 

@@ -13,9 +13,9 @@ from benchmarks import baseline, limits
 from benchmarks.report import Row
 from benchmarks.timing import Work
 from models.resnet import ResNet18
-from utils.attribution import explanation_maps
-from utils.counterfactual import counters, discriminant
-from utils.explaining import TEACHING_SIZE, ExplainSettings, explain_list
+from utils.explanations.explain_list import TEACHING_SIZE, ExplainSettings, explain_list
+from utils.explanations.explained import counters
+from utils.explanations.scout import discriminant, explanation_maps
 from utils.layout import Layout
 from utils.lists import locate
 from utils.loading import ImageSet, to_float
@@ -91,7 +91,7 @@ class Explanations:
         labels = self.images.labels.to(self.cfg.device)
         for pixels, label in zip(self.pixels.split(self.cfg.batch_size), labels.split(self.cfg.batch_size), strict=True):
             outputs = self.folded(to_float(pixels, self.cfg.device))
-            discriminant(explanation_maps(outputs, self.folded.fc), label, counters(label, len(self.classes)))
+            discriminant(explanation_maps(outputs, self.folded.head), label, counters(label, len(self.classes)))
 
     def explain(self, images: ImageSet, sizes: tuple[float, ...], out: Path) -> None:
         """Ours, each image decoded anew."""

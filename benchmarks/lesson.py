@@ -12,7 +12,7 @@ from benchmarks.report import Row
 from benchmarks.timing import Work
 from models.resnet import ResNet18
 from utils.course import teaching_rows
-from utils.explaining import TEACHING_SIZE
+from utils.explanations.explain_list import TEACHING_SIZE
 from utils.layout import Layout
 from utils.lists import Example, locate
 from utils.loading import ImageSet, to_float

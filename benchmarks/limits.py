@@ -12,8 +12,8 @@ from torch import Tensor
 from benchmarks.timing import seconds
 from models.resnet import ResNet18
 from utils.loading import ImageSet
+from utils.machine import side_by_side
 from utils.pictures import encode_png
-from utils.threads import side_by_side
 
 BATCHES = (8, 16, 32, 64, 128)  # images per pass that are tried
 TRIED_ON = 32  # images; the batches above it are tried on GPUs alone, on which they cost nothing

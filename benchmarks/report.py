@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from utils.settings import processors
+from utils.machine import processors
 
 HEADER = ("", "ours", "released", "limit", "ours / released", "target", "time / limit", "target")
 

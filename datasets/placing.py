@@ -5,12 +5,11 @@ from pathlib import Path
 
 from datasets.checking import label_of_folder
 from datasets.download import fetch_text
-from datasets.folders import make_folder
 from datasets.sources import SOURCES, Source
 from datasets.splits import draw_lists, part_sizes
 from utils.catalog import GULLS
 from utils.errors import InputError, RunError
-from utils.files import write_text
+from utils.files import make_folder, write_text
 from utils.lists import DATASETS_PREFIX, Example, check_files, read_examples, write_examples
 
 

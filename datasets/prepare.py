@@ -18,13 +18,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from datasets.archives import extract_images, is_saved_page
 from datasets.checking import check_dataset
 from datasets.download import check_scheme, fetch, file_md5
-from datasets.folders import make_folder, refuse_existing, replacing_folder
 from datasets.images import inspect_images
 from datasets.placing import find_lists, place_lists, settle_whole_gulls, write_drawn_lists
 from datasets.sources import LISTS_URL, SOURCES, Layout, Source
 from utils.catalog import DATASETS, GULLS
 from utils.errors import InputError, RunError
-from utils.files import expanded
+from utils.files import expanded, make_folder, refuse_existing, replacing_folder
 from utils.warned import plain_warnings
 
 PROBLEMS_SHOWN = 20
@@ -130,7 +129,7 @@ def run_toy(args: argparse.Namespace) -> int:
     """Draws the toy dataset."""
     # Only this subcommand needs what the drawing imports.
     from datasets.toy_moths import draw_toy_dataset
-    from utils.settings import processors
+    from utils.machine import processors
 
     draw_toy_dataset(args.data_root, args.seed, args.force, workers=processors())
     print(f"{args.data_root / 'toy'} is ready.")

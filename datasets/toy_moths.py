@@ -22,9 +22,9 @@ from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
-from datasets.folders import replacing_folder
 from utils.catalog import MOTHS
 from utils.errors import RunError
+from utils.files import replacing_folder
 from utils.lists import DATASETS_PREFIX, Example, write_examples
 
 FOLDER = "toy"

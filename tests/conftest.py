@@ -167,7 +167,8 @@ def run_family(space: Workspace, data_root: Path, weights: Path) -> Workspace:
     lessons = [*tiny, *generic, "--iterations", LESSONS, "--steps", 2, "--batch-size", 16]
     course, explain = f"train_{family}_CMaxGrad", f"get_all_CE_{family}"
     space.run("teacher", teacher, *tiny, *generic, *training)
-    space.run("CE", explain, *tiny, *frozen, "--mask-sizes", 0.3, 0.05, "--batch-size", 7)
+    explained = [*frozen, "--mask-sizes", 0.3, 0.05, "--batch-size", 7]
+    space.run("CE", explain, *tiny, *explained, "--explanation", "scout")
     space.run("CMaxGrad", course, *lessons, "--save-students")
     space.run("random", course, *lessons, "--selection", "random")
     if family == "butterflies":
@@ -175,8 +176,11 @@ def run_family(space: Workspace, data_root: Path, weights: Path) -> Workspace:
         pictures = ["--explanation-view", "image", "--out", "pictures", "--ce-list", "./toy/toy_gt_CE.txt"]
         space.run("image", course, *lessons, *pictures, "--save-students")
     space.run("simclr", f"train_{family}_simclr", *tiny, "--epochs", 2, "--batch-size", 8)
-    probe = ["--checkpoint", "{out}/simclr_checkpoint_2.tar", "--probe-epochs", 30, "--batch-size", 7]
-    space.run("CE_simclr", f"{explain}_simclr", *tiny, *probe)
+    probe = ["--probe-epochs", 30, "--batch-size", 7]
+    space.run("CE_simclr", f"{explain}_simclr", *tiny, *probe, "--explanation", "scout", "--checkpoint", "{out}/simclr_checkpoint_2.tar")
+    head = f"./toy/checkpoint_pretrain_resnet18_{'linear' if family == 'gull' else 's300'}.pth.tar"
+    space.run("CE_margin", explain, *tiny, *explained, "--checkpoint", head, "--out", "margin")
+    space.run("CE_margin_simclr", f"{explain}_simclr", *tiny, *probe, "--checkpoint", "./toy/simclr_checkpoint_2.tar", "--out", "margin")
     space.run("CMaxGrad_simclr", f"{course}_simclr", *lessons, "--save-students")
     return space
 

@@ -29,7 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import narrow  # noqa: E402, F401
 import torch  # noqa: E402
 
-from utils import explaining, launch, resuming  # noqa: E402
+from utils import launch, resuming  # noqa: E402
+from utils.explanations import sheet  # noqa: E402
 
 torch.set_num_threads(1)  # a process with threads cannot be forked
 
@@ -44,7 +45,7 @@ def child(order, out, err):
         os.chdir(order["cwd"])
         if "file_limit" in order:
             resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_limit"], resource.RLIM_INFINITY))
-        explaining.SHEET_ROWS = 2
+        sheet.SHEET_ROWS = 2
         resuming.SAVING_SHARE = 1.0  # save after every epoch and lesson, however short
         sys.argv = [f"{order['script']}.py", *order["arguments"]]
         module = importlib.import_module(order["script"])

@@ -9,7 +9,7 @@ from PIL import Image
 
 from benchmarks import baseline
 from models.resnet import ResNet18
-from utils.explaining import ExplainSettings, explain_list
+from utils.explanations.explain_list import ExplainSettings, explain_list
 from utils.images import whole_view
 from utils.layout import DEMO, IMG, MASK, Layout, explanation_name
 from utils.lists import Example
@@ -34,7 +34,7 @@ def explained(tmp_path_factory):
     layout = Layout(root / "out", "list_gt")
     layout.out.mkdir()
     images = ImageSet(rows, "list.txt", root, partial(whole_view, size=SIZE))
-    how = ExplainSettings(mask_sizes=(FRACTION,), image_size=SIZE, batch_size=3, workers=1, device="cpu")
+    how = ExplainSettings(mask_sizes=(FRACTION,), image_size=SIZE, batch_size=3, workers=1, device="cpu", explanation="scout")
     unfinished = Unfinished(root / "unfinished", {})
     unfinished.begin()
     explain_list(network, images, layout, ["a", "b", "c"], how, unfinished)

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torchvision.models import resnet18, resnet34, resnet50
 
-from models.resnet import UNNORMALISED, ResNet18, load_backbone, load_classifier, load_head
-from models.simclr import load_encoder
+from models.resnet import UNNORMALISED, ResNet18
+from models.weights import load_backbone, load_classifier, load_encoder, load_head
 from utils import checkpoints
 from utils.errors import InputError
 

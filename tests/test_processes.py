@@ -12,13 +12,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch.nn import functional as F
+from utils.training import _epoch_order, _random_load, _simclr_load
 
-from models.resnet import ResNet18, load_backbone
+from models.resnet import ResNet18
 from models.simclr import SimCLR, nt_xent
+from models.weights import load_backbone
 from utils import catalog, checkpoints
+from utils.classifier import ClassifierRecipe
 from utils.images import full_view
 from utils.loading import open_list, to_float
-from utils.training import ClassifierRecipe, SimCLRRecipe, _epoch_order, _random_load, _simclr_load
+from utils.simclr import SimCLRRecipe
 
 ONE_EPOCH = ["--epochs", 1, "--batch-size", 20, "--lr", 0.01]
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torchvision
 
-from models.resnet import IMAGENET_MEAN, IMAGENET_STD, ResNet18, load_backbone, load_classifier, load_head
+from models.resnet import ARCHITECTURES, IMAGENET_MEAN, IMAGENET_STD, STRIDES, ResNet18, build
+from models.weights import load_backbone, load_classifier, load_head
 from utils.errors import InputError
 
 CLASSES = ("a", "b", "c")
@@ -81,3 +82,57 @@ def test_a_frozen_backbone_moves_neither_weights_nor_statistics():
     optimizer.step()
     moved = [name for name, value in network.state_dict().items() if not torch.equal(before[name], value)]
     assert moved == ["fc.weight"]
+
+
+def settled(network):
+    """The network in evaluation mode, with batch-norm statistics that are not those of the start."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.0)
+    return network.eval()
+
+
+@pytest.mark.parametrize(("arch", "features"), [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048)])
+def test_a_network_of_each_architecture_is_torchvisions(arch, features):
+    torch.manual_seed(0)
+    theirs = settled(getattr(torchvision.models, arch)(num_classes=3))
+    network = build(arch, 3, normalize=False).eval()
+    network.load_state_dict(theirs.state_dict())  # strict: the same names
+    images = torch.rand(2, 3, 65, 65)
+    with torch.no_grad():
+        outputs = network(images)
+        torch.testing.assert_close(outputs.logits, theirs(images), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(network.folded()(images).logits, outputs.logits, atol=1e-3, rtol=1e-3)
+    assert network.num_features == features == outputs.features.shape[1]
+    assert not [name for name, module in network.folded().named_modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert ARCHITECTURES.keys() >= {arch} and network.arch == f"{arch}_unnormalised" and build(arch, 3).arch == arch
+    assert not build(f"{arch}_unnormalised", 3).normalize
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50"])
+def test_a_pass_in_two_parts_is_the_whole_pass(arch):
+    torch.manual_seed(0)
+    network, images = settled(build(arch, 3)), torch.rand(2, 3, 72, 72)
+    with torch.no_grad():
+        whole = network(images)
+        for layer in STRIDES:
+            first = network.feature_map(images, layer)
+            assert first.shape[2:] == (network.grid(72, layer),) * 2
+            for one, other in zip(network.from_layer(first, layer), whole, strict=True):
+                torch.testing.assert_close(one, other, atol=0, rtol=0)
+        assert torch.equal(network.logits(whole.feature_map), whole.logits)
+    assert network.grid(224) == 7 and network.grid(224, "layer1") == 56
+
+
+def test_an_architecture_that_is_none_is_named():
+    with pytest.raises(InputError, match="'alexnet' is unknown; choose one of: resnet18, resnet34, resnet50"):
+        build("alexnet", 3)
+
+
+def test_a_head_is_replaced():
+    network, head = ResNet18(3), torch.nn.Linear(512, 7)
+    network.replace_head(head)
+    assert network.head is head and network(torch.rand(1, 3, 64, 64)).logits.shape == (1, 7)
+    assert {name for name, _ in network.named_parameters() if "head" in name} == set()

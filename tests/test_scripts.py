@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy.ndimage import binary_erosion
+from scipy.ndimage import binary_erosion, gaussian_filter
+from scipy.ndimage import label as scipy_label
 from torch.nn import functional as F
 from torchvision.models import resnet18
 
@@ -52,13 +53,14 @@ def torchvision_network(state, num_classes=5):
 
 
 @torch.no_grad()
-def feature_map(network, pixels, normalise=True):
-    """Last feature map of uint8 images (N, 3, s, s), by torchvision's layers in turn."""
+def feature_map(network, pixels, normalise=True, last="layer4"):
+    """Last feature map of uint8 images (N, 3, s, s), or an earlier layer's, by torchvision's layers in turn."""
     x = pixels.float() / 255
     x = (x - MEAN) / STD if normalise else x
     for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):
         x = getattr(network, name)(x)
-    return x
+        if name == last:
+            return x
 
 
 def by_name(row):
@@ -99,7 +101,7 @@ def test_warnings_are_printed_and_stand_in_the_record(space):
 def test_no_script_wrote_to_the_data_root_or_beside_its_output(space, drawn_toy, tools):
     root, before = drawn_toy
     assert tools.snapshot(root) == before
-    assert {path.name for path in space.folder.iterdir()} == ({"toy", "pictures"} if "image" in space.runs else {"toy"})
+    assert {path.name for path in space.folder.iterdir()} == {"toy", "margin"} | ({"pictures"} if "image" in space.runs else set())
     assert not list(space.folder.rglob("*.part*")) + list(space.folder.rglob(".*"))
 
 
@@ -214,20 +216,22 @@ def test_every_rendering_of_every_explanation_is_there_and_no_other(space, varia
 
 
 @VARIANTS
-def test_file_label_and_picture_agree(space, variant, data_root):
+@pytest.mark.parametrize("out", ["toy", "margin"])
+def test_file_label_and_picture_agree(space, variant, out, data_root):
     """The rendering for machines keeps the listed image's pixels inside the mask and is their mean outside; red is at the border only."""
     examples = {row.index: row for row in lists.read_examples(data_root / "toy/toy_gt_tr.txt", 5)}
-    for row in lists.read_explanations(space.out / f"toy_gt_CE{variant}.txt", 5):
+    out = space.folder / out
+    for row in lists.read_explanations(out / f"toy_gt_CE{variant}.txt", 5):
         source = view(data_root, examples[row.index].path).permute(1, 2, 0).numpy()
         for size in sizes(variant):
             name = f"{size}/{Path(row.path).name}"
-            mask = picture(space.out / f"{STEMS[variant]}_mask" / name, "L")
+            mask = picture(out / f"{STEMS[variant]}_mask" / name, "L")
             assert set(np.unique(mask)) <= {0, 255} and mask.any()
             inside = mask == 255
-            machine = picture(space.out / f"{STEMS[variant]}_img" / name)
+            machine = picture(out / f"{STEMS[variant]}_img" / name)
             assert (machine[inside] == source[inside]).all()
             assert (machine[~inside] == np.round(source[inside].mean(0, dtype=np.float64)).astype(np.uint8)).all()
-            people = picture(space.out / f"demo{variant}/counterfactual_gradcam_mask" / name)
+            people = picture(out / f"demo{variant}/counterfactual_gradcam_mask" / name)
             border = inside & ~binary_erosion(inside, np.ones((5, 5)), border_value=0)  # within 2 pixels of outside
             assert (people[border] == (255, 0, 0)).all() and (people[~border] == source[~border]).all()
 
@@ -257,10 +261,10 @@ def test_heat_maps_are_those_of_the_listed_images(space, variant, data_root, wei
     assert np.allclose(maps["attribution"], expected.detach().numpy(), atol=1e-3)
 
 
-def simclr_teacher(space):
+def simclr_teacher(space, out=None):
     """Encoder and linear head of the SimCLR variant, rebuilt from their two checkpoints by torchvision alone."""
     state = torch.load(space.out / "simclr_checkpoint_2.tar", weights_only=True)
-    head = torch.load(space.out / "checkpoint_linear_simclr.pth.tar", weights_only=True)
+    head = torch.load((out or space.out) / "checkpoint_linear_simclr.pth.tar", weights_only=True)
     assert set(head) == {"epoch", "arch", "state_dict_m", "classes"} and head["epoch"] == 30
     network = resnet18(num_classes=5)
     encoder = {name.removeprefix("encoder."): value for name, value in state.items() if name.startswith("encoder.")}
@@ -292,10 +296,51 @@ def test_masks_are_cut_from_the_heat_maps_of_their_own_image(space, variant):
     assert np.mean(np.array(shares) == 1) > 0.95
 
 
+@VARIANTS
+def test_margins_class_maps_are_hirescam_of_the_listed_images(space, variant, data_root, weights):
+    maps = np.load(space.folder / f"margin/heatmaps{variant}.npz", allow_pickle=False)
+    examples = lists.read_examples(data_root / "toy/toy_gt_tr.txt", 5)
+    assert {name: (maps[name].shape, maps[name].dtype.kind) for name in maps} == {
+        "class_maps": ((20, 5, 16, 16), "f"),
+        "label": ((20,), "i"),
+        "path": ((20,), "U"),
+    }
+    assert maps["class_maps"].dtype == np.float16
+    assert maps["path"].tolist() == [row.path for row in examples] and maps["label"].tolist() == [row.label for row in examples]
+    network = teacher_of(space, weights) if variant == "" else simclr_teacher(space, space.folder / "margin")
+    pixels = torch.stack([view(data_root, row.path) for row in examples])
+    first = feature_map(network, pixels, normalise=variant == "", last="layer1").detach().requires_grad_()
+    logits = network.fc(network.layer4(network.layer3(network.layer2(first))).mean((2, 3)))
+    gradients = [torch.autograd.grad(logits[:, c].sum(), first, retain_graph=True)[0] for c in range(5)]
+    expected = torch.stack([(gradient * first.detach()).sum(1) for gradient in gradients], dim=1).numpy()
+    # A channel that rounding moves across 0 changes a gradient by a step, here or there.
+    assert np.mean(np.abs(maps["class_maps"] - expected) < 1e-3 * np.abs(expected).max()) > 0.999
+
+
+@VARIANTS
+def test_margins_masks_are_a_few_parts_of_the_highest_pixels(space, variant):
+    maps = np.load(space.folder / f"margin/heatmaps{variant}.npz")
+    number = {Path(path).stem: place for place, path in enumerate(maps["path"].tolist())}
+    for row in lists.read_explanations(space.folder / f"margin/toy_gt_CE{variant}.txt", 5):
+        of_class = maps["class_maps"][number[Path(row.path).name.split("_groundtruth_")[0]]].astype(np.float64)
+        relevance = torch.tensor(of_class[row.label] - of_class[row.counter]).clamp(min=0)
+        large = F.interpolate(relevance[None, None], (64, 64), mode="bilinear", align_corners=False)[0, 0].numpy()
+        smooth = gaussian_filter(large, 5 * 64 / 224)
+        for size in sizes(variant):
+            mask = picture(space.folder / f"margin/{STEMS[variant]}_mask/{size}/{Path(row.path).name}", "L") == 255
+            if not relevance.any():
+                assert mask.all()
+                continue
+            wanted = math.floor(float(size) * 64 * 64)
+            assert 0 < mask.sum() <= wanted and scipy_label(mask)[1] <= 4
+            # What is stored is rounded, so single pixels may have changed places with others of the same value.
+            assert smooth[mask].min() > 0.95 * np.sort(smooth.ravel())[-wanted]
+
+
 def test_thirty_mask_sizes_are_nested_and_named_with_two_decimals(butterflies, small_root, tools, tmp_path):
     fractions = [number / 100 for number in range(1, 31)]
     checkpoint = butterflies.out / "checkpoint_pretrain_resnet18_s300.pth.tar"
-    settings = [*tools.common(small_root, workers=0), "--checkpoint", checkpoint, "--mask-sizes", *fractions]
+    settings = [*tools.common(small_root, workers=0), "--explanation", "scout", "--checkpoint", checkpoint, "--mask-sizes", *fractions]
     done = tools.call("get_all_CE_butterflies", *settings, cwd=tmp_path)
     assert done.status == 0, done.err
     folder = tmp_path / "toy/counterfactual_gradcam_mask"
@@ -324,7 +369,7 @@ def test_a_teacher_that_began_as_simclr_is_explained_as_it_was_trained(butterfli
     tiny = tools.common(small_root)
     training = ["--pretrained", start, "--epochs", 1, "--batch-size", 3, "--lr", 1e-3]
     assert tools.call("train_butterflies_resnet18", *tiny, *training, cwd=tmp_path).status == 0
-    assert tools.call("get_all_CE_butterflies", *tiny, cwd=tmp_path).status == 0
+    assert tools.call("get_all_CE_butterflies", *tiny, "--explanation", "scout", cwd=tmp_path).status == 0
     content = torch.load(tmp_path / "toy/checkpoint_pretrain_resnet18_s300.pth.tar", weights_only=True)
     network = resnet18(num_classes=5)
     network.load_state_dict(content["state_dict_m"])

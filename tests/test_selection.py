@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from utils.augment import generator
+from utils.randomness import generator
 from utils.selection import choose, choose_random, combine_scores
 
 

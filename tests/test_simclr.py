@@ -5,9 +5,11 @@ import math
 import pytest
 import torch
 
-from models.resnet import ResNet18, load_backbone
-from models.simclr import SimCLR, fit_linear_probe, load_encoder, nt_xent, save_simclr
+from models.resnet import ResNet18
+from models.simclr import SimCLR, nt_xent
+from models.weights import load_backbone, load_encoder, save_simclr
 from utils.errors import InputError
+from utils.probing import fit_linear_probe
 
 
 def plain_nt_xent(z, temperature):

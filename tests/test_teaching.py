@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from models.resnet import ResNet18
-from utils.explaining import ExplainSettings, explain_list
+from utils.explanations.explain_list import ExplainSettings, explain_list
 from utils.images import whole_view
 from utils.layout import Layout
 from utils.lists import Example, write_examples
@@ -37,7 +37,7 @@ def material(tmp_path_factory):
     write_examples(root / "list_gt_tr.txt", rows)
     images = ImageSet(rows, root / "list_gt_tr.txt", root, partial(whole_view, size=SIZE))
     torch.manual_seed(5)
-    how = ExplainSettings(mask_sizes=(0.2,), image_size=SIZE, batch_size=4, workers=1, device="cpu")
+    how = ExplainSettings(mask_sizes=(0.2,), image_size=SIZE, batch_size=4, workers=1, device="cpu", explanation="scout")
     layout = Layout(root / "out", "list_gt")
     (root / "out").mkdir()
     unfinished = Unfinished(root / "unfinished", {})

@@ -13,13 +13,12 @@ from models.resnet import ResNet18
 from utils import catalog, checkpoints, figures, fonts, plausible, processes
 from utils.catalog import Dataset
 from utils.course import lesson_entry, people_list, people_rows, teaching_rows
-from utils.files import remove_leftovers, write_bytes, write_json
+from utils.files import remove_leftovers, write_bytes, write_json, write_table
 from utils.images import decode, eval_view, whole_view
 from utils.layout import Layout
 from utils.lists import Explanation, check_files, locate, write_examples
 from utils.loading import open_list
 from utils.pool import Pool, mask_size
-from utils.records import write_table
 from utils.resuming import resumable
 from utils.settings import pick
 from utils.student import make_student

@@ -18,7 +18,7 @@ def predict(seen: FeatureMaps) -> Tensor:
     """
     answers = torch.zeros(len(seen.images), dtype=torch.long)
     for numbers, feature_map in seen:
-        logits = seen.network.fc(feature_map.mean((2, 3)))
+        logits = seen.network.logits(feature_map)
         if not logits.isfinite().all():
             raise RunError("The network's outputs are no longer finite numbers; lower --lr.")
         answers[numbers] = logits.argmax(1).cpu()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from models.resnet import FEATURES, ResNet18
+from models.resnet import Network
 from utils import processes
 from utils.loading import ImageSet, batches, in_batches, to_float
 
@@ -29,7 +29,7 @@ class FeatureMaps:
 
     def __init__(
         self,
-        network: ResNet18,
+        network: Network,
         images: ImageSet,
         batch_size: int,
         workers: int,
@@ -45,7 +45,7 @@ class FeatureMaps:
         self._held: list[tuple[list[int], Tensor]] | None = None
 
     def __iter__(self) -> Iterator[tuple[list[int], Tensor]]:
-        """Yields row numbers and feature maps (B, 512, H, W) of batch after batch."""
+        """Yields row numbers and feature maps (B, d, H, W) of batch after batch."""
         if self._held is not None:
             yield from self._held
             return
@@ -63,8 +63,8 @@ class FeatureMaps:
 
     @torch.no_grad()  # not inference mode: a probe is trained on what this returns
     def pooled(self) -> Tensor:
-        """The features of all rows, (N, 512), on the CPU."""
-        features = torch.zeros(len(self.images), FEATURES)
+        """The features of all rows, (N, d), on the CPU."""
+        features = torch.zeros(len(self.images), self.network.num_features)
         for numbers, maps in self:
             features[numbers] = maps.mean((2, 3)).cpu()
         return processes.merged(features, self.device)

@@ -1,4 +1,4 @@
-"""Every figure that the scripts leave: curves, confusion matrices, contact sheets and the picture of a course."""
+"""Every figure that the scripts leave: curves, confusion matrices, pages of pictures and the picture of a course."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,6 @@ from utils.pictures import COMPRESSION, channels_last, encode_png
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from utils.explaining import SheetRow
     from utils.people.labelling import Person
 
 DPI = 120
@@ -36,7 +35,7 @@ def _save(path: str | Path, figure: "Figure") -> None:
         figure.savefig(temporary, dpi=DPI, pil_kwargs={"compress_type": COMPRESSION})
 
 
-def _tiles(path: str | Path, lines: Sequence[Sequence[tuple[Tensor, str]]]) -> None:
+def tiles(path: str | Path, lines: Sequence[Sequence[tuple[Tensor, str]]]) -> None:
     """Pictures in lines, each below its title: images uint8 (3, h, w), or maps (H, W) in colours from lowest to highest value.
 
     Matplotlib writes the titles alone; the pictures are put into its canvas, for drawing them takes it several times as long.
@@ -125,18 +124,6 @@ def confusion_matrix(path: str | Path, counts: np.ndarray, classes: Sequence[str
     _save(path, figure)
 
 
-def contact_sheet(path: str | Path, rows: Sequence["SheetRow"], classes: Sequence[str]) -> None:
-    """Explanations, one image a row: image, S, A_a, A_b, D, E and the red border."""
-    names = ["S", "A_a", "A_b", "D", "E (machine)", "red border (people)"]
-    classes = fonts.drawable(classes)
-    lines = []
-    for row in rows:
-        pictures = (row.image, row.confidence, row.own, row.other, row.discriminant, row.machine, row.people)
-        titles = [f"a = {classes[row.label]}\nb = {classes[row.counter]}", *names]
-        lines.append(list(zip(pictures, titles, strict=True)))
-    _tiles(path, lines)
-
-
 def course(path: str | Path, lessons: Sequence[Sequence[tuple[Tensor, str]]], per_row: int = 2) -> None:
     """A course lesson by lesson.
 
@@ -146,7 +133,7 @@ def course(path: str | Path, lessons: Sequence[Sequence[tuple[Tensor, str]]], pe
         per_row: lessons side by side.
     """
     starts = range(0, len(lessons), per_row)
-    _tiles(path, [[picture for lesson in lessons[start : start + per_row] for picture in lesson] for start in starts])
+    tiles(path, [[picture for lesson in lessons[start : start + per_row] for picture in lesson] for start in starts])
 
 
 def people_accuracy(path: str | Path, people: Sequence["Person"], min_accuracy: float, chance: float) -> None:

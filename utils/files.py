@@ -1,10 +1,14 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Writing files, tables and folders so that nobody ever sees half of one."""
 
 import contextlib
+import csv
 import hashlib
+import io
 import json
 import os
 import re
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from utils.errors import InputError
@@ -103,3 +107,63 @@ def output_folder(path: str | Path, setting: str = "--out") -> Path:
     except OSError as error:
         raise InputError(f"{setting} '{path}' cannot be written to ({error.strerror}); choose another folder.") from error
     return path
+
+
+def write_table(path: str | Path, rows: Sequence[dict]) -> None:
+    """Writes rows as CSV, the columns being the keys of the first row."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def refuse_existing(folder: Path, force: bool) -> None:
+    """Keeps what is there.
+
+    Raises:
+        InputError: `folder` exists and `force` is not given.
+    """
+    if os.path.lexists(folder) and not force:
+        raise InputError(f"{folder} exists already; give --force to replace it, with all that is in it.")
+
+
+@contextlib.contextmanager
+def replacing_folder(data_root: Path, name: str, force: bool):
+    """Yields a temporary data root to make the folder `name` in; moves that to `data_root` at the end, or removes it all.
+
+    Args:
+        data_root: made if need be; the temporary one lies in it, so that moving is a rename.
+        name: the folder.
+        force: whether an existing folder may be replaced. It stays until the new one is complete.
+
+    Raises:
+        InputError: the folder exists and `force` is not given, or the data root cannot be made.
+    """
+    target, staging = data_root / name, data_root / f".{name}.{os.getpid()}.part"
+    replaced = staging / "replaced"
+    refuse_existing(target, force)
+    make_folder(data_root)
+    try:
+        staging.mkdir()
+        yield staging
+        if os.path.lexists(target):
+            target.rename(replaced)
+        (staging / name).rename(target)
+    finally:
+        if os.path.lexists(replaced) and not os.path.lexists(target):
+            replaced.rename(target)
+        # With what was replaced, if anything. A link is removed, not what it leads to.
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes `folder` and its parents.
+
+    Raises:
+        InputError: that is not possible.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--data-root '{folder}' cannot be made ({error.strerror}); choose another folder.") from None

@@ -13,7 +13,7 @@ from utils.catalog import Dataset
 from utils.errors import InputError
 from utils.images import decode
 from utils.lists import Example, Explanation, check_files, locate, read_examples
-from utils.threads import helpers
+from utils.machine import helpers
 
 RAM_BUDGET = 8 * 2**30  # bytes of decoded images that one ImageSet may hold; beyond it images are decoded each time
 READ_AHEAD = 2  # batches that the threads prepare while the network works

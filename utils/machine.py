@@ -4,7 +4,6 @@ Torch is imported where it is needed, not here: scripts that compute nothing ask
 """
 
 import os
-
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager

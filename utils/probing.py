@@ -5,15 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import trange
 
-from models.resnet import FEATURES, ResNet18
-from models.simclr import fit_linear_probe
+from models.resnet import Network
 from utils import checkpoints, plausible, processes
 from utils.errors import RunError
 from utils.evaluation import accuracy
 from utils.features import FeatureMaps
 from utils.loading import ImageSet
+from utils.resuming import Unfinished
 
 
 @dataclass(frozen=True)
@@ -29,21 +32,60 @@ class ProbeSettings:
     device: str
 
 
-def encode(encoder: ResNet18, images: ImageSet, how: ProbeSettings) -> Tensor:
-    """Pooled features of a list, (N, 512), on the encoder's device."""
+def encode(encoder: Network, images: ImageSet, how: ProbeSettings) -> Tensor:
+    """Pooled features of a list, (N, d), on the encoder's device."""
     encoder.to(how.device)
     return FeatureMaps(encoder, images, how.batch_size, how.workers, how.device, budget=0).pooled().to(how.device)
 
 
 def linear_head(weights: dict[str, Tensor]) -> nn.Linear:
     """The head that a probe found, from its state dict."""
-    head = nn.Linear(FEATURES, len(weights["bias"]))
+    head = nn.Linear(weights["weight"].shape[1], len(weights["bias"]))
     head.load_state_dict(weights)
     return head.requires_grad_(False)
 
 
+def fit_linear_probe(
+    features: Tensor, labels: Tensor, num_classes: int, *, epochs: int, lr: float, batch_size: int, seed: int, quiet: bool = False
+) -> tuple[nn.Linear, list[float]]:
+    """Multinomial logistic regression on frozen features, by Adam.
+
+    Args:
+        features: (N, d).
+        labels: (N,), integers in 0 .. C-1.
+        num_classes: C.
+        epochs: passes over the features.
+        lr: Adam's learning rate.
+        batch_size: features per step.
+        seed: of the initialisation and of the order of the batches.
+        quiet: shows no progress bar, for callers that have their own.
+
+    Returns:
+        The linear layer, on the device of the features, and the mean loss of every epoch.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    head = nn.Linear(features.shape[1], num_classes)
+    bound = features.shape[1] ** -0.5
+    with torch.no_grad():
+        head.weight.uniform_(-bound, bound, generator=generator)
+        head.bias.zero_()
+    head = head.to(features.device)
+    optimizer = torch.optim.Adam(head.parameters(), lr=lr)
+    losses = []
+    for _ in trange(epochs, desc="linear probe", unit="epoch", disable=quiet or not processes.is_first()):
+        total = 0.0
+        for batch in torch.randperm(len(features), generator=generator).to(features.device).split(batch_size):
+            loss = F.cross_entropy(head(features[batch]), labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(batch)
+        losses.append(total / len(features))
+    return head.requires_grad_(False), losses
+
+
 def fit_probe(features: Tensor, labels: Tensor, num_classes: int, how: ProbeSettings, quiet: bool = False) -> tuple[nn.Linear, list[float]]:
-    """Fits a linear head on features (N, 512) with labels (N,); returns it and the loss of every epoch.
+    """Fits a linear head on features (N, d) with labels (N,); returns it and the loss of every epoch.
 
     Raises:
         RunError: the loss is no longer a finite number.
@@ -55,7 +97,7 @@ def fit_probe(features: Tensor, labels: Tensor, num_classes: int, how: ProbeSett
     return head, losses
 
 
-def add_linear_probe(encoder: ResNet18, train: ImageSet, test: ImageSet, classes: Sequence[str], path: Path, how: ProbeSettings) -> dict:
+def add_linear_probe(encoder: Network, train: ImageSet, test: ImageSet, classes: Sequence[str], path: Path, how: ProbeSettings) -> dict:
     """Fits a linear head on the features of `train`, gives it to the encoder, and saves it.
 
     Args:
@@ -74,7 +116,7 @@ def add_linear_probe(encoder: ResNet18, train: ImageSet, test: ImageSet, classes
     """
     features, labels = encode(encoder, train, how), train.labels.to(how.device)
     head, losses = fit_probe(features, labels, len(classes), how)
-    encoder.fc = head
+    encoder.replace_head(head)
     content = {"epoch": how.probe_epochs, "arch": "linear", "state_dict_m": head.state_dict(), "classes": list(classes)}
     right = {
         "probe_train_accuracy": accuracy(head(features).argmax(1), labels),
@@ -85,3 +127,16 @@ def add_linear_probe(encoder: ResNet18, train: ImageSet, test: ImageSet, classes
     doubts = [plausible.not_converged(losses, len(classes)), plausible.missing_classes(test, classes)]
     measured = {"probe_loss": round(losses[-1], 6)} | {name: round(value, 3) for name, value in right.items()}
     return plausible.with_warnings(measured, doubts)
+
+
+def probe_once(
+    encoder: Network, train: ImageSet, test: ImageSet, classes: Sequence[str], path: Path, how: ProbeSettings, unfinished: Unfinished
+) -> dict:
+    """`add_linear_probe`, or, in a run that goes on after it, the head that it gave then; returns what was measured."""
+    if unfinished.state and path.exists():
+        encoder.replace_head(linear_head(unfinished.state["head"]))
+    else:
+        measured = add_linear_probe(encoder, train, test, classes, path, how)
+        unfinished.state = {"head": encoder.head.state_dict(), "measured": measured}
+        unfinished.save(unfinished.state)
+    return unfinished.state["measured"]

@@ -1,11 +1,8 @@
-"""What a run leaves besides its results: the run record and tables of its progress."""
+"""What a run leaves besides its results: its record, which says what was run, on what, and what it measured."""
 
-import csv
 import dataclasses
-import io
 import os
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +10,7 @@ import torch
 import torchvision
 
 from utils import processes
-from utils.files import write_json, write_text
+from utils.files import write_json
 
 TOP = Path(__file__).resolve().parents[1]
 # Of git's variables, those that say where a repository and its parts lie.
@@ -72,12 +69,3 @@ def write_run_record(path: Path, cfg, inputs: dict[str, str], measured: dict) ->
         "measured": measured,
     }
     write_json(path, record)
-
-
-def write_table(path: str | Path, rows: Sequence[dict]) -> None:
-    """Writes rows as CSV, the columns being the keys of the first row."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())

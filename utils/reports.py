@@ -5,15 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
-from models.resnet import ResNet18
+from models.resnet import Network
 from utils import evaluation, figures, plausible, processes
+from utils.classifier import test_view
+from utils.epochs import Recipe
+from utils.files import write_table
 from utils.loading import ImageSet
-from utils.records import write_table
-from utils.training import Recipe, test_view
 
 
 def report_classifier(
-    out: str, stem: str, network: ResNet18, test: ImageSet, classes: Sequence[str], history: Sequence[dict], recipe: Recipe
+    out: str, stem: str, network: Network, test: ImageSet, classes: Sequence[str], history: Sequence[dict], recipe: Recipe
 ) -> dict:
     """Writes `<stem>.csv`, `<stem>_curves.png` and `<stem>_confusion.png` below `out`.
 

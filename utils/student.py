@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from models.resnet import ResNet18, load_backbone
+from models.resnet import ResNet18
+from models.weights import load_backbone
 
 
 def make_student(num_classes: int, pretrained: str, seed: int, device: str, freeze_features: bool = False) -> ResNet18:

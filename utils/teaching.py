@@ -10,12 +10,12 @@ from torch import Tensor
 
 from models.resnet import FEATURES, ResNet18
 from utils import evaluation, processes
-from utils.augment import generator
 from utils.errors import RunError
 from utils.features import FeatureMaps
 from utils.loading import ImageSet, to_float
 from utils.maxgrad import log_psi, margin_risk
 from utils.pool import Pool
+from utils.randomness import generator
 from utils.resuming import Unfinished
 from utils.selection import Choice, Selection, choose, choose_random, combine_scores
 from utils.student import attend

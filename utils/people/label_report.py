@@ -9,11 +9,10 @@ import numpy as np
 
 from utils import figures
 from utils.catalog import Dataset
-from utils.files import write_json, write_text
+from utils.files import write_json, write_table, write_text
 from utils.layout import Layout
 from utils.people.aggregation import agreement, confusion_counts
 from utils.people.answers import LeftOut
-from utils.records import write_table
 
 if TYPE_CHECKING:
     from utils.people.labelling import Part, Person

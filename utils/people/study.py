@@ -7,8 +7,10 @@ from functools import partial
 import numpy as np
 import torch
 
-from models.resnet import ResNet18, load_backbone
+from models.resnet import ResNet18
+from models.weights import load_backbone
 from utils.catalog import Dataset
+from utils.classifier import ClassifierRecipe, train_classifier
 from utils.evaluation import accuracy
 from utils.images import eval_view, full_view
 from utils.lists import Example
@@ -16,7 +18,6 @@ from utils.loading import ImageSet, open_list
 from utils.people.aggregation import Votes, majority
 from utils.people.annotators import respond, symmetric
 from utils.probing import ProbeSettings, encode, fit_probe
-from utils.training import ClassifierRecipe, train_classifier
 
 EXPERT, ANNOTATORS = "expert alone", "expert and annotators"  # who labelled what the classifier learns from
 

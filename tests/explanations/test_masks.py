@@ -1,4 +1,4 @@
-"""Discriminants by hand and by loops; masks against a plain sort."""
+"""Masks against a plain sort."""
 
 import math
 
@@ -7,40 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from utils.attribution import EPS, Maps, normalise
-from utils.counterfactual import constant, counters, discriminant, mask_pixels, masks
-
-
-def random_maps(images=3, classes=4, side=5, seed=0):
-    rng = torch.Generator().manual_seed(seed)
-    raw = torch.randn(images, classes + 1, side, side, generator=rng)
-    maps = normalise(raw)
-    return Maps(maps[:, :classes], maps[:, classes])
-
-
-def test_discriminant_against_loops():
-    maps = random_maps()
-    label = torch.tensor([0, 3, 2])
-    counter = counters(label, 4)
-    d = discriminant(maps, label, counter)
-    for n in range(3):
-        for column, b in enumerate(counter[n].tolist()):
-            for y in range(5):
-                for x in range(5):
-                    own, other = maps.attribution[n, label[n]], maps.attribution[n, b]
-                    expected = maps.confidence[n, y, x] * (other.max() - other[y, x]) * own[y, x]
-                    assert d[n, column, y, x] == pytest.approx(expected.item())
-
-
-def test_discriminant_where_nothing_speaks_for_the_counter_class():
-    maps = random_maps()
-    maps.attribution[0, 1] = EPS
-    d = discriminant(maps, torch.tensor([0, 0, 0]), torch.tensor([[1]] * 3))
-    torch.testing.assert_close(d[0, 0], maps.confidence[0] * maps.attribution[0, 0])
-
-
-def test_counters_are_all_wrong_classes_ascending():
-    assert counters(torch.tensor([0, 2, 3]), 4).tolist() == [[1, 2, 3], [0, 1, 3], [0, 1, 2]]
+from utils.explanations.masks import constant, mask_pixels, masks, resized
+from utils.explanations.scout import EPS
 
 
 @pytest.mark.parametrize(("fraction", "side", "expected"), [(0.05, 224, 2508), (0.29, 100, 2900), (0.3, 224, 15052), (0.01, 5, 1)])
@@ -52,7 +20,7 @@ def test_mask_pixels_by_hand(fraction, side, expected):
 def test_masks_against_a_plain_sort(side):
     d = torch.rand(6, 7, 7, generator=torch.Generator().manual_seed(1))
     fractions = (0.01, 0.05, 0.30)
-    cut = masks(d, fractions, side)
+    cut = masks(resized(d, side), fractions)
     upsampled = F.interpolate(d[:, None], (side, side), mode="bilinear", align_corners=False)[:, 0].numpy()
     for image in range(len(d)):
         best = np.argsort(-upsampled[image].ravel(), kind="stable")  # of equal values the first in reading order is the better
@@ -72,7 +40,7 @@ def tied_maps(levels, side):
 def test_of_ties_the_first_in_reading_order_are_in(levels):
     side, fractions = 20, (0.01, 0.05, 0.3, 0.99, 1.0)
     d = torch.cat([tied_maps(levels, side), torch.rand(1, side, side)])  # the last has no ties
-    cut = masks(d, fractions, side)
+    cut = masks(resized(d, side), fractions)
     for values, of_map in zip(d, cut, strict=True):
         best = sorted(range(side * side), key=lambda place, values=values: (-values.flatten()[place].item(), place))
         for fraction, mask in zip(fractions, of_map, strict=True):
@@ -81,13 +49,13 @@ def test_of_ties_the_first_in_reading_order_are_in(levels):
 
 @pytest.mark.parametrize("value", [0.0, EPS * EPS, 1.0])
 def test_the_mask_of_a_constant_map_is_no_larger_than_asked_for(value):
-    cut = masks(torch.full((2, 7, 7), value), (0.05, 0.3), 224)
+    cut = masks(resized(torch.full((2, 7, 7), value), 224), (0.05, 0.3))
     assert cut.sum((2, 3)).tolist() == [[2508, 15052]] * 2
 
 
 @pytest.mark.parametrize("d", [torch.rand(4, 7, 7), tied_maps(3, 64)])
 def test_masks_of_growing_size_are_nested(d):
-    cut = masks(d, tuple(t / 100 for t in range(1, 31)), 64)
+    cut = masks(resized(d, 64), tuple(t / 100 for t in range(1, 31)))
     for smaller, larger in zip(cut.unbind(1)[:-1], cut.unbind(1)[1:], strict=True):
         assert (smaller <= larger).all()
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from utils.rendering import BORDER, borders, draw_borders, fill_outside
+from utils.explanations.rendering import BORDER, borders, draw_borders, fill_outside
 
 
 def random_pictures(count=3, side=24, seed=0):

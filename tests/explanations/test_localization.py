@@ -11,9 +11,9 @@ import torch
 
 from datasets.toy_moths import draw_toy_dataset
 from utils.catalog import find
-from utils.localization import coverage, load_masks_and_marks, measure, moved
+from utils.explanations.localization import coverage, load_masks_and_marks, measure, moved
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def test_coverage_by_hand():

@@ -9,40 +9,27 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from models.resnet import ResNet18, grid_side
-from utils import evaluation, figures, plausible, processes
-from utils.attribution import explanation_maps
+from models.resnet import Network
+from utils import evaluation, plausible, processes
 from utils.catalog import Dataset
-from utils.counterfactual import constant, counters, discriminant, masks
 from utils.errors import InputError
+from utils.explanations import sheet
+from utils.explanations.explained import Explainer, counters
+from utils.explanations.masks import constant, masks
+from utils.explanations.methods import EXPLAINERS
+from utils.explanations.rendering import draw_borders, fill_outside
+from utils.explanations.storage import HeatmapFile
 from utils.files import name_limit, remove_leftovers
-from utils.heatmaps import HeatmapFile
 from utils.images import decode, to_tensor, whole_view
 from utils.layout import DEMO, IMG, MASK, Layout, explanation_name, name_problem
 from utils.lists import Example, Explanation, listed_path, write_explanations
 from utils.loading import ImageSet, in_batches, open_list, to_float
+from utils.machine import side_by_side
 from utils.pictures import whole_png, write_png
-from utils.rendering import draw_borders, fill_outside
 from utils.resuming import Unfinished
-from utils.threads import side_by_side
+from utils.settings import pick
 
 TEACHING_SIZE = 0.05  # the mask size that the teaching scripts use, and thus the one that the explanation lists name
-SHEET_ROWS = 12
-
-
-@dataclass(frozen=True)
-class SheetRow:
-    """One image of the contact sheet with everything that led to its explanation against its strongest rival."""
-
-    image: Tensor  # uint8 (3, s, s)
-    confidence: Tensor  # S, (H, W)
-    own: Tensor  # A_a, (H, W)
-    other: Tensor  # A_b, (H, W)
-    discriminant: Tensor  # D, (H, W)
-    machine: Tensor  # E, uint8 (3, s, s)
-    people: Tensor  # red border, uint8 (3, s, s)
-    label: int
-    counter: int
 
 
 @dataclass(frozen=True)
@@ -55,6 +42,8 @@ class ExplainSettings:
         batch_size: images per forward pass.
         workers: threads, each of which explains a batch at a time.
         device: where the network runs.
+        explanation: a name of `EXPLAINERS`.
+        explanation_layer: what `Margin` explains at.
     """
 
     mask_sizes: tuple[float, ...]
@@ -62,6 +51,13 @@ class ExplainSettings:
     batch_size: int
     workers: int
     device: str
+    explanation: str = "margin"
+    explanation_layer: str = "layer1"
+
+    @property
+    def explainer(self) -> Explainer:
+        """The way of explaining, with those of these settings that it has."""
+        return pick(EXPLAINERS[self.explanation], self)
 
 
 def listed_size(mask_sizes: Sequence[float]) -> float:
@@ -91,7 +87,7 @@ def open_explained(dataset: Dataset, data_root: str | Path, image_size: int, out
 
 
 def explain_list(
-    network: ResNet18, images: ImageSet, layout: Layout, classes: Sequence[str], how: ExplainSettings, unfinished: Unfinished
+    network: Network, images: ImageSet, layout: Layout, classes: Sequence[str], how: ExplainSettings, unfinished: Unfinished
 ) -> dict | None:
     """Explains every image of a list against every wrong class and writes all that formats.md names.
 
@@ -106,17 +102,18 @@ def explain_list(
         unfinished: where the run stands; batches that it finished before it was interrupted are not explained again.
 
     Returns:
-        What was measured: number of images, of explanations and of constant maps among them, how often the teacher is right on this
-        list (percent), and what speaks against the results. Of several processes each explains its share of the batches, and the
-        first alone concludes and returns something.
+        What was measured: number of images, of explanations, of pairs (image, counter class) whose relevance is constant, so that it
+        points nowhere, how often the teacher is right on this list (percent), and what speaks against the results. Of several processes
+        each explains its share of the batches, and the first alone concludes and returns something.
 
     Raises:
         InputError: an image cannot be decoded, or the teacher is no use: its outputs are not finite, or all of its maps are constant. In
             the last case no picture has been written.
     """
     _make_folders(layout, how)
-    heatmaps = HeatmapFile(layout.heatmaps, images, len(classes), grid_side(how.image_size), unfinished)
-    _explain_missing(network.to(how.device).folded(), images, layout, heatmaps, how)
+    stored = how.explainer.stored(network, len(classes), how.image_size)
+    heatmaps = HeatmapFile(layout.heatmaps, images, stored, unfinished)
+    _explain_missing(network.to(how.device).folded(), images, layout, len(classes), heatmaps, how)
     processes.wait()
     return _conclude(images, layout, classes, heatmaps, how)
 
@@ -133,9 +130,9 @@ def _conclude(images: ImageSet, layout: Layout, classes: Sequence[str], heatmaps
     """Writes what needs all explanations: heat maps, lists, the contact sheet; returns what was measured."""
     heatmaps.write()
     _write_lists(layout, images.rows, len(classes), listed_size(how.mask_sizes))
-    sheet = [_sheet_row(number, images, layout, heatmaps, how) for number in _spread(len(images), SHEET_ROWS)]
-    figures.contact_sheet(layout.contact_sheet, sheet, classes)
-    answers, num_maps, flat = heatmaps.answers()[:, 0], len(images) * (len(classes) - 1), _count_constant(images, heatmaps, how)
+    shown = sheet.spread(len(images), sheet.SHEET_ROWS)
+    sheet.contact_sheet(layout.contact_sheet, [_sheet_row(number, images, layout, heatmaps, how) for number in shown], classes)
+    answers, num_maps, flat = heatmaps.answers()[:, 0], len(images) * (len(classes) - 1), heatmaps.constant_maps()
     accuracy = evaluation.accuracy(answers, images.labels)
     measured = {
         "images": len(images),
@@ -149,15 +146,6 @@ def _conclude(images: ImageSet, layout: Layout, classes: Sequence[str], heatmaps
         plausible.guesses(accuracy, len(classes), images.source),
     ]
     return plausible.with_warnings(measured, doubts)
-
-
-def _count_constant(images: ImageSet, heatmaps: HeatmapFile, how: ExplainSettings) -> int:
-    """The number of explanations (i, b) whose map is constant, from what is stored, so that a run that went on counts all."""
-    total = 0
-    for numbers in in_batches(range(len(images)), how.batch_size):
-        maps, label = heatmaps.maps(numbers), images.labels[numbers]
-        total += constant(discriminant(maps, label, counters(label, maps.attribution.shape[1]))).sum().item()
-    return total
 
 
 def explanation_files(layout: Layout, rows: Sequence[Example], num_classes: int, how: ExplainSettings) -> Iterator[Path]:
@@ -184,7 +172,9 @@ def _folders(layout: Layout, how: ExplainSettings) -> dict[tuple[str, float], Pa
     return {(kind, size): layout.explanations(kind, size) for kind in (IMG, MASK, DEMO) for size in how.mask_sizes}
 
 
-def _explain_missing(network: ResNet18, images: ImageSet, layout: Layout, heatmaps: HeatmapFile, how: ExplainSettings) -> None:
+def _explain_missing(
+    network: Network, images: ImageSet, layout: Layout, num_classes: int, heatmaps: HeatmapFile, how: ExplainSettings
+) -> None:
     """Explains the batches that are not done, each thread one at a time from decoding to writing.
 
     Batches all of whose maps are constant wait until another is done, in this process or elsewhere: where none is, the teacher is no
@@ -194,26 +184,24 @@ def _explain_missing(network: ResNet18, images: ImageSet, layout: Layout, heatma
         InputError: an image cannot be decoded, or the teacher is no use.
     """
     share = processes.share(in_batches(range(len(images)), how.batch_size))
-    num_classes = network.fc.out_features
     missing = _missing(share, images, layout, heatmaps, num_classes, how)
-    folders = _folders(layout, how)
+    folders, explainer = _folders(layout, how), how.explainer
 
-    @torch.inference_mode()
     def explain(numbers: list[int], patient: bool = True) -> bool:
         """Explains a batch; returns whether it did. A patient one leaves constant maps for later."""
-        pixels = torch.stack([images[number] for number in numbers]).to(how.device)
-        outputs = network(to_float(pixels, how.device))
-        if not outputs.logits.isfinite().all():
-            raise InputError("The teacher's outputs are not finite numbers; replace what --checkpoint or --pretrained name.")
-        maps, label = explanation_maps(outputs, network.fc), images.labels[numbers].to(how.device)
-        discriminants = discriminant(maps, label, counters(label, num_classes))
-        if patient and constant(discriminants).all():
-            return False
-        heatmaps.add(numbers, maps)
-        names = [name for number in numbers for _, name in _names(images.rows[number], num_classes)]
-        _write_pictures(pixels, discriminants, names, folders, how)
-        rival = outputs.logits.scatter(1, label[:, None], -torch.inf).argmax(1)  # the wrong class of the largest logit
-        heatmaps.finish(numbers, outputs.logits.argmax(1), rival)
+        pixels, label = torch.stack([images[number] for number in numbers]).to(how.device), images.labels[numbers].to(how.device)
+        with explainer.gradient_mode():
+            explained = explainer(network, to_float(pixels, how.device), label, counters(label, num_classes))
+            if not (explained.logits.isfinite().all() and explained.relevance.isfinite().all()):
+                raise InputError("The teacher's outputs are not finite numbers; replace what --checkpoint or --pretrained name.")
+            flat = constant(explained.relevance)  # (N, B)
+            if patient and flat.all():
+                return False
+            heatmaps.add(numbers, explained.maps)
+            names = [name for number in numbers for _, name in _names(images.rows[number], num_classes)]
+            _write_pictures(pixels, explained.relevance, names, folders, how)
+        rival = explained.logits.scatter(1, label[:, None], -torch.inf).argmax(1)  # the wrong class of the largest logit
+        heatmaps.finish(numbers, explained.logits.argmax(1), rival, flat.sum(1))
         return True
 
     with _bar(share, missing) as bar:
@@ -265,40 +253,34 @@ def _bar(groups: Sequence[list[int]], missing: Sequence[list[int]]) -> tqdm:
     return tqdm(total=total, initial=total - left, desc="explaining", unit="image", disable=not processes.is_first())
 
 
-def _spread(total: int, wanted: int) -> list[int]:
-    """Up to `wanted` numbers, evenly spread over 0 .. total-1, ascending."""
-    return sorted({round(place * (total - 1) / max(1, wanted - 1)) for place in range(wanted)})
-
-
 def _write_pictures(
-    images: Tensor, discriminants: Tensor, names: Sequence[str], folders: dict[tuple[str, float], Path], how: ExplainSettings
+    images: Tensor, relevance: Tensor, names: Sequence[str], folders: dict[tuple[str, float], Path], how: ExplainSettings
 ) -> None:
     """Cuts masks, renders and writes: three renderings of every explanation of a batch at every mask size.
 
     Args:
         images: uint8 (N, 3, s, s).
-        discriminants: D against each wrong class, ascending, (N, B, H, W).
+        relevance: against each wrong class, ascending, (N, B, H, W).
         names: the file names of those explanations, N B.
         folders: where each rendering at each mask size goes.
         how: mask sizes and so on.
     """
-    cut = masks(discriminants.flatten(0, 1), how.mask_sizes, how.image_size)  # (N B, T, s, s)
-    pictures = images.repeat_interleave(discriminants.shape[1], dim=0)  # (N B, 3, s, s)
+    upsampled = how.explainer.upsample(relevance.flatten(0, 1), how.image_size)  # (N B, s, s)
+    cut = how.explainer.clean(masks(upsampled, how.mask_sizes), upsampled)  # (N B, T, s, s)
+    pictures = images.repeat_interleave(relevance.shape[1], dim=0)  # (N B, 3, s, s)
     for place, size in enumerate(how.mask_sizes):
         for kind, rendering in _render(pictures, cut[:, place]).items():
             for name, picture in zip(names, rendering.cpu(), strict=True):
                 write_png(folders[kind, size] / name, picture)
 
 
-def _sheet_row(number: int, images: ImageSet, layout: Layout, heatmaps: HeatmapFile, how: ExplainSettings) -> SheetRow:
+def _sheet_row(number: int, images: ImageSet, layout: Layout, heatmaps: HeatmapFile, how: ExplainSettings) -> sheet.SheetRow:
     """The contact sheet's row of an image against its strongest rival, from what is on disk."""
-    row, maps = images.rows[number], heatmaps.maps([number])
-    a, b = row.label, heatmaps.answers()[number, 1].item()
+    row, (a, b) = images.rows[number], (images.rows[number].label, heatmaps.answers()[number, 1].item())
     name, size = explanation_name(row.path, a, b, row.index), listed_size(how.mask_sizes)
     machine, people = (to_tensor(decode(layout.explanations(kind, size) / name, "the contact sheet")) for kind in (IMG, DEMO))
-    d = discriminant(maps, torch.tensor([a]), torch.tensor([[b]]))[0, 0]
-    attribution = maps.attribution[0]
-    return SheetRow(images[number], maps.confidence[0], attribution[a], attribution[b], d, machine, people, a, b)
+    panels = how.explainer.panels(heatmaps.maps([number]), a, b, how.image_size)
+    return sheet.SheetRow(images[number], panels, machine, people, a, b)
 
 
 def _render(pictures: Tensor, inside: Tensor) -> dict[str, Tensor]:

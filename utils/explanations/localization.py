@@ -1,4 +1,4 @@
-"""Where explanations fall, on pictures whose distinguishing marks are known: `python -m utils.localization toy`.
+"""Where explanations fall, on pictures whose distinguishing marks are known: `python -m utils.explanations.localization toy`.
 
 Takes the output folder of an explanation script that ran on the toy moths and compares its masks with the true marks, and for
 comparison the same masks at random places and mirrored.
@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from utils.augment import generator
 from utils.catalog import Dataset, find
 from utils.errors import InputError
 from utils.files import expanded
@@ -20,6 +19,7 @@ from utils.images import decode, to_tensor
 from utils.layout import IMG, MASK, Layout
 from utils.lists import locate, read_examples, read_explanations
 from utils.pool import sibling
+from utils.randomness import generator
 from utils.warned import plain_warnings
 
 

@@ -7,16 +7,17 @@ import torch
 from torch import Tensor
 
 from utils import processes
-from utils.attribution import Maps
+from utils.explanations.explained import Stored
 from utils.files import replacing
 from utils.loading import ImageSet
 from utils.resuming import Unfinished
 
-ANSWERS = "answers"  # (N, 2): 1 + the network's answer, 1 + its strongest wrong class; 0 where a row is not done
+# (N, 3): 1 + the network's answer, 1 + its strongest wrong class, 1 + the number of constant maps; 0 where a row is not done
+ANSWERS = "answers"
 
 
 class HeatmapFile:
-    """Collects maps batch by batch and leaves `attribution` (N, C, H, W), `confidence` (N, H, W), `label` and `path` (N,).
+    """Collects maps batch by batch and leaves them as the explainer names them, (N, ...), with `label` and `path` (N,).
 
     What is collected stands in parts in the folder of the unfinished run, where a run that goes on finds them. They are written to
     as files, not mapped into memory, where a full disk would end the process without a word.
@@ -24,16 +25,15 @@ class HeatmapFile:
     Args:
         path: the `.npz` to write.
         images: the list whose maps come.
-        num_classes: C.
-        grid: H = W, the side of the maps.
+        stored: shapes and types of the maps by name.
         unfinished: the run.
     """
 
-    def __init__(self, path: Path, images: ImageSet, num_classes: int, grid: int, unfinished: Unfinished) -> None:
+    def __init__(self, path: Path, images: ImageSet, stored: dict[str, Stored], unfinished: Unfinished) -> None:
         self.path = path
         self.images = images
+        self.stored = stored
         self.unfinished = unfinished
-        self.shapes = {"attribution": (num_classes, grid, grid), "confidence": (grid, grid), ANSWERS: (2,)}
         self._make_parts()
         processes.wait()
 
@@ -42,9 +42,9 @@ class HeatmapFile:
 
     @processes.first_only
     def _make_parts(self) -> None:
-        for name, shape in self.shapes.items():
+        for name, (shape, kind) in (self.stored | {ANSWERS: Stored((3,), np.dtype(np.int64))}).items():
             if not self._part(name).exists():
-                self._make_part(name, (len(self.images), *shape), np.dtype(np.int64 if name == ANSWERS else np.float32))
+                self._make_part(name, (len(self.images), *shape), kind)
 
     def _store(self, name: str, numbers: list[int], values: np.ndarray) -> None:
         """Writes consecutive rows of a part; what was never written reads as 0."""
@@ -62,20 +62,21 @@ class HeatmapFile:
     def _read(self, name: str) -> np.ndarray:
         return np.load(self._part(name), mmap_mode="r")
 
-    def add(self, numbers: list[int], maps: Maps) -> None:
+    def add(self, numbers: list[int], maps: dict[str, Tensor]) -> None:
         """Stores the maps of the consecutive rows `numbers`."""
-        for name, values in maps._asdict().items():
-            self._store(name, numbers, values.float().cpu().numpy())
+        for name, (_, kind) in self.stored.items():
+            self._store(name, numbers, maps[name].cpu().numpy().astype(kind, copy=False))
 
-    def finish(self, numbers: list[int], answers: Tensor, rivals: Tensor) -> None:
+    def finish(self, numbers: list[int], answers: Tensor, rivals: Tensor, flat: Tensor) -> None:
         """Says that rows are done, their maps stored and their pictures written, by storing what the network answered.
 
         Args:
             numbers: consecutive rows.
             answers: the network's answers, (B,).
             rivals: its strongest wrong classes, (B,).
+            flat: of each row, how many of its maps of relevance are constant, (B,).
         """
-        self._store(ANSWERS, numbers, 1 + torch.stack([answers, rivals], dim=1).cpu().numpy())
+        self._store(ANSWERS, numbers, 1 + torch.stack([answers, rivals, flat], dim=1).cpu().numpy())
         self.unfinished.advanced = True
 
     def done(self) -> np.ndarray:
@@ -84,15 +85,19 @@ class HeatmapFile:
 
     def answers(self) -> Tensor:
         """The network's answer and its strongest wrong class for every row, (N, 2)."""
-        return torch.from_numpy(self._read(ANSWERS) - 1)
+        return torch.from_numpy(self._read(ANSWERS)[:, :2] - 1)
 
-    def maps(self, numbers: list[int]) -> Maps:
+    def constant_maps(self) -> int:
+        """How many maps of relevance are constant, over all rows."""
+        return int((self._read(ANSWERS)[:, 2] - 1).sum())
+
+    def maps(self, numbers: list[int]) -> dict[str, Tensor]:
         """The maps of some rows."""
-        return Maps(*(torch.from_numpy(self._read(name)[numbers]) for name in Maps._fields))
+        return {name: torch.from_numpy(self._read(name)[numbers]) for name in self.stored}
 
     def write(self) -> None:
         """Writes the file from the parts, whole or not at all."""
-        parts = {name: self._read(name) for name in Maps._fields}
+        parts = {name: self._read(name) for name in self.stored}
         paths = np.array([row.path for row in self.images.rows])
         with replacing(self.path) as temporary:
             np.savez(temporary, **parts, label=self.images.labels.numpy(), path=paths)

@@ -1,11 +1,15 @@
-"""Grad-CAM maps of a classifier: attribution to every class and confidence, for a whole batch from one forward pass."""
+"""SCOUT: Grad-CAM maps of a classifier for a whole batch from one forward pass, and the discriminant explanation made of them."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.resnet import Outputs
+from models.resnet import Network, Outputs
+from utils.explanations.explained import Explained, Stored
+from utils.explanations.masks import resized
 
 EPS = 1e-7  # zeros of a map are raised to this
 
@@ -82,3 +86,62 @@ def explanation_maps(outputs: Outputs, head: nn.Module) -> Maps:
     top_map = class_maps[torch.arange(len(top), device=top.device), top]  # (N, H, W)
     confidence = (rivals[:, :, None, None] * (top_map[:, None] - class_maps)).sum(dim=1)  # (N, H, W)
     return Maps(normalise(class_maps), normalise(confidence))
+
+
+def discriminant(maps: Maps, label: Tensor, counter: Tensor) -> Tensor:
+    """SCOUT's discriminant explanation D(x; a, b) = S (max(A_b) - A_b) A_a (Wang & Vasconcelos, CVPR 2020).
+
+    Args:
+        maps: attribution (N, C, H, W) and confidence (N, H, W).
+        label: a, the true class of each image, (N,).
+        counter: the classes b to tell it from, (N, B).
+
+    Returns:
+        D, (N, B, H, W). Where A_b is EPS everywhere (nothing speaks for b), D = S A_a.
+    """
+    images = torch.arange(len(label), device=label.device)
+    own = maps.attribution[images, label][:, None]  # A_a, (N, 1, H, W)
+    other = maps.attribution[images[:, None], counter]  # A_b, (N, B, H, W)
+    peak = other.amax((-2, -1), keepdim=True)  # (N, B, 1, 1)
+    absence = torch.where(peak > EPS, peak - other, torch.ones_like(other))
+    return maps.confidence[:, None] * absence * own
+
+
+@dataclass(frozen=True)
+class Scout:
+    """The explanation as published; see `Explainer` for what each part is."""
+
+    gradient_mode = torch.inference_mode
+
+    def grid(self, network: Network, image_size: int) -> int:
+        """The grid of the last feature map: the maps are sums of its channels."""
+        return network.grid(image_size)
+
+    def stored(self, network: Network, num_classes: int, image_size: int) -> dict[str, Stored]:
+        """`attribution` (N, C, H, W) and `confidence` (N, H, W), float32."""
+        grid, kind = (self.grid(network, image_size),) * 2, np.dtype(np.float32)
+        return {"attribution": Stored((num_classes, *grid), kind), "confidence": Stored(grid, kind)}
+
+    def __call__(self, network: Network, pixels: Tensor, label: Tensor, counter: Tensor) -> Explained:
+        """One forward pass."""
+        outputs = network(pixels)
+        maps = explanation_maps(outputs, network.head)
+        return Explained(outputs.logits, discriminant(maps, label, counter), maps._asdict())
+
+    def relevance(self, maps: dict[str, Tensor], label: Tensor, counter: Tensor) -> Tensor:
+        """D."""
+        return discriminant(Maps(**maps), label, counter)
+
+    def upsample(self, relevance: Tensor, size: int) -> Tensor:
+        """Bilinear."""
+        return resized(relevance, size)
+
+    def clean(self, masks: Tensor, upsampled: Tensor) -> Tensor:
+        """As they were cut."""
+        return masks
+
+    def panels(self, maps: dict[str, Tensor], label: int, counter: int, size: int) -> list[tuple[Tensor, str]]:
+        """S, A_a, A_b and D."""
+        d = self.relevance(maps, torch.tensor([label]), torch.tensor([[counter]]))[0, 0]
+        attribution = maps["attribution"][0]
+        return [(maps["confidence"][0], "S"), (attribution[label], "A_a"), (attribution[counter], "A_b"), (d, "D")]

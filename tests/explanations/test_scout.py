@@ -1,11 +1,12 @@
-"""The closed-form maps against a Grad-CAM written plainly with autograd."""
+"""The closed-form maps against a Grad-CAM written plainly with autograd; discriminants by hand and by loops."""
 
 import pytest
 import torch
 from torch import nn
 
 from models.resnet import Outputs, ResNet18
-from utils.attribution import EPS, explanation_maps, normalise
+from utils.explanations.explained import counters
+from utils.explanations.scout import EPS, Maps, discriminant, explanation_maps, normalise
 
 
 def plain_normalise(raw):
@@ -111,3 +112,31 @@ def test_one_forward_pass_serves_all_classes_and_answers():
     with torch.no_grad():
         explanation_maps(network(torch.rand(4, 3, 64, 64)), network.fc)
     assert len(calls) == 1
+
+
+def random_maps(images=3, classes=4, side=5, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    raw = torch.randn(images, classes + 1, side, side, generator=rng)
+    maps = normalise(raw)
+    return Maps(maps[:, :classes], maps[:, classes])
+
+
+def test_discriminant_against_loops():
+    maps = random_maps()
+    label = torch.tensor([0, 3, 2])
+    counter = counters(label, 4)
+    d = discriminant(maps, label, counter)
+    for n in range(3):
+        for column, b in enumerate(counter[n].tolist()):
+            for y in range(5):
+                for x in range(5):
+                    own, other = maps.attribution[n, label[n]], maps.attribution[n, b]
+                    expected = maps.confidence[n, y, x] * (other.max() - other[y, x]) * own[y, x]
+                    assert d[n, column, y, x] == pytest.approx(expected.item())
+
+
+def test_discriminant_where_nothing_speaks_for_the_counter_class():
+    maps = random_maps()
+    maps.attribution[0, 1] = EPS
+    d = discriminant(maps, torch.tensor([0, 0, 0]), torch.tensor([[1]] * 3))
+    torch.testing.assert_close(d[0, 0], maps.confidence[0] * maps.attribution[0, 0])

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 from models.resnet import ResNet18
-from utils import explaining
-from utils.attribution import EPS, Maps
 from utils.errors import InputError
-from utils.explaining import ExplainSettings, explain_list, explanation_files
+from utils.explanations import scout
+from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files
+from utils.explanations.scout import EPS, Maps
 from utils.images import whole_view
 from utils.layout import MASK, Layout
 from utils.lists import Example
@@ -37,14 +37,14 @@ class Explainer:
 
     def __init__(self, images, folder, monkeypatch, flat, batch_size):
         self.images = images
-        self.how = ExplainSettings(mask_sizes=(0.05,), image_size=SIZE, batch_size=batch_size, workers=0, device="cpu")
+        self.how = ExplainSettings(mask_sizes=(0.05,), image_size=SIZE, batch_size=batch_size, workers=0, device="cpu", explanation="scout")
         self.layout = Layout(folder, "list_gt")
         self.unfinished = Unfinished(folder / "unfinished", {})
         torch.manual_seed(1)
         self.network = ResNet18(3).eval()
         self.stop_at = None
         self.calls = 0
-        real = explaining.explanation_maps
+        real = scout.explanation_maps
         first = self.network.folded().feature_map(torch.stack([images[number] for number in flat]).float() / 255).mean((2, 3))
 
         def flattened(outputs, head):
@@ -55,7 +55,7 @@ class Explainer:
             constant = (torch.cdist(outputs.features, first) < 1e-3).any(1)
             return Maps(*(torch.where(constant.view(-1, *[1] * (part.dim() - 1)), EPS, part) for part in maps))
 
-        monkeypatch.setattr(explaining, "explanation_maps", flattened)
+        monkeypatch.setattr(scout, "explanation_maps", flattened)
 
     def __call__(self):
         return explain_list(self.network, self.images, self.layout, CLASSES, self.how, self.unfinished)

@@ -1,0 +1,220 @@
+"""Networks from files: ours, the paper's, torchvision's and other tools'. Each loader takes what it needs or says what is in the way."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from http.client import HTTPException
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model_weights
+
+from models.resnet import ARCHITECTURES, UNNORMALISED_SUFFIX, Network, build
+from models.simclr import SimCLR
+from utils import checkpoints
+from utils.errors import InputError
+
+TITLES = {"resnet18": "ResNet-18", "resnet34": "ResNet-34", "resnet50": "ResNet-50"}  # architectures in words
+BACKBONE = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")  # the parts of the network but its head
+HEADS = ("fc", "classifier", "head", "linear")  # what a linear head may be called, ours first
+
+
+def load_backbone(model: Network, pretrained: str) -> None:
+    """Fills all of `model` but its head.
+
+    Args:
+        model: the network; its head keeps its initialisation. Its `normalize` is set to what the weights were trained with.
+        pretrained: `imagenet` (torchvision's release, downloaded once), `none` (nothing is loaded), or the path of a checkpoint
+            that holds a network of the same architecture with any head or none, whatever wraps it (`utils.checkpoints.locate`);
+            `takes_unnormalised` says which images it is taken to expect.
+
+    Raises:
+        InputError: the file cannot be used, or the ImageNet weights cannot be fetched.
+    """
+    if pretrained == "none":
+        return
+    source = f"--pretrained {pretrained}"
+    content = checkpoints.read(_imagenet_file(model.name) if pretrained == "imagenet" else pretrained, "--pretrained")
+    found = locate_backbone(content, model.name, source)
+    head = {f"fc.{name}": value for name, value in model.head.state_dict().items()}
+    checkpoints.fit(model, {**found.weights, **head}, source, lenient=("fc",))
+    model.normalize = not takes_unnormalised(content, found)
+
+
+def _imagenet_file(arch: str) -> Path:
+    """torchvision's ImageNet weights of an architecture in torch's cache, where they are put the first time.
+
+    Raises:
+        InputError: they cannot be fetched.
+    """
+    url = get_model_weights(arch)["IMAGENET1K_V1"].url
+    path = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2])
+    except (OSError, RuntimeError, HTTPException) as error:  # no network or no room; another file's hash; a connection that breaks off
+        advice = "download it elsewhere and give its path as --pretrained"
+        raise InputError(f"--pretrained imagenet: the weights {url} cannot be downloaded ({error}); {advice}.") from error
+    return path
+
+
+def locate_backbone(content: Mapping, arch: str, source: str) -> checkpoints.Found:
+    """The network of an architecture in a checkpoint, its head apart.
+
+    Raises:
+        InputError: there is none.
+    """
+    with torch.device("meta"):  # only names and shapes count: nothing is drawn
+        wanted = build(arch, 0).state_dict()
+    return checkpoints.locate(content, wanted, TITLES[arch], source)
+
+
+def architecture_of(content: Mapping, source: str) -> str:
+    """The architecture of the network in a checkpoint: as its `arch` says, else the one whose tensors are all there and no more.
+
+    Where none fits it is ResNet-18, the paper's, and whoever loads that says what is wrong.
+    """
+    named = str(content.get("arch", "")).removesuffix(UNNORMALISED_SUFFIX)
+    return named if named in ARCHITECTURES else next((arch for arch in ARCHITECTURES if _fits(content, arch, source)), "resnet18")
+
+
+def _fits(content: Mapping, arch: str, source: str) -> bool:
+    """Whether a checkpoint holds the backbone of an architecture whole, and no deeper one."""
+    with torch.device("meta"):
+        wanted = build(arch, 0).state_dict()
+    try:
+        found = locate_backbone(content, arch, source).weights
+    except InputError:
+        return False
+    own = {name: tensor.shape for name, tensor in found.items() if name.split(".")[0] in BACKBONE}
+    needed = {name: tensor.shape for name, tensor in wanted.items() if not name.endswith(checkpoints.COUNTER)}
+    return needed.items() <= own.items() and own.keys() <= wanted.keys()
+
+
+def projection_beside(found: checkpoints.Found) -> bool:
+    """Whether a network was trained without labels, as SimCLR does: it is an `encoder`, or a projection stands beside it.
+
+    The projection is known by its name (`projector`, `projection_head`) or, around a `backbone`, by being a multi-layer perceptron in
+    the place of the head or beside it: two linear layers or more.
+    """
+    words = set(re.split(r"[._]", found.prefix))
+    if "encoder" in words:
+        return True
+    others = {name: tensor for name, tensor in found.weights.items() if name.split(".")[0] not in BACKBONE} | found.beside
+    if any("project" in name or _part(found, name).startswith("proj") for name in others):
+        return True
+    layers = Counter(_part(found, name) for name, tensor in others.items() if name.endswith("weight") and tensor.ndim == 2)
+    return "backbone" in words and max(layers.values(), default=0) > 1
+
+
+def _part(found: checkpoints.Found, name: str) -> str:
+    """The part of the network, or of what holds the network, to which a tensor belongs: `fc` of `fc.0.weight` or `model.fc.0.weight`."""
+    around = found.prefix.rstrip(".").rpartition(".")[0]  # `model` of `model.backbone.`
+    return name.removeprefix(f"{around}.").split(".")[0]
+
+
+def takes_unnormalised(content: Mapping, found: checkpoints.Found) -> bool:
+    """Whether the backbone in a checkpoint expects images in [0, 1] without ImageNet's mean and standard deviation.
+
+    A checkpoint of ours tells by its `arch`. Else SimCLR encoders do (Chen et al., ICML 2020, and the public PyTorch releases), and
+    everything else, MoCo's `encoder_q` included (He et al., CVPR 2020), is taken to be trained as ImageNet classifiers are.
+    """
+    return str(content.get("arch")).endswith(UNNORMALISED_SUFFIX) or (projection_beside(found) and "encoder_q" not in found.prefix)
+
+
+def load_classifier(path: str, classes: tuple[str, ...]) -> Network:
+    """A whole classifier from a checkpoint of ours, of the paper (`state_dict_m`), or of another tool that wraps it otherwise.
+
+    Args:
+        path: the checkpoint.
+        classes: class names of the dataset in label order; the checkpoint's class count (and names, where it holds any) must agree.
+
+    Raises:
+        InputError: the file is missing, of another architecture or for other classes.
+    """
+    source = f"--checkpoint {path}"
+    content = checkpoints.read(path, "--checkpoint")
+    check_classes(content, classes, path)
+    arch = architecture_of(content, source)
+    with torch.device("meta"):
+        wanted = build(arch, len(classes), bias=False).state_dict()
+    found = checkpoints.locate(content, wanted, f"{TITLES[arch]} classifier", source)
+    weights = {name: tensor for name, tensor in found.weights.items() if name.split(".")[0] not in HEADS} | _linear_head(found)
+    unnormalised = str(content.get("arch")).endswith(UNNORMALISED_SUFFIX)
+    model = build(arch, len(classes), bias="fc.bias" in weights, normalize=not unnormalised)
+    checkpoints.fit(model, weights, source)
+    return model.eval()
+
+
+def _linear_head(found: checkpoints.Found) -> dict[str, Tensor]:
+    """The linear head of a network under the names `fc.weight` and perhaps `fc.bias`; empty where it has none.
+
+    It may be called otherwise, stand beside the network, or be the one layer with weights of several (`fc.1` after a dropout).
+    """
+    for tensors in (found.weights, found.beside):
+        for part in HEADS:
+            head = {name: tensor for name, tensor in tensors.items() if _part(found, name) == part}
+            stems = {name.rpartition(".")[0] for name in head}
+            if head:
+                linear = len(stems) == 1 and {name.rpartition(".")[2] for name in head} <= {"weight", "bias"}
+                return {f"fc.{name.rpartition('.')[2]}": tensor for name, tensor in head.items()} if linear else {}
+    return {}
+
+
+def load_head(model: Network, path: str, classes: tuple[str, ...]) -> None:
+    """Gives `model` the linear head that a checkpoint holds alone (`weight` and perhaps `bias`, whatever wraps them).
+
+    Raises:
+        InputError: as `load_classifier`; also where other layers are in the file, since the head would not be one of `model`'s features.
+    """
+    source = f"--checkpoint {path}"
+    content = checkpoints.read(path, "--checkpoint")
+    check_classes(content, classes, path)
+    layers = {name: tensor.shape for name, tensor in checkpoints.tensors_of(content).items() if name.split(".")[-1] == "weight"}
+    if len(set(layers.values())) > 1:  # copies of one head, averages for instance, have one shape
+        raise InputError(f"{source} holds '{next(iter(layers))}' and other layers, needed is a linear head alone; give its checkpoint.")
+    with torch.device("meta"):
+        wanted = nn.Linear(model.num_features, len(classes), bias=False).state_dict()
+    found = checkpoints.locate(content, wanted, "linear head", source)
+    head = nn.Linear(model.num_features, len(classes), bias="bias" in found.weights)
+    checkpoints.fit(head, found.weights, source)
+    model.replace_head(head)
+
+
+def check_classes(content: Mapping, classes: tuple[str, ...], path: str) -> None:
+    """Proves that a checkpoint, where it names its classes, names those of the dataset.
+
+    Raises:
+        InputError: the names differ.
+    """
+    named = content.get("classes")
+    if isinstance(named, (list, tuple)) and tuple(named) != tuple(classes):
+        raise InputError(
+            f"--checkpoint {path} was trained for the classes {', '.join(map(str, named))}, the dataset has {', '.join(classes)}; "
+            "give the checkpoint of this dataset."
+        )
+
+
+def save_simclr(path: str, model: SimCLR) -> None:
+    """Saves the bare state dict."""
+    checkpoints.save(path, model.state_dict())
+
+
+def load_encoder(path: str) -> Network:
+    """The frozen encoder of a SimCLR checkpoint, ours or a public one, of any of our architectures, whatever wraps it and however wide
+    its projection is.
+
+    Raises:
+        InputError: the file is missing or is no network that was trained so (a classifier, another architecture).
+    """
+    source = f"--checkpoint {path}"
+    content = checkpoints.read(path, "--checkpoint")
+    arch = architecture_of(content, source)
+    found = locate_backbone(content, arch, source)
+    if not projection_beside(found):
+        raise InputError(f"{source} lacks a projection, so its {TITLES[arch]} is no SimCLR encoder; give a checkpoint of SimCLR.")
+    encoder = build(arch, num_classes=0, normalize=not takes_unnormalised(content, found))
+    checkpoints.fit(encoder, found.weights, source)
+    return encoder.eval().freeze_backbone()

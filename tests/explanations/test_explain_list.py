@@ -1,0 +1,81 @@
+"""A whole list explained by a way of explaining that the test brings itself: one class, one line of the dictionary."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from models.resnet import ResNet18
+from utils.explanations.explain_list import ExplainSettings, explain_list
+from utils.explanations.explained import Explained, Stored, counters
+from utils.explanations.masks import resized
+from utils.explanations.methods import EXPLAINERS
+from utils.images import whole_view
+from utils.layout import DEMO, IMG, MASK, Layout, explanation_name
+from utils.lists import Example, read_explanations
+from utils.loading import ImageSet
+from utils.resuming import Unfinished
+
+SIZE, CLASSES, GRID = 64, 3, 4
+
+
+@dataclass(frozen=True)
+class Corner:
+    """Points at one corner, further right the higher the counter class."""
+
+    gradient_mode = torch.no_grad
+    stored = lambda self, network, num_classes, size: {"corner": Stored((GRID,), np.dtype(np.int32))}  # noqa: E731
+    upsample = staticmethod(resized)
+    clean = lambda self, masks, upsampled: masks  # noqa: E731
+    panels = lambda self, maps, label, counter, size: [(maps["corner"].float(), "corner")]  # noqa: E731
+
+    def __call__(self, network, pixels, label, counter):
+        relevance = torch.zeros(*counter.shape, GRID, GRID)
+        relevance[:, :, 0] = torch.nn.functional.one_hot(counter, GRID).float()
+        return Explained(network(pixels).logits, relevance, {"corner": label[:, None].expand(-1, GRID)})
+
+
+@pytest.fixture
+def noise(tmp_path):
+    """A list of five noise pictures."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for index in range(5):
+        Image.fromarray(rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)).save(tmp_path / f"{index}.png")
+        rows.append(Example(str(tmp_path / f"{index}.png"), index % CLASSES, index))
+    return ImageSet(rows, "list.txt", tmp_path, partial(whole_view, size=SIZE))
+
+
+def explain(images, folder, **changes):
+    """Explains a list by an untrained network; returns the names of the output and what was measured."""
+    layout, unfinished = Layout(folder / "out", "list_gt"), Unfinished(folder / "unfinished", {})
+    layout.out.mkdir()
+    unfinished.begin()
+    torch.manual_seed(0)
+    how = ExplainSettings(**(dict(mask_sizes=(0.05,), image_size=SIZE, batch_size=2, workers=2, device="cpu") | changes))
+    return layout, explain_list(ResNet18(CLASSES).eval(), images, layout, ["a", "b", "c"], how, unfinished)
+
+
+def test_a_new_way_of_explaining_is_one_class_and_one_line(noise, tmp_path, monkeypatch):
+    monkeypatch.setitem(EXPLAINERS, "corner", Corner)
+    layout, measured = explain(noise, tmp_path, explanation="corner")
+    assert (measured["images"], measured["explanations"]) == (5, 10)
+    with np.load(layout.heatmaps) as stored:
+        assert {name: stored[name].dtype for name in ("corner", "label")} == {"corner": np.int32, "label": np.int64}
+        assert stored["corner"].tolist() == [[label] * GRID for label in noise.labels.tolist()]
+    rows = read_explanations(layout.explanation_list(), CLASSES)
+    assert [(row.index, row.counter) for row in rows] == [(i, b) for i in range(5) for b in range(CLASSES) if b != i % CLASSES]
+    for row in rows:
+        name = explanation_name(noise.rows[row.index].path, row.label, row.counter, row.index)
+        mask = np.array(Image.open(layout.explanations(MASK, 0.05) / name)) == 255
+        across = np.nonzero(mask)[1]
+        assert abs(across.mean() - (row.counter + 0.5) * SIZE / GRID) < SIZE / GRID / 2 and np.nonzero(mask)[0].max() < SIZE / GRID
+        assert all((layout.explanations(kind, 0.05) / name).is_file() for kind in (IMG, DEMO))
+    assert layout.contact_sheet.is_file()
+
+
+def test_counters_are_all_wrong_classes_ascending():
+    assert counters(torch.tensor([0, 2, 3]), 4).tolist() == [[1, 2, 3], [0, 1, 3], [0, 1, 2]]

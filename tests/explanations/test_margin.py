@@ -1,0 +1,181 @@
+"""Margin explanations against a second, plain implementation: autograd, one image, one class and one channel at a time."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from torch.nn import functional as F
+
+from models.resnet import IMAGENET_MEAN, IMAGENET_STD, STRIDES, build
+from utils.explanations import margin
+from utils.explanations.explained import counters
+from utils.explanations.margin import Margin, class_maps, main_parts, smoothing_matrix
+from utils.explanations.masks import masks
+
+LAYER = pytest.mark.parametrize("layer", STRIDES)
+
+
+def settled(arch, num_classes=4, **options):
+    """A network whose batch norm does something, in evaluation mode."""
+    torch.manual_seed(0)
+    network = build(arch, num_classes, **options)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            module.weight.data.uniform_(0.5, 1.0)
+    return network.eval()
+
+
+def plain_class_map(network, image, c, layer):
+    """H_c of one image (3, h, w), as the method says, in float64, from torchvision's parts."""
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1).double() for values in (IMAGENET_MEAN, IMAGENET_STD))
+    x = (image.double()[None] - mean) / std
+    for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):
+        x = getattr(network, name)(x)
+        if name == layer:
+            at_layer = x = x.detach().requires_grad_()
+    logit = network.fc(x.mean((2, 3)))[0, c]
+    (gradient,) = torch.autograd.grad(logit, at_layer)
+    total = torch.zeros(at_layer.shape[2:], dtype=torch.float64)
+    for k in range(at_layer.shape[1]):
+        total += gradient[0, k] * at_layer.detach()[0, k]
+    return total
+
+
+@LAYER
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50"])
+def test_class_maps_equal_a_plain_hirescam(arch, layer):
+    network, images = settled(arch), torch.rand(2, 3, 64, 64)
+    label = torch.tensor([2, 0])
+    counter = counters(label, 4)
+    with torch.no_grad():
+        explained = Margin(layer)(network.folded(), images, label, counter)
+        logits = network(images).logits
+    torch.testing.assert_close(explained.logits, logits, atol=1e-3, rtol=1e-3)
+    network = network.double()
+    plain = torch.stack([torch.stack([plain_class_map(network, image, c, layer) for c in range(4)]) for image in images])
+    scale = plain.abs().max().item()
+    assert plain.min() < 0 < plain.max()
+    for n, a in enumerate(label.tolist()):
+        for column, b in enumerate(counter[n].tolist()):
+            expected = (plain[n, a] - plain[n, b]).clamp(min=0)
+            torch.testing.assert_close(explained.relevance[n, column].double(), expected, atol=1e-4 * scale, rtol=0)
+    stored = explained.maps["class_maps"]
+    assert stored.dtype == torch.float16 and stored.shape == (2, 4, network.grid(64, layer), network.grid(64, layer))
+    torch.testing.assert_close(stored.double(), plain, atol=1e-3 * scale, rtol=2e-3)
+
+
+def test_at_the_last_layer_it_is_the_class_activation_map_and_sums_to_the_margin():
+    """There gradient times activation is W_a F / (H W), whose sum over the positions is z_a without its bias."""
+    network, images = settled("resnet18", bias=False), torch.rand(3, 3, 96, 96)
+    with torch.no_grad():
+        whole = network(images)
+        logits, maps = class_maps(network, whole.feature_map, "layer4")
+        expected = torch.einsum("ck,nkhw->nchw", network.head.weight, whole.feature_map) / 9
+    torch.testing.assert_close(maps, expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(maps.sum((2, 3)), logits, atol=1e-5, rtol=1e-4)
+
+
+def test_classes_taken_together_or_one_after_another_give_the_same(monkeypatch):
+    network, values = settled("resnet18"), torch.rand(3, 64, 16, 16)
+    with torch.no_grad():
+        together = class_maps(network, values, "layer1")[1]
+        monkeypatch.setattr(margin, "GRADIENTS", 1)
+        alone = class_maps(network, values, "layer1")[1]
+    torch.testing.assert_close(together, alone, atol=1e-6, rtol=1e-4)
+
+
+def test_one_forward_pass_none_below_the_layer_backwards_and_no_gradient_of_weights(monkeypatch):
+    """A frozen backbone, as a probe's, is explained too."""
+    network = settled("resnet18").freeze_backbone()
+    calls, gradients = [], []
+    for name in STRIDES:
+        getattr(network, name).register_forward_hook(lambda *_, name=name: calls.append(name))
+    network.layer1.register_full_backward_hook(lambda *_: gradients.append("layer1"))
+    label = torch.tensor([0, 1])
+    with torch.no_grad():
+        explained = Margin("layer1")(network, torch.rand(2, 3, 64, 64), label, counters(label, 4))
+    assert calls == list(STRIDES) and gradients == []
+    assert explained.relevance.amax() > 0 and not explained.relevance.requires_grad
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(("grid", "size"), [(56, 224), (7, 224), (16, 64), (25, 97)])
+def test_the_matrix_is_bilinear_upsampling_and_then_scipys_gaussian(grid, size):
+    maps = torch.rand(2, 3, grid, grid, generator=torch.Generator().manual_seed(0)).relu()
+    ours = Margin("layer1").upsample(maps[0], size)
+    large = F.interpolate(maps[:1].double(), (size, size), mode="bilinear", align_corners=False)[0].numpy()
+    for one, other in zip(ours, large, strict=True):
+        smooth = gaussian_filter(other, 5 * size / 224, mode="reflect", truncate=4.0)
+        np.testing.assert_allclose(one.numpy(), smooth, atol=1e-6)
+
+
+def test_smoothing_keeps_a_constant_map_and_what_lies_at_the_edge():
+    matrix = smoothing_matrix(14, 56)
+    torch.testing.assert_close(matrix.sum(1), torch.ones(56))
+    torch.testing.assert_close(matrix.sum(0), torch.full((14,), 4.0))
+
+
+def drawn(text):
+    return np.array([[pixel == "#" for pixel in row] for row in text.split()])
+
+
+def test_specks_are_dropped_and_parts_touching_by_corners_are_two():
+    mask = np.zeros((30, 30), dtype=bool)
+    mask[:8, :10] = True  # 80 pixels
+    mask[20:24, 20:24] = True  # 16 pixels
+    mask[29, 0:4] = True  # 4 of 100 pixels: a speck
+    kept = main_parts(mask, np.ones(mask.shape))
+    assert kept.sum() == 96 and not kept[29].any()
+    mask[29, 4] = mask[28, 5] = True  # 5 in a row, and one that touches it by a corner alone: 5 of 102 are still a speck
+    assert not main_parts(mask, np.ones(mask.shape))[28:].any()
+    mask[29, 5] = True  # now 7 of 103
+    assert main_parts(mask, np.ones(mask.shape))[28:].sum() == 7
+
+
+def test_four_parts_stay_those_that_hold_most():
+    mask = drawn("##.##.##.##.##.##")  # six parts of one size
+    weight = np.array([[3, 3, 0, 1, 1, 0, 4, 4, 0, 2, 2, 0, 5, 1, 0, 9, 9]], dtype=float)
+    assert main_parts(mask, weight).tolist() == drawn("##....##....##.##").tolist()
+
+
+def test_where_all_parts_are_specks_the_heaviest_stays():
+    mask = np.zeros((9, 9), dtype=bool)
+    mask[::2, ::2] = True  # 25 pixels, each a part and 4 % of the mask
+    weight = np.ones((9, 9))
+    weight[4, 6] = 2
+    kept = main_parts(mask, weight)
+    assert np.argwhere(kept).tolist() == [[4, 6]]
+
+
+def test_one_part_stays_as_it_is():
+    mask = drawn(".##. .#.. ....")
+    assert np.array_equal(main_parts(mask, np.zeros(mask.shape)), mask)
+
+
+def test_a_mask_holds_no_pixel_that_does_not_speak_for_the_class():
+    """One position speaks, and with the Gaussian's reach it is less than the mask may hold."""
+    relevance = torch.zeros(1, 16, 16)
+    relevance[0, 3, 4] = 1
+    upsampled = Margin("layer1").upsample(relevance, 64)
+    cut = masks(upsampled, (0.30,))
+    kept = Margin("layer1").clean(cut, upsampled)[0, 0]
+    assert torch.equal(kept, upsampled[0] > 0) and 0 < kept.sum() < 0.30 * 64 * 64
+
+
+def test_where_nothing_speaks_for_the_class_the_mask_is_the_whole_picture():
+    upsampled = torch.zeros(2, 32, 32)
+    upsampled[1, 8:16, 8:16] = 1
+    kept = Margin("layer1").clean(masks(upsampled, (0.05, 0.10)), upsampled)
+    assert kept[0].all() and not kept[1].any(0).all()
+
+
+def test_logits_beyond_half_precision_are_stored_as_its_largest_number():
+    network = settled("resnet18", bias=False)
+    network.head.weight.data *= 1e9
+    label = torch.tensor([0])
+    with torch.no_grad():
+        explained = Margin("layer2")(network, torch.rand(1, 3, 64, 64), label, counters(label, 4))
+    assert explained.maps["class_maps"].abs().amax() == torch.finfo(torch.float16).max
+    assert explained.relevance.isfinite().all() and len(explained.relevance.unique()) > 30

@@ -1,0 +1,98 @@
+"""Training a classifier by SGD."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from models.resnet import Network
+from utils import augment, evaluation, processes, randomness
+from utils.epochs import Recipe, check_loss, epoch_order, epochs_so_far, keep, own_parts, progress_bar
+from utils.features import FeatureMaps
+from utils.loading import ImageSet, to_float
+from utils.resuming import Unfinished
+
+EVAL_BATCH = 64
+
+
+@dataclass(frozen=True)
+class ClassifierRecipe(Recipe):
+    """SGD; the learning rate is divided by 10 after each epoch in `milestones`, the test list measured every `eval_every` epochs."""
+
+    momentum: float
+    weight_decay: float
+    milestones: tuple[int, ...]
+    eval_every: int
+
+
+def random_load(images: ImageSet, recipe: Recipe, epoch: int, number: int) -> torch.Tensor:
+    rng = randomness.generator(recipe.seed, epoch, number)
+    return augment.random_view(images[number], recipe.image_size, recipe.crop_scale, rng)
+
+
+def train_classifier(
+    network: Network, train: ImageSet, test: ImageSet, recipe: ClassifierRecipe, unfinished: Unfinished | None = None
+) -> list[dict]:
+    """Trains by SGD on random crops and flips; a frozen backbone (`network.freeze_backbone`) leaves the head alone to learn.
+
+    Args:
+        network: trained in place, and left on the recipe's device in evaluation mode.
+        train: labelled images in full view.
+        test: labelled images in test view; only measured, never chosen by.
+        recipe: how; the last epoch is always measured on the test list.
+        unfinished: where the training stands; it goes on after the last epoch saved there. None: nothing is saved.
+
+    Returns:
+        One dict per epoch: `epoch` (from 1), `lr`, `loss`, `train_accuracy` on the random views as trained, and
+        `test_accuracy` in percent ("" where not measured).
+
+    Raises:
+        RunError: the loss is no longer a finite number.
+    """
+    network.to(recipe.device)
+    learner = processes.replicated(network)
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(trainable, recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(recipe.milestones), gamma=0.1)
+    parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
+    seen = test_view(network, test, recipe)
+    history = epochs_so_far(unfinished, parts)
+    with progress_bar("training", train, recipe, history) as progress:
+        for epoch in range(len(history) + 1, recipe.epochs + 1):
+            row = {"epoch": epoch, "lr": optimizer.param_groups[0]["lr"]}
+            row |= _classifier_epoch(learner, train, recipe, epoch, optimizer, progress)
+            schedule.step()
+            due = epoch % recipe.eval_every == 0 or epoch == recipe.epochs
+            row["test_accuracy"] = round(evaluation.accuracy(evaluation.predict(seen), test.labels), 3) if due else ""
+            history.append(row)
+            keep(unfinished, parts, history)
+            progress.set_postfix(loss=f"{row['loss']:.3f}", test=row["test_accuracy"])
+    network.eval()
+    return history
+
+
+def _classifier_epoch(network: nn.Module, train: ImageSet, recipe: Recipe, epoch: int, optimizer, progress: tqdm) -> dict:
+    """One pass over the training list; returns its mean loss and accuracy."""
+    network.train()
+    sums = torch.zeros(2, dtype=torch.float64)  # of the losses, of right answers
+    for part in own_parts(partial(random_load, train, recipe, epoch), epoch_order(train, recipe, epoch), recipe):
+        labels = train.labels[part.numbers].to(recipe.device)
+        logits = network(to_float(part.pixels, recipe.device)).logits[: len(labels)]
+        loss = F.cross_entropy(logits, labels, reduction="sum")
+        check_loss(loss.item(), epoch, recipe.lr)
+        optimizer.zero_grad()
+        # Gradients are averaged over the processes: so scaled, they are those of the mean over the whole batch.
+        (loss / part.batch_size * processes.count()).backward()
+        optimizer.step()
+        sums += torch.tensor([loss.item(), (logits.argmax(1) == labels).sum().item()])
+        progress.update(part.batch_size)
+    loss, right = (processes.merged(sums, recipe.device) / len(train)).tolist()
+    return {"loss": round(loss, 6), "train_accuracy": round(100 * right, 3)}
+
+
+def test_view(network: Network, test: ImageSet, recipe: Recipe) -> FeatureMaps:
+    """How the network sees the test list."""
+    return FeatureMaps(network, test, EVAL_BATCH, recipe.workers, recipe.device)

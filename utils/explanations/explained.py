@@ -1,0 +1,85 @@
+"""What a way of explaining gives for a batch, and what it must say of itself so that lists can be explained by it."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.resnet import Network
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What one batch of N images yields, for C classes and B counter classes an image.
+
+    Attributes:
+        logits: of the network, (N, C).
+        relevance: how much each position speaks for the image's class and not the counter class, 0 or more, (N, B, H, W).
+        maps: what is stored of the batch by name, each (N, ...), of the shapes and types that the explainer's `stored` says.
+    """
+
+    logits: Tensor
+    relevance: Tensor
+    maps: dict[str, Tensor]
+
+
+class Stored(NamedTuple):
+    """Shape (without the images' axis) and type of one array of heatmaps.npz."""
+
+    shape: tuple[int, ...]
+    kind: np.dtype
+
+
+class Explainer(Protocol):
+    """A way of explaining: a frozen dataclass whose fields, if any, are settings of the same names.
+
+    Attributes:
+        gradient_mode: the context in which it is called and rendered, such as `torch.inference_mode`.
+    """
+
+    gradient_mode: Callable[[], AbstractContextManager]
+
+    def grid(self, network: Network, image_size: int) -> int:
+        """Side of its maps for images of a side in pixels."""
+        ...
+
+    def stored(self, network: Network, num_classes: int, image_size: int) -> dict[str, Stored]:
+        """The arrays that it leaves in heatmaps.npz."""
+        ...
+
+    def __call__(self, network: Network, pixels: Tensor, label: Tensor, counter: Tensor) -> Explained:
+        """Explains images.
+
+        Args:
+            network: in evaluation mode, folded.
+            pixels: (N, 3, s, s) in [0, 1].
+            label: a, the true class of each image, (N,).
+            counter: the classes b to tell it from, (N, B).
+        """
+        ...
+
+    def relevance(self, maps: dict[str, Tensor], label: Tensor, counter: Tensor) -> Tensor:
+        """The relevance (N, B, H, W) again, from stored maps of N images."""
+        ...
+
+    def upsample(self, relevance: Tensor, size: int) -> Tensor:
+        """Relevance (M, H, W) brought to the image's size and smoothed: (M, size, size); masks are cut from this."""
+        ...
+
+    def clean(self, masks: Tensor, upsampled: Tensor) -> Tensor:
+        """Masks bool (M, T, s, s) as they are rendered, none of them empty; `upsampled` (M, s, s) is what they were cut from."""
+        ...
+
+    def panels(self, maps: dict[str, Tensor], label: int, counter: int, size: int) -> list[tuple[Tensor, str]]:
+        """What the contact sheet shows between image and mask, from stored maps of one image: maps (H, W) with their titles."""
+        ...
+
+
+def counters(label: Tensor, num_classes: int) -> Tensor:
+    """Every wrong class of each image, ascending: (N,) labels give (N, C-1)."""
+    classes = torch.arange(num_classes - 1, device=label.device)  # (C-1,)
+    return classes + (classes >= label[:, None])

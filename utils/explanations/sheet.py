@@ -1,0 +1,37 @@
+"""The contact sheet: some images of a list, what led to the explanation of each against its strongest rival, and that explanation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from utils import figures
+
+SHEET_ROWS = 12
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """One image of the contact sheet with everything that led to its explanation against its strongest rival."""
+
+    image: Tensor  # uint8 (3, s, s)
+    panels: list[tuple[Tensor, str]]  # the explainer's maps (H, W) with their titles
+    machine: Tensor  # E, uint8 (3, s, s)
+    people: Tensor  # red border, uint8 (3, s, s)
+    label: int
+    counter: int
+
+
+def contact_sheet(path: str | Path, rows: Sequence[SheetRow], classes: Sequence[str]) -> None:
+    """Explanations, one image a row: image, the explainer's maps, E and the red border."""
+    lines = []
+    for row in rows:
+        title = f"a = {classes[row.label]}\nb = {classes[row.counter]}"
+        lines.append([(row.image, title), *row.panels, (row.machine, "E (machine)"), (row.people, "red border (people)")])
+    figures.tiles(path, lines)
+
+
+def spread(total: int, wanted: int) -> list[int]:
+    """Up to `wanted` numbers, evenly spread over 0 .. total-1, ascending."""
+    return sorted({round(place * (total - 1) / max(1, wanted - 1)) for place in range(wanted)})
