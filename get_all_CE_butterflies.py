@@ -1,7 +1,7 @@
 """Explains every butterfly against every wrong answer: why it is class a and not class b.
 
-Counterfactual explanations (`margin`, utils/explanations/margin.py; `scout`, Wang & Vasconcelos, CVPR 2020) of the teacher
-that train_butterflies_resnet18.py trained.
+Counterfactual explanations of the teacher that train_butterflies_resnet18.py trained: where its margin of a over b arises, or, with
+`--explanation scout`, as published (Wang & Vasconcelos, CVPR 2020).
 
     python get_all_CE_butterflies.py
     python get_all_CE_butterflies.py --mask-sizes 0.01 0.05 0.10 0.20 0.30

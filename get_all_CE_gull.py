@@ -1,7 +1,7 @@
 """Explains every gull against every wrong answer: why it is class a and not class b.
 
-Counterfactual explanations (`margin`, utils/explanations/margin.py; `scout`, Wang & Vasconcelos, CVPR 2020) of the frozen features
-and the linear head that train_gull_resnet18_linear.py trained on them.
+Counterfactual explanations of the frozen features and the linear head that train_gull_resnet18_linear.py trained on them: where their
+margin of a over b arises, or, with `--explanation scout`, as published (Wang & Vasconcelos, CVPR 2020).
 
     python get_all_CE_gull.py
     python get_all_CE_gull.py --mask-sizes 0.01 0.05 0.10 0.20 0.30

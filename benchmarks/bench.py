@@ -11,7 +11,6 @@ them all; medians count. Writes the table to <out>/bench.txt and, with all times
 2 GB of disk until it has ended.
 """
 
-import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -24,15 +23,15 @@ from benchmarks.timing import in_turn
 from models.resnet import ResNet18
 from models.weights import load_backbone
 from utils import catalog
-from utils.errors import InputError, RunError
+from utils.errors import InputError
 from utils.files import output_folder, write_json, write_text
 from utils.images import eval_view, whole_view
+from utils.launch import command
 from utils.loading import ImageSet, open_list
 from utils.machine import default_workers
 from utils.randomness import make_repeatable
 from utils.records import git_commit
 from utils.settings import parse, resolve
-from utils.warned import plain_warnings
 
 
 @dataclass(frozen=True)
@@ -107,9 +106,5 @@ def main(cfg: Config) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        with plain_warnings():
-            main(resolve(parse(Config, __doc__)))
-    except (InputError, RunError) as error:
-        print(f"bench.py: error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, InputError) else 1)
+    with command("bench.py"):
+        main(resolve(parse(Config, __doc__)))

@@ -34,10 +34,12 @@ def whole(images: ImageSet) -> Tensor:
     return torch.stack([images[number] for number in range(len(images))])
 
 
-def explain(network: ResNet18, images: ImageSet, sizes: tuple[float, ...], classes: tuple[str, ...], cfg, layout: Layout) -> None:
+def explain(
+    network: ResNet18, images: ImageSet, sizes: tuple[float, ...], classes: tuple[str, ...], cfg, layout: Layout, method: str = "scout"
+) -> None:
     """All that the scripts do with a list: pictures, explanation lists, heat maps and the contact sheet; without progress bars."""
     layout.out.mkdir(exist_ok=True)
-    how = ExplainSettings(sizes, cfg.image_size, cfg.batch_size, cfg.workers, cfg.device)
+    how = ExplainSettings(sizes, cfg.image_size, cfg.batch_size, cfg.workers, cfg.device, method)
     unfinished = Unfinished(layout.out / ".unfinished", {})
     unfinished.begin()
     with contextlib.redirect_stderr(io.StringIO()):
@@ -65,10 +67,11 @@ class Explanations:
         self.forward = limits.BareForward(network, floats, cfg.device)
         self.prepared = self.forward.prepare(floats)
         self.pictures = {}
-        for images, sizes in ((self.images, (TEACHING_SIZE,)), (self.few, baseline.SIZES)):
-            out = folder / f"{len(sizes)}_sizes"
-            self.explain(images, sizes, out)
-            self.pictures[len(sizes)] = limits.read_pictures(out)
+        one, many = (self.images, (TEACHING_SIZE,)), (self.few, baseline.SIZES)
+        made = {"": (*one, "scout"), ", 30 sizes": (*many, "scout"), ", margin": (*one, "margin")}
+        for number, (name, chosen) in enumerate(made.items()):
+            self.explain(*chosen, folder / f"{number}")
+            self.pictures[name] = limits.read_pictures(folder / f"{number}")
 
     def works(self) -> dict[str, Work]:
         """What is timed."""
@@ -77,10 +80,13 @@ class Explanations:
             "forward": lambda _: self.forward(self.prepared),
             "maps": lambda _: self.maps(),
             "decode": lambda _: limits.decode(subset(self.images, len(self.images)), workers),
-            "encode": lambda _: limits.encode(self.pictures[1], workers),
-            "explain": partial(self.explain, self.images, (TEACHING_SIZE,)),
-            "encode, 30 sizes": lambda _: limits.encode(self.pictures[30], workers),
-            "explain, 30 sizes": partial(self.explain, self.few, baseline.SIZES),
+            "encode": lambda _: limits.encode(self.pictures[""], workers),
+            "explain": partial(self.explain, self.images, (TEACHING_SIZE,), "scout"),
+            "encode, 30 sizes": lambda _: limits.encode(self.pictures[", 30 sizes"], workers),
+            "explain, 30 sizes": partial(self.explain, self.few, baseline.SIZES, "scout"),
+            "forward and backward": lambda _: self.forward.and_backward(self.prepared),
+            "encode, margin": lambda _: limits.encode(self.pictures[", margin"], workers),
+            "explain, margin": partial(self.explain, self.images, (TEACHING_SIZE,), "margin"),
             "released": partial(self.as_released, baseline.SIZES),
             "released, one size": partial(self.as_released, (TEACHING_SIZE,)),
         }
@@ -93,9 +99,9 @@ class Explanations:
             outputs = self.folded(to_float(pixels, self.cfg.device))
             discriminant(explanation_maps(outputs, self.folded.head), label, counters(label, len(self.classes)))
 
-    def explain(self, images: ImageSet, sizes: tuple[float, ...], out: Path) -> None:
+    def explain(self, images: ImageSet, sizes: tuple[float, ...], method: str, out: Path) -> None:
         """Ours, each image decoded anew."""
-        explain(self.network, subset(images, len(images)), sizes, self.classes, self.cfg, Layout(out, "list_gt"))
+        explain(self.network, subset(images, len(images)), sizes, self.classes, self.cfg, Layout(out, "list_gt"), method)
 
     def as_released(self, sizes: tuple[float, ...], out: Path) -> None:
         """The released procedure, on fewer images."""
@@ -110,9 +116,11 @@ class Explanations:
         counts |= {"released": cfg.baseline_images, "released, one size": cfg.baseline_images}
         took = {name: np.array(times[name]["wall"]) / counts.get(name, cfg.images) for name in self.works()}  # seconds per image
         limit, limit_30 = (took["decode"] + took["forward"] + took[encode] for encode in ("encode", "encode, 30 sizes"))
+        limit_margin = took["decode"] + took["forward and backward"] + took["encode, margin"]
         return [
             Row("maps of all classes, S, all D (limit: forward)", took["maps"], None, took["forward"], None, 1.10),
             Row("explanations, t = 0.05 (released: always 30 sizes)", took["explain"], took["released"], limit, 50, 1.25),
             Row("  the same (released: made to stop at one size)", took["explain"], took["released, one size"], limit, None, None),
             Row("explanations, 30 sizes", took["explain, 30 sizes"], took["released"], limit_30, 5, None),
+            Row("explanations by margins, t = 0.05 (limit: backward too)", took["explain, margin"], None, limit_margin, None, 1.25),
         ]

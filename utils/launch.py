@@ -5,8 +5,8 @@ import errno
 import shlex
 import sys
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 from utils import processes, randomness, records, resuming, settings
 from utils.errors import Finished, InputError, RunError
@@ -58,6 +58,24 @@ def launch(main: Callable[..., dict], config: type, description: str) -> None:
         _stop(script, error, 1)
     except KeyboardInterrupt:
         processes.say(f"{script}.py: stopped by Ctrl-C; go on with: {_next_command(config)}", file=sys.stderr)
+        sys.exit(130)
+
+
+@contextmanager
+def command(name: str) -> Iterator[None]:
+    """For the time of a command that is no script (`python -m ...`): what goes wrong ends the process as `launch` does, with a sentence.
+
+    Args:
+        name: how the sentence calls the command.
+    """
+    try:
+        with plain_warnings():
+            yield
+    except (InputError, RunError, OSError) as error:
+        print(f"{name}: error: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, InputError) else 1)
+    except KeyboardInterrupt:
+        print(f"{name}: stopped by Ctrl-C.", file=sys.stderr)
         sys.exit(130)
 
 

@@ -9,5 +9,6 @@
 - `storage`: what the network says about a whole list, gathered on disk.
 - `explain_list`: a whole list, from decoding to files.
 - `sheet`: the contact sheet.
-- `localization`: whether explanations find the marks that set drawn moths apart (a command).
+- `localization`: whether explanations find what makes a drawn moth this kind and not that one (a command).
+- `deletion`: what the margin loses where explanations are blurred, on photographs (a command).
 """

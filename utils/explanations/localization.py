@@ -1,97 +1,270 @@
-"""Where explanations fall, on pictures whose distinguishing marks are known: `python -m utils.explanations.localization toy`.
+"""Where explanations fall, held against exact counterfactuals: `python -m utils.explanations.localization toy toy_scout`.
 
-Takes the output folder of an explanation script that ran on the toy moths and compares its masks with the true marks, and for
-comparison the same masks at random places and mirrored.
+The scene of a drawn moth does not know its kind, so the same moth can be drawn as the wrong answer: the pixels that then differ are why
+it is class a and not class b. Takes output folders of explanation scripts that ran on the toy moths and puts all that they hold, each
+explainer at each mask size, into one table, beside the same masks and maps at random places and mirrored, and a disc in the middle.
 """
 
 import argparse
-import sys
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from tqdm import tqdm
 
+from datasets import toy_moths
 from utils.catalog import Dataset, find
 from utils.errors import InputError
+from utils.explanations.explained import Explainer, counters
+from utils.explanations.methods import EXPLAINERS
+from utils.explanations.storage import read_masks
 from utils.files import expanded
-from utils.images import decode, to_tensor
-from utils.layout import IMG, MASK, Layout
-from utils.lists import locate, read_examples, read_explanations
-from utils.pool import sibling
+from utils.images import decode
+from utils.launch import command
+from utils.layout import Layout
+from utils.lists import Example, locate, read_examples
+from utils.machine import default_workers, side_by_side
 from utils.randomness import generator
-from utils.warned import plain_warnings
+from utils.settings import pick
+
+COLUMNS = ("on T", "of T", "on own", "of own", "points", "mass", "rank")  # what `percentages` gives
 
 
-def coverage(masks: Tensor, marks: Tensor) -> tuple[float, float]:
-    """How well masks find marks, over all pictures together.
+@dataclass(frozen=True)
+class Run:
+    """An explanation run that has ended.
 
-    Args:
-        masks: bool (M, h, w).
-        marks: bool (M, h, w), the true marks.
-
-    Returns:
-        Precision, the share of the masks' pixels that lie on marks, and recall, the share of the marks that is covered: percent.
+    Attributes:
+        out: its output folder.
+        layout: names of its files.
+        dataset: what it explained.
+        explainer: how.
+        name: for people.
+        mask_sizes: t, those that it cut.
+        image_size: side of its pictures in pixels.
     """
-    hit = (masks & marks).sum().item()
-    return 100 * hit / masks.sum().item(), 100 * hit / marks.sum().item()
+
+    out: str
+    layout: Layout
+    dataset: Dataset
+    explainer: Explainer
+    name: str
+    mask_sizes: tuple[float, ...]
+    image_size: int
 
 
-def moved(masks: Tensor, seed: int) -> Tensor:
-    """The same shapes at random places: each mask shifted around the picture's edges by an offset drawn from `seed`."""
-    rng = generator(seed)
-    offsets = [torch.randint(0, side, (len(masks),), generator=rng).tolist() for side in masks.shape[1:]]
-    return torch.stack([mask.roll((dy, dx), (0, 1)) for mask, dy, dx in zip(masks, *offsets, strict=True)])
-
-
-def load_masks_and_marks(out: str, data_root: str, dataset: Dataset) -> tuple[Tensor, Tensor]:
-    """The explanation masks below `out` and the true marks of their images, both bool (M, h, w).
+def find_runs(out: str) -> list[Run]:
+    """The explanation runs whose records lie in an output folder: that of the scripts and that of their SimCLR variant.
 
     Raises:
-        InputError: a list or picture is missing, or the dataset has no true marks.
+        InputError: there is none, or one explained something else than the drawn moths.
     """
-    num_classes = len(dataset.classes)
-    ce_list = Layout(Path(out), dataset.list_stem).explanation_list()
-    sources = {row.index: row.path for row in read_examples(dataset.list_path(data_root, "train"), num_classes, unique=True)}
-    masks, marks = [], []
-    for line, row in enumerate(sibling(read_explanations(ce_list, num_classes), IMG, MASK), start=1):
-        mask = decode(locate(row.path, data_root), f"{ce_list}, line {line}")
-        if row.index not in sources:
-            raise InputError(f"{ce_list}, line {line}: the training list has no image of index {row.index}; explain that list anew.")
-        part = locate(sources[row.index], data_root).replace("/images/", "/parts/")
-        mark = decode(part, f"{ce_list}, line {line}").resize(mask.size, Image.Resampling.NEAREST)
-        masks.append(to_tensor(mask)[0] > 127)
-        marks.append(to_tensor(mark)[0] > 127)
-    return torch.stack(masks), torch.stack(marks)
+    records = sorted(Path(out).glob("run_get_all_CE_*.json"), key=lambda path: path.stat().st_mtime)
+    last = {path.stem.endswith("_simclr"): path for path in records}  # the files below `out` are those of the last run
+    if not last:
+        raise InputError(f"{out} holds no record of an explanation script (run_get_all_CE_*.json); run one to its end.")
+    return [_run(out, path, simclr) for simclr, path in sorted(last.items())]
 
 
-def measure(masks: Tensor, marks: Tensor, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """Precision and recall in percent of the masks, of the same shapes moved at random, and of the masks mirrored."""
-    variants = {
-        "explanation": masks,
-        "moved at random": moved(masks, seed),
-        "mirrored left-right": masks.flip(2),
-        "mirrored top-bottom": masks.flip(1),
+def _run(out: str, record: Path, simclr: bool) -> Run:
+    try:
+        settings = {"explanation": "scout"} | json.loads(record.read_text(encoding="utf-8"))["settings"]
+        kind, dataset = EXPLAINERS[settings["explanation"]], find(settings["dataset"])
+        sizes, image_size = tuple(settings["mask_sizes"]), settings["image_size"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{record} is no record of an explanation run ({error!r}); run the script again.") from error
+    if dataset.folder != toy_moths.FOLDER:
+        raise InputError(f"{record}: {dataset.name} was explained, but only drawn moths have exact counterfactuals; explain toy.")
+    name = f"{out}: {settings['explanation']}{', SimCLR features' * simclr}"
+    explainer = pick(kind, SimpleNamespace(**settings))
+    return Run(out, Layout(Path(out), dataset.list_stem, simclr), dataset, explainer, name, sizes, image_size)
+
+
+# ---------------------------------------------------------------- what is true
+
+
+def exact_differences(row: Example, data_root: str, seed: int, listed_at: str) -> dict[int, toy_moths.Difference]:
+    """How a listed moth differs from the same moth of each other kind.
+
+    Raises:
+        InputError: the picture on disk is not the one that is drawn from the seed.
+    """
+    file = locate(row.path, data_root)
+    number = re.fullmatch(r"moth(\d+)", Path(file).stem)
+    picture, differences = toy_moths.counterfactuals(seed, int(number[1]), row.label) if number else (None, {})
+    if picture is None or not np.array_equal(picture, np.array(decode(file, listed_at))):
+        raise InputError(
+            f"{listed_at}: {file} is not the moth that is drawn from seed {seed}, so its counterfactuals are unknown; give the --seed "
+            "that datasets/prepare.py toy had, or draw the moths anew on this machine."
+        )
+    return differences
+
+
+def truths(dataset: Dataset, data_root: str, seed: int) -> list[tuple[Example, dict[int, toy_moths.Difference]]]:
+    """The rows of a dataset's training list with their `exact_differences`.
+
+    Raises:
+        InputError: the list or a picture is missing, or is not what is drawn from the seed.
+    """
+    path = dataset.list_path(data_root, "train")
+    rows = list(enumerate(read_examples(path, len(dataset.classes)), start=1))
+    exact = side_by_side(lambda at: exact_differences(at[1], data_root, seed, f"{path}, line {at[0]}"), rows, default_workers())
+    bar = tqdm(exact, desc="drawing counterfactuals", total=len(rows), unit="image", leave=False)
+    return [(row, differences) for (_, row), differences in zip(rows, bar, strict=True)]
+
+
+# ---------------------------------------------------------------- what is measured
+
+
+def moved(rng: torch.Generator, *stacks: Tensor) -> tuple[Tensor, ...]:
+    """The same shapes at random places: the pictures of each stack (M, h, w) shifted around the edges, by offsets drawn from `rng`.
+
+    The first pictures of all stacks are shifted by one offset, the second by another.
+    """
+    offsets = torch.stack([torch.randint(0, side, (len(stacks[0]),), generator=rng) for side in stacks[0].shape[1:]], dim=1).tolist()
+    return tuple(torch.stack([one.roll(offset, (0, 1)) for one, offset in zip(stack, offsets, strict=True)]) for stack in stacks)
+
+
+def disc(masks: Tensor) -> tuple[Tensor, Tensor]:
+    """A disc of each mask's area in the middle of the picture, and a map that falls from there to 0 in the corners."""
+    height, width = masks.shape[1:]
+    down, across = torch.meshgrid(torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2, indexing="ij")
+    distance = down.hypot(across)
+    order = distance.flatten().argsort(stable=True).argsort()  # 0 for the middle
+    discs = (order < masks.sum((1, 2))[:, None]).view(masks.shape)
+    return discs, (distance.max() - distance).expand(masks.shape)
+
+
+def variants(masks: Tensor, maps: Tensor, rng: torch.Generator) -> dict[str, tuple[Tensor, Tensor]]:
+    """Masks bool (M, s, s) and maps (M, s, s), and what they are compared with."""
+    return {
+        "explanation": (masks, maps),
+        "moved at random": moved(rng, masks, maps),
+        "mirrored left-right": (masks.flip(2), maps.flip(2)),
+        "mirrored top-bottom": (masks.flip(1), maps.flip(1)),
+        "disc in the middle": disc(masks),
     }
-    return {name: coverage(variant, marks) for name, variant in variants.items()}
+
+
+def map_scores(maps: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """How well maps (M, s, s), 0 or more, find truths bool (M, s, s), for each of them in 0 .. 1; a constant map finds nothing.
+
+    Returns:
+        (M,) each: whether the largest value lies in the truth; the share of the map inside the truth; the share of as many largest
+        values as the truth has pixels that lie in it.
+    """
+    maps, truth = maps.flatten(1).double(), truth.flatten(1)
+    points = truth.gather(1, maps.argmax(1, keepdim=True))[:, 0].double()
+    mass = (maps * truth).sum(1) / maps.sum(1).clamp(min=torch.finfo(torch.float64).tiny)
+    rank = [here[value.topk(int(here.sum())).indices].double().mean() for value, here in zip(maps, truth, strict=True)]
+    telling = maps.amax(1) > maps.amin(1)
+    return points * telling, mass * telling, torch.stack(rank).nan_to_num() * telling
+
+
+def tally(masks: Tensor, maps: Tensor, truth: Tensor, own: Tensor, has_own: Tensor) -> Tensor:
+    """What `percentages` needs of some explanations, to be added up: 10 sums.
+
+    Args:
+        masks: bool (M, s, s).
+        maps: what they were cut from, (M, s, s).
+        truth: T, bool (M, s, s).
+        own: T_own, bool (M, s, s).
+        has_own: whether T_own counts, bool (M,).
+    """
+    with_own = masks & has_own[:, None, None]
+    pixels = [(masks & truth).sum(), masks.sum(), truth.sum(), (with_own & own).sum(), with_own.sum(), own[has_own].sum()]
+    return torch.stack([*(count.double() for count in pixels), *(score.sum() for score in map_scores(maps, truth)), _count(masks)])
+
+
+def _count(masks: Tensor) -> Tensor:
+    return torch.tensor(float(len(masks)), dtype=torch.float64)
+
+
+def percentages(sums: Tensor) -> list[float]:
+    """Of all explanations together, in percent, in the order of `COLUMNS`: precision and recall of the masks against T and against
+    T_own, and the means of the three `map_scores`."""
+    hit, inside, true, own_hit, own_inside, own_true, points, mass, rank, count = sums.tolist()
+    pairs = [(hit, inside), (hit, true), (own_hit, own_inside), (own_hit, own_true), (points, count), (mass, count), (rank, count)]
+    return [100 * part / whole if whole else float("nan") for part, whole in pairs]
+
+
+def load(run: Run, size: float, exact: Sequence[tuple[Example, dict]]) -> Iterator[tuple[Tensor, ...]]:
+    """Image by image, the arguments of `tally`: one row for each counter class, ascending.
+
+    Raises:
+        InputError: a mask is missing, or the heat maps are those of another list.
+    """
+    try:
+        with np.load(run.layout.heatmaps, allow_pickle=False) as file:
+            stored = {name: torch.from_numpy(file[name]) for name in file if name != "path"}
+            paths = file["path"].tolist()
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{run.layout.heatmaps} cannot be read ({error}); run the explanation script again.") from error
+    if paths != [row.path for row, _ in exact]:
+        raise InputError(f"{run.layout.heatmaps} holds the maps of other images than the training list; explain that list anew.")
+    label = stored.pop("label")
+    for number, (row, differences) in enumerate(exact):
+        counter = counters(label[[number]], len(run.dataset.classes))
+        relevance = run.explainer.relevance({name: maps[[number]] for name, maps in stored.items()}, label[[number]], counter)
+        masks = read_masks(run.layout, row, counter[0].tolist(), size)
+        found = [differences[b] for b in counter[0].tolist()]
+        truth = torch.stack([_at_size(one.all, run.image_size) for one in found])
+        own = torch.stack([_at_size(one.all if one.own is None else one.own, run.image_size) for one in found])
+        has_own = torch.tensor([one.own is not None for one in found])
+        yield masks, run.explainer.upsample(relevance[0], run.image_size), truth, own, has_own
+
+
+def _at_size(truth: np.ndarray, size: int) -> Tensor:
+    """A truth bool (h, w) at the size of the masks, (size, size)."""
+    return torch.from_numpy(np.array(Image.fromarray(truth).resize((size, size), Image.Resampling.NEAREST)))
+
+
+def measure(run: Run, size: float, exact: Sequence[tuple[Example, dict]], seed: int = 0) -> dict[str, list[float]]:
+    """The rows of the table for one run at one mask size, by variant; `seed` moves the masks."""
+    rng, sums = generator(seed), {}
+    for masks, maps, *true in load(run, size, exact):
+        for name, (mask, values) in variants(masks, maps, rng).items():
+            sums[name] = sums.get(name, 0) + tally(mask, values, *true)
+    return {name: percentages(total) for name, total in sums.items()}
+
+
+def report(outs: Sequence[str], data_root: str, seed: int) -> Iterator[str]:
+    """The table, line by line.
+
+    Raises:
+        InputError: a folder holds no explanation of the drawn moths, or the moths on disk are others.
+    """
+    runs = [run for out in outs for run in find_runs(out)]
+    exact = {name: truths(find(name), data_root, seed) for name in dict.fromkeys(run.dataset.name for run in runs)}
+    for name, rows in exact.items():
+        covered = np.mean([one.all.mean() for _, differences in rows for one in differences.values()])
+        yield f"{name}: {sum(len(of) for _, of in rows)} explanations; the true differences T cover {100 * covered:.1f} % of the pictures."
+    yield "In %. Masks: precision on T, recall of T, the same for T on marks of a. Maps: largest value in T, mass in T, rank in T."
+    yield f"{'':<24}" + "".join(f"{column:>9}" for column in COLUMNS)
+    for run in runs:
+        for size in run.mask_sizes:
+            yield f"{run.name}, t = {size:.2f}"
+            for variant, values in measure(run, size, exact[run.dataset.name]).items():
+                yield f"  {variant:<22}" + "".join(f"{value:>9.1f}" for value in values)
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=expanded, help="output folder of the explanation script")
-    parser.add_argument("--data-root", type=expanded, default="datasets")
+    parser.add_argument("outs", nargs="+", type=expanded, metavar="OUT", help="output folder of an explanation script")
+    parser.add_argument("--data-root", type=expanded, default="datasets", help="folder that holds the dataset's folder")
+    parser.add_argument("--seed", type=int, default=0, help="what the moths were drawn from (datasets/prepare.py toy --seed)")
     arguments = parser.parse_args()
-    try:
-        with plain_warnings():
-            masks, marks = load_masks_and_marks(arguments.out, arguments.data_root, find("toy"))
-    except InputError as error:
-        print(f"localization: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    print(f"{len(masks)} explanations; marks cover {100 * marks.float().mean().item():.1f} % of the pictures")
-    print(f"{'mask':<22}{'on marks':>10}{'of marks':>10}")
-    for name, (precision, recall) in measure(masks, marks).items():
-        print(f"{name:<22}{precision:>8.1f} %{recall:>8.1f} %")
+    with command("localization"):
+        for line in report(arguments.outs, arguments.data_root, arguments.seed):
+            print(line)
 
 
 if __name__ == "__main__":

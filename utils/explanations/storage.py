@@ -1,5 +1,6 @@
 """What the network says about a whole list, gathered on disk so that the list may be longer than memory and the run interrupted."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,9 @@ from torch import Tensor
 from utils import processes
 from utils.explanations.explained import Stored
 from utils.files import replacing
+from utils.images import decode, to_tensor
+from utils.layout import MASK, Layout, explanation_name
+from utils.lists import Example
 from utils.loading import ImageSet
 from utils.resuming import Unfinished
 
@@ -101,3 +105,13 @@ class HeatmapFile:
         paths = np.array([row.path for row in self.images.rows])
         with replacing(self.path) as temporary:
             np.savez(temporary, **parts, label=self.images.labels.numpy(), path=paths)
+
+
+def read_masks(layout: Layout, row: Example, counter: Sequence[int], size: float) -> Tensor:
+    """The masks of an image against some counter classes at one mask size, bool (B, s, s).
+
+    Raises:
+        InputError: one is missing or cannot be decoded.
+    """
+    files = [layout.explanations(MASK, size) / explanation_name(row.path, row.label, b, row.index) for b in counter]
+    return torch.stack([to_tensor(decode(str(file), str(layout.explanation_list())))[0] > 127 for file in files])

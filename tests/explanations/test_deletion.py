@@ -1,0 +1,78 @@
+"""What blurring the explained part costs, by hand."""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from utils.explanations import deletion
+from utils.explanations.deletion import BOX, box_blur, losses
+
+
+class Corners(nn.Module):
+    """Three logits that can be read off: the mean brightness of the left half, of the right half, and 0."""
+
+    def forward(self, images):
+        half = images.shape[-1] // 2
+        logits = torch.stack([images[..., :half].mean((1, 2, 3)), images[..., half:].mean((1, 2, 3)), torch.zeros(len(images))], dim=1)
+        return SimpleNamespace(logits=logits)
+
+
+@pytest.mark.parametrize(("side", "width"), [(224, 51), (64, 15), (112, 25)])
+def test_the_blur_is_a_box_in_proportion_to_the_image(side, width):
+    image = torch.zeros(1, 3, side, side)
+    image[0, :, side // 2, side // 2] = 1
+    blurred = box_blur(image)[0, 0]
+    assert (blurred > 0).sum() == width**2 and abs(width - BOX * side) <= 1
+    torch.testing.assert_close(box_blur(torch.full((1, 3, side, side), 0.3)), torch.full((1, 3, side, side), 0.3))
+
+
+def test_a_blurred_part_takes_its_share_of_the_margin():
+    """A bright left half, blurred where it is far from the right one, stays bright; blurred all over, both halves lose what they show."""
+    image = torch.zeros(3, 64, 64)
+    image[..., :32] = 1
+    masks = torch.zeros(2, 64, 64, dtype=torch.bool)
+    masks[1] = True
+    margin, lost = losses(Corners(), image, masks, 0, torch.tensor([1, 2]))
+    assert margin.tolist() == [1, 1]
+    left = box_blur(image[None])[0, :, :, :32].mean()
+    assert lost.tolist() == pytest.approx([0, 1 - left.item()], abs=1e-6) and lost[1] > 0.05
+
+
+def test_the_command_measures_teacher_and_second_network(butterflies, data_root, monkeypatch, capsys):
+    monkeypatch.chdir(butterflies.folder)
+    teacher = "toy/checkpoint_pretrain_resnet18_s300.pth.tar"
+    words = [
+        "toy",
+        "margin",
+        "--dataset",
+        "toy",
+        "--data-root",
+        str(data_root),
+        "--checkpoint",
+        teacher,
+        "--second",
+        teacher,
+        "--images",
+        "3",
+    ]
+    monkeypatch.setattr(sys, "argv", ["deletion", *words])
+    deletion.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines if "images x 4" in line] == ["toy", "toy", "margin", "margin"]
+    rows = np.array([[float(word) for word in line.split()[-3:]] for line in lines if line.startswith("  in the")])
+    assert rows.shape == (8, 3) and np.array_equal(rows[::2], rows[1::2])  # the second network is the teacher here
+    assert np.allclose(rows[:, 0], rows[0, 0], atol=2e-3) and (rows[:, 1] != 0).any()
+
+
+def test_a_folder_without_masks_is_refused_in_one_sentence(butterflies, data_root, tmp_path, monkeypatch, capsys):
+    teacher = str(butterflies.out / "checkpoint_pretrain_resnet18_s300.pth.tar")
+    words = [str(tmp_path), "--dataset", "toy", "--data-root", str(data_root), "--checkpoint", teacher, "--second", teacher]
+    monkeypatch.setattr(sys, "argv", ["deletion", *words])
+    with pytest.raises(SystemExit) as stop:
+        deletion.main()
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith("deletion: error: ")
