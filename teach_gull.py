@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from utils.launch import launch
 from utils.people.course_page import build_course_page
-from utils.selection import Selection
 from utils.settings import default_workers
+from utils.teaching.selection import Selection
 
 
 @dataclass(frozen=True)

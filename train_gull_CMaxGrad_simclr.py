@@ -10,12 +10,22 @@ Writes the teaching list, course_<selection>_simclr.json and .png, the accuracie
 """
 
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
-from utils.course_run import run_course
+from utils import catalog
+from utils.images import eval_view
 from utils.launch import launch
-from utils.pool import ExplanationView
-from utils.selection import Selection
-from utils.settings import default_workers
+from utils.layout import Layout
+from utils.loading import open_list
+from utils.resuming import resumable
+from utils.settings import default_workers, pick
+from utils.teaching.course import CourseFiles, CourseSettings
+from utils.teaching.loop import TeachExplanations, taught_explanations, teach
+from utils.teaching.pool import ExplanationView, PoolSettings, open_pool
+from utils.teaching.selection import Selection, SelectorSettings, make_selector
+from utils.teaching.student import StudentSettings
+from utils.teaching.students import STUDENTS, StudentKind
 
 
 @dataclass(frozen=True)
@@ -25,12 +35,14 @@ class Config:
     data_root: str = "datasets"  # folder that holds the dataset's folder
     ce_list: str = "{out}/{list}_CE_simclr.txt"  # explanations of the training list; {out}: output folder, {list}: the list's stem
     # student
+    student: StudentKind = "sgd"  # how it learns
     pretrained: str = "imagenet"  # its generic features: imagenet, none, or the path of a state dict
     freeze_features: bool = False  # learn the head alone: for features too young to be trained on by 4 to 80 images
     explanation_view: ExplanationView = "attention"  # image: as a picture; attention: as a region, better on butterflies (README)
     # course
     selection: Selection = "CMaxGrad"  # how lessons are picked
     iterations: int = 20  # lessons; each teaches a pair
+    teach_explanations: TeachExplanations = "auto"  # auto: as the selection's authors do, CMaxGrad yes; yes or no: for controls
     alpha: float = 0.5  # weight of the image against its explanation in the score, 0 .. 1
     # learning
     steps: int = 10  # SGD steps per lesson, on the whole teaching set
@@ -50,7 +62,17 @@ class Config:
 
 
 def main(cfg: Config) -> dict:
-    return run_course(cfg, simclr=True)
+    dataset = catalog.find(cfg.dataset)
+    layout = Layout(Path(cfg.out), dataset.list_stem, simclr=True)
+    pool = open_pool(dataset, pick(PoolSettings, cfg))
+    test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size))
+    selector = make_selector(pick(SelectorSettings, cfg))
+    explain = taught_explanations(selector, cfg.teach_explanations)
+    files = CourseFiles(dataset, layout, pool, explain, pick(CourseSettings, cfg))
+    student = STUDENTS[cfg.student](pool, test, explain, pick(StudentSettings, cfg))
+    with resumable(cfg, files.main()) as unfinished:
+        lessons = teach(student, selector, cfg.iterations, files.keep, unfinished)
+        return files.write(lessons, student)
 
 
 if __name__ == "__main__":

@@ -155,12 +155,13 @@ def length(node):
 
 
 def test_the_pipeline_has_twelve_scripts_and_no_two_scripts_share_a_function():
+    """Their stories, `main`, may repeat; computing may not."""
     assert len(PIPELINE) == 12
     long = [
         (script, node.name, ast.dump(node))
         for script in SCRIPTS
         for node in functions(REPOSITORY / f"{script}.py")
-        if length(node) > LONGEST_COPY
+        if length(node) > LONGEST_COPY and node.name != "main"
     ]
     assert long
     assert [(one[:2], other[:2]) for one, other in itertools.combinations(long, 2) if one[2] == other[2]] == []

@@ -18,7 +18,7 @@ from utils.errors import InputError
 from utils.images import decode, to_tensor
 from utils.layout import IMG, MASK, Layout
 from utils.lists import locate, read_examples, read_explanations
-from utils.pool import sibling
+from utils.teaching.pool import sibling
 
 
 def coverage(masks: Tensor, marks: Tensor) -> tuple[float, float]:

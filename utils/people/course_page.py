@@ -17,7 +17,6 @@ from tqdm import tqdm
 from datasets.folders import replacing_folder
 from utils import catalog
 from utils.catalog import Dataset
-from utils.course import read_course
 from utils.errors import InputError
 from utils.files import write_json, write_text
 from utils.layout import Layout
@@ -25,6 +24,7 @@ from utils.lists import Example, read_examples
 from utils.loading import ImageSet
 from utils.people.pictures import Explained, explained_view, fitted_view
 from utils.pictures import write_png
+from utils.teaching.course import read_course
 from utils.threads import side_by_side
 
 STATIC = Path(__file__).parent / "page"  # what is the same for every course

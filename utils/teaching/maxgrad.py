@@ -1,7 +1,16 @@
-"""Margin risk and MaxGrad score (Wang, Nagrecha & Vasconcelos, CVPR 2021)."""
+"""MaxGrad (Wang, Nagrecha & Vasconcelos, CVPR 2021): margin risk, score, and the selection of the hardest example."""
+
+import math
+import sys
+from dataclasses import replace
 
 import torch
 from torch import Tensor
+
+from utils.teaching.choice import Choice, Seeded, Survey
+from utils.teaching.pairing import pair_by_score
+
+BLOCK = 8192  # rows scored at a time, so that memory does not grow with the pool
 
 
 def margin_risk(logits: Tensor, labels: Tensor) -> Tensor:
@@ -33,7 +42,12 @@ def log_psi(logits: Tensor, labels: Tensor, codewords: Tensor) -> Tensor:
     Returns:
         log psi, float64 (N,); -inf where all codewords are equal.
     """
-    z, W = logits.double(), codewords.double()
+    W = codewords.double()
+    blocks = zip(logits.split(BLOCK), labels.split(BLOCK), strict=True)
+    return torch.cat([_log_psi(z.double(), c, W) for z, c in blocks])
+
+
+def _log_psi(z: Tensor, labels: Tensor, W: Tensor) -> Tensor:
     exponents = (z - z.gather(1, labels[:, None])) / 2  # -1/2 <f, W_c - W_k>, (N, C)
     exponents = exponents.scatter(1, labels[:, None], -torch.inf)
     peak = exponents.amax(1, keepdim=True)  # (N, 1)
@@ -41,3 +55,22 @@ def log_psi(logits: Tensor, labels: Tensor, codewords: Tensor) -> Tensor:
     # sum_k e_k (W_c - W_k) = (sum_k e_k) W_c - sum_k e_k W_k, a combination of codewords
     weights = -weights.scatter(1, labels[:, None], -weights.sum(1, keepdim=True))  # (N, C)
     return 2 * peak[:, 0] + (weights @ W).square().sum(1).log()
+
+
+def from_log(score: float) -> float:
+    """A score from its logarithm; the largest float where it is beyond the range of floats."""
+    return math.exp(score) if score < math.log(sys.float_info.max) else sys.float_info.max
+
+
+class MaxGrad(Seeded):
+    """The image of the largest psi, beside one of the class that the student takes it for."""
+
+    def choose(self, seen: Survey, remaining: Tensor) -> Choice | None:
+        """As in `Selector`; the score is s(i, b)."""
+        choice = pair_by_score(self.scores(seen), seen.logits, seen.labels, remaining)
+        return choice and replace(choice, score=from_log(choice.score))
+
+    def scores(self, seen: Survey) -> Tensor:
+        """log s(i, b) = log psi(x_i, c_i) for every b != c_i, (N, C), -inf at b = c_i."""
+        image = log_psi(seen.logits, seen.labels, seen.codewords)  # (N,)
+        return image[:, None].repeat(1, seen.num_classes).scatter(1, seen.labels[:, None], -torch.inf)

@@ -1,4 +1,4 @@
-"""Draws the learning curves of several courses into one figure: `python -m utils.compare_courses toy CMaxGrad random`.
+"""Draws the learning curves of several courses into one figure: `python -m utils.teaching.compare_courses toy CMaxGrad random`.
 
 Takes the output folder of a teaching script and the selections that were run there; writes `<out>/compare_courses.png`.
 """
