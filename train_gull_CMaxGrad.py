@@ -21,6 +21,7 @@ from utils.loading import open_list
 from utils.resuming import resumable
 from utils.settings import default_workers, pick
 from utils.teaching.course import CourseFiles, CourseSettings
+from utils.teaching.draws import DrawSettings, run_draws
 from utils.teaching.loop import TeachExplanations, taught_explanations, teach
 from utils.teaching.pool import ExplanationView, PoolSettings, open_pool
 from utils.teaching.selection import Selection, SelectorSettings, make_selector
@@ -35,21 +36,24 @@ class Config:
     data_root: str = "datasets"  # folder that holds the dataset's folder
     ce_list: str = "{out}/{list}_CE.txt"  # explanations of the training list; {out}: output folder, {list}: the list's stem
     # student
-    student: StudentKind = "sgd"  # how it learns
+    student: StudentKind = "optimal"  # optimal: its head learns every lesson to the end; sgd: all of it takes some steps, as released
     pretrained: str = "imagenet"  # its generic features: imagenet, none, or the path of a state dict
-    freeze_features: bool = False  # learn the head alone: for features too young to be trained on by 4 to 80 images
+    ridge: float = 1e-3  # optimal alone: weight of the head's squared length beside the risk
+    freeze_features: bool = False  # sgd alone: learn the head alone, for features too young to be trained on by 4 to 80 images
     explanation_view: ExplanationView = "attention"  # image: as a picture; attention: as a region, better on butterflies (README)
     # course
-    selection: Selection = "CMaxGrad"  # how lessons are picked
+    selection: Selection = "CMaxGrad"  # how lessons are picked; CMaxGrad is the paper's, KMaxGrad teaches better
     iterations: int = 20  # lessons; each teaches a pair
-    teach_explanations: TeachExplanations = "auto"  # auto: as the selection's authors do, CMaxGrad yes; yes or no: for controls
+    teach_explanations: TeachExplanations = "auto"  # auto: with CMaxGrad and KMaxGrad; yes, no: for controls
     alpha: float = 0.5  # weight of the image against its explanation in the score, 0 .. 1
-    # learning
+    draws: int = 0  # after the course, that many more from random 80 % of the pool, to see how much is luck
+    # learning, sgd alone
     steps: int = 10  # SGD steps per lesson, on the whole teaching set
     lr: float = 1e-4  # learning rate of SGD
     momentum: float = 0.9  # of SGD
     weight_decay: float = 1e-4  # L2 penalty of SGD
     max_grad_norm: float = 0.0  # longer gradients are cut to it: the risk grows exponentially with a margin; 0: never, as published
+    # looking
     image_size: int = 224  # side of the images in pixels
     batch_size: int = 64  # images per forward pass over the pool and the test list
     # run
@@ -66,13 +70,16 @@ def main(cfg: Config) -> dict:
     layout = Layout(Path(cfg.out), dataset.list_stem, simclr=False)
     pool = open_pool(dataset, pick(PoolSettings, cfg))
     test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size))
-    selector = make_selector(pick(SelectorSettings, cfg))
+    how = pick(SelectorSettings, cfg)
+    selector = make_selector(how)
     explain = taught_explanations(selector, cfg.teach_explanations)
     files = CourseFiles(dataset, layout, pool, explain, pick(CourseSettings, cfg))
     student = STUDENTS[cfg.student](pool, test, explain, pick(StudentSettings, cfg))
-    with resumable(cfg, files.main()) as unfinished:
+    with resumable(cfg, files.main(draws=cfg.draws > 0)) as unfinished:
         lessons = teach(student, selector, cfg.iterations, files.keep, unfinished)
-        return files.write(lessons, student)
+        measured = files.write(lessons, student)
+        draws = run_draws(student, partial(make_selector, how), pick(DrawSettings, cfg), layout.draws(cfg.selection), unfinished)
+        return measured | draws
 
 
 if __name__ == "__main__":

@@ -3,7 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import torch
 from torch import Generator, Tensor
+
+BLOCK = 8_192  # rows at a time in double precision, so that memory does not grow with the pool
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,13 @@ class Survey:
 
     def through(self, codewords: Tensor) -> "Survey":
         """The same features through another bias-free head (C, d)."""
-        explained = None if self.explained_features is None else self.explained_features @ codewords.T
-        return replace(self, codewords=codewords, logits=self.features @ codewords.T, explained_logits=explained)
+        explained = None if self.explained_features is None else logits_of(self.explained_features, codewords)
+        return replace(self, codewords=codewords, logits=logits_of(self.features, codewords), explained_logits=explained)
+
+
+def logits_of(features: Tensor, codewords: Tensor) -> Tensor:
+    """z = W f of features (N, d) and a head (C, d), float64 (N, C)."""
+    return torch.cat([some.double() @ codewords.double().T for some in features.split(BLOCK)])
 
 
 class Selector(Protocol):

@@ -23,6 +23,7 @@ from utils.teaching.loop import Lesson
 from utils.teaching.pool import Pool, mask_size
 from utils.teaching.selection import Selection
 from utils.teaching.student import Student
+from utils.teaching.students import StudentKind
 
 REPORTED_LESSONS = (1, 3, 5, 10, 20)
 
@@ -99,7 +100,7 @@ class CourseSettings:
     """Settings of a course's files.
 
     Attributes:
-        selection, iterations, seed: with which the course is made.
+        selection, student, iterations, seed: with which the course is made.
         ce_list: the explanation list that its pool is of.
         data_root: what `./datasets/` in lists stands for.
         image_size: side of the images in pixels.
@@ -107,6 +108,7 @@ class CourseSettings:
     """
 
     selection: Selection
+    student: StudentKind
     iterations: int
     seed: int
     ce_list: str
@@ -135,12 +137,13 @@ class CourseFiles:
         if self._people:
             check_files(self._people, people_list(how.ce_list), how.data_root)
 
-    def main(self) -> list[Path]:
-        """The course, the teaching set and the learning curve."""
+    def main(self, draws: bool) -> list[Path]:
+        """The course, the teaching set and the learning curve; with the draws' table if there are `draws`."""
         layout, selection = self.layout, self.how.selection
         pictures = [layout.course(selection, ".png"), layout.evolution(selection)]
         accuracies = [layout.accuracy(split, selection) for split in ("train", "test")]
-        return [layout.course(selection), layout.teaching_list(selection), layout.evolution(selection, ".csv"), *pictures, *accuracies]
+        tables = [layout.evolution(selection, ".csv")] + ([layout.draws(selection)] if draws else [])
+        return [layout.course(selection), layout.teaching_list(selection), *tables, *pictures, *accuracies]
 
     def keep(self, iteration: int, student: Student) -> None:
         """Saves the student that is about to make the choice of an iteration, if students are kept."""
@@ -186,6 +189,7 @@ class CourseFiles:
             "dataset": self.dataset.name,
             "classes": list(self.dataset.classes),
             "selection": selection,
+            "student": self.how.student,
             "seed": self.how.seed,
             "mask_size": mask_size(pool.rows),
             "lessons": [lesson_entry(pool, self._people, lesson.iteration, lesson.choice) for lesson in lessons],

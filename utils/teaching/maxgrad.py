@@ -7,10 +7,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from utils.teaching.choice import Choice, Seeded, Survey
+from utils.teaching.choice import BLOCK, Choice, Seeded, Survey
 from utils.teaching.pairing import pair_by_score
 
-BLOCK = 8192  # rows scored at a time, so that memory does not grow with the pool
+FIRST_HEAD = 0.05  # standard deviation of the head through which an untaught student without one is looked at
 
 
 def margin_risk(logits: Tensor, labels: Tensor) -> Tensor:
@@ -66,7 +66,12 @@ class MaxGrad(Seeded):
     """The image of the largest psi, beside one of the class that the student takes it for."""
 
     def choose(self, seen: Survey, remaining: Tensor) -> Choice | None:
-        """As in `Selector`; the score is s(i, b)."""
+        """As in `Selector`; the score is s(i, b).
+
+        Where all codewords are equal psi is 0 everywhere, so a student who knows nothing yet is seen through a head drawn at random.
+        """
+        if (seen.codewords == seen.codewords[0]).all():
+            seen = seen.through(FIRST_HEAD * torch.randn(seen.codewords.shape, generator=self.rng, dtype=torch.float64))
         choice = pair_by_score(self.scores(seen), seen.logits, seen.labels, remaining)
         return choice and replace(choice, score=from_log(choice.score))
 

@@ -24,6 +24,17 @@ def left_classes(labels: Tensor, remaining: Tensor, num_classes: int) -> list[in
     return labels[remaining].bincount(minlength=num_classes).nonzero()[:, 0].tolist()
 
 
+def next_classes(labels: Tensor, remaining: Tensor, num_classes: int) -> tuple[int, int] | None:
+    """The two classes whose turn it is: those that were shown least of those that have an image left; of equals the lower labels.
+
+    Returns:
+        Two classes, or None where fewer than two have an image left.
+    """
+    shown = labels[~remaining].bincount(minlength=num_classes).tolist()
+    turn = sorted(left_classes(labels, remaining, num_classes), key=lambda c: (shown[c], c))
+    return (turn[0], turn[1]) if len(turn) >= 2 else None
+
+
 def pair_by_score(scores: Tensor, logits: Tensor, labels: Tensor, remaining: Tensor) -> Choice | None:
     """The pair of the largest score (method of CMaxGrad; with scores that do not depend on b, of MaxGrad).
 

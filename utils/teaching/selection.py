@@ -5,16 +5,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 from utils.augment import generator
+from utils.teaching.balanced import Balanced
 from utils.teaching.choice import Selector
 from utils.teaching.cmaxgrad import CMaxGrad
+from utils.teaching.kmaxgrad import KMaxGrad
 from utils.teaching.maxgrad import MaxGrad
+from utils.teaching.maxherding import MaxHerding
 from utils.teaching.random_pairs import RandomPairs
 
-Selection = Literal["CMaxGrad", "MaxGrad", "random"]
+Selection = Literal["CMaxGrad", "KMaxGrad", "MaxGrad", "MaxHerding", "balanced", "random"]
 
 SELECTORS: dict[str, Callable[..., Selector]] = {
     "CMaxGrad": CMaxGrad,
+    "KMaxGrad": KMaxGrad,
     "MaxGrad": MaxGrad,
+    "MaxHerding": MaxHerding,
+    "balanced": Balanced,
     "random": RandomPairs,
 }
 

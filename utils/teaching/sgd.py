@@ -165,8 +165,8 @@ class SGDStudent:
             RunError: the network has diverged.
         """
         with torch.inference_mode():
-            taught = evaluation.accuracy(self._network.fc(self._taught.features()).argmax(1), self._taught.labels)
-        return taught, evaluation.accuracy(evaluation.predict(self._sight.test), self._test.labels)
+            taught = evaluation.share_right(self._network.fc(self._taught.features()), self._taught.labels)
+        return taught, evaluation.share_right(evaluation.logits_of_list(self._sight.test), self._test.labels)
 
     def network(self) -> ResNet18:
         """The student itself, not a copy."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from models.resnet import FEATURES, ResNet18
 from utils import processes
-from utils.features import FeatureMaps
+from utils.features import HELD_BUDGET, FeatureMaps
 from utils.loading import ImageSet
 from utils.teaching.choice import Choice, Survey
 from utils.teaching.pool import Pool
@@ -20,6 +20,7 @@ class StudentSettings:
 
     Attributes:
         pretrained: its generic features, as in `models.resnet.load_backbone`.
+        ridge: lambda, the weight of ||W||^2 beside the risk (optimal).
         freeze_features: whether only its head learns (sgd; the optimal student's features never change).
         steps: SGD steps per lesson (sgd).
         lr, momentum, weight_decay: of SGD (sgd). Momentum is carried over from lesson to lesson.
@@ -33,6 +34,7 @@ class StudentSettings:
     """
 
     pretrained: str
+    ridge: float
     freeze_features: bool
     steps: int
     lr: float
@@ -124,14 +126,15 @@ class Sight:
         pool: images and explanations.
         test: the test list.
         how: settings.
+        budget: bytes of feature maps of a frozen network that may be held for the next look at a list.
 
     Attributes:
         test: the test list's feature maps.
     """
 
-    def __init__(self, network: ResNet18, pool: Pool, test: ImageSet, how: StudentSettings) -> None:
+    def __init__(self, network: ResNet18, pool: Pool, test: ImageSet, how: StudentSettings, budget: int = HELD_BUDGET) -> None:
         def look(images: ImageSet) -> FeatureMaps:
-            return FeatureMaps(network, images, how.batch_size, how.workers, how.device)
+            return FeatureMaps(network, images, how.batch_size, how.workers, how.device, budget)
 
         self.test = look(test)
         self._pool, self._network, self._device = pool, network, how.device

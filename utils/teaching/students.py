@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Literal
 
+from utils.teaching.optimal import OptimalStudent
 from utils.teaching.sgd import SGDStudent
 from utils.teaching.student import Student
 
-StudentKind = Literal["sgd"]
+StudentKind = Literal["optimal", "sgd"]
 
 STUDENTS: dict[str, Callable[..., Student]] = {
+    "optimal": OptimalStudent,
     "sgd": SGDStudent,
 }
