@@ -33,7 +33,7 @@ demo: $(VENV)/installed datasets/toy/toy_gt_te.txt ## teacher, explanations, cou
 	$(RUN) train_butterflies_simclr.py $(FEATURES) --out $(OUT)
 	$(RUN) train_butterflies_CMaxGrad.py $(STUDENT) --out $(OUT)
 	$(RUN) train_butterflies_CMaxGrad.py $(STUDENT) --out $(OUT) --selection random
-	$(RUN) -m utils.compare_courses $(OUT) CMaxGrad random
+	$(RUN) -m utils.teaching.compare_courses $(OUT) CMaxGrad random
 	$(RUN) teach_butterflies.py --dataset toy --out $(OUT)
 	@echo
 	@echo "Open these:"

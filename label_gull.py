@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from utils.launch import launch
 from utils.people.aggregation import Aggregation
 from utils.people.labelling import run_labelling
-from utils.selection import Selection
+from utils.teaching.selection import Selection
 
 
 @dataclass(frozen=True)

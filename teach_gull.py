@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from utils.launch import launch
 from utils.machine import default_workers
 from utils.people.course_page import build_course_page
-from utils.selection import Selection
+from utils.teaching.selection import Selection
 
 
 @dataclass(frozen=True)

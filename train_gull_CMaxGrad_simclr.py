@@ -10,12 +10,24 @@ Writes the teaching list, course_<selection>_simclr.json and .png, the accuracie
 """
 
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
-from utils.course_run import run_course
+from utils import catalog
+from utils.images import eval_view
 from utils.launch import launch
+from utils.layout import Layout
+from utils.loading import open_list
 from utils.machine import default_workers
-from utils.pool import ExplanationView
-from utils.selection import Selection
+from utils.resuming import resumable
+from utils.settings import pick
+from utils.teaching.course import CourseFiles, CourseSettings
+from utils.teaching.draws import DrawSettings, run_draws
+from utils.teaching.loop import TeachExplanations, taught_explanations, teach
+from utils.teaching.pool import ExplanationView, PoolSettings, open_pool
+from utils.teaching.selection import Selection, SelectorSettings, make_selector
+from utils.teaching.student import StudentSettings
+from utils.teaching.students import STUDENTS, StudentKind
 
 
 @dataclass(frozen=True)
@@ -25,19 +37,24 @@ class Config:
     data_root: str = "datasets"  # folder that holds the dataset's folder
     ce_list: str = "{out}/{list}_CE_simclr.txt"  # explanations of the training list; {out}: output folder, {list}: the list's stem
     # student
+    student: StudentKind = "optimal"  # optimal: its head learns every lesson to the end; sgd: all of it takes some steps, as released
     pretrained: str = "imagenet"  # its generic features: imagenet, none, or the path of a state dict
-    freeze_features: bool = False  # learn the head alone: for features too young to be trained on by 4 to 80 images
+    ridge: float = 1e-3  # optimal alone: weight of the head's squared length beside the risk
+    freeze_features: bool = False  # sgd alone: learn the head alone, for features too young to be trained on by 4 to 80 images
     explanation_view: ExplanationView = "attention"  # image: as a picture; attention: as a region, better on butterflies (README)
     # course
-    selection: Selection = "CMaxGrad"  # how lessons are picked
+    selection: Selection = "CMaxGrad"  # how lessons are picked; CMaxGrad is the paper's, KMaxGrad teaches better
     iterations: int = 20  # lessons; each teaches a pair
+    teach_explanations: TeachExplanations = "auto"  # auto: with CMaxGrad and KMaxGrad; yes, no: for controls
     alpha: float = 0.5  # weight of the image against its explanation in the score, 0 .. 1
-    # learning
+    draws: int = 0  # after the course, that many more from random 80 % of the pool, to see how much is luck
+    # learning, sgd alone
     steps: int = 10  # SGD steps per lesson, on the whole teaching set
     lr: float = 1e-4  # learning rate of SGD
     momentum: float = 0.9  # of SGD
     weight_decay: float = 1e-4  # L2 penalty of SGD
     max_grad_norm: float = 0.0  # longer gradients are cut to it: the risk grows exponentially with a margin; 0: never, as published
+    # looking
     image_size: int = 224  # side of the images in pixels
     batch_size: int = 64  # images per forward pass over the pool and the test list
     # run
@@ -50,7 +67,20 @@ class Config:
 
 
 def main(cfg: Config) -> dict:
-    return run_course(cfg, simclr=True)
+    dataset = catalog.find(cfg.dataset)
+    layout = Layout(Path(cfg.out), dataset.list_stem, simclr=True)
+    pool = open_pool(dataset, pick(PoolSettings, cfg))
+    test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size))
+    how = pick(SelectorSettings, cfg)
+    selector = make_selector(how)
+    explain = taught_explanations(selector, cfg.teach_explanations)
+    files = CourseFiles(dataset, layout, pool, explain, pick(CourseSettings, cfg))
+    student = STUDENTS[cfg.student](pool, test, explain, pick(StudentSettings, cfg))
+    with resumable(cfg, files.main(draws=cfg.draws > 0)) as unfinished:
+        lessons = teach(student, selector, cfg.iterations, files.keep, unfinished)
+        measured = files.write(lessons, student, test)
+        draws = run_draws(student, partial(make_selector, how), pick(DrawSettings, cfg), layout.draws(cfg.selection), unfinished)
+        return (measured or {}) | draws
 
 
 if __name__ == "__main__":

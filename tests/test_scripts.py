@@ -17,9 +17,10 @@ from scipy.ndimage import label as scipy_label
 from torch.nn import functional as F
 from torchvision.models import resnet18
 
-from utils import compare_courses, images, lists
+from utils import images, lists
 from utils.catalog import MOTHS
 from utils.errors import InputError
+from utils.teaching import compare_courses
 
 STEMS = {"": "counterfactual_gradcam", "_simclr": "counterfactual_gradcam_simclr"}
 MEAN, STD = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))

@@ -155,6 +155,7 @@ def length(node):
 
 
 def test_the_pipeline_has_twelve_scripts_and_no_two_scripts_share_a_function():
+    """Their stories, `main`, may repeat; computing may not."""
     assert len(PIPELINE) == 12
     long = [
         (script, node.name, ast.dump(node))

@@ -8,26 +8,54 @@ from utils import processes
 from utils.errors import RunError
 from utils.features import FeatureMaps
 
+TIE = 1e-6  # logits that differ by less, relative to the largest, are equal but for rounding
+
 
 @torch.inference_mode()
 def predict(seen: FeatureMaps) -> Tensor:
     """A network's answer to every image of a list, in evaluation mode: class numbers (N,) on the CPU.
 
     Raises:
+        RunError: as `logits_of_list`.
+    """
+    return logits_of_list(seen).argmax(1)
+
+
+@torch.inference_mode()
+def logits_of_list(seen: FeatureMaps) -> Tensor:
+    """A network's logits of every image of a list, in evaluation mode: (N, C) on the CPU.
+
+    Raises:
         RunError: the network has diverged; after its very last step no loss would tell.
     """
-    answers = torch.zeros(len(seen.images), dtype=torch.long)
+    found = torch.zeros(len(seen.images), seen.network.fc.out_features)
     for numbers, feature_map in seen:
         logits = seen.network.logits(feature_map)
         if not logits.isfinite().all():
             raise RunError("The network's outputs are no longer finite numbers; lower --lr.")
-        answers[numbers] = logits.argmax(1).cpu()
-    return processes.merged(answers, seen.device)
+        found[numbers] = logits.cpu()
+    return processes.merged(found, seen.device)
 
 
 def accuracy(answers: Tensor, labels: Tensor) -> float:
     """Share of right answers in percent."""
     return 100 * (answers == labels).double().mean().item()
+
+
+def share_right(logits: Tensor, labels: Tensor) -> float:
+    """Accuracy in percent, where a student that cannot tell classes apart is not right by the order of the classes.
+
+    An image whose largest logits tie counts 1 / (number of tied classes) if the true class is among them: after a course's first lessons
+    the classes not taught yet tie exactly but for rounding.
+
+    Args:
+        logits: (N, C).
+        labels: the true classes, (N,).
+    """
+    top = logits.amax(1, keepdim=True)
+    tied = logits >= top - TIE * logits.abs().amax(1, keepdim=True)  # (N, C)
+    right = tied.gather(1, labels[:, None])[:, 0]
+    return 100 * (right / tied.sum(1).clamp(min=1)).double().mean().item()
 
 
 def confusion(answers: Tensor, labels: Tensor, num_classes: int) -> np.ndarray:

@@ -71,13 +71,21 @@ def _tile(picture: Tensor) -> Image.Image:
 
 
 def curves(
-    path: str | Path, lines: dict[str, Sequence[float]], x: Sequence[float], x_label: str, y_label: str, chance: float | None = None
+    path: str | Path,
+    lines: dict[str, Sequence[float]],
+    x: Sequence[float],
+    x_label: str,
+    y_label: str,
+    chance: float | None = None,
+    ranges: dict[str, tuple[Sequence[float], Sequence[float]]] | None = None,
 ):
-    """Draws lines over common x values; `chance` adds a dashed horizontal line."""
+    """Draws lines over common x values; `chance` adds a dashed horizontal line, `ranges` lowest and highest values as a band."""
     figure = _figure(6.4, 4.2, layout="constrained")
     axes = figure.add_subplot()
     for name, values in lines.items():
-        axes.plot(x[: len(values)], values, marker="." if len(values) < 60 else None, label=name)
+        (line,) = axes.plot(x[: len(values)], values, marker="." if len(values) < 60 else None, label=name)
+        if ranges and name in ranges:
+            axes.fill_between(x[: len(values)], *ranges[name], color=line.get_color(), alpha=0.15, linewidth=0)
     if chance is not None:
         axes.axhline(chance, color="grey", linestyle="--", linewidth=1, label="chance")
     axes.set(xlabel=x_label, ylabel=y_label)

@@ -66,6 +66,10 @@ class Layout:
         """The learning curve (.png), or its numbers (.csv)."""
         return self.out / f"evolution_{selection}{self._variant}{suffix}"
 
+    def draws(self, selection: str) -> Path:
+        """Test accuracies after each lesson of courses from random parts of the pool."""
+        return self.out / f"draws_{selection}{self._variant}.csv"
+
     @property
     def comparison(self) -> Path:
         """The learning curves of several selections in one figure."""

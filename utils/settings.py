@@ -26,6 +26,7 @@ RULES: dict[str, tuple[Callable, str]] = {
     "alpha": (lambda v: 0 <= v <= 1, "must lie in 0 .. 1"),
     "batch_size": (lambda v: v >= 1, "must be 1 or more"),
     "crop_scale": (lambda v: 0 < v <= 1, "must lie above 0 and not above 1"),
+    "draws": (lambda v: v >= 0, "must be 0 (none) or more"),
     "epochs": (lambda v: v >= 1, "must be 1 or more"),
     "eval_every": (lambda v: v >= 1, "must be 1 or more"),
     "image_size": (lambda v: v >= 64, "must be 64 pixels or more"),  # at 32 the feature map is one position
@@ -47,6 +48,7 @@ RULES: dict[str, tuple[Callable, str]] = {
     "probe_epochs": (lambda v: v >= 1, "must be 1 or more"),
     "probe_lr": (lambda v: 0 < v <= HIGHEST_LR, f"must lie above 0 and not above {HIGHEST_LR:g}"),
     "repeats": (lambda v: v >= 1, "must be 1 or more"),
+    "ridge": (lambda v: 0 < v <= 1e6, "must lie above 0 and not above 1e6"),
     "seed": (lambda v: 0 <= v < 2**32, "must lie in 0 .. 4294967295"),  # what NumPy takes
     "steps": (lambda v: v >= 1, "must be 1 or more"),
     "temperature": (lambda v: v > 0, "must be above 0"),

@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from utils import catalog
 from utils.catalog import Dataset
-from utils.course import read_course
 from utils.errors import InputError
 from utils.files import replacing_folder, write_json, write_text
 from utils.layout import Layout
@@ -25,6 +24,7 @@ from utils.loading import ImageSet
 from utils.machine import side_by_side
 from utils.people.pictures import Explained, explained_view, fitted_view
 from utils.pictures import write_png
+from utils.teaching.course import read_course
 
 STATIC = Path(__file__).parent / "page"  # what is the same for every course
 STATIC_FILES = ("index.html", "course.js", "style.css")

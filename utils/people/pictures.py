@@ -14,7 +14,7 @@ from utils.explanations.rendering import BORDER, RED, borders
 from utils.images import decode, to_tensor
 from utils.layout import IMG, MASK
 from utils.lists import Explanation, locate
-from utils.pool import sibling
+from utils.teaching.pool import sibling
 
 DRAWN_AT = 224  # pixels: side of the pictures that borders of `BORDER` pixels are drawn on
 HALO = (255, 255, 255)  # thin line around the red one, which would be hard to see on a reddish wing

@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from utils.randomness import generator
-from utils.selection import choose, choose_random, combine_scores
+from utils.teaching.choice import Survey
+from utils.teaching.cmaxgrad import combine_scores
+from utils.teaching.pairing import pair_by_score
+from utils.teaching.random_pairs import RandomPairs
 
 
 def brute_force(s, answers, classes, remaining):
@@ -64,7 +67,7 @@ def test_a_whole_course_against_brute_force(seed, ties):
     for _ in range(12):
         logits = logits.roll(1, dims=0)  # another student each time
         expected = brute_force(s, {i: logits[i].tolist() for i in classes}, classes, remaining)
-        found = choose(scores, logits, labels, mask)
+        found = pair_by_score(scores, logits, labels, mask)
         if expected is None:
             assert found is None
             break
@@ -94,7 +97,7 @@ def test_a_student_that_is_right_is_countered_by_its_strongest_wrong_class():
     labels = torch.tensor([0, 1, 2, 2])
     logits = torch.tensor([[9.0, 1.0, 5.0]] * 4)
     scores = torch.tensor([[-math.inf, 3.0, 1.0], [0.0, -math.inf, 0.0], [1.0, 0.0, -math.inf], [2.0, 0.0, -math.inf]])
-    choice = choose(scores, logits, labels, torch.ones(4, dtype=torch.bool))
+    choice = pair_by_score(scores, logits, labels, torch.ones(4, dtype=torch.bool))
     assert (choice.image, choice.counter, choice.partner) == (0, 2, 3)
     assert choice.partners == {1: 1, 2: 3}
 
@@ -103,10 +106,14 @@ def test_an_exhausted_class_gives_way_to_the_next_strongest():
     labels = torch.tensor([0, 1, 2])
     logits = torch.tensor([[9.0, 1.0, 5.0]] * 3)
     scores = torch.tensor([[-math.inf, 3.0, 3.0], [0.0, -math.inf, 0.0], [1.0, 0.0, -math.inf]])
-    choice = choose(scores, logits, labels, torch.tensor([True, True, False]))
+    choice = pair_by_score(scores, logits, labels, torch.tensor([True, True, False]))
     assert (choice.counter, choice.partner) == (1, 1)
     assert choice.partners[2] == 2  # people who answer 2 still see an image of it
-    assert choose(scores, logits, labels, torch.tensor([True, False, False])) is None
+    assert pair_by_score(scores, logits, labels, torch.tensor([True, False, False])) is None
+
+
+def choose_random(labels, remaining, num_classes, rng):
+    return RandomPairs(rng, 0.5).choose(Survey(labels, torch.full((len(labels), num_classes), -1)), remaining)
 
 
 def test_random_pairs_are_of_two_classes_and_cover_the_pool():

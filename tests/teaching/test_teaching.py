@@ -14,10 +14,12 @@ from utils.images import whole_view
 from utils.layout import Layout
 from utils.lists import Example, write_examples
 from utils.loading import ImageSet
-from utils.pool import Pool
 from utils.resuming import Unfinished
-from utils.student import attend, make_student
-from utils.teaching import TeachingSettings, teach
+from utils.teaching.loop import taught_explanations, teach
+from utils.teaching.pool import Pool
+from utils.teaching.selection import SelectorSettings, make_selector
+from utils.teaching.sgd import SGDStudent, make_network
+from utils.teaching.student import StudentSettings, attend
 
 SIZE, CLASSES = 64, 3
 LABELS = (0, 1, 2, 0, 1, 2, 0, 1, 0, 0)
@@ -47,9 +49,16 @@ def material(tmp_path_factory):
 
 
 def settings(**changes):
-    values = dict(selection="CMaxGrad", iterations=3, steps=2, alpha=0.5, lr=1e-3, momentum=0.9, weight_decay=1e-4)
-    values |= dict(max_grad_norm=0.0, image_size=SIZE, batch_size=4, seed=0, workers=0, device="cpu")
-    return TeachingSettings(**(values | changes))
+    values = dict(pretrained="none", freeze_features=False, steps=2, lr=1e-3, momentum=0.9, weight_decay=1e-4, max_grad_norm=0.0)
+    values |= dict(image_size=SIZE, batch_size=4, seed=0, workers=0, device="cpu")
+    return StudentSettings(**(values | changes))
+
+
+def sgd_course(pool, test, selection, how, iterations=3):
+    """A student as released, and its lessons."""
+    selector = make_selector(SelectorSettings(selection, alpha=0.5, seed=0))
+    student = SGDStudent(pool, test, taught_explanations(selector, "auto"), how)
+    return student, teach(student, selector, iterations)
 
 
 class PlainCourse:
@@ -139,10 +148,9 @@ class PlainCourse:
 )
 def test_a_course_against_a_plain_one(material, selection, view, frozen, max_grad_norm):
     images, ce_list = material
-    how = settings(selection=selection, max_grad_norm=max_grad_norm)
-    student = make_student(CLASSES, "none", 0, "cpu", freeze_features=frozen)
-    lessons = list(teach(student, Pool(images, ce_list, CLASSES, view, SIZE), images, how, lambda *_: None))
-    plain = PlainCourse(make_student(CLASSES, "none", 0, "cpu"), images, ce_list, view, how.alpha)
+    how = settings(freeze_features=frozen, max_grad_norm=max_grad_norm)
+    lessons = list(sgd_course(Pool(images, ce_list, CLASSES, view, SIZE), images, selection, how)[1])
+    plain = PlainCourse(make_network(CLASSES, "none", 0, "cpu"), images, ce_list, view, 0.5)
     learning = plain.student.fc.parameters() if frozen else plain.student.parameters()
     optimizer = torch.optim.SGD(learning, how.lr, momentum=how.momentum, weight_decay=how.weight_decay)
     remaining, items = list(range(len(LABELS))), []
@@ -163,8 +171,7 @@ def test_the_course_ends_early_where_no_pair_remains(material, capsys):
     images, ce_list = material
     pool = Pool(images, ce_list, CLASSES, "attention", SIZE)
     for selection in ("CMaxGrad", "MaxGrad", "random"):
-        how = settings(selection=selection, iterations=20, steps=1)
-        lessons = list(teach(make_student(CLASSES, "none", 0, "cpu"), pool, images, how, lambda *_: None))
+        lessons = list(sgd_course(pool, images, selection, settings(steps=1), iterations=20)[1])
         assert 3 <= len(lessons) <= 5
         assert "no pair of two classes remains" in capsys.readouterr().out
         used = [n for lesson in lessons for n in (lesson.choice.image, lesson.choice.partner)]
@@ -173,10 +180,10 @@ def test_the_course_ends_early_where_no_pair_remains(material, capsys):
 
 def test_the_student_keeps_its_batch_norm_statistics(material):
     images, ce_list = material
-    student = make_student(CLASSES, "none", 0, "cpu")
-    before = {name: value.clone() for name, value in student.state_dict().items()}
-    list(teach(student, Pool(images, ce_list, CLASSES, "image", SIZE), images, settings(iterations=1), lambda *_: None))
-    moved = {name for name, value in student.state_dict().items() if not torch.equal(before[name], value)}
+    student, course = sgd_course(Pool(images, ce_list, CLASSES, "image", SIZE), images, "CMaxGrad", settings(), iterations=1)
+    before = {name: value.clone() for name, value in student.network().state_dict().items()}
+    list(course)
+    moved = {name for name, value in student.network().state_dict().items() if not torch.equal(before[name], value)}
     assert "conv1.weight" in moved and "fc.weight" in moved
     assert not any("running" in name or "num_batches" in name for name in moved)
 

@@ -1,7 +1,8 @@
 """What a course can be made of: the images of a list and their explanations, in the form that the student sees them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -11,11 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.resnet import grid_side
+from utils.catalog import Dataset
 from utils.errors import InputError
 from utils.images import to_tensor, whole_view
 from utils.layout import IMG, MASK
 from utils.lists import Explanation, read_explanations
-from utils.loading import ImageSet
+from utils.loading import ImageSet, open_list
 
 ExplanationView = Literal["image", "attention"]
 
@@ -89,26 +91,30 @@ class Pool:
 
     Args:
         images: the example list, in the whole view of `image_size`.
-        ce_list: the explanation list's file.
+        ce_list: the explanation list's file; None: nothing is explained.
         num_classes: C.
         view: how the student sees an explanation: `image`, as a picture of its own, or `attention`, as a region of the image.
         image_size: side of the images in pixels.
 
     Attributes:
-        table: rows of the explanation list, (N, C), -1 at b = c_i.
+        table: rows of the explanation list, (N, C), -1 where there is none (at b = c_i always).
         rows: the explanation list.
-        explained: what the student sees of each row: pictures uint8 (3, s, s), or weights (H, W).
+        explained: what the student sees of each row: pictures uint8 (3, s, s), or weights (H, W); None where nothing is explained.
 
     Raises:
         InputError: the lists do not match, or a file is missing.
     """
 
-    def __init__(self, images: ImageSet, ce_list: str, num_classes: int, view: ExplanationView, image_size: int) -> None:
+    def __init__(self, images: ImageSet, ce_list: str | None, num_classes: int, view: ExplanationView, image_size: int) -> None:
         self.images = images
-        self.rows = read_explanations(ce_list, num_classes)
-        self.table = match_explanations(images, self.rows, ce_list, num_classes)
         self.view = view
         self.grid = grid_side(image_size)
+        self.explained: ImageSet | None = None
+        if ce_list is None:
+            self.rows, self.table = [], torch.full((len(images), num_classes), -1)
+            return
+        self.rows = read_explanations(ce_list, num_classes)
+        self.table = match_explanations(images, self.rows, ce_list, num_classes)
         if view == "attention":
             masks = sibling(self.rows, IMG, MASK)
             self.explained = ImageSet(masks, f"{ce_list} (masks)", images.data_root, lambda mask: mask_weights(mask, self.grid))
@@ -133,3 +139,23 @@ class Pool:
         """Where the explanations of an image point, against every class, (C, H, W); all ones at its own class."""
         ones = torch.ones(self.grid, self.grid)
         return torch.stack([self.weights(row) if row >= 0 else ones for row in self.table[number].tolist()])
+
+
+@dataclass(frozen=True)
+class PoolSettings:
+    """Settings of a pool: where its lists and pictures are, how an explanation is seen, and the side of the images in pixels."""
+
+    data_root: str
+    ce_list: str
+    explanation_view: ExplanationView
+    image_size: int
+
+
+def open_pool(dataset: Dataset, how: PoolSettings) -> Pool:
+    """The training list of a dataset and its explanations.
+
+    Raises:
+        InputError: a list or an image is missing or malformed, or the lists do not match.
+    """
+    images = open_list(dataset, "train", how.data_root, partial(whole_view, size=how.image_size))
+    return Pool(images, how.ce_list, len(dataset.classes), how.explanation_view, how.image_size)

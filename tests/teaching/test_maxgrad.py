@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from utils.maxgrad import log_psi, margin_risk
+from utils.teaching.maxgrad import log_psi, margin_risk
 
 
 def example(seed=0, count=6, classes=4, size=8):

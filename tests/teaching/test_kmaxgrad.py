@@ -1,0 +1,166 @@
+"""KMaxGrad against a plain re-implementation: C x d matrices, all pairs in Python loops, no blocks."""
+
+import math
+
+import pytest
+import torch
+
+from utils.randomness import generator
+from utils.teaching import kmaxgrad
+from utils.teaching.choice import Survey
+from utils.teaching.kmaxgrad import KMaxGrad
+
+
+def problem(seed, count=18, classes=3, size=6, explained=True, missing=0):
+    """A random survey; `missing` explanations are not there."""
+    rng = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % classes
+    W = torch.randn(classes, size, generator=rng, dtype=torch.float64)
+    f = torch.randn(count, size, generator=rng, dtype=torch.float64)
+    if not explained:
+        return Survey(labels, torch.full((count, classes), -1), f @ W.T, W, f)
+    wanted = [(n, b) for n in range(count) for b in range(classes) if b != labels[n]]
+    wanted = [wanted[place] for place in torch.randperm(len(wanted), generator=rng).sort().values.tolist()][missing:]
+    table = torch.full((count, classes), -1)
+    for row, (n, b) in enumerate(wanted):
+        table[n, b] = row
+    e = f[[n for n, _ in wanted]] + torch.randn(len(wanted), size, generator=rng, dtype=torch.float64)
+    return Survey(labels, table, f @ W.T, W, f, e @ W.T, e)
+
+
+class Plain:
+    """The formulas, one matrix at a time."""
+
+    def __init__(self, seen):
+        self.seen, self.labels = seen, seen.labels.tolist()
+        self.mean = sum(seen.features) / len(seen.features)
+        self.G = sum(self.pull(seen.logits[n], seen.features[n], c) for n, c in enumerate(self.labels))
+
+    def pull(self, z, f, c):
+        g = [math.exp(v) / sum(math.exp(w) for w in z.tolist()) - (k == c) for k, v in enumerate(z.tolist())]
+        return torch.outer(torch.tensor(g, dtype=torch.float64), f - self.mean)
+
+    def U(self, i, b):
+        seen, row = self.seen, self.seen.table[i, b]
+        total = self.pull(seen.logits[i], seen.features[i], self.labels[i])
+        if row >= 0 and seen.explained_logits is not None:
+            total = total + self.pull(seen.explained_logits[row], seen.explained_features[row], self.labels[i])
+        return total
+
+    def score(self, matrix):
+        return ((matrix * self.G).sum() / matrix.norm()).item()
+
+    def pair(self, i, j):
+        return self.score(self.U(i, self.labels[j]) + self.U(j, self.labels[i]))
+
+    def own(self, i, b):
+        return self.score(self.U(i, b))
+
+    def best(self, rows, partners_of=None):
+        """(score, i, j) of the best pair of rows; of those with `partners_of` alone if it is given."""
+        found = None
+        for i in rows if partners_of is None else [partners_of]:
+            for j in rows:
+                if self.labels[i] != self.labels[j] and (partners_of is not None or i < j):
+                    score = self.pair(i, j)
+                    if found is None or score > found[0]:
+                        found = score, i, j
+        return found
+
+
+def check_a_course(seen, length, shortlist=None):
+    """Chooses pair after pair, the logits changing each time; each must be the plain one's."""
+    remaining, selector, rows = torch.ones(len(seen.labels), dtype=torch.bool), KMaxGrad(generator(0), 0.5), list(range(len(seen.labels)))
+    for _ in range(length):
+        plain = Plain(seen)
+        choice = selector.choose(seen, remaining)
+        expected, i, j = plain.best(rows) if shortlist is None else shortlisted(plain, rows, shortlist)
+        if plain.own(j, plain.labels[i]) > plain.own(i, plain.labels[j]):
+            i, j = j, i
+        assert (choice.image, choice.partner, choice.counter) == (i, j, plain.labels[j])
+        assert choice.score == pytest.approx(expected)
+        for r, partner in choice.partners.items():
+            of_class = [row for row in rows if plain.labels[row] == r]
+            if r != choice.counter:
+                assert partner == plain.best(of_class, partners_of=i)[2]
+        assert set(choice.partners) == set(range(seen.num_classes)) - {plain.labels[i]} and choice.partners[plain.labels[j]] == j
+        remaining[[i, j]] = False
+        rows = [row for row in rows if row not in (i, j)]
+        seen = seen.through(seen.codewords.roll(1, 0) * 0.7)
+
+
+def shortlisted(plain, rows, length):
+    """The best pair where only the `length` images of largest own score of each class take part."""
+    found = None
+    for a in range(3):
+        for b in range(a + 1, 3):
+            some = []
+            for own, other in ((a, b), (b, a)):
+                members = [row for row in rows if plain.labels[row] == own]
+                some += sorted(members, key=lambda row, other=other: -plain.own(row, other))[:length]
+            best = plain.best(sorted(some))
+            if found is None or best[0] > found[0]:
+                found = best
+    return found
+
+
+@pytest.mark.parametrize("missing", [0, 9])
+@pytest.mark.parametrize("explained", [True, False])
+@pytest.mark.parametrize("block", [1_024, 4])
+def test_a_course_against_a_plain_one(explained, block, missing, monkeypatch):
+    monkeypatch.setattr(kmaxgrad, "BLOCK", block)
+    monkeypatch.setattr(kmaxgrad, "ROWS", 5 if block == 4 else 8_192)
+    check_a_course(problem(block + missing, explained=explained, missing=missing), length=5)
+
+
+def test_beyond_the_limit_the_shortlist_takes_part(monkeypatch):
+    monkeypatch.setattr(kmaxgrad, "EXACT", 5)
+    monkeypatch.setattr(kmaxgrad, "SHORTLIST", 2)
+    check_a_course(problem(3), length=4, shortlist=2)
+
+
+def test_the_shortlist_chooses_as_all_pairs_do(monkeypatch):
+    """On a pool where both can be done, with a shortlist of a fifth of a class."""
+    seen = problem(8, count=300, size=16)
+    exact = KMaxGrad(generator(0), 0.5).choose(seen, torch.ones(300, dtype=torch.bool))
+    monkeypatch.setattr(kmaxgrad, "EXACT", 5)
+    monkeypatch.setattr(kmaxgrad, "SHORTLIST", 20)
+    short = KMaxGrad(generator(0), 0.5).choose(seen, torch.ones(300, dtype=torch.bool))
+    assert (short.image, short.partner) == (exact.image, exact.partner)
+
+
+def test_of_equal_pairs_the_first_in_the_list_is_chosen():
+    """Every image stands four times in the list; rounding differs from place to place."""
+    seen = problem(1, count=18, explained=False)
+    order = torch.arange(18).repeat(4)
+    fourfold = Survey(seen.labels[order], seen.table[order], seen.logits[order], seen.codewords, seen.features[order])
+    one, many = (KMaxGrad(generator(0), 0.5).choose(s, torch.ones(len(s.labels), dtype=torch.bool)) for s in (seen, fourfold))
+    assert (one.image, one.partner, one.partners) == (many.image, many.partner, many.partners)
+
+
+def test_a_pool_that_pulls_at_nothing_still_gives_a_pair():
+    seen = Survey(torch.tensor([0, 1, 1]), torch.full((3, 2), -1), torch.zeros(3, 2), torch.zeros(2, 4), torch.ones(3, 4))
+    choice = KMaxGrad(generator(0), 0.5).choose(seen, torch.ones(3, dtype=torch.bool))
+    assert (choice.image, choice.partner, choice.score) == (0, 1, 0)
+
+
+def test_no_pair_where_one_class_is_left():
+    remaining = torch.zeros(18, dtype=torch.bool)
+    remaining[[0, 3]] = True
+    assert KMaxGrad(generator(0), 0.5).choose(problem(0), remaining) is None
+
+
+def test_no_table_of_all_pairs_is_made():
+    """Of 2,000 images a class, blocks of 1,024 rows: no tensor is larger than a block, which all pairs would be twice over."""
+    seen, sizes = problem(0, count=4_000, classes=2, size=3, explained=False), []
+    whole = kmaxgrad.Group.scores
+
+    def noted(self, other):
+        found = whole(self, other)
+        sizes.append(found.numel())
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kmaxgrad.Group, "scores", noted)
+        KMaxGrad(generator(0), 0.5).choose(seen, torch.ones(4_000, dtype=torch.bool))
+    assert max(sizes) == 1_024 * 2_000

@@ -1,0 +1,16 @@
+"""Teaching-set selection: which images and explanations make a course, and how a machine student learns from it.
+
+choice           what does a selector see, and what does it say?
+pairing          how does a score become a pair?
+maxgrad          what are margin risk and psi, and how does MaxGrad choose?
+cmaxgrad         how does CMaxGrad choose?
+random_pairs     how is a random pair drawn?
+selection        which selectors are there?
+student          what does the loop ask of a student, and how does a student see images and explanations?
+sgd              how does the student as released learn?
+students         which students are there?
+pool             what can a course be made of?
+loop             what happens in a lesson?
+course           what is a course on disk?
+compare_courses  which course teaches better?
+"""

@@ -1,0 +1,294 @@
+"""A course on disk: the teaching list for machines, the lessons for people, its pictures, its learning curve and its students."""
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from utils import checkpoints, figures, fonts, plausible, processes
+from utils.catalog import Dataset
+from utils.errors import InputError
+from utils.files import remove_leftovers, write_bytes, write_json, write_table
+from utils.images import decode, whole_view
+from utils.layout import Layout
+from utils.lists import Example, Explanation, check_files, locate, read_explanations, write_examples
+from utils.loading import ImageSet
+from utils.teaching.choice import Choice
+from utils.teaching.loop import Lesson
+from utils.teaching.pool import Pool, mask_size
+from utils.teaching.selection import Selection
+from utils.teaching.student import Student
+from utils.teaching.students import StudentKind
+
+REPORTED_LESSONS = (1, 3, 5, 10, 20)
+
+
+def people_list(ce_list: str) -> Path:
+    """The list of the pictures for people that belongs to an explanation list."""
+    return Path(ce_list).with_name(f"{Path(ce_list).stem}_HTML.txt")
+
+
+def people_rows(ce_list: str, rows: Sequence[Explanation], num_classes: int) -> list[Explanation] | None:
+    """The pictures for people that belong to an explanation list: its `_HTML.txt` sibling, row by row.
+
+    Returns:
+        The rows, or None where there is no such list (the paper's lists may come without).
+
+    Raises:
+        InputError: the sibling lists other explanations.
+    """
+    path = people_list(ce_list)
+    if not path.exists():
+        return None
+    people = read_explanations(path, num_classes)
+    keys = [[(row.index, row.label, row.counter) for row in some] for some in (rows, people)]
+    if keys[0] != keys[1]:
+        raise InputError(f"{path} lists other explanations than {ce_list}; explain the list anew.")
+    return people
+
+
+def teaching_rows(pool: Pool, choice: Choice, explain: bool) -> list[Example]:
+    """The rows that a lesson adds to the teaching list: x_i, x_j and, if `explain`, E(x_i; a, b), E(x_j; b, a).
+
+    The index of an explanation is that of its source image.
+    """
+    pair = (choice.image, choice.partner), (choice.partner, choice.image)
+    rows = [pool.images.rows[number] for number, _ in pair]
+    for number, other in pair if explain else ():
+        row = pool.table[number, pool.images.rows[other].label]
+        if row >= 0:
+            rows.append(Example(pool.rows[row].path, pool.rows[row].label, pool.rows[row].index))
+    return rows
+
+
+def lesson_entry(pool: Pool, people: Sequence[Explanation] | None, iteration: int, choice: Choice) -> dict:
+    """One lesson of course.json; a wrong answer is in it if both images of its pair have an explanation."""
+    labels = pool.images.labels.tolist()
+    own = labels[choice.image]
+    explanations = {}
+    for wrong, partner in choice.partners.items():
+        rows = pool.table[choice.image, wrong].item(), pool.table[partner, own].item()
+        if min(rows) < 0:
+            continue
+        image, partner_image = (pool.rows[row].path for row in rows)
+        human, partner_human = (people[row].path if people else None for row in rows)
+        explanations[str(wrong)] = {
+            "image": image,
+            "human": human,
+            "partner": pool.images.rows[partner].path,
+            "partner_explanation": partner_image,
+            "partner_human": partner_human,
+        }
+    return {
+        "iteration": iteration,
+        "image": pool.images.rows[choice.image].path,
+        "label": own,
+        "answer": choice.counter,
+        "score": choice.score,
+        "partner": {"image": pool.images.rows[choice.partner].path, "label": choice.counter},
+        "explanations": explanations,
+    }
+
+
+@dataclass(frozen=True)
+class CourseSettings:
+    """Settings of a course's files.
+
+    Attributes:
+        selection, student, iterations, pretrained, seed: with which the course is made.
+        ce_list: the explanation list that its pool is of.
+        data_root: what `./datasets/` in lists stands for.
+        image_size: side of the images in pixels.
+        save_students: whether the students of every lesson, and the taught one, are kept.
+    """
+
+    selection: Selection
+    student: StudentKind
+    iterations: int
+    pretrained: str
+    seed: int
+    ce_list: str
+    data_root: str
+    image_size: int
+    save_students: bool
+
+
+class CourseFiles:
+    """The files of a course that is being made.
+
+    Args:
+        dataset: of which the course is.
+        layout: names of the files.
+        pool: what the course is made of.
+        explain: whether explanations are taught.
+        how: settings.
+
+    Raises:
+        InputError: a picture for people is missing, or their list is of other explanations.
+    """
+
+    def __init__(self, dataset: Dataset, layout: Layout, pool: Pool, explain: bool, how: CourseSettings) -> None:
+        self.dataset, self.layout, self.pool, self.explain, self.how = dataset, layout, pool, explain, how
+        self._people = people_rows(how.ce_list, pool.rows, len(dataset.classes))
+        if self._people:
+            check_files(self._people, people_list(how.ce_list), how.data_root)
+
+    def main(self, draws: bool) -> list[Path]:
+        """The course, the teaching set and the learning curve; with the draws' table if there are `draws`."""
+        layout, selection = self.layout, self.how.selection
+        pictures = [layout.course(selection, ".png"), layout.evolution(selection)]
+        accuracies = [layout.accuracy(split, selection) for split in ("train", "test")]
+        tables = [layout.evolution(selection, ".csv")] + ([layout.draws(selection)] if draws else [])
+        return [layout.course(selection), layout.teaching_list(selection), *tables, *pictures, *accuracies]
+
+    def keep(self, iteration: int, student: Student) -> None:
+        """Saves the student that is about to make the choice of an iteration, if students are kept."""
+        if not self.how.save_students:
+            return
+        folder = self.layout.students(self.how.selection)
+        folder.mkdir(parents=True, exist_ok=True)
+        processes.first_only(remove_leftovers)(folder)
+        checkpoints.save(folder / f"iter_{iteration:03d}.pt", student.network().state_dict())
+
+    def write(self, lessons: Iterable[Lesson], student: Student, test: ImageSet) -> dict | None:
+        """Lets the course take place, showing how far it is, and writes it.
+
+        Args:
+            lessons: the course, lesson by lesson.
+            student: who takes it.
+            test: the test list that it is measured on.
+
+        Returns:
+            What was measured, and what speaks against it.
+        """
+        taken = []
+        name = f"teaching ({self.how.selection})"
+        progress = tqdm(lessons, total=self.how.iterations, desc=name, unit="lesson", disable=not processes.is_first())
+        for lesson in progress:
+            taken.append(lesson)
+            progress.set_postfix(test=f"{lesson.test_accuracy:.1f} %")
+        if self.how.save_students:
+            network, classes = student.network(), list(self.dataset.classes)
+            content = {"epoch": len(taken), "arch": network.arch, "state_dict_m": network.state_dict(), "classes": classes}
+            checkpoints.save(self.layout.taught_student(self.how.selection), content)
+        self._write_course(taken)
+        measured = _write_curve(self.layout, taken, self.how.selection, len(self.dataset.classes))
+        return plausible.with_warnings(measured, self._doubts([lesson.test_accuracy for lesson in taken], student, test))
+
+    def _doubts(self, accuracies: Sequence[float], student: Student, test: ImageSet) -> list[str | None]:
+        """What speaks against the results, if anything."""
+        return [
+            plausible.random_features(self.how.pretrained, student.network().backbone_frozen),
+            plausible.missing_classes(test, self.dataset.classes),
+            plausible.never_above_chance(accuracies, len(test), len(self.dataset.classes), student.remedies),
+        ]
+
+    @processes.first_only
+    def _write_course(self, lessons: Sequence[Lesson]) -> None:
+        """Writes the teaching list, course.json and the picture of the course."""
+        layout, pool, selection = self.layout, self.pool, self.how.selection
+        teaching_list = layout.teaching_list(selection)
+        teaching_list.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(teaching_list.parent)
+        write_examples(teaching_list, [row for lesson in lessons for row in teaching_rows(pool, lesson.choice, self.explain)])
+        course = {
+            "dataset": self.dataset.name,
+            "classes": list(self.dataset.classes),
+            "selection": selection,
+            "student": self.how.student,
+            "seed": self.how.seed,
+            "mask_size": mask_size(pool.rows),
+            "lessons": [lesson_entry(pool, self._people, lesson.iteration, lesson.choice) for lesson in lessons],
+        }
+        write_json(layout.course(selection), course)
+        names = fonts.drawable(self.dataset.classes)
+        figures.course(layout.course(selection, ".png"), [self._panels(entry, names) for entry in course["lessons"]])
+        print(f"Course: {layout.course(selection)}, {layout.course(selection, '.png')}, {teaching_list}")
+
+    def _panels(self, entry: dict, names: Sequence[str]) -> list[tuple[torch.Tensor, str]]:
+        """A lesson's four pictures with titles: the image and its partner, each followed by its explanation."""
+
+        def picture(listed: str) -> torch.Tensor:
+            return whole_view(decode(locate(listed, self.how.data_root), "the course"), self.how.image_size)
+
+        shown = entry["explanations"][str(entry["answer"])]
+        a, b = names[entry["label"]], names[entry["answer"]]
+        return [
+            (picture(entry["image"]), f"lesson {entry['iteration'] + 1}: {a}"),
+            (picture(shown["human"] or shown["image"]), f"why not {b}"),
+            (picture(shown["partner"]), b),
+            (picture(shown["partner_human"] or shown["partner_explanation"]), f"why not {a}"),
+        ]
+
+
+@processes.first_only
+def _write_curve(layout: Layout, lessons: Sequence[Lesson], selection: str, num_classes: int) -> dict:
+    """Writes the learning curve as arrays, table and picture; returns the accuracies that papers report."""
+    accuracies = {
+        "train": [lesson.train_accuracy for lesson in lessons],
+        "test": [lesson.test_accuracy for lesson in lessons],
+    }
+    for split, values in accuracies.items():
+        content = io.BytesIO()  # NumPy writing to a file itself would not notice that the disk is full
+        np.save(content, np.array(values))
+        write_bytes(layout.accuracy(split, selection), content.getbuffer())
+    rows = [
+        {"iteration": lesson.iteration, "train_accuracy": round(lesson.train_accuracy, 3), "test_accuracy": round(lesson.test_accuracy, 3)}
+        for lesson in lessons
+    ]
+    write_table(layout.evolution(selection, ".csv"), rows)
+    numbers = range(1, len(lessons) + 1)
+    lines = {"teaching set": accuracies["train"], "test list": accuracies["test"]}
+    figures.curves(layout.evolution(selection), lines, numbers, "lessons", "student's accuracy (%)", 100 / num_classes)
+    print(f"Learning curve: {layout.evolution(selection)}")
+    test = accuracies["test"]
+    after = {str(number): round(test[number - 1], 2) for number in REPORTED_LESSONS if number <= len(test)}
+    return {"lessons": len(lessons), "test_accuracy_after": after, "test_accuracy_mean": round(float(np.mean(test)), 2)}
+
+
+def read_course(path: Path, dataset: Dataset) -> dict:
+    """Reads a course file and checks that it is what the teaching scripts write.
+
+    Args:
+        path: course_<selection>.json.
+        dataset: the dataset that the course must be of.
+
+    Raises:
+        InputError: the file is missing or malformed, or the course is of another dataset.
+    """
+    try:
+        course = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"The course {path} does not exist; run the teaching script first, or correct --selection or --out.") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"The course {path} cannot be read as JSON ({error}); make it anew.") from error
+    try:
+        if course["dataset"] != dataset.name or tuple(course["classes"]) != dataset.classes:
+            raise InputError(f"{path} is a course of {course['dataset']}, not of {dataset.name}; correct --dataset or --out.")
+        if not course["lessons"]:
+            raise InputError(f"{path} has no lessons; make the course anew.")
+        for number, lesson in enumerate(course["lessons"], start=1):
+            _check_lesson(lesson, len(dataset.classes), f"{path}, lesson {number}")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is not a course file ({type(error).__name__}: {error}); make it anew.") from error
+    return course
+
+
+def _check_lesson(lesson: dict, num_classes: int, where: str) -> None:
+    """Checks an entry as `lesson_entry` makes it: numbers in range, and a whole pair for each wrong answer that it has."""
+    wrong = {str(label) for label in range(num_classes)} - {str(lesson["label"])}
+    if not isinstance(lesson["image"], str) or lesson["label"] not in range(num_classes):
+        raise InputError(f"{where}: image or label is wrong; make the course anew.")
+    if str(lesson["answer"]) not in wrong & set(lesson["explanations"]) or not set(lesson["explanations"]) <= wrong:
+        raise InputError(
+            f"{where}: the answer {lesson['answer']} or another has no explanation, or is no wrong class; make the course anew."
+        )
+    for answer, pair in lesson["explanations"].items():
+        texts = [pair[name] for name in ("image", "partner", "partner_explanation")]
+        if not all(isinstance(text, str) for text in texts + [pair[name] or "" for name in ("human", "partner_human")]):
+            raise InputError(f"{where}: the explanation against class {answer} names no files; make the course anew.")

@@ -1,0 +1,180 @@
+"""Who is taught: what the teaching loop asks of a student, and how every student sees images and explanations."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from models.resnet import FEATURES, ResNet18
+from utils import processes
+from utils.features import HELD_BUDGET, FeatureMaps
+from utils.loading import ImageSet
+from utils.teaching.choice import Choice, Survey
+from utils.teaching.pool import Pool
+
+
+@dataclass(frozen=True)
+class StudentSettings:
+    """Settings of a student.
+
+    Attributes:
+        pretrained: its generic features, as in `models.resnet.load_backbone`.
+        ridge: lambda, the weight of ||W||^2 beside the risk (optimal).
+        freeze_features: whether only its head learns (sgd; the optimal student's features never change).
+        steps: SGD steps per lesson (sgd).
+        lr, momentum, weight_decay: of SGD (sgd). Momentum is carried over from lesson to lesson.
+        max_grad_norm: a gradient longer than this is scaled down to it (one hard item can make it e^10 times as long as the others);
+            0: never (sgd).
+        image_size: side of the images in pixels.
+        batch_size: images per forward pass over the pool and the test list.
+        seed: of the head's initialisation (and of all weights where `pretrained` is `none`).
+        workers: threads that load.
+        device: where it lives.
+    """
+
+    pretrained: str
+    ridge: float
+    freeze_features: bool
+    steps: int
+    lr: float
+    momentum: float
+    weight_decay: float
+    max_grad_norm: float
+    image_size: int
+    batch_size: int
+    seed: int
+    workers: int
+    device: str
+
+
+class Student(Protocol):
+    """A student with its pool and its test list. It is made as `STUDENTS[name](pool, test, explain, how)`, and looks at nothing before it
+    is asked to.
+
+    Attributes:
+        labels: the classes of its pool, (N,).
+        table: rows of the pool's explanations, (N, C), -1 where there is none.
+        explain: whether explanations are taught.
+        remedies: the settings that may help where it learns nothing, in words.
+    """
+
+    labels: Tensor
+    table: Tensor
+    explain: bool
+    remedies: str
+
+    def survey(self, explain: bool) -> Survey:
+        """How it sees its pool now, in evaluation mode on the deterministic view; with the explanations if `explain`."""
+        ...
+
+    def add(self, choice: Choice) -> None:
+        """Takes x_i, x_j and, where explanations are taught, E(x_i; a, b), E(x_j; b, a) into its teaching set, in this order."""
+        ...
+
+    def learn(self) -> None:
+        """Learns the teaching set.
+
+        Raises:
+            RunError: its risk is no longer a finite number.
+        """
+        ...
+
+    def accuracies(self) -> tuple[float, float]:
+        """How right it is now on its teaching set and on the test list, in percent."""
+        ...
+
+    def network(self) -> ResNet18:
+        """Itself as a classifier."""
+        ...
+
+    def anew(self, rows: Tensor) -> "Student":
+        """An untaught student of the same kind, whose pool is some rows of this one's."""
+        ...
+
+    def state_dict(self) -> dict:
+        """Tensors and plain values from which an interrupted course goes on, the teaching set excepted."""
+        ...
+
+    def load_state_dict(self, state: dict) -> None:
+        """Takes up what `state_dict` gave, after the lessons until then have been added."""
+        ...
+
+
+def attend(feature_map: Tensor, weights: Tensor) -> Tensor:
+    """Pools a feature map over the region that a person would look at: f_E = sum of w F / sum of w over the positions.
+
+    With equal weights this is global average pooling, so plain images and attended explanations share one path.
+
+    Args:
+        feature_map: F, (N, d, H, W).
+        weights: w >= 0, not all 0, (N, ..., H, W): any number of regions per image.
+
+    Returns:
+        Features, (N, ..., d).
+    """
+    positions = weights.flatten(-2)  # (N, ..., H W)
+    shares = positions / positions.sum(-1, keepdim=True)
+    regions = shares.reshape(len(shares), -1, shares.shape[-1])  # (N, R, H W)
+    pooled = regions @ feature_map.flatten(2).transpose(1, 2)  # (N, R, H W) @ (N, H W, d) -> (N, R, d)
+    return pooled.reshape(*weights.shape[:-2], feature_map.shape[1])
+
+
+class Sight:
+    """The lists of a course as a network sees them.
+
+    Args:
+        network: the network.
+        pool: images and explanations.
+        test: the test list.
+        how: settings.
+        budget: bytes of feature maps of a frozen network that may be held for the next look at a list.
+
+    Attributes:
+        test: the test list's feature maps.
+    """
+
+    def __init__(self, network: ResNet18, pool: Pool, test: ImageSet, how: StudentSettings, budget: int = HELD_BUDGET) -> None:
+        def look(images: ImageSet) -> FeatureMaps:
+            return FeatureMaps(network, images, how.batch_size, how.workers, how.device, budget)
+
+        self.test = look(test)
+        self._pool, self._network, self._device = pool, network, how.device
+        self._images = look(pool.images)
+        self._pictures = look(pool.explained) if pool.explained and pool.view == "image" else None
+
+    @torch.inference_mode()
+    def survey(self, explain: bool) -> Survey:
+        """The whole pool through the network and its head; with the explanations if `explain` and the pool has any."""
+        pool = self._pool
+        explain = explain and pool.explained is not None
+        images, attended = self._blank(len(pool)), self._blank(len(pool.rows) if explain and not self._pictures else 0)
+        for numbers, feature_map in self._images:
+            self._note(images, numbers, feature_map.mean((2, 3)))
+            if explain and not self._pictures:
+                weights = torch.stack([pool.image_weights(number) for number in numbers]).to(self._device)  # (B, C, H, W)
+                self._note(attended, pool.table[numbers], attend(feature_map, weights))
+        seen = [self._merged(images), self._merged(attended)]
+        if explain and self._pictures:
+            seen[1] = self._merged(self._look_at_pictures())
+        codewords = self._network.fc.weight.detach().cpu().clone()
+        return Survey(pool.images.labels, pool.table, seen[0][1], codewords, seen[0][0], *(seen[1][::-1] if explain else (None, None)))
+
+    def _look_at_pictures(self) -> tuple[Tensor, Tensor]:
+        found = self._blank(len(self._pool.rows))
+        for numbers, feature_map in self._pictures:
+            self._note(found, numbers, feature_map.mean((2, 3)))
+        return found
+
+    def _blank(self, count: int) -> tuple[Tensor, Tensor]:
+        """Features and logits, all 0: what other processes look at remains so."""
+        return torch.zeros(count, FEATURES), torch.zeros(count, self._network.fc.out_features)
+
+    def _note(self, found: tuple[Tensor, Tensor], rows: Tensor | list[int], features: Tensor) -> None:
+        """Puts features and their logits into their rows; of row -1, which is none, nothing is kept."""
+        rows = torch.as_tensor(rows)
+        for whole, part in zip(found, (features, self._network.fc(features)), strict=True):
+            whole[rows[rows >= 0]] = part.cpu()[rows >= 0]
+
+    def _merged(self, found: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return tuple(processes.merged(values, self._device) for values in found)
