@@ -1,5 +1,6 @@
 """Masks: a map brought to the image's size and cut to its highest pixels."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -33,3 +34,12 @@ def masks(upsampled: Tensor, fractions: tuple[float, ...]) -> Tensor:
     largest = upsampled.flatten(1).topk(max(ranks), dim=1).values  # (M, k_max), descending: one sort serves all sizes
     thresholds = largest[:, [rank - 1 for rank in ranks]]  # (M, T)
     return upsampled[:, None] >= thresholds[:, :, None, None]
+
+
+def moved(rng: torch.Generator, *stacks: Tensor) -> tuple[Tensor, ...]:
+    """The same shapes at random places: the pictures of each stack (M, h, w) shifted around the edges, by offsets drawn from `rng`.
+
+    The first pictures of all stacks are shifted by one offset, the second by another.
+    """
+    offsets = torch.stack([torch.randint(0, side, (len(stacks[0]),), generator=rng) for side in stacks[0].shape[1:]], dim=1).tolist()
+    return tuple(torch.stack([one.roll(offset, (0, 1)) for one, offset in zip(stack, offsets, strict=True)]) for stack in stacks)
