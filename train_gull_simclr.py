@@ -12,8 +12,6 @@ simclr_curves.png.
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.training import contrasting_batches
-
 from models.simclr import SimCLR
 from models.weights import save_simclr
 from utils import catalog, plausible
@@ -24,7 +22,7 @@ from utils.machine import default_workers
 from utils.reports import report_simclr
 from utils.resuming import resumable
 from utils.settings import pick
-from utils.simclr import SimCLRRecipe, train_simclr
+from utils.simclr import SimCLRRecipe, contrasting_batches, train_simclr
 
 
 @dataclass(frozen=True)

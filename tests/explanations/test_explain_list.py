@@ -49,14 +49,17 @@ def noise(tmp_path):
     return ImageSet(rows, "list.txt", tmp_path, partial(whole_view, size=SIZE))
 
 
-def explain(images, folder, **changes):
-    """Explains a list by an untrained network; returns the names of the output and what was measured."""
+def explain(images, folder, head=None, **changes):
+    """Explains a list by an untrained network, perhaps with another head; returns the names of the output and what was measured."""
     layout, unfinished = Layout(folder / "out", "list_gt"), Unfinished(folder / "unfinished", {})
     layout.out.mkdir()
     unfinished.begin()
     torch.manual_seed(0)
     how = ExplainSettings(**(dict(mask_sizes=(0.05,), image_size=SIZE, batch_size=2, workers=2, device="cpu") | changes))
-    return layout, explain_list(ResNet18(CLASSES).eval(), images, layout, ["a", "b", "c"], how, unfinished)
+    network = ResNet18(CLASSES, bias=False).eval()
+    if head is not None:
+        network.head.weight.data = head
+    return layout, explain_list(network, images, layout, ["a", "b", "c"], how, unfinished)
 
 
 def test_a_new_way_of_explaining_is_one_class_and_one_line(noise, tmp_path, monkeypatch):
@@ -75,6 +78,18 @@ def test_a_new_way_of_explaining_is_one_class_and_one_line(noise, tmp_path, monk
         assert abs(across.mean() - (row.counter + 0.5) * SIZE / GRID) < SIZE / GRID / 2 and np.nonzero(mask)[0].max() < SIZE / GRID
         assert all((layout.explanations(kind, 0.05) / name).is_file() for kind in (IMG, DEMO))
     assert layout.contact_sheet.is_file()
+
+
+def test_where_the_network_prefers_the_counter_class_everywhere_the_mask_is_no_larger_than_asked_for_and_counted(noise, tmp_path):
+    """Features are 0 or more, so of classes with the weights 0, 1 and 2 the higher has more to say for itself at every place."""
+    head = torch.arange(3.0)[:, None].expand(3, 512).clone()
+    layout, measured = explain(noise, tmp_path, head, explanation="margin", explanation_layer="layer4", mask_sizes=(0.05, 0.30))
+    assert measured["constant_maps"] == 2 * 2 + 2 * 1  # two images of class 0 against 1 and 2, two of class 1 against 2
+    for row in read_explanations(layout.explanation_list(), CLASSES):
+        for size in (0.05, 0.30):
+            name = explanation_name(noise.rows[row.index].path, row.label, row.counter, row.index)
+            mask = np.array(Image.open(layout.explanations(MASK, size) / name)) == 255
+            assert 0 < mask.mean() <= size
 
 
 def test_counters_are_all_wrong_classes_ascending():

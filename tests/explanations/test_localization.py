@@ -21,7 +21,6 @@ from utils.explanations.localization import (
     find_runs,
     map_scores,
     measure,
-    moved,
     percentages,
     report,
     tally,
@@ -59,14 +58,6 @@ def test_scores_of_maps_by_hand():
     assert points.tolist() == [1, 0, 0]  # a constant map points nowhere
     assert mass.tolist() == pytest.approx([6 / 10, 3 / 8, 0])
     assert rank.tolist() == pytest.approx([1 / 2, 2 / 3, 0])
-
-
-def test_moved_masks_keep_their_size_and_take_their_maps_along():
-    maps = torch.rand(5, 9, 9)
-    masks = maps > 0.8
-    shifted, with_it = moved(torch.Generator().manual_seed(0), masks, maps)
-    assert torch.equal(shifted, with_it > 0.8) and torch.equal(shifted.sum((1, 2)), masks.sum((1, 2)))
-    assert not torch.equal(shifted, masks)
 
 
 def test_a_disc_has_the_masks_area_and_lies_in_the_middle():

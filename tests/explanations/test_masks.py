@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from utils.explanations.masks import constant, mask_pixels, masks, resized
+from utils.explanations.masks import constant, mask_pixels, masks, moved, resized
 from utils.explanations.scout import EPS
 
 
@@ -63,3 +63,17 @@ def test_masks_of_growing_size_are_nested(d):
 def test_constant_maps_are_told_from_others():
     d = torch.tensor([[[[EPS, EPS], [EPS, EPS]], [[0.0, 0.0], [0.0, EPS]]]])  # (1, 2, 2, 2)
     assert constant(d).tolist() == [[True, False]]
+
+
+def test_moved_masks_keep_their_size_and_take_their_maps_along():
+    maps = torch.rand(5, 9, 9)
+    masks = maps > 0.8
+    shifted, with_it = moved(torch.Generator().manual_seed(0), masks, maps)
+    assert torch.equal(shifted, with_it > 0.8) and torch.equal(shifted.sum((1, 2)), masks.sum((1, 2)))
+    assert not torch.equal(shifted, masks)
+
+
+def test_constant_maps_are_found():
+    maps = torch.rand(2, 3, 5, 5)
+    maps[0, 1], maps[1, 2] = 0, 0.5
+    assert constant(maps).tolist() == [[False, True, False], [False, False, True]]

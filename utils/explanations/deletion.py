@@ -22,7 +22,7 @@ from models.weights import load_classifier
 from utils.catalog import Dataset, find
 from utils.errors import InputError
 from utils.explanations.explained import counters
-from utils.explanations.localization import moved
+from utils.explanations.masks import moved
 from utils.explanations.sheet import spread
 from utils.explanations.storage import read_masks
 from utils.files import expanded

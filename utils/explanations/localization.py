@@ -23,6 +23,7 @@ from datasets import toy_moths
 from utils.catalog import Dataset, find
 from utils.errors import InputError
 from utils.explanations.explained import Explainer, counters
+from utils.explanations.masks import moved
 from utils.explanations.methods import EXPLAINERS
 from utils.explanations.storage import read_masks
 from utils.files import expanded
@@ -121,15 +122,6 @@ def truths(dataset: Dataset, data_root: str, seed: int) -> list[tuple[Example, d
 
 
 # ---------------------------------------------------------------- what is measured
-
-
-def moved(rng: torch.Generator, *stacks: Tensor) -> tuple[Tensor, ...]:
-    """The same shapes at random places: the pictures of each stack (M, h, w) shifted around the edges, by offsets drawn from `rng`.
-
-    The first pictures of all stacks are shifted by one offset, the second by another.
-    """
-    offsets = torch.stack([torch.randint(0, side, (len(stacks[0]),), generator=rng) for side in stacks[0].shape[1:]], dim=1).tolist()
-    return tuple(torch.stack([one.roll(offset, (0, 1)) for one, offset in zip(stack, offsets, strict=True)]) for stack in stacks)
 
 
 def disc(masks: Tensor) -> tuple[Tensor, Tensor]:

@@ -54,3 +54,12 @@ def _behind(found: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
     first = count.cumsum(0) - count  # (M,), where in these lists a row begins
     late = torch.arange(len(row), device=row.device) - first[row] >= places[row]
     return row[late], column[late]
+
+
+def moved(rng: torch.Generator, *stacks: Tensor) -> tuple[Tensor, ...]:
+    """The same shapes at random places: the pictures of each stack (M, h, w) shifted around the edges, by offsets drawn from `rng`.
+
+    The first pictures of all stacks are shifted by one offset, the second by another.
+    """
+    offsets = torch.stack([torch.randint(0, side, (len(stacks[0]),), generator=rng) for side in stacks[0].shape[1:]], dim=1).tolist()
+    return tuple(torch.stack([one.roll(offset, (0, 1)) for one, offset in zip(stack, offsets, strict=True)]) for stack in stacks)
