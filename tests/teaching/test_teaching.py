@@ -1,5 +1,6 @@
 """The teaching loop against a plain re-implementation: its own scores by autograd, its own search, its own learning."""
 
+import math
 from functools import partial
 from pathlib import Path
 
@@ -10,16 +11,21 @@ from PIL import Image
 
 from models.resnet import ResNet18
 from utils.explanations.explain_list import ExplainSettings, explain_list
+from utils.randomness import generator
 from utils.images import whole_view
 from utils.layout import Layout
 from utils.lists import Example, write_examples
 from utils.loading import ImageSet
 from utils.resuming import Unfinished
+from utils.teaching.choice import Choice
+from utils.teaching.cmaxgrad import CMaxGrad
 from utils.teaching.loop import taught_explanations, teach
+from utils.teaching.maxgrad import log_psi
 from utils.teaching.pool import Pool
-from utils.teaching.selection import SelectorSettings, make_selector
+from utils.teaching.selection import SELECTORS, SelectorSettings, make_selector
 from utils.teaching.sgd import SGDStudent, make_network
 from utils.teaching.student import StudentSettings, attend
+from utils.teaching.students import STUDENTS
 
 SIZE, CLASSES = 64, 3
 LABELS = (0, 1, 2, 0, 1, 2, 0, 1, 0, 0)
@@ -49,7 +55,9 @@ def material(tmp_path_factory):
 
 
 def settings(**changes):
-    values = dict(pretrained="none", freeze_features=False, steps=2, lr=1e-3, momentum=0.9, weight_decay=1e-4, max_grad_norm=0.0)
+    values = dict(
+        pretrained="none", ridge=1e-3, freeze_features=False, steps=2, lr=1e-3, momentum=0.9, weight_decay=1e-4, max_grad_norm=0.0
+    )
     values |= dict(image_size=SIZE, batch_size=4, seed=0, workers=0, device="cpu")
     return StudentSettings(**(values | changes))
 
@@ -176,6 +184,81 @@ def test_the_course_ends_early_where_no_pair_remains(material, capsys):
         assert "no pair of two classes remains" in capsys.readouterr().out
         used = [n for lesson in lessons for n in (lesson.choice.image, lesson.choice.partner)]
         assert len(used) == len(set(used))
+
+
+class FirstPair:
+    """A method in ten lines: the first remaining image, and the first of another class."""
+
+    explains, looks = False, False
+
+    def __init__(self, rng, alpha):
+        self.calls = 0
+
+    def choose(self, seen, remaining):
+        self.calls += 1
+        i, *others = remaining.nonzero()[:, 0].tolist()
+        j = next(n for n in others if seen.labels[n] != seen.labels[i])
+        return Choice(i, j, seen.labels[j].item(), {seen.labels[j].item(): j}, None)
+
+    def state_dict(self):
+        return {"calls": self.calls}
+
+    def load_state_dict(self, state):
+        self.calls = state["calls"]
+
+
+@pytest.mark.parametrize("student", STUDENTS)
+def test_a_method_is_one_class_and_one_line(material, monkeypatch, student, tmp_path):
+    """A registered selector makes a course with every student, and goes on after an interruption."""
+    images, ce_list = material
+    monkeypatch.setitem(SELECTORS, "first", FirstPair)
+    pool = Pool(images, ce_list, CLASSES, "attention", SIZE)
+
+    def course(unfinished, iterations):
+        selector = make_selector(SelectorSettings("first", alpha=0.5, seed=0))
+        taught = STUDENTS[student](pool, images, taught_explanations(selector, "yes"), settings(lr=1e-5))
+        return list(teach(taught, selector, iterations, unfinished=unfinished)), selector.calls
+
+    whole = course(None, 3)[0]
+    assert [(lesson.choice.image, lesson.choice.partner) for lesson in whole] == [(0, 1), (2, 3), (4, 5)]
+    unfinished = Unfinished(tmp_path / "unfinished", {})
+    unfinished.begin()
+    course(unfinished, 1)
+    again = Unfinished(tmp_path / "unfinished", {})
+    assert again.go_on()
+    assert course(again, 3) == (whole, 3)
+
+
+def test_controls_teach_explanations_or_not():
+    selectors = {name: make_selector(SelectorSettings(name, 0.5, 0)) for name in SELECTORS}
+    taught = {name: [taught_explanations(selector, wanted) for wanted in ("auto", "yes", "no")] for name, selector in selectors.items()}
+    assert {name for name, (auto, _, _) in taught.items() if auto} == {"CMaxGrad", "KMaxGrad"}
+    assert all(of[1:] == [True, False] for of in taught.values())
+
+
+@pytest.mark.parametrize("selection", SELECTORS)
+def test_a_pool_without_explanations(material, selection):
+    """Images alone are taught; CMaxGrad then chooses as MaxGrad does."""
+    images, _ = material
+    pool = Pool(images, None, CLASSES, "attention", SIZE)
+    lessons = list(sgd_course(pool, images, selection, settings(lr=1e-5))[1])
+    assert len(lessons) == 3
+    if selection == "CMaxGrad":
+        assert lessons == list(sgd_course(pool, images, "MaxGrad", settings(lr=1e-5))[1])
+
+
+def test_a_missing_explanation_is_not_scored_and_not_taught(material):
+    images, ce_list = material
+    pool = Pool(images, ce_list, CLASSES, "attention", SIZE)
+    pool.table[3] = -1  # image 3 has none
+    student, course = sgd_course(pool, images, "CMaxGrad", settings(), iterations=1)
+    seen = student.survey(True)
+    scores = CMaxGrad(generator(0), 0.5).scores(seen)
+    alone = log_psi(seen.logits, seen.labels, seen.codewords)
+    torch.testing.assert_close(scores[3, 1:], (alone[3] + math.log(0.5)).expand(2))
+    assert scores[2, 0] > alone[2] + math.log(0.5)
+    student.add(Choice(3, 1, 1, {1: 1}, None))
+    assert student._taught.labels.tolist() == [0, 1, 1]  # x_3, x_1, E(x_1; 1, 0)
 
 
 def test_the_student_keeps_its_batch_norm_statistics(material):

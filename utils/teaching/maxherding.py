@@ -29,7 +29,7 @@ def coverage(features: Tensor, shown: Tensor) -> Tensor:
         return torch.exp(-_squares(some, unit) / width)  # (b, n)
 
     covered = torch.zeros(len(unit), dtype=torch.float64)  # of every x by those shown
-    for some in unit[shown].split(BLOCK):
+    for some in unit[shown].split(BLOCK) if shown.any() else ():
         covered = torch.maximum(covered, kernel(some).amax(0))
     return torch.cat([torch.maximum(kernel(some), covered).mean(1) for some in unit.split(BLOCK)])
 

@@ -21,7 +21,7 @@ from utils.teaching.pool import Pool
 from utils.teaching.sgd import make_network
 from utils.teaching.student import Sight, StudentSettings
 
-GRADIENT = 1e-5  # the head is learned when no entry of the gradient is larger
+GRADIENT = 1e-7  # the head is learned when no entry of the gradient is larger; a looser one could let close scores change places
 
 
 def learn_head(features: Tensor, labels: Tensor, num_classes: int, ridge: float) -> Tensor:
@@ -36,18 +36,20 @@ def learn_head(features: Tensor, labels: Tensor, num_classes: int, ridge: float)
     Returns:
         float64 (C, d).
     """
-    W = torch.zeros(num_classes, features.shape[1], dtype=torch.float64, requires_grad=True)
+    # The minimum lies in the span of the features. In an orthonormal basis of it every step is the same, and takes a fraction of the time.
+    basis, coordinates = torch.linalg.qr(features.T)  # (d, r), (r, M)
+    W = torch.zeros(num_classes, len(coordinates), dtype=torch.float64, requires_grad=True)
     options = {"max_iter": 1000, "max_eval": 5000, "history_size": 20, "line_search_fn": "strong_wolfe"}
     optimizer = torch.optim.LBFGS([W], tolerance_grad=GRADIENT, tolerance_change=0, **options)
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        value = margin_risk(features @ W.T, labels) + ridge * W.square().sum()
+        value = margin_risk((W @ coordinates).T, labels) + ridge * W.square().sum()
         value.backward()
         return value
 
     optimizer.step(loss)
-    return W.detach()
+    return W.detach() @ basis.T
 
 
 @dataclass(frozen=True)
