@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from utils.augment import generator
 from utils.evaluation import share_right
+from utils.randomness import generator
 from utils.teaching.balanced import Balanced
 from utils.teaching.choice import Survey
 from utils.teaching.maxherding import MaxHerding, coverage

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from models.resnet import load_classifier
+from models.weights import load_classifier
 from utils import checkpoints
 from utils.errors import InputError
 from utils.evaluation import share_right

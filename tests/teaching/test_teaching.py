@@ -11,11 +11,11 @@ from PIL import Image
 
 from models.resnet import ResNet18
 from utils.explanations.explain_list import ExplainSettings, explain_list
-from utils.randomness import generator
 from utils.images import whole_view
 from utils.layout import Layout
 from utils.lists import Example, write_examples
 from utils.loading import ImageSet
+from utils.randomness import generator
 from utils.resuming import Unfinished
 from utils.teaching.choice import Choice
 from utils.teaching.cmaxgrad import CMaxGrad
