@@ -16,8 +16,8 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.errors import InputError
-from utils.files import output_folder
+from utils.base.errors import InputError
+from utils.base.files import output_folder
 from utils.people.built_page import BuiltPage, read_built_page
 from utils.people.export import write_export
 from utils.people.launch import launch

@@ -13,21 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.weights import load_classifier
-from utils import catalog
+from utils.base.machine import default_workers
+from utils.data import catalog
+from utils.data.outputs import Layout
 from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files, open_explained
 from utils.explanations.margin import Layer
 from utils.explanations.methods import Method
-from utils.launch import launch
-from utils.layout import Layout
-from utils.machine import default_workers
-from utils.resuming import resumable
-from utils.settings import pick
+from utils.running.launch import launch
+from utils.running.resuming import resumable
+from utils.running.settings import pick
 
 
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "butterflies_s300"  # a name of utils/catalog.py; its training list is explained
+    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py; its training list is explained
     data_root: str = "datasets"  # folder that holds the dataset's folder
     # model
     checkpoint: str = "{out}/checkpoint_pretrain_resnet18_s300.pth.tar"  # the teacher; {out} stands for the output folder

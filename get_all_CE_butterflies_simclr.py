@@ -14,24 +14,25 @@ from functools import partial
 from pathlib import Path
 
 from models.weights import load_encoder
-from utils import catalog, plausible
+from utils.base.machine import default_workers
+from utils.data import catalog
+from utils.data.images import whole_view
+from utils.data.loading import open_list
+from utils.data.outputs import Layout
 from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files, open_explained
 from utils.explanations.margin import Layer
 from utils.explanations.methods import Method
-from utils.images import whole_view
-from utils.launch import launch
-from utils.layout import Layout
-from utils.loading import open_list
-from utils.machine import default_workers
-from utils.probing import ProbeSettings, probe_once
-from utils.resuming import resumable
-from utils.settings import pick
+from utils.running import plausible
+from utils.running.launch import launch
+from utils.running.resuming import resumable
+from utils.running.settings import pick
+from utils.training.probe import ProbeSettings, probe_once
 
 
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "butterflies_s300"  # a name of utils/catalog.py; its training list is explained
+    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py; its training list is explained
     data_root: str = "datasets"  # folder that holds the dataset's folder
     # model
     checkpoint: str = "{out}/simclr_checkpoint_100.tar"  # encoder and projection head; {out} stands for the output folder

@@ -12,16 +12,16 @@ Next: python train_gull_resnet18_linear.py --dataset gull_after_labeling
 
 from dataclasses import dataclass
 
-from utils.launch import launch
 from utils.people.aggregation import Aggregation
 from utils.people.labelling import run_labelling
+from utils.running.launch import launch
 from utils.teaching.selection import Selection
 
 
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "gull"  # a name of utils/catalog.py: the one that the course page was built for
+    dataset: str = "gull"  # a name of utils/data/catalog.py: the one that the course page was built for
     data_root: str = "datasets"  # folder that holds the dataset's folder
     answers: tuple[str, ...] = ("{out}/answers.json",)  # exports, downloads, Mechanical Turk batches, explain_teach logs
     key: str = "{out}/course_page_key.json"  # key of the course page; logs of explain_teach need none

@@ -16,22 +16,24 @@ from functools import partial
 from typing import Literal
 
 from models.weights import load_classifier
-from utils import catalog, evaluation, processes
-from utils.features import FeatureMaps
-from utils.files import write_json
-from utils.images import eval_view
-from utils.launch import launch
-from utils.lists import Example
-from utils.loading import ImageSet
-from utils.machine import default_workers
-from utils.people.annotators import crowd, estimated, one_person, symmetric
+from utils.base import processes
+from utils.base.files import write_json
+from utils.base.machine import default_workers
+from utils.data import catalog
+from utils.data.images import eval_view
+from utils.data.lists import Example
+from utils.data.loading import ImageSet
 from utils.people.answers import Key, read_answers, read_key
+from utils.people.simulated import crowd, estimated, one_person, symmetric
+from utils.running.launch import launch
+from utils.training import evaluation
+from utils.training.features import FeatureMaps
 
 
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "butterflies_s300"  # a name of utils/catalog.py: the one that the course page was built for
+    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py: the one that the course page was built for
     data_root: str = "datasets"  # folder that holds the dataset's folder; only a network looks at the images
     key: str = "{out}/course_page_key.json"  # key of the course page
     # people

@@ -16,22 +16,24 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from utils import catalog, figures, plausible, processes
-from utils.classifier import ClassifierRecipe
-from utils.files import write_table
-from utils.launch import launch
-from utils.layout import Layout
-from utils.machine import default_workers
+from utils.base import figures, processes
+from utils.base.files import write_table
+from utils.base.machine import default_workers
+from utils.data import catalog
+from utils.data.outputs import Layout
 from utils.people.study import finetune_classifier, open_material, plan, probe_classifier, run_once
-from utils.probing import ProbeSettings
-from utils.resuming import resumable
-from utils.settings import pick
+from utils.running import plausible
+from utils.running.launch import launch
+from utils.running.resuming import resumable
+from utils.running.settings import pick
+from utils.training.classifier import ClassifierRecipe
+from utils.training.probe import ProbeSettings
 
 
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "butterflies_s300"  # a name of utils/catalog.py that has a list of images for people to label
+    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py that has a list of images for people to label
     data_root: str = "datasets"  # folder that holds the dataset's folder
     # annotators
     accuracy: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the annotators, 0 .. 1; 0.2 is chance of 5 classes

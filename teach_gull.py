@@ -12,16 +12,16 @@ tells what each picture is and must not be given to participants.
 
 from dataclasses import dataclass
 
-from utils.launch import launch
-from utils.machine import default_workers
+from utils.base.machine import default_workers
 from utils.people.course_page import build_course_page
+from utils.running.launch import launch
 from utils.teaching.selection import Selection
 
 
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "gull"  # a name of utils/catalog.py
+    dataset: str = "gull"  # a name of utils/data/catalog.py
     data_root: str = "datasets"  # folder that holds the dataset's folder
     # course
     selection: Selection = "CMaxGrad"  # which course: how its lessons were picked

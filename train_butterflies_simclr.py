@@ -14,21 +14,22 @@ from pathlib import Path
 
 from models.simclr import SimCLR
 from models.weights import save_simclr
-from utils import catalog, plausible
-from utils.images import full_view
-from utils.launch import launch
-from utils.loading import open_list
-from utils.machine import default_workers
-from utils.reports import report_simclr
-from utils.resuming import resumable
-from utils.settings import pick
-from utils.simclr import SimCLRRecipe, contrasting_batches, train_simclr
+from utils.base.machine import default_workers
+from utils.data import catalog
+from utils.data.images import full_view
+from utils.data.loading import open_list
+from utils.running import plausible
+from utils.running.launch import launch
+from utils.running.resuming import resumable
+from utils.running.settings import pick
+from utils.training.reports import report_simclr
+from utils.training.simclr import SimCLRRecipe, contrasting_batches, train_simclr
 
 
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "butterflies_s300"  # a name of utils/catalog.py; its training list, without the labels
+    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py; its training list, without the labels
     data_root: str = "datasets"  # folder that holds the dataset's folder
     # training
     epochs: int = 100  # passes over the list

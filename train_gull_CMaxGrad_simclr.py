@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from utils import catalog
-from utils.images import eval_view
-from utils.launch import launch
-from utils.layout import Layout
-from utils.loading import open_list
-from utils.machine import default_workers
-from utils.resuming import resumable
-from utils.settings import pick
+from utils.base.machine import default_workers
+from utils.data import catalog
+from utils.data.images import eval_view
+from utils.data.loading import open_list
+from utils.data.outputs import Layout
+from utils.running.launch import launch
+from utils.running.resuming import resumable
+from utils.running.settings import pick
 from utils.teaching.course import CourseFiles, CourseSettings
 from utils.teaching.draws import DrawSettings, run_draws
 from utils.teaching.loop import TeachExplanations, taught_explanations, teach
@@ -33,7 +33,7 @@ from utils.teaching.students import STUDENTS, StudentKind
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "gull"  # a name of utils/catalog.py
+    dataset: str = "gull"  # a name of utils/data/catalog.py
     data_root: str = "datasets"  # folder that holds the dataset's folder
     ce_list: str = "{out}/{list}_CE_simclr.txt"  # explanations of the training list; {out}: output folder, {list}: the list's stem
     # student

@@ -14,21 +14,23 @@ from pathlib import Path
 
 from models.resnet import ResNet18
 from models.weights import load_backbone
-from utils import catalog, checkpoints, plausible
-from utils.classifier import ClassifierRecipe, train_classifier
-from utils.images import eval_view, full_view
-from utils.launch import launch
-from utils.loading import open_list
-from utils.machine import default_workers
-from utils.reports import report_classifier
-from utils.resuming import resumable
-from utils.settings import pick
+from utils.base import checkpoints
+from utils.base.machine import default_workers
+from utils.data import catalog
+from utils.data.images import eval_view, full_view
+from utils.data.loading import open_list
+from utils.running import plausible
+from utils.running.launch import launch
+from utils.running.resuming import resumable
+from utils.running.settings import pick
+from utils.training.classifier import ClassifierRecipe, train_classifier
+from utils.training.reports import report_classifier
 
 
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "gull"  # a name of utils/catalog.py
+    dataset: str = "gull"  # a name of utils/data/catalog.py
     data_root: str = "datasets"  # folder that holds the dataset's folder
     train_list: str = "auto"  # auto: the dataset's training list; or another example list, such as one that a label script wrote
     # model

@@ -22,22 +22,22 @@ from benchmarks.report import Row, machine, table
 from benchmarks.timing import in_turn
 from models.resnet import ResNet18
 from models.weights import load_backbone
-from utils import catalog
-from utils.errors import InputError
-from utils.files import output_folder, write_json, write_text
-from utils.images import eval_view, whole_view
-from utils.launch import command
-from utils.loading import ImageSet, open_list
-from utils.machine import default_workers
-from utils.randomness import make_repeatable
-from utils.records import git_commit
-from utils.settings import parse, resolve
+from utils.base.errors import InputError
+from utils.base.files import output_folder, write_json, write_text
+from utils.base.machine import default_workers
+from utils.base.randomness import make_repeatable
+from utils.data import catalog
+from utils.data.images import eval_view, whole_view
+from utils.data.loading import ImageSet, open_list
+from utils.running.launch import command
+from utils.running.records import git_commit
+from utils.running.settings import parse, resolve
 
 
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "toy"  # a name of utils/catalog.py; the lists of the dataset that is measured on
+    dataset: str = "toy"  # a name of utils/data/catalog.py; the lists of the dataset that is measured on
     data_root: str = "datasets"  # folder that holds the dataset's folder
     # how much is measured
     images: int = 150  # images mapped, and explained at one mask size

@@ -13,13 +13,13 @@ from benchmarks import baseline, limits
 from benchmarks.report import Row
 from benchmarks.timing import Work
 from models.resnet import ResNet18
+from utils.data.lists import locate
+from utils.data.loading import ImageSet, to_float
+from utils.data.outputs import Layout
 from utils.explanations.explain_list import TEACHING_SIZE, ExplainSettings, explain_list
 from utils.explanations.explained import counters
 from utils.explanations.scout import discriminant, explanation_maps
-from utils.layout import Layout
-from utils.lists import locate
-from utils.loading import ImageSet, to_float
-from utils.resuming import Unfinished
+from utils.running.resuming import Unfinished
 
 
 def subset(images: ImageSet, count: int) -> ImageSet:

@@ -11,10 +11,10 @@ from benchmarks.explanations import explain, subset, whole
 from benchmarks.report import Row
 from benchmarks.timing import Work
 from models.resnet import ResNet18
+from utils.data.lists import Example, locate
+from utils.data.loading import ImageSet, to_float
+from utils.data.outputs import Layout
 from utils.explanations.explain_list import TEACHING_SIZE
-from utils.layout import Layout
-from utils.lists import Example, locate
-from utils.loading import ImageSet, to_float
 from utils.teaching.course import teaching_rows
 from utils.teaching.loop import teach
 from utils.teaching.maxgrad import margin_risk

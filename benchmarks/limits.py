@@ -11,9 +11,9 @@ from torch import Tensor
 
 from benchmarks.timing import seconds
 from models.resnet import ResNet18
-from utils.loading import ImageSet
-from utils.machine import side_by_side
-from utils.pictures import encode_png
+from utils.base.machine import side_by_side
+from utils.base.png import encode_png
+from utils.data.loading import ImageSet
 
 BATCHES = (8, 16, 32, 64, 128)  # images per pass that are tried
 TRIED_ON = 32  # images; the batches above it are tried on GPUs alone, on which they cost nothing

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from utils.machine import processors
+from utils.base.machine import processors
 
 HEADER = ("", "ours", "released", "limit", "ours / released", "target", "time / limit", "target")
 

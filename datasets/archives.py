@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
-from utils.errors import InputError
+from utils.base.errors import InputError
 
 # Given the parts of a member's path: the class and file name to store it under, or None to leave it.
 Chooser = Callable[[tuple[str, ...]], tuple[str, str] | None]

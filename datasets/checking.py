@@ -4,9 +4,9 @@ from collections import Counter
 from pathlib import Path
 
 from datasets.images import Inspection, inspect_images
-from utils.catalog import Dataset
-from utils.layout import name_problem
-from utils.lists import Example, locate, read_examples
+from utils.data.catalog import Dataset
+from utils.data.lists import Example, locate, read_examples
+from utils.data.outputs import name_problem
 
 
 def check_dataset(dataset: Dataset, data_root: Path) -> tuple[str, list[str]]:

@@ -16,8 +16,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from datasets.archives import START, is_archive, is_saved_page, is_web_page
-from utils.errors import InputError, RunError
-from utils.files import write_json
+from utils.base.errors import InputError, RunError
+from utils.base.files import write_json
 
 try:
     import fcntl

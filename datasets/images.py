@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from utils.decoding import Undecodable, read_picture
+from utils.data.decoding import Undecodable, read_picture
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from datasets.checking import label_of_folder
 from datasets.download import fetch_text
 from datasets.sources import SOURCES, Source
 from datasets.splits import draw_lists, part_sizes
-from utils.catalog import GULLS
-from utils.errors import InputError, RunError
-from utils.files import make_folder, write_text
-from utils.lists import DATASETS_PREFIX, Example, check_files, read_examples, write_examples
+from utils.base.errors import InputError, RunError
+from utils.base.files import make_folder, write_text
+from utils.data.catalog import GULLS
+from utils.data.lists import DATASETS_PREFIX, Example, check_files, read_examples, write_examples
 
 
 def find_lists(source: Source, given: Path | None, base: str, into: Path) -> dict[str, Path]:

@@ -21,10 +21,10 @@ from datasets.download import check_scheme, fetch, file_md5
 from datasets.images import inspect_images
 from datasets.placing import find_lists, place_lists, settle_whole_gulls, write_drawn_lists
 from datasets.sources import LISTS_URL, SOURCES, Layout, Source
-from utils.catalog import DATASETS, GULLS
-from utils.errors import InputError, RunError
-from utils.files import expanded, make_folder, refuse_existing, replacing_folder
-from utils.warned import plain_warnings
+from utils.base.errors import InputError, RunError
+from utils.base.files import expanded, make_folder, refuse_existing, replacing_folder
+from utils.base.warned import plain_warnings
+from utils.data.catalog import DATASETS, GULLS
 
 PROBLEMS_SHOWN = 20
 
@@ -128,8 +128,8 @@ def md5_digits(text: str) -> str:
 def run_toy(args: argparse.Namespace) -> int:
     """Draws the toy dataset."""
     # Only this subcommand needs what the drawing imports.
-    from datasets.toy_moths import draw_toy_dataset
-    from utils.machine import processors
+    from utils.base.machine import processors
+    from utils.data.toy_moths import draw_toy_dataset
 
     draw_toy_dataset(args.data_root, args.seed, args.force, workers=processors())
     print(f"{args.data_root / 'toy'} is ready.")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from datasets.archives import Chooser, first_fitting, read_text_member
 from datasets.splits import Part
-from utils.catalog import BUTTERFLIES, CHARACTERS, GULLS
-from utils.errors import InputError
+from utils.base.errors import InputError
+from utils.data.catalog import BUTTERFLIES, CHARACTERS, GULLS
 
 # The addresses and the checksum are those that the owners published; README.md says which of them were never tried.
 TEACH_ARCHIVE = "cvpr_2018_teach_data.zip"

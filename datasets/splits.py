@@ -4,8 +4,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from utils.errors import InputError
-from utils.lists import DATASETS_PREFIX, Example
+from utils.base.errors import InputError
+from utils.data.lists import DATASETS_PREFIX, Example
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from torchvision.models import get_model_weights
 
 from models.resnet import ARCHITECTURES, UNNORMALISED_SUFFIX, Network, build
 from models.simclr import SimCLR
-from utils import checkpoints
-from utils.errors import InputError
+from utils.base import checkpoints
+from utils.base.errors import InputError
 
 TITLES = {"resnet18": "ResNet-18", "resnet34": "ResNet-34", "resnet50": "ResNet-50"}  # architectures in words
 BACKBONE = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")  # the parts of the network but its head
@@ -26,7 +26,7 @@ def load_backbone(model: Network, pretrained: str) -> None:
     Args:
         model: the network; its head keeps its initialisation. Its `normalize` is set to what the weights were trained with.
         pretrained: `imagenet` (torchvision's release, downloaded once), `none` (nothing is loaded), or the path of a checkpoint
-            that holds a network of the same architecture with any head or none, whatever wraps it (`utils.checkpoints.locate`);
+            that holds a network of the same architecture with any head or none, whatever wraps it (`utils.base.checkpoints.locate`);
             `takes_unnormalised` says which images it is taken to expect.
 
     Raises:

@@ -18,8 +18,8 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
-from datasets import toy_moths
-from utils.lists import read_examples, write_examples
+from utils.data import toy_moths
+from utils.data.lists import read_examples, write_examples
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 IMAGES = {"toy_gt_tr": 4, "toy_gt_te": 3, "toy_gt_rest_tr": 4}  # per class
@@ -48,7 +48,7 @@ class Finished:
 def call(script: str, *arguments: object, cwd: Path) -> Finished:
     """Runs a script in this process as `python script.py arguments` in the folder `cwd` would."""
     module = importlib.import_module(script)
-    launch = importlib.import_module("utils.launch").launch
+    launch = importlib.import_module("utils.running.launch").launch
     out, err, status = io.StringIO(), io.StringIO(), 0
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.chdir(cwd)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from utils.catalog import MOTHS
-from utils.layout import explanation_name
-from utils.lists import locate, read_examples
+from utils.data.catalog import MOTHS
+from utils.data.lists import locate, read_examples
+from utils.data.outputs import explanation_name
 
 SIDE = 96  # of the explanations' pictures in pixels; the moths' own is 128
 KINDS = {"image": "counterfactual_gradcam_img", "mask": "counterfactual_gradcam_mask", "human": "demo/counterfactual_gradcam_mask"}

@@ -29,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import narrow  # noqa: E402, F401
 import torch  # noqa: E402
 
-from utils import launch, resuming  # noqa: E402
 from utils.explanations import sheet  # noqa: E402
+from utils.running import launch, resuming
 
 torch.set_num_threads(1)  # a process with threads cannot be forked
 

@@ -9,12 +9,12 @@ from PIL import Image
 
 from benchmarks import baseline
 from models.resnet import ResNet18
+from utils.data.images import whole_view
+from utils.data.lists import Example
+from utils.data.loading import ImageSet
+from utils.data.outputs import DEMO, IMG, MASK, Layout, explanation_name
 from utils.explanations.explain_list import ExplainSettings, explain_list
-from utils.images import whole_view
-from utils.layout import DEMO, IMG, MASK, Layout, explanation_name
-from utils.lists import Example
-from utils.loading import ImageSet
-from utils.resuming import Unfinished
+from utils.running.resuming import Unfinished
 
 SIZE, CLASSES, FRACTION = 96, 3, 0.05
 

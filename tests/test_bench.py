@@ -12,7 +12,7 @@ import pytest
 from benchmarks import bench, limits
 from benchmarks.report import Row, table
 from benchmarks.timing import in_turn
-from utils.errors import InputError
+from utils.base.errors import InputError
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from torchvision.models import resnet18, resnet34, resnet50
 
 from models.resnet import UNNORMALISED, ResNet18
 from models.weights import load_backbone, load_classifier, load_encoder, load_head
-from utils import checkpoints
-from utils.errors import InputError
+from utils.base import checkpoints
+from utils.base.errors import InputError
 
 CLASSES = ("a", "b", "c")
 

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from datasets.images import inspect_image
-from utils import decoding
-from utils.errors import InputError
-from utils.images import decode, eval_view, to_tensor
+from utils.base.errors import InputError
+from utils.data import decoding
+from utils.data.images import decode, eval_view, to_tensor
 
 # Corners of a picture 3 wide and 2 high: top left, top right, bottom left, bottom right.
 UPRIGHT = np.array([[[200, 0, 0], [0, 0, 0], [0, 200, 0]], [[0, 0, 200], [0, 0, 0], [200, 200, 0]]], np.uint8)
@@ -379,7 +379,7 @@ def test_headers_that_pillow_warns_about_are_decoded_in_silence(tmp_path, tools)
     }
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-    code = "import sys; from utils.decoding import read_picture; [read_picture(open(name, 'rb')).close() for name in sys.argv[1:]]"
+    code = "import sys; from utils.data.decoding import read_picture; [read_picture(open(name, 'rb')).close() for name in sys.argv[1:]]"
     command = [sys.executable, "-c", code, *(str(tmp_path / name) for name in files)]
     done = subprocess.run(command, cwd=tools.repository, capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stderr) == (0, "")

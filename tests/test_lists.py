@@ -4,18 +4,9 @@ import codecs
 
 import pytest
 
-from utils.errors import InputError
-from utils.layout import name_problem
-from utils.lists import (
-    Example,
-    Explanation,
-    listed_path,
-    locate,
-    read_examples,
-    read_explanations,
-    write_examples,
-    write_explanations,
-)
+from utils.base.errors import InputError
+from utils.data.lists import Example, Explanation, listed_path, locate, read_examples, read_explanations, write_examples, write_explanations
+from utils.data.outputs import name_problem
 
 
 def test_round_trip(tmp_path):

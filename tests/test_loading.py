@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
-from utils import augment
-from utils.errors import InputError
-from utils.images import decode, eval_view, full_view, whole_view
-from utils.lists import Example
-from utils.loading import ImageSet, batches, in_batches, to_float
+from utils.base.errors import InputError
+from utils.data import augment
+from utils.data.images import decode, eval_view, full_view, whole_view
+from utils.data.lists import Example
+from utils.data.loading import ImageSet, batches, in_batches, to_float
 
 
 @pytest.fixture()

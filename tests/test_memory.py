@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils.catalog import CHARACTERS
-from utils.lists import Example, write_examples
+from utils.data.catalog import CHARACTERS
+from utils.data.lists import Example, write_examples
 
 SIZE = 128
 RUN = f"""
@@ -19,7 +19,7 @@ import torch
 from models.resnet import ResNet18
 import get_all_CE_butterflies as script
 torch.save({{"state_dict_m": ResNet18({len(CHARACTERS)}).state_dict()}}, sys.argv[sys.argv.index("--checkpoint") + 1])
-from utils.launch import launch
+from utils.running.launch import launch
 torch.set_num_threads(1)
 launch(script.main, script.Config, script.__doc__)
 # Not ru_maxrss: that begins with the peak of the process that started this one.

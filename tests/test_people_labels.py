@@ -15,12 +15,13 @@ import pytest
 import torch
 
 from models.resnet import ResNet18
-from utils import catalog, checkpoints
-from utils.errors import InputError
-from utils.images import decode, eval_view
-from utils.layout import Layout
-from utils.lists import Example, locate, read_examples
-from utils.people import aggregation, annotators, study
+from utils.base import checkpoints
+from utils.base.errors import InputError
+from utils.data import catalog
+from utils.data.images import decode, eval_view
+from utils.data.lists import Example, locate, read_examples
+from utils.data.outputs import Layout
+from utils.people import aggregation, simulated, study
 from utils.people.aggregation import Votes, aggregate, agreement, dawid_skene, majority, prior_counts
 from utils.people.answers import Answer, read_answers, read_files, read_key
 from utils.people.labelling import aggregate_part, describe_all
@@ -602,20 +603,20 @@ def test_agreement_that_says_nothing_is_none():
 
 
 def test_symmetric_people_are_right_as_often_as_stated():
-    matrix = annotators.symmetric(0.6, 5)
+    matrix = simulated.symmetric(0.6, 5)
     assert matrix.sum(1) == pytest.approx(1) and np.diag(matrix) == pytest.approx(0.6)
     truth = np.repeat(np.arange(5), 4000)
-    answers = annotators.respond(truth, matrix, np.random.default_rng(0))
+    answers = simulated.respond(truth, matrix, np.random.default_rng(0))
     counts = np.zeros((5, 5))
     np.add.at(counts, (truth, answers), 1 / 4000)
     assert np.abs(counts - matrix).max() < 4 * math.sqrt(0.24 / 4000)
     certain = np.eye(5)[[1, 1, 1, 4, 0]]
-    assert (annotators.respond(truth, certain, np.random.default_rng(1)) == np.array([1, 1, 1, 4, 0])[truth]).all()
+    assert (simulated.respond(truth, certain, np.random.default_rng(1)) == np.array([1, 1, 1, 4, 0])[truth]).all()
 
 
 @pytest.mark.parametrize(("images", "people", "per_image"), [(50, 7, 3), (10, 4, 4), (9, 2, 5), (3, 8, 1)])
 def test_everybody_gets_as_many_images_and_none_twice(images, people, per_image):
-    shares = annotators.assign(images, people, per_image, np.random.default_rng(0))
+    shares = simulated.assign(images, people, per_image, np.random.default_rng(0))
     assert all(len(set(share)) == len(share) for share in shares)
     assert Counter(itertools.chain(*shares)) == dict.fromkeys(range(images), min(per_image, people))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
@@ -625,14 +626,14 @@ def test_confusions_of_real_people_are_copied():
     answers = [Answer("a", "test", f"{t} {k}", k, None, t) for t in range(5) for k in (t, t, (t + 1) % 5)]
     expected = (2 * np.eye(5) + np.eye(5)[(np.arange(5) + 1) % 5]) / 3
     lessons = [Answer("a", "lesson", "x", 0, None, 3)] * 9
-    assert annotators.estimated(answers + lessons, CLASSES) == pytest.approx(expected)
+    assert simulated.estimated(answers + lessons, CLASSES) == pytest.approx(expected)
     with pytest.raises(InputError, match="nobody answered to an image of Tipped"):
-        annotators.estimated(answers[:-3] + lessons, CLASSES)
+        simulated.estimated(answers[:-3] + lessons, CLASSES)
 
 
 def test_a_crowd_answers_as_the_page_records_it(key, tmp_path):
-    matrices = [annotators.symmetric(1.0, 5), annotators.symmetric(0.0, 5), annotators.symmetric(1.0, 5)]
-    made = [annotators.crowd(key, "toy", matrices, 2, seed) for seed in (0, 0, 1)]
+    matrices = [simulated.symmetric(1.0, 5), simulated.symmetric(0.0, 5), simulated.symmetric(1.0, 5)]
+    made = [simulated.crowd(key, "toy", matrices, 2, seed) for seed in (0, 0, 1)]
     assert made[0] == made[1] != made[2]
     (tmp_path / "a.json").write_text(json.dumps(made[0]))
     answers = read_answers([tmp_path / "a.json"], key, 5)

@@ -15,10 +15,10 @@ import pytest
 from drawn_course import SIDE, rectangle, write_course
 from PIL import Image
 
-from utils import catalog
-from utils.catalog import DATASETS, MOTHS
-from utils.lists import Example, locate, read_examples, write_examples
-from utils.people import pictures
+from utils.data import catalog
+from utils.data.catalog import DATASETS, MOTHS
+from utils.data.lists import Example, locate, read_examples, write_examples
+from utils.people import course_pictures
 from utils.people.course_page import draw_some
 
 TESTED, LABELLED = 7, 9
@@ -232,8 +232,8 @@ def shrink(mask, steps):
 
 def test_pictures_keep_their_shape_and_are_never_enlarged():
     wide, small = Image.new("RGB", (500, 333)), Image.new("RGB", (60, 80))
-    assert tuple(pictures.fitted_view(wide, 384).shape) == (3, 256, 384)
-    assert tuple(pictures.fitted_view(small, 384).shape) == (3, 80, 60)
+    assert tuple(course_pictures.fitted_view(wide, 384).shape) == (3, 256, 384)
+    assert tuple(course_pictures.fitted_view(small, 384).shape) == (3, 80, 60)
 
 
 def test_a_border_is_drawn_on_the_pictures_own_shape(tmp_path):
@@ -241,8 +241,8 @@ def test_a_border_is_drawn_on_the_pictures_own_shape(tmp_path):
     mask[20:60, 50:90] = 255
     plain.save(tmp_path / "plain.png")
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    files = pictures.Explained(str(tmp_path / "plain.png"), str(tmp_path / "mask.png"), None, None, "listed", "here")
-    drawn = pictures.explained_view(files, 400).permute(1, 2, 0).numpy()
+    files = course_pictures.Explained(str(tmp_path / "plain.png"), str(tmp_path / "mask.png"), None, None, "listed", "here")
+    drawn = course_pictures.explained_view(files, 400).permute(1, 2, 0).numpy()
     assert drawn.shape == (150, 300, 3)
     red = (drawn == [255, 0, 0]).all(2)
     rows, columns = red.any(1).nonzero()[0], red.any(0).nonzero()[0]

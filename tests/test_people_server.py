@@ -27,7 +27,7 @@ from types import SimpleNamespace
 import pytest
 
 import collect_labels
-from utils.errors import InputError, RunError
+from utils.base.errors import InputError, RunError
 from utils.people import database as databases
 from utils.people import export, server
 from utils.people import store as stores

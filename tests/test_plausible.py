@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from utils import plausible
+from utils.running import plausible
 
 CLASSES = ("Monocle", "Spectacle", "Sash")
 

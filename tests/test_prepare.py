@@ -18,14 +18,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import archives, prepare, toy_moths
+from datasets import archives, prepare
 from datasets.archives import Member, extract_images, is_archive, is_saved_page, plain_name
 from datasets.images import inspect_image
 from datasets.sources import SOURCES, gull_ids
 from datasets.splits import Part, apportion, draw_lists
-from utils.catalog import BUTTERFLIES, CHARACTERS, DATASETS, GULLS
-from utils.errors import InputError
-from utils.lists import Example, read_examples, write_examples
+from utils.base.errors import InputError
+from utils.data import toy_moths
+from utils.data.catalog import BUTTERFLIES, CHARACTERS, DATASETS, GULLS
+from utils.data.lists import Example, read_examples, write_examples
 
 ROOT = Path(__file__).resolve().parents[1]
 CUB_FOLDERS = ("059.California_Gull", "060.Glaucous_winged_Gull", "061.Heermann_Gull", "064.Ring_billed_Gull", "066.Western_Gull")

@@ -12,16 +12,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch.nn import functional as F
-from utils.training import _epoch_order, _random_load, _simclr_load
 
 from models.resnet import ResNet18
 from models.simclr import SimCLR, nt_xent
 from models.weights import load_backbone
-from utils import catalog, checkpoints
-from utils.classifier import ClassifierRecipe
-from utils.images import full_view
-from utils.loading import open_list, to_float
-from utils.simclr import SimCLRRecipe
+from utils.base import checkpoints
+from utils.data import catalog
+from utils.data.images import full_view
+from utils.data.loading import open_list, to_float
+from utils.training.classifier import ClassifierRecipe, random_load
+from utils.training.epochs import epoch_order
+from utils.training.simclr import SimCLRRecipe, simclr_load
 
 ONE_EPOCH = ["--epochs", 1, "--batch-size", 20, "--lr", 0.01]
 
@@ -134,13 +135,13 @@ def test_a_batch_in_two_parts_teaches_what_the_maths_says(start_wide, explained,
     network = ResNet18(5)
     load_backbone(network, str(weights))
     optimizer = torch.optim.SGD(network.parameters(), recipe.lr)
-    order = _epoch_order(images, recipe, 1)
+    order = epoch_order(images, recipe, 1)
     for batch in (order[:11], order[11:]):
         optimizer.zero_grad()
         before = None
         for part in (batch[::2], batch[1::2]):
             filled = part + batch[:1] * (len(batch[::2]) - len(part))
-            pixels = torch.stack([_random_load(images, recipe, 1, number) for number in filled])
+            pixels = torch.stack([random_load(images, recipe, 1, number) for number in filled])
             network.train()
             if before is not None:
                 after_first = {name: value.clone() for name, value in network.named_buffers()}
@@ -165,12 +166,12 @@ def test_simclr_gathers_negatives_from_all_processes(start_wide, explained, data
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     losses = []
     for epoch in (1, 2):
-        order, total = _epoch_order(images, recipe, epoch), 0
+        order, total = epoch_order(images, recipe, epoch), 0
         for batch in (order[:13], order[13:]):
             projections = {}
             for part in (batch[::2], batch[1::2]):
                 filled = part + batch[:1] * (len(batch[::2]) - len(part))
-                views = torch.cat([_simclr_load(images, recipe, epoch, number) for number in filled])
+                views = torch.cat([simclr_load(images, recipe, epoch, number) for number in filled])
                 z = model(to_float(views, "cpu")).unflatten(0, (-1, 2))
                 projections |= {number: z[place] for place, number in enumerate(part)}
             pairs = torch.stack([projections[number] for number in batch])

@@ -6,7 +6,7 @@ import torchvision
 
 from models.resnet import ARCHITECTURES, IMAGENET_MEAN, IMAGENET_STD, STRIDES, ResNet18, build
 from models.weights import load_backbone, load_classifier, load_head
-from utils.errors import InputError
+from utils.base.errors import InputError
 
 CLASSES = ("a", "b", "c")
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from utils import resuming
-from utils.files import remove_leftovers
-from utils.lists import read_examples
-from utils.pictures import whole_png, write_png
+from utils.base.files import remove_leftovers
+from utils.base.png import whole_png, write_png
+from utils.data.lists import read_examples
+from utils.running import resuming
 
 KILLS = {"teacher": 3, "linear": 3, "simclr": 2, "CE": 6, "CE_simclr": 3, "CMaxGrad": 2, "random": 2}
 ROOM = 100_000  # bytes that a file may have where the disk is full: enough for lists and pictures, too little for a network

@@ -17,9 +17,9 @@ from scipy.ndimage import label as scipy_label
 from torch.nn import functional as F
 from torchvision.models import resnet18
 
-from utils import images, lists
-from utils.catalog import MOTHS
-from utils.errors import InputError
+from utils.base.errors import InputError
+from utils.data import images, lists
+from utils.data.catalog import MOTHS
 from utils.teaching import compare_courses
 
 STEMS = {"": "counterfactual_gradcam", "_simclr": "counterfactual_gradcam_simclr"}

@@ -8,8 +8,8 @@ import torch
 from models.resnet import ResNet18
 from models.simclr import SimCLR, nt_xent
 from models.weights import load_backbone, load_encoder, save_simclr
-from utils.errors import InputError
-from utils.probing import fit_linear_probe
+from utils.base.errors import InputError
+from utils.training.probe import fit_linear_probe
 
 
 def plain_nt_xent(z, temperature):

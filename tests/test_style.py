@@ -60,7 +60,7 @@ def settings_read(function, seen=None):
 
 def unread_settings(config, main):
     """Fields of `config` that neither `main` nor the launcher reads."""
-    from utils import launch
+    from utils.running import launch
 
     return {field.name for field in dataclasses.fields(config)} - settings_read(main) - settings_read(launch.launch)
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from utils.machine import helpers, side_by_side
+from utils.base.machine import helpers, side_by_side
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3, 50])

@@ -12,11 +12,11 @@ from PIL import Image
 from scipy.ndimage import binary_dilation
 from scipy.stats import f_oneway
 
-from datasets import toy_moths
-from datasets.toy_moths import FOLDER, PER_CLASS, SIZE, draw_moth, draw_toy_dataset, render, sample_marks, sample_scene
-from utils.catalog import MOTHS
-from utils.errors import InputError, RunError
-from utils.lists import locate, read_examples
+from utils.base.errors import InputError, RunError
+from utils.data import toy_moths
+from utils.data.catalog import MOTHS
+from utils.data.lists import locate, read_examples
+from utils.data.toy_moths import FOLDER, PER_CLASS, SIZE, draw_moth, draw_toy_dataset, render, sample_marks, sample_scene
 
 LABELS = range(len(MOTHS))
 

@@ -15,9 +15,10 @@ from torchvision.models import resnet18, squeezenet1_1
 import collect_labels
 from models.resnet import ResNet18
 from models.simclr import SimCLR
-from utils import launch, lists
-from utils.errors import InputError
-from utils.settings import RULES
+from utils.base.errors import InputError
+from utils.data import lists
+from utils.running import launch
+from utils.running.settings import RULES
 
 WRONG_INPUT, RUN_WENT_WRONG, INTERRUPTED = 2, 1, 130
 RENDERINGS = re.compile(r"(counterfactual_gradcam(_simclr)?_(img|mask)|demo(_simclr)?/counterfactual_gradcam_mask)/")
@@ -657,7 +658,7 @@ def damaged(content, draw):
 @pytest.mark.parametrize("suffix", ["png", "jpeg", "gif", "bmp", "webp", "tiff"])
 @pytest.mark.filterwarnings("ignore")
 def test_no_damaged_image_ends_in_a_traceback(tmp_path, suffix):
-    from utils.images import decode
+    from utils.data.images import decode
 
     draw, path = np.random.default_rng(1), tmp_path / f"image.{suffix}"
     Image.fromarray(draw.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(path)
@@ -674,7 +675,7 @@ def test_no_damaged_image_ends_in_a_traceback(tmp_path, suffix):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("new_format", [True, False])
 def test_no_damaged_checkpoint_ends_in_a_traceback(tmp_path, new_format):
-    from utils import checkpoints
+    from utils.base import checkpoints
 
     draw, path = np.random.default_rng(2), tmp_path / "checkpoint.tar"
     torch.save({"state_dict_m": {"weight": torch.zeros(2, 3)}}, path, _use_new_zipfile_serialization=new_format)

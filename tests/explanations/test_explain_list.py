@@ -9,15 +9,15 @@ import torch
 from PIL import Image
 
 from models.resnet import ResNet18
+from utils.data.images import whole_view
+from utils.data.lists import Example, read_explanations
+from utils.data.loading import ImageSet
+from utils.data.outputs import DEMO, IMG, MASK, Layout, explanation_name
 from utils.explanations.explain_list import ExplainSettings, explain_list
 from utils.explanations.explained import Explained, Stored, counters
 from utils.explanations.masks import resized
 from utils.explanations.methods import EXPLAINERS
-from utils.images import whole_view
-from utils.layout import DEMO, IMG, MASK, Layout, explanation_name
-from utils.lists import Example, read_explanations
-from utils.loading import ImageSet
-from utils.resuming import Unfinished
+from utils.running.resuming import Unfinished
 
 SIZE, CLASSES, GRID = 64, 3, 4
 

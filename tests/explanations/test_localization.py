@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets.toy_moths import SIZE, VISIBLE, counterfactuals, draw_moth, draw_toy_dataset
-from utils.catalog import MOTHS
-from utils.errors import InputError
+from utils.base.errors import InputError
+from utils.data.catalog import MOTHS
+from utils.data.toy_moths import SIZE, VISIBLE, counterfactuals, draw_moth, draw_toy_dataset
 from utils.explanations import localization
 from utils.explanations.localization import (
     COLUMNS,

@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from utils.errors import InputError
+from utils.base.errors import InputError
+from utils.data.lists import Example, write_examples
+from utils.data.outputs import MASK, Layout, explanation_name
 from utils.explanations import parts
 from utils.explanations.parts import parts_inside, read_birds, telling_parts
-from utils.layout import MASK, Layout, explanation_name
-from utils.lists import Example, write_examples
 
 TEXTS = {
     "images.txt": "1 059.A/A_1.jpg\n2 059.A/A_2.jpg\n3 060.B/B_1.jpg\n4 060.B/Other.jpg\n",

@@ -8,15 +8,15 @@ import torch
 from PIL import Image
 
 from models.resnet import ResNet18
-from utils.errors import InputError
+from utils.base.errors import InputError
+from utils.data.images import whole_view
+from utils.data.lists import Example
+from utils.data.loading import ImageSet
+from utils.data.outputs import MASK, Layout
 from utils.explanations import scout
 from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files
 from utils.explanations.scout import EPS, Maps
-from utils.images import whole_view
-from utils.layout import MASK, Layout
-from utils.lists import Example
-from utils.loading import ImageSet
-from utils.resuming import Unfinished
+from utils.running.resuming import Unfinished
 
 SIZE, CLASSES, FLAT = 64, ["a", "b", "c"], [0, 1, 4]  # the images of FLAT will have constant maps
 

@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
-from utils.evaluation import share_right
-from utils.randomness import generator
+from utils.base.randomness import generator
 from utils.teaching.balanced import Balanced
 from utils.teaching.choice import Survey
 from utils.teaching.maxherding import MaxHerding, coverage
 from utils.teaching.pairing import next_classes
+from utils.training.evaluation import share_right
 
 
 def course_of(selector, labels, features, classes):

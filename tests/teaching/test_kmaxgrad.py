@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from utils.randomness import generator
+from utils.base.randomness import generator
 from utils.teaching import kmaxgrad
 from utils.teaching.choice import Survey
 from utils.teaching.kmaxgrad import KMaxGrad

@@ -7,12 +7,11 @@ import torch
 from PIL import Image
 
 from models.weights import load_classifier
-from utils import checkpoints
-from utils.errors import InputError
-from utils.evaluation import share_right
-from utils.images import whole_view
-from utils.lists import Example, Explanation, write_explanations
-from utils.loading import ImageSet, to_float
+from utils.base import checkpoints
+from utils.base.errors import InputError
+from utils.data.images import whole_view
+from utils.data.lists import Example, Explanation, write_explanations
+from utils.data.loading import ImageSet, to_float
 from utils.teaching.choice import Choice
 from utils.teaching.draws import DrawSettings, draw_courses, drawn_rows
 from utils.teaching.loop import teach
@@ -20,6 +19,7 @@ from utils.teaching.optimal import OptimalStudent, learn_head
 from utils.teaching.pool import Pool
 from utils.teaching.selection import SELECTORS, SelectorSettings, make_selector
 from utils.teaching.student import StudentSettings
+from utils.training.evaluation import share_right
 
 SIZE, CLASSES = 64, 3
 LABELS = (0, 1, 2, 0, 1, 2, 0, 1, 0, 0)

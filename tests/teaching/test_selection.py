@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from utils.randomness import generator
+from utils.base.randomness import generator
 from utils.teaching.choice import Survey
 from utils.teaching.cmaxgrad import combine_scores
 from utils.teaching.pairing import pair_by_score

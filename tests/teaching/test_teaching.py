@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 
 from models.resnet import ResNet18
+from utils.base.randomness import generator
+from utils.data.images import whole_view
+from utils.data.lists import Example, write_examples
+from utils.data.loading import ImageSet
+from utils.data.outputs import Layout
 from utils.explanations.explain_list import ExplainSettings, explain_list
-from utils.images import whole_view
-from utils.layout import Layout
-from utils.lists import Example, write_examples
-from utils.loading import ImageSet
-from utils.randomness import generator
-from utils.resuming import Unfinished
+from utils.running.resuming import Unfinished
 from utils.teaching.choice import Choice
 from utils.teaching.cmaxgrad import CMaxGrad
 from utils.teaching.loop import taught_explanations, teach

@@ -19,18 +19,18 @@ from tqdm import tqdm
 
 from models.resnet import Network
 from models.weights import load_classifier
-from utils.catalog import Dataset, find
-from utils.errors import InputError
+from utils.base.errors import InputError
+from utils.base.files import expanded
+from utils.base.randomness import generator
+from utils.data.catalog import Dataset, find
+from utils.data.images import decode, whole_view
+from utils.data.loading import ImageSet, open_list, to_float
+from utils.data.outputs import MASK, Layout
 from utils.explanations.explained import counters
 from utils.explanations.masks import moved
 from utils.explanations.sheet import spread
 from utils.explanations.storage import read_masks
-from utils.files import expanded
-from utils.images import decode, whole_view
-from utils.launch import command
-from utils.layout import MASK, Layout
-from utils.loading import ImageSet, open_list, to_float
-from utils.randomness import generator
+from utils.running.launch import command
 
 BOX = 51 / 224  # width of the blur, as a share of the image's side
 

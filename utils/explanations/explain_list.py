@@ -10,24 +10,26 @@ from torch import Tensor
 from tqdm import tqdm
 
 from models.resnet import Network
-from utils import evaluation, plausible, processes
-from utils.catalog import Dataset
-from utils.errors import InputError
+from utils.base import processes
+from utils.base.errors import InputError
+from utils.base.files import name_limit, remove_leftovers
+from utils.base.machine import side_by_side
+from utils.base.png import whole_png, write_png
+from utils.data.catalog import Dataset
+from utils.data.images import decode, to_tensor, whole_view
+from utils.data.lists import Example, Explanation, listed_path, write_explanations
+from utils.data.loading import ImageSet, in_batches, open_list, to_float
+from utils.data.outputs import DEMO, IMG, MASK, Layout, explanation_name, name_problem
 from utils.explanations import sheet
 from utils.explanations.explained import Explainer, counters
 from utils.explanations.masks import constant, masks
 from utils.explanations.methods import EXPLAINERS
 from utils.explanations.rendering import draw_borders, fill_outside
 from utils.explanations.storage import HeatmapFile
-from utils.files import name_limit, remove_leftovers
-from utils.images import decode, to_tensor, whole_view
-from utils.layout import DEMO, IMG, MASK, Layout, explanation_name, name_problem
-from utils.lists import Example, Explanation, listed_path, write_explanations
-from utils.loading import ImageSet, in_batches, open_list, to_float
-from utils.machine import side_by_side
-from utils.pictures import whole_png, write_png
-from utils.resuming import Unfinished
-from utils.settings import pick
+from utils.running import plausible
+from utils.running.resuming import Unfinished
+from utils.running.settings import pick
+from utils.training import evaluation
 
 TEACHING_SIZE = 0.05  # the mask size that the teaching scripts use, and thus the one that the explanation lists name
 

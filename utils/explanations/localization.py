@@ -19,21 +19,21 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from datasets import toy_moths
-from utils.catalog import Dataset, find
-from utils.errors import InputError
+from utils.base.errors import InputError
+from utils.base.files import expanded
+from utils.base.machine import default_workers, side_by_side
+from utils.base.randomness import generator
+from utils.data import toy_moths
+from utils.data.catalog import Dataset, find
+from utils.data.images import decode
+from utils.data.lists import Example, locate, read_examples
+from utils.data.outputs import Layout
 from utils.explanations.explained import Explainer, counters
 from utils.explanations.masks import moved
 from utils.explanations.methods import EXPLAINERS
 from utils.explanations.storage import read_masks
-from utils.files import expanded
-from utils.images import decode
-from utils.launch import command
-from utils.layout import Layout
-from utils.lists import Example, locate, read_examples
-from utils.machine import default_workers, side_by_side
-from utils.randomness import generator
-from utils.settings import pick
+from utils.running.launch import command
+from utils.running.settings import pick
 
 COLUMNS = ("on T", "of T", "on own", "of own", "points", "mass", "rank")  # what `percentages` gives
 

@@ -20,15 +20,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from utils.catalog import Dataset, find
-from utils.errors import InputError
+from utils.base.errors import InputError
+from utils.base.randomness import generator
+from utils.data.catalog import Dataset, find
+from utils.data.lists import Example, locate, read_examples
+from utils.data.outputs import Layout
 from utils.explanations.deletion import explanation_sizes
 from utils.explanations.explained import counters
 from utils.explanations.masks import moved
 from utils.explanations.storage import read_masks
-from utils.layout import Layout
-from utils.lists import Example, locate, read_examples
-from utils.randomness import generator
 
 NEEDED = ("images.txt", "parts.txt", "part_locs.txt", "attributes.txt", "image_attribute_labels.txt")
 TELLING = 0.2  # share of all (pair of classes, part) that count as truth

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from utils import figures
+from utils.base import figures
 
 SHEET_ROWS = 12
 

@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from utils import processes
+from utils.base import processes
+from utils.base.files import replacing
+from utils.data.images import decode, to_tensor
+from utils.data.lists import Example
+from utils.data.loading import ImageSet
+from utils.data.outputs import MASK, Layout, explanation_name
 from utils.explanations.explained import Stored
-from utils.files import replacing
-from utils.images import decode, to_tensor
-from utils.layout import MASK, Layout, explanation_name
-from utils.lists import Example
-from utils.loading import ImageSet
-from utils.resuming import Unfinished
+from utils.running.resuming import Unfinished
 
 # (N, 3): 1 + the network's answer, 1 + its strongest wrong class, 1 + the number of constant maps; 0 where a row is not done
 ANSWERS = "answers"

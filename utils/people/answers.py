@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from utils.errors import InputError
+from utils.base.errors import InputError
 from utils.people.built_page import IMAGE_ID
 from utils.people.tables import csv_rows, read_text
 from utils.people.trials import is_secret_id

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.errors import InputError
+from utils.base.errors import InputError
 
 PHASES = ("lesson", "test", "label")
 PAGE_FILES = {"index.html": "text/html", "course.js": "text/javascript", "style.css": "text/css", "data.js": "text/javascript"}

@@ -14,16 +14,16 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from utils import catalog
-from utils.catalog import Dataset
-from utils.errors import InputError
-from utils.files import replacing_folder, write_json, write_text
-from utils.layout import Layout
-from utils.lists import Example, read_examples
-from utils.loading import ImageSet
-from utils.machine import side_by_side
-from utils.people.pictures import Explained, explained_view, fitted_view
-from utils.pictures import write_png
+from utils.base.errors import InputError
+from utils.base.files import replacing_folder, write_json, write_text
+from utils.base.machine import side_by_side
+from utils.base.png import write_png
+from utils.data import catalog
+from utils.data.catalog import Dataset
+from utils.data.lists import Example, read_examples
+from utils.data.loading import ImageSet
+from utils.data.outputs import Layout
+from utils.people.course_pictures import Explained, explained_view, fitted_view
 from utils.teaching.course import read_course
 
 STATIC = Path(__file__).parent / "page"  # what is the same for every course

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.errors import InputError
+from utils.base.errors import InputError
 
 SCHEMA_VERSION = 1
 TABLES = {"study", "image", "participant", "trial", "lease"}

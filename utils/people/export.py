@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.errors import InputError, RunError
-from utils.files import replacing
+from utils.base.errors import InputError, RunError
+from utils.base.files import replacing
 from utils.people.built_page import BuiltPage
 from utils.people.database import (
     CANNOT_OPEN,

@@ -7,13 +7,13 @@ from statistics import median
 
 import numpy as np
 
-from utils import catalog
-from utils.errors import InputError
-from utils.layout import Layout
-from utils.lists import Example, listed_path, read_examples, write_examples
+from utils.base.errors import InputError
+from utils.data import catalog
+from utils.data.lists import Example, listed_path, read_examples, write_examples
+from utils.data.outputs import Layout
 from utils.people.aggregation import Aggregation, Labels, Votes, aggregate, confusion_counts
 from utils.people.answers import Answer, Key, KeyImage, absent_key, read_files, read_key
-from utils.people.label_report import write_report
+from utils.people.report import write_report
 
 
 @dataclass(frozen=True)

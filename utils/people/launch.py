@@ -4,13 +4,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from utils import settings
-from utils.errors import InputError, RunError
-from utils.warned import plain_warnings
+from utils.base.errors import InputError, RunError
+from utils.base.warned import plain_warnings
+from utils.running import settings
 
 
 def launch(main: Callable[..., None], config: type, description: str) -> None:
-    """Runs a script as `utils.launch.launch` does, but without seed, device and run record.
+    """Runs a script as `utils.running.launch.launch` does, but without seed, device and run record.
 
     Args:
         main: tells the script's story; takes the checked configuration.

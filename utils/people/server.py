@@ -20,8 +20,8 @@ import waitress
 from flask import Flask, Response, abort, jsonify, render_template_string, request
 from werkzeug.exceptions import HTTPException
 
-from utils.errors import InputError
-from utils.files import replacing
+from utils.base.errors import InputError
+from utils.base.files import replacing
 from utils.people.built_page import PAGE_FILES, BuiltPage
 from utils.people.database import DatabaseTrouble
 from utils.people.export import FORMATS, pieces

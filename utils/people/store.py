@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.errors import InputError
+from utils.base.errors import InputError
 from utils.people.database import (
     CANNOT_OPEN,
     DAMAGED,

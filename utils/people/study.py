@@ -9,15 +9,15 @@ import torch
 
 from models.resnet import ResNet18
 from models.weights import load_backbone
-from utils.catalog import Dataset
-from utils.classifier import ClassifierRecipe, train_classifier
-from utils.evaluation import accuracy
-from utils.images import eval_view, full_view
-from utils.lists import Example
-from utils.loading import ImageSet, open_list
+from utils.data.catalog import Dataset
+from utils.data.images import eval_view, full_view
+from utils.data.lists import Example
+from utils.data.loading import ImageSet, open_list
 from utils.people.aggregation import Votes, majority
-from utils.people.annotators import respond, symmetric
-from utils.probing import ProbeSettings, encode, fit_probe
+from utils.people.simulated import respond, symmetric
+from utils.training.classifier import ClassifierRecipe, train_classifier
+from utils.training.evaluation import accuracy
+from utils.training.probe import ProbeSettings, encode, fit_probe
 
 EXPERT, ANNOTATORS = "expert alone", "expert and annotators"  # who labelled what the classifier learns from
 

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from utils.errors import InputError
+from utils.base.errors import InputError
 
 LONGEST_FIELD = 2**31 - 1  # characters of a CSV field: a batch holds all answers of a person in one
 SEPARATORS = (",", ";", "\t")  # the second where commas are decimal, the third in what Excel calls Unicode text

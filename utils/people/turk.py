@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from utils.errors import InputError
+from utils.base.errors import InputError
 
 NEEDED = {"AssignmentId", "Answer.trials"}  # the column WorkerId is missing where a batch was made anonymous
 REJECTED_STATUS = "rejected in the column AssignmentStatus"

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from utils import figures
-from utils.errors import InputError
-from utils.files import expanded
-from utils.launch import command
-from utils.layout import Layout
+from utils.base import figures
+from utils.base.errors import InputError
+from utils.base.files import expanded
+from utils.data.outputs import Layout
+from utils.running.launch import command
 from utils.teaching.selection import SELECTORS
 
 REPORTED_LESSONS = (1, 2, 3, 5, 7, 10, 15, 20)

@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from utils import checkpoints, figures, fonts, plausible, processes
-from utils.catalog import Dataset
-from utils.errors import InputError
-from utils.files import remove_leftovers, write_bytes, write_json, write_table
-from utils.images import decode, whole_view
-from utils.layout import Layout
-from utils.lists import Example, Explanation, check_files, locate, read_explanations, write_examples
-from utils.loading import ImageSet
+from utils.base import checkpoints, figures, fonts, processes
+from utils.base.errors import InputError
+from utils.base.files import remove_leftovers, write_bytes, write_json, write_table
+from utils.data.catalog import Dataset
+from utils.data.images import decode, whole_view
+from utils.data.lists import Example, Explanation, check_files, locate, read_explanations, write_examples
+from utils.data.loading import ImageSet
+from utils.data.outputs import Layout
+from utils.running import plausible
 from utils.teaching.choice import Choice
 from utils.teaching.loop import Lesson
 from utils.teaching.pool import Pool, mask_size

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from utils import processes
-from utils.files import write_json, write_table
-from utils.randomness import generator
-from utils.resuming import Unfinished
+from utils.base import processes
+from utils.base.files import write_json, write_table
+from utils.base.randomness import generator
+from utils.running.resuming import Unfinished
 from utils.teaching.choice import Selector
 from utils.teaching.loop import teach
 from utils.teaching.student import Student

@@ -7,8 +7,8 @@ from typing import Literal
 
 import torch
 
-from utils import processes
-from utils.resuming import Unfinished
+from utils.base import processes
+from utils.running.resuming import Unfinished
 from utils.teaching.choice import Choice, Selector, Survey
 from utils.teaching.student import Student
 

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from models.resnet import FEATURES, ResNet18
-from utils import evaluation
-from utils.errors import InputError
-from utils.loading import ImageSet
+from utils.base.errors import InputError
+from utils.data.loading import ImageSet
 from utils.teaching.choice import Choice, Survey, logits_of
 from utils.teaching.maxgrad import margin_risk
 from utils.teaching.pool import Pool
 from utils.teaching.sgd import make_network
 from utils.teaching.student import Sight, StudentSettings
+from utils.training import evaluation
 
 GRADIENT = 1e-7  # the head is learned when no entry of the gradient is larger; a looser one could let close scores change places
 

@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.resnet import grid_side
-from utils.catalog import Dataset
-from utils.errors import InputError
-from utils.images import to_tensor, whole_view
-from utils.layout import IMG, MASK
-from utils.lists import Explanation, read_explanations
-from utils.loading import ImageSet, open_list
+from utils.base.errors import InputError
+from utils.data.catalog import Dataset
+from utils.data.images import to_tensor, whole_view
+from utils.data.lists import Explanation, read_explanations
+from utils.data.loading import ImageSet, open_list
+from utils.data.outputs import IMG, MASK
 
 ExplanationView = Literal["image", "attention"]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from utils.randomness import generator
+from utils.base.randomness import generator
 from utils.teaching.balanced import Balanced
 from utils.teaching.choice import Selector
 from utils.teaching.cmaxgrad import CMaxGrad

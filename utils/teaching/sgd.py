@@ -9,13 +9,14 @@ from torch import Tensor
 
 from models.resnet import FEATURES, ResNet18
 from models.weights import load_backbone
-from utils import evaluation, processes
-from utils.errors import RunError
-from utils.loading import ImageSet, to_float
+from utils.base import processes
+from utils.base.errors import RunError
+from utils.data.loading import ImageSet, to_float
 from utils.teaching.choice import Choice, Survey
 from utils.teaching.maxgrad import margin_risk
 from utils.teaching.pool import Pool
 from utils.teaching.student import Sight, StudentSettings, attend
+from utils.training import evaluation
 
 
 def make_network(num_classes: int, pretrained: str, seed: int, device: str, freeze_features: bool = False) -> ResNet18:

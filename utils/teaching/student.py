@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from models.resnet import FEATURES, ResNet18
-from utils import processes
-from utils.features import HELD_BUDGET, FeatureMaps
-from utils.loading import ImageSet
+from utils.base import processes
+from utils.data.loading import ImageSet
 from utils.teaching.choice import Choice, Survey
 from utils.teaching.pool import Pool
+from utils.training.features import HELD_BUDGET, FeatureMaps
 
 
 @dataclass(frozen=True)

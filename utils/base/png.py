@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from utils.files import write_bytes
+from utils.base.files import write_bytes
 
 # Run-length matching only: on photographs several times faster than zlib's search and hardly larger, since PNG's row filters leave
 # little else to find.

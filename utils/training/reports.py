@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from models.resnet import Network
-from utils import evaluation, figures, plausible, processes
-from utils.classifier import test_view
-from utils.epochs import Recipe
-from utils.files import write_table
-from utils.loading import ImageSet
+from utils.base import figures, processes
+from utils.base.files import write_table
+from utils.data.loading import ImageSet
+from utils.running import plausible
+from utils.training import evaluation
+from utils.training.classifier import test_view
+from utils.training.epochs import Recipe
 
 
 def report_classifier(

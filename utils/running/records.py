@@ -9,10 +9,10 @@ import numpy as np
 import torch
 import torchvision
 
-from utils import processes
-from utils.files import write_json
+from utils.base import processes
+from utils.base.files import write_json
 
-TOP = Path(__file__).resolve().parents[1]
+TOP = Path(__file__).resolve().parents[2]
 # Of git's variables, those that say where a repository and its parts lie.
 GIT_PLACES = {
     "GIT_DIR",

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.errors import InputError
-from utils.files import write_text
+from utils.base.errors import InputError
+from utils.base.files import write_text
 
 DATASETS_PREFIX = "./datasets/"
 MARK = "\ufeff"  # byte-order mark

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.files import NAME_BYTES
+from utils.base.files import NAME_BYTES
 
 IMG, MASK, DEMO = "img", "mask", "demo"  # machine student's rendering, 0/255 mask, red border for people
 

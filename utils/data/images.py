@@ -5,8 +5,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from utils.decoding import Undecodable, read_picture
-from utils.errors import InputError
+from utils.base.errors import InputError
+from utils.data.decoding import Undecodable, read_picture
 
 # The usual evaluation view of ImageNet networks: resize the shorter side to 256, cut 224 from the centre.
 RESIZE_TO_CROP = 256 / 224
@@ -14,7 +14,7 @@ LONGEST_RESIZED = 16  # sides of the crop; of longer pictures, only what the cro
 
 
 def decode(file: str, listed_at: str) -> Image.Image:
-    """Decodes an image file completely, as RGB, upright, as a viewer shows it; `utils.decoding.read_picture` says more.
+    """Decodes an image file completely, as RGB, upright, as a viewer shows it; `utils.data.decoding.read_picture` says more.
 
     Args:
         file: the image file.

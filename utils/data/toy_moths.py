@@ -23,10 +23,10 @@ from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
-from utils.catalog import MOTHS
-from utils.errors import RunError
-from utils.files import replacing_folder
-from utils.lists import DATASETS_PREFIX, Example, write_examples
+from utils.base.errors import RunError
+from utils.base.files import replacing_folder
+from utils.data.catalog import MOTHS
+from utils.data.lists import DATASETS_PREFIX, Example, write_examples
 
 FOLDER = "toy"
 SIZE = 128  # height and width of a picture, pixels

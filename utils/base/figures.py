@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from utils import fonts
-from utils.files import replacing, write_bytes
-from utils.pictures import COMPRESSION, channels_last, encode_png
+from utils.base import fonts
+from utils.base.files import replacing, write_bytes
+from utils.base.png import COMPRESSION, channels_last, encode_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

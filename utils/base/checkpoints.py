@@ -15,9 +15,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from utils import processes
-from utils.errors import InputError
-from utils.files import write_bytes
+from utils.base import processes
+from utils.base.errors import InputError
+from utils.base.files import write_bytes
 
 # What torch puts into the names of a wrapped network, at any depth: DataParallel, torch.compile, FSDP, activation checkpointing.
 WRAPPERS = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})

@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from models.simclr import SimCLR, nt_xent
-from utils import augment, processes, randomness
-from utils.epochs import Part, Recipe, check_loss, epoch_order, epochs_so_far, keep, own_parts, progress_bar
-from utils.errors import InputError
-from utils.loading import ImageSet, in_batches, to_float
-from utils.resuming import Unfinished
+from utils.base import processes, randomness
+from utils.base.errors import InputError
+from utils.data import augment
+from utils.data.loading import ImageSet, in_batches, to_float
+from utils.running.resuming import Unfinished
+from utils.training.epochs import Part, Recipe, check_loss, epoch_order, epochs_so_far, keep, own_parts, progress_bar
 
 PAIR = 2  # images that NT-Xent needs in a batch: one alone has nothing to be told from
 

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from utils import processes
-from utils.errors import RunError
-from utils.features import FeatureMaps
+from utils.base import processes
+from utils.base.errors import RunError
+from utils.training.features import FeatureMaps
 
 TIE = 1e-6  # logits that differ by less, relative to the largest, are equal but for rounding
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from utils import processes, randomness
-from utils.errors import RunError
-from utils.loading import ImageSet, batches, in_batches
-from utils.resuming import Unfinished
+from utils.base import processes, randomness
+from utils.base.errors import RunError
+from utils.data.loading import ImageSet, batches, in_batches
+from utils.running.resuming import Unfinished
 
 SHUFFLE = 2**31  # a number that no image has: keeps the order of an epoch apart from the views of its images
 

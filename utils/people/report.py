@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from utils import figures
-from utils.catalog import Dataset
-from utils.files import write_json, write_table, write_text
-from utils.layout import Layout
+from utils.base import figures
+from utils.base.files import write_json, write_table, write_text
+from utils.data.catalog import Dataset
+from utils.data.outputs import Layout
 from utils.people.aggregation import agreement, confusion_counts
 from utils.people.answers import LeftOut
 

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from utils.errors import InputError
+from utils.base.errors import InputError
 
 NAME_BYTES = 255  # a file name's length on the usual file systems
 TEMPORARY = re.compile(r"\..+\.(\d+)\.part(\..*)?")  # what `replacing` writes to; the number is that of the process

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from utils import processes
-from utils.errors import InputError
+from utils.base import processes
+from utils.base.errors import InputError
 
 Group = TypeVar("Group")
 Result = TypeVar("Result")

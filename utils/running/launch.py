@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
-from utils import processes, randomness, records, resuming, settings
-from utils.errors import Finished, InputError, RunError
-from utils.files import output_folder, remove_leftovers
-from utils.warned import plain_warnings
+from utils.base import processes, randomness
+from utils.base.errors import Finished, InputError, RunError
+from utils.base.files import output_folder, remove_leftovers
+from utils.base.warned import plain_warnings
+from utils.running import records, resuming, settings
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -21,7 +22,7 @@ def launch(main: Callable[..., dict], config: type, description: str) -> None:
 
     Args:
         main: tells the script's story; takes the resolved configuration, returns what it measured (JSON values). The sentences under
-            `warnings`, if there are any, say why it may be worth nothing (utils/plausible.py); they are printed.
+            `warnings`, if there are any, say why it may be worth nothing (utils/running/plausible.py); they are printed.
         config: the script's settings dataclass.
         description: the script's docstring.
 

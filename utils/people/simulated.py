@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from utils.errors import InputError
+from utils.base.errors import InputError
 from utils.people.aggregation import confusion_counts
 from utils.people.answers import Answer, Key
 

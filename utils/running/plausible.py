@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from utils.loading import ImageSet
+from utils.data.loading import ImageSet
 
 DEVIATIONS = 3  # standard deviations above chance that guessing reaches once in 700 times
 STILL_FALLING = 0.01  # of the loss of guessing, log C: a probe whose loss falls by more over its last tenth has not converged

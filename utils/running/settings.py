@@ -8,9 +8,10 @@ from pathlib import Path
 
 import tyro
 
-from utils import catalog, machine
-from utils.errors import InputError
-from utils.files import expanded
+from utils.base import machine
+from utils.base.errors import InputError
+from utils.base.files import expanded
+from utils.data import catalog
 
 HIGHEST_LR = 1e37  # above it, torch refuses to do the arithmetic in single precision
 

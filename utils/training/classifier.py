@@ -9,11 +9,13 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from models.resnet import Network
-from utils import augment, evaluation, processes, randomness
-from utils.epochs import Recipe, check_loss, epoch_order, epochs_so_far, keep, own_parts, progress_bar
-from utils.features import FeatureMaps
-from utils.loading import ImageSet, to_float
-from utils.resuming import Unfinished
+from utils.base import processes, randomness
+from utils.data import augment
+from utils.data.loading import ImageSet, to_float
+from utils.running.resuming import Unfinished
+from utils.training import evaluation
+from utils.training.epochs import Recipe, check_loss, epoch_order, epochs_so_far, keep, own_parts, progress_bar
+from utils.training.features import FeatureMaps
 
 EVAL_BATCH = 64
 

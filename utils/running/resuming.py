@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from utils import catalog, checkpoints, processes
-from utils.errors import Finished, InputError, RunError
-from utils.files import remove_leftovers
-from utils.pictures import whole_png
+from utils.base import checkpoints, processes
+from utils.base.errors import Finished, InputError, RunError
+from utils.base.files import remove_leftovers
+from utils.base.png import whole_png
+from utils.data import catalog
 
 # Settings that change how a run is computed but not what comes out.
 FREE = {"resume", "workers"}

@@ -11,12 +11,13 @@ from torch.nn import functional as F
 from tqdm import trange
 
 from models.resnet import Network
-from utils import checkpoints, plausible, processes
-from utils.errors import RunError
-from utils.evaluation import accuracy
-from utils.features import FeatureMaps
-from utils.loading import ImageSet
-from utils.resuming import Unfinished
+from utils.base import checkpoints, processes
+from utils.base.errors import RunError
+from utils.data.loading import ImageSet
+from utils.running import plausible
+from utils.running.resuming import Unfinished
+from utils.training.evaluation import accuracy
+from utils.training.features import FeatureMaps
 
 
 @dataclass(frozen=True)

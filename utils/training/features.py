@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from models.resnet import Network
-from utils import processes
-from utils.loading import ImageSet, batches, in_batches, to_float
+from utils.base import processes
+from utils.data.loading import ImageSet, batches, in_batches, to_float
 
 HELD_BUDGET = 2 * 2**30  # bytes of feature maps that one list may hold
 

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from utils.catalog import Dataset
-from utils.errors import InputError
-from utils.images import decode
-from utils.lists import Example, Explanation, check_files, locate, read_examples
-from utils.machine import helpers
+from utils.base.errors import InputError
+from utils.base.machine import helpers
+from utils.data.catalog import Dataset
+from utils.data.images import decode
+from utils.data.lists import Example, Explanation, check_files, locate, read_examples
 
 RAM_BUDGET = 8 * 2**30  # bytes of decoded images that one ImageSet may hold; beyond it images are decoded each time
 READ_AHEAD = 2  # batches that the threads prepare while the network works

@@ -9,11 +9,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from utils.errors import InputError
+from utils.base.errors import InputError
+from utils.data.images import decode, to_tensor
+from utils.data.lists import Explanation, locate
+from utils.data.outputs import IMG, MASK
 from utils.explanations.rendering import BORDER, RED, borders
-from utils.images import decode, to_tensor
-from utils.layout import IMG, MASK
-from utils.lists import Explanation, locate
 from utils.teaching.pool import sibling
 
 DRAWN_AT = 224  # pixels: side of the pictures that borders of `BORDER` pixels are drawn on
