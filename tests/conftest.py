@@ -27,7 +27,7 @@ SIZE = 64  # side of the images in pixels: the smallest whose feature map (2 x 2
 LESSONS = 3
 
 
-SLOWEST_FIRST = ("test_localization.py", "test_people_browser.py", "test_scripts.py", "test_wrong_input.py")
+SLOWEST_FIRST = ("test_localization.py", "test_browser.py", "test_scripts.py", "test_wrong_input.py")
 
 
 def pytest_collection_modifyitems(items):

@@ -28,7 +28,7 @@ from utils.data import toy_moths
 from utils.data.catalog import BUTTERFLIES, CHARACTERS, DATASETS, GULLS
 from utils.data.lists import Example, read_examples, write_examples
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CUB_FOLDERS = ("059.California_Gull", "060.Glaucous_winged_Gull", "061.Heermann_Gull", "064.Ring_billed_Gull", "066.Western_Gull")
 NABIRDS_CLASSES = """0 Birds
 53 Gulls, Terns, and Skimmers

@@ -36,7 +36,7 @@ from utils.people.database import DatabaseTrouble
 from utils.people.store import Store, Study
 from utils.people.trials import FIELDS, Trial
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 CLASSES = ["Monarch", "Queen", "Viceroy"]
 SECRET = "0123456789abcdef" * 2
 WRONG_INPUT = 2

@@ -27,7 +27,7 @@ from utils.people.answers import Answer, read_answers, read_files, read_key
 from utils.people.labelling import aggregate_part, describe_all
 from utils.people.tables import csv_rows
 
-SHARED = Path(__file__).resolve().parents[2] / "shared/data"
+SHARED = Path(__file__).resolve().parents[3] / "shared/data"
 CLASSES = catalog.MOTHS
 BUILD = "0123456789abcdef"
 

@@ -19,9 +19,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-import axe
 import pytest
-from drawn_course import write_course
+
+from tests.helpers import axe
+from tests.helpers.drawn_course import write_course
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.common.exceptions import WebDriverException  # noqa: E402
