@@ -1,11 +1,13 @@
 """What several files of tests about people ask for."""
 
+import json
 from contextlib import closing
 
 import pytest
 
 from tests.helpers.answering import make_key, make_trial
 from tests.helpers.collecting import SECRET, Clock, build_page, study_of
+from tests.helpers.drawn_course import LABELLED, TESTED, write_course
 from utils.data.lists import Example
 from utils.people import server
 from utils.people.built_page import read_built_page
@@ -47,3 +49,29 @@ def key(tmp_path):
 @pytest.fixture
 def trials(key):
     return [make_trial(key, "lesson", 0, 1, correct=False), make_trial(key, "test", 3, 3), make_trial(key, "label", 9, 0)]
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """A browser without a window; its downloads go to `browser.downloads`."""
+    from tests.helpers.person import open_browser  # Selenium need not be installed
+
+    with open_browser(tmp_path_factory.mktemp("downloads")) as chrome:
+        yield chrome
+
+
+@pytest.fixture(scope="session")
+def out(data_root, tools, tmp_path_factory):
+    """An output folder with the page of a course of 3 lessons, 5 classes, 5 test images and 6 images to label."""
+    folder = tmp_path_factory.mktemp("people_browser")
+    write_course(folder, data_root)
+    arguments = ["--dataset", "toy", "--data-root", data_root, "--test-images", TESTED, "--label-images", LABELLED, "--workers", 1]
+    done = tools.call("teach_butterflies", *arguments, cwd=folder)
+    assert done.status == 0, done.err
+    return folder / "toy"
+
+
+@pytest.fixture(scope="session")
+def course(out):
+    """What data.js holds."""
+    return json.loads((out / "course_page/data.js").read_text().removeprefix("window.COURSE = ").removesuffix(";\n"))
