@@ -9,4 +9,5 @@ forker        how are scripts run, and killed, without importing torch each time
 narrow        how does a network become small, so that a test is fast?
 person        what does someone in front of a browser do?
 ranks         how are scripts run as several processes? (a program)
+runs          how are scripts run, one by one and as a family, on the small dataset?
 """
