@@ -27,7 +27,7 @@ from utils.data import toy_moths
 from utils.data.catalog import Dataset, find
 from utils.data.images import decode
 from utils.data.lists import Example, locate, read_examples
-from utils.data.outputs import Layout
+from utils.data.outputs import Layout, recorded_script, run_records, variant_of
 from utils.explanations.explained import Explainer, counters
 from utils.explanations.masks import moved
 from utils.explanations.methods import EXPLAINERS
@@ -67,14 +67,14 @@ def find_runs(out: str) -> list[Run]:
     Raises:
         InputError: there is none, or one explained something else than the drawn moths.
     """
-    records = sorted(Path(out).glob("run_get_all_CE_*.json"), key=lambda path: path.stat().st_mtime)
-    last = {path.stem.endswith("_simclr"): path for path in records}  # the files below `out` are those of the last run
+    records = sorted(run_records(out, "get_all_CE_*"), key=lambda path: path.stat().st_mtime)
+    last = {variant_of(recorded_script(path)): path for path in records}  # the files below `out` are those of the last run
     if not last:
         raise InputError(f"{out} holds no record of an explanation script (run_get_all_CE_*.json); run one to its end.")
-    return [_run(out, path, simclr) for simclr, path in sorted(last.items())]
+    return [_run(out, path, variant) for variant, path in sorted(last.items())]
 
 
-def _run(out: str, record: Path, simclr: bool) -> Run:
+def _run(out: str, record: Path, variant: str) -> Run:
     try:
         settings = {"explanation": "scout"} | json.loads(record.read_text(encoding="utf-8"))["settings"]
         kind, dataset = EXPLAINERS[settings["explanation"]], find(settings["dataset"])
@@ -83,9 +83,9 @@ def _run(out: str, record: Path, simclr: bool) -> Run:
         raise InputError(f"{record} is no record of an explanation run ({error!r}); run the script again.") from error
     if dataset.folder != toy_moths.FOLDER:
         raise InputError(f"{record}: {dataset.name} was explained, but only drawn moths have exact counterfactuals; explain toy.")
-    name = f"{out}: {settings['explanation']}{', SimCLR features' * simclr}"
+    name = f"{out}: {settings['explanation']}{', SimCLR features' if variant else ''}"
     explainer = pick(kind, SimpleNamespace(**settings))
-    return Run(out, Layout(Path(out), dataset.list_stem, simclr), dataset, explainer, name, sizes, image_size)
+    return Run(out, Layout(Path(out), dataset.list_stem, variant), dataset, explainer, name, sizes, image_size)
 
 
 # ---------------------------------------------------------------- what is true

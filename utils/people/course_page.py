@@ -47,7 +47,7 @@ def build_course_page(cfg) -> dict:
         InputError: the course, a list or a picture is missing or does not fit.
     """
     dataset = catalog.find(cfg.dataset)
-    layout = Layout(Path(cfg.out), dataset.list_stem, cfg.simclr)
+    layout = Layout(Path(cfg.out), dataset.list_stem, "simclr" if cfg.simclr else "")
     course_file = layout.course(cfg.selection)
     course = read_course(course_file, dataset)
     pictures = OpaquePictures(cfg.seed, course_file.read_bytes())

@@ -20,6 +20,7 @@ from utils.base.errors import Finished, InputError, RunError
 from utils.base.files import remove_leftovers
 from utils.base.png import whole_png
 from utils.data import catalog
+from utils.data.outputs import Layout
 
 # Settings that change how a run is computed but not what comes out.
 FREE = {"resume", "workers"}
@@ -37,13 +38,12 @@ def script_name() -> str:
 
 def record_path(cfg) -> Path:
     """Where the record of the finished run stands; it is written last."""
-    return Path(cfg.out) / f"run_{script_name()}.json"
+    return Layout(Path(cfg.out)).run_record(script_name())
 
 
 def unfinished_folder(cfg) -> Path:
-    """Where a run stands while it is unfinished. Courses of several selections may run side by side in one output folder."""
-    selection = f"_{cfg.selection}" if hasattr(cfg, "selection") else ""
-    return Path(cfg.out) / f".unfinished_{script_name()}{selection}"
+    """Where a run stands while it is unfinished."""
+    return Layout(Path(cfg.out)).unfinished(script_name(), getattr(cfg, "selection", ""))
 
 
 def inputs(cfg) -> dict[str, str]:

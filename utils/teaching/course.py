@@ -17,21 +17,16 @@ from utils.data.catalog import Dataset
 from utils.data.images import decode, whole_view
 from utils.data.lists import Example, Explanation, check_files, locate, read_explanations, write_examples
 from utils.data.loading import ImageSet
-from utils.data.outputs import Layout
+from utils.data.outputs import Layout, mask_size, people_list
 from utils.running import plausible
 from utils.teaching.choice import Choice
 from utils.teaching.loop import Lesson
-from utils.teaching.pool import Pool, mask_size
+from utils.teaching.pool import Pool
 from utils.teaching.selection import Selection
 from utils.teaching.student import Student
 from utils.teaching.students import StudentKind
 
 REPORTED_LESSONS = (1, 3, 5, 10, 20)
-
-
-def people_list(ce_list: str) -> Path:
-    """The list of the pictures for people that belongs to an explanation list."""
-    return Path(ce_list).with_name(f"{Path(ce_list).stem}_HTML.txt")
 
 
 def people_rows(ce_list: str, rows: Sequence[Explanation], num_classes: int) -> list[Explanation] | None:
@@ -203,7 +198,7 @@ class CourseFiles:
             "selection": selection,
             "student": self.how.student,
             "seed": self.how.seed,
-            "mask_size": mask_size(pool.rows),
+            "mask_size": mask_size(pool.rows[0].path),
             "lessons": [lesson_entry(pool, self._people, lesson.iteration, lesson.choice) for lesson in lessons],
         }
         write_json(layout.course(selection), course)
