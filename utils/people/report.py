@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -91,7 +92,7 @@ def write_report(
     if summarised and counts.sum():
         title = f"answers after the lessons: {_percent(np.trace(counts), counts.sum()):.1f} % right"
         figures.confusion_matrix(layout.labels_report(selection, "_confusion.png"), counts, dataset.classes, title)
-    figures.people_accuracy(layout.labels_report(selection, "_people.png"), people, summary["min_accuracy"], 100 / len(dataset.classes))
+    people_accuracy(layout.labels_report(selection, "_people.png"), people, summary["min_accuracy"], 100 / len(dataset.classes))
     print(text, end="")
     print(f"Report: {layout.labels_report(selection, '.json')}, .txt, _confusion.png, _people.png")
     return report | {name: {key: value for key, value in part.items() if key != "confusion"} for name, part in summarised.items()}
@@ -171,3 +172,30 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.2f}"
     return "-" if value is None else str(value)
+
+
+def people_accuracy(path: str | Path, people: Sequence["Person"], min_accuracy: float, chance: float) -> None:
+    """Everybody's accuracy in percent on the test part (bars, grey for the left out) and in labelling (dots), best first.
+
+    Args:
+        path: the PNG.
+        people: everybody.
+        min_accuracy: what was asked for, 0 .. 1.
+        chance: accuracy of guessing in percent.
+    """
+    people = sorted(people, key=lambda person: (-(person.test_accuracy or 0), person.name))
+    drawn = figures.figure(max(6.4, min(0.25 * len(people), 20)), 4.2, layout="constrained")
+    axes = drawn.add_subplot()
+    places = range(len(people))
+    colours = ["tab:blue" if person.kept else "lightgrey" for person in people]
+    axes.bar(places, [person.test_accuracy or 0 for person in people], color=colours, label="test part")
+    labelled = [(place, person.label_accuracy) for place, person in enumerate(people) if person.label_accuracy is not None]
+    if labelled:
+        axes.scatter(*zip(*labelled, strict=True), color="black", zorder=2, s=12, label="labelling")
+    axes.axhline(chance, color="grey", linestyle="--", linewidth=1, label="chance")
+    if min_accuracy:
+        axes.axhline(100 * min_accuracy, color="tab:red", linewidth=1, label="asked for")
+    axes.margins(x=0.01)
+    axes.set(xlabel=f"{len(people)} people", ylabel="right answers (%)", ylim=(0, 101), xticks=[])
+    axes.legend()
+    figures.save(path, drawn)

@@ -203,7 +203,7 @@ class CourseFiles:
         }
         write_json(layout.course(selection), course)
         names = fonts.drawable(self.dataset.classes)
-        figures.course(layout.course(selection, ".png"), [self._panels(entry, names) for entry in course["lessons"]])
+        draw_course(layout.course(selection, ".png"), [self._panels(entry, names) for entry in course["lessons"]])
         print(f"Course: {layout.course(selection)}, {layout.course(selection, '.png')}, {teaching_list}")
 
     def _panels(self, entry: dict, names: Sequence[str]) -> list[tuple[torch.Tensor, str]]:
@@ -220,6 +220,18 @@ class CourseFiles:
             (picture(shown["partner"]), b),
             (picture(shown["partner_human"] or shown["partner_explanation"]), f"why not {a}"),
         ]
+
+
+def draw_course(path: str | Path, lessons: Sequence[Sequence[tuple[torch.Tensor, str]]], per_row: int = 2) -> None:
+    """A course lesson by lesson.
+
+    Args:
+        path: the PNG.
+        lessons: for each lesson its pictures uint8 (3, h, w) with their titles.
+        per_row: lessons side by side.
+    """
+    starts = range(0, len(lessons), per_row)
+    figures.tiles(path, [[picture for lesson in lessons[start : start + per_row] for picture in lesson] for start in starts])
 
 
 @processes.first_only
