@@ -21,9 +21,9 @@ from utils.base.files import output_folder
 from utils.data.outputs import Layout
 from utils.people.built_page import BuiltPage, read_built_page
 from utils.people.export import write_export
-from utils.people.launch import launch
 from utils.people.server import access_token, create_app, serve
 from utils.people.store import Store, Study
+from utils.running.launch import launch
 
 
 @dataclass(frozen=True)

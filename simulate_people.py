@@ -25,7 +25,8 @@ from utils.data.images import eval_view
 from utils.data.lists import Example
 from utils.data.loading import ImageSet
 from utils.data.outputs import Layout
-from utils.people.answers import Key, read_answers, read_key
+from utils.people.answers import read_answers
+from utils.people.page_key import Key, read_key
 from utils.people.simulated import crowd, estimated, one_person, symmetric
 from utils.running.launch import launch
 from utils.training import evaluation

@@ -23,8 +23,9 @@ from utils.data.lists import Example, locate, read_examples
 from utils.data.outputs import Layout
 from utils.people import aggregation, simulated, study
 from utils.people.aggregation import Votes, aggregate, agreement, dawid_skene, majority, prior_counts
-from utils.people.answers import Answer, read_answers, read_files, read_key
+from utils.people.answers import Answer, read_answers, read_files
 from utils.people.labelling import aggregate_part, describe_all
+from utils.people.page_key import read_key
 from utils.people.tables import csv_rows
 
 SHARED = Path(__file__).resolve().parents[2] / "shared/data"

@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import json
 import shutil
-import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +20,7 @@ from utils.base.files import remove_leftovers
 from utils.base.png import whole_png
 from utils.data import catalog
 from utils.data.outputs import Layout
+from utils.running.settings import script_name
 
 # Settings that change how a run is computed but not what comes out.
 FREE = {"resume", "workers"}
@@ -29,11 +29,6 @@ FILES = ("checkpoint", "pretrained", "ce_list", "train_list")
 # Saving may take this share of the time: the state of a network is 100 MB, and a short epoch must not wait for it.
 SAVING_SHARE = 0.1
 ZIPPED = {".npz", ".tar", ".pt"}
-
-
-def script_name() -> str:
-    """The name of the script that runs, without its suffix."""
-    return Path(sys.argv[0]).stem
 
 
 def record_path(cfg) -> Path:
