@@ -89,7 +89,7 @@ def test_where_the_network_prefers_the_counter_class_everywhere_the_mask_is_the_
         for size in (0.05, 0.30):
             name = explanation_name(noise.rows[row.index].path, row.label, row.counter, row.index)
             mask = np.array(Image.open(layout.explanations(MASK, size) / name)) == 255
-            assert mask.all() == (row.counter > row.label) and 0 < mask.sum() and (mask.all() or mask.mean() <= size)
+            assert mask.all() == (row.counter > row.label) and (mask.all() or 0 < mask.mean() < size + 0.01)
 
 
 def test_counters_are_all_wrong_classes_ascending():
