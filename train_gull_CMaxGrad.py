@@ -44,7 +44,7 @@ class Config:
     # course
     selection: Selection = "CMaxGrad"  # how lessons are picked; CMaxGrad is the paper's, KMaxGrad teaches better
     iterations: int = 20  # lessons; each teaches a pair
-    teach_explanations: TeachExplanations = "auto"  # auto: with CMaxGrad and KMaxGrad; yes, no: for controls
+    teach_explanations: TeachExplanations = "by_selection"  # by_selection: CMaxGrad and KMaxGrad do; yes, no: for controls
     alpha: float = 0.5  # weight of the image against its explanation in the score, 0 .. 1
     draws: int = 0  # after the course, that many more from random 80 % of the pool, to see how much is luck
     # learning, sgd alone

@@ -34,7 +34,7 @@ class Stage:
         self.earlier = butterflies.out
         self.list = root / "toy/toy_gt_tr.txt"
         tiny = tools.common(root)
-        course = [*tiny, "--pretrained", weights, "--iterations", 1, "--steps", 1]
+        course = [*tiny, "--pretrained", weights, "--iterations", 1, "--steps", 1, "--student", "sgd"]
         self.commands = {
             "teacher": ["train_butterflies_resnet18", *tiny, "--epochs", 1, "--batch-size", 3],
             "linear": ["train_gull_resnet18_linear", *tiny, "--epochs", 1, "--pretrained", weights],
@@ -249,6 +249,8 @@ def test_a_setting_out_of_range(stage, setting, value):
         ("teacher", ["--epochs", 1.5]),
         ("CE", ["--mask-sizes", "small"]),
         ("course", ["--selection", "best"]),
+        ("course", ["--student", "best"]),
+        ("course", ["--teach-explanations", "maybe"]),
         ("course", ["--explanation-view", "eyes"]),
         ("simclr", ["--seed", ""]),
     ],
