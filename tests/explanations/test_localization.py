@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from utils.layout import Layout
 
 from utils.base.errors import InputError
 from utils.data.catalog import MOTHS
@@ -28,7 +29,6 @@ from utils.explanations.localization import (
     truths,
     variants,
 )
-from utils.layout import Layout
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MONOCLE, SASH = MOTHS.index("Monocle"), MOTHS.index("Sash")
