@@ -68,7 +68,9 @@ def test_records_are_found_and_tell_their_script(tmp_path):
         layout.run_record(script).touch()
     assert sorted(map(recorded_script, run_records(tmp_path, "get_all_CE_*"))) == scripts[:2]
     assert sorted(map(recorded_script, run_records(tmp_path, "*"))) == scripts
-    assert [variant_of(script) for script in scripts] == ["", "simclr", ""]
+    assert [variant_of(layout.run_record(script).stem) for script in scripts] == ["", "simclr", ""]
+    lists = [Layout(tmp_path, "names_gt", variant).explanation_list() for variant in ("", "simclr")]
+    assert [variant_of(path.stem) for path in lists] == ["", "simclr"]
 
 
 def test_variants_and_selections_never_share_a_file():

@@ -195,9 +195,9 @@ def recorded_script(record: Path) -> str:
     return record.stem.removeprefix(RECORD)
 
 
-def variant_of(script: str) -> str:
-    """The variant that a script makes files of, as in `Layout.variant`."""
-    return "simclr" if script.endswith("_simclr") else ""
+def variant_of(name: str) -> str:
+    """The variant, as in `Layout.variant`, that a script, its record or its explanation list belongs to, by its name without suffix."""
+    return "simclr" if name.endswith("_simclr") else ""
 
 
 def name_problem(image: str, label: int, index: int, num_classes: int, limit: int = NAME_BYTES) -> str:
