@@ -70,7 +70,7 @@ class Config:
 
 def main(cfg: Config) -> dict:
     dataset = catalog.find(cfg.dataset)
-    layout = Layout(Path(cfg.out), dataset.list_stem, simclr=False)
+    layout = Layout(Path(cfg.out), dataset.list_stem)
     pool = open_pool(dataset, pick(PoolSettings, cfg))
     test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size))
     how = pick(SelectorSettings, cfg)

@@ -32,7 +32,7 @@ from utils.data.outputs import Layout
 from utils.explanations.explained import Explainer, counters
 from utils.explanations.masks import moved
 from utils.explanations.methods import EXPLAINERS
-from utils.explanations.records import RECORDS, last_records
+from utils.explanations.records import EXPLAINING, last_records
 from utils.explanations.storage import read_masks
 from utils.running.launch import command
 from utils.running.settings import pick
@@ -71,11 +71,11 @@ def find_runs(out: str) -> list[Run]:
     """
     last = last_records(out)
     if not last:
-        raise InputError(f"{out} holds no record of an explanation script ({RECORDS}); run one to its end.")
-    return [_run(out, path, simclr) for simclr, path in sorted(last.items())]
+        raise InputError(f"{out} holds no record of an explanation script (run_{EXPLAINING}.json); run one to its end.")
+    return [_run(out, path, variant) for variant, path in sorted(last.items())]
 
 
-def _run(out: str, record: Path, simclr: bool) -> Run:
+def _run(out: str, record: Path, variant: str) -> Run:
     try:
         settings = {"explanation": "scout"} | json.loads(record.read_text(encoding="utf-8"))["settings"]
         kind, dataset = EXPLAINERS[settings["explanation"]], find(settings["dataset"])
@@ -84,9 +84,9 @@ def _run(out: str, record: Path, simclr: bool) -> Run:
         raise InputError(f"{record} is no record of an explanation run ({error!r}); run the script again.") from error
     if dataset.folder != toy_moths.FOLDER:
         raise InputError(f"{record}: {dataset.name} was explained, but only drawn moths have exact counterfactuals; explain toy.")
-    name = f"{out}: {settings['explanation']}{', SimCLR features' * simclr}"
+    name = f"{out}: {settings['explanation']}{', SimCLR features' if variant else ''}"
     explainer = pick(kind, SimpleNamespace(**settings))
-    return Run(out, Layout(Path(out), dataset.list_stem, simclr), dataset, explainer, name, sizes, image_size)
+    return Run(out, Layout(Path(out), dataset.list_stem, variant), dataset, explainer, name, sizes, image_size)
 
 
 # ---------------------------------------------------------------- what is true
