@@ -36,6 +36,8 @@ from utils.running.settings import parse, resolve
 
 @dataclass(frozen=True)
 class Config:
+    """What is measured, and on what."""
+
     # data
     dataset: str = "toy"  # a name of utils/data/catalog.py; the lists of the dataset that is measured on
     data_root: str = "datasets"  # folder that holds the dataset's folder

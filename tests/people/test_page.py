@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_course import SIDE, rectangle, write_course
 from PIL import Image
 
+from tests.helpers.drawn_course import SIDE, rectangle, write_course
 from utils.data import catalog
 from utils.data.catalog import DATASETS, MOTHS
 from utils.data.lists import Example, locate, read_examples, write_examples

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torchvision.models import resnet18, resnet34, resnet50
 
-from models.resnet import UNNORMALISED, ResNet18
+from models.resnet import UNNORMALISED_SUFFIX, ResNet18
 from models.weights import load_backbone, load_classifier, load_encoder, load_head
 from utils.base import checkpoints
 from utils.base.errors import InputError
@@ -168,7 +168,11 @@ SELF_SUPERVISED = {
     "backbone with a linear head": (lambda w: under("backbone.", w) | {"backbone.fc.weight": torch.ones(9, 512)}, False, False),
     "classifier with an MLP": (lambda w: {"model": w | mlp("fc.", 9)}, False, False),
     "bare": (lambda w: w, False, False),
-    "ours, trained on from SimCLR": (lambda w: {"arch": UNNORMALISED, "state_dict_m": w | {"fc.weight": torch.ones(5, 512)}}, False, True),
+    "ours, trained on from SimCLR": (
+        lambda w: {"arch": f"resnet18{UNNORMALISED_SUFFIX}", "state_dict_m": w | {"fc.weight": torch.ones(5, 512)}},
+        False,
+        True,
+    ),
 }
 
 
