@@ -58,7 +58,7 @@ def main(cfg: Config) -> dict:
     images = open_explained(dataset, cfg.data_root, cfg.image_size, cfg.out)
     test = open_list(dataset, "test", cfg.data_root, partial(whole_view, size=cfg.image_size), budget=0)
     teacher = load_encoder(cfg.checkpoint)
-    layout, how = Layout(Path(cfg.out), dataset.list_stem, simclr=True), pick(ExplainSettings, cfg)
+    layout, how = Layout(Path(cfg.out), dataset.list_stem, variant="simclr"), pick(ExplainSettings, cfg)
     with resumable(cfg, explanation_files(layout, images.rows, len(dataset.classes), how)) as unfinished:
         probed = probe_once(teacher, images, test, dataset.classes, layout.probe, pick(ProbeSettings, cfg), unfinished)
         explained = explain_list(teacher, images, layout, dataset.classes, how, unfinished)

@@ -13,6 +13,7 @@ Writes <out>/answers_simulated.json, in the form of the collecting server's expo
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 from models.weights import load_classifier
@@ -23,7 +24,9 @@ from utils.data import catalog
 from utils.data.images import eval_view
 from utils.data.lists import Example
 from utils.data.loading import ImageSet
-from utils.people.answers import Key, read_answers, read_key
+from utils.data.outputs import Layout
+from utils.people.answers import read_answers
+from utils.people.page_key import Key, read_key
 from utils.people.simulated import crowd, estimated, one_person, symmetric
 from utils.running.launch import launch
 from utils.training import evaluation
@@ -76,7 +79,7 @@ def main(cfg: Config) -> dict:
             matrices = [estimated(read_answers(cfg.confusion_of, key, len(dataset.classes)), dataset.classes)]
         matrices = [matrices[person % len(matrices)] for person in range(cfg.people)]
         export = crowd(key, dataset.name, matrices, cfg.labels_per_image, cfg.seed)
-    path = f"{cfg.out}/answers_simulated.json"
+    path = Layout(Path(cfg.out)).simulated_answers
     processes.first_only(write_json)(path, export)
     people = export["participants"]
     processes.say(f"{len(people)} simulated people: {path}")

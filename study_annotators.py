@@ -16,12 +16,12 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from utils.base import figures, processes
+from utils.base import processes
 from utils.base.files import write_table
 from utils.base.machine import default_workers
 from utils.data import catalog
 from utils.data.outputs import Layout
-from utils.people.study import finetune_classifier, open_material, plan, probe_classifier, run_once
+from utils.people.study import annotator_study, finetune_classifier, open_material, plan, probe_classifier, run_once
 from utils.running import plausible
 from utils.running.launch import launch
 from utils.running.resuming import resumable
@@ -77,7 +77,7 @@ def report(rows: list[dict], layout: Layout, cfg: Config) -> dict:
     points = [found(rows, quality) for quality in accuracies]
     levels = {"expert's images alone": found(rows, ""), "expert labels for all": found(rows, 1.0)}
     title = f"{cfg.classifier}, {cfg.repeats} seeds, {cfg.labels_per_image} label(s) per image"
-    figures.annotator_study(layout.annotator_study(".png"), accuracies, points, levels, title)
+    annotator_study(layout.annotator_study(".png"), accuracies, points, levels, title)
     print(f"Study: {layout.annotator_study('.png')}, {layout.annotator_study('.csv')}")
     by_accuracy = {f"{quality:g}": round(fmean(values), 2) for quality, values in zip(accuracies, points, strict=True)}
     return {"classifier": cfg.classifier, "expert_alone": round(fmean(found(rows, "")), 2), "annotators": by_accuracy}

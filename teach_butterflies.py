@@ -11,10 +11,16 @@ tells what each picture is and must not be given to participants.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from utils.base.machine import default_workers
-from utils.people.course_page import build_course_page
+from utils.data import catalog
+from utils.data.outputs import Layout
+from utils.people.course_page import OpaquePictures, PageSettings, compose_page, report_page, write_page
+from utils.people.page_key import write_key
 from utils.running.launch import launch
+from utils.running.settings import pick
+from utils.teaching.course import read_course
 from utils.teaching.selection import Selection
 
 
@@ -37,7 +43,15 @@ class Config:
 
 
 def main(cfg: Config) -> dict:
-    return build_course_page(cfg)
+    dataset = catalog.find(cfg.dataset)
+    layout = Layout(Path(cfg.out), dataset.list_stem, "simclr" if cfg.simclr else "")
+    source = layout.course(cfg.selection)
+    lessons = read_course(source, dataset)["lessons"]
+    pictures = OpaquePictures(cfg.seed, source.read_bytes())
+    page = compose_page(dataset, source, lessons, pictures, pick(PageSettings, cfg))
+    build_id = write_page(layout, page, pictures, cfg.workers)
+    write_key(layout, dataset, build_id, pictures.images, pictures.explanations)
+    return report_page(layout, page, pictures, build_id)
 
 
 if __name__ == "__main__":

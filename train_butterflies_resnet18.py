@@ -19,6 +19,7 @@ from utils.base.machine import default_workers
 from utils.data import catalog
 from utils.data.images import eval_view, full_view
 from utils.data.loading import open_list
+from utils.data.outputs import Layout
 from utils.running.launch import launch
 from utils.running.resuming import resumable
 from utils.running.settings import pick
@@ -59,7 +60,7 @@ def main(cfg: Config) -> dict:
     network = ResNet18(len(dataset.classes))
     load_backbone(network, cfg.pretrained)
     recipe = pick(ClassifierRecipe, cfg)
-    checkpoint = Path(cfg.out) / "checkpoint_pretrain_resnet18_s300.pth.tar"
+    checkpoint = Layout(Path(cfg.out)).teacher
     with resumable(cfg, [checkpoint]) as unfinished:
         history = train_classifier(network, train, test, recipe, unfinished)
         content = {"epoch": cfg.epochs, "arch": network.arch, "state_dict_m": network.state_dict(), "classes": list(dataset.classes)}

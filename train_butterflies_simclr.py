@@ -18,6 +18,7 @@ from utils.base.machine import default_workers
 from utils.data import catalog
 from utils.data.images import full_view
 from utils.data.loading import open_list
+from utils.data.outputs import Layout
 from utils.running import plausible
 from utils.running.launch import launch
 from utils.running.resuming import resumable
@@ -51,7 +52,7 @@ def main(cfg: Config) -> dict:
     images = open_list(catalog.find(cfg.dataset), "train", cfg.data_root, full_view)
     batch_sizes = contrasting_batches(images, cfg.batch_size)
     model = SimCLR()
-    checkpoint = Path(cfg.out) / f"simclr_checkpoint_{cfg.epochs}.tar"
+    checkpoint = Layout(Path(cfg.out)).simclr_network(cfg.epochs)
     with resumable(cfg, [checkpoint]) as unfinished:
         history = train_simclr(model, images, pick(SimCLRRecipe, cfg), unfinished)
         save_simclr(checkpoint, model)

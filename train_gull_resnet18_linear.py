@@ -19,6 +19,7 @@ from utils.base.machine import default_workers
 from utils.data import catalog
 from utils.data.images import eval_view, full_view
 from utils.data.loading import open_list
+from utils.data.outputs import Layout
 from utils.running import plausible
 from utils.running.launch import launch
 from utils.running.resuming import resumable
@@ -61,7 +62,7 @@ def main(cfg: Config) -> dict:
     load_backbone(network, cfg.pretrained)
     network.freeze_backbone()
     recipe = pick(ClassifierRecipe, cfg)
-    checkpoint = Path(cfg.out) / "checkpoint_pretrain_resnet18_linear.pth.tar"
+    checkpoint = Layout(Path(cfg.out)).teacher_head
     with resumable(cfg, [checkpoint]) as unfinished:
         history = train_classifier(network, train, test, recipe, unfinished)
         content = {"epoch": cfg.epochs, "arch": "linear", "state_dict_m": network.head.state_dict(), "classes": list(dataset.classes)}

@@ -6,7 +6,7 @@ import io
 import json
 
 from utils.data import catalog
-from utils.people.answers import read_key
+from utils.people.page_key import read_key
 
 CLASSES = catalog.MOTHS
 BUILD = "0123456789abcdef"

@@ -11,8 +11,9 @@ import pytest
 
 from tests.helpers.answering import CLASSES, csv_text, download, explain_teach_log, export, make_trial, mturk_row
 from utils.base.errors import InputError
-from utils.people.answers import Answer, read_answers, read_key
+from utils.people.answers import Answer, read_answers
 from utils.people.labelling import aggregate_part, describe_all
+from utils.people.page_key import read_key
 
 SHARED = Path(__file__).resolve().parents[3] / "shared/data"
 

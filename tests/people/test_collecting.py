@@ -18,7 +18,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.helpers.collecting import HEADERS, REPOSITORY, build_page, rows_of, sent_trial
+from tests.helpers.collecting import HEADERS, REPOSITORY, WRONG_INPUT, build_page, rows_of, sent_trial
 from utils.people import export, server
 
 
@@ -219,7 +219,14 @@ def test_exports_work_beside_a_server(process):
     assert json.loads(target.read_text())["participants"]
 
 
-def test_the_server_starts_without_torch():
+def test_the_server_starts_without_torch(page):
     """It may run on a small machine, and starts again at once."""
-    code = "import collect_labels, sys; print(sorted({'torch', 'torchvision', 'numpy', 'matplotlib'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True).stdout == "[]\n"
+    code = (
+        "import collect_labels as script, sys\n"
+        "try: script.launch(script.main, script.Config, script.__doc__)\n"
+        "finally: print(sorted({'torch', 'torchvision', 'numpy', 'matplotlib'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, "--export", "answers.json", "--out"]
+    done = subprocess.run([*command, str(page.out)], cwd=REPOSITORY, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (WRONG_INPUT, "[]\n") and "no answers were collected there" in done.stderr
+    assert sorted(path.name for path in page.out.iterdir()) == ["course_page", "course_page_key.json"]  # no record either

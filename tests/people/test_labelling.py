@@ -17,7 +17,8 @@ from utils.data.images import decode, eval_view
 from utils.data.lists import locate, read_examples
 from utils.data.outputs import Layout
 from utils.people import study
-from utils.people.answers import read_answers, read_key
+from utils.people.answers import read_answers
+from utils.people.page_key import read_key
 
 
 @pytest.fixture

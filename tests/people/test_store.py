@@ -1,5 +1,7 @@
 """The store of the collecting server: its promises, its leases against a plain second implementation, and what it opens."""
 
+import errno
+import json
 import random
 import re
 import secrets
@@ -12,6 +14,7 @@ from dataclasses import replace
 
 import pytest
 
+import collect_labels
 from tests.helpers.collecting import (
     SECRET,
     WRONG_INPUT,
@@ -307,6 +310,16 @@ WRONG_STARTS = {
     "no key": (lambda page: (page.out / "course_page_key.json").unlink(), "course_page_key.json does not exist"),
     "a cut key": (lambda page: (page.out / "course_page_key.json").write_text('{"build_id": '), "course_page_key.json cannot be read"),
     "a key of another kind": (lambda page: (page.out / "course_page_key.json").write_text("[]"), "holds no JSON object"),
+    "a lesson without its label": (
+        lambda page: (page.out / "course_page_key.json").write_text(
+            json.dumps(page.key | {"images": page.key["images"] | {page.lesson[0]: page.key["images"][page.lesson[0]] | {"label": None}}})
+        ),
+        "course_page_key.json is damaged (around 'label')",
+    ),
+    "a page without a build": (
+        lambda page: (page.folder / "data.js").write_text("window.COURSE = {};\n"),
+        "course_page/data.js is damaged (around 'build_id')",
+    ),
     "a key without images": (lambda page: (page.out / "course_page_key.json").write_text("{}"), "is damaged (around 'images')"),
     "a key of another build": (lambda page: rewrite(page.folder / "data.js", page.build_id, "f" * 16), f"is build {'f' * 16}, but"),
     "an id that is a path": (
@@ -343,6 +356,22 @@ def test_settings_that_cannot_be_say_why(page, monkeypatch, capsys):
             assert not (page.out / "a.csv").exists()
     status, said = run(monkeypatch, capsys, "--out", page.out, "--export", page.out / "no/a.csv")
     assert status == WRONG_INPUT and "no does not exist; make it" in said
+
+
+def test_ctrl_c_before_it_serves_is_said_in_a_sentence(page, monkeypatch, capsys):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(collect_labels, "serve", stopped)
+    assert run(monkeypatch, capsys, "--out", page.out) == (130, "collect_labels.py: error: stopped by Ctrl-C.\n")
+
+
+def test_a_full_disk_is_no_reason_to_go_on(page, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(collect_labels, "serve", full)
+    assert run(monkeypatch, capsys, "--out", page.out) == (1, "collect_labels.py: error: [Errno 28] No space left on device\n")
 
 
 def test_a_missing_page_makes_no_folder(tmp_path, monkeypatch, capsys):

@@ -19,7 +19,7 @@ from utils.data.catalog import Dataset
 from utils.data.images import decode, to_tensor, whole_view
 from utils.data.lists import Example, Explanation, listed_path, write_explanations
 from utils.data.loading import ImageSet, in_batches, open_list, to_float
-from utils.data.outputs import DEMO, IMG, MASK, Layout, explanation_name, name_problem
+from utils.data.outputs import DEMO, IMG, MASK, Layout, explanation_name, listed_size, name_problem
 from utils.explanations import sheet
 from utils.explanations.explained import Explainer, counters
 from utils.explanations.masks import constant, masks
@@ -30,8 +30,6 @@ from utils.running import plausible
 from utils.running.resuming import Unfinished
 from utils.running.settings import pick
 from utils.training import evaluation
-
-TEACHING_SIZE = 0.05  # the mask size that the teaching scripts use, and thus the one that the explanation lists name
 
 
 @dataclass(frozen=True)
@@ -60,11 +58,6 @@ class ExplainSettings:
     def explainer(self) -> Explainer:
         """The way of explaining, with those of these settings that it has."""
         return pick(EXPLAINERS[self.explanation], self)
-
-
-def listed_size(mask_sizes: Sequence[float]) -> float:
-    """The mask size that the explanation lists name: 0.05 where it is among those made, else the first."""
-    return TEACHING_SIZE if TEACHING_SIZE in mask_sizes else mask_sizes[0]
 
 
 def open_explained(dataset: Dataset, data_root: str | Path, image_size: int, out: str | Path) -> ImageSet:

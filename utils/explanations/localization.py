@@ -8,6 +8,7 @@ explainer at each mask size, into one table, beside the same masks and maps at r
 import argparse
 import json
 import re
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from utils.data.outputs import Layout
 from utils.explanations.explained import Explainer, counters
 from utils.explanations.masks import moved
 from utils.explanations.methods import EXPLAINERS
+from utils.explanations.records import EXPLAINING, last_records
 from utils.explanations.storage import read_masks
 from utils.running.launch import command
 from utils.running.settings import pick
@@ -67,14 +69,13 @@ def find_runs(out: str) -> list[Run]:
     Raises:
         InputError: there is none, or one explained something else than the drawn moths.
     """
-    records = sorted(Path(out).glob("run_get_all_CE_*.json"), key=lambda path: path.stat().st_mtime)
-    last = {path.stem.endswith("_simclr"): path for path in records}  # the files below `out` are those of the last run
+    last = last_records(out)
     if not last:
-        raise InputError(f"{out} holds no record of an explanation script (run_get_all_CE_*.json); run one to its end.")
-    return [_run(out, path, simclr) for simclr, path in sorted(last.items())]
+        raise InputError(f"{out} holds no record of an explanation script (run_{EXPLAINING}.json); run one to its end.")
+    return [_run(out, path, variant) for variant, path in sorted(last.items())]
 
 
-def _run(out: str, record: Path, simclr: bool) -> Run:
+def _run(out: str, record: Path, variant: str) -> Run:
     try:
         settings = {"explanation": "scout"} | json.loads(record.read_text(encoding="utf-8"))["settings"]
         kind, dataset = EXPLAINERS[settings["explanation"]], find(settings["dataset"])
@@ -83,9 +84,9 @@ def _run(out: str, record: Path, simclr: bool) -> Run:
         raise InputError(f"{record} is no record of an explanation run ({error!r}); run the script again.") from error
     if dataset.folder != toy_moths.FOLDER:
         raise InputError(f"{record}: {dataset.name} was explained, but only drawn moths have exact counterfactuals; explain toy.")
-    name = f"{out}: {settings['explanation']}{', SimCLR features' * simclr}"
+    name = f"{out}: {settings['explanation']}{', SimCLR features' if variant else ''}"
     explainer = pick(kind, SimpleNamespace(**settings))
-    return Run(out, Layout(Path(out), dataset.list_stem, simclr), dataset, explainer, name, sizes, image_size)
+    return Run(out, Layout(Path(out), dataset.list_stem, variant), dataset, explainer, name, sizes, image_size)
 
 
 # ---------------------------------------------------------------- what is true
@@ -172,17 +173,14 @@ def tally(masks: Tensor, maps: Tensor, truth: Tensor, own: Tensor, has_own: Tens
     """
     with_own = masks & has_own[:, None, None]
     pixels = [(masks & truth).sum(), masks.sum(), truth.sum(), (with_own & own).sum(), with_own.sum(), own[has_own].sum()]
-    return torch.stack([*(count.double() for count in pixels), *(score.sum() for score in map_scores(maps, truth)), _count(masks)])
-
-
-def _count(masks: Tensor) -> Tensor:
-    return torch.tensor(float(len(masks)), dtype=torch.float64)
+    counts = [*pixels, torch.tensor(len(masks))]
+    return torch.stack([*(count.double() for count in counts), *(score.sum() for score in map_scores(maps, truth))])
 
 
 def percentages(sums: Tensor) -> list[float]:
     """Of all explanations together, in percent, in the order of `COLUMNS`: precision and recall of the masks against T and against
     T_own, and the means of the three `map_scores`."""
-    hit, inside, true, own_hit, own_inside, own_true, points, mass, rank, count = sums.tolist()
+    hit, inside, true, own_hit, own_inside, own_true, count, points, mass, rank = sums.tolist()
     pairs = [(hit, inside), (hit, true), (own_hit, own_inside), (own_hit, own_true), (points, count), (mass, count), (rank, count)]
     return [100 * part / whole if whole else float("nan") for part, whole in pairs]
 
@@ -197,7 +195,7 @@ def load(run: Run, size: float, exact: Sequence[tuple[Example, dict]]) -> Iterat
         with np.load(run.layout.heatmaps, allow_pickle=False) as file:
             stored = {name: torch.from_numpy(file[name]) for name in file if name != "path"}
             paths = file["path"].tolist()
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{run.layout.heatmaps} cannot be read ({error}); run the explanation script again.") from error
     if paths != [row.path for row, _ in exact]:
         raise InputError(f"{run.layout.heatmaps} holds the maps of other images than the training list; explain that list anew.")

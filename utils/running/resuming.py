@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import json
 import shutil
-import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +19,8 @@ from utils.base.errors import Finished, InputError, RunError
 from utils.base.files import remove_leftovers
 from utils.base.png import whole_png
 from utils.data import catalog
+from utils.data.outputs import Layout
+from utils.running.settings import script_name
 
 # Settings that change how a run is computed but not what comes out.
 FREE = {"resume", "workers"}
@@ -30,20 +31,14 @@ SAVING_SHARE = 0.1
 ZIPPED = {".npz", ".tar", ".pt"}
 
 
-def script_name() -> str:
-    """The name of the script that runs, without its suffix."""
-    return Path(sys.argv[0]).stem
-
-
 def record_path(cfg) -> Path:
     """Where the record of the finished run stands; it is written last."""
-    return Path(cfg.out) / f"run_{script_name()}.json"
+    return Layout(Path(cfg.out)).run_record(script_name())
 
 
 def unfinished_folder(cfg) -> Path:
-    """Where a run stands while it is unfinished. Courses of several selections may run side by side in one output folder."""
-    selection = f"_{cfg.selection}" if hasattr(cfg, "selection") else ""
-    return Path(cfg.out) / f".unfinished_{script_name()}{selection}"
+    """Where a run stands while it is unfinished."""
+    return Layout(Path(cfg.out)).unfinished(script_name(), getattr(cfg, "selection", ""))
 
 
 def inputs(cfg) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -60,6 +61,11 @@ RULES: dict[str, tuple[Callable, str]] = {
 }
 
 
+def script_name() -> str:
+    """The name of the script that runs, without its suffix."""
+    return Path(sys.argv[0]).stem
+
+
 def parse(config: type, description: str, arguments: list[str] | None = None):
     """Reads the command line into an instance of the dataclass `config`.
 
@@ -79,7 +85,8 @@ def parse(config: type, description: str, arguments: list[str] | None = None):
 
 
 def resolve(cfg):
-    """Checks every setting and fills in what depends on another: `auto` values, and `{out}` and `{list}` in paths.
+    """Checks every setting and fills in what depends on another: `auto` values, and `{out}` and `{list}` in paths. In a script without
+    a dataset nothing does.
 
     Returns:
         The configuration with `out`, `device`, `mask_sizes` and paths made definite.
@@ -87,6 +94,9 @@ def resolve(cfg):
     Raises:
         InputError: a setting is out of range.
     """
+    if not hasattr(cfg, "dataset"):
+        check(cfg)
+        return cfg
     dataset = catalog.find(cfg.dataset)
     check(cfg)
     out = dataset.out if cfg.out == "auto" else str(Path(cfg.out))  # without ./ before it and / behind it

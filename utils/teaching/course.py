@@ -17,21 +17,17 @@ from utils.data.catalog import Dataset
 from utils.data.images import decode, whole_view
 from utils.data.lists import Example, Explanation, check_files, locate, read_explanations, write_examples
 from utils.data.loading import ImageSet
-from utils.data.outputs import Layout
+from utils.data.outputs import Layout, mask_size, people_list
+from utils.explanations.records import explained_by
 from utils.running import plausible
 from utils.teaching.choice import Choice
 from utils.teaching.loop import Lesson
-from utils.teaching.pool import Pool, mask_size
+from utils.teaching.pool import Pool
 from utils.teaching.selection import Selection
 from utils.teaching.student import Student
 from utils.teaching.students import StudentKind
 
 REPORTED_LESSONS = (1, 3, 5, 10, 20)
-
-
-def people_list(ce_list: str) -> Path:
-    """The list of the pictures for people that belongs to an explanation list."""
-    return Path(ce_list).with_name(f"{Path(ce_list).stem}_HTML.txt")
 
 
 def people_rows(ce_list: str, rows: Sequence[Explanation], num_classes: int) -> list[Explanation] | None:
@@ -178,8 +174,8 @@ class CourseFiles:
             content = {"epoch": len(taken), "arch": network.arch, "state_dict_m": network.state_dict(), "classes": classes}
             checkpoints.save(self.layout.taught_student(self.how.selection), content)
         self._write_course(taken)
-        measured = _write_curve(self.layout, taken, self.how.selection, len(self.dataset.classes))
-        return plausible.with_warnings(measured, self._doubts([lesson.test_accuracy for lesson in taken], student, test))
+        _write_curve(self.layout, taken, self.how.selection, len(self.dataset.classes))
+        return plausible.with_warnings(measured(taken), self._doubts([lesson.test_accuracy for lesson in taken], student, test))
 
     def _doubts(self, accuracies: Sequence[float], student: Student, test: ImageSet) -> list[str | None]:
         """What speaks against the results, if anything."""
@@ -202,34 +198,50 @@ class CourseFiles:
             "classes": list(self.dataset.classes),
             "selection": selection,
             "student": self.how.student,
+            "explanation": explained_by(self.how.ce_list),
             "seed": self.how.seed,
-            "mask_size": mask_size(pool.rows),
+            "mask_size": mask_size(pool.rows[0].path),
             "lessons": [lesson_entry(pool, self._people, lesson.iteration, lesson.choice) for lesson in lessons],
         }
         write_json(layout.course(selection), course)
         names = fonts.drawable(self.dataset.classes)
-        figures.course(layout.course(selection, ".png"), [self._panels(entry, names) for entry in course["lessons"]])
+        draw_course(layout.course(selection, ".png"), [self._panels(entry, names) for entry in course["lessons"]])
         print(f"Course: {layout.course(selection)}, {layout.course(selection, '.png')}, {teaching_list}")
 
     def _panels(self, entry: dict, names: Sequence[str]) -> list[tuple[torch.Tensor, str]]:
-        """A lesson's four pictures with titles: the image and its partner, each followed by its explanation."""
+        """A lesson's four pictures with titles: the image and its partner, each followed by its explanation where there is one."""
 
         def picture(listed: str) -> torch.Tensor:
             return whole_view(decode(locate(listed, self.how.data_root), "the course"), self.how.image_size)
 
-        shown = entry["explanations"][str(entry["answer"])]
+        shown = entry["explanations"].get(str(entry["answer"]))
         a, b = names[entry["label"]], names[entry["answer"]]
+        title = f"lesson {entry['iteration'] + 1}: {a}"
+        if not shown:
+            return [(picture(entry["image"]), title), (picture(entry["partner"]["image"]), b)]
         return [
-            (picture(entry["image"]), f"lesson {entry['iteration'] + 1}: {a}"),
+            (picture(entry["image"]), title),
             (picture(shown["human"] or shown["image"]), f"why not {b}"),
             (picture(shown["partner"]), b),
             (picture(shown["partner_human"] or shown["partner_explanation"]), f"why not {a}"),
         ]
 
 
+def draw_course(path: str | Path, lessons: Sequence[Sequence[tuple[torch.Tensor, str]]], per_row: int = 2) -> None:
+    """A course lesson by lesson.
+
+    Args:
+        path: the PNG.
+        lessons: for each lesson its pictures uint8 (3, h, w) with their titles.
+        per_row: lessons side by side.
+    """
+    starts = range(0, len(lessons), per_row)
+    figures.tiles(path, [[picture for lesson in lessons[start : start + per_row] for picture in lesson] for start in starts])
+
+
 @processes.first_only
-def _write_curve(layout: Layout, lessons: Sequence[Lesson], selection: str, num_classes: int) -> dict:
-    """Writes the learning curve as arrays, table and picture; returns the accuracies that papers report."""
+def _write_curve(layout: Layout, lessons: Sequence[Lesson], selection: str, num_classes: int) -> None:
+    """Writes the learning curve as arrays, table and picture."""
     accuracies = {
         "train": [lesson.train_accuracy for lesson in lessons],
         "test": [lesson.test_accuracy for lesson in lessons],
@@ -247,7 +259,11 @@ def _write_curve(layout: Layout, lessons: Sequence[Lesson], selection: str, num_
     lines = {"teaching set": accuracies["train"], "test list": accuracies["test"]}
     figures.curves(layout.evolution(selection), lines, numbers, "lessons", "student's accuracy (%)", 100 / num_classes)
     print(f"Learning curve: {layout.evolution(selection)}")
-    test = accuracies["test"]
+
+
+def measured(lessons: Sequence[Lesson]) -> dict:
+    """The accuracies that papers report."""
+    test = [lesson.test_accuracy for lesson in lessons]
     after = {str(number): round(test[number - 1], 2) for number in REPORTED_LESSONS if number <= len(test)}
     return {"lessons": len(lessons), "test_accuracy_after": after, "test_accuracy_mean": round(float(np.mean(test)), 2)}
 
