@@ -25,11 +25,9 @@ def pytest_collection_modifyitems(items):
 
     The slowest come first, so that neither process waits for the other at the end.
     """
-    of_families = {item.path for item in items if FAMILIES & set(item.fixturenames) or "space" in item.fixturenames}
+    of_families = {item.path for item in items if (FAMILIES | {"space"}) & set(item.fixturenames)}
     for item in items:
-        item.add_marker(
-            pytest.mark.xdist_group("families" if item.path in of_families else str(item.path.relative_to(item.config.rootpath)))
-        )
+        item.add_marker(pytest.mark.xdist_group("families" if item.path in of_families else item.nodeid.partition("::")[0]))
     slow = {name: place for place, name in enumerate(SLOW_FILES)}
     items.sort(key=lambda item: -1 if item.path in of_families else slow.get(item.path.name, len(slow)))
 
