@@ -1,12 +1,14 @@
 """Teaches gulls to a machine student: CMaxGrad picks a course of images and SimCLR explanations.
 
-CMaxGrad (Wang & Vasconcelos, ICCV 2021); `--selection MaxGrad` (Wang, Nagrecha & Vasconcelos, CVPR 2021) and `--selection random`
-are the baselines. Run get_all_CE_gull_simclr.py first: its explanation list is the course's material.
+CMaxGrad (Wang & Vasconcelos, ICCV 2021) and `--selection MaxGrad` (Wang, Nagrecha & Vasconcelos, CVPR 2021) are the papers';
+`KMaxGrad` is ours and teaches better; `MaxHerding` (Bae et al., ECCV 2024), `balanced` and `random` are baselines.
+Run get_all_CE_gull_simclr.py first: its explanation list is the course's material.
 
     python train_gull_CMaxGrad_simclr.py
-    python train_gull_CMaxGrad_simclr.py --selection random
+    python train_gull_CMaxGrad_simclr.py --selection random --draws 5
 
-Writes the teaching list, course_<selection>_simclr.json and .png, the accuracies after every lesson and their curve.
+Writes the teaching list, course_<selection>_simclr.json and .png, the accuracies after every lesson and their curve; with --draws
+draws_<selection>_simclr.csv, the accuracies of courses from random parts of the pool.
 """
 
 from dataclasses import dataclass
@@ -47,7 +49,7 @@ class Config:
     # course
     selection: Selection = "CMaxGrad"  # how lessons are picked; CMaxGrad is the paper's, KMaxGrad teaches better
     iterations: int = 20  # lessons; each teaches a pair
-    teach_explanations: TeachExplanations = "auto"  # auto: with CMaxGrad and KMaxGrad; yes, no: for controls
+    teach_explanations: TeachExplanations = "by_selection"  # by_selection: CMaxGrad and KMaxGrad do; yes, no: for controls
     alpha: float = 0.5  # weight of the image against its explanation in the score, 0 .. 1
     draws: int = 0  # after the course, that many more from random 80 % of the pool, to see how much is luck
     # learning, sgd alone

@@ -164,7 +164,7 @@ def run_family(space: Workspace, data_root: Path, weights: Path) -> Workspace:
     training = ["--epochs", 2, "--batch-size", 8, "--lr", 0.01, "--milestones", 1, "--eval-every", 2]
     teacher = "train_gull_resnet18_linear" if family == "gull" else "train_butterflies_resnet18"
     frozen = generic if family == "gull" else []  # the gulls' teacher is a head on generic features
-    lessons = [*tiny, *generic, "--iterations", LESSONS, "--steps", 2, "--batch-size", 16]
+    lessons = [*tiny, *generic, "--iterations", LESSONS, "--steps", 2, "--batch-size", 16, "--student", "sgd"]
     course, explain = f"train_{family}_CMaxGrad", f"get_all_CE_{family}"
     space.run("teacher", teacher, *tiny, *generic, *training)
     explained = [*frozen, "--mask-sizes", 0.3, 0.05, "--batch-size", 7]
@@ -175,6 +175,9 @@ def run_family(space: Workspace, data_root: Path, weights: Path) -> Workspace:
         space.run("MaxGrad", course, *lessons, "--selection", "MaxGrad")
         pictures = ["--explanation-view", "image", "--out", "pictures", "--ce-list", "./toy/toy_gt_CE.txt"]
         space.run("image", course, *lessons, *pictures, "--save-students")
+        optimal = [*lessons, "--student", "optimal", "--ce-list", "./toy/toy_gt_CE.txt"]
+        space.run("optimal", course, *optimal, "--out", "optimal", "--save-students", "--draws", 2)
+        space.run("KMaxGrad", course, *optimal, "--out", "optimal", "--selection", "KMaxGrad", "--save-students", "--draws", 2)
     space.run("simclr", f"train_{family}_simclr", *tiny, "--epochs", 2, "--batch-size", 8)
     probe = ["--probe-epochs", 30, "--batch-size", 7]
     space.run("CE_simclr", f"{explain}_simclr", *tiny, *probe, "--explanation", "scout", "--checkpoint", "{out}/simclr_checkpoint_2.tar")

@@ -91,7 +91,12 @@ def test_explanations_are_the_same_bytes(start, explained, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--explanation-view", "image", "--selection", "CMaxGrad", "--save-students"], ["--freeze-features"]]
+    "arguments",
+    [
+        ["--student", "sgd", "--explanation-view", "image", "--selection", "CMaxGrad", "--save-students"],
+        ["--student", "sgd", "--freeze-features"],
+        ["--selection", "KMaxGrad", "--save-students", "--draws", 2],
+    ],
 )
 def test_courses_are_the_same_bytes(arguments, start, explained, tmp_path):
     lists = ["--ce-list", "./toy/toy_gt_CE.txt", "--out", "course"]

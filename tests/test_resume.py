@@ -18,7 +18,7 @@ from utils.base.png import whole_png, write_png
 from utils.data.lists import read_examples
 from utils.running import resuming
 
-KILLS = {"teacher": 3, "linear": 3, "simclr": 2, "CE": 6, "CE_simclr": 3, "CMaxGrad": 2, "random": 2}
+KILLS = {"teacher": 3, "linear": 3, "simclr": 2, "CE": 6, "CE_simclr": 3, "CMaxGrad": 2, "random": 2, "optimal": 3}
 ROOM = 100_000  # bytes that a file may have where the disk is full: enough for lists and pictures, too little for a network
 
 
@@ -56,6 +56,7 @@ def commands(data_root, tools):
     tiny, generic = tools.common(data_root), ["--pretrained", "./toy/simclr_checkpoint_3.tar"]
     training = ["--epochs", 3, "--batch-size", 8, "--lr", 0.01, "--milestones", 1, "--eval-every", 2]
     lessons = [*tiny, *generic, "--iterations", 3, "--steps", 2, "--batch-size", 16]
+    sgd, optimal = [*lessons, "--student", "sgd"], ["--out", "optimal", "--ce-list", "./toy/toy_gt_CE.txt"]
     probe = ["--checkpoint", "{out}/simclr_checkpoint_3.tar", "--probe-epochs", 30, "--batch-size", 7]
     return {
         "simclr": ["train_gull_simclr", *tiny, "--epochs", 3, "--batch-size", 8],
@@ -63,8 +64,9 @@ def commands(data_root, tools):
         "linear": ["train_gull_resnet18_linear", *tiny, *generic, *training],
         "CE": ["get_all_CE_butterflies", *tiny, "--mask-sizes", 0.3, 0.05, "--batch-size", 3],
         "CE_simclr": ["get_all_CE_gull_simclr", *tiny, *probe],
-        "CMaxGrad": ["train_butterflies_CMaxGrad", *lessons, "--save-students"],
-        "random": ["train_butterflies_CMaxGrad", *lessons, "--selection", "random"],
+        "CMaxGrad": ["train_butterflies_CMaxGrad", *sgd, "--save-students"],
+        "random": ["train_butterflies_CMaxGrad", *sgd, "--selection", "random"],
+        "optimal": ["train_gull_CMaxGrad", *lessons, *optimal, "--save-students", "--draws", 3],
     }
 
 

@@ -38,7 +38,7 @@ class Stage:
         self.earlier = butterflies.out
         self.list = root / "toy/toy_gt_tr.txt"
         tiny = tools.common(root)
-        course = [*tiny, "--pretrained", weights, "--iterations", 1, "--steps", 1]
+        course = [*tiny, "--pretrained", weights, "--iterations", 1, "--steps", 1, "--student", "sgd"]
         self.commands = {
             "teacher": ["train_butterflies_resnet18", *tiny, "--epochs", 1, "--batch-size", 3],
             "linear": ["train_gull_resnet18_linear", *tiny, "--epochs", 1, "--pretrained", weights],
@@ -46,6 +46,7 @@ class Stage:
             "CE": ["get_all_CE_butterflies", *tiny, "--checkpoint", self.earlier / "checkpoint_pretrain_resnet18_s300.pth.tar"],
             "CE_simclr": ["get_all_CE_gull_simclr", *tiny, "--checkpoint", self.earlier / "simclr_checkpoint_2.tar", "--probe-epochs", 2],
             "course": ["train_butterflies_CMaxGrad", *course],
+            "optimal": ["train_butterflies_CMaxGrad", *course, "--student", "optimal"],
             "page": ["teach_butterflies", "--dataset", "toy", "--data-root", str(root)],
             "label": ["label_gull", "--dataset", "toy", "--data-root", root],
             "people": ["simulate_people", "--dataset", "toy", "--data-root", root],
@@ -97,7 +98,7 @@ def refused(stage, name, *changes, status=WRONG_INPUT, says=(), leaves=frozenset
     return sentence
 
 
-@pytest.mark.parametrize("name", ["teacher", "linear", "simclr", "CE", "CE_simclr", "course"])
+@pytest.mark.parametrize("name", ["teacher", "linear", "simclr", "CE", "CE_simclr", "course", "optimal"])
 def test_the_commands_that_follow_succeed_unspoilt(stage, name):
     stage.explain()
     done = stage.run(name)
@@ -106,7 +107,7 @@ def test_the_commands_that_follow_succeed_unspoilt(stage, name):
 
 # ---------------------------------------------------------------- lists and images
 
-READERS = pytest.mark.parametrize("name", ["teacher", "simclr", "CE", "course"])
+READERS = pytest.mark.parametrize("name", ["teacher", "simclr", "CE", "course", "optimal"])
 
 
 def third_image(stage, split="tr"):
@@ -284,6 +285,8 @@ def test_a_setting_out_of_range(stage, setting, value):
         ("teacher", ["--epochs", 1.5]),
         ("CE", ["--mask-sizes", "small"]),
         ("course", ["--selection", "best"]),
+        ("course", ["--student", "best"]),
+        ("course", ["--teach-explanations", "maybe"]),
         ("course", ["--explanation-view", "eyes"]),
         ("simclr", ["--seed", ""]),
     ],
@@ -376,7 +379,7 @@ def test_a_checkpoint_that_does_not_fit_the_teacher(stage, kind):
 
 
 @pytest.mark.parametrize("kind", ["missing", "unsafe", "text", "other architecture", "class count"])
-@pytest.mark.parametrize("name", ["linear", "course", "CE_simclr"])
+@pytest.mark.parametrize("name", ["linear", "course", "optimal", "CE_simclr"])
 def test_weights_that_do_not_fit_elsewhere(stage, name, kind):
     """Any class count will do for generic features, whose head is left out; a classifier is no SimCLR encoder."""
     stage.explain()

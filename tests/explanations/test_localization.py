@@ -4,12 +4,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from utils.layout import Layout
 
 from utils.base.errors import InputError
 from utils.data.catalog import MOTHS
@@ -136,6 +138,16 @@ def test_the_table_against_loops(ran, data_root):
 def test_moths_of_another_seed_are_refused(ran, data_root):
     with pytest.raises(InputError, match=r"toy_gt_tr.txt, line 1: .* is not the moth that is drawn from seed 6"):
         list(report(["toy"], str(data_root), seed=6))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK no archive"])
+def test_damaged_heat_maps_are_refused(ran, data_root, tmp_path, content):
+    (run, _) = find_runs("toy")
+    exact = truths(run.dataset, str(data_root), seed=5)
+    damaged = replace(run, layout=Layout(tmp_path, run.layout.list_stem))
+    damaged.layout.heatmaps.write_bytes(content)
+    with pytest.raises(InputError, match="heatmaps.npz cannot be read"):
+        measure(damaged, 0.05, exact)
 
 
 def test_folders_that_cannot_be_measured_are_refused_in_one_sentence(tmp_path, capsys, monkeypatch):

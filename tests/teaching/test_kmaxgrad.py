@@ -113,6 +113,17 @@ def test_a_course_against_a_plain_one(explained, block, missing, monkeypatch):
     check_a_course(problem(block + missing, explained=explained, missing=missing), length=5)
 
 
+@pytest.mark.parametrize("block", [1_024, 4])
+def test_classes_that_are_not_explained_against_each_other_are_compared_by_their_images(block, monkeypatch):
+    """With many classes each is explained against some alone."""
+    monkeypatch.setattr(kmaxgrad, "BLOCK", block)
+    monkeypatch.setattr(kmaxgrad, "SHORTLIST", 7 if block == 4 else 4_000)
+    seen = problem(5, count=20, classes=4)
+    for a, b in ((0, 1), (1, 0), (2, 3), (3, 1)):
+        seen.table[seen.labels == a, b] = -1
+    check_a_course(seen, length=5)
+
+
 def test_beyond_the_limit_the_shortlist_takes_part(monkeypatch):
     monkeypatch.setattr(kmaxgrad, "EXACT", 5)
     monkeypatch.setattr(kmaxgrad, "SHORTLIST", 2)
@@ -151,7 +162,7 @@ def test_no_pair_where_one_class_is_left():
 
 
 def test_no_table_of_all_pairs_is_made():
-    """Of 2,000 images a class, blocks of 1,024 rows: no tensor is larger than a block, which all pairs would be twice over."""
+    """Of 4,000 images blocks of 1,024: no tensor is larger than a block, which all pairs would be four times over."""
     seen, sizes = problem(0, count=4_000, classes=2, size=3, explained=False), []
     whole = kmaxgrad.Group.scores
 
@@ -163,4 +174,4 @@ def test_no_table_of_all_pairs_is_made():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kmaxgrad.Group, "scores", noted)
         KMaxGrad(generator(0), 0.5).choose(seen, torch.ones(4_000, dtype=torch.bool))
-    assert max(sizes) == 1_024 * 2_000
+    assert max(sizes) == 1_024 * 4_000

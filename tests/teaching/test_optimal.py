@@ -179,5 +179,5 @@ def test_weights_that_are_not_finite(material, tmp_path):
     state = student_of(material).network().state_dict()
     state["conv1.weight"][0] = torch.nan
     torch.save({name: value for name, value in state.items() if not name.startswith("fc.")}, tmp_path / "w.pt")
-    with pytest.raises(InputError, match="--pretrained .*w.pt: these weights make features that are not finite"):
+    with pytest.raises(InputError, match="--pretrained .*w.pt has 'conv1.weight' with values that are not finite numbers"):
         student_of(material, pretrained=str(tmp_path / "w.pt")).survey(False)

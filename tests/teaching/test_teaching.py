@@ -65,7 +65,7 @@ def settings(**changes):
 def sgd_course(pool, test, selection, how, iterations=3):
     """A student as released, and its lessons."""
     selector = make_selector(SelectorSettings(selection, alpha=0.5, seed=0))
-    student = SGDStudent(pool, test, taught_explanations(selector, "auto"), how)
+    student = SGDStudent(pool, test, taught_explanations(selector, "by_selection"), how)
     return student, teach(student, selector, iterations)
 
 
@@ -231,8 +231,10 @@ def test_a_method_is_one_class_and_one_line(material, monkeypatch, student, tmp_
 
 def test_controls_teach_explanations_or_not():
     selectors = {name: make_selector(SelectorSettings(name, 0.5, 0)) for name in SELECTORS}
-    taught = {name: [taught_explanations(selector, wanted) for wanted in ("auto", "yes", "no")] for name, selector in selectors.items()}
-    assert {name for name, (auto, _, _) in taught.items() if auto} == {"CMaxGrad", "KMaxGrad"}
+    taught = {
+        name: [taught_explanations(selector, wanted) for wanted in ("by_selection", "yes", "no")] for name, selector in selectors.items()
+    }
+    assert {name for name, (own, _, _) in taught.items() if own} == {"CMaxGrad", "KMaxGrad"}
     assert all(of[1:] == [True, False] for of in taught.values())
 
 

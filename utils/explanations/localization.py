@@ -8,6 +8,7 @@ explainer at each mask size, into one table, beside the same masks and maps at r
 import argparse
 import json
 import re
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,17 +173,14 @@ def tally(masks: Tensor, maps: Tensor, truth: Tensor, own: Tensor, has_own: Tens
     """
     with_own = masks & has_own[:, None, None]
     pixels = [(masks & truth).sum(), masks.sum(), truth.sum(), (with_own & own).sum(), with_own.sum(), own[has_own].sum()]
-    return torch.stack([*(count.double() for count in pixels), *(score.sum() for score in map_scores(maps, truth)), _count(masks)])
-
-
-def _count(masks: Tensor) -> Tensor:
-    return torch.tensor(float(len(masks)), dtype=torch.float64)
+    counts = [*pixels, torch.tensor(len(masks))]
+    return torch.stack([*(count.double() for count in counts), *(score.sum() for score in map_scores(maps, truth))])
 
 
 def percentages(sums: Tensor) -> list[float]:
     """Of all explanations together, in percent, in the order of `COLUMNS`: precision and recall of the masks against T and against
     T_own, and the means of the three `map_scores`."""
-    hit, inside, true, own_hit, own_inside, own_true, points, mass, rank, count = sums.tolist()
+    hit, inside, true, own_hit, own_inside, own_true, count, points, mass, rank = sums.tolist()
     pairs = [(hit, inside), (hit, true), (own_hit, own_inside), (own_hit, own_true), (points, count), (mass, count), (rank, count)]
     return [100 * part / whole if whole else float("nan") for part, whole in pairs]
 
@@ -197,7 +195,7 @@ def load(run: Run, size: float, exact: Sequence[tuple[Example, dict]]) -> Iterat
         with np.load(run.layout.heatmaps, allow_pickle=False) as file:
             stored = {name: torch.from_numpy(file[name]) for name in file if name != "path"}
             paths = file["path"].tolist()
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{run.layout.heatmaps} cannot be read ({error}); run the explanation script again.") from error
     if paths != [row.path for row, _ in exact]:
         raise InputError(f"{run.layout.heatmaps} holds the maps of other images than the training list; explain that list anew.")

@@ -4,13 +4,18 @@ choice           what does a selector see, and what does it say?
 pairing          how does a score become a pair?
 maxgrad          what are margin risk and psi, and how does MaxGrad choose?
 cmaxgrad         how does CMaxGrad choose?
+kmaxgrad         how does KMaxGrad choose?
+maxherding       how does MaxHerding choose?
+balanced         how are classes kept even?
 random_pairs     how is a random pair drawn?
 selection        which selectors are there?
 student          what does the loop ask of a student, and how does a student see images and explanations?
+optimal          how does a student learn to the end?
 sgd              how does the student as released learn?
 students         which students are there?
 pool             what can a course be made of?
 loop             what happens in a lesson?
+draws            how much of a course is the luck of its pool?
 course           what is a course on disk?
 compare_courses  which course teaches better?
 """

@@ -178,8 +178,8 @@ class CourseFiles:
             content = {"epoch": len(taken), "arch": network.arch, "state_dict_m": network.state_dict(), "classes": classes}
             checkpoints.save(self.layout.taught_student(self.how.selection), content)
         self._write_course(taken)
-        measured = _write_curve(self.layout, taken, self.how.selection, len(self.dataset.classes))
-        return plausible.with_warnings(measured, self._doubts([lesson.test_accuracy for lesson in taken], student, test))
+        _write_curve(self.layout, taken, self.how.selection, len(self.dataset.classes))
+        return plausible.with_warnings(measured(taken), self._doubts([lesson.test_accuracy for lesson in taken], student, test))
 
     def _doubts(self, accuracies: Sequence[float], student: Student, test: ImageSet) -> list[str | None]:
         """What speaks against the results, if anything."""
@@ -212,15 +212,18 @@ class CourseFiles:
         print(f"Course: {layout.course(selection)}, {layout.course(selection, '.png')}, {teaching_list}")
 
     def _panels(self, entry: dict, names: Sequence[str]) -> list[tuple[torch.Tensor, str]]:
-        """A lesson's four pictures with titles: the image and its partner, each followed by its explanation."""
+        """A lesson's four pictures with titles: the image and its partner, each followed by its explanation where there is one."""
 
         def picture(listed: str) -> torch.Tensor:
             return whole_view(decode(locate(listed, self.how.data_root), "the course"), self.how.image_size)
 
-        shown = entry["explanations"][str(entry["answer"])]
+        shown = entry["explanations"].get(str(entry["answer"]))
         a, b = names[entry["label"]], names[entry["answer"]]
+        title = f"lesson {entry['iteration'] + 1}: {a}"
+        if not shown:
+            return [(picture(entry["image"]), title), (picture(entry["partner"]["image"]), b)]
         return [
-            (picture(entry["image"]), f"lesson {entry['iteration'] + 1}: {a}"),
+            (picture(entry["image"]), title),
             (picture(shown["human"] or shown["image"]), f"why not {b}"),
             (picture(shown["partner"]), b),
             (picture(shown["partner_human"] or shown["partner_explanation"]), f"why not {a}"),
@@ -228,8 +231,8 @@ class CourseFiles:
 
 
 @processes.first_only
-def _write_curve(layout: Layout, lessons: Sequence[Lesson], selection: str, num_classes: int) -> dict:
-    """Writes the learning curve as arrays, table and picture; returns the accuracies that papers report."""
+def _write_curve(layout: Layout, lessons: Sequence[Lesson], selection: str, num_classes: int) -> None:
+    """Writes the learning curve as arrays, table and picture."""
     accuracies = {
         "train": [lesson.train_accuracy for lesson in lessons],
         "test": [lesson.test_accuracy for lesson in lessons],
@@ -247,7 +250,11 @@ def _write_curve(layout: Layout, lessons: Sequence[Lesson], selection: str, num_
     lines = {"teaching set": accuracies["train"], "test list": accuracies["test"]}
     figures.curves(layout.evolution(selection), lines, numbers, "lessons", "student's accuracy (%)", 100 / num_classes)
     print(f"Learning curve: {layout.evolution(selection)}")
-    test = accuracies["test"]
+
+
+def measured(lessons: Sequence[Lesson]) -> dict:
+    """The accuracies that papers report."""
+    test = [lesson.test_accuracy for lesson in lessons]
     after = {str(number): round(test[number - 1], 2) for number in REPORTED_LESSONS if number <= len(test)}
     return {"lessons": len(lessons), "test_accuracy_after": after, "test_accuracy_mean": round(float(np.mean(test)), 2)}
 

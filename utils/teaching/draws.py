@@ -53,9 +53,7 @@ def draw_courses(student: Student, selector_of: Callable[[int], Selector], how: 
         yield [lesson.test_accuracy for lesson in teach(pupil, selector_of(draw), how.iterations, quiet=True)]
 
 
-def run_draws(
-    student: Student, selector_of: Callable[[int], Selector], how: DrawSettings, path: Path, unfinished: Unfinished
-) -> dict[str, float | list[float]]:
+def run_draws(student: Student, selector_of: Callable[[int], Selector], how: DrawSettings, path: Path, unfinished: Unfinished) -> dict:
     """Teaches all draws and writes their curves; draws that an interrupted run has taught are not taught again.
 
     Args:
@@ -79,7 +77,7 @@ def run_draws(
     write_draws(path, curves)
     processes.say(f"Draws: {path}")
     means = [round(float(np.mean(curve)), 2) for curve in curves]
-    return {"draws_test_accuracy_mean": round(float(np.mean(means)), 2), "draws_test_accuracy_means": means}
+    return {"draws": {"test_accuracy_mean": round(float(np.mean(means)), 2), "of_each": means}}
 
 
 @processes.first_only

@@ -12,8 +12,9 @@ al., ICML 2021).
 U(i; b) has rank 2, so no C x d matrix is ever made: < g f^T, g' f'^T > = <g, g'> <f, f'>.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, combinations_with_replacement
 
 import torch
 from torch import Tensor
@@ -53,16 +54,18 @@ class Pulls:
 
 @dataclass(frozen=True)
 class Group:
-    """Images of one class with their explanations against another.
+    """Images with their explanations against one class, or without any.
 
     Attributes:
         rows: of the pool, (n,).
+        labels: their classes, (n,).
         images, explanations: what they pull at; where an image has no explanation its pull is 0.
         along: p = < U, G >, (n,).
         square: q = || U ||^2, (n,).
     """
 
     rows: Tensor
+    labels: Tensor
     images: Pulls
     explanations: Pulls | None
     along: Tensor
@@ -75,7 +78,7 @@ class Group:
 
     def part(self, rows: Tensor | slice) -> "Group":
         explanations = self.explanations and self.explanations.rows(rows)
-        return Group(self.rows[rows], self.images.rows(rows), explanations, self.along[rows], self.square[rows])
+        return Group(self.rows[rows], self.labels[rows], self.images.rows(rows), explanations, self.along[rows], self.square[rows])
 
     def scores(self, other: "Group") -> Tensor:
         """Scores of every pair, (n, n')."""
@@ -106,11 +109,9 @@ class Gradient:
         seen = self._seen
         return self._pulls(seen.logits[rows], seen.features[rows], seen.labels[rows])
 
-    def _explanations(self, rows: Tensor, counter: int) -> Pulls | None:
-        """Of the explanations against a class; None where nothing is looked at but the images."""
+    def _explanations(self, rows: Tensor, counter: int) -> Pulls:
+        """Of the explanations against a class."""
         seen = self._seen
-        if seen.explained_logits is None:
-            return None
         listed = seen.table[rows, counter]
         pulls = self._pulls(seen.explained_logits[listed], seen.explained_features[listed], seen.labels[rows])
         return Pulls(pulls.residuals * (listed >= 0)[:, None], pulls.features)
@@ -120,16 +121,16 @@ class Gradient:
         residuals[torch.arange(len(labels)), labels] -= 1
         return Pulls(residuals, features.double() - self._mean)
 
-    def group(self, rows: Tensor, counter: int) -> Group:
-        """Images of one class, with their explanations against `counter`."""
-        images, explanations = self._images(rows), self._explanations(rows, counter)
+    def group(self, rows: Tensor, counter: int | None) -> Group:
+        """Images with their explanations against `counter`; None: without."""
+        images, explanations = self._images(rows), None if counter is None else self._explanations(rows, counter)
         along, square = images.along(self._gradient), images.inner_rowwise(images)
         if explanations is not None:
             along = along + explanations.along(self._gradient)
             square = square + explanations.inner_rowwise(explanations) + 2 * images.inner_rowwise(explanations)
-        return Group(rows, images, explanations, along, square)
+        return Group(rows, self._seen.labels[rows], images, explanations, along, square)
 
-    def shortlist(self, rows: Tensor, counter: int, length: int) -> Tensor:
+    def shortlist(self, rows: Tensor, counter: int | None, length: int) -> Tensor:
         """The rows of the largest own score, in list order."""
         if len(rows) <= length:
             return rows
@@ -154,14 +155,24 @@ class Found:
         return min(self, other, key=lambda found: sorted((found.image, found.partner)))
 
 
-def best_pair(one: Group, two: Group) -> Found:
-    """The pair of the largest score of two groups of different classes, block by block."""
+def best_pair(one: Group, two: Group, apart: Tensor) -> Found | None:
+    """The pair of the largest score of two groups, block by block.
+
+    Args:
+        one, two: images; a pair has one of each.
+        apart: whether a pair may be of two classes, bool (C, C).
+
+    Returns:
+        None where no pair may be.
+    """
     best = None
     for start in range(0, len(one.rows), BLOCK):
         block = one.part(slice(start, start + BLOCK))
-        scores = block.scores(two)
-        top = scores.max().item()
-        best = _first(block, two, scores >= top - TIE * abs(top), top).better_of(best)
+        allowed = apart[block.labels][:, two.labels]
+        if allowed.any():
+            scores = block.scores(two).masked_fill(~allowed, -torch.inf)
+            top = scores.max().item()
+            best = _first(block, two, scores >= top - TIE * abs(top), top).better_of(best)
     return best
 
 
@@ -178,20 +189,42 @@ def _first(one: Group, two: Group, equal: Tensor, score: float) -> Found:
     return Found(score, *(rows[::-1] if swapped else rows))
 
 
+def _encounters(gradient: Gradient, seen: Survey, remaining: Tensor) -> Iterator[tuple[Group, Group, Tensor]]:
+    """Groups between which all pairs of remaining images of different classes lie, and the classes (C, C) whose pairs count there.
+
+    Two classes of which images are explained against each other meet alone, since what an image pulls at depends on the other class. All
+    others, which are most where classes are many, meet in groups of any classes.
+    """
+    length = len(remaining) if remaining.sum() <= EXACT else SHORTLIST
+    members = {c: (remaining & (seen.labels == c)).nonzero()[:, 0] for c in left_classes(seen.labels, remaining, seen.num_classes)}
+    explained = torch.zeros(seen.num_classes, seen.num_classes, dtype=torch.bool)
+    if seen.explained_logits is not None:
+        for c, rows in members.items():
+            explained[c] = (seen.table[rows] >= 0).any(0)
+        explained |= explained.T.clone()
+    for a, b in combinations(members, 2):
+        if explained[a, b]:
+            one, two = (gradient.group(gradient.shortlist(members[c], other, length), other) for c, other in ((a, b), (b, a)))
+            yield one, two, explained
+    others = ~explained & ~torch.eye(seen.num_classes, dtype=torch.bool)
+    if members and others.any():
+        rows = torch.cat([gradient.shortlist(some, None, length) for some in members.values()])
+        groups = [gradient.group(some, None) for some in rows.split(SHORTLIST)]
+        for one, two in combinations_with_replacement(groups, 2):
+            yield one, two, others
+
+
 class KMaxGrad(Seeded):
-    """The pair of the largest score over all pairs of remaining images of different classes, class pair by class pair."""
+    """The pair of the largest score over all pairs of remaining images of different classes."""
 
     explains = True
 
     def choose(self, seen: Survey, remaining: Tensor) -> Choice | None:
         """As in `Selector`; the score is the pair's."""
-        gradient = Gradient(seen)
-        length = len(remaining) if remaining.sum() <= EXACT else SHORTLIST
-        members = {c: (remaining & (seen.labels == c)).nonzero()[:, 0] for c in left_classes(seen.labels, remaining, seen.num_classes)}
-        best = None
-        for a, b in combinations(members, 2):
-            groups = (gradient.group(gradient.shortlist(members[c], other, length), other) for c, other in ((a, b), (b, a)))
-            best = best_pair(*groups).better_of(best)
+        gradient, best = Gradient(seen), None
+        for one, two, apart in _encounters(gradient, seen, remaining):
+            found = best_pair(one, two, apart)
+            best = found.better_of(best) if found else best
         if best is None:
             return None
         counter = seen.labels[best.partner].item()
@@ -207,8 +240,9 @@ class KMaxGrad(Seeded):
             rows = (of_class & remaining if (of_class & remaining).any() else of_class).nonzero()[:, 0]
             if r == own or not len(rows):
                 continue
-            alone = gradient.group(torch.tensor([image]), r)
-            scores = torch.cat([alone.scores(gradient.group(some, own))[0] for some in rows.split(ROWS)])
+            counters = (None, None) if seen.explained_logits is None else (r, own)
+            alone = gradient.group(torch.tensor([image]), counters[0])
+            scores = torch.cat([alone.scores(gradient.group(some, counters[1]))[0] for some in rows.split(ROWS)])
             top = scores.max().item()
             partners[r] = rows[(scores >= top - TIE * abs(top)).nonzero()[0, 0]].item()
         return partners

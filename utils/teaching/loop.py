@@ -12,12 +12,12 @@ from utils.running.resuming import Unfinished
 from utils.teaching.choice import Choice, Selector, Survey
 from utils.teaching.student import Student
 
-TeachExplanations = Literal["auto", "yes", "no"]
+TeachExplanations = Literal["by_selection", "yes", "no"]
 
 
 def taught_explanations(selector: Selector, wanted: TeachExplanations) -> bool:
-    """Whether a course teaches explanations: as the selection's authors do (`auto`), or, for controls, as is wanted."""
-    return selector.explains if wanted == "auto" else wanted == "yes"
+    """Whether a course teaches explanations: as the selection's authors do (`by_selection`), or, for controls, as is wanted."""
+    return selector.explains if wanted == "by_selection" else wanted == "yes"
 
 
 @dataclass(frozen=True)
