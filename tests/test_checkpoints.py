@@ -11,9 +11,9 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
-from torchvision.models import resnet18, resnet34, resnet50
+from torchvision.models import resnet18, resnet101
 
-from models.resnet import build
+from models.resnet import UNNORMALISED_SUFFIX, build
 from models.weights import load_backbone, load_classifier, load_encoder, load_head
 from utils.base import checkpoints
 from utils.base.errors import InputError
@@ -169,7 +169,7 @@ SELF_SUPERVISED = {
     "classifier with an MLP": (lambda w: {"model": w | mlp("fc.", 9)}, False, False),
     "bare": (lambda w: w, False, False),
     "ours, trained on from SimCLR": (
-        lambda w: {"arch": "resnet18_unnormalised", "state_dict_m": w | {"fc.weight": torch.ones(5, 512)}},
+        lambda w: {"arch": f"resnet18{UNNORMALISED_SUFFIX}", "state_dict_m": w | {"fc.weight": torch.ones(5, 512)}},
         False,
         True,
     ),
@@ -207,11 +207,16 @@ def changed(weights, name, value):
     return {**weights, name: value}
 
 
+def deeper(weights):
+    """A network of none of our architectures: a ResNet-18 with another block behind its first layer."""
+    return weights | {name.replace("layer1.1.", "layer1.2."): value for name, value in weights.items()}
+
+
 # A ResNet-18's spoilt file, and what is said of it after setting and file.
 UNFIT = {
-    "a deeper one of the same names and shapes": (lambda w: drawn(resnet34, 3, num_classes=3), "holds 'layer1.2.conv1.weight'"),
-    "wrapped, deeper": (lambda w: {"model": under("module.", drawn(resnet34, 3, num_classes=3))}, "holds 'layer1.2.conv1.weight'"),
-    "bottlenecks": (lambda w: drawn(resnet50, 3, num_classes=3), r"has 'layer1.0.conv1.weight' of shape \(64, 64, 1, 1\)"),
+    "a deeper one of the same names and shapes": (deeper, "holds 'layer1.2.conv1.weight', which a ResNet-18"),
+    "wrapped, deeper": (lambda w: {"model": under("module.", deeper(w))}, "holds 'layer1.2.conv1.weight', which a ResNet-18"),
+    "bottlenecks": (lambda w: drawn(resnet101, 3, num_classes=3), r"has 'layer1.0.conv1.weight' of shape \(64, 64, 1, 1\)"),
     "small pictures": (
         lambda w: changed(w, "conv1.weight", torch.ones(64, 3, 3, 3)),
         r"has 'conv1.weight' of shape \(64, 3, 3, 3\), needed is \(64, 3, 7, 7\)",

@@ -1,4 +1,4 @@
-"""The student as released: a residual network with a bias-free head that takes some SGD steps after every lesson (Wang & Vasconcelos, 2021)."""
+"""The student as released: a network with a bias-free head that takes some SGD steps after every lesson (Wang & Vasconcelos, 2021)."""
 
 import math
 from collections.abc import Callable
