@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.resnet import ResNet18
+from models.resnet import build
 from tests.helpers.answering import CLASSES, batch, explain_teach_log, make_key, mturk_row
 from utils.base import checkpoints
 from utils.data import catalog
@@ -145,7 +145,7 @@ def test_what_label_scripts_refuse(tools, finished, data_root):
 
 def test_a_network_is_one_person(tools, finished, data_root):
     torch.manual_seed(3)
-    network = ResNet18(5)
+    network = build("resnet18", 5)
     content = {"arch": network.arch, "state_dict_m": network.state_dict(), "classes": list(CLASSES)}
     checkpoints.save(finished / "network.pth.tar", content)
     look = ["--who", "network", "--checkpoint", "network.pth.tar", "--image-size", tools.size, "--device", "cpu", "--workers", 1]
