@@ -19,7 +19,7 @@ from utils.simclr_run import run_simclr_explanations
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "butterflies_s300"  # a name of utils/catalog.py; its training list is explained
+    dataset: str = "butterflies_s300"  # a name of utils/catalog.py, or your own; its training list is explained
     data_root: str = "datasets"  # folder that holds the dataset's folder
     # model
     checkpoint: str = "{out}/simclr_checkpoint_100.tar"  # encoder and projection head; {out} stands for the output folder

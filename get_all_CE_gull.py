@@ -14,20 +14,19 @@ from functools import partial
 from pathlib import Path
 
 from models.resnet import ResNet18, load_backbone, load_head
-from utils import catalog
 from utils.explaining import ExplainSettings, explain_list, explanation_files
 from utils.images import whole_view
 from utils.launch import launch
 from utils.layout import Layout
 from utils.loading import open_list
 from utils.resuming import resumable
-from utils.settings import default_workers, pick
+from utils.settings import chosen_dataset, default_workers, pick
 
 
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "gull"  # a name of utils/catalog.py; its training list is explained
+    dataset: str = "gull"  # a name of utils/catalog.py, or your own; its training list is explained
     data_root: str = "datasets"  # folder that holds the dataset's folder
     # model
     pretrained: str = "imagenet"  # the frozen features, as in training: imagenet, none, or the path of a state dict
@@ -45,7 +44,7 @@ class Config:
 
 
 def main(cfg: Config) -> dict:
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     # Each image is looked at once, so none is held: the list may be longer than memory.
     images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size), budget=0)
     teacher = ResNet18(len(dataset.classes), bias=False)

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Literal
 
 from models.resnet import load_classifier
-from utils import catalog, evaluation, processes
+from utils import evaluation, processes
 from utils.features import FeatureMaps
 from utils.files import write_json
 from utils.images import eval_view
@@ -25,13 +25,13 @@ from utils.lists import Example
 from utils.loading import ImageSet
 from utils.people.annotators import crowd, estimated, one_person, symmetric
 from utils.people.answers import Key, read_answers, read_key
-from utils.settings import default_workers
+from utils.settings import chosen_dataset, default_workers
 
 
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "butterflies_s300"  # a name of utils/catalog.py: the one that the course page was built for
+    dataset: str = "butterflies_s300"  # a name of utils/catalog.py, or your own: the one that the course page was built for
     data_root: str = "datasets"  # folder that holds the dataset's folder; only a network looks at the images
     key: str = "{out}/course_page_key.json"  # key of the course page
     # people
@@ -63,7 +63,7 @@ def network_answers(cfg: Config, key: Key, classes: tuple[str, ...]) -> dict[str
 
 
 def main(cfg: Config) -> dict:
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     key = read_key(cfg.key, dataset.name, dataset.classes)
     if cfg.who == "network":
         export = one_person(key, dataset.name, network_answers(cfg, key, dataset.classes), cfg.seed)

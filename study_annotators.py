@@ -16,19 +16,19 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from utils import catalog, figures, processes
+from utils import figures, processes
 from utils.launch import launch
 from utils.layout import Layout
 from utils.people.study import finetune_classifier, open_material, plan, probe_classifier, run_once
 from utils.records import write_table
 from utils.resuming import resumable
-from utils.settings import default_workers
+from utils.settings import chosen_dataset, default_workers
 
 
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "butterflies_s300"  # a name of utils/catalog.py that has a list of images for people to label
+    dataset: str = "butterflies_s300"  # a name of utils/catalog.py, or your own, with a list of images for people to label
     data_root: str = "datasets"  # folder that holds the dataset's folder
     # annotators
     accuracy: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the annotators, 0 .. 1; 0.2 is chance of 5 classes
@@ -79,7 +79,7 @@ def report(rows: list[dict], layout: Layout, cfg: Config) -> dict:
 
 
 def main(cfg: Config) -> dict:
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     layout = Layout(Path(cfg.out), dataset.list_stem)
     material = open_material(dataset, cfg.data_root, cfg.image_size)
     classify = probe_classifier(material, cfg) if cfg.classifier == "probe" else finetune_classifier(material, cfg)

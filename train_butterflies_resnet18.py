@@ -13,22 +13,24 @@ from functools import partial
 from pathlib import Path
 
 from models.resnet import ResNet18, load_backbone
-from utils import catalog, checkpoints
+from utils import checkpoints
 from utils.images import eval_view, full_view
 from utils.launch import launch
 from utils.loading import open_list
 from utils.reports import report_classifier
 from utils.resuming import resumable
-from utils.settings import default_workers, pick
+from utils.selection import Selection
+from utils.settings import chosen_dataset, default_workers, pick
 from utils.training import ClassifierRecipe, train_classifier
 
 
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "butterflies_s300"  # a name of utils/catalog.py
+    dataset: str = "butterflies_s300"  # a name of utils/catalog.py, or your own
     data_root: str = "datasets"  # folder that holds the dataset's folder
     train_list: str = "auto"  # auto: the dataset's training list; or another example list, such as one that a label script wrote
+    selection: Selection = "CMaxGrad"  # of a dataset called ..._after_labeling: the course whose people labelled its images
     # model
     pretrained: str = "none"  # imagenet, none, or the path of a state dict to start from
     # training
@@ -50,7 +52,7 @@ class Config:
 
 
 def main(cfg: Config) -> dict:
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     train = open_list(dataset, "train", cfg.data_root, full_view, cfg.train_list)
     test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size))
     network = ResNet18(len(dataset.classes))

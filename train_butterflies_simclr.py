@@ -19,7 +19,7 @@ from utils.simclr_run import run_simclr
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "butterflies_s300"  # a name of utils/catalog.py; its training list, without the labels
+    dataset: str = "butterflies_s300"  # a name of utils/catalog.py, or your own; its training list, without the labels
     data_root: str = "datasets"  # folder that holds the dataset's folder
     # training
     epochs: int = 100  # passes over the list

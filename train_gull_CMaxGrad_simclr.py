@@ -21,7 +21,7 @@ from utils.settings import default_workers
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "gull"  # a name of utils/catalog.py
+    dataset: str = "gull"  # a name of utils/catalog.py, or your own
     data_root: str = "datasets"  # folder that holds the dataset's folder
     ce_list: str = "{out}/{list}_CE_simclr.txt"  # explanations of the training list; {out}: output folder, {list}: the list's stem
     # student

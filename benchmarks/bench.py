@@ -22,20 +22,19 @@ from benchmarks.lesson import Lesson
 from benchmarks.report import Row, machine, table
 from benchmarks.timing import in_turn
 from models.resnet import ResNet18, load_backbone
-from utils import catalog
 from utils.devices import make_repeatable
 from utils.errors import InputError, RunError
 from utils.files import output_folder, write_json, write_text
 from utils.images import eval_view, whole_view
 from utils.loading import ImageSet, open_list
 from utils.records import git_commit
-from utils.settings import default_workers, parse, resolve
+from utils.settings import chosen_dataset, default_workers, parse, resolve
 
 
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "toy"  # a name of utils/catalog.py; the lists of the dataset that is measured on
+    dataset: str = "toy"  # a name of utils/catalog.py, or your own; the lists of the dataset that is measured on
     data_root: str = "datasets"  # folder that holds the dataset's folder
     # how much is measured
     images: int = 150  # images mapped, and explained at one mask size
@@ -72,7 +71,7 @@ def check_counts(cfg: Config, images: ImageSet, test: ImageSet) -> None:
 
 def measure(cfg: Config) -> tuple[list[Row], dict[str, dict[str, list[float]]]]:
     """The table's rows, and the times that they were made of."""
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size))
     test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size))
     check_counts(cfg, images, test)

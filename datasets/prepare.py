@@ -22,7 +22,7 @@ from datasets.folders import make_folder, refuse_existing, replacing_folder
 from datasets.images import inspect_images
 from datasets.placing import find_lists, place_lists, settle_whole_gulls, write_drawn_lists
 from datasets.sources import LISTS_URL, SOURCES, Layout, Source
-from utils.catalog import DATASETS, GULLS
+from utils.catalog import DATASETS, GULLS, find
 from utils.errors import InputError, RunError
 
 PROBLEMS_SHOWN = 20
@@ -73,7 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     for source in SOURCES.values():
         _add_source_options(command(source.name, run_source, f"make {source.folder} from {source.archive}"), source)
     check = command("check", run_check, "count images, and find missing, broken, mislabelled and leaked ones")
-    check.add_argument("dataset", choices=tuple(DATASETS), metavar="DATASET", help=f"one of: {', '.join(DATASETS)}")
+    check.add_argument("dataset", metavar="DATASET", help=f"one of: {', '.join(DATASETS)}; or the name of your own in the data root")
     return parser
 
 
@@ -169,14 +169,14 @@ def build(args: argparse.Namespace, archive: Path, lists: dict[str, Path] | None
 
 def run_check(args: argparse.Namespace) -> int:
     """Prints the counts and problems of a dataset in place."""
-    dataset = DATASETS[args.dataset]
+    dataset = find(args.dataset, args.data_root)
     table, problems = check_dataset(dataset, args.data_root)
     print(f"{dataset.name} in {args.data_root / dataset.folder}\n{table}")
     for problem in problems[:PROBLEMS_SHOWN]:
         print(problem)
     if len(problems) > PROBLEMS_SHOWN:
         print(f"... and {len(problems) - PROBLEMS_SHOWN} more")
-    print(f"{len(problems)} problems." if problems else "No problems: every image is there and decodes, and none is in both lists.")
+    print(f"{len(problems)} problems." if problems else "No problems: every image is there and decodes, and none is in two lists.")
     return 1 if problems else 0
 
 

@@ -593,8 +593,8 @@ def test_what_label_scripts_refuse(tools, finished, data_root):
     ):
         done = tools.call("label_gull", *data(data_root), *wrong, cwd=finished)
         assert done.status == 2 and message in done.err and "Traceback" not in done.err
-    done = tools.call("label_butterflies", "--dataset", "gull_standin", "--data-root", data_root, *answers, cwd=finished)
-    assert done.status == 2 and "gull_standin" in done.err
+    done = tools.call("label_butterflies", "--dataset", "no_such", "--data-root", data_root, *answers, cwd=finished)
+    assert done.status == 2 and "--dataset 'no_such' is unknown" in done.err
     after = tools.snapshot(finished)
     assert {name: entry[1] for name, entry in after.items() if name in before} == {name: entry[1] for name, entry in before.items()}
 

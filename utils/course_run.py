@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from models.resnet import ResNet18
-from utils import catalog, checkpoints, figures, processes
+from utils import checkpoints, figures, processes
 from utils.catalog import Dataset
 from utils.course import lesson_entry, people_list, people_rows, teaching_rows
 from utils.files import remove_leftovers, write_bytes, write_json
@@ -21,7 +21,7 @@ from utils.loading import open_list
 from utils.pool import Pool, mask_size
 from utils.records import write_table
 from utils.resuming import resumable
-from utils.settings import pick
+from utils.settings import chosen_dataset, pick
 from utils.student import make_student
 from utils.teaching import Lesson, TeachingSettings, teach
 
@@ -41,7 +41,7 @@ def run_course(cfg, simclr: bool) -> dict:
     Returns:
         What was measured.
     """
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     layout = Layout(Path(cfg.out), dataset.list_stem, simclr)
     images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size))
     test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size))

@@ -9,6 +9,7 @@ from utils.errors import InputError
 from utils.files import write_text
 
 DATASETS_PREFIX = "./datasets/"
+UNKNOWN = -1  # the label of an image whose class nobody has told; it may stand in a rest list only
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +31,19 @@ class Explanation:
     index: int
 
 
-def read_examples(path: str | Path, num_classes: int) -> list[Example]:
+def read_examples(path: str | Path, num_classes: int, rest: bool = False) -> list[Example]:
     """Reads an example list.
 
     Args:
         path: the list file.
         num_classes: C; labels must lie in 0 .. C-1.
+        rest: whether this is a list of images for people to label, in which a label may also be `UNKNOWN`.
 
     Raises:
         InputError: the file is missing, empty or not text, or a line is malformed (the message names the line).
     """
-    return [Example(name, *numbers) for name, numbers in _read_rows(path, ("label", "index"), num_classes)]
+    rows = _read_rows(path, ("label", "index"), num_classes, UNKNOWN if rest else 0)
+    return [Example(name, *numbers) for name, numbers in rows]
 
 
 def read_explanations(path: str | Path, num_classes: int) -> list[Explanation]:
@@ -53,8 +56,9 @@ def read_explanations(path: str | Path, num_classes: int) -> list[Explanation]:
     return explanations
 
 
-def _read_rows(path: str | Path, fields: Sequence[str], num_classes: int) -> list[tuple[str, list[int]]]:
-    """Reads rows `name number number ...`, one number per name in `fields`, and checks each against its range."""
+def _read_rows(path: str | Path, fields: Sequence[str], num_classes: int, lowest: int = 0) -> list[tuple[str, list[int]]]:
+    """Reads rows `name number number ...`, one number per name in `fields`, and checks each against its range, a label's being
+    `lowest` .. C-1."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -73,9 +77,10 @@ def _read_rows(path: str | Path, fields: Sequence[str], num_classes: int) -> lis
         except ValueError:
             raise InputError(f"{path}, line {number}: {' and '.join(fields)} must be whole numbers, found '{line.strip()}'.") from None
         for field, value in zip(fields, values, strict=True):
-            if value < 0 or (field != "index" and value >= num_classes):
-                allowed = "0 or more" if field == "index" else f"0 .. {num_classes - 1}"
-                raise InputError(f"{path}, line {number}: {field} {value} is out of range ({allowed}); correct the line.")
+            if value < (lowest if field == "label" else 0) or (field != "index" and value >= num_classes):
+                allowed = "0 or more" if field == "index" else f"{lowest if field == 'label' else 0} .. {num_classes - 1}"
+                hint = ": only a list of images to label may leave a class unknown" if field == "label" and value == UNKNOWN else ""
+                raise InputError(f"{path}, line {number}: {field} {value} is out of range ({allowed}){hint}; correct the line.")
         rows.append((parts[0], values))
     return rows
 

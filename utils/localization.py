@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--data-root", default="datasets")
     arguments = parser.parse_args()
     try:
-        masks, marks = load_masks_and_marks(arguments.out, arguments.data_root, find("toy"))
+        masks, marks = load_masks_and_marks(arguments.out, arguments.data_root, find("toy", arguments.data_root))
     except InputError as error:
         print(f"localization: error: {error}", file=sys.stderr)
         sys.exit(2)

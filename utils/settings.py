@@ -7,6 +7,7 @@ from collections.abc import Callable
 import tyro
 
 from utils import catalog
+from utils.catalog import Dataset
 from utils.errors import InputError
 
 HIGHEST_LR = 1e37  # above it, torch refuses to do the arithmetic in single precision
@@ -71,7 +72,7 @@ def resolve(cfg):
     """
     from utils import devices  # here, since it loads torch, and some scripts compute nothing
 
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     check(cfg)
     out = dataset.out if cfg.out == "auto" else cfg.out.rstrip("/")
     names = {field.name for field in dataclasses.fields(cfg)}
@@ -83,6 +84,16 @@ def resolve(cfg):
     if "mask_sizes" in names:
         values["mask_sizes"] = tuple(sorted({round(t, 2) for t in cfg.mask_sizes}))
     return dataclasses.replace(cfg, **values)
+
+
+def chosen_dataset(cfg) -> Dataset:
+    """The dataset that settings name. What people labelled after a course is looked for by `--out` and, where there is one, `--selection`.
+
+    Raises:
+        InputError: there is no such dataset, or its description is malformed.
+    """
+    course = {"selection": cfg.selection} if hasattr(cfg, "selection") else {}
+    return catalog.find(cfg.dataset, cfg.data_root, cfg.out if cfg.out == "auto" else cfg.out.rstrip("/"), **course)
 
 
 def _fill(value, out: str, list_stem: str):

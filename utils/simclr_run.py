@@ -4,7 +4,6 @@ from functools import partial
 from pathlib import Path
 
 from models.simclr import SimCLR, load_encoder, save_simclr
-from utils import catalog
 from utils.explaining import ExplainSettings, explain_list, explanation_files
 from utils.images import full_view, whole_view
 from utils.layout import Layout
@@ -12,7 +11,7 @@ from utils.loading import open_list
 from utils.probing import ProbeSettings, add_linear_probe, linear_head
 from utils.reports import report_simclr
 from utils.resuming import resumable
-from utils.settings import pick
+from utils.settings import chosen_dataset, pick
 from utils.training import SimCLRRecipe, train_simclr
 
 
@@ -25,7 +24,7 @@ def run_simclr(cfg) -> dict:
     Returns:
         What was measured.
     """
-    images = open_list(catalog.find(cfg.dataset), "train", cfg.data_root, full_view)
+    images = open_list(chosen_dataset(cfg), "train", cfg.data_root, full_view, labels=False)
     model = SimCLR()
     checkpoint = Path(cfg.out) / f"simclr_checkpoint_{cfg.epochs}.tar"
     with resumable(cfg, [checkpoint]) as unfinished:
@@ -43,7 +42,7 @@ def run_simclr_explanations(cfg) -> dict:
     Returns:
         What was measured.
     """
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     # The encoder looks at each image once or twice, so none is held: the list may be longer than memory.
     images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size), budget=0)
     test = open_list(dataset, "test", cfg.data_root, partial(whole_view, size=cfg.image_size), budget=0)

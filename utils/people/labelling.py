@@ -7,13 +7,13 @@ from statistics import median
 
 import numpy as np
 
-from utils import catalog
 from utils.errors import InputError
 from utils.layout import Layout
 from utils.lists import Example, listed_path, read_examples, write_examples
 from utils.people.aggregation import Aggregation, Labels, Votes, aggregate, confusion_counts
 from utils.people.answers import Answer, Key, KeyImage, read_answers, read_key
 from utils.people.label_report import write_report
+from utils.settings import chosen_dataset
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def run_labelling(cfg) -> dict:
     Raises:
         InputError: the answers or the key cannot be used, or nobody passes the test.
     """
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     num_classes = len(dataset.classes)
     expert = read_examples(dataset.list_path(cfg.data_root, "train"), num_classes)
     key = read_key(cfg.key, dataset.name, dataset.classes) if Path(cfg.key).exists() else None
