@@ -118,7 +118,7 @@ class Finder:
 
     def __init__(self, tree: Tree, table: Path) -> None:
         self._top = tree.top
-        self._beside = os.path.relpath(table.resolve().parent, tree.top)
+        self._beside = table.resolve().parent
         self._files = {_key(name): name for name in tree.files}
         self._by_name: dict[str, str | None] = {}
         for key, name in self._files.items():
@@ -133,7 +133,7 @@ class Finder:
             if os.path.isabs(path):
                 candidates = [os.path.relpath(path, self._top), os.path.relpath(os.path.realpath(path), self._top)]
             else:
-                candidates = [path, posixpath.join(self._beside, path)]
+                candidates = [path, os.path.relpath(self._beside / path, self._top)]
             for candidate in candidates:
                 if (name := self._files.get(_key(candidate))) is not None:
                     return name

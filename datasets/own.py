@@ -25,7 +25,7 @@ from utils.files import write_json
 from utils.lists import DATASETS_PREFIX, UNKNOWN, Example, write_examples
 
 # Formats, by Pillow's names, whose decoders run no other program, as that of EPS does.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
 # Folders of the repository: the scripts write into a folder of the dataset's name beside them.
 CODE = {"benchmarks", "datasets", "docs", "models", "tests", "utils"}
 NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}

@@ -88,7 +88,7 @@ def _unusable(entry: os.DirEntry, top: Path) -> str:
         target = Path(entry.path).resolve(strict=True)
     except (OSError, RuntimeError):  # RuntimeError: a link that leads to itself, before Python 3.13
         return "is a link that leads nowhere"
-    if top not in target.parents:
+    if target != top and top not in target.parents:
         return "is a link that leads out of the folder"
     return "" if target.is_file() else "is a link to something that is no file"
 
