@@ -26,7 +26,7 @@ from utils import catalog
 from utils.errors import InputError
 from utils.files import replacing
 from utils.layout import explanation_name
-from utils.lists import locate, read_examples
+from utils.lists import locate, read_examples, write_examples
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = (
@@ -273,6 +273,20 @@ def test_twins_that_no_list_could_keep_apart_are_left_out(tmp_path):
         "unlabeled/known.png": "looks the same as an image with a label: a/1.png",
     }
     assert counted(tmp_path / "data/mine") == {"train": [2, 3], "test": [1, 1], "rest": [0, 0, 2]}
+
+
+def test_check_finds_images_to_label_in_the_other_lists(found, capsys):
+    root, _ = found
+    path = root / "mine/mine_gt_rest_tr.txt"
+    lists = listed(root / "mine")
+    write_examples(path, [*lists["rest"], lists["test"][1], lists["train"][2]])
+    capsys.readouterr()
+    assert prepare.main(["check", "mine", "--data-root", str(root)]) == 1
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        f"{path}, line 4: {lists['test'][1].path} has the same path as the test image {lists['test'][1].path}.",
+        f"{path}, line 5: {lists['train'][2].path} has the same path as the training image {lists['train'][2].path}.",
+        "2 problems.",
+    ]
 
 
 # ---------------------------------------------------------------- train/, test/, unlabeled/

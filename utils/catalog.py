@@ -116,12 +116,19 @@ DATASETS = {
             "butterflies_gt_te",
             "butterflies_gt_s300_rest_tr",
         ),
-        Dataset("butterflies_s300_rest", "butterflies_crop", BUTTERFLIES, "butterflies_gt_s300_rest_tr", "butterflies_gt_te"),
+        Dataset(
+            "butterflies_s300_rest",
+            "butterflies_crop",
+            BUTTERFLIES,
+            "butterflies_gt_s300_rest_tr",
+            "butterflies_gt_te",
+            trains_on_rest=True,
+        ),
         Dataset("gull", "CUBgull", GULLS, "CUBgull_gt_tr", "CUBgull_gt_te", "./datasets/NAbirdsgull/NAbirdsgull_gt_tr"),
         Dataset("gull_whole", "CUBgull", GULLS, "ALLgull_gt_tr", "CUBgull_gt_te"),
         Dataset("chinese_chars", "chinese_chars", CHARACTERS, "ChineseChars_gt_tr", "ChineseChars_gt_te"),
         Dataset("toy", "toy", MOTHS, "toy_gt_tr", "toy_gt_te", "toy_gt_rest_tr"),
-        Dataset("toy_rest", "toy", MOTHS, "toy_gt_rest_tr", "toy_gt_te"),
+        Dataset("toy_rest", "toy", MOTHS, "toy_gt_rest_tr", "toy_gt_te", trains_on_rest=True),
     )
 }
 
