@@ -5,6 +5,7 @@ import csv
 import io
 import os
 import posixpath
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,11 +38,8 @@ def read_labels(table: Path, path_column: str, label_column: str) -> list[Row]:
         InputError: the file is missing or not text, lacks a column, or a row has another number of fields than the header.
     """
     lines = _text(table).splitlines(keepends=True)
-    if lines and lines[0].lower().startswith("sep=") and len(lines[0].strip()) in (4, 5):  # Excel's own note; a tab is stripped off
-        lines = lines[1:]
-        skipped = 1
-    else:
-        skipped = 0
+    skipped = int(bool(lines) and re.fullmatch("sep=.?", lines[0].strip().lower()) is not None)  # Excel's own note; a tab is stripped off
+    lines = lines[skipped:]
     for separator in SEPARATORS:
         header = next(_rows(lines, separator, table, skipped), (0, []))[1]
         if {path_column, label_column} <= {name.strip() for name in header}:
@@ -80,7 +78,7 @@ def _labels(rows: list[tuple[int, list[str]]], path_column: str, label_column: s
     path_at, label_at = header.index(path_column), header.index(label_column)
     found = []
     for line, row in rows[1:]:
-        if len(row) != len(header):
+        if len(row) < len(header) or any(cell.strip() for cell in row[len(header) :]):
             raise InputError(f"--labels {table}, line {line}: {len(row)} fields, and the header has {len(header)}; correct the line.")
         found.append(Row(line, row[path_at].strip(), class_name(row[label_at])))
     if not found:

@@ -97,6 +97,7 @@ def make_own_dataset(own: Own) -> Made:
         raise InputError(f"--test-share {own.shares.test:g}: {own.folder} has a test/ of its own; leave the setting out.")
     named = {picture.label for picture in pictures} - {None}
     pictures = separate_twins(look_into(pictures, tree), tree.skipped)
+    tree.skipped = dict(sorted(tree.skipped.items()))  # folders are listed in no certain order
     classes = sorted({picture.label for picture in pictures} - {None})
     refuse_too_few(own.folder, classes, pictures, tree)
     lists = share_out(pictures, own.shares)

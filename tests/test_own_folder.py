@@ -343,7 +343,7 @@ def test_tables_of_every_encoding_and_separator(tmp_path, encoding, separator):
 
 
 def test_excel_s_own_first_line_is_no_header(tmp_path):
-    (tmp_path / "t.csv").write_text("sep=;\npath;label\na.png;A\n")
+    (tmp_path / "t.csv").write_text("sep=;\npath;label\na.png;A;;\n")
     assert [(row.line, row.path, row.label) for row in read_labels(tmp_path / "t.csv", "path", "label")] == [(3, "a.png", "A")]
 
 

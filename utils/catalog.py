@@ -7,6 +7,8 @@ Those of the paper and the toy stand here; all others are found: a folder of the
 import dataclasses
 import json
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -212,11 +214,10 @@ def read_description(path: Path) -> Dataset:
 def _described_classes(path: Path, classes: object) -> tuple[str, ...]:
     if not isinstance(classes, list) or len(classes) < 2 or not all(_is_text(name) for name in classes):
         raise InputError(f"{path}: classes must be a list of two or more names, none of them empty; correct it.")
-    for number, name in enumerate(classes):
-        if re.search(r"[/\\\0]", name):
-            raise InputError(f"{path}: the class name {name!r} holds a path separator; choose another one, and say it in display_names.")
-        if name in classes[:number]:
-            raise InputError(f"{path}: the class {name!r} stands twice; name each class once.")
+    if parting := [name for name in classes if re.search(r"[/\\\0]", name)]:
+        raise InputError(f"{path}: the class name {parting[0]!r} holds a path separator; choose another one, and say it in display_names.")
+    if twice := _repeated(classes):
+        raise InputError(f"{path}: the class {twice!r} stands twice; name each class once.")
     return tuple(classes)
 
 
@@ -238,9 +239,8 @@ def _described_names(path: Path, names: object, classes: tuple[str, ...]) -> tup
     if foreign := [name for name in names if name not in classes]:
         raise InputError(f"{path}: display_names has {foreign[0]!r}, which is no class; correct it.")
     shown = [names.get(name) or _display_name(name) for name in classes]
-    for number, name in enumerate(shown):
-        if name in shown[:number]:
-            raise InputError(f"{path}: two classes are shown as {name!r}; give them different display_names.")
+    if twice := _repeated(shown):
+        raise InputError(f"{path}: two classes are shown as {twice!r}; give them different display_names.")
     return tuple(shown)
 
 
@@ -252,6 +252,11 @@ def _described_things(path: Path, things: object) -> tuple[str, ...]:
 
 def _display_name(name: str) -> str:
     return DISPLAY_NAMES.get(name, re.sub("(?<=[a-z])(?=[A-Z])", " ", name))
+
+
+def _repeated(names: Sequence[str]) -> str:
+    """A name that stands more than once, or ""."""
+    return next((name for name, count in Counter(names).items() if count > 1), "")
 
 
 def _is_text(value: object) -> bool:
