@@ -21,7 +21,7 @@ from utils.teaching.selection import Selection
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "gull"  # a name of utils/data/catalog.py: the one that the course page was built for
+    dataset: str = "gull"  # a name of utils/data/catalog.py, or your own: the one that the course page was built for
     data_root: str = "datasets"  # folder that holds the dataset's folder
     answers: tuple[str, ...] = ("{out}/answers.json",)  # exports, downloads, Mechanical Turk batches, explain_teach logs
     key: str = "{out}/course_page_key.json"  # key of the course page; logs of explain_teach need none

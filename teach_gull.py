@@ -21,7 +21,7 @@ from utils.teaching.selection import Selection
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "gull"  # a name of utils/data/catalog.py
+    dataset: str = "gull"  # a name of utils/data/catalog.py, or your own
     data_root: str = "datasets"  # folder that holds the dataset's folder
     # course
     selection: Selection = "CMaxGrad"  # which course: how its lessons were picked

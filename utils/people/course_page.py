@@ -18,12 +18,12 @@ from utils.base.errors import InputError
 from utils.base.files import replacing_folder, write_json, write_text
 from utils.base.machine import side_by_side
 from utils.base.png import write_png
-from utils.data import catalog
 from utils.data.catalog import Dataset
-from utils.data.lists import Example, read_examples
+from utils.data.lists import UNKNOWN, Example, read_examples
 from utils.data.loading import ImageSet
 from utils.data.outputs import Layout
 from utils.people.course_pictures import Explained, explained_view, fitted_view
+from utils.running.settings import chosen_dataset
 from utils.teaching.course import read_course
 
 STATIC = Path(__file__).parent / "page"  # what is the same for every course
@@ -46,7 +46,7 @@ def build_course_page(cfg) -> dict:
     Raises:
         InputError: the course, a list or a picture is missing or does not fit.
     """
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     layout = Layout(Path(cfg.out), dataset.list_stem, cfg.simclr)
     course_file = layout.course(cfg.selection)
     course = read_course(course_file, dataset)
@@ -102,7 +102,8 @@ class OpaquePictures:
     def add_asked(self, phase: str, place: str, row: Example, view: Callable[[], Tensor]) -> str:
         """Adds a picture that people are asked about in `phase`."""
         name = self.add(f"{phase} {place}", view)
-        self.key["images"][name] = {"phase": phase, "path": row.path, "label": row.label, "index": row.index}
+        label = None if row.label == UNKNOWN else row.label
+        self.key["images"][name] = {"phase": phase, "path": row.path, "label": label, "index": row.index}
         return name
 
     def add_explained(self, place: str, files: Explained, longest: int) -> str:
@@ -119,7 +120,8 @@ class OpaquePictures:
 def _open(dataset: Dataset, split: str, data_root: str, image_size: int) -> ImageSet:
     """The images of a list as the page shows them, none of them held in memory."""
     path = dataset.list_path(data_root, split)
-    return ImageSet(read_examples(path, len(dataset.classes)), path, data_root, partial(fitted_view, longest=image_size), budget=0)
+    rows = read_examples(path, len(dataset.classes), rest=split == "rest")
+    return ImageSet(rows, path, data_root, partial(fitted_view, longest=image_size), budget=0)
 
 
 def draw_balanced(images: ImageSet, num_classes: int, wanted: int, seed: int) -> list[int]:

@@ -8,12 +8,12 @@ from statistics import median
 import numpy as np
 
 from utils.base.errors import InputError
-from utils.data import catalog
 from utils.data.lists import Example, listed_path, read_examples, write_examples
 from utils.data.outputs import Layout
 from utils.people.aggregation import Aggregation, Labels, Votes, aggregate, confusion_counts
 from utils.people.answers import Answer, Key, KeyImage, absent_key, read_files, read_key
 from utils.people.report import write_report
+from utils.running.settings import chosen_dataset
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def run_labelling(cfg) -> dict:
     Raises:
         InputError: the answers or the key cannot be used, or nobody passes the test.
     """
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     num_classes = len(dataset.classes)
     expert = read_examples(dataset.list_path(cfg.data_root, "train"), num_classes)
     key = read_key(cfg.key, dataset.name, dataset.classes) if Path(cfg.key).exists() else absent_key(cfg.key)

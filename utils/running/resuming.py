@@ -19,7 +19,7 @@ from utils.base import checkpoints, processes
 from utils.base.errors import Finished, InputError, RunError
 from utils.base.files import remove_leftovers
 from utils.base.png import whole_png
-from utils.data import catalog
+from utils.running.settings import chosen_dataset
 
 # Settings that change how a run is computed but not what comes out.
 FREE = {"resume", "workers"}
@@ -42,13 +42,14 @@ def record_path(cfg) -> Path:
 
 def unfinished_folder(cfg) -> Path:
     """Where a run stands while it is unfinished. Courses of several selections may run side by side in one output folder."""
-    selection = f"_{cfg.selection}" if hasattr(cfg, "selection") else ""
+    course = hasattr(cfg, "selection") and not hasattr(cfg, "train_list")  # to classifiers, a selection only says which list they learn
+    selection = f"_{cfg.selection}" if course else ""
     return Path(cfg.out) / f".unfinished_{script_name()}{selection}"
 
 
 def inputs(cfg) -> dict[str, str]:
     """SHA-256 of the files that a run starts from: the dataset's lists, and those that settings name."""
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     files = {f"{split} list": dataset.list_path(cfg.data_root, split) for split in ("train", "test", "rest") if getattr(dataset, split)}
     files |= {name: Path(getattr(cfg, name)) for name in FILES if hasattr(cfg, name)}
     digests = {}
