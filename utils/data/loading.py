@@ -83,24 +83,27 @@ def open_list(
     view: Callable[[Image.Image], Tensor],
     list_path: str | None = None,
     budget: int = RAM_BUDGET,
+    labels: bool = True,
 ) -> ImageSet:
     """The images of a dataset's list.
 
     Args:
         dataset: the dataset.
-        split: "train" or "test".
+        split: "train", "test" or "rest".
         data_root: the folder that holds the dataset's folder.
         view, budget: as in `ImageSet`.
         list_path: another list of the same classes, in which an image may stand in several rows: a teaching set, say.
+        labels: whether the labels are looked at; if not, a training list that is a rest list may hold unknown ones.
 
     Raises:
         InputError: the list or an image is missing or malformed, an index stands twice, or a class has no image in the training list.
     """
     path = list_path or dataset.list_path(data_root, split)
-    rows = read_examples(path, len(dataset.classes), unique=list_path is None)
+    unlabelled = split == "rest" or (dataset.trains_on_rest and not labels)
+    rows = read_examples(path, len(dataset.classes), unique=list_path is None, rest=unlabelled)
     present = {row.label for row in rows}
     absent = [name for label, name in enumerate(dataset.classes) if label not in present]
-    if absent and split == "train":
+    if absent and split == "train" and not unlabelled:
         raise InputError(f"{path} has no image of class {absent[0]}; a classifier cannot learn it: add some.")
     return ImageSet(rows, path, data_root, view, budget)
 

@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=20, help="images of the list, evenly spread; 0: all (default: 20)")
     arguments = parser.parse_args()
     with command("deletion"):
-        dataset = find(arguments.dataset)
+        dataset = find(arguments.dataset, arguments.data_root)
         paths = {"in the teacher": arguments.checkpoint, "in the second network": arguments.second}
         networks = {name: load_classifier(path, dataset.classes).folded() for name, path in paths.items()}
         for line in report(arguments.outs, networks, dataset, arguments.data_root, arguments.images):

@@ -63,7 +63,7 @@ class Run:
     image_size: int
 
 
-def find_runs(out: str) -> list[Run]:
+def find_runs(out: str, data_root: str = "datasets") -> list[Run]:
     """The explanation runs whose records lie in an output folder: that of the scripts and that of their SimCLR variant.
 
     Raises:
@@ -72,13 +72,13 @@ def find_runs(out: str) -> list[Run]:
     last = last_records(out)
     if not last:
         raise InputError(f"{out} holds no record of an explanation script (run_{EXPLAINING}.json); run one to its end.")
-    return [_run(out, path, variant) for variant, path in sorted(last.items())]
+    return [_run(out, data_root, path, variant) for variant, path in sorted(last.items())]
 
 
-def _run(out: str, record: Path, variant: str) -> Run:
+def _run(out: str, data_root: str, record: Path, variant: str) -> Run:
     try:
         settings = {"explanation": "scout"} | json.loads(record.read_text(encoding="utf-8"))["settings"]
-        kind, dataset = EXPLAINERS[settings["explanation"]], find(settings["dataset"])
+        kind, dataset = EXPLAINERS[settings["explanation"]], find(settings["dataset"], data_root, out)
         sizes, image_size = tuple(settings["mask_sizes"]), settings["image_size"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{record} is no record of an explanation run ({error!r}); run the script again.") from error
@@ -231,8 +231,8 @@ def report(outs: Sequence[str], data_root: str, seed: int) -> Iterator[str]:
     Raises:
         InputError: a folder holds no explanation of the drawn moths, or the moths on disk are others.
     """
-    runs = [run for out in outs for run in find_runs(out)]
-    exact = {name: truths(find(name), data_root, seed) for name in dict.fromkeys(run.dataset.name for run in runs)}
+    runs = [run for out in outs for run in find_runs(out, data_root)]
+    exact = {name: truths(dataset, data_root, seed) for name, dataset in {run.dataset.name: run.dataset for run in runs}.items()}
     for name, rows in exact.items():
         covered = np.mean([one.all.mean() for _, differences in rows for one in differences.values()])
         yield f"{name}: {sum(len(of) for _, of in rows)} explanations; the true differences T cover {100 * covered:.1f} % of the pictures."

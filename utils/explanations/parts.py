@@ -180,7 +180,8 @@ def main() -> None:
     parser.add_argument("--data-root", default="datasets", help="folder that holds the dataset's folder")
     arguments = parser.parse_args()
     try:
-        for line in report(arguments.outs, arguments.archive, find(arguments.dataset), arguments.data_root):
+        dataset = find(arguments.dataset, arguments.data_root)
+        for line in report(arguments.outs, arguments.archive, dataset, arguments.data_root):
             print(line)
     except InputError as error:
         print(f"parts: error: {error}", file=sys.stderr)

@@ -11,9 +11,10 @@ import torch
 from models.resnet import build
 from models.weights import load_backbone
 from utils.base import figures
+from utils.base.errors import InputError
 from utils.data.catalog import Dataset
 from utils.data.images import eval_view, full_view
-from utils.data.lists import Example
+from utils.data.lists import UNKNOWN, Example
 from utils.data.loading import ImageSet, open_list
 from utils.people.aggregation import Votes, majority
 from utils.people.simulated import respond, symmetric
@@ -46,9 +47,17 @@ Classify = Callable[[Sequence[Example], int], float]
 
 
 def open_material(dataset: Dataset, data_root: str, image_size: int) -> Material:
-    """The lists of a dataset that has a list of images for people to label."""
+    """The lists of a dataset that has a list of images for people to label.
+
+    Raises:
+        InputError: a list or an image is missing or malformed, or the class of an image to label is unknown.
+    """
     view = partial(eval_view, size=image_size)
     rest, expert, test = (open_list(dataset, split, data_root, view) for split in ("rest", "train", "test"))
+    for line, row in enumerate(rest.rows, start=1):
+        if row.label == UNKNOWN:
+            missing = f"{rest.source}, line {line}: the class of {row.path} is unknown (label {UNKNOWN})"
+            raise InputError(f"{missing}, and nobody can be simulated without the truth; study a dataset whose labels are all known.")
     return Material(list(expert.rows), list(rest.rows), test, len(dataset.classes))
 
 

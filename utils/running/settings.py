@@ -13,6 +13,7 @@ from utils.base import machine
 from utils.base.errors import InputError
 from utils.base.files import expanded
 from utils.data import catalog
+from utils.data.catalog import Dataset
 
 HIGHEST_LR = 1e37  # above it, torch refuses to do the arithmetic in single precision
 
@@ -97,7 +98,7 @@ def resolve(cfg):
     if not hasattr(cfg, "dataset"):
         check(cfg)
         return cfg
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     check(cfg)
     out = dataset.out if cfg.out == "auto" else str(Path(cfg.out))  # without ./ before it and / behind it
     names = {field.name for field in dataclasses.fields(cfg)}
@@ -110,6 +111,16 @@ def resolve(cfg):
     if "mask_sizes" in names:
         values["mask_sizes"] = tuple(sorted({round(t, 2) for t in cfg.mask_sizes}))
     return dataclasses.replace(cfg, **values)
+
+
+def chosen_dataset(cfg) -> Dataset:
+    """The dataset that settings name. What people labelled after a course is looked for by `--out` and, where there is one, `--selection`.
+
+    Raises:
+        InputError: there is no such dataset, or its description is malformed.
+    """
+    course = {"selection": cfg.selection} if hasattr(cfg, "selection") else {}
+    return catalog.find(cfg.dataset, cfg.data_root, cfg.out if cfg.out == "auto" else str(Path(cfg.out)), **course)
 
 
 def _in_each(value, change: Callable[[str], str]):
