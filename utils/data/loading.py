@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 from PIL import Image
@@ -18,8 +19,10 @@ from utils.data.lists import Example, Explanation, check_files, locate, read_exa
 RAM_BUDGET = 8 * 2**30  # bytes of decoded images that one ImageSet may hold; beyond it images are decoded each time
 READ_AHEAD = 2  # batches that the threads prepare while the network works
 
+Row = TypeVar("Row", bound=Example | Explanation, covariant=True)
 
-class ImageSet:
+
+class ImageSet(Generic[Row]):
     """The images of a list, each decoded at most once while they fit into the budget.
 
     Args:
@@ -35,7 +38,7 @@ class ImageSet:
 
     def __init__(
         self,
-        rows: Sequence[Example | Explanation],
+        rows: Sequence[Row],
         source: str | Path,
         data_root: str | Path,
         view: Callable[[Image.Image], Tensor],
@@ -76,7 +79,7 @@ def open_list(
     view: Callable[[Image.Image], Tensor],
     list_path: str | None = None,
     budget: int = RAM_BUDGET,
-) -> ImageSet:
+) -> ImageSet[Example]:
     """The images of a dataset's list.
 
     Args:

@@ -15,14 +15,14 @@ from models.resnet import grid_side
 from utils.base.errors import InputError
 from utils.data.catalog import Dataset
 from utils.data.images import to_tensor, whole_view
-from utils.data.lists import Explanation, read_explanations
+from utils.data.lists import Example, Explanation, read_explanations
 from utils.data.loading import ImageSet, open_list
 from utils.data.outputs import IMG, MASK
 
 ExplanationView = Literal["image", "attention"]
 
 
-def match_explanations(images: ImageSet, rows: Sequence[Explanation], source: str | Path, num_classes: int) -> Tensor:
+def match_explanations(images: ImageSet[Example], rows: Sequence[Explanation], source: str | Path, num_classes: int) -> Tensor:
     """Finds the row of every explanation (i, b).
 
     Args:
@@ -105,11 +105,11 @@ class Pool:
         InputError: the lists do not match, or a file is missing.
     """
 
-    def __init__(self, images: ImageSet, ce_list: str | None, num_classes: int, view: ExplanationView, image_size: int) -> None:
+    def __init__(self, images: ImageSet[Example], ce_list: str | None, num_classes: int, view: ExplanationView, image_size: int) -> None:
         self.images = images
         self.view = view
         self.grid = grid_side(image_size)
-        self.explained: ImageSet | None = None
+        self.explained: ImageSet[Explanation] | None = None
         if ce_list is None:
             self.rows, self.table = [], torch.full((len(images), num_classes), -1)
             return
