@@ -12,12 +12,12 @@ Writes pictures for machines and for people, explanation lists, heat maps, and t
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.resnet import Layer
 from models.weights import load_classifier
 from utils.base.machine import default_workers
 from utils.data import catalog
 from utils.data.outputs import Layout
 from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files, open_explained
-from utils.explanations.margin import Layer
 from utils.explanations.methods import Method
 from utils.running.launch import launch
 from utils.running.resuming import resumable

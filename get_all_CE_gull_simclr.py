@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from models.resnet import Layer
 from models.weights import load_encoder
 from utils.base.machine import default_workers
 from utils.data import catalog
@@ -20,7 +21,6 @@ from utils.data.images import whole_view
 from utils.data.loading import open_list
 from utils.data.outputs import Layout
 from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files, open_explained
-from utils.explanations.margin import Layer
 from utils.explanations.methods import Method
 from utils.running import plausible
 from utils.running.launch import launch

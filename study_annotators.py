@@ -16,6 +16,7 @@ from typing import Literal
 
 from tqdm import tqdm
 
+from models.resnet import Arch
 from utils.base import figures, processes
 from utils.base.files import write_table
 from utils.base.machine import default_workers
@@ -41,6 +42,7 @@ class Config:
     repeats: int = 3  # seeds: each draws other errors and trains anew
     # classifier
     classifier: Literal["probe", "finetune"] = "probe"  # a linear head on frozen features (minutes), or the whole network (hours)
+    arch: Arch = "resnet18"  # resnet18 as published; resnet34, resnet50
     pretrained: str = "imagenet"  # what it starts from: imagenet, none, or the path of a state dict
     image_size: int = 224  # side of the images in pixels
     # linear head
@@ -88,9 +90,9 @@ def main(cfg: Config) -> dict:
     layout = Layout(Path(cfg.out), dataset.list_stem)
     material = open_material(dataset, cfg.data_root, cfg.image_size)
     if cfg.classifier == "probe":
-        classify = probe_classifier(material, cfg.pretrained, pick(ProbeSettings, cfg))
+        classify = probe_classifier(material, cfg.arch, cfg.pretrained, pick(ProbeSettings, cfg))
     else:
-        classify = finetune_classifier(material, cfg.pretrained, pick(ClassifierRecipe, cfg))
+        classify = finetune_classifier(material, cfg.arch, cfg.pretrained, pick(ClassifierRecipe, cfg))
     runs = plan(cfg.accuracy, cfg.repeats, cfg.seed)
     with resumable(cfg, [layout.annotator_study(".csv"), layout.annotator_study(".png")]) as unfinished:
         rows = unfinished.state["rows"] if unfinished.state else []

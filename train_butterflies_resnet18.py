@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from models.resnet import ResNet18
+from models.resnet import Arch, build
 from models.weights import load_backbone
 from utils.base import checkpoints
 from utils.base.machine import default_workers
@@ -33,6 +33,7 @@ class Config:
     data_root: str = "datasets"  # folder that holds the dataset's folder
     train_list: str = "auto"  # auto: the dataset's training list; or another example list, such as one that a label script wrote
     # model
+    arch: Arch = "resnet18"  # resnet18 as published; resnet34, resnet50
     pretrained: str = "none"  # imagenet, none, or the path of a state dict to start from
     # training
     epochs: int = 200  # passes over the training list
@@ -56,7 +57,7 @@ def main(cfg: Config) -> dict:
     dataset = catalog.find(cfg.dataset)
     train = open_list(dataset, "train", cfg.data_root, full_view, cfg.train_list)
     test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size))
-    network = ResNet18(len(dataset.classes))
+    network = build(cfg.arch, len(dataset.classes))
     load_backbone(network, cfg.pretrained)
     recipe = pick(ClassifierRecipe, cfg)
     checkpoint = Path(cfg.out) / "checkpoint_pretrain_resnet18_s300.pth.tar"

@@ -12,6 +12,7 @@ simclr_curves.png.
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.resnet import Arch
 from models.simclr import SimCLR
 from models.weights import save_simclr
 from utils.base.machine import default_workers
@@ -31,6 +32,8 @@ class Config:
     # data
     dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py; its training list, without the labels
     data_root: str = "datasets"  # folder that holds the dataset's folder
+    # model
+    arch: Arch = "resnet18"  # resnet18 as published; resnet34, resnet50
     # training
     epochs: int = 100  # passes over the list
     batch_size: int = 128  # images per step, each in two views; at least 2, and one left over joins the last step
@@ -50,7 +53,7 @@ class Config:
 def main(cfg: Config) -> dict:
     images = open_list(catalog.find(cfg.dataset), "train", cfg.data_root, full_view)
     batch_sizes = contrasting_batches(images, cfg.batch_size)
-    model = SimCLR()
+    model = SimCLR(cfg.arch)
     checkpoint = Path(cfg.out) / f"simclr_checkpoint_{cfg.epochs}.tar"
     with resumable(cfg, [checkpoint]) as unfinished:
         history = train_simclr(model, images, pick(SimCLRRecipe, cfg), unfinished)

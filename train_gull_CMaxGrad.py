@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from models.resnet import Arch
 from utils.base.machine import default_workers
 from utils.data import catalog
 from utils.data.images import eval_view
@@ -40,6 +41,7 @@ class Config:
     ce_list: str = "{out}/{list}_CE.txt"  # explanations of the training list; {out}: output folder, {list}: the list's stem
     # student
     student: StudentKind = "optimal"  # optimal: its head learns every lesson to the end; sgd: all of it takes some steps, as released
+    arch: Arch = "resnet18"  # resnet18 as published; resnet34, resnet50
     pretrained: str = "imagenet"  # its generic features: imagenet, none, or the path of a state dict
     ridge: float = 1e-3  # optimal alone: weight of the head's squared length beside the risk
     freeze_features: bool = False  # sgd alone: learn the head alone, for features too young to be trained on by 4 to 80 images

@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.explanations import Explanations
-from benchmarks.lesson import Lesson
+from benchmarks.lesson import ARCH, Lesson
 from benchmarks.report import Row, machine, table
 from benchmarks.timing import in_turn
-from models.resnet import ResNet18
+from models.resnet import build
 from models.weights import load_backbone
 from utils.base.errors import InputError
 from utils.base.files import output_folder, write_json, write_text
@@ -78,7 +78,7 @@ def measure(cfg: Config) -> tuple[list[Row], dict[str, dict[str, list[float]]]]:
     images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size))
     test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size))
     check_counts(cfg, images, test)
-    network = ResNet18(len(dataset.classes))
+    network = build(ARCH, len(dataset.classes))
     load_backbone(network, cfg.pretrained)
     network.to(cfg.device).eval()
     with tempfile.TemporaryDirectory(dir=cfg.out) as folder:

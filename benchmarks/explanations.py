@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks import baseline, limits
 from benchmarks.report import Row
 from benchmarks.timing import Work
-from models.resnet import ResNet18
+from models.resnet import Network
 from utils.data.lists import locate
 from utils.data.loading import ImageSet, to_float
 from utils.data.outputs import Layout
@@ -35,7 +35,7 @@ def whole(images: ImageSet) -> Tensor:
 
 
 def explain(
-    network: ResNet18, images: ImageSet, sizes: tuple[float, ...], classes: tuple[str, ...], cfg, layout: Layout, method: str = "scout"
+    network: Network, images: ImageSet, sizes: tuple[float, ...], classes: tuple[str, ...], cfg, layout: Layout, method: str = "scout"
 ) -> None:
     """All that the scripts do with a list: pictures, explanation lists, heat maps and the contact sheet; without progress bars."""
     layout.out.mkdir(exist_ok=True)
@@ -58,7 +58,7 @@ class Explanations:
         folder: for pictures that live as long as the benchmark.
     """
 
-    def __init__(self, network: ResNet18, images: ImageSet, classes: tuple[str, ...], cfg, folder: Path) -> None:
+    def __init__(self, network: Network, images: ImageSet, classes: tuple[str, ...], cfg, folder: Path) -> None:
         self.network, self.folded = network, network.folded()
         self.classes, self.cfg = classes, cfg
         self.images, self.few = subset(images, cfg.images), subset(images, cfg.images_30)

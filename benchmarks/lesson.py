@@ -10,7 +10,7 @@ from benchmarks import baseline, limits
 from benchmarks.explanations import explain, subset, whole
 from benchmarks.report import Row
 from benchmarks.timing import Work
-from models.resnet import ResNet18
+from models.resnet import Network
 from utils.data.lists import Example, locate
 from utils.data.loading import ImageSet, to_float
 from utils.data.outputs import Layout
@@ -23,6 +23,7 @@ from utils.teaching.selection import SelectorSettings, make_selector
 from utils.teaching.sgd import SGDStudent, make_network
 from utils.teaching.student import StudentSettings
 
+ARCH = "resnet18"  # of the networks that are measured: the paper's
 # Those of the teaching scripts, but for a learning rate at which students of any weights, random ones too, stay what they are.
 SGD = {"lr": 1e-9, "momentum": 0.9, "weight_decay": 1e-4}
 HYPERPARAMETERS = SGD | {"steps": 10, "max_grad_norm": 0.0, "freeze_features": False}
@@ -48,16 +49,22 @@ class Lesson:
     """
 
     def __init__(
-        self, network: ResNet18, images: ImageSet, test: ImageSet, classes: tuple[str, ...], view: ExplanationView, cfg, folder: Path
+        self, network: Network, images: ImageSet, test: ImageSet, classes: tuple[str, ...], view: ExplanationView, cfg, folder: Path
     ) -> None:
         self.cfg, self.view = cfg, view
         self.images, self.test = subset(images, cfg.pool), subset(test, cfg.test_images)
         layout = Layout(folder / f"pool_{view}", "list_gt")
         explain(network, self.images, (TEACHING_SIZE,), classes, cfg, layout)
         self.pool = Pool(self.images, str(layout.explanation_list()), len(classes), view, cfg.image_size)
-        seen = [whole(self.images), whole(self.test), whole(self.pool.explained)]
-        floats = torch.cat([to_float(images, cfg.device) for images in (seen if view == "image" else seen[:2])])
-        self.forward = limits.BareForward(self._student(), floats, cfg.device)
+        student = self._student()
+        seen = [whole(self.images), whole(self.test)]
+        if view == "image":
+            seen.append(whole(self.pool.explained))
+        else:
+            for row in range(len(self.pool.rows)):
+                self.pool.weights(row, student.grid(cfg.image_size))
+        floats = torch.cat([to_float(images, cfg.device) for images in seen])
+        self.forward = limits.BareForward(student, floats, cfg.device)
         self.prepared = self.forward.prepare(floats)
         self.taught: list[Example] = []
         self.course = self._course()
@@ -66,17 +73,17 @@ class Lesson:
         self.trained = {name: self._in_training() for name in ("released", "limit")}
         self.trained["limit"][0].to(memory_format=torch.channels_last)
 
-    def _student(self) -> ResNet18:
-        return make_network(self.pool.table.shape[1], self.cfg.pretrained, self.cfg.seed, self.cfg.device)
+    def _student(self) -> Network:
+        return make_network(ARCH, self.pool.table.shape[1], self.cfg.pretrained, self.cfg.seed, self.cfg.device)
 
-    def _in_training(self) -> tuple[ResNet18, torch.optim.Optimizer]:
+    def _in_training(self) -> tuple[Network, torch.optim.Optimizer]:
         student = self._student()
         return student, torch.optim.SGD(student.parameters(), **SGD)
 
     def _course(self):
         cfg = self.cfg
         run = {"batch_size": cfg.batch_size, "image_size": cfg.image_size, "seed": cfg.seed, "workers": cfg.workers, "device": cfg.device}
-        how = StudentSettings(pretrained=cfg.pretrained, **HYPERPARAMETERS, **run)
+        how = StudentSettings(arch=ARCH, pretrained=cfg.pretrained, **HYPERPARAMETERS, **run)
         student = SGDStudent(self.pool, self.test, True, how)
         return teach(student, make_selector(SelectorSettings("CMaxGrad", alpha=0.5, seed=cfg.seed)), cfg.lessons + cfg.rounds)
 

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.timing import seconds
-from models.resnet import ResNet18
+from models.resnet import Network
 from utils.base.machine import side_by_side
 from utils.base.png import encode_png
 from utils.data.loading import ImageSet
@@ -30,7 +30,7 @@ class BareForward:
         device: where they are.
     """
 
-    def __init__(self, network: ResNet18, images: Tensor, device: str) -> None:
+    def __init__(self, network: Network, images: Tensor, device: str) -> None:
         images = images if device.startswith("cuda") else images[:TRIED_ON]
         best = float("inf")
         for tried in (network.eval(), network.folded()):
@@ -45,7 +45,7 @@ class BareForward:
                         best, fastest = wall, forward
         self.use(*fastest)
 
-    def use(self, network: ResNet18, layout: torch.memory_format, batch: int) -> None:
+    def use(self, network: Network, layout: torch.memory_format, batch: int) -> None:
         """Settles on a network, a memory layout and a batch size."""
         self.network, self.layout, self.batch = network, layout, batch
 

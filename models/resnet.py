@@ -18,18 +18,13 @@ ARCHITECTURES: dict[str, tuple[type[nn.Module], tuple[int, ...]]] = {
     "resnet34": (BasicBlock, (3, 4, 6, 3)),
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
 }
-STRIDES = {"layer1": 4, "layer2": 8, "layer3": 16, "layer4": 32}  # pixels a position of a layer's map
+Layer = Literal["layer1", "layer2", "layer3", "layer4"]
+STRIDES: dict[Layer, int] = {"layer1": 4, "layer2": 8, "layer3": 16, "layer4": 32}  # pixels a position of a layer's map
 LAST = "layer4"
 FOLDED = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))  # convolution and batch norm; the last: of a downsample
-FEATURES = 512  # of ResNet-18; a network knows its own as num_features
 UNNORMALISED_SUFFIX = "_unnormalised"  # of a checkpoint's `arch` where the network takes images without mean and standard deviation
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-def grid_side(image_size: int) -> int:
-    """Side of the last feature map of images of a side in pixels: 32 pixels a position, rounded up."""
-    return -(-image_size // STRIDES[LAST])
 
 
 class Outputs(NamedTuple):
@@ -147,13 +142,6 @@ class Network(ResNet):
         super().train(mode and not self.backbone_frozen)
         self.training = mode
         return self
-
-
-class ResNet18(Network):
-    """The network of the paper; arguments are those of `Network`."""
-
-    def __init__(self, num_classes: int, bias: bool = True, normalize: bool = True) -> None:
-        super().__init__("resnet18", num_classes, bias, normalize)
 
 
 def build(arch: str, num_classes: int, bias: bool = True, normalize: bool = True) -> Network:

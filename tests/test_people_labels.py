@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.resnet import ResNet18
+from models.resnet import build
 from utils.base import checkpoints
 from utils.base.errors import InputError
 from utils.data import catalog
@@ -776,7 +776,7 @@ def test_what_label_scripts_refuse(tools, finished, data_root):
 
 def test_a_network_is_one_person(tools, finished, data_root):
     torch.manual_seed(3)
-    network = ResNet18(5)
+    network = build("resnet18", 5)
     content = {"arch": network.arch, "state_dict_m": network.state_dict(), "classes": list(CLASSES)}
     checkpoints.save(finished / "network.pth.tar", content)
     look = ["--who", "network", "--checkpoint", "network.pth.tar", "--image-size", tools.size, "--device", "cpu", "--workers", 1]

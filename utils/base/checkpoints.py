@@ -188,7 +188,7 @@ def _names_in(tensors: Mapping[str, Tensor], content: Mapping) -> str:
     return f"it holds no tensors, only {shown}" if names else "it is an empty dictionary"
 
 
-def fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, lenient: Collection[str] = ()) -> None:
+def fit(model: nn.Module, weights: Mapping[str, Tensor], what: str, source: str, lenient: Collection[str] = ()) -> None:
     """Loads `weights` into `model`: every tensor must be there, of the right shape, of real numbers, all of them finite.
 
     Numbers of another precision become those of the model. A batch norm's `num_batches_tracked` may be missing, as in files of before
@@ -198,23 +198,24 @@ def fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, lenient: C
     Args:
         model: the network to fill.
         weights: its state dict, by its own names.
+        what: the model in words, for the error message.
         source: setting and file, for the error message.
         lenient: parts of the model (`fc`) in which superfluous tensors are passed over as well.
 
     Raises:
         InputError: a tensor is missing, superfluous, of another shape, or not of finite numbers.
     """
-    kind, expected, loaded = type(model).__name__, model.state_dict(), {}
+    expected, loaded = model.state_dict(), {}
     for name, tensor in expected.items():
         if name in weights:
             loaded[name] = _usable(name, weights[name], tensor, source)
         elif not name.endswith(COUNTER):
-            raise InputError(f"{source} lacks '{name}': it belongs to another architecture; give a checkpoint of {kind}.")
+            raise InputError(f"{source} lacks '{name}': it belongs to another architecture; give a checkpoint of a {what}.")
     own = {name.split(".")[0] for name in expected} - set(lenient)
     extra = [name for name in weights if name not in expected and name.split(".")[0] in own]
     if extra:
         raise InputError(
-            f"{source} holds '{extra[0]}', which {kind} has not: it belongs to another architecture; give a checkpoint of {kind}."
+            f"{source} holds '{extra[0]}', which a {what} has not: it belongs to another architecture; give a checkpoint of a {what}."
         )
     model.load_state_dict(expected | loaded)
 

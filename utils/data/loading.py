@@ -1,5 +1,6 @@
 """From lists to batches: decoded once, held as uint8 while they fit, read ahead by threads."""
 
+import copy
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -55,6 +56,12 @@ class ImageSet(Generic[Row]):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def seen_as(self, view: Callable[[Image.Image], Tensor]) -> "ImageSet[Row]":
+        """The same images in another view, none of them held yet; what is held here counts against its budget."""
+        other = copy.copy(self)
+        other.view, other._held = view, {}
+        return other
 
     def __getitem__(self, number: int) -> Tensor:
         """The view of row `number`, uint8 (3, h, w).

@@ -11,17 +11,15 @@ M is brought to the image's size (bilinear), smoothed by a Gaussian and cut. Of 
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.resnet import Network
+from models.resnet import Layer, Network
 from utils.explanations.explained import Explained, Stored
 
-Layer = Literal["layer1", "layer2", "layer3", "layer4"]
 SIGMA = 5 / 224  # standard deviation of the Gaussian, as a share of the image's side
 SPECK = 0.05  # parts smaller than this share of their mask are dropped
 PARTS = 4  # of the others, at most so many stay

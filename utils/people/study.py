@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from models.resnet import ResNet18
+from models.resnet import build
 from models.weights import load_backbone
 from utils.data.catalog import Dataset
 from utils.data.images import eval_view, full_view
@@ -50,15 +50,16 @@ def open_material(dataset: Dataset, data_root: str, image_size: int) -> Material
     return Material(list(expert.rows), list(rest.rows), test, len(dataset.classes))
 
 
-def probe_classifier(material: Material, pretrained: str, how: ProbeSettings) -> Classify:
+def probe_classifier(material: Material, arch: str, pretrained: str, how: ProbeSettings) -> Classify:
     """A linear head on the frozen features of the pretrained network, which are computed here, once, from the test view.
 
     Args:
         material: the images.
-        pretrained: the network, as in `load_backbone`.
+        arch: of the network, a name of `models.resnet.ARCHITECTURES`.
+        pretrained: its features, as in `load_backbone`.
         how: settings of the head; every classifier has a seed of its own.
     """
-    encoder = ResNet18(0)
+    encoder = build(arch, 0)
     load_backbone(encoder, pretrained)
     rows = [*material.expert, *material.rest]
     images = ImageSet(rows, "the lists of the study", material.test.data_root, material.test.view)
@@ -75,18 +76,19 @@ def probe_classifier(material: Material, pretrained: str, how: ProbeSettings) ->
     return classify
 
 
-def finetune_classifier(material: Material, pretrained: str, how: ClassifierRecipe) -> Classify:
+def finetune_classifier(material: Material, arch: str, pretrained: str, how: ClassifierRecipe) -> Classify:
     """The whole network, trained as train_butterflies_resnet18.py trains it.
 
     Args:
         material: the images.
+        arch: of the network, a name of `models.resnet.ARCHITECTURES`.
         pretrained: what it starts from, as in `load_backbone`.
         how: that script's settings; every classifier has a seed of its own.
     """
 
     def classify(labelled: Sequence[Example], seed: int) -> float:
         torch.manual_seed(seed)
-        network = ResNet18(material.num_classes)
+        network = build(arch, material.num_classes)
         load_backbone(network, pretrained)
         recipe = replace(how, seed=seed)
         images = ImageSet(list(labelled), "the lists of the study", material.test.data_root, full_view)

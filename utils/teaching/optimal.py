@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from models.resnet import FEATURES, ResNet18
+from models.resnet import Network
 from utils.base.errors import InputError
 from utils.data.loading import ImageSet
 from utils.teaching.choice import Choice, Survey, logits_of
@@ -104,12 +104,12 @@ class OptimalStudent:
         self.explain = explain
         self.labels, self.table = pool.images.labels, pool.table
         self._pool, self._test, self._how = pool, test, how
-        self._network = make_network(pool.table.shape[1], how.pretrained, how.seed, how.device, freeze_features=True)
+        self._network = make_network(how.arch, pool.table.shape[1], how.pretrained, how.seed, how.device, freeze_features=True)
         self._begin()
 
     def _begin(self) -> None:
         """Knows nothing, W = 0."""
-        self._head = torch.zeros(self.table.shape[1], FEATURES, dtype=torch.float64)
+        self._head = torch.zeros(self.table.shape[1], self._network.num_features, dtype=torch.float64)
         self._taught: list[tuple[Tensor, int]] = []
 
     @cached_property
@@ -159,12 +159,13 @@ class OptimalStudent:
             evaluation.share_right(logits_of(self._features.test, self._head), self._test.labels),
         )
 
-    def network(self) -> ResNet18:
+    def network(self) -> Network:
         """A classifier of the same answers: that features are centred becomes a bias of its head, that they are scaled a factor."""
         network = copy.deepcopy(self._network)
         weight = self._head / self._features.scale
-        network.fc = nn.Linear(*reversed(weight.shape))
-        network.fc.load_state_dict({"weight": weight, "bias": -(weight @ self._features.mean)})
+        head = nn.Linear(*reversed(weight.shape))
+        head.load_state_dict({"weight": weight, "bias": -(weight @ self._features.mean)})
+        network.replace_head(head)
         return network.to(self._how.device)
 
     def anew(self, rows: Tensor) -> "OptimalStudent":

@@ -102,7 +102,7 @@ def add_linear_probe(encoder: Network, train: ImageSet, test: ImageSet, classes:
     """Fits a linear head on the features of `train`, gives it to the encoder, and saves it.
 
     Args:
-        encoder: a frozen encoder; its `fc` becomes the head.
+        encoder: a frozen encoder; the head becomes its own.
         train: labelled images, in the view that will be explained.
         test: labelled images in the same view, only measured.
         classes: class names in label order.
