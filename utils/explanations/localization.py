@@ -32,6 +32,7 @@ from utils.data.outputs import Layout
 from utils.explanations.explained import Explainer, counters
 from utils.explanations.masks import moved
 from utils.explanations.methods import EXPLAINERS
+from utils.explanations.records import RECORDS, last_records
 from utils.explanations.storage import read_masks
 from utils.running.launch import command
 from utils.running.settings import pick
@@ -68,10 +69,9 @@ def find_runs(out: str) -> list[Run]:
     Raises:
         InputError: there is none, or one explained something else than the drawn moths.
     """
-    records = sorted(Path(out).glob("run_get_all_CE_*.json"), key=lambda path: path.stat().st_mtime)
-    last = {path.stem.endswith("_simclr"): path for path in records}  # the files below `out` are those of the last run
+    last = last_records(out)
     if not last:
-        raise InputError(f"{out} holds no record of an explanation script (run_get_all_CE_*.json); run one to its end.")
+        raise InputError(f"{out} holds no record of an explanation script ({RECORDS}); run one to its end.")
     return [_run(out, path, simclr) for simclr, path in sorted(last.items())]
 
 

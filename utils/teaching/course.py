@@ -18,6 +18,7 @@ from utils.data.images import decode, whole_view
 from utils.data.lists import Example, Explanation, check_files, locate, read_explanations, write_examples
 from utils.data.loading import ImageSet
 from utils.data.outputs import Layout
+from utils.explanations.records import explained_by
 from utils.running import plausible
 from utils.teaching.choice import Choice
 from utils.teaching.loop import Lesson
@@ -202,6 +203,7 @@ class CourseFiles:
             "classes": list(self.dataset.classes),
             "selection": selection,
             "student": self.how.student,
+            "explanation": explained_by(self.how.ce_list),
             "seed": self.how.seed,
             "mask_size": mask_size(pool.rows),
             "lessons": [lesson_entry(pool, self._people, lesson.iteration, lesson.choice) for lesson in lessons],
