@@ -1,6 +1,6 @@
 """Every figure that the scripts leave: curves, confusion matrices, pages of pictures and the picture of a course."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,7 +72,7 @@ def _tile(picture: Tensor) -> Image.Image:
 
 def curves(
     path: str | Path,
-    lines: dict[str, Sequence[float]],
+    lines: Mapping[str, Sequence[float]],
     x: Sequence[float],
     x_label: str,
     y_label: str,
@@ -161,7 +161,8 @@ def people_accuracy(path: str | Path, people: Sequence["Person"], min_accuracy: 
     axes.bar(places, [person.test_accuracy or 0 for person in people], color=colours, label="test part")
     labelled = [(place, person.label_accuracy) for place, person in enumerate(people) if person.label_accuracy is not None]
     if labelled:
-        axes.scatter(*zip(*labelled, strict=True), color="black", zorder=2, s=12, label="labelling")
+        where, accuracies = zip(*labelled, strict=True)
+        axes.scatter(where, accuracies, color="black", zorder=2, s=12, label="labelling")
     axes.axhline(chance, color="grey", linestyle="--", linewidth=1, label="chance")
     if min_accuracy:
         axes.axhline(100 * min_accuracy, color="tab:red", linewidth=1, label="asked for")
@@ -172,7 +173,7 @@ def people_accuracy(path: str | Path, people: Sequence["Person"], min_accuracy: 
 
 
 def annotator_study(
-    path: str | Path, accuracies: Sequence[float], points: Sequence[Sequence[float]], levels: dict[str, Sequence[float]], title: str
+    path: str | Path, accuracies: Sequence[float], points: Sequence[Sequence[float]], levels: Mapping[str, Sequence[float]], title: str
 ) -> None:
     """Classifier accuracy against annotator accuracy: the mean over the repeats with every repeat as a dot, and what to compare with.
 
@@ -189,7 +190,7 @@ def annotator_study(
     for accuracy, values in zip(accuracies, points, strict=True):
         axes.scatter([accuracy] * len(values), values, s=8, color="tab:blue", alpha=0.5)
     for (name, values), colour in zip(levels.items(), ("tab:red", "tab:green"), strict=False):
-        axes.axhline(np.mean(values), color=colour, linestyle="--", linewidth=1, label=name)
+        axes.axhline(float(np.mean(values)), color=colour, linestyle="--", linewidth=1, label=name)
     axes.set(xlabel="annotators' accuracy", ylabel="classifier's test accuracy (%)", title=title)
     axes.grid(alpha=0.3)
     axes.legend()

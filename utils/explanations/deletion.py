@@ -88,10 +88,11 @@ def measure(networks: dict[str, Network], images: ImageSet, layout: Layout, size
     Returns:
         By network: the mean margin, its mean loss where the masks are blurred, and where the same shapes moved at random are, (3,).
     """
-    rng, sums = generator(0), {name: [] for name in networks}
+    rng = generator(0)
+    sums: dict[str, list[Tensor]] = {name: [] for name in networks}
     for number in tqdm(chosen, desc=f"blurring, t = {size:.2f}", unit="image", leave=False):
-        label, image = images.labels[number].item(), to_float(images[number][None], "cpu")[0]
-        counter = counters(images.labels[[number]], next(iter(networks.values())).head.out_features)[0]
+        label, image = int(images.labels[number]), to_float(images[number][None], "cpu")[0]
+        counter = counters(images.labels[[number]], next(iter(networks.values())).linear_head.out_features)[0]
         masks = read_masks(layout, images.rows[number], counter.tolist(), size)
         (elsewhere,) = moved(rng, masks)
         for name, network in networks.items():

@@ -278,7 +278,7 @@ def _write_pictures(
 
 def _sheet_row(number: int, images: ImageSet, layout: Layout, heatmaps: HeatmapFile, how: ExplainSettings) -> sheet.SheetRow:
     """The contact sheet's row of an image against its strongest rival, from what is on disk."""
-    row, (a, b) = images.rows[number], (images.rows[number].label, heatmaps.answers()[number, 1].item())
+    row, (a, b) = images.rows[number], (images.rows[number].label, int(heatmaps.answers()[number, 1]))
     name, size = explanation_name(row.path, a, b, row.index), listed_size(how.mask_sizes)
     machine, people = (to_tensor(decode(layout.explanations(kind, size) / name, "the contact sheet")) for kind in (IMG, DEMO))
     panels = how.explainer.panels(heatmaps.maps([number]), a, b, how.image_size)

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import tyro
 
@@ -12,6 +13,11 @@ from utils.base import machine
 from utils.base.errors import InputError
 from utils.base.files import expanded
 from utils.data import catalog
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Config = TypeVar("Config", bound="DataclassInstance")
 
 HIGHEST_LR = 1e37  # above it, torch refuses to do the arithmetic in single precision
 
@@ -60,7 +66,7 @@ RULES: dict[str, tuple[Callable, str]] = {
 }
 
 
-def parse(config: type, description: str, arguments: list[str] | None = None):
+def parse(config: type[Config], description: str, arguments: list[str] | None = None) -> Config:
     """Reads the command line into an instance of the dataclass `config`.
 
     Unknown and ill-typed settings end the process with a message and exit status 2 (tyro).

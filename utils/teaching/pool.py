@@ -108,8 +108,9 @@ class Pool:
         self.images = images
         self.view = view
         self._regions: dict[int, ImageSet[Explanation]] = {}
+        self.rows: list[Explanation] = []
         if ce_list is None:
-            self.rows, self.table = [], torch.full((len(images), num_classes), -1)
+            self.table = torch.full((len(images), num_classes), -1)
             self.explained = ImageSet(self.rows, "no explanations", images.data_root, to_tensor)
             return
         self.rows = read_explanations(ce_list, num_classes)
