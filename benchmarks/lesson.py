@@ -49,7 +49,14 @@ class Lesson:
     """
 
     def __init__(
-        self, network: Network, images: ImageSet, test: ImageSet, classes: tuple[str, ...], view: ExplanationView, cfg, folder: Path
+        self,
+        network: Network,
+        images: ImageSet[Example],
+        test: ImageSet[Example],
+        classes: tuple[str, ...],
+        view: ExplanationView,
+        cfg,
+        folder: Path,
     ) -> None:
         self.cfg, self.view = cfg, view
         self.images, self.test = subset(images, cfg.pool), subset(test, cfg.test_images)

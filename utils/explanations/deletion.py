@@ -24,6 +24,7 @@ from utils.base.files import expanded
 from utils.base.randomness import generator
 from utils.data.catalog import Dataset, find
 from utils.data.images import decode, whole_view
+from utils.data.lists import Example
 from utils.data.loading import ImageSet, open_list, to_float
 from utils.data.outputs import MASK, Layout
 from utils.explanations.explained import counters
@@ -75,7 +76,9 @@ def explanation_sizes(layout: Layout) -> list[float]:
 
 
 @torch.inference_mode()
-def measure(networks: dict[str, Network], images: ImageSet, layout: Layout, size: float, chosen: Sequence[int]) -> dict[str, Tensor]:
+def measure(
+    networks: dict[str, Network], images: ImageSet[Example], layout: Layout, size: float, chosen: Sequence[int]
+) -> dict[str, Tensor]:
     """What blurring costs, over all counter classes of some images.
 
     Args:

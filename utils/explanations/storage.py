@@ -33,7 +33,7 @@ class HeatmapFile:
         unfinished: the run.
     """
 
-    def __init__(self, path: Path, images: ImageSet, stored: dict[str, Stored], unfinished: Unfinished) -> None:
+    def __init__(self, path: Path, images: ImageSet[Example], stored: dict[str, Stored], unfinished: Unfinished) -> None:
         self.path = path
         self.images = images
         self.stored = stored
