@@ -83,7 +83,7 @@ def measure(cfg: Config) -> tuple[list[Row], dict[str, dict[str, list[float]]]]:
     load_backbone(network, cfg.pretrained)
     network.to(cfg.device).eval()
     with tempfile.TemporaryDirectory(dir=cfg.out) as folder:
-        parts = [
+        parts: list[Explanations | Lesson] = [
             Explanations(network, images, dataset.classes, cfg, Path(folder)),
             Lesson(network, images, test, dataset.classes, "attention", cfg, Path(folder)),
             Lesson(network, images, test, dataset.classes, "image", cfg, Path(folder)),

@@ -29,7 +29,7 @@ from utils.data import catalog
 from utils.data.lists import locate, read_examples, write_examples
 from utils.data.outputs import explanation_name
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CLASSES = (
     "Kleiner Fuchs",
     "Großes Ochsenauge",

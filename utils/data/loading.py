@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 from PIL import Image
@@ -19,8 +20,10 @@ from utils.data.lists import Example, Explanation, check_files, locate, read_exa
 RAM_BUDGET = 8 * 2**30  # bytes of decoded images that one ImageSet may hold; beyond it images are decoded each time
 READ_AHEAD = 2  # batches that the threads prepare while the network works
 
+Row = TypeVar("Row", bound=Example | Explanation, covariant=True)
 
-class ImageSet:
+
+class ImageSet(Generic[Row]):
     """The images of a list, each decoded at most once while they fit into the budget.
 
     Args:
@@ -36,7 +39,7 @@ class ImageSet:
 
     def __init__(
         self,
-        rows: Sequence[Example | Explanation],
+        rows: Sequence[Row],
         source: str | Path,
         data_root: str | Path,
         view: Callable[[Image.Image], Tensor],
@@ -54,7 +57,7 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def seen_as(self, view: Callable[[Image.Image], Tensor]) -> "ImageSet":
+    def seen_as(self, view: Callable[[Image.Image], Tensor]) -> "ImageSet[Row]":
         """The same images in another view, none of them held yet; what is held here counts against its budget."""
         other = copy.copy(self)
         other.view, other._held = view, {}
@@ -84,7 +87,7 @@ def open_list(
     list_path: str | None = None,
     budget: int = RAM_BUDGET,
     labels: bool = True,
-) -> ImageSet:
+) -> ImageSet[Example]:
     """The images of a dataset's list.
 
     Args:

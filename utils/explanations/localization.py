@@ -137,9 +137,10 @@ def disc(masks: Tensor) -> tuple[Tensor, Tensor]:
 
 def variants(masks: Tensor, maps: Tensor, rng: torch.Generator) -> dict[str, tuple[Tensor, Tensor]]:
     """Masks bool (M, s, s) and maps (M, s, s), and what they are compared with."""
+    moved_masks, moved_maps = moved(rng, masks, maps)
     return {
         "explanation": (masks, maps),
-        "moved at random": moved(rng, masks, maps),
+        "moved at random": (moved_masks, moved_maps),
         "mirrored left-right": (masks.flip(2), maps.flip(2)),
         "mirrored top-bottom": (masks.flip(1), maps.flip(1)),
         "disc in the middle": disc(masks),
@@ -218,7 +219,8 @@ def _at_size(truth: np.ndarray, size: int) -> Tensor:
 
 def measure(run: Run, size: float, exact: Sequence[tuple[Example, dict]], seed: int = 0) -> dict[str, list[float]]:
     """The rows of the table for one run at one mask size, by variant; `seed` moves the masks."""
-    rng, sums = generator(seed), {}
+    rng = generator(seed)
+    sums: dict[str, Tensor] = {}
     for masks, maps, *true in load(run, size, exact):
         for name, (mask, values) in variants(masks, maps, rng).items():
             sums[name] = sums.get(name, 0) + tally(mask, values, *true)

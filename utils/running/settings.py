@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import tyro
 
@@ -14,6 +15,11 @@ from utils.base.errors import InputError
 from utils.base.files import expanded
 from utils.data import catalog
 from utils.data.catalog import Dataset
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Config = TypeVar("Config", bound="DataclassInstance")
 
 HIGHEST_LR = 1e37  # above it, torch refuses to do the arithmetic in single precision
 
@@ -67,7 +73,7 @@ def script_name() -> str:
     return Path(sys.argv[0]).stem
 
 
-def parse(config: type, description: str, arguments: list[str] | None = None):
+def parse(config: type[Config], description: str, arguments: list[str] | None = None) -> Config:
     """Reads the command line into an instance of the dataclass `config`.
 
     Unknown and ill-typed settings end the process with a message and exit status 2 (tyro).

@@ -14,14 +14,14 @@ from torch.nn import functional as F
 from utils.base.errors import InputError
 from utils.data.catalog import Dataset
 from utils.data.images import to_tensor, whole_view
-from utils.data.lists import Explanation, read_explanations
+from utils.data.lists import Example, Explanation, read_explanations
 from utils.data.loading import ImageSet, open_list
 from utils.data.outputs import IMG, MASK, sibling
 
 ExplanationView = Literal["image", "attention"]
 
 
-def match_explanations(images: ImageSet, rows: Sequence[Explanation], source: str | Path, num_classes: int) -> Tensor:
+def match_explanations(images: ImageSet[Example], rows: Sequence[Explanation], source: str | Path, num_classes: int) -> Tensor:
     """Finds the row of every explanation (i, b).
 
     Args:
@@ -78,21 +78,21 @@ class Pool:
 
     Attributes:
         table: rows of the explanation list, (N, C), -1 where there is none (at b = c_i always).
-        rows: the explanation list.
-        explained: of each row, as uint8 (3, s, s), its picture in the image view, its mask in the attention view; None where nothing
-            is explained.
+        rows: the explanation list, empty where nothing is explained.
+        explained: of each row, as uint8 (3, s, s), its picture in the image view, its mask in the attention view.
 
     Raises:
         InputError: the lists do not match, or a file is missing.
     """
 
-    def __init__(self, images: ImageSet, ce_list: str | None, num_classes: int, view: ExplanationView, image_size: int) -> None:
+    def __init__(self, images: ImageSet[Example], ce_list: str | None, num_classes: int, view: ExplanationView, image_size: int) -> None:
         self.images = images
         self.view = view
-        self._regions: dict[int, ImageSet] = {}
-        self.explained: ImageSet | None = None
+        self._regions: dict[int, ImageSet[Explanation]] = {}
+        self.rows: list[Explanation] = []
         if ce_list is None:
-            self.rows, self.table = [], torch.full((len(images), num_classes), -1)
+            self.table = torch.full((len(images), num_classes), -1)
+            self.explained = ImageSet(self.rows, "no explanations", images.data_root, to_tensor)
             return
         self.rows = read_explanations(ce_list, num_classes)
         self.table = match_explanations(images, self.rows, ce_list, num_classes)
