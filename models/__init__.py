@@ -1,1 +1,1 @@
-"""The networks: ResNet-18 that shows its features and last feature map, and SimCLR around it."""
+"""The networks: residual networks that show their features and feature maps, and SimCLR around them."""
