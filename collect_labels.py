@@ -18,11 +18,12 @@ from pathlib import Path
 
 from utils.base.errors import InputError
 from utils.base.files import output_folder
+from utils.data.outputs import Layout
 from utils.people.built_page import BuiltPage, read_built_page
 from utils.people.export import write_export
-from utils.people.launch import launch
 from utils.people.server import access_token, create_app, serve
 from utils.people.store import Store, Study
+from utils.running.launch import launch
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def page_if_built(out: str) -> BuiltPage | None:
 
 
 def main(cfg: Config) -> None:
-    database = Path(cfg.out) / "answers.sqlite"
+    database = Layout(Path(cfg.out)).answers
     if cfg.export:
         write_export(database, Path(cfg.export), page_if_built(cfg.out))
         print(f"Answers: {cfg.export}")

@@ -16,7 +16,6 @@ from pathlib import Path
 from models.resnet import Layer
 from models.weights import load_encoder
 from utils.base.machine import default_workers
-from utils.data import catalog
 from utils.data.images import whole_view
 from utils.data.loading import open_list
 from utils.data.outputs import Layout
@@ -25,14 +24,14 @@ from utils.explanations.methods import Method
 from utils.running import plausible
 from utils.running.launch import launch
 from utils.running.resuming import resumable
-from utils.running.settings import pick
+from utils.running.settings import chosen_dataset, pick
 from utils.training.probe import ProbeSettings, probe_once
 
 
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py; its training list is explained
+    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py, or your own; its training list is explained
     data_root: str = "datasets"  # folder that holds the dataset's folder
     # model
     checkpoint: str = "{out}/simclr_checkpoint_100.tar"  # encoder and projection head; {out} stands for the output folder
@@ -54,11 +53,11 @@ class Config:
 
 
 def main(cfg: Config) -> dict:
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     images = open_explained(dataset, cfg.data_root, cfg.image_size, cfg.out)
     test = open_list(dataset, "test", cfg.data_root, partial(whole_view, size=cfg.image_size), budget=0)
     teacher = load_encoder(cfg.checkpoint)
-    layout, how = Layout(Path(cfg.out), dataset.list_stem, simclr=True), pick(ExplainSettings, cfg)
+    layout, how = Layout(Path(cfg.out), dataset.list_stem, variant="simclr"), pick(ExplainSettings, cfg)
     with resumable(cfg, explanation_files(layout, images.rows, len(dataset.classes), how)) as unfinished:
         probed = probe_once(teacher, images, test, dataset.classes, layout.probe, pick(ProbeSettings, cfg), unfinished)
         explained = explain_list(teacher, images, layout, dataset.classes, how, unfinished)

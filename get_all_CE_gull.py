@@ -15,20 +15,19 @@ from pathlib import Path
 from models.resnet import Arch, Layer, build
 from models.weights import load_backbone, load_head
 from utils.base.machine import default_workers
-from utils.data import catalog
 from utils.data.outputs import Layout
 from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files, open_explained
 from utils.explanations.methods import Method
 from utils.running import plausible
 from utils.running.launch import launch
 from utils.running.resuming import resumable
-from utils.running.settings import pick
+from utils.running.settings import chosen_dataset, pick
 
 
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "gull"  # a name of utils/data/catalog.py; its training list is explained
+    dataset: str = "gull"  # a name of utils/data/catalog.py, or your own; its training list is explained
     data_root: str = "datasets"  # folder that holds the dataset's folder
     # model
     arch: Arch = "resnet18"  # resnet18 as published; resnet34, resnet50
@@ -49,7 +48,7 @@ class Config:
 
 
 def main(cfg: Config) -> dict:
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     images = open_explained(dataset, cfg.data_root, cfg.image_size, cfg.out)
     teacher = build(cfg.arch, len(dataset.classes), bias=False)
     load_backbone(teacher, cfg.pretrained)

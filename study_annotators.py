@@ -17,16 +17,15 @@ from typing import Literal
 from tqdm import tqdm
 
 from models.resnet import Arch
-from utils.base import figures, processes
+from utils.base import processes
 from utils.base.files import write_table
 from utils.base.machine import default_workers
-from utils.data import catalog
 from utils.data.outputs import Layout
-from utils.people.study import finetune_classifier, open_material, plan, probe_classifier, run_once
+from utils.people.study import annotator_study, finetune_classifier, open_material, plan, probe_classifier, run_once
 from utils.running import plausible
 from utils.running.launch import launch
 from utils.running.resuming import resumable
-from utils.running.settings import pick
+from utils.running.settings import chosen_dataset, pick
 from utils.training.classifier import ClassifierRecipe
 from utils.training.probe import ProbeSettings
 
@@ -34,7 +33,7 @@ from utils.training.probe import ProbeSettings
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py that has a list of images for people to label
+    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py, or your own, with a list of images for people to label
     data_root: str = "datasets"  # folder that holds the dataset's folder
     # annotators
     accuracy: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the annotators, 0 .. 1; 0.2 is chance of 5 classes
@@ -79,14 +78,14 @@ def report(rows: list[dict], layout: Layout, cfg: Config) -> dict:
     points = [found(rows, quality) for quality in accuracies]
     levels = {"expert's images alone": found(rows, ""), "expert labels for all": found(rows, 1.0)}
     title = f"{cfg.classifier}, {cfg.repeats} seeds, {cfg.labels_per_image} label(s) per image"
-    figures.annotator_study(layout.annotator_study(".png"), accuracies, points, levels, title)
+    annotator_study(layout.annotator_study(".png"), accuracies, points, levels, title)
     print(f"Study: {layout.annotator_study('.png')}, {layout.annotator_study('.csv')}")
     by_accuracy = {f"{quality:g}": round(fmean(values), 2) for quality, values in zip(accuracies, points, strict=True)}
     return {"classifier": cfg.classifier, "expert_alone": round(fmean(found(rows, "")), 2), "annotators": by_accuracy}
 
 
 def main(cfg: Config) -> dict:
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     layout = Layout(Path(cfg.out), dataset.list_stem)
     material = open_material(dataset, cfg.data_root, cfg.image_size)
     if cfg.classifier == "probe":

@@ -11,17 +11,22 @@ tells what each picture is and must not be given to participants.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from utils.base.machine import default_workers
-from utils.people.course_page import build_course_page
+from utils.data.outputs import Layout
+from utils.people.course_page import OpaquePictures, PageSettings, compose_page, report_page, write_page
+from utils.people.page_key import write_key
 from utils.running.launch import launch
+from utils.running.settings import chosen_dataset, pick
+from utils.teaching.course import read_course
 from utils.teaching.selection import Selection
 
 
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "gull"  # a name of utils/data/catalog.py
+    dataset: str = "gull"  # a name of utils/data/catalog.py, or your own
     data_root: str = "datasets"  # folder that holds the dataset's folder
     # course
     selection: Selection = "CMaxGrad"  # which course: how its lessons were picked
@@ -37,7 +42,15 @@ class Config:
 
 
 def main(cfg: Config) -> dict:
-    return build_course_page(cfg)
+    dataset = chosen_dataset(cfg)
+    layout = Layout(Path(cfg.out), dataset.list_stem, "simclr" if cfg.simclr else "")
+    source = layout.course(cfg.selection)
+    lessons = read_course(source, dataset)["lessons"]
+    pictures = OpaquePictures(cfg.seed, source.read_bytes())
+    page = compose_page(dataset, source, lessons, pictures, pick(PageSettings, cfg))
+    build_id = write_page(layout, page, pictures, cfg.workers)
+    write_key(layout, dataset, build_id, pictures.images, pictures.explanations)
+    return report_page(layout, page, pictures, build_id)
 
 
 if __name__ == "__main__":

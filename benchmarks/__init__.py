@@ -1,1 +1,10 @@
-"""How fast the pipeline is, against the released procedure and against the limits of the machine."""
+"""How fast the pipeline is, against the released procedure and against the limits of the machine.
+
+bench         what is measured, and on what? (a command)
+timing        how are pieces of work timed in turn?
+explanations  how fast is a list explained?
+lesson        how fast is one iteration of a course?
+baseline      what did everybody do before?
+limits        what can no implementation avoid?
+report        how is it told?
+"""

@@ -1,1 +1,11 @@
-"""The data root, and the code that fills it. (A package, so that no installed package called `datasets` is imported instead.)"""
+"""The data root, and the code that fills it. (A package, so that no installed package called `datasets` is imported instead.)
+
+prepare   what is asked for? (a command)
+sources   where do the pictures come from, and which of an archive's members is which class?
+download  how does an archive arrive whole, however often the line breaks?
+archives  how are pictures taken out of an archive that is not trusted?
+placing   how do lists and folders come into place together, or not at all?
+splits    how are lists drawn where the paper's are not used?
+images    do image files decode, and what do they hold?
+checking  is what lies there what the lists say?
+"""

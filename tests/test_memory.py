@@ -13,7 +13,7 @@ from utils.data.lists import Example, write_examples
 SIZE = 128
 RUN = f"""
 import sys
-sys.path.insert(0, "tests")
+sys.path.insert(0, "tests/helpers")
 import narrow  # before all that imports the network
 import torch
 from models.resnet import build

@@ -31,7 +31,7 @@ ONE_EPOCH = ["--epochs", 1, "--batch-size", 20, "--lr", 0.01]
 def starter(folder, narrower):
     """Runs scripts as several processes, with networks so many times narrower: start(number, command, working folder)."""
     said = open(folder / "ranks.txt", "w")
-    command, environment = [sys.executable, str(Path(__file__).with_name("ranks.py"))], os.environ | {"NARROWER": str(narrower)}
+    command, environment = [sys.executable, str(Path(__file__).with_name("helpers") / "ranks.py")], os.environ | {"NARROWER": str(narrower)}
     forker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True, env=environment)
 
     def run(count, command, cwd, **order):

@@ -23,10 +23,10 @@ ROOM = 100_000  # bytes that a file may have where the disk is full: enough for 
 
 
 class Forker:
-    """The process of tests/forker.py."""
+    """The process of tests/helpers/forker.py."""
 
     def __init__(self, folder):
-        command = [sys.executable, str(Path(__file__).with_name("forker.py"))]
+        command = [sys.executable, str(Path(__file__).with_name("helpers") / "forker.py")]
         self.said = open(folder / "forker.txt", "w")
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.said, text=True)
 

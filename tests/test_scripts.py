@@ -435,10 +435,11 @@ def test_a_teaching_list_is_pairs_followed_by_their_explanations(course, data_ro
 def test_a_course_answers_every_wrong_answer(course, data_root):
     space, out, selection, variant = course
     content = load(out / f"course_{selection}{variant}.json")
-    assert set(content) == {"dataset", "classes", "selection", "student", "seed", "mask_size", "lessons"}
+    assert set(content) == {"dataset", "classes", "selection", "student", "explanation", "seed", "mask_size", "lessons"}
     assert (content["dataset"], tuple(content["classes"]), content["selection"]) == ("toy", MOTHS, selection)
     assert (content["seed"], content["mask_size"]) == (0, 0.05)
     assert content["student"] == ("optimal" if out.name == "optimal" else "sgd")
+    assert content["explanation"] == "scout"
     taught = teaching_list(out, selection, variant)
     per_lesson = 4 if selection in EXPLAINING else 2
     label_of = {row.path: row.label for row in lists.read_examples(data_root / "toy/toy_gt_tr.txt", 5)}

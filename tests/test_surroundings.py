@@ -15,12 +15,12 @@ from matplotlib import font_manager
 from PIL import Image
 
 from datasets import prepare
-from utils import compare_courses
 from utils.base import figures, fonts
 from utils.base.files import name_limit, remove_leftovers, replacing, write_text
 from utils.base.warned import plain_warnings
 from utils.running import records
 from utils.running.settings import parse, resolve
+from utils.teaching import compare_courses
 
 # ---------------------------------------------------------------- fonts
 

@@ -127,7 +127,7 @@ def test_features_are_centred_scaled_and_attended(material):
         row = seen.table[number, counter]
         w = pool.weights(row, 2)
         attended = (maps[number] * w).sum((1, 2)) / w.sum()
-        torch.testing.assert_close(seen.explained_features[row].double(), (attended - mean) / scale, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(seen.explained.features[row].double(), (attended - mean) / scale, rtol=1e-3, atol=1e-4)
 
 
 def test_an_untaught_student_knows_nothing_and_maxgrad_looks_through_a_drawn_head(material):
@@ -156,7 +156,7 @@ def test_explanations_are_taught_or_not(material):
         student = student_of(material, explain=explain)
         student.add(Choice(0, 1, 1, {1: 1}, None))
         assert len(student._taught) == count
-        assert (student.survey(True).explained_features is None) == (not explain)
+        assert (student.survey(True).explained is None) == (not explain)
 
 
 def test_draws_are_courses_of_a_part_of_the_pool(material):

@@ -1,0 +1,13 @@
+"""What is needed everywhere, and knows nothing of the method.
+
+errors       how does a script stop by itself?
+files        how is a file written so that nobody ever sees half of it?
+checkpoints  how are weights written, and read from any tool's file?
+png          how is a picture written, and is one on disk whole?
+figures      how do curves, confusion matrices and pages of pictures look?
+fonts        which font can draw a name?
+warned       how do warnings of libraries read?
+machine      what does a run compute on?
+processes    one process or many: who is this one, and what do they tell each other?
+randomness   where does every random number come from?
+"""

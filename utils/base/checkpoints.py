@@ -68,7 +68,7 @@ def save(path: str | Path, content: dict) -> None:
     write_bytes(path, buffer.getbuffer())
 
 
-def read(path: str | Path, setting: str) -> dict:
+def read(path: str | Path, setting: str) -> Mapping:
     """Reads a checkpoint onto the CPU.
 
     Args:
@@ -128,7 +128,9 @@ def tensors_of(content: Mapping) -> dict[str, Tensor]:
 
     The names are without what DataParallel, torch.compile and their like put into them.
     """
-    found, seen, waiting = {}, set(), [((), content)]
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    waiting: list[tuple[tuple[str, ...], object]] = [((), content)]
     while waiting:
         path, value = waiting.pop()
         if isinstance(value, Tensor):
@@ -156,18 +158,19 @@ def locate(content: Mapping, wanted: Mapping[str, Tensor], what: str, source: st
         InputError: nowhere is even half of the network.
     """
     tensors = tensors_of(content)
-    wanted = {name: tensor.shape for name, tensor in wanted.items() if not name.endswith(COUNTER)}
-    named, fitting = {}, {}
+    shapes = {name: tensor.shape for name, tensor in wanted.items() if not name.endswith(COUNTER)}
+    named: dict[str, int] = {}  # by prefix
+    fitting: dict[str, int] = {}
     for whole, tensor in tensors.items():
         words = whole.split(".")
         for cut in range(len(words)):
             name = ".".join(words[cut:])
-            if name in wanted:
+            if name in shapes:
                 prefix = whole[: len(whole) - len(name)]
                 named[prefix] = named.get(prefix, 0) + 1
-                fitting[prefix] = fitting.get(prefix, 0) + (tensor.shape == wanted[name])
+                fitting[prefix] = fitting.get(prefix, 0) + (tensor.shape == shapes[name])
     prefix = max(named, key=lambda place: (fitting[place], named[place], *_preference(place)), default="")
-    if 2 * named.get(prefix, 0) < len(wanted):
+    if 2 * named.get(prefix, 0) < len(shapes):
         raise InputError(f"{source} holds no {what}: {_names_in(tensors, content)}; give a checkpoint of one.")
     inside = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     return Found(prefix, inside, {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)})

@@ -1,6 +1,6 @@
-"""Every figure that the scripts leave: curves, confusion matrices, pages of pictures and the picture of a course."""
+"""Drawing: curves, confusion matrices and pages of pictures, in one style. What a figure is of, its callers know."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +15,12 @@ from utils.base.png import COMPRESSION, channels_last, encode_png
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from utils.people.labelling import Person
-
 DPI = 120
 SIDE = 168  # pixels: side of a picture on a page of many
 GAP, HEADLINE = 10, 60  # pixels: room beside a picture, and above it for two lines of title
 
 
-def _figure(width: float, height: float, **options) -> "Figure":
+def figure(width: float, height: float, **options) -> "Figure":
     """An empty figure; sides in inches."""
     # Imported here because it takes half a second, and figures are drawn when a run ends: scripts start sooner without it.
     from matplotlib.figure import Figure
@@ -30,9 +28,10 @@ def _figure(width: float, height: float, **options) -> "Figure":
     return Figure(figsize=(width, height), **options)
 
 
-def _save(path: str | Path, figure: "Figure") -> None:
+def save(path: str | Path, drawn: "Figure") -> None:
+    """Writes a figure as PNG, whole or not at all."""
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=DPI, pil_kwargs={"compress_type": COMPRESSION})
+        drawn.savefig(temporary, dpi=DPI, pil_kwargs={"compress_type": COMPRESSION})
 
 
 def tiles(path: str | Path, lines: Sequence[Sequence[tuple[Tensor, str]]]) -> None:
@@ -43,15 +42,15 @@ def tiles(path: str | Path, lines: Sequence[Sequence[tuple[Tensor, str]]]) -> No
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     width, height = max(map(len, lines)) * (SIDE + GAP) + GAP, len(lines) * (SIDE + HEADLINE) + GAP
-    figure = _figure(width / DPI, height / DPI, dpi=DPI)
+    drawn = figure(width / DPI, height / DPI, dpi=DPI)
     style = fonts.style(title for pictures in lines for _, title in pictures)
     places = {}
     for line, pictures in enumerate(lines):
         for column, (picture, title) in enumerate(pictures):
             left, top = GAP + column * (SIDE + GAP), HEADLINE + line * (SIDE + HEADLINE)
-            figure.text((left + SIDE / 2) / width, 1 - (top - GAP) / height, title, fontsize=8, ha="center", va="bottom", **style)
+            drawn.text((left + SIDE / 2) / width, 1 - (top - GAP) / height, title, fontsize=8, ha="center", va="bottom", **style)
             places[left, top] = picture
-    canvas = FigureCanvasAgg(figure)
+    canvas = FigureCanvasAgg(drawn)
     canvas.draw()
     page = np.array(canvas.buffer_rgba())[..., :3]
     for (left, top), picture in places.items():
@@ -72,7 +71,7 @@ def _tile(picture: Tensor) -> Image.Image:
 
 def curves(
     path: str | Path,
-    lines: dict[str, Sequence[float]],
+    lines: Mapping[str, Sequence[float]],
     x: Sequence[float],
     x_label: str,
     y_label: str,
@@ -80,8 +79,8 @@ def curves(
     ranges: dict[str, tuple[Sequence[float], Sequence[float]]] | None = None,
 ):
     """Draws lines over common x values; `chance` adds a dashed horizontal line, `ranges` lowest and highest values as a band."""
-    figure = _figure(6.4, 4.2, layout="constrained")
-    axes = figure.add_subplot()
+    drawn = figure(6.4, 4.2, layout="constrained")
+    axes = drawn.add_subplot()
     for name, values in lines.items():
         (line,) = axes.plot(x[: len(values)], values, marker="." if len(values) < 60 else None, label=name)
         if ranges and name in ranges:
@@ -91,7 +90,7 @@ def curves(
     axes.set(xlabel=x_label, ylabel=y_label)
     axes.grid(alpha=0.3)
     axes.legend()
-    _save(path, figure)
+    save(path, drawn)
 
 
 def training_curves(path: str | Path, history: Sequence[dict]) -> None:
@@ -102,8 +101,8 @@ def training_curves(path: str | Path, history: Sequence[dict]) -> None:
         history: one dict per epoch with `epoch`, `loss` and any number of `*_accuracy` in percent (empty where not measured).
     """
     accuracies = [name for name in history[0] if name.endswith("_accuracy")]
-    figure = _figure(9.6 if accuracies else 5.2, 3.8, layout="constrained")
-    panels = figure.subplots(1, 2 if accuracies else 1, squeeze=False)[0]
+    drawn = figure(9.6 if accuracies else 5.2, 3.8, layout="constrained")
+    panels = drawn.subplots(1, 2 if accuracies else 1, squeeze=False)[0]
     panels[0].plot([row["epoch"] for row in history], [row["loss"] for row in history], color="black")
     panels[0].set(xlabel="epoch", ylabel="loss")
     for name in accuracies:
@@ -114,14 +113,14 @@ def training_curves(path: str | Path, history: Sequence[dict]) -> None:
         panels[1].legend()
     for axes in panels:
         axes.grid(alpha=0.3)
-    _save(path, figure)
+    save(path, drawn)
 
 
 def confusion_matrix(path: str | Path, counts: np.ndarray, classes: Sequence[str], title: str) -> None:
     """Draws counts (C, C), rows the true class, columns the answer; colours by the share of the row."""
     names, style = fonts.drawable(classes), fonts.style(classes)
-    figure = _figure(2.2 + 0.8 * len(classes), 1.8 + 0.7 * len(classes), layout="constrained")
-    axes = figure.add_subplot()
+    drawn = figure(2.2 + 0.8 * len(classes), 1.8 + 0.7 * len(classes), layout="constrained")
+    axes = drawn.add_subplot()
     shares = counts / counts.sum(1, keepdims=True).clip(1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
@@ -129,68 +128,4 @@ def confusion_matrix(path: str | Path, counts: np.ndarray, classes: Sequence[str
     axes.set_xticks(range(len(classes)), names, rotation=30, ha="right", **style)
     axes.set_yticks(range(len(classes)), names, **style)
     axes.set(xlabel="answer", ylabel="truth", title=title)
-    _save(path, figure)
-
-
-def course(path: str | Path, lessons: Sequence[Sequence[tuple[Tensor, str]]], per_row: int = 2) -> None:
-    """A course lesson by lesson.
-
-    Args:
-        path: the PNG.
-        lessons: for each lesson its pictures uint8 (3, h, w) with their titles.
-        per_row: lessons side by side.
-    """
-    starts = range(0, len(lessons), per_row)
-    tiles(path, [[picture for lesson in lessons[start : start + per_row] for picture in lesson] for start in starts])
-
-
-def people_accuracy(path: str | Path, people: Sequence["Person"], min_accuracy: float, chance: float) -> None:
-    """Everybody's accuracy in percent on the test part (bars, grey for the left out) and in labelling (dots), best first.
-
-    Args:
-        path: the PNG.
-        people: everybody.
-        min_accuracy: what was asked for, 0 .. 1.
-        chance: accuracy of guessing in percent.
-    """
-    people = sorted(people, key=lambda person: (-(person.test_accuracy or 0), person.name))
-    figure = _figure(max(6.4, min(0.25 * len(people), 20)), 4.2, layout="constrained")
-    axes = figure.add_subplot()
-    places = range(len(people))
-    colours = ["tab:blue" if person.kept else "lightgrey" for person in people]
-    axes.bar(places, [person.test_accuracy or 0 for person in people], color=colours, label="test part")
-    labelled = [(place, person.label_accuracy) for place, person in enumerate(people) if person.label_accuracy is not None]
-    if labelled:
-        axes.scatter(*zip(*labelled, strict=True), color="black", zorder=2, s=12, label="labelling")
-    axes.axhline(chance, color="grey", linestyle="--", linewidth=1, label="chance")
-    if min_accuracy:
-        axes.axhline(100 * min_accuracy, color="tab:red", linewidth=1, label="asked for")
-    axes.margins(x=0.01)
-    axes.set(xlabel=f"{len(people)} people", ylabel="right answers (%)", ylim=(0, 101), xticks=[])
-    axes.legend()
-    _save(path, figure)
-
-
-def annotator_study(
-    path: str | Path, accuracies: Sequence[float], points: Sequence[Sequence[float]], levels: dict[str, Sequence[float]], title: str
-) -> None:
-    """Classifier accuracy against annotator accuracy: the mean over the repeats with every repeat as a dot, and what to compare with.
-
-    Args:
-        path: the PNG.
-        accuracies: of the annotators, 0 .. 1.
-        points: for each of them the classifier's accuracies in percent, one per repeat.
-        levels: horizontal lines: name and accuracies, one per repeat, of which the mean is drawn.
-        title: how it was measured.
-    """
-    figure = _figure(6.4, 4.2, layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot(accuracies, [np.mean(values) for values in points], marker="o", color="tab:blue", label="expert's and annotators' labels")
-    for accuracy, values in zip(accuracies, points, strict=True):
-        axes.scatter([accuracy] * len(values), values, s=8, color="tab:blue", alpha=0.5)
-    for (name, values), colour in zip(levels.items(), ("tab:red", "tab:green"), strict=False):
-        axes.axhline(np.mean(values), color=colour, linestyle="--", linewidth=1, label=name)
-    axes.set(xlabel="annotators' accuracy", ylabel="classifier's test accuracy (%)", title=title)
-    axes.grid(alpha=0.3)
-    axes.legend()
-    _save(path, figure)
+    save(path, drawn)

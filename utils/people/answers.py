@@ -1,7 +1,6 @@
 """What people answered, read from every kind of file it comes in: our server's export (JSON or CSV), one participant's download,
 a Mechanical Turk batch, and the public logs of explain_teach. The kind is recognised by a file's content."""
 
-import json
 import math
 import re
 from collections import Counter
@@ -11,12 +10,11 @@ from datetime import datetime
 from pathlib import Path
 
 from utils.base.errors import InputError
-from utils.people.built_page import IMAGE_ID
-from utils.people.tables import csv_rows, read_text
+from utils.people.page_key import IMAGE_ID, PHASES, Key, is_count
+from utils.people.tables import csv_rows, parsed_json, read_text
 from utils.people.trials import is_secret_id
 from utils.people.turk import NEEDED, Submission, submissions
 
-PHASES = ("lesson", "test", "label")
 DAY = 24 * 60 * 60  # seconds
 REJECTED_ELSEWHERE = "rejected in another row of the same assignment"
 ANSWERED_BEFORE = "answered again by the same person (the first answer counts)"
@@ -44,36 +42,6 @@ class Answer:
     seconds: float | None
     truth: int | None
     group: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyImage:
-    """What an opaque image id of the course page stands for."""
-
-    phase: str
-    path: str
-    label: int | None
-    index: int
-
-
-@dataclass(frozen=True)
-class Key:
-    """The key of a course page, `course_page_key.json`.
-
-    Attributes:
-        path: the file.
-        build_id: the page's build; answers carry the same.
-        images: image ids and what they stand for.
-    """
-
-    path: str
-    build_id: str
-    images: dict[str, KeyImage]
-
-    def of_phase(self, phase: str) -> dict[str, KeyImage]:
-        """The images of a phase by id, in the order of their lists."""
-        chosen = [(image_id, image) for image_id, image in self.images.items() if image.phase == phase]
-        return dict(sorted(chosen, key=lambda item: (item[1].index, item[1].path)))
 
 
 @dataclass
@@ -123,38 +91,6 @@ class Reading:
 
     answers: list[Answer]
     left_out: list[LeftOut]
-
-
-def absent_key(path: str | Path) -> Key:
-    """The key of a page that was expected at `path` and is not there. Logs of explain_teach need none; what needs one names the place."""
-    return Key(str(path), "", {})
-
-
-def read_key(path: str | Path, dataset: str, classes: Sequence[str]) -> Key:
-    """Reads the key of a course page.
-
-    Args:
-        path: the file.
-        dataset: name of the dataset that the page must be of.
-        classes: its classes.
-
-    Raises:
-        InputError: the file is missing, malformed, or belongs to another dataset.
-    """
-    content = _json(read_text(path), path)
-    if not isinstance(content, dict) or not isinstance(content.get("images"), dict) or not isinstance(content.get("build_id"), str):
-        raise InputError(f"{path} is not the key of a course page (an object with build_id and images); build the page anew.")
-    if content.get("dataset") != dataset or content.get("classes") != list(classes):
-        raise InputError(f"{path} belongs to --dataset {content.get('dataset')} and its classes, not to {dataset}; give the right --key.")
-    images = {}
-    for image_id, entry in content["images"].items():
-        entry = entry if isinstance(entry, dict) else {}
-        label = entry.get("label")
-        whole = isinstance(entry.get("path"), str) and _is_count(entry.get("index")) and entry.get("phase") in PHASES
-        if not whole or not (label is None or (_is_count(label) and label < len(classes))):
-            raise InputError(f"{path}: the entry of image {image_id} needs phase, path, label and index; build the page anew.")
-        images[image_id] = KeyImage(entry["phase"], entry["path"], label, entry["index"])
-    return Key(str(path), content["build_id"], images)
 
 
 def read_answers(paths: Sequence[str | Path], key: Key | None, num_classes: int) -> list[Answer]:
@@ -262,7 +198,7 @@ def _read_file(path: str | Path, key: Key | None, num_classes: int) -> Iterator[
     if text.lstrip()[:1] not in ("[", "{"):
         yield from _read_csv(text, path, key, num_classes)
         return
-    content = _json(text, path)
+    content = parsed_json(text, path)
     if isinstance(content, list) and content and all(isinstance(log, dict) and "image_id" in log for log in content):
         yield from (_explain_teach_log(log, f"{path}, log {number}", num_classes) for number, log in enumerate(content, start=1))
     elif isinstance(content, dict) and isinstance(content.get("participants"), list):
@@ -272,18 +208,6 @@ def _read_file(path: str | Path, key: Key | None, num_classes: int) -> Iterator[
         yield _page_participant(content, str(path), key, num_classes, numbered=False)
     else:
         raise InputError(f"{path} holds no answers in a known form (our export or download, Mechanical Turk CSV, explain_teach logs).")
-
-
-def _json(text: str, where: str | Path):
-    try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{where} is not JSON ({error}); replace it.") from None
-
-
-def _is_count(value: object) -> bool:
-    """Whether a JSON value is a whole number of 0 or more; `true` is none."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _page_participant(entry: object, where: str, key: Key | None, num_classes: int, numbered: bool) -> Participant:
@@ -331,7 +255,7 @@ def _page_trial(trial: object, person: str, where: str, key: Key | None, num_cla
 
 
 def _checked_class(value: object, name: str, where: str, num_classes: int) -> int:
-    if not _is_count(value) or value >= num_classes:
+    if not is_count(value) or value >= num_classes:
         raise InputError(f"{where}: {name} {value} is out of range (0 .. {num_classes - 1}); correct it, or --dataset.")
     return value
 

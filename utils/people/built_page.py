@@ -1,15 +1,16 @@
-"""The course page as it was built: the files that may be served, and the key that stays beside them."""
+"""The course page as it was built: the files that may be served, and what the key beside them tells the server."""
 
-import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from utils.base.errors import InputError
+from utils.data.outputs import Layout
+from utils.people.page_key import IMAGE_ID, read_built_key, read_object
 
-PHASES = ("lesson", "test", "label")
-PAGE_FILES = {"index.html": "text/html", "course.js": "text/javascript", "style.css": "text/css", "data.js": "text/javascript"}
-IMAGE_ID = re.compile("[0-9a-f]{16}")
+STATIC_FILES = {"index.html": "text/html", "course.js": "text/javascript", "style.css": "text/css"}  # the same for every course
+# The course itself. A script, not JSON: a page that was opened by double click may load scripts, but not fetch files.
+DATA, DATA_BEGINS = "data.js", "window.COURSE ="
+PAGE_FILES = STATIC_FILES | {DATA: "text/javascript"}
 
 
 @dataclass(frozen=True)
@@ -39,36 +40,18 @@ def read_built_page(out: str | Path) -> BuiltPage:
     Raises:
         InputError: the page or its key is missing or damaged, or they are of different builds.
     """
-    folder, key_path = Path(out) / "course_page", Path(out) / "course_page_key.json"
-    key = _json_of(key_path, "")
+    layout = Layout(Path(out))
+    folder, key = layout.course_page, read_built_key(layout.course_page_key())
     files = _files(folder)
-    try:
-        phases = {name: image["phase"] for name, image in key["images"].items()}
-        lesson_labels = {name: image["label"] for name, image in key["images"].items() if image["phase"] == "lesson"}
-        page = BuiltPage(str(key["build_id"]), str(key["dataset"]), len(key["classes"]), phases, lesson_labels, files)
-        build_id = str(_json_of(folder / "data.js", "window.COURSE =")["build_id"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{key_path} or {folder}/data.js is damaged (around {error}); build the course page anew.") from None
-    if build_id != page.build_id:
-        raise InputError(f"{folder} is build {build_id}, but {key_path} belongs to build {page.build_id}; build the course page anew.")
-    wrong = [name for name, phase in phases.items() if not IMAGE_ID.fullmatch(name) or phase not in PHASES]
-    if wrong:
-        raise InputError(f"{key_path}: the image '{wrong[0]}' has no proper id or phase; build the course page anew.")
-    return page
-
-
-def _json_of(path: Path, before: str) -> dict:
-    """The JSON object in a file that begins with `before` and may end with a semicolon."""
-    try:
-        text = path.read_text(encoding="utf-8").strip().removeprefix(before).removesuffix(";")
-        value = json.loads(text)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; build the course page first (teach_butterflies.py), or correct --out.") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read ({error}); build the course page anew.") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path} holds no JSON object; build the course page anew.")
-    return value
+    course = read_object(folder / DATA, DATA_BEGINS)
+    if "build_id" not in course:
+        raise InputError(f"{folder / DATA} is damaged (around 'build_id'); build the course page anew.")
+    build_id = str(course["build_id"])
+    if build_id != key.build_id:
+        raise InputError(f"{folder} is build {build_id}, but {key.path} belongs to build {key.build_id}; build the course page anew.")
+    phases = {name: image.phase for name, image in key.images.items()}
+    lesson_labels = {name: image.label for name, image in key.images.items() if image.phase == "lesson"}
+    return BuiltPage(key.build_id, key.dataset, len(key.classes), phases, lesson_labels, files)
 
 
 def _files(folder: Path) -> dict[str, Path]:

@@ -1,12 +1,11 @@
-"""The page on which people take a course: static files that open by double click, and beside them the key to their pictures."""
+"""The page on which people take a course, as it is built: static files that open by double click, their pictures under opaque names."""
 
 import hashlib
 import hmac
 import json
-import os
-import re
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,65 +14,37 @@ from torch import Tensor
 from tqdm import tqdm
 
 from utils.base.errors import InputError
-from utils.base.files import replacing_folder, write_json, write_text
+from utils.base.files import replacing_folder, write_text
 from utils.base.machine import side_by_side
 from utils.base.png import write_png
-from utils.data import catalog
 from utils.data.catalog import Dataset
-from utils.data.lists import Example, read_examples
+from utils.data.lists import UNKNOWN, Example, read_examples
 from utils.data.loading import ImageSet
 from utils.data.outputs import Layout
+from utils.people.built_page import DATA, DATA_BEGINS, STATIC_FILES
 from utils.people.course_pictures import Explained, explained_view, fitted_view
-from utils.teaching.course import read_course
+from utils.people.page_key import ID_DIGITS, KeyImage
 
 STATIC = Path(__file__).parent / "page"  # what is the same for every course
-STATIC_FILES = ("index.html", "course.js", "style.css")
-ID_DIGITS = 16  # of picture ids and of the build id
 
 
-def build_course_page(cfg) -> dict:
-    """Turns `<out>/course_<selection>.json` into `<out>/course_page/` and `<out>/course_page_key.json`.
+@dataclass(frozen=True)
+class PageSettings:
+    """Settings of a course page.
 
-    The story: every picture gets a name that tells nothing; lessons keep their labels, since feedback needs them; test and
-    labelling keep none. The folder is swapped in once it is complete.
-
-    Args:
-        cfg: the resolved settings of a teach_* script.
-
-    Returns:
-        What was built, in numbers.
-
-    Raises:
-        InputError: the course, a list or a picture is missing or does not fit.
+    Attributes:
+        data_root: what `./datasets/` in lists stands for.
+        image_size: longer side of the pictures in pixels, at most.
+        test_images: pictures of the test part.
+        label_images: pictures of the labelling part; 0 takes all.
+        seed: draws these pictures.
     """
-    dataset = catalog.find(cfg.dataset)
-    layout = Layout(Path(cfg.out), dataset.list_stem, cfg.simclr)
-    course_file = layout.course(cfg.selection)
-    course = read_course(course_file, dataset)
-    pictures = OpaquePictures(cfg.seed, course_file.read_bytes())
-    train = _open(dataset, "train", cfg.data_root, cfg.image_size)
-    lessons, borders = _add_lessons(pictures, course["lessons"], train, course_file, cfg)
-    test = _open(dataset, "test", cfg.data_root, cfg.image_size)
-    _add_asked(pictures, "test", test, draw_balanced(test, len(dataset.classes), cfg.test_images, cfg.seed))
-    if dataset.rest:
-        rest = _open(dataset, "rest", cfg.data_root, cfg.image_size)
-        _add_asked(pictures, "label", rest, draw_some(len(rest), cfg.label_images, cfg.seed))
-    _refuse_overlap(pictures, course["lessons"])
-    page = {
-        "dataset": dataset.name,
-        "things": dataset.things,
-        "classes": dataset.display_names,
-        "borders": borders,
-        "lessons": lessons,
-        "test": pictures.of("test"),
-        "label": pictures.of("label"),
-    }
-    with replacing_folder(layout.out, layout.course_page.name, force=True) as staging:
-        build_id = _write_page(staging / layout.course_page.name, page, pictures, cfg.workers)
-    _write_key(layout, {"build_id": build_id, "dataset": dataset.name, "classes": list(dataset.classes), **pictures.key})
-    print(f"Course page: {layout.course_page / 'index.html'} (open it in a browser); its key: {layout.course_page_key()}")
-    parts = {"lessons": len(lessons), "test_images": len(page["test"]), "label_images": len(page["label"])}
-    return {"build_id": build_id, **parts, "pictures": len(pictures.views)}
+
+    data_root: str
+    image_size: int
+    test_images: int
+    label_images: int
+    seed: int
 
 
 class OpaquePictures:
@@ -85,13 +56,15 @@ class OpaquePictures:
 
     Attributes:
         views: what makes each picture, by its id.
-        key: `images`, what people are asked about, and `explanations`, what lessons show after the answer; by id.
+        images: what people are asked about, by id.
+        explanations: what lessons show after the answer, as the course names it, by id.
     """
 
     def __init__(self, seed: int, course: bytes) -> None:
         self._secret = hashlib.sha256(f"{seed}\n".encode() + course).digest()
         self.views: dict[str, Callable[[], Tensor]] = {}
-        self.key: dict[str, dict] = {"images": {}, "explanations": {}}
+        self.images: dict[str, KeyImage] = {}
+        self.explanations: dict[str, str] = {}
 
     def add(self, place: str, view: Callable[[], Tensor]) -> str:
         """Names the picture at `place`, some words that no other picture has; returns its id."""
@@ -102,24 +75,62 @@ class OpaquePictures:
     def add_asked(self, phase: str, place: str, row: Example, view: Callable[[], Tensor]) -> str:
         """Adds a picture that people are asked about in `phase`."""
         name = self.add(f"{phase} {place}", view)
-        self.key["images"][name] = {"phase": phase, "path": row.path, "label": row.label, "index": row.index}
+        label = None if row.label == UNKNOWN else row.label
+        self.images[name] = KeyImage(phase, row.path, label, row.index)
         return name
 
     def add_explained(self, place: str, files: Explained, longest: int) -> str:
         """Adds a picture that a lesson shows after the answer, its longer side being at most `longest`."""
         name = self.add(f"explanation {place}", partial(explained_view, files, longest))
-        self.key["explanations"][name] = files.listed
+        self.explanations[name] = files.listed
         return name
 
     def of(self, phase: str) -> list[str]:
         """The ids of a phase, sorted, so that their order tells nothing either."""
-        return sorted(name for name, image in self.key["images"].items() if image["phase"] == phase)
+        return sorted(name for name, image in self.images.items() if image.phase == phase)
 
 
-def _open(dataset: Dataset, split: str, data_root: str, image_size: int) -> ImageSet:
+def compose_page(dataset: Dataset, source: Path, lessons: Sequence[dict], pictures: OpaquePictures, how: PageSettings) -> dict:
+    """What the page holds: every picture under a name that tells nothing; lessons keep their labels, since feedback needs them; test
+    and labelling keep none.
+
+    Args:
+        dataset: of which the course is.
+        source: the course file, for error messages.
+        lessons: the lessons of the course, as `read_course` reads them.
+        pictures: takes in the pictures.
+        how: settings.
+
+    Returns:
+        The values that the page's script reads.
+
+    Raises:
+        InputError: a list or a picture is missing or does not fit, or an image would be in two parts of the page.
+    """
+    train = _open(dataset, "train", how)
+    shown, borders = _add_lessons(pictures, lessons, train, source, how)
+    test = _open(dataset, "test", how)
+    _add_asked(pictures, "test", test, draw_balanced(test, len(dataset.classes), how.test_images, how.seed))
+    if dataset.rest:
+        rest = _open(dataset, "rest", how)
+        _add_asked(pictures, "label", rest, draw_some(len(rest), how.label_images, how.seed))
+    _refuse_overlap(pictures, lessons)
+    return {
+        "dataset": dataset.name,
+        "things": dataset.things,
+        "classes": dataset.display_names,
+        "borders": borders,
+        "lessons": shown,
+        "test": pictures.of("test"),
+        "label": pictures.of("label"),
+    }
+
+
+def _open(dataset: Dataset, split: str, how: PageSettings) -> ImageSet:
     """The images of a list as the page shows them, none of them held in memory."""
-    path = dataset.list_path(data_root, split)
-    return ImageSet(read_examples(path, len(dataset.classes)), path, data_root, partial(fitted_view, longest=image_size), budget=0)
+    path = dataset.list_path(how.data_root, split)
+    rows = read_examples(path, len(dataset.classes), rest=split == "rest")
+    return ImageSet(rows, path, how.data_root, partial(fitted_view, longest=how.image_size), budget=0)
 
 
 def draw_balanced(images: ImageSet, num_classes: int, wanted: int, seed: int) -> list[int]:
@@ -164,7 +175,9 @@ def _add_asked(pictures: OpaquePictures, phase: str, images: ImageSet, numbers: 
         pictures.add_asked(phase, row.path, row, partial(images.__getitem__, number))
 
 
-def _add_lessons(pictures: OpaquePictures, entries: Sequence[dict], train: ImageSet, source: Path, cfg) -> tuple[list[dict], bool]:
+def _add_lessons(
+    pictures: OpaquePictures, entries: Sequence[dict], train: ImageSet, source: Path, how: PageSettings
+) -> tuple[list[dict], bool]:
     """Adds what the lessons show.
 
     Returns:
@@ -179,12 +192,12 @@ def _add_lessons(pictures: OpaquePictures, entries: Sequence[dict], train: Image
                 raise InputError(f"{where}: {train.source} does not list {path}; make the course anew, or correct --data-root.")
         pairs = {}
         for wrong, pair in sorted(entry["explanations"].items()):
-            own = Explained.find(entry["image"], pair["image"], pair["human"], cfg.data_root, where)
-            partner = Explained.find(pair["partner"], pair["partner_explanation"], pair["partner_human"], cfg.data_root, where)
+            own = Explained.find(entry["image"], pair["image"], pair["human"], how.data_root, where)
+            partner = Explained.find(pair["partner"], pair["partner_explanation"], pair["partner_human"], how.data_root, where)
             borders = borders and own.bordered and partner.bordered
             pairs[wrong] = {
-                "image": pictures.add_explained(f"{place} {wrong} image", own, cfg.image_size),
-                "partner": pictures.add_explained(f"{place} {wrong} partner", partner, cfg.image_size),
+                "image": pictures.add_explained(f"{place} {wrong} image", own, how.image_size),
+                "partner": pictures.add_explained(f"{place} {wrong} partner", partner, how.image_size),
             }
         asked = number_of[entry["image"]]
         image = pictures.add_asked("lesson", str(place), train.rows[asked], partial(train.__getitem__, asked))
@@ -199,16 +212,36 @@ def _refuse_overlap(pictures: OpaquePictures, entries: Sequence[dict]) -> None:
         InputError: naming the image.
     """
     part_of = {pair["partner"]: "lesson" for entry in entries for pair in entry["explanations"].values()}
-    for image in pictures.key["images"].values():
-        other = part_of.setdefault(image["path"], image["phase"])
-        if other != image["phase"]:
-            raise InputError(
-                f"{image['path']} would be in two parts of the page, {other} and {image['phase']}; take it off one of the lists."
-            )
+    for image in pictures.images.values():
+        other = part_of.setdefault(image.path, image.phase)
+        if other != image.phase:
+            raise InputError(f"{image.path} would be in two parts of the page, {other} and {image.phase}; take it off one of the lists.")
 
 
-def _write_page(folder: Path, page: dict, pictures: OpaquePictures, workers: int) -> str:
-    """Writes all files of the page into `folder`; returns the build id, a digest of all that the page is."""
+def write_page(layout: Layout, page: dict, pictures: OpaquePictures, workers: int) -> str:
+    """Writes the page; its folder is swapped in once it is complete.
+
+    Args:
+        layout: names of the files.
+        page: what the page holds, as `compose_page` gives it.
+        pictures: its pictures.
+        workers: threads that encode.
+
+    Returns:
+        The build id, a digest of all that the page is.
+    """
+    with replacing_folder(layout.out, layout.course_page.name, force=True) as staging:
+        return _write_files(staging / layout.course_page.name, page, pictures, workers)
+
+
+def report_page(layout: Layout, page: dict, pictures: OpaquePictures, build_id: str) -> dict:
+    """Says where the page and its key are; returns what was built, in numbers."""
+    print(f"Course page: {layout.course_page / 'index.html'} (open it in a browser); its key: {layout.course_page_key()}")
+    parts = {"lessons": len(page["lessons"]), "test_images": len(page["test"]), "label_images": len(page["label"])}
+    return {"build_id": build_id, **parts, "pictures": len(pictures.views)}
+
+
+def _write_files(folder: Path, page: dict, pictures: OpaquePictures, workers: int) -> str:
     images = folder / "images"
     images.mkdir(parents=True)
     names = sorted(pictures.views)  # written in this order: the times of the files shall not tell the order of a list either
@@ -221,18 +254,5 @@ def _write_page(folder: Path, page: dict, pictures: OpaquePictures, workers: int
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     build_id = digest.hexdigest()[:ID_DIGITS]
-    # A script, not JSON: a page that was opened by double click may load scripts, but not fetch files.
-    write_text(folder / "data.js", f"window.COURSE = {json.dumps({'build_id': build_id, **page})};\n")
+    write_text(folder / DATA, f"{DATA_BEGINS} {json.dumps({'build_id': build_id, **page})};\n")
     return build_id
-
-
-def _write_key(layout: Layout, key: dict) -> None:
-    """Writes the key. That of an earlier build stays under its build id: answers that were given to it need it."""
-    current = layout.course_page_key()
-    try:
-        earlier = str(json.loads(current.read_text(encoding="utf-8"))["build_id"])
-    except (OSError, ValueError, KeyError, TypeError):
-        earlier = ""
-    if re.fullmatch("[0-9a-f]+", earlier) and earlier != key["build_id"]:
-        os.replace(current, layout.course_page_key(earlier))
-    write_json(current, key)

@@ -11,10 +11,9 @@ from torch.nn import functional as F
 
 from utils.base.errors import InputError
 from utils.data.images import decode, to_tensor
-from utils.data.lists import Explanation, locate
-from utils.data.outputs import IMG, MASK
+from utils.data.lists import locate
+from utils.data.outputs import IMG, MASK, sibling
 from utils.explanations.rendering import BORDER, RED, borders
-from utils.teaching.pool import sibling
 
 DRAWN_AT = 224  # pixels: side of the pictures that borders of `BORDER` pixels are drawn on
 HALO = (255, 255, 255)  # thin line around the red one, which would be hard to see on a reddish wing
@@ -57,7 +56,7 @@ class Explained:
         Raises:
             InputError: the plain picture is missing, or all that could mark it.
         """
-        files = [image, sibling([Explanation(machine, 0, 0, 0)], IMG, MASK)[0].path, human, machine]
+        files = [image, sibling(machine, IMG, MASK), human, machine]
         plain, *marked = (path and locate(path, data_root) for path in files)
         if not os.path.isfile(plain):
             raise InputError(f"{where}: the image {plain} is missing; restore it or correct --data-root '{data_root}'.")

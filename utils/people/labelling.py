@@ -1,4 +1,4 @@
-"""From answers to a labelled list, for all label scripts: who is believed, and what they agree on."""
+"""From answers to a labelled list: who is believed, and what they agree on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +8,28 @@ from statistics import median
 import numpy as np
 
 from utils.base.errors import InputError
-from utils.data import catalog
-from utils.data.lists import Example, listed_path, read_examples, write_examples
-from utils.data.outputs import Layout
+from utils.data.lists import Example, listed_path, write_examples
 from utils.people.aggregation import Aggregation, Labels, Votes, aggregate, confusion_counts
-from utils.people.answers import Answer, Key, KeyImage, absent_key, read_files, read_key
-from utils.people.report import write_report
+from utils.people.answers import Answer
+from utils.people.page_key import Key, KeyImage
+from utils.teaching.selection import Selection
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """Settings of labelling.
+
+    Attributes:
+        selection: the course that people took.
+        min_accuracy: the share of right answers on the test part that a person needs to be kept, 0 .. 1; 0 keeps everybody.
+        aggregation: how the labels of an image become one.
+        seed: draws the labels that are tied.
+    """
+
+    selection: Selection
+    min_accuracy: float
+    aggregation: Aggregation
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -58,44 +74,6 @@ class Part:
     truth: np.ndarray
 
 
-def run_labelling(cfg) -> dict:
-    """Reads answers, aggregates them, and writes the list that a classifier learns from, with a report.
-
-    The story: everybody's answers are read; whoever fails the test is left out; the labels of the others become one per image; the
-    expert's images and these make the list; and what can be known of people and labels is written down.
-
-    Args:
-        cfg: the resolved settings of a label script.
-
-    Returns:
-        What was measured.
-
-    Raises:
-        InputError: the answers or the key cannot be used, or nobody passes the test.
-    """
-    dataset = catalog.find(cfg.dataset)
-    num_classes = len(dataset.classes)
-    expert = read_examples(dataset.list_path(cfg.data_root, "train"), num_classes)
-    key = read_key(cfg.key, dataset.name, dataset.classes) if Path(cfg.key).exists() else absent_key(cfg.key)
-    reading = read_files(cfg.answers, key, num_classes)
-    answers = reading.answers
-    people = describe_all(answers, cfg.min_accuracy)
-    kept = {person.name for person in people if person.kept}
-    if not kept:
-        raise InputError(f"--min-accuracy {cfg.min_accuracy}: none of {len(people)} people was as right on the test part; lower it.")
-    parts = {}
-    for phase in ("test", "label"):
-        chosen = [answer for answer in answers if answer.phase == phase and answer.person in kept]
-        # How people did on the test weighs their labels; to weigh the test's answers by its own solution would be circular.
-        known = [answer for answer in answers if answer.phase == "test"] if phase == "label" else []
-        if chosen:
-            parts[phase] = aggregate_part(chosen, known, num_classes, cfg.aggregation, cfg.seed)
-    layout = Layout(Path(cfg.out), dataset.list_stem)
-    summary = {"dataset": dataset.name, "selection": cfg.selection, "aggregation": cfg.aggregation, "min_accuracy": cfg.min_accuracy}
-    summary |= _write_list(layout.labeled_list(cfg.selection), expert, key, parts.get("label"))
-    return write_report(layout, dataset, people, parts, summary, reading.left_out)
-
-
 def describe_all(answers: Sequence[Answer], min_accuracy: float) -> list[Person]:
     """Everybody who answered, by name; they are kept if at least `min_accuracy` (0 .. 1) of their test answers are right."""
     return [_describe(name, own, min_accuracy) for name, own in sorted(_by_person(answers).items())]
@@ -132,6 +110,31 @@ def share_right(answers: Sequence[Answer]) -> float | None:
     return 100 * sum(right) / len(right) if right else None
 
 
+def aggregate_parts(answers: Sequence[Answer], people: Sequence[Person], num_classes: int, how: LabelSettings) -> dict[str, Part]:
+    """The test and the labelling part by name, those of them that somebody kept has answered, with one label per image.
+
+    Args:
+        answers: everybody's.
+        people: everybody.
+        num_classes: C.
+        how: settings.
+
+    Raises:
+        InputError: nobody is kept.
+    """
+    kept = {person.name for person in people if person.kept}
+    if not kept:
+        raise InputError(f"--min-accuracy {how.min_accuracy}: none of {len(people)} people was as right on the test part; lower it.")
+    parts = {}
+    for phase in ("test", "label"):
+        chosen = [answer for answer in answers if answer.phase == phase and answer.person in kept]
+        # How people did on the test weighs their labels; to weigh the test's answers by its own solution would be circular.
+        known = [answer for answer in answers if answer.phase == "test"] if phase == "label" else []
+        if chosen:
+            parts[phase] = aggregate_part(chosen, known, num_classes, how.aggregation, how.seed)
+    return parts
+
+
 def aggregate_part(answers: list[Answer], known: Sequence[Answer], num_classes: int, method: Aggregation, seed: int) -> Part:
     """One label per image of a part.
 
@@ -164,8 +167,18 @@ def labeled_rows(expert: Sequence[Example], images: Sequence[KeyImage], part: Pa
     return [Example(path, label, index) for index, (path, label) in enumerate(rows)]
 
 
-def _write_list(path: Path, expert: Sequence[Example], key: Key, part: Part | None) -> dict:
-    """Writes the list, if anything was labelled; returns its name and what it holds."""
+def write_list(path: Path, expert: Sequence[Example], key: Key, part: Part | None) -> dict:
+    """Writes the list that a classifier learns from, if anything was labelled.
+
+    Args:
+        path: the list.
+        expert: the rows that the expert labelled.
+        key: of the course page; of images to label it knows the files.
+        part: the labelling part; None where nobody answered it.
+
+    Returns:
+        The list's name and what it holds, for the report.
+    """
     if part is None or not key.images:
         print("Nobody labelled an image, so no list is written; the report is about the test alone.")
         return {"list": None, "expert_images": len(expert), "labelled_images": 0, "unlabelled_images": None}

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,14 +13,12 @@ from utils.data.catalog import Dataset
 from utils.data.outputs import Layout
 from utils.people.aggregation import agreement, confusion_counts
 from utils.people.answers import LeftOut
-
-if TYPE_CHECKING:
-    from utils.people.labelling import Part, Person
+from utils.people.labelling import LabelSettings, Part, Person
 
 PLACES_SHOWN = 20  # of what is left out for one reason; the JSON names all
 
 
-def summarise(part: "Part", num_classes: int) -> dict:
+def summarise(part: Part, num_classes: int) -> dict:
     """What can be said of one part of the course.
 
     Returns:
@@ -45,7 +43,7 @@ def summarise(part: "Part", num_classes: int) -> dict:
     }
 
 
-def group_means(people: Sequence["Person"]) -> dict[str, dict]:
+def group_means(people: Sequence[Person]) -> dict[str, dict]:
     """People and their mean test accuracy in percent, by what they were taught by."""
     groups: dict[str, list[float]] = {}
     for person in people:
@@ -57,9 +55,10 @@ def group_means(people: Sequence["Person"]) -> dict[str, dict]:
 def write_report(
     layout: Layout,
     dataset: Dataset,
-    people: Sequence["Person"],
-    parts: Mapping[str, "Part"],
-    summary: dict,
+    people: Sequence[Person],
+    parts: Mapping[str, Part],
+    how: LabelSettings,
+    listed: dict,
     left_out: Sequence[LeftOut] = (),
 ) -> dict:
     """Writes `labels_<selection>` with the endings `.json`, `.txt`, `.csv`, `_confusion.png` and `_people.png`.
@@ -69,13 +68,15 @@ def write_report(
         dataset: what was labelled.
         people: everybody, the left out included.
         parts: the parts of the course that were answered, by name.
-        summary: settings and the list's content, with which the report begins.
+        how: settings, with which the report begins.
+        listed: what the list holds, as `write_list` tells.
         left_out: what the files of answers hold that does not count; the report speaks of it only where there is something.
 
     Returns:
         The report without the single people and confusions.
     """
-    selection = summary["selection"]
+    selection = how.selection
+    summary = {"dataset": dataset.name, "selection": selection, "aggregation": how.aggregation, "min_accuracy": how.min_accuracy} | listed
     summarised = {name: summarise(part, len(dataset.classes)) for name, part in parts.items()}
     not_kept = sum(not person.kept for person in people)
     report = summary | {"people": len(people), "people_left_out": not_kept, "groups": group_means(people)} | summarised
@@ -83,7 +84,7 @@ def write_report(
         report["left_out_of_the_files"] = count_left_out(left_out)
     parts_left_out = {"each_left_out": [asdict(part) for part in left_out]} if left_out else {}
     write_json(layout.labels_report(selection, ".json"), report | {"each": [_plain(person) for person in people]} | parts_left_out)
-    text = _text(report, summarised, people) + _text_left_out(left_out)
+    text = _text(report, summarised, people, _unmeasured(parts)) + _text_left_out(left_out)
     write_text(layout.labels_report(selection, ".txt"), text)
     if "label" in parts:
         write_table(layout.labels_report(selection, ".csv"), _image_rows(parts["label"]))
@@ -91,7 +92,7 @@ def write_report(
     if summarised and counts.sum():
         title = f"answers after the lessons: {_percent(np.trace(counts), counts.sum()):.1f} % right"
         figures.confusion_matrix(layout.labels_report(selection, "_confusion.png"), counts, dataset.classes, title)
-    figures.people_accuracy(layout.labels_report(selection, "_people.png"), people, summary["min_accuracy"], 100 / len(dataset.classes))
+    people_accuracy(layout.labels_report(selection, "_people.png"), people, how.min_accuracy, 100 / len(dataset.classes))
     print(text, end="")
     print(f"Report: {layout.labels_report(selection, '.json')}, .txt, _confusion.png, _people.png")
     return report | {name: {key: value for key, value in part.items() if key != "confusion"} for name, part in summarised.items()}
@@ -128,11 +129,11 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def _plain(person: "Person") -> dict:
+def _plain(person: Person) -> dict:
     return {name: _rounded(value) if isinstance(value, float) else value for name, value in asdict(person).items()}
 
 
-def _image_rows(part: "Part") -> list[dict]:
+def _image_rows(part: Part) -> list[dict]:
     """One row per labelled image."""
     answers = np.bincount(part.votes.image, minlength=len(part.votes.images)).tolist()
     columns = (part.votes.images, part.labels.label.tolist(), answers, part.labels.certainty.tolist(), part.truth.tolist())
@@ -142,13 +143,25 @@ def _image_rows(part: "Part") -> list[dict]:
     ]
 
 
-def _text(report: dict, parts: Mapping[str, dict], people: Sequence["Person"]) -> str:
-    """The report as tables."""
+def _unmeasured(parts: Mapping[str, Part]) -> list[str]:
+    """A sentence for each part in which accuracies say nothing, or not all, since the truth is unknown."""
+    sentences = []
+    for name, part in parts.items():
+        if unknown := int((part.truth < 0).sum()):
+            total = len(part.truth)
+            others = "no accuracy can be told" if unknown == total else "accuracies are of the others"
+            sentences.append(f"The true class of {unknown} of {total} images of the {name} part is unknown: {others}.")
+    return sentences
+
+
+def _text(report: dict, parts: Mapping[str, dict], people: Sequence[Person], remarks: Sequence[str]) -> str:
+    """The report as tables, with remarks below those of the parts."""
     names = f"{report['dataset']}, {report['selection']}, {report['aggregation']}"
     also = "; see below for what is left out of the files" if "left_out_of_the_files" in report else ""
     lines = [f"{names}: {len(people)} people, {report['people_left_out']} left out{also}"]
     shown = ("people", "answers", "images", "answer_accuracy", "label_accuracy", "agreement", "alpha", "ties_drawn")
     lines += _columns([{"part": name} | {column: part[column] for column in shown} for name, part in parts.items()])
+    lines += remarks
     if report["groups"]:
         lines += ["", *_columns([{"group": name} | values for name, values in report["groups"].items()])]
     hidden = {"group"} if not report["groups"] else set()
@@ -171,3 +184,30 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.2f}"
     return "-" if value is None else str(value)
+
+
+def people_accuracy(path: str | Path, people: Sequence[Person], min_accuracy: float, chance: float) -> None:
+    """Everybody's accuracy in percent on the test part (bars, grey for the left out) and in labelling (dots), best first.
+
+    Args:
+        path: the PNG.
+        people: everybody.
+        min_accuracy: what was asked for, 0 .. 1.
+        chance: accuracy of guessing in percent.
+    """
+    people = sorted(people, key=lambda person: (-(person.test_accuracy or 0), person.name))
+    drawn = figures.figure(max(6.4, min(0.25 * len(people), 20)), 4.2, layout="constrained")
+    axes = drawn.add_subplot()
+    places = range(len(people))
+    colours = ["tab:blue" if person.kept else "lightgrey" for person in people]
+    axes.bar(places, [person.test_accuracy or 0 for person in people], color=colours, label="test part")
+    labelled = [(place, person.label_accuracy) for place, person in enumerate(people) if person.label_accuracy is not None]
+    if labelled:
+        axes.scatter(*zip(*labelled, strict=True), color="black", zorder=2, s=12, label="labelling")
+    axes.axhline(chance, color="grey", linestyle="--", linewidth=1, label="chance")
+    if min_accuracy:
+        axes.axhline(100 * min_accuracy, color="tab:red", linewidth=1, label="asked for")
+    axes.margins(x=0.01)
+    axes.set(xlabel=f"{len(people)} people", ylabel="right answers (%)", ylim=(0, 101), xticks=[])
+    axes.legend()
+    figures.save(path, drawn)

@@ -22,6 +22,7 @@ from werkzeug.exceptions import HTTPException
 
 from utils.base.errors import InputError
 from utils.base.files import replacing
+from utils.data.outputs import Layout
 from utils.people.built_page import PAGE_FILES, BuiltPage
 from utils.people.database import DatabaseTrouble
 from utils.people.export import FORMATS, pieces
@@ -254,7 +255,7 @@ def access_token(out: str | Path) -> str:
     Raises:
         InputError: the file holds no token.
     """
-    path = Path(out) / "answers.token"
+    path = Layout(Path(out)).answers_token
     if not path.exists():
         with replacing(path) as temporary:
             temporary.touch(mode=stat.S_IRUSR | stat.S_IWUSR)

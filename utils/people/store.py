@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.base.errors import InputError
+from utils.data.outputs import Layout
 from utils.people.database import (
     CANNOT_OPEN,
     DAMAGED,
@@ -189,7 +190,7 @@ class Store:
         build_id = study_of(database, self.path)[0]
         if build_id != study.build_id:
             raise InputError(
-                f"{self.path} holds answers to build {build_id} of the course page, but {self.path.parent}/course_page is build "
+                f"{self.path} holds answers to build {build_id} of the course page, but {Layout(self.path.parent).course_page} is build "
                 f"{study.build_id}; export them (--export) and move the database away, or build the old page again."
             )
         try:

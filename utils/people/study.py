@@ -3,15 +3,18 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from models.resnet import build
 from models.weights import load_backbone
+from utils.base import figures
+from utils.base.errors import InputError
 from utils.data.catalog import Dataset
 from utils.data.images import eval_view, full_view
-from utils.data.lists import Example
+from utils.data.lists import UNKNOWN, Example
 from utils.data.loading import ImageSet, open_list
 from utils.people.aggregation import Votes, majority
 from utils.people.simulated import respond, symmetric
@@ -44,9 +47,17 @@ Classify = Callable[[Sequence[Example], int], float]
 
 
 def open_material(dataset: Dataset, data_root: str, image_size: int) -> Material:
-    """The lists of a dataset that has a list of images for people to label."""
+    """The lists of a dataset that has a list of images for people to label.
+
+    Raises:
+        InputError: a list or an image is missing or malformed, or the class of an image to label is unknown.
+    """
     view = partial(eval_view, size=image_size)
     rest, expert, test = (open_list(dataset, split, data_root, view) for split in ("rest", "train", "test"))
+    for line, row in enumerate(rest.rows, start=1):
+        if row.label == UNKNOWN:
+            missing = f"{rest.source}, line {line}: the class of {row.path} is unknown (label {UNKNOWN})"
+            raise InputError(f"{missing}, and nobody can be simulated without the truth; study a dataset whose labels are all known.")
     return Material(list(expert.rows), list(rest.rows), test, len(dataset.classes))
 
 
@@ -141,3 +152,28 @@ def run_once(material: Material, classify: Classify, quality: float | None, per_
         "label_accuracy": round(100 * sum(right) / len(right), 3) if right else "",
         "test_accuracy": round(classify([*material.expert, *rest], seed), 3),
     }
+
+
+def annotator_study(
+    path: str | Path, accuracies: Sequence[float], points: Sequence[Sequence[float]], levels: dict[str, Sequence[float]], title: str
+) -> None:
+    """Classifier accuracy against annotator accuracy: the mean over the repeats with every repeat as a dot, and what to compare with.
+
+    Args:
+        path: the PNG.
+        accuracies: of the annotators, 0 .. 1.
+        points: for each of them the classifier's accuracies in percent, one per repeat.
+        levels: horizontal lines: name and accuracies, one per repeat, of which the mean is drawn.
+        title: how it was measured.
+    """
+    drawn = figures.figure(6.4, 4.2, layout="constrained")
+    axes = drawn.add_subplot()
+    axes.plot(accuracies, [np.mean(values) for values in points], marker="o", color="tab:blue", label="expert's and annotators' labels")
+    for quality, values in zip(accuracies, points, strict=True):
+        axes.scatter([quality] * len(values), values, s=8, color="tab:blue", alpha=0.5)
+    for (name, values), colour in zip(levels.items(), ("tab:red", "tab:green"), strict=False):
+        axes.axhline(np.mean(values), color=colour, linestyle="--", linewidth=1, label=name)
+    axes.set(xlabel="annotators' accuracy", ylabel="classifier's test accuracy (%)", title=title)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figures.save(path, drawn)

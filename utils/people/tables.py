@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,18 @@ def _decoded(content: bytes) -> str:
         if b"\0" in content or content.lstrip()[:1] in (b"[", b"{"):  # JSON is UTF-8
             raise
         return content.decode("cp1252", errors="replace")
+
+
+def parsed_json(text: str, where: str | Path):
+    """The value that JSON text stands for.
+
+    Raises:
+        InputError: it is not JSON.
+    """
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{where} is not JSON ({error}); replace it.") from None
 
 
 def csv_rows(text: str, path: str | Path) -> Iterator[tuple[int, dict[str, str]]]:

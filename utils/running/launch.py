@@ -1,4 +1,7 @@
-"""How every script starts and ends: settings in, story told, record written; errors as one sentence."""
+"""How every script starts and ends: settings in, story told, record written; errors as one sentence.
+
+Torch is imported where a script computes, not here: one that computes nothing is launched too, and starts at once.
+"""
 
 import dataclasses
 import errno
@@ -8,17 +11,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
-from utils.base import processes, randomness
+from utils.base import processes
 from utils.base.errors import Finished, InputError, RunError
 from utils.base.files import output_folder, remove_leftovers
 from utils.base.warned import plain_warnings
-from utils.running import records, resuming, settings
+from utils.running import settings
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def launch(main: Callable[..., dict], config: type, description: str) -> None:
+def launch(main: Callable[..., dict | None], config: type, description: str) -> None:
     """Runs a script.
+
+    A script with a `seed` computes: what it does can be repeated, and leaves a record. One without, such as a server, leaves none.
 
     Args:
         main: tells the script's story; takes the resolved configuration, returns what it measured (JSON values). The sentences under
@@ -29,37 +34,51 @@ def launch(main: Callable[..., dict], config: type, description: str) -> None:
     The process ends with status 0, 2 (wrong input), 1 (the run went wrong) or 130 (Ctrl-C), and without a traceback unless
     the fault is ours. The record is written last, so that a run without one is known to be unfinished.
     """
-    script = resuming.script_name()
+    script, computes = settings.script_name(), "seed" in {field.name for field in dataclasses.fields(config)}
     try:
         cfg = settings.resolve(settings.parse(config, description))
-        device = getattr(cfg, "device", None)
-        if device is None and not processes.is_first():
+        if not hasattr(cfg, "device") and not processes.is_first():
             return  # a script without a device has no work to share
-        processes.first_only(remove_leftovers)(output_folder(cfg.out))
-        inputs = resuming.inputs(cfg)
-        randomness.make_repeatable(cfg.seed)
-        started = time.perf_counter()
-        with processes.joined(device) if device else nullcontext(), plain_warnings(processes.is_first()):
-            measured = main(cfg)
-        seconds = {"seconds": round(time.perf_counter() - started, 2)}
-        if processes.is_first():
-            records.write_run_record(resuming.record_path(cfg), cfg, inputs, measured | seconds)
-            resuming.forget(cfg)
-            for sentence in measured.get("warnings", ()):
-                print(f"warning: {sentence}")
-            print(f"Settings and measurements: {resuming.record_path(cfg)}")
+        if computes:
+            _compute(main, cfg)
+        else:
+            with plain_warnings():
+                main(cfg)
     except Finished as finished:
         processes.say(finished)
     except InputError as error:
         _stop(script, error, 2)
     except OSError as error:
-        full = error.errno in NO_ROOM
+        full = computes and error.errno in NO_ROOM
         _stop(script, f"The disk is full ({error}); make room, then go on with: {_next_command(config)}" if full else error, 1)
     except RunError as error:
         _stop(script, error, 1)
     except KeyboardInterrupt:
+        if not computes:
+            _stop(script, "stopped by Ctrl-C.", 130)
         processes.say(f"{script}.py: stopped by Ctrl-C; go on with: {_next_command(config)}", file=sys.stderr)
         sys.exit(130)
+
+
+def _compute(main: Callable[..., dict], cfg) -> None:
+    """Tells the story of a script that computes, repeatably, and writes its record."""
+    from utils.base import randomness
+    from utils.running import records, resuming
+
+    processes.first_only(remove_leftovers)(output_folder(cfg.out))
+    inputs = resuming.inputs(cfg)
+    randomness.make_repeatable(cfg.seed)
+    device = getattr(cfg, "device", None)
+    started = time.perf_counter()
+    with processes.joined(device) if device else nullcontext(), plain_warnings(processes.is_first()):
+        measured = main(cfg)
+    seconds = {"seconds": round(time.perf_counter() - started, 2)}
+    if processes.is_first():
+        records.write_run_record(resuming.record_path(cfg), cfg, inputs, measured | seconds)
+        resuming.forget(cfg)
+        for sentence in measured.get("warnings", ()):
+            print(f"warning: {sentence}")
+        print(f"Settings and measurements: {resuming.record_path(cfg)}")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import torchvision
 
 from utils.base import processes
 from utils.base.files import write_json
+from utils.data.outputs import recorded_script
 
 TOP = Path(__file__).resolve().parents[2]
 # Of git's variables, those that say where a repository and its parts lie.
@@ -58,7 +59,7 @@ def write_run_record(path: Path, cfg, inputs: dict[str, str], measured: dict) ->
     settings = {name: value for name, value in dataclasses.asdict(cfg).items() if name != "resume"}
     versions = {"torch": torch.__version__, "torchvision": torchvision.__version__, "numpy": np.__version__}
     record = {
-        "script": path.stem.removeprefix("run_"),
+        "script": recorded_script(path),
         "settings": settings,
         "inputs": inputs,
         "seed": cfg.seed,

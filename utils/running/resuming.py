@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import json
 import shutil
-import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +18,8 @@ from utils.base import checkpoints, processes
 from utils.base.errors import Finished, InputError, RunError
 from utils.base.files import remove_leftovers
 from utils.base.png import whole_png
-from utils.data import catalog
+from utils.data.outputs import Layout
+from utils.running.settings import chosen_dataset, script_name
 
 # Settings that change how a run is computed but not what comes out.
 FREE = {"resume", "workers"}
@@ -30,25 +30,20 @@ SAVING_SHARE = 0.1
 ZIPPED = {".npz", ".tar", ".pt"}
 
 
-def script_name() -> str:
-    """The name of the script that runs, without its suffix."""
-    return Path(sys.argv[0]).stem
-
-
 def record_path(cfg) -> Path:
     """Where the record of the finished run stands; it is written last."""
-    return Path(cfg.out) / f"run_{script_name()}.json"
+    return Layout(Path(cfg.out)).run_record(script_name())
 
 
 def unfinished_folder(cfg) -> Path:
-    """Where a run stands while it is unfinished. Courses of several selections may run side by side in one output folder."""
-    selection = f"_{cfg.selection}" if hasattr(cfg, "selection") else ""
-    return Path(cfg.out) / f".unfinished_{script_name()}{selection}"
+    """Where a run stands while it is unfinished."""
+    course = hasattr(cfg, "selection") and not hasattr(cfg, "train_list")  # to classifiers, a selection only says which list they learn
+    return Layout(Path(cfg.out)).unfinished(script_name(), cfg.selection if course else "")
 
 
 def inputs(cfg) -> dict[str, str]:
     """SHA-256 of the files that a run starts from: the dataset's lists, and those that settings name."""
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     files = {f"{split} list": dataset.list_path(cfg.data_root, split) for split in ("train", "test", "rest") if getattr(dataset, split)}
     files |= {name: Path(getattr(cfg, name)) for name in FILES if hasattr(cfg, name)}
     digests = {}

@@ -2,9 +2,11 @@
 
 import dataclasses
 import math
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import tyro
 
@@ -12,6 +14,12 @@ from utils.base import machine
 from utils.base.errors import InputError
 from utils.base.files import expanded
 from utils.data import catalog
+from utils.data.catalog import Dataset
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Config = TypeVar("Config", bound="DataclassInstance")
 
 HIGHEST_LR = 1e37  # above it, torch refuses to do the arithmetic in single precision
 
@@ -60,7 +68,12 @@ RULES: dict[str, tuple[Callable, str]] = {
 }
 
 
-def parse(config: type, description: str, arguments: list[str] | None = None):
+def script_name() -> str:
+    """The name of the script that runs, without its suffix."""
+    return Path(sys.argv[0]).stem
+
+
+def parse(config: type[Config], description: str, arguments: list[str] | None = None) -> Config:
     """Reads the command line into an instance of the dataclass `config`.
 
     Unknown and ill-typed settings end the process with a message and exit status 2 (tyro).
@@ -79,7 +92,8 @@ def parse(config: type, description: str, arguments: list[str] | None = None):
 
 
 def resolve(cfg):
-    """Checks every setting and fills in what depends on another: `auto` values, and `{out}` and `{list}` in paths.
+    """Checks every setting and fills in what depends on another: `auto` values, and `{out}` and `{list}` in paths. In a script without
+    a dataset nothing does.
 
     Returns:
         The configuration with `out`, `device`, `mask_sizes` and paths made definite.
@@ -87,7 +101,10 @@ def resolve(cfg):
     Raises:
         InputError: a setting is out of range.
     """
-    dataset = catalog.find(cfg.dataset)
+    if not hasattr(cfg, "dataset"):
+        check(cfg)
+        return cfg
+    dataset = chosen_dataset(cfg)
     check(cfg)
     out = dataset.out if cfg.out == "auto" else str(Path(cfg.out))  # without ./ before it and / behind it
     names = {field.name for field in dataclasses.fields(cfg)}
@@ -100,6 +117,16 @@ def resolve(cfg):
     if "mask_sizes" in names:
         values["mask_sizes"] = tuple(sorted({round(t, 2) for t in cfg.mask_sizes}))
     return dataclasses.replace(cfg, **values)
+
+
+def chosen_dataset(cfg) -> Dataset:
+    """The dataset that settings name. What people labelled after a course is looked for by `--out` and, where there is one, `--selection`.
+
+    Raises:
+        InputError: there is no such dataset, or its description is malformed.
+    """
+    course = {"selection": cfg.selection} if hasattr(cfg, "selection") else {}
+    return catalog.find(cfg.dataset, cfg.data_root, cfg.out if cfg.out == "auto" else str(Path(cfg.out)), **course)
 
 
 def _in_each(value, change: Callable[[str], str]):

@@ -4,18 +4,20 @@ choice           what does a selector see, and what does it say?
 pairing          how does a score become a pair?
 maxgrad          what are margin risk and psi, and how does MaxGrad choose?
 cmaxgrad         how does CMaxGrad choose?
-kmaxgrad         how does KMaxGrad choose?
-maxherding       how does MaxHerding choose?
-balanced         how are classes kept even?
+kmaxgrad         how does a course look through the student's own kernel?
+maxherding       which images cover their class best?
+balanced         how are random images drawn so that classes stay even?
 random_pairs     how is a random pair drawn?
 selection        which selectors are there?
 student          what does the loop ask of a student, and how does a student see images and explanations?
 optimal          how does a student learn to the end?
 sgd              how does the student as released learn?
+optimal          how does a student learn that keeps its features and learns its head to the end?
 students         which students are there?
 pool             what can a course be made of?
 loop             what happens in a lesson?
 draws            how much of a course is the luck of its pool?
 course           what is a course on disk?
-compare_courses  which course teaches better?
+compare_courses  which course teaches better? (a command)
+draws            how much of that is the luck of the pool?
 """

@@ -63,7 +63,7 @@ def compare(out: str | Path, selections: Sequence[str], simclr: bool = False) ->
     Raises:
         InputError: a course was not run there.
     """
-    layout = Layout(Path(out), "", simclr)
+    layout = Layout(Path(out), variant="simclr" if simclr else "")
     curves = curves_of(layout, selections)
     # Courses that ended early, where no pair remained, are compared as far as all draws of a selection go.
     tables = {name: np.array([curve[: min(map(len, some))] for curve in some]) for name, some in curves.items()}  # (draws, lessons)

@@ -17,21 +17,17 @@ from utils.data.catalog import Dataset
 from utils.data.images import decode, whole_view
 from utils.data.lists import Example, Explanation, check_files, locate, read_explanations, write_examples
 from utils.data.loading import ImageSet
-from utils.data.outputs import Layout
+from utils.data.outputs import Layout, mask_size, people_list
+from utils.explanations.records import explained_by
 from utils.running import plausible
 from utils.teaching.choice import Choice
 from utils.teaching.loop import Lesson
-from utils.teaching.pool import Pool, mask_size
+from utils.teaching.pool import Pool
 from utils.teaching.selection import Selection
 from utils.teaching.student import Student
 from utils.teaching.students import StudentKind
 
 REPORTED_LESSONS = (1, 3, 5, 10, 20)
-
-
-def people_list(ce_list: str) -> Path:
-    """The list of the pictures for people that belongs to an explanation list."""
-    return Path(ce_list).with_name(f"{Path(ce_list).stem}_HTML.txt")
 
 
 def people_rows(ce_list: str, rows: Sequence[Explanation], num_classes: int) -> list[Explanation] | None:
@@ -73,7 +69,7 @@ def lesson_entry(pool: Pool, people: Sequence[Explanation] | None, iteration: in
     own = labels[choice.image]
     explanations = {}
     for wrong, partner in choice.partners.items():
-        rows = pool.table[choice.image, wrong].item(), pool.table[partner, own].item()
+        rows = int(pool.table[choice.image, wrong]), int(pool.table[partner, own])
         if min(rows) < 0:
             continue
         image, partner_image = (pool.rows[row].path for row in rows)
@@ -197,18 +193,20 @@ class CourseFiles:
         teaching_list.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(teaching_list.parent)
         write_examples(teaching_list, [row for lesson in lessons for row in teaching_rows(pool, lesson.choice, self.explain)])
+        entries = [lesson_entry(pool, self._people, lesson.iteration, lesson.choice) for lesson in lessons]
         course = {
             "dataset": self.dataset.name,
             "classes": list(self.dataset.classes),
             "selection": selection,
             "student": self.how.student,
+            "explanation": explained_by(self.how.ce_list),
             "seed": self.how.seed,
-            "mask_size": mask_size(pool.rows),
-            "lessons": [lesson_entry(pool, self._people, lesson.iteration, lesson.choice) for lesson in lessons],
+            "mask_size": mask_size(pool.rows[0].path),
+            "lessons": entries,
         }
         write_json(layout.course(selection), course)
         names = fonts.drawable(self.dataset.classes)
-        figures.course(layout.course(selection, ".png"), [self._panels(entry, names) for entry in course["lessons"]])
+        draw_course(layout.course(selection, ".png"), [self._panels(entry, names) for entry in entries])
         print(f"Course: {layout.course(selection)}, {layout.course(selection, '.png')}, {teaching_list}")
 
     def _panels(self, entry: dict, names: Sequence[str]) -> list[tuple[torch.Tensor, str]]:
@@ -228,6 +226,18 @@ class CourseFiles:
             (picture(shown["partner"]), b),
             (picture(shown["partner_human"] or shown["partner_explanation"]), f"why not {a}"),
         ]
+
+
+def draw_course(path: str | Path, lessons: Sequence[Sequence[tuple[torch.Tensor, str]]], per_row: int = 2) -> None:
+    """A course lesson by lesson.
+
+    Args:
+        path: the PNG.
+        lessons: for each lesson its pictures uint8 (3, h, w) with their titles.
+        per_row: lessons side by side.
+    """
+    starts = range(0, len(lessons), per_row)
+    figures.tiles(path, [[picture for lesson in lessons[start : start + per_row] for picture in lesson] for start in starts])
 
 
 @processes.first_only

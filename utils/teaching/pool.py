@@ -14,14 +14,14 @@ from torch.nn import functional as F
 from utils.base.errors import InputError
 from utils.data.catalog import Dataset
 from utils.data.images import to_tensor, whole_view
-from utils.data.lists import Explanation, read_explanations
+from utils.data.lists import Example, Explanation, read_explanations
 from utils.data.loading import ImageSet, open_list
-from utils.data.outputs import IMG, MASK
+from utils.data.outputs import IMG, MASK, sibling
 
 ExplanationView = Literal["image", "attention"]
 
 
-def match_explanations(images: ImageSet, rows: Sequence[Explanation], source: str | Path, num_classes: int) -> Tensor:
+def match_explanations(images: ImageSet[Example], rows: Sequence[Explanation], source: str | Path, num_classes: int) -> Tensor:
     """Finds the row of every explanation (i, b).
 
     Args:
@@ -60,25 +60,6 @@ def match_explanations(images: ImageSet, rows: Sequence[Explanation], source: st
     return table
 
 
-def sibling(rows: Sequence[Explanation], kind_from: str, kind_to: str) -> list[Explanation]:
-    """The same explanations in another rendering's folder (`..._img/0.05/x.png` -> `..._mask/0.05/x.png`)."""
-    moved = []
-    for row in rows:
-        path = Path(row.path)
-        folder = path.parent.parent
-        renamed = folder.with_name(folder.name.removesuffix(f"_{kind_from}") + f"_{kind_to}")
-        moved.append(replace(row, path=("./" if row.path.startswith("./") else "") + (renamed / path.parent.name / path.name).as_posix()))
-    return moved
-
-
-def mask_size(rows: Sequence[Explanation]) -> float | None:
-    """The mask size t that an explanation list's folders are named after; None where they are not."""
-    try:
-        return float(Path(rows[0].path).parent.name)
-    except ValueError:
-        return None
-
-
 def mask_weights(mask: Image.Image, grid: int) -> Tensor:
     """A 0/255 mask averaged down to the grid of the feature map: w in 0 .. 1, (grid, grid)."""
     inside = (to_tensor(mask)[:1] > 127).float()  # (1, h, w)
@@ -97,26 +78,26 @@ class Pool:
 
     Attributes:
         table: rows of the explanation list, (N, C), -1 where there is none (at b = c_i always).
-        rows: the explanation list.
-        explained: of each row, as uint8 (3, s, s), its picture in the image view, its mask in the attention view; None where nothing
-            is explained.
+        rows: the explanation list, empty where nothing is explained.
+        explained: of each row, as uint8 (3, s, s), its picture in the image view, its mask in the attention view.
 
     Raises:
         InputError: the lists do not match, or a file is missing.
     """
 
-    def __init__(self, images: ImageSet, ce_list: str | None, num_classes: int, view: ExplanationView, image_size: int) -> None:
+    def __init__(self, images: ImageSet[Example], ce_list: str | None, num_classes: int, view: ExplanationView, image_size: int) -> None:
         self.images = images
         self.view = view
-        self._regions: dict[int, ImageSet] = {}
-        self.explained: ImageSet | None = None
+        self._regions: dict[int, ImageSet[Explanation]] = {}
+        self.rows: list[Explanation] = []
         if ce_list is None:
-            self.rows, self.table = [], torch.full((len(images), num_classes), -1)
+            self.table = torch.full((len(images), num_classes), -1)
+            self.explained = ImageSet(self.rows, "no explanations", images.data_root, to_tensor)
             return
         self.rows = read_explanations(ce_list, num_classes)
         self.table = match_explanations(images, self.rows, ce_list, num_classes)
         if view == "attention":
-            masks = sibling(self.rows, IMG, MASK)
+            masks = [replace(row, path=sibling(row.path, IMG, MASK)) for row in self.rows]
             self.explained = ImageSet(masks, f"{ce_list} (masks)", images.data_root, to_tensor)
         else:
             self.explained = ImageSet(self.rows, ce_list, images.data_root, lambda image: whole_view(image, image_size))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -132,15 +133,15 @@ class SGDStudent:
         image, partner = self.rows[[choice.image, choice.partner]].tolist()
         pair = ((image, partner), (partner, image))
         for number, _ in pair:
-            self._taught.add(("image", number), lambda number=number: pool.images[number], whole, labels[number])
+            self._taught.add(("image", number), partial(pool.images.__getitem__, number), whole, labels[number])
         for number, other in pair if self.explain else ():
-            row = pool.table[number, labels[other]].item()
+            row = int(pool.table[number, labels[other]])
             if row < 0:
                 continue
             if pool.view == "attention":
-                self._taught.add(("image", number), lambda number=number: pool.images[number], pool.weights(row, grid), labels[number])
+                self._taught.add(("image", number), partial(pool.images.__getitem__, number), pool.weights(row, grid), labels[number])
             else:
-                self._taught.add(("explanation", row), lambda row=row: pool.explained[row], whole, labels[number])
+                self._taught.add(("explanation", row), partial(pool.explained.__getitem__, row), whole, labels[number])
 
     def learn(self) -> None:
         """Trains on the whole teaching set as one batch, `steps` times; batch norm keeps its statistics (evaluation mode).

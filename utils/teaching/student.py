@@ -9,7 +9,7 @@ from torch import Tensor
 from models.resnet import Arch, Network
 from utils.base import processes
 from utils.data.loading import ImageSet
-from utils.teaching.choice import Choice, Survey
+from utils.teaching.choice import Choice, Look, Survey
 from utils.teaching.pool import Pool
 from utils.training.features import HELD_BUDGET, FeatureMaps
 
@@ -150,34 +150,33 @@ class Sight:
     def survey(self, explain: bool) -> Survey:
         """The whole pool through the network and its head; with the explanations if `explain` and the pool has any."""
         pool = self._pool
-        explain = explain and pool.explained is not None
+        explain = explain and len(pool.explained) > 0
         images, attended = self._blank(len(pool)), self._blank(len(pool.rows) if explain and not self._pictures else 0)
         for numbers, feature_map in self._images:
             self._note(images, numbers, feature_map.mean((2, 3)))
             if explain and not self._pictures:
                 weights = torch.stack([pool.image_weights(number, self._grid) for number in numbers]).to(self._device)  # (B, C, H, W)
                 self._note(attended, pool.table[numbers], attend(feature_map, weights))
-        seen = [self._merged(images), self._merged(attended)]
-        if explain and self._pictures:
-            seen[1] = self._merged(self._look_at_pictures())
-        codewords = self._network.head.weight.detach().cpu().clone()
-        return Survey(pool.images.labels, pool.table, seen[0][1], codewords, seen[0][0], *(seen[1][::-1] if explain else (None, None)))
+        logits, features = self._merged(images)
+        explained = self._merged(self._look_at(self._pictures) if self._pictures else attended) if explain else None
+        codewords = self._network.linear_head.weight.detach().cpu().clone()
+        return Survey(pool.images.labels, pool.table, logits, codewords, features, explained)
 
-    def _look_at_pictures(self) -> tuple[Tensor, Tensor]:
+    def _look_at(self, pictures: FeatureMaps) -> Look:
         found = self._blank(len(self._pool.rows))
-        for numbers, feature_map in self._pictures:
+        for numbers, feature_map in pictures:
             self._note(found, numbers, feature_map.mean((2, 3)))
         return found
 
-    def _blank(self, count: int) -> tuple[Tensor, Tensor]:
-        """Features and logits, all 0: what other processes look at remains so."""
-        return torch.zeros(count, self._network.num_features), torch.zeros(count, self._network.head.out_features)
+    def _blank(self, count: int) -> Look:
+        """Logits and features, all 0: what other processes look at remains so."""
+        return Look(torch.zeros(count, self._network.linear_head.out_features), torch.zeros(count, self._network.num_features))
 
-    def _note(self, found: tuple[Tensor, Tensor], rows: Tensor | list[int], features: Tensor) -> None:
+    def _note(self, found: Look, rows: Tensor | list[int], features: Tensor) -> None:
         """Puts features and their logits into their rows; of row -1, which is none, nothing is kept."""
         rows = torch.as_tensor(rows)
-        for whole, part in zip(found, (features, self._network.head(features)), strict=True):
+        for whole, part in zip(found, (self._network.head(features), features), strict=True):
             whole[rows[rows >= 0]] = part.cpu()[rows >= 0]
 
-    def _merged(self, found: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        return tuple(processes.merged(values, self._device) for values in found)
+    def _merged(self, found: Look) -> Look:
+        return Look(*(processes.merged(values, self._device) for values in found))

@@ -31,6 +31,7 @@ class ClassifierRecipe(Recipe):
 
 
 def random_load(images: ImageSet, recipe: Recipe, epoch: int, number: int) -> torch.Tensor:
+    """The random view of an image in an epoch, uint8 (3, S, S); depends on (seed, epoch, number) alone."""
     rng = randomness.generator(recipe.seed, epoch, number)
     return augment.random_view(images[number], recipe.image_size, recipe.crop_scale, rng)
 

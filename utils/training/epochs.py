@@ -31,10 +31,12 @@ class Recipe:
 
 
 def epoch_order(images: ImageSet, recipe: Recipe, epoch: int) -> list[int]:
+    """The numbers of all images in the order of an epoch; depends on (seed, epoch) alone."""
     return torch.randperm(len(images), generator=randomness.generator(recipe.seed, epoch, SHUFFLE)).tolist()
 
 
 def check_loss(loss: float, epoch: int, lr: float) -> None:
+    """Raises RunError where the loss is no number any more."""
     if not math.isfinite(loss):
         raise RunError(f"The loss became {loss} in epoch {epoch}; lower --lr (now {lr}).")
 
@@ -77,5 +79,6 @@ def keep(unfinished: Unfinished | None, parts: dict, history: list[dict]) -> Non
 
 
 def progress_bar(what: str, images: ImageSet, recipe: Recipe, history: list[dict]) -> tqdm:
+    """A bar that counts the images of all epochs, those of earlier runs included; the first process's alone is shown."""
     total, done = recipe.epochs * len(images), len(history) * len(images)
     return tqdm(total=total, initial=done, desc=what, unit="image", disable=not processes.is_first())

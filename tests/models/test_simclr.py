@@ -1,4 +1,4 @@
-"""NT-Xent against a double loop, checkpoint keys, and the linear probe."""
+"""NT-Xent against a double loop, and checkpoint keys."""
 
 import math
 
@@ -9,7 +9,6 @@ from models.resnet import build
 from models.simclr import SimCLR, nt_xent
 from models.weights import load_backbone, load_encoder, save_simclr
 from utils.base.errors import InputError
-from utils.training.probe import fit_linear_probe
 
 
 def plain_nt_xent(z, temperature):
@@ -69,14 +68,3 @@ def test_a_classifier_is_no_encoder(tmp_path):
     torch.save(build("resnet18", 5).state_dict(), tmp_path / "resnet.pt")
     with pytest.raises(InputError, match="no SimCLR encoder"):
         load_encoder(tmp_path / "resnet.pt")
-
-
-def test_probe_separates_what_is_separable_and_repeats():
-    rng = torch.Generator().manual_seed(0)
-    labels = torch.arange(60) % 3
-    features = torch.randn(60, 512, generator=rng) * 0.1
-    features[torch.arange(60), labels] += 3
-    head, losses = fit_linear_probe(features, labels, 3, epochs=60, lr=3e-3, batch_size=16, seed=0)
-    again, _ = fit_linear_probe(features, labels, 3, epochs=60, lr=3e-3, batch_size=16, seed=0)
-    assert (head(features).argmax(1) == labels).all() and losses[-1] < losses[0] / 4
-    assert torch.equal(head.weight, again.weight)

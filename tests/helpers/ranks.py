@@ -1,7 +1,7 @@
-"""Runs scripts as several processes that torchrun might have started: `python tests/ranks.py`, an order a line on stdin (JSON).
+"""Runs scripts as several processes that torchrun might have started: `python tests/helpers/ranks.py`, an order a line on stdin (JSON).
 
-As tests/forker.py, whose children need not import torch again, with one more field in an order: `processes`, their number. The answer
-has `status`, `out` and `err` of each process. As torchrun does it, the others are stopped when one fails.
+As tests/helpers/forker.py, whose children need not import torch again, with one more field in an order: `processes`, their number. The
+answer has `status`, `out` and `err` of each process. As torchrun does it, the others are stopped when one fails.
 """
 
 import json
@@ -49,7 +49,7 @@ def run(order):
 
 
 if __name__ == "__main__":
-    for stem in sorted(path.stem for path in forker.Path(__file__).resolve().parents[1].glob("*.py")):
+    for stem in sorted(path.stem for path in forker.Path(__file__).resolve().parents[2].glob("*.py")):
         forker.importlib.import_module(stem)
     for line in sys.stdin:
         print(json.dumps(run(json.loads(line))), flush=True)

@@ -10,6 +10,7 @@ from utils.data.catalog import MOTHS
 from utils.data.lists import locate, read_examples
 from utils.data.outputs import explanation_name
 
+TESTED, LABELLED = 5, 6  # pictures of the test and to be labelled, in the page that `tests/people/conftest.py` builds of it
 SIDE = 96  # of the explanations' pictures in pixels; the moths' own is 128
 KINDS = {"image": "counterfactual_gradcam_img", "mask": "counterfactual_gradcam_mask", "human": "demo/counterfactual_gradcam_mask"}
 

@@ -1,4 +1,4 @@
-"""Runs scripts in forked children, which need not import torch again: `python tests/forker.py`, an order a line on stdin (JSON).
+"""Runs scripts in forked children, which need not import torch again: `python tests/helpers/forker.py`, an order a line on stdin (JSON).
 
 An order has `script`, `arguments` and `cwd`, and may have
 
@@ -24,7 +24,7 @@ import time
 import traceback
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import narrow  # noqa: E402, F401
 import torch  # noqa: E402
@@ -88,7 +88,7 @@ def run(order):
 
 
 if __name__ == "__main__":
-    for stem in sorted(path.stem for path in Path(__file__).resolve().parents[1].glob("*.py")):
+    for stem in sorted(path.stem for path in Path(__file__).resolve().parents[2].glob("*.py")):
         importlib.import_module(stem)
     for line in sys.stdin:
         print(json.dumps(run(json.loads(line))), flush=True)

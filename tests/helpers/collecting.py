@@ -1,0 +1,139 @@
+"""What the tests of the collecting server share: a built page without pictures, trials, a clock, and people who answer."""
+
+import hashlib
+import json
+import secrets
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import collect_labels
+from utils.people import store as stores
+from utils.people.store import Store, Study
+from utils.people.trials import Trial
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CLASSES = ["Monarch", "Queen", "Viceroy"]
+SECRET = "0123456789abcdef" * 2
+WRONG_INPUT = 2
+
+
+def opaque(*parts):
+    """16 hexadecimal digits for a picture."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def build_page(out, lessons=3, tests=4, labels=6, truth=0, build="0", classes=CLASSES, dataset="butterflies_s300"):
+    """A course page and its key as the builder leaves them, with bytes for pictures; `truth` deals labels and paths anew.
+
+    Returns:
+        The build id, the ids per phase, the key, and the folder.
+    """
+    counts = {"lesson": lessons, "test": tests, "label": labels}
+    ids = {phase: sorted(opaque(build, phase, number) for number in range(count)) for phase, count in counts.items()}
+    images = {}
+    for phase, names in ids.items():
+        for number, name in enumerate(names):
+            label = (number if phase == "lesson" else number + truth) % len(classes)
+            path = f"./datasets/butterflies_crop/images/{classes[label]}/original_{label}_{number}_{phase}.png"
+            images[name] = {"phase": phase, "path": path, "label": label, "index": number}
+    key = {"build_id": opaque(build), "dataset": dataset, "classes": classes, "images": images}
+    course = {
+        **{name: key[name] for name in ("build_id", "dataset", "classes")},
+        "lessons": [{"image": name, "label": images[name]["label"]} for name in ids["lesson"]],
+        **{phase: ids[phase] for phase in ("test", "label")},
+    }
+    folder = out / "course_page"
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    for name in images:
+        (folder / f"images/{name}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + name.encode())
+    (folder / "index.html").write_text('<!doctype html><script src="data.js"></script>')
+    (folder / "course.js").write_text("'use strict';\n")
+    (folder / "style.css").write_text("body { color: black }\n")
+    (folder / "data.js").write_text(f"window.COURSE = {json.dumps(course)};\n")
+    (out / "course_page_key.json").write_text(json.dumps(key))
+    return SimpleNamespace(out=out, folder=folder, key=key, build_id=key["build_id"], **ids)
+
+
+class Clock:
+    """Time that passes when the test says so."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+def study_of(page, labels_per_image=2, lease_seconds=60.0, max_participants=100):
+    """What is collected with a page."""
+    phases = {name: image["phase"] for name, image in page.key["images"].items()}
+    return Study(page.build_id, page.key["dataset"], phases, labels_per_image, lease_seconds, max_participants)
+
+
+def sent_trial(page, shown, answer=0, name=None, index=0, **changes):
+    """A trial as the page sends it."""
+    image = page.key["images"][shown]
+    trial = {
+        "trial_id": name or secrets.token_hex(16),
+        "trial_index": index,
+        "trial_type": image["phase"],
+        "phase": image["phase"],
+        "time_elapsed": 1500 + index,
+        "rt": 731.5,
+        "stimulus": shown,
+        "response": answer,
+        "build_id": page.build_id,
+    }
+    if image["phase"] == "lesson":
+        trial["correct"] = answer == image["label"]
+    return {**trial, **changes}
+
+
+def stored_trial(page, stimulus, response=0, trial_id=None):
+    """The same trial as the store takes it: by its id."""
+    trial = sent_trial(page, stimulus, response, trial_id)
+    return {trial["trial_id"]: Trial(**{"correct": None, **trial})}
+
+
+def rows_of(path, query):
+    """What an SQL query finds, read by a connection of its own."""
+    with closing(sqlite3.connect(Path(path).absolute())) as database:
+        return database.execute(query).fetchall()
+
+
+def run(monkeypatch, capsys, *arguments):
+    """Exit status and stderr of collect_labels.py, in this process, where it must stop before it serves."""
+    monkeypatch.setattr("waitress.server.BaseWSGIServer.run", lambda _: pytest.fail("it serves"))
+    monkeypatch.setattr("sys.argv", ["collect_labels.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        collect_labels.launch(collect_labels.main, collect_labels.Config, "")
+    return stop.value.code, capsys.readouterr().err
+
+
+def other_schema(page):
+    Store(page.out / "answers.sqlite", study_of(page)).close()
+    with closing(sqlite3.connect(page.out / "answers.sqlite")) as database:
+        database.execute("PRAGMA user_version = 7")
+
+
+def foreign_database(page):
+    with closing(sqlite3.connect(page.out / "answers.sqlite")) as database:
+        database.executescript(f"CREATE TABLE notes (text); PRAGMA user_version = {stores.SCHEMA_VERSION}")
+
+
+def joined(client):
+    """A new person's id."""
+    return client.post("/api/join", json={}).get_json()["participant"]
+
+
+def post_trials(client, participant, *trials):
+    """Status and JSON that trials are answered with."""
+    answer = client.post("/api/trials", json={"participant": participant, "trials": trials})
+    return answer.status_code, answer.get_json()
+
+
+HEADERS = {"Content-Type": "application/json"}

@@ -1,0 +1,134 @@
+"""Someone in front of a browser who takes the course. Needs Selenium: whoever imports this skips without it."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import time
+
+import pytest
+
+from tests.helpers.drawn_course import TESTED
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+from selenium.common.exceptions import WebDriverException  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+
+DESKTOP, PHONE = (1280, 800), (390, 844)
+SOON = 10  # seconds until a test gives up waiting
+
+
+def browser_program():
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@contextlib.contextmanager
+def open_browser(downloads):
+    """A browser without a window; its downloads go to the folder `downloads`, which it knows as `browser.downloads`."""
+    program, driver = browser_program(), shutil.which("chromedriver")
+    if program is None or driver is None:
+        pytest.skip("no Chromium with chromedriver here (Debian: apt-get install chromium chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for switch in ("headless=new", "disable-dev-shm-usage", "disable-gpu", "hide-scrollbars", "lang=en", "no-first-run"):
+        options.add_argument(f"--{switch}")
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        options.add_argument("--no-sandbox")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    chrome.downloads = downloads
+    chrome.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(chrome.downloads)})
+    chrome.set_script_timeout(30)
+    try:
+        yield chrome
+    finally:
+        chrome.quit()
+
+
+def resize(browser, size, touch=False):
+    """Gives the page a size in CSS pixels, and on a phone a finger."""
+    metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 2 if touch else 1, "mobile": touch}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": touch})
+
+
+class Person:
+    """Someone in front of the browser. What is pressed too early counts for nothing, so it is pressed until it does."""
+
+    def __init__(self, browser, course):
+        self.browser, self.course = browser, course
+
+    @property
+    def state(self):
+        """What the page remembers, or None."""
+        script = "return Object.entries(localStorage).filter(([key]) => key.startsWith('memorable-course:')).map(([, value]) => value)[0]"
+        kept = self.browser.execute_script(script)
+        return kept and json.loads(kept)
+
+    @property
+    def trials(self):
+        return (self.state or {"trials": []})["trials"]
+
+    def all(self, selector):
+        return self.browser.find_elements(By.CSS_SELECTOR, selector)
+
+    def text(self, selector="main"):
+        return self.browser.execute_script("return document.querySelector(arguments[0])?.innerText ?? ''", selector)
+
+    def sees(self, words):
+        self.until(lambda: None, lambda: words in self.text(), words)
+
+    def until(self, act, done, what=""):
+        """Acts until it is done."""
+        end = time.monotonic() + SOON
+        while not done():
+            assert time.monotonic() < end, f"waited for '{what}', but the page shows: {self.text()}"
+            try:
+                act()
+            except WebDriverException:
+                pass  # the screen changed at that moment
+            time.sleep(0.04)
+
+    def click(self, words):
+        """Clicks the button that says `words` until the screen is another."""
+        before = self.text("h1")
+        script = "[...document.querySelectorAll('main button')].find((some) => some.textContent.includes(arguments[0])).click()"
+        self.until(lambda: self.browser.execute_script(script, words), lambda: self.text("h1") != before, words)
+
+    def key(self, key):
+        self.browser.switch_to.active_element.send_keys(key)
+
+    def answer(self, number, by_key=False):
+        """Gives the answer `number`."""
+        before = len(self.trials)
+        act = (lambda: self.key(str(number + 1))) if by_key else (lambda: self.all(".answers button")[number].click())
+        self.until(act, lambda: len(self.trials) > before, f"answer {number}")
+        return self.trials[-1]
+
+    def shown(self):
+        """The ids of the pictures on the screen, once they are there."""
+        self.until(lambda: None, lambda: len(self.all("main img")) > 0, "pictures")
+        return [re.search(r"images/([0-9a-f]{16})\.png$", image.get_attribute("src"))[1] for image in self.all("main img")]
+
+    def take_lessons(self):
+        for lesson in self.course["lessons"][len(self.trials) :]:
+            self.sees("Which kind")
+            self.answer(lesson["label"], by_key=True)
+            self.sees("What makes it")
+            self.click("Finish" if lesson is self.course["lessons"][-1] else "Next")
+
+    def take_test(self, answer=0):
+        self.click("Start the test")
+        for number in range(TESTED):
+            self.sees(f"Test picture {number + 1} of {TESTED}")
+            self.answer(answer, by_key=True)
+        self.sees("Test done")
+
+
+def show_state(person, state):
+    """Loads the page as it is with a state in its memory."""
+    set_state = "localStorage.setItem(`memorable-course:${COURSE.build_id}`, arguments[0])"
+    person.browser.execute_script("localStorage.clear()" if state is None else set_state, json.dumps(state))
+    person.browser.refresh()
+    person.until(lambda: None, lambda: person.text("h1") != "", "a screen")

@@ -1,0 +1,77 @@
+"""What several files of tests about people ask for."""
+
+import json
+from contextlib import closing
+
+import pytest
+
+from tests.helpers.answering import make_key, make_trial
+from tests.helpers.collecting import SECRET, Clock, build_page, study_of
+from tests.helpers.drawn_course import LABELLED, TESTED, write_course
+from utils.data.lists import Example
+from utils.people import server
+from utils.people.built_page import read_built_page
+from utils.people.store import Store
+
+
+@pytest.fixture
+def page(tmp_path):
+    return build_page(tmp_path / "out")
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def store(page, clock):
+    with closing(Store(page.out / "answers.sqlite", study_of(page), clock)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def client(page, store):
+    """The application as its clients see it."""
+    return server.create_app(read_built_page(page.out), store, SECRET).test_client()
+
+
+@pytest.fixture
+def key(tmp_path):
+    """A key of ten images per phase, two of each class."""
+    rows = {
+        phase: [Example(f"./datasets/toy/images/{phase}{i}.png", i % 5, first + i) for i in range(10)]
+        for phase, first in (("lesson", 0), ("test", 0), ("label", 10))
+    }
+    return make_key(tmp_path / "toy/course_page_key.json", rows)
+
+
+@pytest.fixture
+def trials(key):
+    return [make_trial(key, "lesson", 0, 1, correct=False), make_trial(key, "test", 3, 3), make_trial(key, "label", 9, 0)]
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """A browser without a window; its downloads go to `browser.downloads`."""
+    from tests.helpers.person import open_browser  # Selenium need not be installed
+
+    with open_browser(tmp_path_factory.mktemp("downloads")) as chrome:
+        yield chrome
+
+
+@pytest.fixture(scope="session")
+def out(data_root, tools, tmp_path_factory):
+    """An output folder with the page of a course of 3 lessons, 5 classes, 5 test images and 6 images to label."""
+    folder = tmp_path_factory.mktemp("people_browser")
+    write_course(folder, data_root)
+    arguments = ["--dataset", "toy", "--data-root", data_root, "--test-images", TESTED, "--label-images", LABELLED, "--workers", 1]
+    done = tools.call("teach_butterflies", *arguments, cwd=folder)
+    assert done.status == 0, done.err
+    return folder / "toy"
+
+
+@pytest.fixture(scope="session")
+def course(out):
+    """What data.js holds."""
+    return json.loads((out / "course_page/data.js").read_text().removeprefix("window.COURSE = ").removesuffix(";\n"))

@@ -1,0 +1,178 @@
+"""Labels of many answers: the majority, Dawid and Skene's, and how far people agree."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from utils.people import aggregation
+from utils.people.aggregation import Votes, aggregate, agreement, dawid_skene, majority, prior_counts
+from utils.people.answers import Answer
+
+
+def votes_of(rows):
+    """Votes from (image, person, answer) of consecutive numbers."""
+    image, person, answer = np.array(rows).T
+    return Votes([str(i) for i in range(image.max() + 1)], [str(p) for p in range(person.max() + 1)], image, person, answer)
+
+
+def make_crowd(seed, images, people, per_image, accuracies):
+    """True classes and answers, drawn plainly with NumPy's frozen legacy generator: the same numbers for ever."""
+    rng = np.random.RandomState(seed)
+    truth, rows = rng.randint(0, 5, images), []
+    for image in range(images):
+        for person in rng.permutation(people)[:per_image]:
+            right = rng.random_sample() < accuracies[person]
+            rows.append((image, person, truth[image] if right else (truth[image] + 1 + rng.randint(0, 4)) % 5))
+    return truth, votes_of(rows)
+
+
+def test_majority_by_hand():
+    votes = votes_of([(0, 0, 2), (0, 1, 2), (0, 2, 4), (1, 0, 1), (1, 1, 3), (2, 2, 0), (3, 0, 4), (3, 1, 0), (3, 2, 3)])
+    found = majority(votes, 5, np.array([0.5, 0.9, 0.8]), 0)
+    assert found.label.tolist() == [2, 3, 0, 0]  # most, trusted more, alone, trusted most
+    assert found.certainty.tolist() == pytest.approx([2 / 3, 1 / 2, 1, 1 / 3]) and found.drawn == 0
+
+
+def test_ties_are_drawn_fairly_and_by_the_seed():
+    rows = [(image, person, answer) for image in range(3000) for person, answer in enumerate((1, 4))]
+    found = [majority(votes_of(rows), 5, np.ones(2), seed) for seed in (0, 0, 1)]
+    assert found[0].drawn == 3000 and set(found[0].label) == {1, 4}
+    assert abs((found[0].label == 1).mean() - 0.5) < 4 * math.sqrt(0.25 / 3000)
+    assert (found[0].label == found[1].label).all() and (found[0].label != found[2].label).any()
+
+
+def test_the_order_of_answers_does_not_matter():
+    answers = [Answer(f"p{p}", "label", f"i{i}", (p * i) % 5, None, None) for i in range(30) for p in range(4)]
+    one, other = Votes.of(answers), Votes.of(answers[::-1])
+    for method in ("majority", "dawid_skene"):
+        first, second = (aggregate(votes, 5, method, np.zeros((4, 5, 5)), 3) for votes in (one, other))
+        assert first.label.tolist() == second.label.tolist() and first.certainty.tolist() == second.certainty.tolist()
+
+
+def one_step_plainly(votes, posterior, believed, per_class):
+    """An EM step written as the model reads, by loops over probabilities, without logarithms."""
+    images, classes = posterior.shape
+    votes_list = list(zip(votes.image.tolist(), votes.person.tolist(), votes.answer.tolist(), strict=True))
+    prior = [(sum(posterior[i][j] for i in range(images)) + per_class) for j in range(classes)]
+    prior = [value / sum(prior) for value in prior]
+    confusion = {}
+    for p in range(len(votes.people)):
+        for j in range(classes):
+            counts = [believed[p][j][k] for k in range(classes)]
+            for i, person, answer in votes_list:
+                if person == p:
+                    counts[answer] += posterior[i][j]
+            confusion[p, j] = [count / sum(counts) for count in counts]
+    new, likelihood = [], 0.0
+    for i in range(images):
+        joint = [prior[j] * math.prod(confusion[p, j][k] for image, p, k in votes_list if image == i) for j in range(classes)]
+        new.append([value / sum(joint) for value in joint])
+        likelihood += math.log(sum(joint))
+    return prior, confusion, new, likelihood
+
+
+def test_an_em_step_against_plain_loops():
+    _, votes = make_crowd(8, 25, 6, 4, [0.9, 0.7, 0.5, 0.8, 0.3, 0.6])
+    posterior = np.random.RandomState(0).dirichlet(np.ones(5), 25)
+    believed = np.random.RandomState(1).random_sample((6, 5, 5)) + 0.1
+    prior, confusion = aggregation.maximise(votes, posterior, believed, 0.7)
+    new, likelihood = aggregation.expect(votes, prior, confusion)
+    plain = one_step_plainly(votes, posterior, believed, 0.7)
+    assert prior == pytest.approx(np.array(plain[0])) and new == pytest.approx(np.array(plain[2])) and likelihood == pytest.approx(plain[3])
+    assert all(confusion[p, j] == pytest.approx(np.array(row)) for (p, j), row in plain[1].items())
+
+
+# Made once with crowd-kit 1.4.2 (DawidSkene(n_iter=5000, tol=1e-13), whose M-step has no prior but a floor of 1e-10), krippendorff
+# 0.9.0 and NumPy 2.4.6, on `make_crowd` of these arguments: right labels; sum of image number x label; shares of the classes; diagonal
+# of the first person's confusion matrix; mean probability of the label; Krippendorff's alpha.
+CROWD_KIT = {
+    (0, 400, 10, 3, (0.8,) * 10): (
+        362,
+        160006,
+        [0.235045, 0.183733, 0.158332, 0.217559, 0.205331],
+        [0.842142, 0.790085, 0.793277, 0.898035, 0.709431],
+        0.961498,
+        0.539009017,
+    ),
+    (1, 400, 12, 5, (0.9,) * 4 + (0.5,) * 4 + (0.2,) * 4): (
+        332,
+        155114,
+        [0.244811, 0.166666, 0.23066, 0.149511, 0.208352],
+        [0.970689, 0.749547, 0.841979, 0.912576, 0.967855],
+        0.945734,
+        0.147445527,
+    ),
+    (6, 120, 8, 8, (0.7,) * 8): (
+        115,
+        14946,
+        [0.150943, 0.207499, 0.266521, 0.158409, 0.216628],
+        [0.723673, 0.558481, 0.562854, 0.631238, 0.807831],
+        0.998053,
+        0.390421366,
+    ),
+}
+
+
+@pytest.mark.parametrize("arguments", CROWD_KIT, ids=["good", "mixed", "everybody"])
+def test_dawid_skene_gives_what_crowd_kit_gives(arguments):
+    right, checksum, prior, diagonal, certainty, alpha = CROWD_KIT[arguments]
+    truth, votes = make_crowd(*arguments)
+    nothing = np.full((len(votes.people), 5, 5), 1e-10)
+    found = dawid_skene(votes, nothing, per_class=1e-10, tolerance=1e-9)
+    label = found.posterior.argmax(1)
+    assert ((label == truth).sum(), (label * np.arange(len(label))).sum()) == (right, checksum)
+    assert found.prior == pytest.approx(prior, abs=2e-6) and np.diag(found.confusion[0]) == pytest.approx(diagonal, abs=2e-6)
+    assert found.posterior.max(1).mean() == pytest.approx(certainty, abs=2e-6)
+    assert agreement(votes, 5)["alpha"] == pytest.approx(alpha, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_dawid_skene_beats_the_majority_where_many_are_bad(seed):
+    truth, votes = make_crowd(seed, 400, 12, 5, [0.9] * 4 + [0.2] * 8)
+    plain = majority(votes, 5, np.ones(12), seed).label
+    found = dawid_skene(votes, np.tile(prior_counts(5), (12, 1, 1)))
+    assert found.converged and (np.diff(found.objective) >= -1e-9).all()  # EM climbs
+    assert (found.posterior.argmax(1) == truth).mean() > (plain == truth).mean() + 0.1
+    accuracy = np.trace(found.confusion, axis1=1, axis2=2) / 5
+    assert accuracy[:4].min() > accuracy[4:].max()
+
+
+def test_what_people_did_on_the_test_helps_both_methods():
+    truth, votes = make_crowd(5, 300, 12, 3, [0.9] * 4 + [0.2] * 8)
+    seen = np.stack([np.full((5, 5), 4 * (1 - a) / 4) + np.eye(5) * (4 * a - (1 - a)) for a in [0.9] * 4 + [0.2] * 8])
+    for method in ("majority", "dawid_skene"):
+        right = [(aggregate(votes, 5, method, known, 0).label == truth).mean() for known in (0 * seen, seen)]
+        assert right[1] > right[0]
+
+
+def test_few_answers_do_not_mislead_dawid_skene():
+    """Thirty answers from each of twenty people: without a prior EM finds confusions that nobody has."""
+    truth, votes = make_crowd(2, 200, 20, 3, [0.6] * 20)
+    right = (aggregate(votes, 5, "dawid_skene", np.zeros((20, 5, 5)), 0).label == truth).mean()
+    bare = (dawid_skene(votes, np.full((20, 5, 5), 0.01), 0.01).posterior.argmax(1) == truth).mean()
+    assert right > bare + 0.05
+
+
+def test_many_answers_to_one_image_do_not_underflow():
+    votes = votes_of([(image, person, image % 5) for image in range(5) for person in range(3000)])
+    found = dawid_skene(votes, np.tile(prior_counts(5), (3000, 1, 1)))
+    assert found.posterior.argmax(1).tolist() == [0, 1, 2, 3, 4] and np.isfinite(found.objective).all()
+
+
+def test_agreement_by_hand():
+    """The worked example of Krippendorff, Computing Krippendorff's Alpha-Reliability (2011): four observers, twelve units."""
+    units = ["111", "2232", "3333", "3333", "2222", "1234", "4444", "1121", "2222", "555", "11", "3"]
+    rows = [(unit, person, int(value) - 1) for unit, values in enumerate(units) for person, value in enumerate(values)]
+    found = agreement(votes_of(rows), 5)
+    assert found["alpha"] == pytest.approx(0.743, abs=5e-4)
+    pairs = [[a == b for a, b in itertools.combinations(values, 2)] for values in units if len(values) > 1]
+    assert found["raw"] == pytest.approx(np.mean([np.mean(equal) for equal in pairs]))
+
+
+def test_agreement_that_says_nothing_is_none():
+    assert agreement(votes_of([(0, 0, 1), (1, 1, 2)]), 5) == {"raw": None, "alpha": None}
+    assert agreement(votes_of([(0, 0, 1), (0, 1, 1)]), 5) == {"raw": 1.0, "alpha": None}  # one class only: no chance to disagree
+    _, votes = make_crowd(3, 4000, 3, 3, [0.2] * 3)
+    assert abs(agreement(votes, 5)["alpha"]) < 0.03  # guessing

@@ -1,0 +1,178 @@
+"""People's answers, read from every kind of file: the page's, the server's, Mechanical Turk's, and the explain-teach release's."""
+
+import csv
+import json
+import math
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers.answering import CLASSES, csv_text, download, explain_teach_log, export, make_trial, mturk_row
+from utils.base.errors import InputError
+from utils.people.answers import Answer, read_answers
+from utils.people.labelling import aggregate_part, describe_all
+from utils.people.page_key import read_key
+
+SHARED = Path(__file__).resolve().parents[3] / "shared/data"
+
+
+def test_every_kind_of_file_gives_the_same_answers(key, trials, tmp_path):
+    texts = {
+        "download.json": json.dumps(download(trials)),
+        "export.json": json.dumps(export({"ann": trials})),
+        "export.csv": csv_text([{"participant": "ann"} | {"correct": ""} | trial for trial in reversed(trials)][::-1]),
+        "batch.csv": "\ufeff" + csv_text([mturk_row("ann", trials), mturk_row("bob", trials, "Rejected")]),
+    }
+    expected = [
+        Answer("ann", "lesson", "./datasets/toy/images/lesson0.png", 1, 1.2345, 0),
+        Answer("ann", "test", "./datasets/toy/images/test3.png", 3, 1.2345, 3),
+        Answer("ann", "label", "./datasets/toy/images/label9.png", 0, 1.2345, 4),
+    ]
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        assert read_answers([tmp_path / name], key, 5) == expected, name
+    everything = [tmp_path / name for name in texts]
+    assert read_answers(everything, key, 5) == expected  # the same trials again count once
+
+
+def test_a_batch_may_hold_more_in_a_field_than_python_expects(key, tmp_path):
+    trial = make_trial(key, "label", 0, 1)
+    many = [trial | {"trial_id": f"{number:032x}"} for number in range(1000)]
+    (tmp_path / "batch.csv").write_text(csv_text([mturk_row("ann", many)]))
+    limit = csv.field_size_limit()
+    assert len(json.dumps(many)) > limit
+    assert len(read_answers([tmp_path / "batch.csv"], key, 5)) == 1  # one image: the first answer counts
+    assert csv.field_size_limit() == limit
+
+
+def test_numbered_people_of_two_exports_are_two_unless_they_share_a_trial(key, tmp_path):
+    ann = [make_trial(key, "label", number, 1, "ann") for number in (0, 1)]
+    bob = [make_trial(key, "label", 0, 2, "bob")]
+    early, late, other = tmp_path / "early.json", tmp_path / "late.json", tmp_path / "other.json"
+    early.write_text(json.dumps(export({"p0001": ann[:1]})))
+    late.write_text(json.dumps(export({"p0001": bob, "p0002": ann})))  # numbers move when people join
+    other.write_text(json.dumps(download(ann, "00ff")))
+    people = Counter(answer.person for answer in read_answers([early, late, other], key, 5))
+    assert people == {"p0001": 2, f"p0001 ({late})": 1}
+
+
+def test_the_first_of_several_answers_counts(key, tmp_path):
+    again = make_trial(key, "test", 0, 3, trial_id="f" * 32)
+    (tmp_path / "a.json").write_text(json.dumps(download([make_trial(key, "test", 0, 1), again])))
+    assert [answer.response for answer in read_answers([tmp_path / "a.json"], key, 5)] == [1]
+
+
+def test_explain_teach_logs(tmp_path):
+    (tmp_path / "results.json").write_text(json.dumps([explain_teach_log()]))
+    assert read_answers([tmp_path / "results.json"], None, 5) == [
+        Answer("5a09", "lesson", "image 184", 1, None, 4, "strict"),
+        Answer("5a09", "test", "image 417", 1, 8.0, 1, "strict"),
+        Answer("5a09", "test", "image 1600", 0, 5.0, 2, "strict"),  # over midnight
+    ]
+
+
+def test_published_means_of_explain_teach():
+    """Mean test accuracies of Mac Aodha et al. (CVPR 2018) on butterflies, by strategy, from their logs."""
+    logs = SHARED / "explain_teach/butterflies_crop/results.json"
+    if not logs.exists():
+        pytest.skip(f"the public logs are not at {logs}")
+    people = describe_all(read_answers([logs], None, 5), 0)
+    groups = {}
+    for person in people:
+        groups.setdefault(person.group, []).append(person.test_accuracy)
+    assert {name: (len(values), round(float(np.mean(values)), 2)) for name, values in groups.items()} == {
+        "random": (49, 65.20),
+        "random_feedback": (39, 67.31),
+        "strict_1vall": (39, 65.00),
+        "explain_1vall": (33, 68.33),
+    }
+
+
+def test_contradictory_truths_are_no_truth(tmp_path):
+    """explain_teach's characters: some images have two classes in the logs."""
+    logs = [explain_teach_log(_id={"$oid": "a"}), explain_teach_log(_id={"$oid": "b"}, gt_label=[4, 3, 2])]
+    (tmp_path / "results.json").write_text(json.dumps(logs))
+
+    answers = [answer for answer in read_answers([tmp_path / "results.json"], None, 5) if answer.phase == "test"]
+    part = aggregate_part(answers, [], 5, "majority", 0)
+    assert (part.votes.images, part.truth.tolist()) == (["image 1600", "image 417"], [2, -1])
+
+
+WRONG_TRIALS = {
+    "response 5 is out of range": {"response": 5},
+    "response True is out of range": {"response": True},
+    "response 1.0 is out of range": {"response": 1.0},
+    "rt -1 must be": {"rt": -1},
+    "rt nan must be": {"rt": math.nan},
+    "rt 1 must be": {"rt": "1"},
+    "has no test image 00": {"stimulus": "00"},
+    r"has no test image \['a'\]": {"stimulus": ["a"]},
+    "belongs to build other": {"build_id": "other"},
+    "needs a trial_id and a phase": {"phase": "lunch"},
+    "needs a trial_id": {"trial_id": 7},
+}
+
+
+@pytest.mark.parametrize("message", WRONG_TRIALS)
+def test_wrong_trials_are_named(key, tmp_path, message):
+    wrong = make_trial(key, "test", 1, 1) | WRONG_TRIALS[message]
+    for name, content in (("download.json", download), ("export.json", lambda trials: export({"ann": trials}))):
+        (tmp_path / name).write_text(json.dumps(content([make_trial(key, "test", 0, 1), wrong])))
+        with pytest.raises(InputError, match=rf"{name}.*\(ann\), trial 2.*{message}"):
+            read_answers([tmp_path / name], key, 5)
+
+
+WRONG_FILES = {
+    "no known form": ("holds no answers in a known form", {"a": 1}),
+    "nobody": ("there is no answer in it", {"participants": []}),
+    "no list": ("participant number 1: expected an object", {"participants": [{"participant": "p", "trials": {}}]}),
+    "no trial": ("trial 1: a trial needs", {"participants": [{"participant": "p", "trials": ["?"]}]}),
+    "not JSON": ("is not JSON", '{"participants": ['),
+    "too deep": ("is not JSON", "[" * 100_000),
+    "no CSV columns": ("known form", "a,b\n1,2\n"),
+    "CSV fields": ("line 3: 1 fields, but the header has 3", "AssignmentId,WorkerId,Answer.trials\n1,2,[]\n3\n"),
+    "CSV quotes": ("line 2: this is not CSV", 'AssignmentId,WorkerId,Answer.trials\n"1,2,[]\n'),
+    "empty": ("known form", ""),
+    "MTurk trials": ("line 2: Answer.trials is not JSON", "AssignmentId,WorkerId,Answer.trials\n1,2,{\n"),
+    "MTurk object": ("line 2: expected an object", "AssignmentId,WorkerId,Answer.trials\n1,2,{}\n"),
+    "log lists": ("log 1: expected _id and the lists", [explain_teach_log(response=None)]),
+    "log lengths": (r"participant 5a09\): .* differ in length", [explain_teach_log(response=[1])]),
+    "log response": ("answer 3: response 9 is out of range", [explain_teach_log(response=[1, 1, 9])]),
+    "log truth": ("answer 1: gt_label -1 is out of range", [explain_teach_log(gt_label=[-1, 1, 1])]),
+    "log time": ("answer 2: time 25:00:00 must be", [explain_teach_log(time=["23:00:00", "25:00:00", "23:00:00"])]),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_FILES)
+def test_wrong_files_are_named(key, tmp_path, case):
+    message, content = WRONG_FILES[case]
+    path = tmp_path / "answers"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(InputError, match=rf"answers.*{message}"):
+        read_answers([path], key, 5)
+
+
+def test_csv_errors_name_the_line(key, tmp_path, trials):
+    rows = [{"participant": "ann"} | {"correct": ""} | trial for trial in trials]
+    rows[1]["response"] = "many"
+    (tmp_path / "export.csv").write_text(csv_text(rows))
+    with pytest.raises(InputError, match=r"export.csv, line 3: response many is out of range"):
+        read_answers([tmp_path / "export.csv"], key, 5)
+
+
+def test_page_answers_need_the_right_key(key, tmp_path, trials):
+    (tmp_path / "a.json").write_text(json.dumps(download(trials)))
+    with pytest.raises(InputError, match=r"a.json.*reading it needs the page's key"):
+        read_answers([tmp_path / "a.json"], None, 5)
+    with pytest.raises(InputError, match="There is no file"):
+        read_answers([tmp_path / "b.json"], key, 5)
+    for dataset, classes in (("gull", CLASSES), ("toy", CLASSES[::-1])):
+        with pytest.raises(InputError, match=r"course_page_key.json belongs to --dataset toy"):
+            read_key(key.path, dataset, classes)
+    broken = json.loads(Path(key.path).read_text())
+    broken["images"][next(iter(broken["images"]))]["label"] = 5
+    Path(key.path).write_text(json.dumps(broken))
+    with pytest.raises(InputError, match="needs phase, path, label and index"):
+        read_key(key.path, "toy", CLASSES)

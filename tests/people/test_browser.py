@@ -1,0 +1,293 @@
+"""The course page in a real browser, taken as a person would take it, by double click on its file.
+
+Needs Chromium and its driver; skips with a reason without them. Screenshots of every screen at desktop and phone width go to the
+folder that MEMORABLE_SCREENSHOTS names, if it is set.
+"""
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import axe
+from tests.helpers.drawn_course import LABELLED, TESTED
+
+pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+from selenium.webdriver import ActionChains  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+
+from tests.helpers.person import DESKTOP, PHONE, SOON, Person, resize, show_state  # noqa: E402
+
+FIELDS = ["trial_id", "trial_index", "trial_type", "phase", "time_elapsed", "rt", "stimulus", "response", "correct", "build_id"]
+
+
+@pytest.fixture(scope="module")
+def checker():
+    """axe's script."""
+    try:
+        return axe.source()
+    except axe.Unavailable as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture
+def person(browser, out, course):
+    """Someone who has just opened the page by double click, in a browser that has never seen it."""
+    resize(browser, DESKTOP)
+    browser.get((out / "course_page/index.html").as_uri())
+    browser.execute_script("localStorage.clear()")
+    browser.refresh()
+    someone = Person(browser, course)
+    someone.sees("Learn to tell")
+    yield someone
+    assert [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def look(person, name, checker=None):
+    """Looks at a screen: axe finds nothing, nothing is wider than the window, and controls are large enough for a finger."""
+    sizes = person.browser.execute_script(
+        "return [document.documentElement.scrollWidth, window.innerWidth, [...document.querySelectorAll('button, summary, label')]"
+        ".filter((some) => some.checkVisibility()).map((some) => [some.innerText, some.offsetWidth, some.offsetHeight])]"
+    )
+    assert sizes[0] <= sizes[1], f"{name}: wider than the window"
+    assert [some for some in sizes[2] if some[1] < 44 or some[2] < 44] == [], name
+    folder = os.environ.get("MEMORABLE_SCREENSHOTS")
+    if folder:
+        width = person.browser.execute_script("return window.innerWidth")
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        person.browser.save_screenshot(f"{folder}/{width}_{name}.png")
+    if checker:
+        assert axe.violations(person.browser, checker) == [], name
+
+
+def check_trial(trial, number, phase, image, response, build_id):
+    """One trial is what the contract says, under jsPsych's names."""
+    assert list(trial) == [name for name in FIELDS if phase == "lesson" or name != "correct"]
+    assert re.fullmatch("[0-9a-f]{32}", trial["trial_id"])
+    assert (trial["trial_index"], trial["trial_type"], trial["phase"]) == (number, phase, phase)
+    assert (trial["stimulus"], trial["response"], trial["build_id"]) == (image, response, build_id)
+    assert isinstance(trial["rt"], int) and 400 <= trial["rt"] < 1000 * SOON and trial["time_elapsed"] >= trial["rt"]
+
+
+SCREENS = {}  # what the page remembers at each screen of the next test, by the screen's name
+
+
+def remember(person, name):
+    SCREENS[name] = person.state
+    look(person, name)
+
+
+def test_a_person_takes_the_course(person, course):
+    """Mouse; every answer right or wrong gets its pair; a reload, going back and double clicks change nothing; then the download."""
+    browser, classes = person.browser, course["classes"]
+    remember(person, "1_intro")
+    assert person.all("main img") == []  # no picture stands beside a name before the first lesson
+    assert all(name in person.text() for name in classes)
+    person.click("Start the first lesson")
+    for number, lesson in enumerate(course["lessons"]):
+        response = lesson["label"] if number == 0 else (lesson["label"] + number + 1) % len(classes)
+        person.sees(f"Lesson {number + 1} of 3")
+        assert person.shown() == [lesson["image"]]
+        remember(person, "2_lesson")
+        if number == 1:
+            browser.refresh()
+            person.sees("Lesson 2 of 3")
+        trial = person.answer(response)
+        check_trial(trial, number, "lesson", lesson["image"], response, course["build_id"])
+        assert trial["correct"] is (number == 0)
+        counter = lesson["answer"] if number == 0 else response
+        person.sees("What makes it")
+        if number == 2:
+            browser.refresh()
+            person.sees("What makes it")
+        remember(person, f"3_{'right' if trial['correct'] else 'wrong'}")
+        pair = lesson["pairs"][str(counter)]
+        assert person.shown() == [pair["image"], pair["partner"]]
+        own, other = classes[lesson["label"]], classes[counter]
+        assert f"What makes it a {own} and not a {other}" in person.text()
+        assert ("Right: it is" in person.text()) is trial["correct"]
+        assert (f"You answered {classes[response]}" in person.text()) is not trial["correct"]
+        captions = [re.sub(r"\s+", " ", caption.text) for caption in person.all("figcaption")]
+        assert captions == [f"This picture {own}", f"For comparison {other}"]
+        person.click("Finish the lessons" if number == 2 else "Next lesson")
+    assert "right in 1 of 3 lessons" in person.text()
+    remember(person, "4_test_intro")
+    take_the_test_by_mouse(person, course)
+    label_two_and_stop(person, course)
+    check_download(person, course)
+
+
+def take_the_test_by_mouse(person, course):
+    """No feedback, no repetition; the second half of a double click is no answer to the next picture."""
+    person.click("Start the test")
+    seen = []
+    for number in range(TESTED):
+        person.sees(f"Test picture {number + 1} of {TESTED}")
+        seen += person.shown()
+        if number == 1:
+            remember(person, "5_test")
+            person.browser.get("about:blank")
+            person.browser.back()
+            person.sees("Test picture 2")
+            assert person.shown() == seen[-1:]
+        if number == 2:
+            time.sleep(0.5)
+            ActionChains(person.browser).double_click(person.all(".answers button")[number]).perform()
+            person.sees("Test picture 4")
+            assert len(person.trials) == 3 + 3
+        else:
+            person.answer(number)
+        check_trial(person.trials[-1], 3 + number, "test", seen[-1], number, course["build_id"])
+        assert "Right" not in person.text() and "quite" not in person.text()
+    assert sorted(seen) == course["test"]
+    person.sees("Test done")
+
+
+def label_two_and_stop(person, course):
+    remember(person, "6_label_intro")
+    person.click("Start labelling")
+    for number in range(2):
+        person.sees(f"{number} picture{'' if number == 1 else 's'} labelled so far")
+        (image,) = person.shown()
+        assert image in course["label"]
+        remember(person, "7_label")
+        check_trial(person.answer(4), 8 + number, "label", image, 4, course["build_id"])
+    person.sees("2 pictures labelled")
+    person.click("Stop here")
+    remember(person, "8_end")
+
+
+def check_download(person, course):
+    """The file holds exactly what was answered; labelling can go on."""
+    person.until(
+        lambda: person.browser.execute_script("document.querySelector('main button.primary').click()"),
+        lambda: list(person.browser.downloads.glob("*.json")),
+        "download",
+    )
+    (file, *_) = person.browser.downloads.glob("*.json")
+    content = json.loads(file.read_text())
+    assert list(content) == ["build_id", "dataset", "participant", "trials"]
+    assert (content["build_id"], content["dataset"]) == (course["build_id"], "toy")
+    assert re.fullmatch("[0-9a-f]{32}", content["participant"]) and content["trials"] == person.trials
+    assert [trial["trial_index"] for trial in content["trials"]] == list(range(10))
+    assert len({trial["trial_id"] for trial in content["trials"]}) == 10
+    times = [trial["time_elapsed"] for trial in content["trials"]]
+    assert times == sorted(times)
+    person.click("Go on labelling")
+    for _ in range(LABELLED - 2):
+        person.sees("Which kind")
+        person.answer(1, by_key=True)
+    person.sees("Thank you")
+    assert sorted(trial["stimulus"] for trial in person.trials if trial["phase"] == "label") == course["label"]
+    assert "Go on" not in person.text()
+
+
+def test_every_screen_is_accessible(person, checker):
+    """axe on every screen, at desktop and at phone width; no scrolling sideways at 320 pixels either."""
+    if not SCREENS:
+        pytest.skip("the test that walks through the screens did not run")
+    browser = person.browser
+    for name, state in SCREENS.items():
+        show_state(person, state)
+        look_at_all_widths(person, name, checker)
+    browser.execute_script("document.getElementById('menu').open = true")
+    look_at_all_widths(person, "9_menu", checker)
+    resize(browser, DESKTOP)
+    show_state(person, SCREENS["3_wrong"])
+    browser.execute_script("document.querySelector('.enlarge').click()")
+    person.until(lambda: None, lambda: person.all("dialog[open] img"), "large picture")
+    look_at_all_widths(person, "3_wrong_enlarged", checker)
+
+
+def look_at_all_widths(person, name, checker):
+    for size, touch in ((DESKTOP, False), (PHONE, True)):
+        resize(person.browser, size, touch)
+        look(person, name, checker)
+    resize(person.browser, (320, 640), touch=True)
+    look(person, name)
+    resize(person.browser, DESKTOP)
+
+
+def test_labels_and_alternative_texts_tell_no_answers(person, course):
+    """While a question is on the screen, nothing in the page but the row of buttons, all alike, names a class."""
+    for name in ("2_lesson", "5_test", "7_label"):
+        if name not in SCREENS:
+            pytest.skip("the test that walks through the screens did not run")
+        show_state(person, SCREENS[name])
+        (image,) = person.all("main img")
+        assert image.get_attribute("alt") == "The picture to name"
+        buttons = [button.get_attribute("outerHTML") for button in person.all(".answers button")]
+        for button, other in zip(buttons, course["classes"], strict=True):
+            buttons[course["classes"].index(other)] = button.replace(other, "").replace(str(course["classes"].index(other) + 1), "")
+        assert len(set(buttons)) == 1
+        rest = person.browser.execute_script(
+            "const copy = document.documentElement.cloneNode(true); copy.querySelector('.answers').remove(); return copy.outerHTML"
+        )
+        assert not [kind for kind in course["classes"] if kind in rest]
+
+
+def test_keyboard_only(person, course):
+    """Tab, Enter and the number keys are enough; the focus can be seen; the number keys can be switched off (WCAG 2.1.4)."""
+    browser = person.browser
+    tab_to(person, "Start the first lesson")
+    person.until(lambda: person.key(Keys.ENTER), lambda: "Lesson 1" in person.text(), "lesson 1")
+    assert browser.switch_to.active_element.tag_name == "h1"  # readers start at the new screen's heading
+    tab_to(person, course["classes"][1])
+    person.until(lambda: person.key(Keys.ENTER), lambda: len(person.trials) == 1, "first answer")
+    assert person.trials[0]["response"] == 1
+    person.sees("What makes it")
+    person.until(lambda: person.key(Keys.ENTER), lambda: "Lesson 2" in person.text(), "lesson 2")
+    assert browser.execute_script("return document.getElementById('status').textContent") == "Lesson 2 of 3"
+    browser.execute_script("document.activeElement.blur()")
+    tab_to(person, "Menu")
+    person.key(Keys.ENTER)
+    tab_to(person, "", "input")
+    person.key(Keys.SPACE)
+    assert person.state["keys"] is False
+    person.key(Keys.ESCAPE)
+    assert not person.all("details[open]")
+    time.sleep(0.5)
+    for key in ("1", "3", "7", "0"):
+        person.key(key)
+    assert len(person.trials) == 1
+    show_state(person, {**person.state, "keys": True})
+    person.sees("Lesson 2")
+    person.answer(3, by_key=True)
+    person.sees("What makes it")
+    for key in ("1", "2"):  # no answer is asked for here
+        person.key(key)
+    assert [trial["response"] for trial in person.trials] == [1, 3]
+
+
+def tab_to(person, words, kind="button, summary"):
+    """Presses Tab until the focus is on a control that says `words`; each control on the way shows that it has the focus."""
+    script = (
+        "const some = document.activeElement; const style = getComputedStyle(some);"
+        "return [some.matches(arguments[0]) && some.textContent.includes(arguments[1]), some === document.body,"
+        " style.outlineStyle, parseFloat(style.outlineWidth)]"
+    )
+    for _ in range(20):
+        person.key(Keys.TAB)
+        there, nowhere, line, width = person.browser.execute_script(script, kind, words)
+        assert nowhere or (line == "solid" and width >= 2)
+        if there:
+            return
+    raise AssertionError(f"Tab does not lead to '{words}'")
+
+
+def test_another_tab_that_goes_on_is_followed(person):
+    """Two tabs of one course do not overwrite each other's answers."""
+    browser = person.browser
+    person.click("Start the first lesson")
+    first, address = browser.current_window_handle, browser.current_url
+    browser.switch_to.new_window("tab")
+    browser.get(address)
+    person.sees("Lesson 1")
+    person.answer(0)
+    browser.close()
+    browser.switch_to.window(first)
+    person.sees("What makes it")
+    assert len(person.trials) == 1

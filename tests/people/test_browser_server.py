@@ -1,0 +1,312 @@
+"""The course page in a real browser with something behind it: the collecting server, or Mechanical Turk.
+
+Needs Chromium and its driver; skips with a reason without them.
+"""
+
+import contextlib
+import json
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+
+from tests.helpers.drawn_course import LABELLED
+
+pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+from tests.helpers.person import DESKTOP, Person, resize, show_state  # noqa: E402
+
+KINDS = {"js": "text/javascript", "css": "text/css", "html": "text/html", "png": "image/png"}
+POLICY = (
+    "default-src 'none'; img-src 'self'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "form-action http://127.0.0.1:*; frame-ancestors http://127.0.0.1:*"
+)
+
+
+class Collecting:
+    """collect_labels.py on a port of its own, which can be stopped and started again."""
+
+    def __init__(self, out, tools):
+        self.out, self.script, self.port = out, tools.repository / "collect_labels.py", 0
+
+    def start(self, *settings):
+        command = [sys.executable, "-u", self.script, "--out", self.out, "--port", str(self.port), *settings]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.address = re.search(r"http://\S+", self.process.stdout.readline())[0]
+        self.port = urlsplit(self.address).port
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def export(self):
+        """The answers that arrived, person by person."""
+        file = self.out / "export.json"
+        subprocess.run([sys.executable, self.script, "--out", self.out, "--export", file], check=True, capture_output=True)
+        return json.loads(file.read_text())["participants"]
+
+
+@pytest.fixture
+def collecting(out, tools, tmp_path):
+    """The server on a copy of the built page; each image is to be labelled once."""
+    pytest.importorskip("flask", reason="flask is not installed")
+    pytest.importorskip("waitress", reason="waitress is not installed")
+    shutil.copytree(out / "course_page", tmp_path / "toy/course_page")
+    shutil.copyfile(out / "course_page_key.json", tmp_path / "toy/course_page_key.json")
+    server = Collecting(tmp_path / "toy", tools)
+    server.start("--labels-per-image", "1")
+    yield server
+    server.kill()
+
+
+def test_answers_reach_the_server_even_if_it_was_gone_for_a_while(browser, course, collecting):
+    """Two people take the course; the server is killed while the first one labels, and comes back."""
+    resize(browser, DESKTOP)
+    first = Person(browser, course)
+    begin_at(first, collecting.address)
+    first.take_lessons()
+    first.take_test()
+    first.click("Start labelling")
+    first.sees("0 pictures labelled")
+    first.answer(2, by_key=True)
+    first.sees("1 picture labelled")
+    collecting.kill()
+    first.answer(3, by_key=True)
+    first.sees("cannot be reached")
+    assert len(first.state["unsent"]) == 1
+    collecting.start("--labels-per-image", "1")
+    first.click("Try again")
+    first.sees("2 pictures labelled")
+    first.click("Stop here")
+    first.sees("All 10 answers have reached the server")
+    state = first.state
+    browser.execute_script("localStorage.clear()")
+    second = Person(browser, course)
+    begin_at(second, collecting.address)
+    show_state(second, {**second.state, "screen": "label-intro"})
+    second.click("Start labelling")
+    for _ in range(LABELLED - 3):
+        second.sees("Which kind")
+        second.answer(1, by_key=True)
+    second.sees("Thank you")  # nothing is left: two images have their label, one is still reserved for the first person
+    second.sees("No picture is free for you now")
+    second.sees("have reached the server")
+    with contextlib.closing(sqlite3.connect(collecting.out / "answers.sqlite")) as database, database:
+        database.execute("UPDATE lease SET expires = 1")  # the first person is gone for good
+    second.click("Ask for more pictures")
+    second.sees("Which kind")
+    second.answer(1, by_key=True)
+    second.sees("Thank you")
+    second.sees("have reached the server")
+    exported = collecting.export()
+    assert [person["participant"] for person in exported] == ["p0001", "p0002"]
+    assert exported[0]["trials"] == state["trials"] and exported[1]["trials"] == second.trials
+    labelled = Counter(trial["stimulus"] for person in exported for trial in person["trials"] if trial["phase"] == "label")
+    assert set(labelled) == set(course["label"]) and set(labelled.values()) == {1}
+    complaints = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert [text for text in complaints if "ERR_CONNECTION" not in text and "favicon" not in text] == []
+
+
+def begin_at(person, address):
+    person.browser.get(address)
+    person.sees("They go to the server of this study")
+    person.click("Start the first lesson")
+    assert person.state["server"] is True
+
+
+def test_answers_are_sent_until_each_is_stored_or_refused(browser, course, marketplace):
+    """A server that fails, then takes one trial, then refuses one: every trial is sent again until it is settled, and not after that."""
+    trials = [{"trial_id": f"{number:032x}", "phase": "label", "stimulus": "", "time_elapsed": number} for number in range(60)]
+    batches = []
+
+    def answer(path, sent):
+        if path == "/api/hello":
+            return 200, {"build_id": course["build_id"]}
+        assert path == "/api/trials" and sent["participant"] == "f" * 32
+        batches.append([trial["trial_id"] for trial in sent["trials"]])
+        if len(batches) == 1:
+            return 500, {"error": "The disk is full."}
+        taken = batches[-1][:1] if len(batches) <= 3 else batches[-1]
+        return 200, {"stored": [], "refused": {taken[0]: "no"}} if len(batches) == 3 else {"stored": taken, "refused": {}}
+
+    marketplace.answer = answer
+    browser.switch_to.default_content()
+    browser.get(marketplace.page)
+    person = Person(browser, course)
+    person.sees("They go to the server")
+    ids = [trial["trial_id"] for trial in trials]
+    state = {"participant": "f" * 32, "server": True, "began": 1, "screen": "end", "trials": trials, "unsent": ids, "keys": True}
+    show_state(person, state)
+    person.sees("The last try failed: The disk is full.")
+    person.sees("All 60 answers have reached the server")
+    assert batches == [ids[:50], ids[:50], ids[1:51], ids[2:52], ids[52:]]
+    assert person.state["unsent"] == [] and len(person.trials) == 60
+    browser.execute_script("localStorage.clear()")
+
+
+@pytest.fixture
+def marketplace(out):
+    """A stand-in of Mechanical Turk: a page with the course in a frame of another origin, and the address that takes its form.
+
+    Pictures come late by `delay` seconds. `paths` is what was asked for, `submitted` the fields of the forms that were handed in.
+    Where `answer` is set, the stand-in is a collecting server too: it maps a path below /api and what was sent to status and reply.
+    """
+    standin = SimpleNamespace(delay=0.0, paths=[], submitted=[], answer=None)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(standin, out / "course_page"))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    standin.turk = f"http://127.0.0.1:{server.server_port}"
+    standin.page = f"http://localhost:{server.server_port}/index.html"
+    yield standin
+    server.shutdown()
+    server.server_close()
+
+
+def handler_of(standin, folder):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            path, _, query = self.path.partition("?")
+            standin.paths.append(path)
+            if path == "/hit":
+                frame = f'<iframe src="{standin.page}?{query}" width="1000" height="700"{sandbox(query)}></iframe>'
+                return self.reply(f"<!doctype html><title>HIT</title>{frame}".encode(), "text/html", "")
+            if path.endswith(".png"):
+                time.sleep(standin.delay)
+            if path.startswith("/api/") and standin.answer:
+                return self.reply_json(*standin.answer(path, None))
+            file = folder / path.lstrip("/")
+            if file.is_file():
+                return self.reply(file.read_bytes(), KINDS[file.suffix[1:]], POLICY)
+            self.send_error(404)
+
+        def do_POST(self):
+            standin.paths.append(self.path)
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            if self.path.startswith("/api/") and standin.answer:
+                return self.reply_json(*standin.answer(self.path, json.loads(body)))
+            standin.submitted.append(parse_qs(body, keep_blank_values=True))
+            self.reply(b"<!doctype html><title>Thanks</title><p>Handed in.", "text/html", "")
+
+        def reply_json(self, status, value):
+            self.reply(json.dumps(value).encode(), "application/json", "", status)
+
+        def reply(self, content, kind, policy, status=200):
+            self.send_response(status)
+            self.send_header("Content-Type", f"{kind}; charset=utf-8" if kind.startswith("text") else kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Cache-Control", "no-store")
+            if policy:
+                self.send_header("Content-Security-Policy", policy)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *arguments):
+            pass
+
+    return Handler
+
+
+def sandbox(query):
+    """A frame that gives the page no memory, if that is asked for."""
+    return ' sandbox="allow-scripts allow-forms"' if "forgetful" in query else ""
+
+
+def open_hit(browser, marketplace, assignment, **more):
+    """Opens the page as a worker does."""
+    resize(browser, DESKTOP)
+    fields = {"assignmentId": assignment, "hitId": "HIT1", "workerId": "W1", "turkSubmitTo": marketplace.turk, **more}
+    browser.switch_to.default_content()
+    browser.get(f"{marketplace.turk}/hit?{urlencode(fields)}")
+    browser.switch_to.frame(0)
+
+
+def test_a_worker_previews_accepts_and_submits(browser, course, marketplace):
+    """The preview lets nobody start; an accepted assignment is taken to the end and handed in as an ExternalQuestion's form."""
+    open_hit(browser, marketplace, "ASSIGNMENT_ID_NOT_AVAILABLE")
+    worker = Person(browser, course)
+    worker.sees("This is a preview")
+    assert not worker.all("main button.primary")[0].is_enabled() and worker.state is None
+    browser.execute_script("const start = document.querySelector('main button.primary'); start.disabled = false; start.click()")
+    time.sleep(0.5)
+    browser.execute_script("document.querySelector('main button.primary').click()")
+    assert "This is a preview" in worker.text() and worker.state is None
+    open_hit(browser, marketplace, "3ASSIGNMENT&<\"'")
+    worker.sees("Learn to tell")
+    worker.click("Start the first lesson")
+    worker.take_lessons()
+    trials, ended = worker.trials, json.dumps({**worker.state, "screen": "end"})  # the test and labelling are as elsewhere
+    browser.execute_script(
+        "localStorage.setItem(Object.keys(localStorage).find((key) => key.endsWith(arguments[0])), arguments[1])", "'", ended
+    )
+    browser.switch_to.default_content()
+    browser.refresh()  # as after a crash: nothing is lost
+    browser.switch_to.frame(0)
+    worker.sees("3 answers will be handed in")
+    worker.all("form button")[0].click()
+    worker.until(lambda: None, lambda: marketplace.submitted, "the form")
+    (fields,) = marketplace.submitted
+    assert "/mturk/externalSubmit" in marketplace.paths and "/api/hello" not in marketplace.paths
+    assert set(fields) == {"assignmentId", "build_id", "trials"}
+    assert fields["assignmentId"] == ["3ASSIGNMENT&<\"'"] and fields["build_id"] == [course["build_id"]]
+    assert json.loads(fields["trials"][0]) == trials and len(trials) == 3
+
+
+@pytest.mark.parametrize(
+    "target", ["javascript:alert(1)", "https://evil.example", "https://mturk.com.evil.example", "http://www.mturk.com"]
+)
+def test_answers_are_handed_in_to_mechanical_turk_only(browser, course, marketplace, target):
+    """The address could hold anything; a form is sent to Mechanical Turk over https, or to this computer, or not at all."""
+    browser.get(f"{marketplace.page}?{urlencode({'assignmentId': 'A', 'turkSubmitTo': target})}")
+    worker = Person(browser, course)
+    worker.sees("Learn to tell")
+    ended = {"participant": "0" * 32, "server": False, "began": 1, "screen": "end", "trials": [], "unsent": [], "keys": True}
+    browser.execute_script("localStorage.setItem(`memorable-course:${COURSE.build_id}:A`, arguments[0])", json.dumps(ended))
+    browser.refresh()
+    worker.sees("does not say where to hand in")
+    assert not worker.all("form button")[0].is_enabled()
+    browser.execute_script("localStorage.clear()")
+
+
+def test_a_browser_without_memory_warns_and_works(browser, course, marketplace):
+    """In a frame that may keep nothing, the course runs, and says that a reload would lose it."""
+    open_hit(browser, marketplace, "A", forgetful="yes")
+    worker = Person(browser, course)
+    worker.sees("Learn to tell")
+    assert "keeps nothing" in worker.text("#notice")
+    start = "document.querySelector('main button.primary').click()"
+    worker.until(lambda: browser.execute_script(start), lambda: "Lesson 1" in worker.text(), "lesson 1")
+    right = course["lessons"][0]["label"]
+    click = "document.querySelectorAll('.answers button')[arguments[0]].click()"
+    worker.until(lambda: browser.execute_script(click, right), lambda: "Right" in worker.text(), "feedback")
+
+
+def test_rt_counts_from_when_the_picture_is_seen(browser, course, marketplace):
+    """Pictures take 0.6 s to arrive; answers are given as soon as they are taken. Without a server's answer, the page works alone."""
+    marketplace.delay = 0.6
+    browser.switch_to.default_content()
+    browser.get(marketplace.page)
+    person = Person(browser, course)
+    browser.execute_script("localStorage.clear()")
+    browser.refresh()
+    person.sees("They stay in this browser")
+    assert "/api/hello" in marketplace.paths
+    began = time.monotonic()
+    person.click("Start the first lesson")
+    person.sees("Which kind")
+    trial = person.answer(0, by_key=True)
+    waited = 1000 * (time.monotonic() - began)
+    assert 400 <= trial["rt"] < waited and trial["time_elapsed"] > trial["rt"]
+    assert person.state["server"] is False
+    time.sleep(1.5)
+    person.click("Next")
+    person.sees("Lesson 2")
+    time.sleep(1.2)
+    assert 1100 <= person.answer(0, by_key=True)["rt"] < 3000
