@@ -50,9 +50,10 @@ test: $(VENV)/installed ## the test suite
 bench: $(VENV)/installed datasets/toy/toy_gt_te.txt ## how fast it is, against the released procedure and the limits
 	$(RUN) -m benchmarks.bench
 
-lint: $(VENV)/installed ## ruff
+lint: $(VENV)/installed ## ruff, and mypy over the packages
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy utils models datasets benchmarks
 
 format: $(VENV)/installed ## let ruff lay out the code
 	$(RUN) -m ruff check --fix .

@@ -12,22 +12,21 @@ Writes pictures for machines and for people, explanation lists, heat maps, and t
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.resnet import Layer
 from models.weights import load_classifier
 from utils.base.machine import default_workers
-from utils.data import catalog
 from utils.data.outputs import Layout
 from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files, open_explained
-from utils.explanations.margin import Layer
 from utils.explanations.methods import Method
 from utils.running.launch import launch
 from utils.running.resuming import resumable
-from utils.running.settings import pick
+from utils.running.settings import chosen_dataset, pick
 
 
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py; its training list is explained
+    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py, or your own; its training list is explained
     data_root: str = "datasets"  # folder that holds the dataset's folder
     # model
     checkpoint: str = "{out}/checkpoint_pretrain_resnet18_s300.pth.tar"  # the teacher; {out} stands for the output folder
@@ -46,7 +45,7 @@ class Config:
 
 
 def main(cfg: Config) -> dict:
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     images = open_explained(dataset, cfg.data_root, cfg.image_size, cfg.out)
     teacher = load_classifier(cfg.checkpoint, dataset.classes)
     layout, how = Layout(Path(cfg.out), dataset.list_stem), pick(ExplainSettings, cfg)

@@ -13,26 +13,25 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from models.resnet import Layer
 from models.weights import load_encoder
 from utils.base.machine import default_workers
-from utils.data import catalog
 from utils.data.images import whole_view
 from utils.data.loading import open_list
 from utils.data.outputs import Layout
 from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files, open_explained
-from utils.explanations.margin import Layer
 from utils.explanations.methods import Method
 from utils.running import plausible
 from utils.running.launch import launch
 from utils.running.resuming import resumable
-from utils.running.settings import pick
+from utils.running.settings import chosen_dataset, pick
 from utils.training.probe import ProbeSettings, probe_once
 
 
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py; its training list is explained
+    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py, or your own; its training list is explained
     data_root: str = "datasets"  # folder that holds the dataset's folder
     # model
     checkpoint: str = "{out}/simclr_checkpoint_100.tar"  # encoder and projection head; {out} stands for the output folder
@@ -54,7 +53,7 @@ class Config:
 
 
 def main(cfg: Config) -> dict:
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     images = open_explained(dataset, cfg.data_root, cfg.image_size, cfg.out)
     test = open_list(dataset, "test", cfg.data_root, partial(whole_view, size=cfg.image_size), budget=0)
     teacher = load_encoder(cfg.checkpoint)

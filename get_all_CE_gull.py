@@ -12,26 +12,25 @@ Writes pictures for machines and for people, explanation lists, heat maps, and t
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.resnet import ResNet18
+from models.resnet import Arch, Layer, build
 from models.weights import load_backbone, load_head
 from utils.base.machine import default_workers
-from utils.data import catalog
 from utils.data.outputs import Layout
 from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files, open_explained
-from utils.explanations.margin import Layer
 from utils.explanations.methods import Method
 from utils.running import plausible
 from utils.running.launch import launch
 from utils.running.resuming import resumable
-from utils.running.settings import pick
+from utils.running.settings import chosen_dataset, pick
 
 
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "gull"  # a name of utils/data/catalog.py; its training list is explained
+    dataset: str = "gull"  # a name of utils/data/catalog.py, or your own; its training list is explained
     data_root: str = "datasets"  # folder that holds the dataset's folder
     # model
+    arch: Arch = "resnet18"  # resnet18 as published; resnet34, resnet50
     pretrained: str = "imagenet"  # the frozen features, as in training: imagenet, none, or the path of a state dict
     checkpoint: str = "{out}/checkpoint_pretrain_resnet18_linear.pth.tar"  # the head; {out} stands for the output folder
     # explanations
@@ -49,9 +48,9 @@ class Config:
 
 
 def main(cfg: Config) -> dict:
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     images = open_explained(dataset, cfg.data_root, cfg.image_size, cfg.out)
-    teacher = ResNet18(len(dataset.classes), bias=False)
+    teacher = build(cfg.arch, len(dataset.classes), bias=False)
     load_backbone(teacher, cfg.pretrained)
     load_head(teacher, cfg.checkpoint, dataset.classes)
     layout, how = Layout(Path(cfg.out), dataset.list_stem), pick(ExplainSettings, cfg)

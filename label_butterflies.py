@@ -13,7 +13,6 @@ Next: python train_butterflies_resnet18.py --dataset butterflies_after_labeling
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.data import catalog
 from utils.data.lists import read_examples
 from utils.data.outputs import Layout
 from utils.people.aggregation import Aggregation
@@ -22,14 +21,14 @@ from utils.people.labelling import LabelSettings, aggregate_parts, describe_all,
 from utils.people.page_key import read_key_if_there
 from utils.people.report import write_report
 from utils.running.launch import launch
-from utils.running.settings import pick
+from utils.running.settings import chosen_dataset, pick
 from utils.teaching.selection import Selection
 
 
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py: the one that the course page was built for
+    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py, or your own: the one that the course page was built for
     data_root: str = "datasets"  # folder that holds the dataset's folder
     answers: tuple[str, ...] = ("{out}/answers.json",)  # exports, downloads, Mechanical Turk batches, explain_teach logs
     key: str = "{out}/course_page_key.json"  # key of the course page; logs of explain_teach need none
@@ -43,7 +42,7 @@ class Config:
 
 
 def main(cfg: Config) -> dict:
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     layout, how = Layout(Path(cfg.out), dataset.list_stem), pick(LabelSettings, cfg)
     expert = read_examples(dataset.list_path(cfg.data_root, "train"), len(dataset.classes))
     key = read_key_if_there(cfg.key, dataset.name, dataset.classes)

@@ -20,7 +20,6 @@ from models.weights import load_classifier
 from utils.base import processes
 from utils.base.files import write_json
 from utils.base.machine import default_workers
-from utils.data import catalog
 from utils.data.images import eval_view
 from utils.data.lists import Example
 from utils.data.loading import ImageSet
@@ -29,6 +28,7 @@ from utils.people.answers import read_answers
 from utils.people.page_key import Key, read_key
 from utils.people.simulated import crowd, estimated, one_person, symmetric
 from utils.running.launch import launch
+from utils.running.settings import chosen_dataset
 from utils.training import evaluation
 from utils.training.features import FeatureMaps
 
@@ -36,7 +36,7 @@ from utils.training.features import FeatureMaps
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py: the one that the course page was built for
+    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py, or your own: the one that the course page was built for
     data_root: str = "datasets"  # folder that holds the dataset's folder; only a network looks at the images
     key: str = "{out}/course_page_key.json"  # key of the course page
     # people
@@ -68,7 +68,7 @@ def network_answers(cfg: Config, key: Key, classes: tuple[str, ...]) -> dict[str
 
 
 def main(cfg: Config) -> dict:
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     key = read_key(cfg.key, dataset.name, dataset.classes)
     if cfg.who == "network":
         export = one_person(key, dataset.name, network_answers(cfg, key, dataset.classes), cfg.seed)

@@ -16,16 +16,16 @@ from typing import Literal
 
 from tqdm import tqdm
 
+from models.resnet import Arch
 from utils.base import processes
 from utils.base.files import write_table
 from utils.base.machine import default_workers
-from utils.data import catalog
 from utils.data.outputs import Layout
 from utils.people.study import annotator_study, finetune_classifier, open_material, plan, probe_classifier, run_once
 from utils.running import plausible
 from utils.running.launch import launch
 from utils.running.resuming import resumable
-from utils.running.settings import pick
+from utils.running.settings import chosen_dataset, pick
 from utils.training.classifier import ClassifierRecipe
 from utils.training.probe import ProbeSettings
 
@@ -33,7 +33,7 @@ from utils.training.probe import ProbeSettings
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py that has a list of images for people to label
+    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py, or your own, with a list of images for people to label
     data_root: str = "datasets"  # folder that holds the dataset's folder
     # annotators
     accuracy: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the annotators, 0 .. 1; 0.2 is chance of 5 classes
@@ -41,6 +41,7 @@ class Config:
     repeats: int = 3  # seeds: each draws other errors and trains anew
     # classifier
     classifier: Literal["probe", "finetune"] = "probe"  # a linear head on frozen features (minutes), or the whole network (hours)
+    arch: Arch = "resnet18"  # resnet18 as published; resnet34, resnet50
     pretrained: str = "imagenet"  # what it starts from: imagenet, none, or the path of a state dict
     image_size: int = 224  # side of the images in pixels
     # linear head
@@ -84,13 +85,13 @@ def report(rows: list[dict], layout: Layout, cfg: Config) -> dict:
 
 
 def main(cfg: Config) -> dict:
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     layout = Layout(Path(cfg.out), dataset.list_stem)
     material = open_material(dataset, cfg.data_root, cfg.image_size)
     if cfg.classifier == "probe":
-        classify = probe_classifier(material, cfg.pretrained, pick(ProbeSettings, cfg))
+        classify = probe_classifier(material, cfg.arch, cfg.pretrained, pick(ProbeSettings, cfg))
     else:
-        classify = finetune_classifier(material, cfg.pretrained, pick(ClassifierRecipe, cfg))
+        classify = finetune_classifier(material, cfg.arch, cfg.pretrained, pick(ClassifierRecipe, cfg))
     runs = plan(cfg.accuracy, cfg.repeats, cfg.seed)
     with resumable(cfg, [layout.annotator_study(".csv"), layout.annotator_study(".png")]) as unfinished:
         rows = unfinished.state["rows"] if unfinished.state else []

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.base.machine import default_workers
-from utils.data import catalog
 from utils.data.outputs import Layout
 from utils.people.course_page import OpaquePictures, PageSettings, compose_page, report_page, write_page
 from utils.people.page_key import write_key
 from utils.running.launch import launch
-from utils.running.settings import pick
+from utils.running.settings import chosen_dataset, pick
 from utils.teaching.course import read_course
 from utils.teaching.selection import Selection
 
@@ -27,7 +26,7 @@ from utils.teaching.selection import Selection
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "gull"  # a name of utils/data/catalog.py
+    dataset: str = "gull"  # a name of utils/data/catalog.py, or your own
     data_root: str = "datasets"  # folder that holds the dataset's folder
     # course
     selection: Selection = "CMaxGrad"  # which course: how its lessons were picked
@@ -43,7 +42,7 @@ class Config:
 
 
 def main(cfg: Config) -> dict:
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     layout = Layout(Path(cfg.out), dataset.list_stem, "simclr" if cfg.simclr else "")
     source = layout.course(cfg.selection)
     lessons = read_course(source, dataset)["lessons"]

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from models.resnet import Arch
 from utils.base.machine import default_workers
-from utils.data import catalog
 from utils.data.images import eval_view
 from utils.data.loading import open_list
 from utils.data.outputs import Layout
 from utils.running.launch import launch
 from utils.running.resuming import resumable
-from utils.running.settings import pick
+from utils.running.settings import chosen_dataset, pick
 from utils.teaching.course import CourseFiles, CourseSettings
 from utils.teaching.draws import DrawSettings, run_draws
 from utils.teaching.loop import TeachExplanations, taught_explanations, teach
@@ -35,11 +35,12 @@ from utils.teaching.students import STUDENTS, StudentKind
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py
+    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py, or your own
     data_root: str = "datasets"  # folder that holds the dataset's folder
     ce_list: str = "{out}/{list}_CE_simclr.txt"  # explanations of the training list; {out}: output folder, {list}: the list's stem
     # student
     student: StudentKind = "optimal"  # optimal: its head learns every lesson to the end; sgd: all of it takes some steps, as released
+    arch: Arch = "resnet18"  # resnet18 as published; resnet34, resnet50
     pretrained: str = "imagenet"  # its generic features: imagenet, none, or the path of a state dict
     ridge: float = 1e-3  # optimal alone: weight of the head's squared length beside the risk
     freeze_features: bool = False  # sgd alone: learn the head alone, for features too young to be trained on by 4 to 80 images
@@ -69,7 +70,7 @@ class Config:
 
 
 def main(cfg: Config) -> dict:
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     layout = Layout(Path(cfg.out), dataset.list_stem, variant="simclr")
     pool = open_pool(dataset, pick(PoolSettings, cfg))
     test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size))

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from models.resnet import ResNet18
+from models.resnet import Arch, build
 from models.weights import load_backbone
 from utils.base import checkpoints
 from utils.base.machine import default_workers
-from utils.data import catalog
 from utils.data.images import eval_view, full_view
 from utils.data.loading import open_list
 from utils.data.outputs import Layout
 from utils.running.launch import launch
 from utils.running.resuming import resumable
-from utils.running.settings import pick
+from utils.running.settings import chosen_dataset, pick
+from utils.teaching.selection import Selection
 from utils.training.classifier import ClassifierRecipe, train_classifier
 from utils.training.reports import report_classifier
 
@@ -30,10 +30,12 @@ from utils.training.reports import report_classifier
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py
+    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py, or your own
     data_root: str = "datasets"  # folder that holds the dataset's folder
     train_list: str = "auto"  # auto: the dataset's training list; or another example list, such as one that a label script wrote
+    selection: Selection = "CMaxGrad"  # of a dataset called ..._after_labeling: the course whose people labelled its images
     # model
+    arch: Arch = "resnet18"  # resnet18 as published; resnet34, resnet50
     pretrained: str = "none"  # imagenet, none, or the path of a state dict to start from
     # training
     epochs: int = 200  # passes over the training list
@@ -54,10 +56,10 @@ class Config:
 
 
 def main(cfg: Config) -> dict:
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     train = open_list(dataset, "train", cfg.data_root, full_view, cfg.train_list)
     test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size))
-    network = ResNet18(len(dataset.classes))
+    network = build(cfg.arch, len(dataset.classes))
     load_backbone(network, cfg.pretrained)
     recipe = pick(ClassifierRecipe, cfg)
     checkpoint = Layout(Path(cfg.out)).teacher

@@ -12,17 +12,17 @@ simclr_curves.png.
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.resnet import Arch
 from models.simclr import SimCLR
 from models.weights import save_simclr
 from utils.base.machine import default_workers
-from utils.data import catalog
 from utils.data.images import full_view
 from utils.data.loading import open_list
 from utils.data.outputs import Layout
 from utils.running import plausible
 from utils.running.launch import launch
 from utils.running.resuming import resumable
-from utils.running.settings import pick
+from utils.running.settings import chosen_dataset, pick
 from utils.training.reports import report_simclr
 from utils.training.simclr import SimCLRRecipe, contrasting_batches, train_simclr
 
@@ -30,8 +30,10 @@ from utils.training.simclr import SimCLRRecipe, contrasting_batches, train_simcl
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py; its training list, without the labels
+    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py, or your own; its training list, without the labels
     data_root: str = "datasets"  # folder that holds the dataset's folder
+    # model
+    arch: Arch = "resnet18"  # resnet18 as published; resnet34, resnet50
     # training
     epochs: int = 100  # passes over the list
     batch_size: int = 128  # images per step, each in two views; at least 2, and one left over joins the last step
@@ -49,9 +51,9 @@ class Config:
 
 
 def main(cfg: Config) -> dict:
-    images = open_list(catalog.find(cfg.dataset), "train", cfg.data_root, full_view)
+    images = open_list(chosen_dataset(cfg), "train", cfg.data_root, full_view, labels=False)
     batch_sizes = contrasting_batches(images, cfg.batch_size)
-    model = SimCLR()
+    model = SimCLR(cfg.arch)
     checkpoint = Layout(Path(cfg.out)).simclr_network(cfg.epochs)
     with resumable(cfg, [checkpoint]) as unfinished:
         history = train_simclr(model, images, pick(SimCLRRecipe, cfg), unfinished)

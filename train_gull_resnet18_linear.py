@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from models.resnet import ResNet18
+from models.resnet import Arch, build
 from models.weights import load_backbone
 from utils.base import checkpoints
 from utils.base.machine import default_workers
-from utils.data import catalog
 from utils.data.images import eval_view, full_view
 from utils.data.loading import open_list
 from utils.data.outputs import Layout
 from utils.running import plausible
 from utils.running.launch import launch
 from utils.running.resuming import resumable
-from utils.running.settings import pick
+from utils.running.settings import chosen_dataset, pick
+from utils.teaching.selection import Selection
 from utils.training.classifier import ClassifierRecipe, train_classifier
 from utils.training.reports import report_classifier
 
@@ -31,10 +31,12 @@ from utils.training.reports import report_classifier
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "gull"  # a name of utils/data/catalog.py
+    dataset: str = "gull"  # a name of utils/data/catalog.py, or your own
     data_root: str = "datasets"  # folder that holds the dataset's folder
     train_list: str = "auto"  # auto: the dataset's training list; or another example list, such as one that a label script wrote
+    selection: Selection = "CMaxGrad"  # of a dataset called ..._after_labeling: the course whose people labelled its images
     # model
+    arch: Arch = "resnet18"  # resnet18 as published; resnet34, resnet50
     pretrained: str = "imagenet"  # the frozen features: imagenet, none, or the path of a state dict
     # training
     epochs: int = 40  # passes over the training list
@@ -55,10 +57,10 @@ class Config:
 
 
 def main(cfg: Config) -> dict:
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     train = open_list(dataset, "train", cfg.data_root, full_view, cfg.train_list)
     test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size))
-    network = ResNet18(len(dataset.classes), bias=False)
+    network = build(cfg.arch, len(dataset.classes), bias=False)
     load_backbone(network, cfg.pretrained)
     network.freeze_backbone()
     recipe = pick(ClassifierRecipe, cfg)

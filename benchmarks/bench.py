@@ -17,21 +17,20 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.explanations import Explanations
-from benchmarks.lesson import Lesson
+from benchmarks.lesson import ARCH, Lesson
 from benchmarks.report import Row, machine, table
 from benchmarks.timing import in_turn
-from models.resnet import ResNet18
+from models.resnet import build
 from models.weights import load_backbone
 from utils.base.errors import InputError
 from utils.base.files import output_folder, write_json, write_text
 from utils.base.machine import default_workers
 from utils.base.randomness import make_repeatable
-from utils.data import catalog
 from utils.data.images import eval_view, whole_view
 from utils.data.loading import ImageSet, open_list
 from utils.running.launch import command
 from utils.running.records import git_commit
-from utils.running.settings import parse, resolve
+from utils.running.settings import chosen_dataset, parse, resolve
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Config:
     """What is measured, and on what."""
 
     # data
-    dataset: str = "toy"  # a name of utils/data/catalog.py; the lists of the dataset that is measured on
+    dataset: str = "toy"  # a name of utils/data/catalog.py, or your own; the lists of the dataset that is measured on
     data_root: str = "datasets"  # folder that holds the dataset's folder
     # how much is measured
     images: int = 150  # images mapped, and explained at one mask size
@@ -76,15 +75,15 @@ def check_counts(cfg: Config, images: ImageSet, test: ImageSet) -> None:
 
 def measure(cfg: Config) -> tuple[list[Row], dict[str, dict[str, list[float]]]]:
     """The table's rows, and the times that they were made of."""
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size))
     test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size))
     check_counts(cfg, images, test)
-    network = ResNet18(len(dataset.classes))
+    network = build(ARCH, len(dataset.classes))
     load_backbone(network, cfg.pretrained)
     network.to(cfg.device).eval()
     with tempfile.TemporaryDirectory(dir=cfg.out) as folder:
-        parts = [
+        parts: list[Explanations | Lesson] = [
             Explanations(network, images, dataset.classes, cfg, Path(folder)),
             Lesson(network, images, test, dataset.classes, "attention", cfg, Path(folder)),
             Lesson(network, images, test, dataset.classes, "image", cfg, Path(folder)),

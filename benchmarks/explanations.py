@@ -12,17 +12,17 @@ from torch import Tensor
 from benchmarks import baseline, limits
 from benchmarks.report import Row
 from benchmarks.timing import Work
-from models.resnet import ResNet18
-from utils.data.lists import locate
+from models.resnet import Network
+from utils.data.lists import Example, locate
 from utils.data.loading import ImageSet, to_float
-from utils.data.outputs import Layout
-from utils.explanations.explain_list import TEACHING_SIZE, ExplainSettings, explain_list
+from utils.data.outputs import TEACHING_SIZE, Layout
+from utils.explanations.explain_list import ExplainSettings, explain_list
 from utils.explanations.explained import counters
 from utils.explanations.scout import discriminant, explanation_maps
 from utils.running.resuming import Unfinished
 
 
-def subset(images: ImageSet, count: int) -> ImageSet:
+def subset(images: ImageSet[Example], count: int) -> ImageSet[Example]:
     """`count` images of a list spread evenly over its classes, none of them decoded yet."""
     by_class = sorted(images.rows, key=lambda row: row.label)
     rows = [by_class[place * len(by_class) // count] for place in range(count)]
@@ -35,7 +35,13 @@ def whole(images: ImageSet) -> Tensor:
 
 
 def explain(
-    network: ResNet18, images: ImageSet, sizes: tuple[float, ...], classes: tuple[str, ...], cfg, layout: Layout, method: str = "scout"
+    network: Network,
+    images: ImageSet[Example],
+    sizes: tuple[float, ...],
+    classes: tuple[str, ...],
+    cfg,
+    layout: Layout,
+    method: str = "scout",
 ) -> None:
     """All that the scripts do with a list: pictures, explanation lists, heat maps and the contact sheet; without progress bars."""
     layout.out.mkdir(exist_ok=True)
@@ -58,7 +64,7 @@ class Explanations:
         folder: for pictures that live as long as the benchmark.
     """
 
-    def __init__(self, network: ResNet18, images: ImageSet, classes: tuple[str, ...], cfg, folder: Path) -> None:
+    def __init__(self, network: Network, images: ImageSet[Example], classes: tuple[str, ...], cfg, folder: Path) -> None:
         self.network, self.folded = network, network.folded()
         self.classes, self.cfg = classes, cfg
         self.images, self.few = subset(images, cfg.images), subset(images, cfg.images_30)
@@ -99,7 +105,7 @@ class Explanations:
             outputs = self.folded(to_float(pixels, self.cfg.device))
             discriminant(explanation_maps(outputs, self.folded.head), label, counters(label, len(self.classes)))
 
-    def explain(self, images: ImageSet, sizes: tuple[float, ...], method: str, out: Path) -> None:
+    def explain(self, images: ImageSet[Example], sizes: tuple[float, ...], method: str, out: Path) -> None:
         """Ours, each image decoded anew."""
         explain(self.network, subset(images, len(images)), sizes, self.classes, self.cfg, Layout(out, "list_gt"), method)
 

@@ -10,11 +10,10 @@ from benchmarks import baseline, limits
 from benchmarks.explanations import explain, subset, whole
 from benchmarks.report import Row
 from benchmarks.timing import Work
-from models.resnet import ResNet18
+from models.resnet import Arch, Network
 from utils.data.lists import Example, locate
 from utils.data.loading import ImageSet, to_float
-from utils.data.outputs import Layout
-from utils.explanations.explain_list import TEACHING_SIZE
+from utils.data.outputs import TEACHING_SIZE, Layout
 from utils.teaching.course import teaching_rows
 from utils.teaching.loop import teach
 from utils.teaching.maxgrad import margin_risk
@@ -23,9 +22,10 @@ from utils.teaching.selection import SelectorSettings, make_selector
 from utils.teaching.sgd import SGDStudent, make_network
 from utils.teaching.student import StudentSettings
 
+ARCH: Arch = "resnet18"  # of the networks that are measured: the paper's
 # Those of the teaching scripts, but for a learning rate at which students of any weights, random ones too, stay what they are.
-SGD = {"lr": 1e-9, "momentum": 0.9, "weight_decay": 1e-4}
-HYPERPARAMETERS = SGD | {"steps": 10, "max_grad_norm": 0.0, "freeze_features": False, "ridge": 1e-3}
+LR, MOMENTUM, WEIGHT_DECAY = 1e-9, 0.9, 1e-4
+STEPS = 10
 # Target: so many times as fast as the released procedure. It is one for the scripts' default view; in the other, ours must look at as
 # many pictures as the released procedure, and on a CPU even the limit is not twice as fast.
 FASTER = {"cpu": 2, "cuda": 20}
@@ -48,16 +48,29 @@ class Lesson:
     """
 
     def __init__(
-        self, network: ResNet18, images: ImageSet, test: ImageSet, classes: tuple[str, ...], view: ExplanationView, cfg, folder: Path
+        self,
+        network: Network,
+        images: ImageSet[Example],
+        test: ImageSet[Example],
+        classes: tuple[str, ...],
+        view: ExplanationView,
+        cfg,
+        folder: Path,
     ) -> None:
         self.cfg, self.view = cfg, view
         self.images, self.test = subset(images, cfg.pool), subset(test, cfg.test_images)
         layout = Layout(folder / f"pool_{view}", "list_gt")
         explain(network, self.images, (TEACHING_SIZE,), classes, cfg, layout)
         self.pool = Pool(self.images, str(layout.explanation_list()), len(classes), view, cfg.image_size)
-        seen = [whole(self.images), whole(self.test), whole(self.pool.explained)]
-        floats = torch.cat([to_float(images, cfg.device) for images in (seen if view == "image" else seen[:2])])
-        self.forward = limits.BareForward(self._student(), floats, cfg.device)
+        student = self._student()
+        seen = [whole(self.images), whole(self.test)]
+        if view == "image":
+            seen.append(whole(self.pool.explained))
+        else:
+            for row in range(len(self.pool.rows)):
+                self.pool.weights(row, student.grid(cfg.image_size))
+        floats = torch.cat([to_float(images, cfg.device) for images in seen])
+        self.forward = limits.BareForward(student, floats, cfg.device)
         self.prepared = self.forward.prepare(floats)
         self.taught: list[Example] = []
         self.course = self._course()
@@ -66,17 +79,31 @@ class Lesson:
         self.trained = {name: self._in_training() for name in ("released", "limit")}
         self.trained["limit"][0].to(memory_format=torch.channels_last)
 
-    def _student(self) -> ResNet18:
-        return make_network(self.pool.table.shape[1], self.cfg.pretrained, self.cfg.seed, self.cfg.device)
+    def _student(self) -> Network:
+        return make_network(ARCH, self.pool.table.shape[1], self.cfg.pretrained, self.cfg.seed, self.cfg.device)
 
-    def _in_training(self) -> tuple[ResNet18, torch.optim.Optimizer]:
+    def _in_training(self) -> tuple[Network, torch.optim.Optimizer]:
         student = self._student()
-        return student, torch.optim.SGD(student.parameters(), **SGD)
+        return student, torch.optim.SGD(student.parameters(), LR, MOMENTUM, weight_decay=WEIGHT_DECAY)
 
     def _course(self):
         cfg = self.cfg
-        run = {"batch_size": cfg.batch_size, "image_size": cfg.image_size, "seed": cfg.seed, "workers": cfg.workers, "device": cfg.device}
-        how = StudentSettings(pretrained=cfg.pretrained, **HYPERPARAMETERS, **run)
+        how = StudentSettings(
+            arch=ARCH,
+            pretrained=cfg.pretrained,
+            ridge=0.0,  # of another student
+            freeze_features=False,
+            steps=STEPS,
+            lr=LR,
+            momentum=MOMENTUM,
+            weight_decay=WEIGHT_DECAY,
+            max_grad_norm=0.0,
+            image_size=cfg.image_size,
+            batch_size=cfg.batch_size,
+            seed=cfg.seed,
+            workers=cfg.workers,
+            device=cfg.device,
+        )
         student = SGDStudent(self.pool, self.test, True, how)
         return teach(student, make_selector(SelectorSettings("CMaxGrad", alpha=0.5, seed=cfg.seed)), cfg.lessons + cfg.rounds)
 
@@ -100,14 +127,14 @@ class Lesson:
             [(locate(row.path, self.images.data_root), row.label) for row in rows]
             for rows in (self.images.rows, self.pool.rows, self.test.rows, self.taught)
         )
-        baseline.teaching_iteration(student, optimizer, pool, explained, test, taught, self.cfg.image_size, HYPERPARAMETERS["steps"])
+        baseline.teaching_iteration(student, optimizer, pool, explained, test, taught, self.cfg.image_size, STEPS)
 
     def limit(self) -> None:
         """Nothing but forward passes over pool and test list, and training steps on the pictures that were taught."""
         self.forward(self.prepared)
         student, optimizer = self.trained["limit"]
         images, labels = self._taught_pictures()
-        for _ in range(HYPERPARAMETERS["steps"]):
+        for _ in range(STEPS):
             optimizer.zero_grad()
             margin_risk(student(images).logits, labels).backward()
             optimizer.step()

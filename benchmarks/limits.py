@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.timing import seconds
-from models.resnet import ResNet18
+from models.resnet import Layer, Network
 from utils.base.machine import side_by_side
 from utils.base.png import encode_png
 from utils.data.loading import ImageSet
@@ -30,7 +31,7 @@ class BareForward:
         device: where they are.
     """
 
-    def __init__(self, network: ResNet18, images: Tensor, device: str) -> None:
+    def __init__(self, network: Network, images: Tensor, device: str) -> None:
         images = images if device.startswith("cuda") else images[:TRIED_ON]
         best = float("inf")
         for tried in (network.eval(), network.folded()):
@@ -40,12 +41,12 @@ class BareForward:
                     self.use(*forward)
                     prepared = self.prepare(images)
                     self(prepared[:1])  # the first call of a shape costs more than all others
-                    wall = min(seconds(lambda prepared=prepared: self(prepared), device)[0] for _ in range(2))
+                    wall = min(seconds(partial(self, prepared), device)[0] for _ in range(2))
                     if wall < best:
                         best, fastest = wall, forward
         self.use(*fastest)
 
-    def use(self, network: ResNet18, layout: torch.memory_format, batch: int) -> None:
+    def use(self, network: Network, layout: torch.memory_format, batch: int) -> None:
         """Settles on a network, a memory layout and a batch size."""
         self.network, self.layout, self.batch = network, layout, batch
 
@@ -60,14 +61,14 @@ class BareForward:
             self.network(batch)
 
     @torch.no_grad()
-    def and_backward(self, prepared: Sequence[Tensor], layer: str = "layer1") -> None:
+    def and_backward(self, prepared: Sequence[Tensor], layer: Layer = "layer1") -> None:
         """One pass over all batches, and from each logit back to a layer: the gradients of its map and nothing else.
 
         All classes of a batch at once, the fastest of the ways that were tried (one class after another takes 1.5 times as long).
         """
         for batch in prepared:
             first = self.network.feature_map(batch, layer)
-            logits, backward = torch.func.vjp(lambda values: self.network.from_layer(values, layer).logits, first)
+            logits, backward, *_ = torch.func.vjp(lambda values: self.network.from_layer(values, layer).logits, first)
             torch.vmap(backward)(torch.eye(logits.shape[1], device=logits.device)[:, None].expand(-1, len(batch), -1))
 
 

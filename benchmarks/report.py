@@ -61,11 +61,12 @@ class Row:
 
     def cells(self) -> list[str]:
         """The row as text."""
+        speedup = self.speedup
         return [
             self.name,
             *("" if rate is None else f"{rate:.3g}" for rate in self.rates().values()),
-            "" if self.speedup is None else f"{self.speedup:.1f}",
-            "" if self.faster is None else f">= {self.faster:g}{_mark(self.speedup >= self.faster)}",
+            "" if speedup is None else f"{speedup:.1f}",
+            "" if speedup is None or self.faster is None else f">= {self.faster:g}{_mark(speedup >= self.faster)}",
             f"{self.overhead:.2f}",
             "" if self.slower is None else f"<= {self.slower:g}{_mark(self.overhead <= self.slower)}",
         ]
@@ -88,7 +89,7 @@ def table(rows: Sequence[Row]) -> str:
 def machine(device: str) -> dict[str, str | int]:
     """What it was measured on."""
     models = [line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    found = {"cpu": models[0] if models else platform.processor() or platform.machine()}
+    found: dict[str, str | int] = {"cpu": models[0] if models else platform.processor() or platform.machine()}
     found |= {"cores": processors(), "threads": torch.get_num_threads(), "torch": torch.__version__}
     return found | ({"gpu": torch.cuda.get_device_name(device)} if device.startswith("cuda") else {})
 

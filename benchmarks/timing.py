@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -45,7 +46,7 @@ def in_turn(works: dict[str, Work], rounds: int, device: str, folder: str | Path
             for name, work in works.items():
                 progress.set_postfix_str(name)
                 own = Path(tempfile.mkdtemp(dir=folder))
-                wall, cpu = seconds(lambda work=work, own=own: work(own), device)
+                wall, cpu = seconds(partial(work, own), device)
                 times[name]["wall"].append(wall)
                 times[name]["cpu"].append(cpu)
                 progress.update()

@@ -5,12 +5,16 @@ from pathlib import Path
 
 from datasets.images import Inspection, inspect_images
 from utils.data.catalog import Dataset
-from utils.data.lists import Example, locate, read_examples
+from utils.data.lists import UNKNOWN, Example, locate, read_examples
 from utils.data.outputs import name_problem
+
+EARLIER = {"train": (), "test": ("train",), "rest": ("train", "test")}
+KINDS = {"train": "training", "test": "test"}  # of images, by the list that names them
+MOST_COLUMNS = 20  # classes that a table of counts can show
 
 
 def check_dataset(dataset: Dataset, data_root: Path) -> tuple[str, list[str]]:
-    """Reads both lists of a dataset and decodes every image in them.
+    """Reads the lists of a dataset and decodes every image in them; the rest list only where it is there.
 
     Args:
         dataset: an entry of the catalog.
@@ -18,13 +22,17 @@ def check_dataset(dataset: Dataset, data_root: Path) -> tuple[str, list[str]]:
 
     Returns:
         A table of the counts per list and class, and the problems, each one line: missing or broken files, labels that
-        disagree with the class folder, names too long, images listed twice, images in both lists (by path, by content, by pixels).
+        disagree with the class folder, names too long, images listed twice, images in several lists (by path, by content, by pixels).
 
     Raises:
         InputError: a list is missing or malformed, or an index or an image stands twice with two meanings.
     """
     lists = {split: dataset.list_path(data_root, split) for split in ("train", "test")}
-    rows = {split: read_examples(path, len(dataset.classes), unique=True) for split, path in lists.items()}
+    # The gulls' lies in the folder of NABirds, which not everybody has.
+    if dataset.rest and (path := dataset.list_path(data_root, "rest")).exists():
+        lists["rest"] = path
+    unlabelled = {"rest"} | ({"train"} if dataset.trains_on_rest else set())
+    rows = {split: read_examples(path, len(dataset.classes), unique=True, rest=split in unlabelled) for split, path in lists.items()}
     files = [Path(locate(row.path, data_root)) for split in rows.values() for row in split]
     inspected = inspect_images(files)
     problems = []
@@ -33,17 +41,22 @@ def check_dataset(dataset: Dataset, data_root: Path) -> tuple[str, list[str]]:
         problems += _label_problems(path, rows[split], dataset.classes)
         problems += _repeats(path, rows[split])
     problems += _name_problems(lists["train"], rows["train"], len(dataset.classes))
-    problems += _leaks(lists["test"], rows, data_root, inspected)
+    for split, path in lists.items():
+        problems += _leaks(path, split, rows, data_root, inspected)
     table = count_table(dataset.classes, {path.stem: rows[split] for split, path in lists.items()})
     return table, problems
 
 
 def count_table(classes: tuple[str, ...], lists: dict[str, list[Example]]) -> str:
-    """Images per list (rows) and class (columns), as text."""
-    table = [["list", *classes, "total"]]
+    """Images per list (rows) and class (columns), as text; of many classes the smallest and the largest."""
+    few = len(classes) <= MOST_COLUMNS
+    unknown = any(row.label == UNKNOWN for rows in lists.values() for row in rows)
+    table = [["list", *(classes if few else ("classes", "fewest", "most")), *(["unknown"] if unknown else []), "total"]]
     for stem, rows in lists.items():
         counts = Counter(row.label for row in rows)
-        table.append([stem, *(str(counts[label]) for label in range(len(classes))), str(len(rows))])
+        known = [counts[label] for label in range(len(classes))]
+        shown = known if few else [sum(count > 0 for count in known), min(known), max(known)]
+        table.append([stem, *map(str, shown), *([str(counts[UNKNOWN])] if unknown else []), str(len(rows))])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = []
     for first, *cells in table:
@@ -69,7 +82,7 @@ def _file_problems(path: Path, rows: list[Example], data_root: Path, inspected: 
 def _label_problems(path: Path, rows: list[Example], classes: tuple[str, ...]) -> list[str]:
     problems = []
     for line, row in enumerate(rows, start=1):
-        if label_of_folder(row.path, classes) not in (None, row.label):
+        if row.label != UNKNOWN and label_of_folder(row.path, classes) not in (None, row.label):
             problems.append(f"{path}, line {line}: {row.path} is labelled {row.label} ({classes[row.label]}).")
     return problems
 
@@ -91,17 +104,22 @@ def _repeats(path: Path, rows: list[Example]) -> list[str]:
     return problems
 
 
-def _leaks(test_list: Path, rows: dict[str, list[Example]], data_root: Path, inspected: dict[Path, Inspection]) -> list[str]:
-    """Test images that are also training images: the same path, the same bytes, or the same pixels under other bytes."""
-    kinds: dict[tuple[str, str], str] = {}
-    for row in rows["train"]:
-        for key in _identities(row, data_root, inspected):
-            kinds.setdefault(key, row.path)
+def _leaks(list_path: Path, split: str, rows: dict[str, list[Example]], data_root: Path, inspected: dict[Path, Inspection]) -> list[str]:
+    """Images of a list that an earlier one shows too: the same path, the same bytes, or the same pixels under other bytes.
+
+    The training list comes before the test list, and both before the images that people label, which join the training list.
+    """
+    kinds: dict[tuple[str, str], tuple[str, str]] = {}
+    for earlier in EARLIER[split]:
+        for row in rows[earlier]:
+            for key in _identities(row, data_root, inspected):
+                kinds.setdefault(key, (earlier, row.path))
     problems = []
-    for line, row in enumerate(rows["test"], start=1):
+    for line, row in enumerate(rows[split], start=1):
         key = next((key for key in _identities(row, data_root, inspected) if key in kinds), None)
         if key:
-            problems.append(f"{test_list}, line {line}: {row.path} has the same {key[0]} as the training image {kinds[key]}.")
+            earlier, twin = kinds[key]
+            problems.append(f"{list_path}, line {line}: {row.path} has the same {key[0]} as the {KINDS[earlier]} image {twin}.")
     return problems
 
 

@@ -3,14 +3,18 @@
 import hashlib
 import io
 import os
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from utils.data.decoding import Undecodable, read_picture
+
+READ_AHEAD = 32  # files that threads may be ahead of whoever looks at the results
 
 
 @dataclass(frozen=True)
@@ -31,18 +35,47 @@ class Inspection:
 
 
 def inspect_images(files: Iterable[Path]) -> dict[Path, Inspection]:
-    """Decodes each file once, in threads (Pillow decodes without the interpreter lock), with a progress bar."""
+    """Decodes each file once, with a progress bar."""
     files = list(dict.fromkeys(files))
+    return dict(zip(files, inspections(files), strict=True))
+
+
+def inspections(files: Sequence[Path], formats: Sequence[str] | None = None) -> Iterator[Inspection]:
+    """What each file holds, in their order, with a progress bar.
+
+    Threads decode (Pillow does so without the interpreter lock), a few files ahead of the caller.
+
+    Args:
+        files: the files.
+        formats: as in `inspect_image`.
+    """
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    waiting: deque[Future] = deque()
     try:
-        return dict(zip(files, tqdm(pool.map(inspect_image, files), total=len(files), unit="image", desc="decode"), strict=True))
+        with tqdm(total=len(files), unit="image", desc="decode") as bar:
+            for file in files:
+                waiting.append(pool.submit(inspect_image, file, formats))
+                if len(waiting) > READ_AHEAD:
+                    yield waiting.popleft().result()
+                    bar.update()
+            while waiting:
+                yield waiting.popleft().result()
+                bar.update()
     finally:
         # After Ctrl-C, the images that still wait are not decoded.
         pool.shutdown(cancel_futures=True)
 
 
-def inspect_image(file: Path) -> Inspection:
-    """Reads and decodes one image file; what is wrong with it is part of the result, not an exception."""
+def inspect_image(file: Path, formats: Sequence[str] | None = None) -> Inspection:
+    """Reads and decodes one image file; what is wrong with it is part of the result, not an exception.
+
+    Args:
+        file: the file.
+        formats: the formats, by Pillow's names, that are taken; of a file of another kind no more than its beginning is read. None
+            takes all that Pillow knows.
+    """
+    if formats is not None and (problem := _format_problem(file, formats)):
+        return Inspection(problem)
     try:
         data = file.read_bytes()
     except FileNotFoundError:
@@ -57,3 +90,17 @@ def inspect_image(file: Path) -> Inspection:
         return Inspection(f"does not decode ({error.reason})", error.remedy)
     pixels = hashlib.sha256(f"{rgb.size}".encode() + rgb.tobytes())
     return Inspection(content=hashlib.sha256(data).hexdigest(), pixels=pixels.hexdigest())
+
+
+def _format_problem(file: Path, formats: Sequence[str]) -> str:
+    """Why a file is no picture of one of the formats, by its beginning; "" if it is one, or cannot be read or is empty."""
+    try:
+        with Image.open(file, formats=formats):
+            return ""
+    except UnidentifiedImageError:
+        return "is no picture, or one of a kind that is not taken" if file.stat().st_size else ""
+    except OSError as error:
+        # Errors of the disk have a number; Pillow's own, about broken files, have none, and decoding says them too.
+        return f"cannot be read ({error.strerror})" if error.errno else ""
+    except Exception:  # on damaged files Pillow raises errors of many kinds; decoding says what is wrong
+        return ""

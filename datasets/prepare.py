@@ -1,7 +1,9 @@
-"""Fills the data root: draws the toy dataset, or makes a dataset of the paper from its owner's archive, or checks one.
+"""Fills the data root: draws the toy dataset, or makes a dataset of the paper from its owner's archive, or one of a folder of your own
+images, or checks one.
 
     python datasets/prepare.py toy
     python datasets/prepare.py butterflies | chinese_chars | gull | nabirds
+    python datasets/prepare.py folder ~/my_birds --name my_birds
     python datasets/prepare.py check butterflies_s300
 
 README.md beside this file says where each archive comes from and under which terms.
@@ -19,12 +21,15 @@ from datasets.archives import extract_images, is_saved_page
 from datasets.checking import check_dataset
 from datasets.download import check_scheme, fetch, file_md5
 from datasets.images import inspect_images
+from datasets.own import Own, by_kind, make_own_dataset
 from datasets.placing import find_lists, place_lists, settle_whole_gulls, write_drawn_lists
 from datasets.sources import LISTS_URL, SOURCES, Layout, Source
+from datasets.splits import Shares
+from datasets.trees import shown
 from utils.base.errors import InputError, RunError
 from utils.base.files import expanded, make_folder, refuse_existing, replacing_folder
 from utils.base.warned import plain_warnings
-from utils.data.catalog import DATASETS, GULLS
+from utils.data.catalog import DATASETS, GULLS, find
 
 PROBLEMS_SHOWN = 20
 
@@ -59,7 +64,7 @@ def _fail(message: object, status: int) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line: one subcommand per source, and `toy` and `check`."""
+    """The command line: one subcommand per source, and `toy`, `folder` and `check`."""
     parser = Parser(prog="prepare.py", description="Fills and checks the data root; see datasets/README.md.", allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
@@ -76,8 +81,9 @@ def build_parser() -> argparse.ArgumentParser:
     toy.add_argument("--force", action="store_true", help="replace the folder if it exists")
     for source in SOURCES.values():
         _add_source_options(command(source.name, run_source, f"make {source.folder} from {source.archive}"), source)
+    _add_folder_options(command("folder", run_folder, "make a dataset of a folder of your own images"))
     check = command("check", run_check, "count images, and find missing, broken, mislabelled and leaked ones")
-    check.add_argument("dataset", choices=tuple(DATASETS), metavar="DATASET", help=f"one of: {', '.join(DATASETS)}")
+    check.add_argument("dataset", metavar="DATASET", help=f"one of: {', '.join(DATASETS)}; or the name of your own in the data root")
     return parser
 
 
@@ -96,6 +102,39 @@ def _add_source_options(sub: argparse.ArgumentParser, source: Source) -> None:
     lists.add_argument("--lists-url", default=LISTS_URL, help="download the paper's lists from here (default: %(default)s)")
     lists.add_argument("--split-seed", type=natural_number, help="draw stratified lists of the paper's sizes by this seed instead")
     sub.add_argument("--force", action="store_true", help=f"replace {source.folder} if it exists")
+
+
+def _add_folder_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "folder", type=unfolded, metavar="DIR", help="<Class>/<files>, or train/ and test/ of such folders, or any with --labels"
+    )
+    sub.add_argument("--name", required=True, help="of the dataset: what --dataset will take")
+    sub.add_argument("--labels", type=unfolded, help="take the classes from this table (CSV of any separator, UTF-8 or UTF-16)")
+    sub.add_argument("--path-column", default="path", help="the table's column with the images' paths (default: path)")
+    sub.add_argument("--label-column", default="label", help="the table's column with their classes (default: label)")
+    expert = sub.add_mutually_exclusive_group()
+    expert.add_argument("--expert", type=natural_number, help="training images a class; the rest is for people to label")
+    expert.add_argument("--expert-share", type=share, default=1.0, help="the same as a share of all but the test images (default: 1)")
+    sub.add_argument("--test-share", type=share, help="share of each class's images that are for testing (default: 0.2)")
+    sub.add_argument("--seed", type=natural_number, default=0, help="seed of the lists (default: 0)")
+    sub.add_argument("--copy", action="store_true", help="copy the images, instead of making links that lead to them")
+    sub.add_argument("--things", nargs=2, default=(), metavar=("ONE", "MANY"), help="what a picture shows: bird birds")
+    sub.add_argument("--force", action="store_true", help="replace the dataset if it exists")
+
+
+def share(text: str) -> float:
+    """A number above 0 and not above 1.
+
+    Raises:
+        argparse.ArgumentTypeError: `text` is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0 and not above 1")
+    return value
 
 
 def natural_number(text: str) -> int:
@@ -133,6 +172,27 @@ def run_toy(args: argparse.Namespace) -> int:
 
     draw_toy_dataset(args.data_root, args.seed, args.force, workers=processors())
     print(f"{args.data_root / 'toy'} is ready.")
+    return 0
+
+
+def run_folder(args: argparse.Namespace) -> int:
+    """Makes a dataset of a folder of the user's own, and says what became of it."""
+    if args.expert == 0 or args.test_share == 1:
+        name, value = ("expert", 0) if args.expert == 0 else ("test-share", 1)
+        raise InputError(f"--{name} {value} leaves no image to learn from; correct it.")
+    shares = Shares(args.test_share, args.expert, args.expert_share, args.seed)
+    names = ("folder", "name", "data_root", "copy", "labels", "path_column", "label_column", "force")
+    own = Own(shares=shares, things=tuple(args.things), **{name: getattr(args, name) for name in names})
+    made = make_own_dataset(own)
+    target = own.data_root / own.name
+    print(f"{target} is ready: {made.images} images.\n{made.table}")
+    for remark in made.remarks:
+        print(remark)
+    if made.skipped:
+        print(f"Left out: {len(made.skipped)} (all in {target / 'skipped.csv'}).")
+    for kind, paths in by_kind(made.skipped).items():
+        print(f"  {len(paths)} {kind}, such as {shown(paths[0])}")
+    print(f"Next: python train_butterflies_resnet18.py --dataset {own.name}")
     return 0
 
 
@@ -178,7 +238,7 @@ def build(args: argparse.Namespace, archive: Path, lists: dict[str, Path] | None
 
 def run_check(args: argparse.Namespace) -> int:
     """Prints the counts and problems of a dataset in place."""
-    dataset = DATASETS[args.dataset]
+    dataset = find(args.dataset, args.data_root)
     table, problems = check_dataset(dataset, args.data_root)
     print(f"{dataset.name} in {args.data_root / dataset.folder}\n{table}")
     for problem in problems[:PROBLEMS_SHOWN]:
@@ -186,7 +246,7 @@ def run_check(args: argparse.Namespace) -> int:
     if len(problems) > PROBLEMS_SHOWN:
         print(f"... and {len(problems) - PROBLEMS_SHOWN} more")
     count = "1 problem." if len(problems) == 1 else f"{len(problems)} problems."
-    print(count if problems else "No problems: every image is there and decodes, and none is in both lists.")
+    print(count if problems else "No problems: every image is there and decodes, and none is in two lists.")
     return 1 if problems else 0
 
 

@@ -18,18 +18,13 @@ ARCHITECTURES: dict[str, tuple[type[nn.Module], tuple[int, ...]]] = {
     "resnet34": (BasicBlock, (3, 4, 6, 3)),
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
 }
-STRIDES = {"layer1": 4, "layer2": 8, "layer3": 16, "layer4": 32}  # pixels a position of a layer's map
-LAST = "layer4"
+Layer = Literal["layer1", "layer2", "layer3", "layer4"]
+STRIDES: dict[Layer, int] = {"layer1": 4, "layer2": 8, "layer3": 16, "layer4": 32}  # pixels a position of a layer's map
+LAST: Layer = "layer4"
 FOLDED = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))  # convolution and batch norm; the last: of a downsample
-FEATURES = 512  # of ResNet-18; a network knows its own as num_features
 UNNORMALISED_SUFFIX = "_unnormalised"  # of a checkpoint's `arch` where the network takes images without mean and standard deviation
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-def grid_side(image_size: int) -> int:
-    """Side of the last feature map of images of a side in pixels: 32 pixels a position, rounded up."""
-    return -(-image_size // STRIDES[LAST])
 
 
 class Outputs(NamedTuple):
@@ -67,7 +62,7 @@ class Network(ResNet):
         super().__init__(block, list(blocks))
         self.name = name
         self.num_features: int = self.inplanes  # torchvision's count of the channels that the last block gives
-        self.fc = nn.Linear(self.num_features, num_classes, bias=bias) if num_classes else nn.Identity()
+        self.fc: nn.Module = nn.Linear(self.num_features, num_classes, bias=bias) if num_classes else nn.Identity()
         self.normalize = normalize
         self.backbone_frozen = False
         # Constants of the arithmetic, not weights: kept out of the state dict so that it stays torchvision's.
@@ -84,16 +79,27 @@ class Network(ResNet):
         """From features (N, d) to logits (N, C): a linear layer; the identity in an encoder."""
         return self.fc
 
+    @property
+    def linear_head(self) -> nn.Linear:
+        """The head of a network whose classes have codewords.
+
+        Raises:
+            TypeError: it is another kind of layer.
+        """
+        if not isinstance(self.fc, nn.Linear):
+            raise TypeError(f"The head is a {type(self.fc).__name__}, not a linear layer.")
+        return self.fc
+
     def replace_head(self, head: nn.Module) -> None:
         """Gives the network another head, from features (N, d) to logits (N, C)."""
         self.fc = head
 
     @staticmethod
-    def grid(image_size: int, layer: str = LAST) -> int:
+    def grid(image_size: int, layer: Layer = LAST) -> int:
         """Side of a layer's map of images of a side in pixels: 4, 8, 16, 32 pixels a position of layer 1 .. 4, rounded up."""
         return -(-image_size // STRIDES[layer])
 
-    def feature_map(self, images: Tensor, layer: str = LAST) -> Tensor:
+    def feature_map(self, images: Tensor, layer: Layer = LAST) -> Tensor:
         """The map of a layer, by default the last, F, of images (N, 3, h, w) in [0, 1]: (N, channels, H, W), H as `grid` says."""
         x = (images - self.mean) / self.std if self.normalize else images
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))  # (N, 64, h/4, w/4)
@@ -103,7 +109,7 @@ class Network(ResNet):
                 return x
         raise ValueError(f"There is no layer {layer}.")
 
-    def from_layer(self, feature_map: Tensor, layer: str) -> Outputs:
+    def from_layer(self, feature_map: Tensor, layer: Layer) -> Outputs:
         """The rest of a pass, from a layer's map (N, channels, H, W) that `feature_map` gave."""
         names = list(STRIDES)
         for name in names[names.index(layer) + 1 :]:
@@ -147,13 +153,6 @@ class Network(ResNet):
         super().train(mode and not self.backbone_frozen)
         self.training = mode
         return self
-
-
-class ResNet18(Network):
-    """The network of the paper; arguments are those of `Network`."""
-
-    def __init__(self, num_classes: int, bias: bool = True, normalize: bool = True) -> None:
-        super().__init__("resnet18", num_classes, bias, normalize)
 
 
 def build(arch: str, num_classes: int, bias: bool = True, normalize: bool = True) -> Network:

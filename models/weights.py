@@ -15,9 +15,13 @@ from models.simclr import SimCLR
 from utils.base import checkpoints
 from utils.base.errors import InputError
 
-TITLES = {"resnet18": "ResNet-18", "resnet34": "ResNet-34", "resnet50": "ResNet-50"}  # architectures in words
 BACKBONE = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")  # the parts of the network but its head
 HEADS = ("fc", "classifier", "head", "linear")  # what a linear head may be called, ours first
+
+
+def title(arch: str) -> str:
+    """An architecture in words: `ResNet-50` of resnet50; another name as it is."""
+    return re.sub(r"^resnet(?=\d+$)", "ResNet-", arch)
 
 
 def load_backbone(model: Network, pretrained: str) -> None:
@@ -30,15 +34,16 @@ def load_backbone(model: Network, pretrained: str) -> None:
             `takes_unnormalised` says which images it is taken to expect.
 
     Raises:
-        InputError: the file cannot be used, or the ImageNet weights cannot be fetched.
+        InputError: the file cannot be used, holds another architecture, or the ImageNet weights cannot be fetched.
     """
     if pretrained == "none":
         return
     source = f"--pretrained {pretrained}"
     content = checkpoints.read(_imagenet_file(model.name) if pretrained == "imagenet" else pretrained, "--pretrained")
+    _check_architecture(content, model.name, source)
     found = locate_backbone(content, model.name, source)
     head = {f"fc.{name}": value for name, value in model.head.state_dict().items()}
-    checkpoints.fit(model, {**found.weights, **head}, source, lenient=("fc",))
+    checkpoints.fit(model, {**found.weights, **head}, title(model.name), source, lenient=("fc",))
     model.normalize = not takes_unnormalised(content, found)
 
 
@@ -46,9 +51,12 @@ def _imagenet_file(arch: str) -> Path:
     """torchvision's ImageNet weights of an architecture in torch's cache, where they are put the first time.
 
     Raises:
-        InputError: they cannot be fetched.
+        InputError: they cannot be fetched, or there are none.
     """
-    url = get_model_weights(arch)["IMAGENET1K_V1"].url
+    try:
+        url = get_model_weights(arch)["IMAGENET1K_V1"].url
+    except ValueError:
+        raise InputError(f"--pretrained imagenet: torchvision has no weights of {title(arch)}; give a checkpoint of one.") from None
     path = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
     try:
         if not path.exists():
@@ -68,7 +76,20 @@ def locate_backbone(content: Mapping, arch: str, source: str) -> checkpoints.Fou
     """
     with torch.device("meta"):  # only names and shapes count: nothing is drawn
         wanted = build(arch, 0).state_dict()
-    return checkpoints.locate(content, wanted, TITLES[arch], source)
+    return checkpoints.locate(content, wanted, title(arch), source)
+
+
+def _check_architecture(content: Mapping, arch: str, source: str) -> None:
+    """Proves that a checkpoint is not of another of our architectures; of one that is of none, whoever fills the network says why.
+
+    Raises:
+        InputError: naming the setting and what the file holds.
+    """
+    held = next((other for other in (arch, *ARCHITECTURES) if _fits(content, other, source)), arch)
+    if held != arch:
+        raise InputError(
+            f"{source} does not fit --arch {arch}: it holds a {title(held)}; give --arch {held}, or weights of a {title(arch)}."
+        )
 
 
 def architecture_of(content: Mapping, source: str) -> str:
@@ -140,11 +161,11 @@ def load_classifier(path: str, classes: tuple[str, ...]) -> Network:
     arch = architecture_of(content, source)
     with torch.device("meta"):
         wanted = build(arch, len(classes), bias=False).state_dict()
-    found = checkpoints.locate(content, wanted, f"{TITLES[arch]} classifier", source)
+    found = checkpoints.locate(content, wanted, f"{title(arch)} classifier", source)
     weights = {name: tensor for name, tensor in found.weights.items() if name.split(".")[0] not in HEADS} | _linear_head(found)
     unnormalised = str(content.get("arch")).endswith(UNNORMALISED_SUFFIX)
     model = build(arch, len(classes), bias="fc.bias" in weights, normalize=not unnormalised)
-    checkpoints.fit(model, weights, source)
+    checkpoints.fit(model, weights, f"{title(arch)} classifier", source)
     return model.eval()
 
 
@@ -175,12 +196,31 @@ def load_head(model: Network, path: str, classes: tuple[str, ...]) -> None:
     layers = {name: tensor.shape for name, tensor in checkpoints.tensors_of(content).items() if name.split(".")[-1] == "weight"}
     if len(set(layers.values())) > 1:  # copies of one head, averages for instance, have one shape
         raise InputError(f"{source} holds '{next(iter(layers))}' and other layers, needed is a linear head alone; give its checkpoint.")
+    for shape in set(layers.values()):
+        _check_features(shape, model, source)
     with torch.device("meta"):
         wanted = nn.Linear(model.num_features, len(classes), bias=False).state_dict()
     found = checkpoints.locate(content, wanted, "linear head", source)
     head = nn.Linear(model.num_features, len(classes), bias="bias" in found.weights)
-    checkpoints.fit(head, found.weights, source)
+    checkpoints.fit(head, found.weights, "linear head", source)
     model.replace_head(head)
+
+
+def _check_features(shape: tuple[int, ...], model: Network, source: str) -> None:
+    """Proves that a head alone, of a weight of this shape, was trained on as many features as a network has.
+
+    Raises:
+        InputError: naming the setting and the architectures that have as many.
+    """
+    if len(shape) != 2 or shape[1] == model.num_features:
+        return
+    with torch.device("meta"):
+        fitting = [arch for arch in ARCHITECTURES if build(arch, 0).num_features == shape[1]]
+    advice = f"give --arch {' or '.join(fitting)}, with which it was trained, or another head" if fitting else "give another head"
+    raise InputError(
+        f"{source} does not fit --arch {model.name}: it holds a head on {shape[1]} features, a {title(model.name)} has "
+        f"{model.num_features}; {advice}."
+    )
 
 
 def check_classes(content: Mapping, classes: tuple[str, ...], path: str) -> None:
@@ -214,7 +254,7 @@ def load_encoder(path: str) -> Network:
     arch = architecture_of(content, source)
     found = locate_backbone(content, arch, source)
     if not projection_beside(found):
-        raise InputError(f"{source} lacks a projection, so its {TITLES[arch]} is no SimCLR encoder; give a checkpoint of SimCLR.")
+        raise InputError(f"{source} lacks a projection, so its {title(arch)} is no SimCLR encoder; give a checkpoint of SimCLR.")
     encoder = build(arch, num_classes=0, normalize=not takes_unnormalised(content, found))
-    checkpoints.fit(encoder, found.weights, source)
+    checkpoints.fit(encoder, found.weights, title(arch), source)
     return encoder.eval().freeze_backbone()

@@ -16,9 +16,9 @@ import sys
 sys.path.insert(0, "tests/helpers")
 import narrow  # before all that imports the network
 import torch
-from models.resnet import ResNet18
+from models.resnet import build
 import get_all_CE_butterflies as script
-torch.save({{"state_dict_m": ResNet18({len(CHARACTERS)}).state_dict()}}, sys.argv[sys.argv.index("--checkpoint") + 1])
+torch.save({{"state_dict_m": build("resnet18", {len(CHARACTERS)}).state_dict()}}, sys.argv[sys.argv.index("--checkpoint") + 1])
 from utils.running.launch import launch
 torch.set_num_threads(1)
 launch(script.main, script.Config, script.__doc__)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.resnet import ResNet18
+from models.resnet import build
 from models.simclr import SimCLR, nt_xent
 from models.weights import load_backbone
 from utils.base import checkpoints
@@ -137,7 +137,7 @@ def test_a_batch_in_two_parts_teaches_what_the_maths_says(start_wide, explained,
     more = dict(batch_size=11, momentum=0.0, milestones=(), eval_every=1)
     images, recipe = images_and(ClassifierRecipe, data_root, tools, **more)
     torch.manual_seed(0)  # as the script seeds its head
-    network = ResNet18(5)
+    network = build("resnet18", 5)
     load_backbone(network, str(weights))
     optimizer = torch.optim.SGD(network.parameters(), recipe.lr)
     order = epoch_order(images, recipe, 1)
@@ -231,7 +231,7 @@ def test_a_last_image_alone_joins_the_batch_before_it(start, explained, tmp_path
 
 
 def test_a_dead_teacher_is_refused_by_every_process(start_wide, explained, tmp_path):
-    network = ResNet18(5)
+    network = build("resnet18", 5)
     network.layer4[1].bn2.bias.data.fill_(-1000.0)  # behind it, ReLU leaves nothing
     checkpoints.save(tmp_path / "dead.tar", {"state_dict_m": network.state_dict()})
     done = start_wide(2, [*explained.explain, "--checkpoint", "dead.tar"], tmp_path)
@@ -250,7 +250,7 @@ def torchrun(count, command, cwd):
 def test_torchrun_itself_and_a_process_that_dies(small_root, tools, tmp_path):
     """The second batch, which is the second process's, holds a broken image: it says so, and the run ends instead of waiting."""
     (tmp_path / "toy").mkdir()
-    checkpoints.save(tmp_path / "toy/checkpoint_pretrain_resnet18_s300.pth.tar", {"state_dict_m": ResNet18(5).state_dict()})
+    checkpoints.save(tmp_path / "toy/checkpoint_pretrain_resnet18_s300.pth.tar", {"state_dict_m": build("resnet18", 5).state_dict()})
     command = ["get_all_CE_butterflies", *tools.common(small_root, workers=1), "--mask-sizes", 0.05, "--batch-size", 3]
     done = torchrun(2, command, tmp_path)
     assert done.returncode == 0, done.stderr

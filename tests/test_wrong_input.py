@@ -13,7 +13,7 @@ from PIL import Image
 from torchvision.models import resnet18, squeezenet1_1
 
 import collect_labels
-from models.resnet import ResNet18
+from models.resnet import build
 from models.simclr import SimCLR
 from utils.base.errors import InputError
 from utils.data import lists
@@ -416,7 +416,7 @@ def test_a_dead_teacher_is_refused_and_leaves_no_picture(stage):
 
 
 def test_a_dead_encoder_is_refused_after_its_probe(stage):
-    torch.save(SimCLR().state_dict() | dead(ResNet18(0), "encoder."), stage.folder / "dead.tar")
+    torch.save(SimCLR().state_dict() | dead(build("resnet18", 0), "encoder."), stage.folder / "dead.tar")
     leaves = ["toy/checkpoint_linear_simclr.pth.tar"]
     refused(stage, "CE_simclr", "--checkpoint", "dead.tar", says=["--checkpoint", "constant"], leaves=leaves)
     assert list((stage.folder / "toy").rglob("*.png")) == []

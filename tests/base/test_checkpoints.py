@@ -11,9 +11,9 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
-from torchvision.models import resnet18, resnet34, resnet50
+from torchvision.models import resnet18, resnet101
 
-from models.resnet import UNNORMALISED_SUFFIX, ResNet18
+from models.resnet import UNNORMALISED_SUFFIX, build
 from models.weights import load_backbone, load_classifier, load_encoder, load_head
 from utils.base import checkpoints
 from utils.base.errors import InputError
@@ -78,12 +78,12 @@ def test_torchvisions_present_file(tmp_path, monkeypatch):
         path = tmp_path / f"cache_{new_format}/hub/checkpoints/resnet18-f37072fd.pth"
         torch.save(release, path, _use_new_zipfile_serialization=new_format)
         for pretrained in (str(path), "imagenet"):
-            network = ResNet18(5)
+            network = build("resnet18", 5)
             load_backbone(network, pretrained)
             assert holds(network, {name: value for name, value in release.items() if not name.startswith("fc.")}) and network.normalize
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError, match=rf"--pretrained: {path} is damaged or cut short; copy or download it again\.$"):
-        load_backbone(ResNet18(5), "imagenet")
+        load_backbone(build("resnet18", 5), "imagenet")
 
 
 def test_imagenet_weights_that_cannot_be_downloaded(tmp_path, monkeypatch):
@@ -93,7 +93,7 @@ def test_imagenet_weights_that_cannot_be_downloaded(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", wrong_file)
     with pytest.raises(InputError, match="--pretrained imagenet: .*invalid hash value.*give its path as --pretrained"):
-        load_backbone(ResNet18(5), "imagenet")
+        load_backbone(build("resnet18", 5), "imagenet")
 
 
 WRAPPED = {
@@ -126,7 +126,7 @@ def test_a_wrapped_network_as_teacher_and_as_generic_features(tmp_path, teacher,
     path = saved(tmp_path, WRAPPED[kind](weights))
     network = load_classifier(path, CLASSES)
     assert holds(network, weights) and network.normalize and (network.fc.bias is not None) == bias
-    student = ResNet18(5)
+    student = build("resnet18", 5)
     head, state = student.fc.weight.clone(), torch.get_rng_state()
     load_backbone(student, path)
     assert holds(student, bare) and torch.equal(student.fc.weight, head) and student.normalize
@@ -179,7 +179,7 @@ SELF_SUPERVISED = {
 @pytest.mark.parametrize("kind", SELF_SUPERVISED)
 def test_encoders_and_the_images_they_expect(tmp_path, bare, kind):
     make, simclr, unnormalised = SELF_SUPERVISED[kind]
-    path, network = saved(tmp_path, make(bare)), ResNet18(5)
+    path, network = saved(tmp_path, make(bare)), build("resnet18", 5)
     load_backbone(network, path)
     assert holds(network, bare) and network.normalize == (not unnormalised)
     if simclr:
@@ -195,7 +195,7 @@ def test_encoders_and_the_images_they_expect(tmp_path, bare, kind):
 def test_a_head_under_any_name(tmp_path, prefix, key):
     head = {"weight": torch.rand(3, 512), "bias": torch.rand(3)}
     content = under(prefix, head)
-    network = ResNet18(3)
+    network = build("resnet18", 3)
     load_head(network, saved(tmp_path, {key: content, "epoch": 1} if key else content), CLASSES)
     assert torch.equal(network.fc.weight, head["weight"]) and torch.equal(network.fc.bias, head["bias"])
 
@@ -207,11 +207,16 @@ def changed(weights, name, value):
     return {**weights, name: value}
 
 
+def deeper(weights):
+    """A network of none of our architectures: a ResNet-18 with another block behind its first layer."""
+    return weights | {name.replace("layer1.1.", "layer1.2."): value for name, value in weights.items()}
+
+
 # A ResNet-18's spoilt file, and what is said of it after setting and file.
 UNFIT = {
-    "a deeper one of the same names and shapes": (lambda w: drawn(resnet34, 3, num_classes=3), "holds 'layer1.2.conv1.weight'"),
-    "wrapped, deeper": (lambda w: {"model": under("module.", drawn(resnet34, 3, num_classes=3))}, "holds 'layer1.2.conv1.weight'"),
-    "bottlenecks": (lambda w: drawn(resnet50, 3, num_classes=3), r"has 'layer1.0.conv1.weight' of shape \(64, 64, 1, 1\)"),
+    "a deeper one of the same names and shapes": (deeper, "holds 'layer1.2.conv1.weight', which a ResNet-18"),
+    "wrapped, deeper": (lambda w: {"model": under("module.", deeper(w))}, "holds 'layer1.2.conv1.weight', which a ResNet-18"),
+    "bottlenecks": (lambda w: drawn(resnet101, 3, num_classes=3), r"has 'layer1.0.conv1.weight' of shape \(64, 64, 1, 1\)"),
     "small pictures": (
         lambda w: changed(w, "conv1.weight", torch.ones(64, 3, 3, 3)),
         r"has 'conv1.weight' of shape \(64, 3, 3, 3\), needed is \(64, 3, 7, 7\)",
@@ -245,7 +250,7 @@ UNFIT = {
 @pytest.mark.parametrize("kind", UNFIT)
 def test_a_file_that_does_not_fit_is_refused_when_it_is_read(tmp_path, teacher, kind):
     make, says = UNFIT[kind]
-    path, network = saved(tmp_path, make(teacher)), ResNet18(3)
+    path, network = saved(tmp_path, make(teacher)), build("resnet18", 3)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with pytest.raises(InputError, match=rf"^--checkpoint {path} .*{says}.*\.$"):
         load_classifier(path, CLASSES)
@@ -265,7 +270,7 @@ def test_a_file_that_does_not_fit_is_refused_when_it_is_read(tmp_path, teacher, 
 )
 def test_a_head_that_does_not_fit(tmp_path, content, says):
     with pytest.raises(InputError, match=rf"^--checkpoint \S+ {says}"):
-        load_head(ResNet18(3), saved(tmp_path, content), CLASSES)
+        load_head(build("resnet18", 3), saved(tmp_path, content), CLASSES)
 
 
 def test_an_mlp_in_the_place_of_a_teachers_head(tmp_path, bare):

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from benchmarks import baseline
-from models.resnet import ResNet18
+from models.resnet import build
 from utils.data.images import whole_view
 from utils.data.lists import Example
 from utils.data.loading import ImageSet
@@ -30,7 +30,7 @@ def explained(tmp_path_factory):
         coarse.resize((120, 120), Image.Resampling.BICUBIC).save(root / f"{index}.png")
         rows.append(Example(str(root / f"{index}.png"), index % CLASSES, index))
     torch.manual_seed(1)
-    network = ResNet18(CLASSES).eval()
+    network = build("resnet18", CLASSES).eval()
     layout = Layout(root / "out", "list_gt")
     layout.out.mkdir()
     images = ImageSet(rows, "list.txt", root, partial(whole_view, size=SIZE))

@@ -38,6 +38,20 @@ def test_a_wrong_line_is_named(tmp_path, line, message):
         read_examples(tmp_path / "list.txt", 5)
 
 
+def test_a_class_may_be_unknown_where_people_label(tmp_path):
+    rows = [Example("./a.png", -1, 0), Example("./b.png", 4, 1)]
+    write_examples(tmp_path / "rest.txt", rows)
+    assert read_examples(tmp_path / "rest.txt", 5, rest=True) == rows
+    for text, message in (
+        ("./a.png -2 0\n", r"line 1: label -2 is out of range \(-1 .. 4\); correct"),
+        ("./a.png 5 0\n", "label 5"),
+        ("./a.png 0 -1\n", "index -1"),
+    ):
+        (tmp_path / "rest.txt").write_text(text)
+        with pytest.raises(InputError, match=message):
+            read_examples(tmp_path / "rest.txt", 5, rest=True)
+
+
 def test_an_explanation_against_its_own_class_is_refused(tmp_path):
     (tmp_path / "list.txt").write_text("./x.png 2 2 0\n")
     with pytest.raises(InputError, match="line 1: counter class 2 is the label itself"):

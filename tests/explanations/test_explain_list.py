@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from models.resnet import ResNet18
+from models.resnet import build
 from utils.data.images import whole_view
 from utils.data.lists import Example, read_explanations
 from utils.data.loading import ImageSet
@@ -56,7 +56,7 @@ def explain(images, folder, head=None, **changes):
     unfinished.begin()
     torch.manual_seed(0)
     how = ExplainSettings(**(dict(mask_sizes=(0.05,), image_size=SIZE, batch_size=2, workers=2, device="cpu") | changes))
-    network = ResNet18(CLASSES, bias=False).eval()
+    network = build("resnet18", CLASSES, bias=False).eval()
     if head is not None:
         network.head.weight.data = head
     return layout, explain_list(network, images, layout, ["a", "b", "c"], how, unfinished)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from utils.layout import Layout
 
 from utils.base.errors import InputError
 from utils.data.catalog import MOTHS
+from utils.data.outputs import Layout
 from utils.data.toy_moths import SIZE, VISIBLE, counterfactuals, draw_moth, draw_toy_dataset
 from utils.explanations import localization
 from utils.explanations.localization import (

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.resnet import Outputs, ResNet18
+from models.resnet import Outputs, build
 from utils.explanations.explained import counters
 from utils.explanations.scout import EPS, Maps, discriminant, explanation_maps, normalise
 
@@ -41,7 +41,7 @@ def assert_maps_match(network, images, tolerance):
 
 def random_network(num_classes=5, seed=0, bias=True):
     torch.manual_seed(seed)
-    return ResNet18(num_classes, bias=bias).eval()
+    return build("resnet18", num_classes, bias=bias).eval()
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from models.resnet import ResNet18
+from models.resnet import build
 from utils.base.errors import InputError
 from utils.data.images import whole_view
 from utils.data.lists import Example
@@ -41,7 +41,7 @@ class Explainer:
         self.layout = Layout(folder, "list_gt")
         self.unfinished = Unfinished(folder / "unfinished", {})
         torch.manual_seed(1)
-        self.network = ResNet18(3).eval()
+        self.network = build("resnet18", 3).eval()
         self.stop_at = None
         self.calls = 0
         real = scout.explanation_maps

@@ -7,9 +7,6 @@ import os
 
 from torchvision.models.resnet import ResNet
 
-from models import resnet
-
 NARROWER = int(os.environ.get("NARROWER", 8))
 make_layer = ResNet._make_layer
 ResNet._make_layer = lambda self, block, planes, *rest, **named: make_layer(self, block, planes // NARROWER, *rest, **named)
-resnet.FEATURES //= NARROWER

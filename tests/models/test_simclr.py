@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from models.resnet import ResNet18
+from models.resnet import build
 from models.simclr import SimCLR, nt_xent
 from models.weights import load_backbone, load_encoder, save_simclr
 from utils.base.errors import InputError
@@ -46,7 +46,7 @@ def test_checkpoint_has_the_keys_of_the_public_releases(tmp_path):
     assert heads == {"projector.0.weight", "projector.2.weight"}
     assert state["projector.0.weight"].shape == (512, 512) and state["projector.2.weight"].shape == (64, 512)
     encoder = {name.removeprefix("encoder.") for name in state if name.startswith("encoder.")}
-    assert encoder == {name for name in ResNet18(5).state_dict() if not name.startswith("fc.")}
+    assert encoder == {name for name in build("resnet18", 5).state_dict() if not name.startswith("fc.")}
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
@@ -59,12 +59,12 @@ def test_a_public_checkpoint_loads_as_encoder_and_as_student_features(tmp_path, 
     with torch.no_grad():
         expected = model.encoder(images).features
         assert torch.equal(load_encoder(path)(images).features, expected)
-        student = ResNet18(5, bias=False).eval()
+        student = build("resnet18", 5, bias=False).eval()
         load_backbone(student, str(path))
         assert torch.equal(student(images).features, expected)  # without mean and standard deviation, as it was trained
 
 
 def test_a_classifier_is_no_encoder(tmp_path):
-    torch.save(ResNet18(5).state_dict(), tmp_path / "resnet.pt")
+    torch.save(build("resnet18", 5).state_dict(), tmp_path / "resnet.pt")
     with pytest.raises(InputError, match="no SimCLR encoder"):
         load_encoder(tmp_path / "resnet.pt")

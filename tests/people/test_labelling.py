@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.resnet import ResNet18
+from models.resnet import build
 from tests.helpers.answering import CLASSES, batch, explain_teach_log, make_key, mturk_row
 from utils.base import checkpoints
 from utils.data import catalog
@@ -57,7 +57,7 @@ def test_from_answers_to_a_list(tools, finished, data_root, script):
     assert {name: digest for name, (_, digest) in runs[0].items() if not name.startswith("run_")} == {
         name: digest for name, (_, digest) in runs[1].items() if not name.startswith("run_")
     }
-    assert "Labelled 18 of 20 images" in done.out
+    assert "Labelled 18 of 20 images" in done.out and "is unknown" not in done.out
     rows = read_examples(finished / "toy/toy_turker_label_gt_CMaxGrad_labeled_tr.txt", 5)
     expert, rest = (read_examples(data_root / f"toy/toy_gt_{name}tr.txt", 5) for name in ("", "rest_"))
     assert [(row.path, row.label) for row in rows[:20]] == [(row.path, row.label) for row in expert]
@@ -105,6 +105,25 @@ def test_perfect_labels_make_the_expert_s_list(tools, finished, data_root):
         assert [(row.path, row.label) for row in rows] == [(row.path, row.label) for row in truth]
 
 
+@pytest.mark.parametrize(("known", "sentence"), [(0, "no accuracy can be told"), (6, "accuracies are of the others")])
+def test_the_report_says_what_it_cannot_measure(tools, finished, data_root, known, sentence):
+    """The truth of `known` of 20 images is known to the page; people answered when all were."""
+    ran(tools.call("simulate_people", *data(data_root), "--accuracy", 0.7, "--people", 6, cwd=finished))
+    path = finished / "toy/course_page_key.json"
+    key = json.loads(path.read_text())
+    asked = [image for image in key["images"].values() if image["phase"] == "label"]
+    for image in asked[known:]:
+        image["label"] = None
+    path.write_text(json.dumps(key))
+    done = ran(tools.call("label_butterflies", *data(data_root), "--answers", "toy/answers_simulated.json", cwd=finished))
+    assert f"The true class of {20 - known} of 20 images of the label part is unknown: {sentence}." in done.out
+    report = json.loads((finished / "toy/labels_CMaxGrad.json").read_text())
+    table = {row["path"]: row for row in csv.DictReader((finished / "toy/labels_CMaxGrad.csv").open())}
+    assert sum(row["truth"] == "" for row in table.values()) == 20 - known
+    right = [int(table[image["path"]]["label"]) == image["label"] for image in asked[:known]]
+    assert report["label"]["label_accuracy"] == (pytest.approx(100 * np.mean(right), abs=1e-3) if known else None)
+
+
 def test_names_of_the_lists():
     courses = ("butterflies_s300", "gull", "toy")
     names = {name: Layout(Path("o"), catalog.find(name).list_stem).labeled_list("CMaxGrad").stem for name in courses}
@@ -137,15 +156,15 @@ def test_what_label_scripts_refuse(tools, finished, data_root):
     ):
         done = tools.call("label_gull", *data(data_root), *wrong, cwd=finished)
         assert done.status == 2 and message in done.err and "Traceback" not in done.err
-    done = tools.call("label_butterflies", "--dataset", "gull_standin", "--data-root", data_root, *answers, cwd=finished)
-    assert done.status == 2 and "gull_standin" in done.err
+    done = tools.call("label_butterflies", "--dataset", "no_such", "--data-root", data_root, *answers, cwd=finished)
+    assert done.status == 2 and "--dataset 'no_such' is unknown" in done.err
     after = tools.snapshot(finished)
     assert {name: entry[1] for name, entry in after.items() if name in before} == {name: entry[1] for name, entry in before.items()}
 
 
 def test_a_network_is_one_person(tools, finished, data_root):
     torch.manual_seed(3)
-    network = ResNet18(5)
+    network = build("resnet18", 5)
     content = {"arch": network.arch, "state_dict_m": network.state_dict(), "classes": list(CLASSES)}
     checkpoints.save(finished / "network.pth.tar", content)
     look = ["--who", "network", "--checkpoint", "network.pth.tar", "--image-size", tools.size, "--device", "cpu", "--workers", 1]

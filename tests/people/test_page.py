@@ -17,7 +17,7 @@ from PIL import Image
 from tests.helpers.drawn_course import SIDE, rectangle, write_course
 from utils.data import catalog
 from utils.data.catalog import DATASETS, MOTHS
-from utils.data.lists import Example, locate, read_examples, write_examples
+from utils.data.lists import UNKNOWN, Example, locate, read_examples, write_examples
 from utils.people import course_pictures
 from utils.people.course_page import draw_some
 
@@ -275,6 +275,21 @@ def test_a_dataset_without_a_rest_list_gives_a_page_without_labelling(data_root,
     monkeypatch.setitem(DATASETS, "toy", dataclasses.replace(DATASETS["toy"], rest=""))
     assert build("--label-images", 0, folder=another).status == 0
     assert page_data(another / "toy")["label"] == []
+
+
+def test_the_key_says_null_where_the_class_is_unknown(data_root, another, tools, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(data_root, root, copy_function=shutil.copyfile)
+    for path in (root, *root.rglob("*")):
+        path.chmod(0o755)
+    rewrite(root, "toy_gt_rest_tr", lambda rows: [dataclasses.replace(row, label=UNKNOWN) if row.index % 2 else row for row in rows])
+    done = tools.call("teach_butterflies", "--dataset", "toy", "--data-root", root, "--test-images", 5, "--workers", 1, cwd=another)
+    assert done.status == 0, done.err
+    labels = {image["index"]: image["label"] for image in key_data(another / "toy")["images"].values() if image["phase"] == "label"}
+    rows = read_examples(data_root / "toy/toy_gt_rest_tr.txt", 5)
+    assert labels == {row.index: None if row.index % 2 else row.label for row in rows} and None in labels.values()
+    done = tools.call("simulate_people", "--dataset", "toy", "--data-root", root, cwd=another)
+    assert done.status == 2 and "holds label images without a label" in done.err
 
 
 # ---------------------------------------------------------------- nothing leaks

@@ -7,7 +7,7 @@ import torch
 
 from utils.base.randomness import generator
 from utils.teaching.balanced import Balanced
-from utils.teaching.choice import Survey
+from utils.teaching.choice import Labels, Survey
 from utils.teaching.maxherding import MaxHerding, coverage
 from utils.teaching.pairing import next_classes
 from utils.training.evaluation import share_right
@@ -15,7 +15,11 @@ from utils.training.evaluation import share_right
 
 def course_of(selector, labels, features, classes):
     """All pairs of a course, and the choices."""
-    seen = Survey(labels, torch.full((len(labels), classes), -1), features=features)
+    table = torch.full((len(labels), classes), -1)
+    if selector.looks:
+        seen = Survey(labels, table, torch.zeros(len(labels), classes), torch.zeros(classes, features.shape[1]), features)
+    else:
+        seen = Labels(labels, table)
     remaining, choices = torch.ones(len(labels), dtype=torch.bool), []
     while (choice := selector.choose(seen, remaining)) is not None:
         assert remaining[choice.image] and remaining[choice.partner]

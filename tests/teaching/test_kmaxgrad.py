@@ -7,7 +7,7 @@ import torch
 
 from utils.base.randomness import generator
 from utils.teaching import kmaxgrad
-from utils.teaching.choice import Survey
+from utils.teaching.choice import Look, Survey
 from utils.teaching.kmaxgrad import KMaxGrad
 
 
@@ -25,7 +25,7 @@ def problem(seed, count=18, classes=3, size=6, explained=True, missing=0):
     for row, (n, b) in enumerate(wanted):
         table[n, b] = row
     e = f[[n for n, _ in wanted]] + torch.randn(len(wanted), size, generator=rng, dtype=torch.float64)
-    return Survey(labels, table, f @ W.T, W, f, e @ W.T, e)
+    return Survey(labels, table, f @ W.T, W, f, Look(e @ W.T, e))
 
 
 class Plain:
@@ -43,8 +43,8 @@ class Plain:
     def U(self, i, b):
         seen, row = self.seen, self.seen.table[i, b]
         total = self.pull(seen.logits[i], seen.features[i], self.labels[i])
-        if row >= 0 and seen.explained_logits is not None:
-            total = total + self.pull(seen.explained_logits[row], seen.explained_features[row], self.labels[i])
+        if row >= 0 and seen.explained:
+            total = total + self.pull(seen.explained.logits[row], seen.explained.features[row], self.labels[i])
         return total
 
     def score(self, matrix):

@@ -84,7 +84,7 @@ def material(tmp_path_factory):
 
 def settings(**changes):
     values = dict(pretrained="none", ridge=1e-3, freeze_features=False, steps=1, lr=1e-3, momentum=0.9, weight_decay=0.0, max_grad_norm=0.0)
-    return StudentSettings(**(values | dict(image_size=SIZE, batch_size=4, seed=0, workers=0, device="cpu") | changes))
+    return StudentSettings(**(values | dict(arch="resnet18", image_size=SIZE, batch_size=4, seed=0, workers=0, device="cpu") | changes))
 
 
 def student_of(material, view="attention", explain=True, **changes):
@@ -125,9 +125,9 @@ def test_features_are_centred_scaled_and_attended(material):
     pool = Pool(images, material[1], CLASSES, "attention", SIZE)
     for number, counter in ((0, 1), (4, 2), (9, 1)):
         row = seen.table[number, counter]
-        w = pool.weights(row)
+        w = pool.weights(row, 2)
         attended = (maps[number] * w).sum((1, 2)) / w.sum()
-        torch.testing.assert_close(seen.explained_features[row].double(), (attended - mean) / scale, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(seen.explained.features[row].double(), (attended - mean) / scale, rtol=1e-3, atol=1e-4)
 
 
 def test_an_untaught_student_knows_nothing_and_maxgrad_looks_through_a_drawn_head(material):
@@ -156,7 +156,7 @@ def test_explanations_are_taught_or_not(material):
         student = student_of(material, explain=explain)
         student.add(Choice(0, 1, 1, {1: 1}, None))
         assert len(student._taught) == count
-        assert (student.survey(True).explained_features is None) == (not explain)
+        assert (student.survey(True).explained is None) == (not explain)
 
 
 def test_draws_are_courses_of_a_part_of_the_pool(material):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from utils.base.randomness import generator
-from utils.teaching.choice import Survey
+from utils.teaching.choice import Labels
 from utils.teaching.cmaxgrad import combine_scores
 from utils.teaching.pairing import pair_by_score
 from utils.teaching.random_pairs import RandomPairs
@@ -113,7 +113,7 @@ def test_an_exhausted_class_gives_way_to_the_next_strongest():
 
 
 def choose_random(labels, remaining, num_classes, rng):
-    return RandomPairs(rng, 0.5).choose(Survey(labels, torch.full((len(labels), num_classes), -1)), remaining)
+    return RandomPairs(rng, 0.5).choose(Labels(labels, torch.full((len(labels), num_classes), -1)), remaining)
 
 
 def test_random_pairs_are_of_two_classes_and_cover_the_pool():

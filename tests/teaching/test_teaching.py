@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from models.resnet import ResNet18
+from models.resnet import build
 from utils.base.randomness import generator
 from utils.data.images import whole_view
 from utils.data.lists import Example, write_examples
@@ -50,7 +50,7 @@ def material(tmp_path_factory):
     (root / "out").mkdir()
     unfinished = Unfinished(root / "unfinished", {})
     unfinished.begin()
-    explain_list(ResNet18(CLASSES), images, layout, ["a", "b", "c"], how, unfinished)
+    explain_list(build("resnet18", CLASSES), images, layout, ["a", "b", "c"], how, unfinished)
     return images, str(layout.explanation_list())
 
 
@@ -58,7 +58,7 @@ def settings(**changes):
     values = dict(
         pretrained="none", ridge=1e-3, freeze_features=False, steps=2, lr=1e-3, momentum=0.9, weight_decay=1e-4, max_grad_norm=0.0
     )
-    values |= dict(image_size=SIZE, batch_size=4, seed=0, workers=0, device="cpu")
+    values |= dict(arch="resnet18", image_size=SIZE, batch_size=4, seed=0, workers=0, device="cpu")
     return StudentSettings(**(values | changes))
 
 
@@ -158,7 +158,7 @@ def test_a_course_against_a_plain_one(material, selection, view, frozen, max_gra
     images, ce_list = material
     how = settings(freeze_features=frozen, max_grad_norm=max_grad_norm)
     lessons = list(sgd_course(Pool(images, ce_list, CLASSES, view, SIZE), images, selection, how)[1])
-    plain = PlainCourse(make_network(CLASSES, "none", 0, "cpu"), images, ce_list, view, 0.5)
+    plain = PlainCourse(make_network("resnet18", CLASSES, "none", 0, "cpu"), images, ce_list, view, 0.5)
     learning = plain.student.fc.parameters() if frozen else plain.student.parameters()
     optimizer = torch.optim.SGD(learning, how.lr, momentum=how.momentum, weight_decay=how.weight_decay)
     remaining, items = list(range(len(LABELS))), []

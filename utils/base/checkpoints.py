@@ -68,7 +68,7 @@ def save(path: str | Path, content: dict) -> None:
     write_bytes(path, buffer.getbuffer())
 
 
-def read(path: str | Path, setting: str) -> dict:
+def read(path: str | Path, setting: str) -> Mapping:
     """Reads a checkpoint onto the CPU.
 
     Args:
@@ -128,7 +128,9 @@ def tensors_of(content: Mapping) -> dict[str, Tensor]:
 
     The names are without what DataParallel, torch.compile and their like put into them.
     """
-    found, seen, waiting = {}, set(), [((), content)]
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    waiting: list[tuple[tuple[str, ...], object]] = [((), content)]
     while waiting:
         path, value = waiting.pop()
         if isinstance(value, Tensor):
@@ -156,18 +158,19 @@ def locate(content: Mapping, wanted: Mapping[str, Tensor], what: str, source: st
         InputError: nowhere is even half of the network.
     """
     tensors = tensors_of(content)
-    wanted = {name: tensor.shape for name, tensor in wanted.items() if not name.endswith(COUNTER)}
-    named, fitting = {}, {}
+    shapes = {name: tensor.shape for name, tensor in wanted.items() if not name.endswith(COUNTER)}
+    named: dict[str, int] = {}  # by prefix
+    fitting: dict[str, int] = {}
     for whole, tensor in tensors.items():
         words = whole.split(".")
         for cut in range(len(words)):
             name = ".".join(words[cut:])
-            if name in wanted:
+            if name in shapes:
                 prefix = whole[: len(whole) - len(name)]
                 named[prefix] = named.get(prefix, 0) + 1
-                fitting[prefix] = fitting.get(prefix, 0) + (tensor.shape == wanted[name])
+                fitting[prefix] = fitting.get(prefix, 0) + (tensor.shape == shapes[name])
     prefix = max(named, key=lambda place: (fitting[place], named[place], *_preference(place)), default="")
-    if 2 * named.get(prefix, 0) < len(wanted):
+    if 2 * named.get(prefix, 0) < len(shapes):
         raise InputError(f"{source} holds no {what}: {_names_in(tensors, content)}; give a checkpoint of one.")
     inside = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     return Found(prefix, inside, {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)})
@@ -188,7 +191,7 @@ def _names_in(tensors: Mapping[str, Tensor], content: Mapping) -> str:
     return f"it holds no tensors, only {shown}" if names else "it is an empty dictionary"
 
 
-def fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, lenient: Collection[str] = ()) -> None:
+def fit(model: nn.Module, weights: Mapping[str, Tensor], what: str, source: str, lenient: Collection[str] = ()) -> None:
     """Loads `weights` into `model`: every tensor must be there, of the right shape, of real numbers, all of them finite.
 
     Numbers of another precision become those of the model. A batch norm's `num_batches_tracked` may be missing, as in files of before
@@ -198,23 +201,24 @@ def fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, lenient: C
     Args:
         model: the network to fill.
         weights: its state dict, by its own names.
+        what: the model in words, for the error message.
         source: setting and file, for the error message.
         lenient: parts of the model (`fc`) in which superfluous tensors are passed over as well.
 
     Raises:
         InputError: a tensor is missing, superfluous, of another shape, or not of finite numbers.
     """
-    kind, expected, loaded = type(model).__name__, model.state_dict(), {}
+    expected, loaded = model.state_dict(), {}
     for name, tensor in expected.items():
         if name in weights:
             loaded[name] = _usable(name, weights[name], tensor, source)
         elif not name.endswith(COUNTER):
-            raise InputError(f"{source} lacks '{name}': it belongs to another architecture; give a checkpoint of {kind}.")
+            raise InputError(f"{source} lacks '{name}': it belongs to another architecture; give a checkpoint of a {what}.")
     own = {name.split(".")[0] for name in expected} - set(lenient)
     extra = [name for name in weights if name not in expected and name.split(".")[0] in own]
     if extra:
         raise InputError(
-            f"{source} holds '{extra[0]}', which {kind} has not: it belongs to another architecture; give a checkpoint of {kind}."
+            f"{source} holds '{extra[0]}', which a {what} has not: it belongs to another architecture; give a checkpoint of a {what}."
         )
     model.load_state_dict(expected | loaded)
 

@@ -1,6 +1,6 @@
 """Drawing: curves, confusion matrices and pages of pictures, in one style. What a figure is of, its callers know."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,7 +71,7 @@ def _tile(picture: Tensor) -> Image.Image:
 
 def curves(
     path: str | Path,
-    lines: dict[str, Sequence[float]],
+    lines: Mapping[str, Sequence[float]],
     x: Sequence[float],
     x_label: str,
     y_label: str,

@@ -32,7 +32,7 @@ def write_png(path: str | Path, picture: Tensor) -> None:
 def channels_last(picture: Tensor) -> np.ndarray:
     """uint8 (3, h, w) as (h, w, 3), the layout of files and of Pillow."""
     # Stacking the three planes is three times as fast as copying their transpose.
-    return np.stack(picture.numpy(), axis=-1)
+    return np.stack(list(picture.numpy()), axis=-1)
 
 
 def whole_png(path: str | Path, size: int | None = None) -> bool:

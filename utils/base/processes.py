@@ -14,10 +14,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 # torchrun stops the others when a process dies; this bounds the wait where it cannot know (a node lost its network).
 TIMEOUT = timedelta(minutes=30)
@@ -44,11 +47,11 @@ def is_first() -> bool:
     return rank() == 0
 
 
-def first_only(action: Callable) -> Callable:
+def first_only(action: Callable[Arguments, Result]) -> Callable[Arguments, Result | None]:
     """A function that process 0 alone carries out; elsewhere it does nothing and returns None."""
 
     @functools.wraps(action)
-    def carried_out(*arguments, **named):
+    def carried_out(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result | None:
         return action(*arguments, **named) if is_first() else None
 
     return carried_out

@@ -1,11 +1,23 @@
-"""The datasets that the scripts know by name: folder, classes in label order, lists. To add one, add an entry here."""
+"""The datasets that the scripts know by name: folder, classes in label order, lists.
 
+Those of the paper and the toy stand here; all others are found: a folder of the data root with a `dataset.json`, as
+`datasets/prepare.py folder` makes it, is a dataset of that name.
+"""
+
+import dataclasses
+import json
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from utils.base.errors import InputError
 from utils.data.lists import locate
+from utils.data.outputs import Layout
+
+DESCRIPTION = "dataset.json"
+AFTER_LABELING, REST = "_after_labeling", "_rest"  # endings of names that exist for every dataset
 
 BUTTERFLIES = ("CabbageWhite", "Monarch", "Queen", "RedAdmiral", "Viceroy")
 GULLS = ("CaliforniaGull", "GlaucouswingedGull", "HeermannGull", "RingbilledGull", "WesternGull")
@@ -38,6 +50,10 @@ class Dataset:
             `./datasets/...` below the data root, `./...` below the working folder.
         test: stem of the test list.
         rest: stem of the list whose images people label; empty where the dataset has none.
+        train_folder: the folder of the training list where that lies in none of the data root; empty otherwise.
+        trains_on_rest: whether the training list is a rest list, whose labels may be unknown.
+        own_names: the class names as people read them, in label order, where the dataset brings them.
+        own_things: what a picture shows, in the singular and in the plural, where the dataset tells.
     """
 
     name: str
@@ -46,6 +62,10 @@ class Dataset:
     train: str
     test: str
     rest: str = ""
+    train_folder: str = ""
+    trains_on_rest: bool = False
+    own_names: tuple[str, ...] = ()
+    own_things: tuple[str, ...] = ()
 
     def list_path(self, data_root: str | Path, split: str) -> Path:
         """The list file of `split` ("train", "test" or "rest").
@@ -57,6 +77,8 @@ class Dataset:
         if not stem:
             owners = ", ".join(name for name, dataset in DATASETS.items() if getattr(dataset, split))
             raise InputError(f"--dataset {self.name} has no {split} list; choose one that has: {owners}.")
+        if split == "train" and self.train_folder:
+            return Path(self.train_folder, f"{stem}.txt")
         listed = stem if stem.startswith("./") else f"./datasets/{self.folder}/{stem}"
         return Path(locate(f"{listed}.txt", data_root))
 
@@ -73,12 +95,12 @@ class Dataset:
     @property
     def display_names(self) -> list[str]:
         """The class names as people read them, in label order: CabbageWhite becomes Cabbage White."""
-        return [DISPLAY_NAMES.get(name, re.sub("(?<=[a-z])(?=[A-Z])", " ", name)) for name in self.classes]
+        return list(self.own_names) or [_display_name(name) for name in self.classes]
 
     @property
-    def things(self) -> tuple[str, str]:
+    def things(self) -> tuple[str, ...]:
         """What a picture shows, in the singular and in the plural."""
-        return THINGS.get(self.classes, ("picture", "pictures"))
+        return self.own_things or THINGS.get(self.classes, ("picture", "pictures"))
 
 
 # The part of the butterflies that the paper's expert labelled is *the* butterflies dataset of the scripts.
@@ -96,34 +118,146 @@ DATASETS = {
             "butterflies_gt_te",
             "butterflies_gt_s300_rest_tr",
         ),
-        Dataset("butterflies_s300_rest", "butterflies_crop", BUTTERFLIES, "butterflies_gt_s300_rest_tr", "butterflies_gt_te"),
-        Dataset("gull", "CUBgull", GULLS, "CUBgull_gt_tr", "CUBgull_gt_te", "./datasets/NAbirdsgull/NAbirdsgull_gt_tr"),
-        Dataset("gull_whole", "CUBgull", GULLS, "ALLgull_gt_tr", "CUBgull_gt_te"),
-        # Bird photographs under gull names, for trying the gull scripts where the gulls' own photographs are not at hand.
-        Dataset("gull_standin", "CUBgull_standin", GULLS, "CUBgull_gt_tr", "CUBgull_gt_te"),
-        Dataset("chinese_chars", "chinese_chars", CHARACTERS, "ChineseChars_gt_tr", "ChineseChars_gt_te"),
-        Dataset("toy", "toy", MOTHS, "toy_gt_tr", "toy_gt_te", "toy_gt_rest_tr"),
-        Dataset("toy_rest", "toy", MOTHS, "toy_gt_rest_tr", "toy_gt_te"),
-        # What the expert labelled and what people labelled after the course: the lists that label_*.py write into the course's folder.
         Dataset(
-            "butterflies_after_labeling",
+            "butterflies_s300_rest",
             "butterflies_crop",
             BUTTERFLIES,
-            "./butterflies/butterflies_turker_label_gt_s300_CMaxGrad_labeled_tr",
+            "butterflies_gt_s300_rest_tr",
             "butterflies_gt_te",
+            trains_on_rest=True,
         ),
-        Dataset("gull_after_labeling", "CUBgull", GULLS, "./gull/CUBgull_turker_label_gt_CMaxGrad_labeled_tr", "CUBgull_gt_te"),
-        Dataset("toy_after_labeling", "toy", MOTHS, "./toy/toy_turker_label_gt_CMaxGrad_labeled_tr", "toy_gt_te"),
+        Dataset("gull", "CUBgull", GULLS, "CUBgull_gt_tr", "CUBgull_gt_te", "./datasets/NAbirdsgull/NAbirdsgull_gt_tr"),
+        Dataset("gull_whole", "CUBgull", GULLS, "ALLgull_gt_tr", "CUBgull_gt_te"),
+        Dataset("chinese_chars", "chinese_chars", CHARACTERS, "ChineseChars_gt_tr", "ChineseChars_gt_te"),
+        Dataset("toy", "toy", MOTHS, "toy_gt_tr", "toy_gt_te", "toy_gt_rest_tr"),
+        Dataset("toy_rest", "toy", MOTHS, "toy_gt_rest_tr", "toy_gt_te", trains_on_rest=True),
     )
 }
 
 
-def find(name: str) -> Dataset:
-    """The dataset called `name`.
+def find(name: str, data_root: str | Path = "datasets", out: str = "auto", selection: str = "CMaxGrad") -> Dataset:
+    """The dataset called `name`: one of the catalog, or else the one of the data root that `<data root>/<name>/dataset.json` describes.
+
+    For each of these, two more exist by rule. `<name>_after_labeling` trains on what the expert labelled and what people labelled
+    after the course, the list that label_*.py write into the course's output folder; `<name>_rest` trains on the rest list.
+
+    Args:
+        name: what `--dataset` says.
+        data_root: what `--data-root` says.
+        out: what `--out` says. `<name>_after_labeling` takes the list of this folder; where there is none, or with `auto`, that of the
+            dataset's default output folder.
+        selection: the course that people took, for `<name>_after_labeling`.
 
     Raises:
-        InputError: no dataset has that name.
+        InputError: there is no such dataset, or its description is malformed.
     """
-    if name not in DATASETS:
-        raise InputError(f"--dataset '{name}' is unknown; choose one of: {', '.join(DATASETS)}.")
-    return DATASETS[name]
+    if (dataset := _plain(name, data_root)) is not None:
+        return dataset
+    if name.endswith(AFTER_LABELING) and (base := _taught(name.removesuffix(AFTER_LABELING), data_root)) is not None:
+        labeled = Layout(Path(out), base.list_stem).labeled_list(selection).name
+        folders = [base.out] if out in ("auto", name) else [out, base.out]
+        folder = next((folder for folder in folders if Path(folder, labeled).exists()), folders[0])
+        return dataclasses.replace(base, name=name, train=Path(labeled).stem, train_folder=folder, rest="")
+    if name.endswith(REST) and (base := _plain(name.removesuffix(REST), data_root)) is not None and base.rest:
+        return dataclasses.replace(base, name=name, train=base.rest, rest="", trains_on_rest=True)
+    known = ", ".join([*DATASETS, *found_names(data_root)])
+    raise InputError(
+        f"--dataset '{name}' is unknown: there is no {Path(data_root, name, DESCRIPTION)} either; choose one of: {known}; "
+        "or make it with datasets/prepare.py folder."
+    )
+
+
+def found_names(data_root: str | Path) -> list[str]:
+    """The names of the datasets that lie in a data root and stand in no catalog."""
+    return sorted({path.parent.name for path in Path(data_root).glob(f"*/{DESCRIPTION}")} - set(DATASETS))
+
+
+def _plain(name: str, data_root: str | Path) -> Dataset | None:
+    """A dataset of the catalog or of the data root; None where there is none of that name."""
+    if name in DATASETS:
+        return DATASETS[name]
+    path = Path(data_root, name, DESCRIPTION)
+    # A name and not a path: it names the output folder too.
+    return read_description(path) if name and not re.search(r"[\s/\\]|^\.", name) and path.exists() else None
+
+
+def _taught(name: str, data_root: str | Path) -> Dataset | None:
+    """The dataset whose course's output folder is called `name`, or which is itself called so.
+
+    The folder comes first: `butterflies/` is that of butterflies_s300, which people are taught, and not that of all butterflies.
+    """
+    by_folder = next((dataset for dataset in DATASETS.values() if dataset.out == name), None)
+    return by_folder or _plain(name, data_root)
+
+
+def read_description(path: Path) -> Dataset:
+    """Reads the `dataset.json` of a dataset's folder.
+
+    Raises:
+        InputError: it is malformed, or a list that it names does not exist.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read as JSON ({error}); correct it.") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold an object with name, classes, train and test; correct it.")
+    folder = path.parent.name
+    if content.get("name") != folder:
+        raise InputError(f"{path}: name is {content.get('name')!r}, and the folder's is {folder!r}; give both the same name.")
+    classes = _described_classes(path, content.get("classes"))
+    lists = {split: _described_list(path, split, content.get(split, "")) for split in ("train", "test", "rest")}
+    names = _described_names(path, content.get("display_names", {}), classes)
+    return Dataset(folder, folder, classes, **lists, own_names=names, own_things=_described_things(path, content.get("things", [])))
+
+
+def _described_classes(path: Path, classes: object) -> tuple[str, ...]:
+    if not isinstance(classes, list) or len(classes) < 2 or not all(_is_text(name) for name in classes):
+        raise InputError(f"{path}: classes must be a list of two or more names, none of them empty; correct it.")
+    if parting := [name for name in classes if re.search(r"[/\\\0]", name)]:
+        raise InputError(f"{path}: the class name {parting[0]!r} holds a path separator; choose another one, and say it in display_names.")
+    if twice := _repeated(classes):
+        raise InputError(f"{path}: the class {twice!r} stands twice; name each class once.")
+    return tuple(classes)
+
+
+def _described_list(path: Path, split: str, stem: object) -> str:
+    """The stem of a list, proved to exist."""
+    if stem == "" and split == "rest":
+        return ""
+    if not _is_text(stem) or re.search(r"[/\\\0]", stem):
+        raise InputError(f"{path}: {split} must be the name of a list in the same folder, without .txt; it is {stem!r}.")
+    if not (path.parent / f"{stem}.txt").is_file():
+        raise InputError(f"{path}: its {split} list {path.parent / stem}.txt does not exist; make it, or correct the name (without .txt).")
+    return stem
+
+
+def _described_names(path: Path, names: object, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The class names as people read them; those that the description leaves out are derived."""
+    if not isinstance(names, dict) or not all(_is_text(name) for name in names.values()):
+        raise InputError(f"{path}: display_names must give class names their names for people, none of them empty; correct it.")
+    if foreign := [name for name in names if name not in classes]:
+        raise InputError(f"{path}: display_names has {foreign[0]!r}, which is no class; correct it.")
+    shown = [names.get(name) or _display_name(name) for name in classes]
+    if twice := _repeated(shown):
+        raise InputError(f"{path}: two classes are shown as {twice!r}; give them different display_names.")
+    return tuple(shown)
+
+
+def _described_things(path: Path, things: object) -> tuple[str, ...]:
+    if not isinstance(things, list) or len(things) not in (0, 2) or not all(_is_text(word) for word in things):
+        raise InputError(f'{path}: things must be two words, such as ["bird", "birds"]; correct it.')
+    return tuple(things)
+
+
+def _display_name(name: str) -> str:
+    return DISPLAY_NAMES.get(name, re.sub("(?<=[a-z])(?=[A-Z])", " ", name))
+
+
+def _repeated(names: Sequence[str]) -> str:
+    """A name that stands more than once, or ""."""
+    return next((name for name, count in Counter(names).items() if count > 1), "")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value.strip() != ""

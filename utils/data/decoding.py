@@ -12,7 +12,7 @@ from functools import partial
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin
 
 MOST_PIXELS = 179_000_000  # that are held at once; a little more than where Pillow stops by itself
 REDUCED_ABOVE = 32_000_000  # pixels: more than most cameras give; larger pictures are reduced, since every view of them is far smaller
@@ -77,7 +77,7 @@ def read_picture(stream: BinaryIO) -> Image.Image:
         with Image.open(stream) as image:
             _refuse_size(image)
             _match_transparency(image)
-            frame = image.tile[0][1] if image.format == "GIF" and image.tile else (0, 0, *image.size)
+            frame = (image.tile[0][1] if image.format == "GIF" and image.tile else None) or (0, 0, *image.size)
             image.load()
             picture = _in_frame(_shrunk(image, _conversion(image)), image.size, frame)
             return _turned(picture, _orientation(image))
@@ -115,10 +115,11 @@ def _factor(width: int, height: int) -> int:
     return factor
 
 
-def _match_transparency(image: Image.Image) -> None:
+def _match_transparency(image: ImageFile.ImageFile) -> None:
     """Brings the transparent colour of a PNG to 8 bits, which Pillow does with the pixels alone."""
     colour = image.info.get("transparency")
-    scale = PNG_TO_8_BITS.get(image.tile[0][3]) if image.format == "PNG" and image.tile else None
+    form = image.tile[0][3] if image.format == "PNG" and image.tile else None
+    scale = PNG_TO_8_BITS.get(form) if isinstance(form, str) else None
     if scale and isinstance(colour, int | tuple):
         image.info["transparency"] = int(colour * scale) if isinstance(colour, int) else tuple(int(value * scale) for value in colour)
 
@@ -133,7 +134,8 @@ def _in_frame(picture: Image.Image, size: tuple[int, int], frame: tuple[int, int
     """
     if frame == (0, 0, *size):
         return picture
-    box = tuple(round(side * picture.width / size[0]) for side in frame)
+    left, top, right, bottom = (round(side * picture.width / size[0]) for side in frame)
+    box = (left, top, right, bottom)
     page = Image.new("RGB", picture.size, WHITE)
     page.paste(picture.crop(box), box)
     return page
@@ -162,7 +164,7 @@ def _conversion(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
     if not image.mode.startswith(("I", "F")):
         return _on_white
     white = _white_level(image)
-    inverted = image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
+    inverted = isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
     transparent = image.info.get("transparency")
     return partial(_scaled_greys, white=white, inverted=inverted, transparent=transparent)
 
@@ -195,7 +197,7 @@ def _white_level(image: Image.Image) -> int:
         Undecodable: the values fit no usual range.
     """
     if image.mode.startswith("I;16"):
-        return 2 ** image.tag_v2.get(BITS, (16,))[0] - 1 if image.format == "TIFF" else 65535
+        return 2 ** image.tag_v2.get(BITS, (16,))[0] - 1 if isinstance(image, TiffImagePlugin.TiffImageFile) else 65535
     if image.mode == "I" and image.format in ("PNG", "PPM"):  # 16 bits, which Pillow has put into 32
         return 65535
     ranges = [(values.min(), values.max()) for values in (np.asarray(strip) for _, strip in _strips(image))]

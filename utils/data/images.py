@@ -1,5 +1,7 @@
 """One image: decoding a file, and the deterministic views of it that the networks see."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from PIL import Image
@@ -13,7 +15,7 @@ RESIZE_TO_CROP = 256 / 224
 LONGEST_RESIZED = 16  # sides of the crop; of longer pictures, only what the crop shows is resized
 
 
-def decode(file: str, listed_at: str) -> Image.Image:
+def decode(file: str | Path, listed_at: str) -> Image.Image:
     """Decodes an image file completely, as RGB, upright, as a viewer shows it; `utils.data.decoding.read_picture` says more.
 
     Args:

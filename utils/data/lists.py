@@ -12,6 +12,7 @@ from utils.base.errors import InputError
 from utils.base.files import write_text
 
 DATASETS_PREFIX = "./datasets/"
+UNKNOWN = -1  # the label of an image whose class nobody has told; it may stand in a rest list only
 MARK = "\ufeff"  # byte-order mark
 MAY_STAND = "\t\u200c\u200d"  # of the characters that cannot be seen: the tab, and the joiners, which several scripts need in words
 WHOLE_NUMBER = re.compile("-?[0-9]{1,40}")  # int() takes digits of every script, signs and underscores too
@@ -37,7 +38,7 @@ class Explanation:
     index: int
 
 
-def read_examples(path: str | Path, num_classes: int, unique: bool = False) -> list[Example]:
+def read_examples(path: str | Path, num_classes: int, unique: bool = False, rest: bool = False) -> list[Example]:
     """Reads an example list.
 
     Args:
@@ -47,12 +48,14 @@ def read_examples(path: str | Path, num_classes: int, unique: bool = False) -> l
         num_classes: C; labels must lie in 0 .. C-1.
         unique: whether an index must stand for one image, and an image for one label: wherever images are explained, taught
             or looked up by their indices. In a teaching set, and where a classifier learns, an image may stand in several rows.
+        rest: whether this is a list of images for people to label, in which a label may also be `UNKNOWN`.
 
     Raises:
         InputError: the file is missing, empty or not text, or a line is malformed; or, with `unique`, two rows have the same index, or
             the same path under two labels (the message names the line).
     """
-    examples = [Example(name, *numbers) for name, numbers in _read_rows(path, ("label", "index"), num_classes)]
+    rows = _read_rows(path, ("label", "index"), num_classes, UNKNOWN if rest else 0)
+    examples = [Example(name, *numbers) for name, numbers in rows]
     if unique:
         _refuse_repeats(path, examples)
     return examples
@@ -82,10 +85,11 @@ def _refuse_repeats(path: str | Path, rows: Sequence[Example]) -> None:
             raise InputError(f"{path}, line {line}: {row.path} is labelled {row.label}, but {other} on line {first}; keep the right line.")
 
 
-def _read_rows(path: str | Path, fields: Sequence[str], num_classes: int) -> list[tuple[str, list[int]]]:
-    """Reads rows `name number number ...`, one number per name in `fields`, and checks each against its range."""
+def _read_rows(path: str | Path, fields: Sequence[str], num_classes: int, lowest: int = 0) -> list[tuple[str, list[int]]]:
+    """Reads rows `name number number ...`, one number per name in `fields`, and checks each against its range, a label's being
+    `lowest` .. C-1."""
     try:
-        rows = [_row(line, f"{path}, line {number}", fields, num_classes) for number, line in _lines(path)]
+        rows = [_row(line, f"{path}, line {number}", fields, num_classes, lowest) for number, line in _lines(path)]
     except FileNotFoundError:
         raise InputError(f"The list {path} does not exist; make it first, or correct the setting that leads there.") from None
     except (OSError, ValueError) as error:  # ValueError: UTF-16 that breaks off, or a name that no file can have
@@ -124,8 +128,8 @@ def _encoding(path: str | Path) -> str:
     return "utf-8"
 
 
-def _row(line: str, where: str, fields: Sequence[str], num_classes: int) -> tuple[str, list[int]]:
-    """Name and numbers of a line; `where` says which line that is."""
+def _row(line: str, where: str, fields: Sequence[str], num_classes: int, lowest: int) -> tuple[str, list[int]]:
+    """Name and numbers of a line; `where` says which line that is, `lowest` the smallest label."""
     _refuse_characters(line, where)
     parts = line.split()
     hint = "separate the fields by blanks or tabs, not by commas or semicolons" if re.search("[,;]", line) else "correct the line"
@@ -136,9 +140,12 @@ def _row(line: str, where: str, fields: Sequence[str], num_classes: int) -> tupl
         raise InputError(f"{where}: {written}, found '{printable(line.strip())}'; {hint}.")
     values = [int(part) for part in parts[1:]]
     for field, value in zip(fields, values, strict=True):
-        if value < 0 or value > (HIGHEST_INDEX if field == "index" else num_classes - 1):
-            allowed = f"0 .. {HIGHEST_INDEX}" if value > HIGHEST_INDEX else "0 or more" if field == "index" else f"0 .. {num_classes - 1}"
-            raise InputError(f"{where}: {field} {value} is out of range ({allowed}); correct the line.")
+        least = lowest if field == "label" else 0
+        if value < least or value > (HIGHEST_INDEX if field == "index" else num_classes - 1):
+            classes = f"{least} .. {num_classes - 1}"
+            allowed = f"0 .. {HIGHEST_INDEX}" if value > HIGHEST_INDEX else "0 or more" if field == "index" else classes
+            unknown = ": only a list of images to label may leave a class unknown" if field == "label" and value == UNKNOWN else ""
+            raise InputError(f"{where}: {field} {value} is out of range ({allowed}){unknown}; correct the line.")
     return _with_slashes(parts[0]), values
 
 

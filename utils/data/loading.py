@@ -1,9 +1,11 @@
 """From lists to batches: decoded once, held as uint8 while they fit, read ahead by threads."""
 
+import copy
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 from PIL import Image
@@ -18,8 +20,10 @@ from utils.data.lists import Example, Explanation, check_files, locate, read_exa
 RAM_BUDGET = 8 * 2**30  # bytes of decoded images that one ImageSet may hold; beyond it images are decoded each time
 READ_AHEAD = 2  # batches that the threads prepare while the network works
 
+Row = TypeVar("Row", bound=Example | Explanation, covariant=True)
 
-class ImageSet:
+
+class ImageSet(Generic[Row]):
     """The images of a list, each decoded at most once while they fit into the budget.
 
     Args:
@@ -35,7 +39,7 @@ class ImageSet:
 
     def __init__(
         self,
-        rows: Sequence[Example | Explanation],
+        rows: Sequence[Row],
         source: str | Path,
         data_root: str | Path,
         view: Callable[[Image.Image], Tensor],
@@ -52,6 +56,12 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def seen_as(self, view: Callable[[Image.Image], Tensor]) -> "ImageSet[Row]":
+        """The same images in another view, none of them held yet; what is held here counts against its budget."""
+        other = copy.copy(self)
+        other.view, other._held = view, {}
+        return other
 
     def __getitem__(self, number: int) -> Tensor:
         """The view of row `number`, uint8 (3, h, w).
@@ -76,24 +86,27 @@ def open_list(
     view: Callable[[Image.Image], Tensor],
     list_path: str | None = None,
     budget: int = RAM_BUDGET,
-) -> ImageSet:
+    labels: bool = True,
+) -> ImageSet[Example]:
     """The images of a dataset's list.
 
     Args:
         dataset: the dataset.
-        split: "train" or "test".
+        split: "train", "test" or "rest".
         data_root: the folder that holds the dataset's folder.
         view, budget: as in `ImageSet`.
         list_path: another list of the same classes, in which an image may stand in several rows: a teaching set, say.
+        labels: whether the labels are looked at; if not, a training list that is a rest list may hold unknown ones.
 
     Raises:
         InputError: the list or an image is missing or malformed, an index stands twice, or a class has no image in the training list.
     """
     path = list_path or dataset.list_path(data_root, split)
-    rows = read_examples(path, len(dataset.classes), unique=list_path is None)
+    unlabelled = split == "rest" or (dataset.trains_on_rest and not labels)
+    rows = read_examples(path, len(dataset.classes), unique=list_path is None, rest=unlabelled)
     present = {row.label for row in rows}
     absent = [name for label, name in enumerate(dataset.classes) if label not in present]
-    if absent and split == "train":
+    if absent and split == "train" and not unlabelled:
         raise InputError(f"{path} has no image of class {absent[0]}; a classifier cannot learn it: add some.")
     return ImageSet(rows, path, data_root, view, budget)
 

@@ -286,7 +286,8 @@ def _wing(x: np.ndarray, y: np.ndarray, root: tuple, outline: tuple, size: float
 def _background(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Bark, stone or moss with leaves, twigs and specks, out of focus; SIZE x SIZE x 3, 0 .. 1."""
     grain = [(5, 5), (12, 12), (64, 10) if rng.random() < 0.5 else (10, 64), (64, 64)]
-    texture = sum(weight * _clouds(rng, cells) for weight, cells in zip((0.12, 0.08, 0.08, 0.04), grain, strict=True))
+    weights = (0.12, 0.08, 0.08, 0.04)
+    texture = sum((weight * _clouds(rng, cells) for weight, cells in zip(weights, grain, strict=True)), np.zeros((), np.float32))
     picture = ground * (1 + texture[..., None])
     rows, columns = np.mgrid[:SIZE, :SIZE].astype(np.float32)
     for _ in range(rng.integers(1, 4)):

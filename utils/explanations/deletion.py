@@ -24,6 +24,7 @@ from utils.base.files import expanded
 from utils.base.randomness import generator
 from utils.data.catalog import Dataset, find
 from utils.data.images import decode, whole_view
+from utils.data.lists import Example
 from utils.data.loading import ImageSet, open_list, to_float
 from utils.data.outputs import MASK, Layout
 from utils.explanations.explained import counters
@@ -75,7 +76,9 @@ def explanation_sizes(layout: Layout) -> list[float]:
 
 
 @torch.inference_mode()
-def measure(networks: dict[str, Network], images: ImageSet, layout: Layout, size: float, chosen: Sequence[int]) -> dict[str, Tensor]:
+def measure(
+    networks: dict[str, Network], images: ImageSet[Example], layout: Layout, size: float, chosen: Sequence[int]
+) -> dict[str, Tensor]:
     """What blurring costs, over all counter classes of some images.
 
     Args:
@@ -88,10 +91,11 @@ def measure(networks: dict[str, Network], images: ImageSet, layout: Layout, size
     Returns:
         By network: the mean margin, its mean loss where the masks are blurred, and where the same shapes moved at random are, (3,).
     """
-    rng, sums = generator(0), {name: [] for name in networks}
+    rng = generator(0)
+    sums: dict[str, list[Tensor]] = {name: [] for name in networks}
     for number in tqdm(chosen, desc=f"blurring, t = {size:.2f}", unit="image", leave=False):
-        label, image = images.labels[number].item(), to_float(images[number][None], "cpu")[0]
-        counter = counters(images.labels[[number]], next(iter(networks.values())).head.out_features)[0]
+        label, image = int(images.labels[number]), to_float(images[number][None], "cpu")[0]
+        counter = counters(images.labels[[number]], next(iter(networks.values())).linear_head.out_features)[0]
         masks = read_masks(layout, images.rows[number], counter.tolist(), size)
         (elsewhere,) = moved(rng, masks)
         for name, network in networks.items():
@@ -138,7 +142,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=20, help="images of the list, evenly spread; 0: all (default: 20)")
     arguments = parser.parse_args()
     with command("deletion"):
-        dataset = find(arguments.dataset)
+        dataset = find(arguments.dataset, arguments.data_root)
         paths = {"in the teacher": arguments.checkpoint, "in the second network": arguments.second}
         networks = {name: load_classifier(path, dataset.classes).folded() for name, path in paths.items()}
         for line in report(arguments.outs, networks, dataset, arguments.data_root, arguments.images):

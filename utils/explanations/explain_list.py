@@ -60,7 +60,7 @@ class ExplainSettings:
         return pick(EXPLAINERS[self.explanation], self)
 
 
-def open_explained(dataset: Dataset, data_root: str | Path, image_size: int, out: str | Path) -> ImageSet:
+def open_explained(dataset: Dataset, data_root: str | Path, image_size: int, out: str | Path) -> ImageSet[Example]:
     """The training list of a dataset, to be explained: in the whole view, and none held, since each image is looked at once or twice
     and the list may be longer than memory.
 
@@ -82,7 +82,7 @@ def open_explained(dataset: Dataset, data_root: str | Path, image_size: int, out
 
 
 def explain_list(
-    network: Network, images: ImageSet, layout: Layout, classes: Sequence[str], how: ExplainSettings, unfinished: Unfinished
+    network: Network, images: ImageSet[Example], layout: Layout, classes: Sequence[str], how: ExplainSettings, unfinished: Unfinished
 ) -> dict | None:
     """Explains every image of a list against every wrong class and writes all that formats.md names.
 
@@ -121,7 +121,7 @@ def _make_folders(layout: Layout, how: ExplainSettings) -> None:
 
 
 @processes.first_only
-def _conclude(images: ImageSet, layout: Layout, classes: Sequence[str], heatmaps: HeatmapFile, how: ExplainSettings) -> dict:
+def _conclude(images: ImageSet[Example], layout: Layout, classes: Sequence[str], heatmaps: HeatmapFile, how: ExplainSettings) -> dict:
     """Writes what needs all explanations: heat maps, lists, the contact sheet; returns what was measured."""
     heatmaps.write()
     _write_lists(layout, images.rows, len(classes), listed_size(how.mask_sizes))
@@ -168,7 +168,7 @@ def _folders(layout: Layout, how: ExplainSettings) -> dict[tuple[str, float], Pa
 
 
 def _explain_missing(
-    network: Network, images: ImageSet, layout: Layout, num_classes: int, heatmaps: HeatmapFile, how: ExplainSettings
+    network: Network, images: ImageSet[Example], layout: Layout, num_classes: int, heatmaps: HeatmapFile, how: ExplainSettings
 ) -> None:
     """Explains the batches that are not done, each thread one at a time from decoding to writing.
 
@@ -227,7 +227,7 @@ def _check_any_points(heatmaps: HeatmapFile) -> None:
 
 
 def _missing(
-    groups: Sequence[list[int]], images: ImageSet, layout: Layout, heatmaps: HeatmapFile, num_classes: int, how: ExplainSettings
+    groups: Sequence[list[int]], images: ImageSet[Example], layout: Layout, heatmaps: HeatmapFile, num_classes: int, how: ExplainSettings
 ) -> list[list[int]]:
     """The batches that are not done: something was not stored, or a picture is not there whole.
 
@@ -269,9 +269,9 @@ def _write_pictures(
                 write_png(folders[kind, size] / name, picture)
 
 
-def _sheet_row(number: int, images: ImageSet, layout: Layout, heatmaps: HeatmapFile, how: ExplainSettings) -> sheet.SheetRow:
+def _sheet_row(number: int, images: ImageSet[Example], layout: Layout, heatmaps: HeatmapFile, how: ExplainSettings) -> sheet.SheetRow:
     """The contact sheet's row of an image against its strongest rival, from what is on disk."""
-    row, (a, b) = images.rows[number], (images.rows[number].label, heatmaps.answers()[number, 1].item())
+    row, (a, b) = images.rows[number], (images.rows[number].label, int(heatmaps.answers()[number, 1]))
     name, size = explanation_name(row.path, a, b, row.index), listed_size(how.mask_sizes)
     machine, people = (to_tensor(decode(layout.explanations(kind, size) / name, "the contact sheet")) for kind in (IMG, DEMO))
     panels = how.explainer.panels(heatmaps.maps([number]), a, b, how.image_size)

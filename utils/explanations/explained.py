@@ -41,7 +41,8 @@ class Explainer(Protocol):
         gradient_mode: the context in which it is called and rendered, such as `torch.inference_mode`.
     """
 
-    gradient_mode: Callable[[], AbstractContextManager]
+    @property
+    def gradient_mode(self) -> Callable[[], AbstractContextManager]: ...
 
     def grid(self, network: Network, image_size: int) -> int:
         """Side of its maps for images of a side in pixels."""

@@ -63,7 +63,7 @@ class Run:
     image_size: int
 
 
-def find_runs(out: str) -> list[Run]:
+def find_runs(out: str, data_root: str = "datasets") -> list[Run]:
     """The explanation runs whose records lie in an output folder: that of the scripts and that of their SimCLR variant.
 
     Raises:
@@ -72,13 +72,13 @@ def find_runs(out: str) -> list[Run]:
     last = last_records(out)
     if not last:
         raise InputError(f"{out} holds no record of an explanation script (run_{EXPLAINING}.json); run one to its end.")
-    return [_run(out, path, variant) for variant, path in sorted(last.items())]
+    return [_run(out, data_root, path, variant) for variant, path in sorted(last.items())]
 
 
-def _run(out: str, record: Path, variant: str) -> Run:
+def _run(out: str, data_root: str, record: Path, variant: str) -> Run:
     try:
         settings = {"explanation": "scout"} | json.loads(record.read_text(encoding="utf-8"))["settings"]
-        kind, dataset = EXPLAINERS[settings["explanation"]], find(settings["dataset"])
+        kind, dataset = EXPLAINERS[settings["explanation"]], find(settings["dataset"], data_root, out)
         sizes, image_size = tuple(settings["mask_sizes"]), settings["image_size"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{record} is no record of an explanation run ({error!r}); run the script again.") from error
@@ -137,9 +137,10 @@ def disc(masks: Tensor) -> tuple[Tensor, Tensor]:
 
 def variants(masks: Tensor, maps: Tensor, rng: torch.Generator) -> dict[str, tuple[Tensor, Tensor]]:
     """Masks bool (M, s, s) and maps (M, s, s), and what they are compared with."""
+    moved_masks, moved_maps = moved(rng, masks, maps)
     return {
         "explanation": (masks, maps),
-        "moved at random": moved(rng, masks, maps),
+        "moved at random": (moved_masks, moved_maps),
         "mirrored left-right": (masks.flip(2), maps.flip(2)),
         "mirrored top-bottom": (masks.flip(1), maps.flip(1)),
         "disc in the middle": disc(masks),
@@ -218,7 +219,8 @@ def _at_size(truth: np.ndarray, size: int) -> Tensor:
 
 def measure(run: Run, size: float, exact: Sequence[tuple[Example, dict]], seed: int = 0) -> dict[str, list[float]]:
     """The rows of the table for one run at one mask size, by variant; `seed` moves the masks."""
-    rng, sums = generator(seed), {}
+    rng = generator(seed)
+    sums: dict[str, Tensor] = {}
     for masks, maps, *true in load(run, size, exact):
         for name, (mask, values) in variants(masks, maps, rng).items():
             sums[name] = sums.get(name, 0) + tally(mask, values, *true)
@@ -231,8 +233,8 @@ def report(outs: Sequence[str], data_root: str, seed: int) -> Iterator[str]:
     Raises:
         InputError: a folder holds no explanation of the drawn moths, or the moths on disk are others.
     """
-    runs = [run for out in outs for run in find_runs(out)]
-    exact = {name: truths(find(name), data_root, seed) for name in dict.fromkeys(run.dataset.name for run in runs)}
+    runs = [run for out in outs for run in find_runs(out, data_root)]
+    exact = {name: truths(dataset, data_root, seed) for name, dataset in {run.dataset.name: run.dataset for run in runs}.items()}
     for name, rows in exact.items():
         covered = np.mean([one.all.mean() for _, differences in rows for one in differences.values()])
         yield f"{name}: {sum(len(of) for _, of in rows)} explanations; the true differences T cover {100 * covered:.1f} % of the pictures."

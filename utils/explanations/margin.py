@@ -11,24 +11,22 @@ M is brought to the image's size (bilinear), smoothed by a Gaussian and cut. Of 
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.resnet import Network
+from models.resnet import Layer, Network
 from utils.explanations.explained import Explained, Stored
 
-Layer = Literal["layer1", "layer2", "layer3", "layer4"]
 SIGMA = 5 / 224  # standard deviation of the Gaussian, as a share of the image's side
 SPECK = 0.05  # parts smaller than this share of their mask are dropped
 PARTS = 4  # of the others, at most so many stay
 GRADIENTS = 64  # maps whose gradients are held at once: images times classes
 
 
-def class_maps(network: Network, feature_map: Tensor, layer: str) -> tuple[Tensor, Tensor]:
+def class_maps(network: Network, feature_map: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:
     """The logits and the signed class maps H_c of images, from a layer's map of theirs.
 
     One pass from the layer on, and one backward pass for each class, which reaches back to the layer alone and to no weight. Classes are
@@ -42,7 +40,7 @@ def class_maps(network: Network, feature_map: Tensor, layer: str) -> tuple[Tenso
     Returns:
         Logits (N, C) and H (N, C, H, W), in the type of the feature map.
     """
-    logits, backward = torch.func.vjp(lambda values: network.from_layer(values, layer).logits, feature_map)
+    logits, backward, *_ = torch.func.vjp(lambda values: network.from_layer(values, layer).logits, feature_map)
 
     def class_map(cotangent: Tensor) -> Tensor:
         (gradient,) = backward(cotangent)  # (N, channels, H, W)

@@ -63,7 +63,8 @@ def _texts(archive: Path) -> dict[str, str]:
         else:
             with tarfile.open(archive) as tar:  # one pass: going back would decompress all again
                 members = ((Path(member.name).name, member) for member in tar if member.isfile())
-                found = {name: tar.extractfile(member).read() for name, member in members if name in NEEDED}
+                needed = ((name, tar.extractfile(member)) for name, member in members if name in NEEDED)
+                found = {name: file.read() for name, file in needed if file}
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise InputError(f"--archive {archive} cannot be read ({error}); {advice}.") from error
     if missing := [name for name in NEEDED if name not in found]:
@@ -180,7 +181,8 @@ def main() -> None:
     parser.add_argument("--data-root", default="datasets", help="folder that holds the dataset's folder")
     arguments = parser.parse_args()
     try:
-        for line in report(arguments.outs, arguments.archive, find(arguments.dataset), arguments.data_root):
+        dataset = find(arguments.dataset, arguments.data_root)
+        for line in report(arguments.outs, arguments.archive, dataset, arguments.data_root):
             print(line)
     except InputError as error:
         print(f"parts: error: {error}", file=sys.stderr)

@@ -60,7 +60,7 @@ def explanation_maps(outputs: Outputs, head: nn.Module) -> Maps:
 
     The features are the feature map's mean, so ds/dF_k = (ds/df_k) / (H W) everywhere and every map is a weighted sum of
     channels: with a linear head the weights are its codewords and no backward pass is needed; any other head is differentiated
-    with respect to the 512 features only. Everything follows from the class maps M_c = sum_k (dz_c/df_k) F_k:
+    with respect to the features only. Everything follows from the class maps M_c = sum_k (dz_c/df_k) F_k:
 
     - A_c: M_c.
     - S: dp_m/df = p_m sum_c p_c (dz_m/df - dz_c/df), so its map is p_m sum_c p_c (M_m - M_c). Positive factors vanish in the

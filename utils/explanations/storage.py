@@ -33,7 +33,7 @@ class HeatmapFile:
         unfinished: the run.
     """
 
-    def __init__(self, path: Path, images: ImageSet, stored: dict[str, Stored], unfinished: Unfinished) -> None:
+    def __init__(self, path: Path, images: ImageSet[Example], stored: dict[str, Stored], unfinished: Unfinished) -> None:
         self.path = path
         self.images = images
         self.stored = stored
@@ -85,7 +85,7 @@ class HeatmapFile:
 
     def done(self) -> np.ndarray:
         """Which rows are done, bool (N,)."""
-        return (self._read(ANSWERS) > 0).all(1)
+        return np.all(self._read(ANSWERS) > 0, axis=1)
 
     def answers(self) -> Tensor:
         """The network's answer and its strongest wrong class for every row, (N, 2)."""
@@ -104,7 +104,7 @@ class HeatmapFile:
         parts = {name: self._read(name) for name in self.stored}
         paths = np.array([row.path for row in self.images.rows])
         with replacing(self.path) as temporary:
-            np.savez(temporary, **parts, label=self.images.labels.numpy(), path=paths)
+            np.savez(temporary, **parts, label=self.images.labels.numpy(), path=paths)  # type: ignore[arg-type]  # no part is "allow_pickle"
 
 
 def read_masks(layout: Layout, row: Example, counter: Sequence[int], size: float) -> Tensor:

@@ -18,7 +18,7 @@ from utils.base.files import replacing_folder, write_text
 from utils.base.machine import side_by_side
 from utils.base.png import write_png
 from utils.data.catalog import Dataset
-from utils.data.lists import Example, read_examples
+from utils.data.lists import UNKNOWN, Example, read_examples
 from utils.data.loading import ImageSet
 from utils.data.outputs import Layout
 from utils.people.built_page import DATA, DATA_BEGINS, STATIC_FILES
@@ -75,7 +75,8 @@ class OpaquePictures:
     def add_asked(self, phase: str, place: str, row: Example, view: Callable[[], Tensor]) -> str:
         """Adds a picture that people are asked about in `phase`."""
         name = self.add(f"{phase} {place}", view)
-        self.images[name] = KeyImage(phase, row.path, row.label, row.index)
+        label = None if row.label == UNKNOWN else row.label
+        self.images[name] = KeyImage(phase, row.path, label, row.index)
         return name
 
     def add_explained(self, place: str, files: Explained, longest: int) -> str:
@@ -128,7 +129,7 @@ def compose_page(dataset: Dataset, source: Path, lessons: Sequence[dict], pictur
 def _open(dataset: Dataset, split: str, how: PageSettings) -> ImageSet:
     """The images of a list as the page shows them, none of them held in memory."""
     path = dataset.list_path(how.data_root, split)
-    rows = read_examples(path, len(dataset.classes))
+    rows = read_examples(path, len(dataset.classes), rest=split == "rest")
     return ImageSet(rows, path, how.data_root, partial(fitted_view, longest=how.image_size), budget=0)
 
 

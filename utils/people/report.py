@@ -84,7 +84,7 @@ def write_report(
         report["left_out_of_the_files"] = count_left_out(left_out)
     parts_left_out = {"each_left_out": [asdict(part) for part in left_out]} if left_out else {}
     write_json(layout.labels_report(selection, ".json"), report | {"each": [_plain(person) for person in people]} | parts_left_out)
-    text = _text(report, summarised, people) + _text_left_out(left_out)
+    text = _text(report, summarised, people, _unmeasured(parts)) + _text_left_out(left_out)
     write_text(layout.labels_report(selection, ".txt"), text)
     if "label" in parts:
         write_table(layout.labels_report(selection, ".csv"), _image_rows(parts["label"]))
@@ -143,13 +143,25 @@ def _image_rows(part: Part) -> list[dict]:
     ]
 
 
-def _text(report: dict, parts: Mapping[str, dict], people: Sequence[Person]) -> str:
-    """The report as tables."""
+def _unmeasured(parts: Mapping[str, Part]) -> list[str]:
+    """A sentence for each part in which accuracies say nothing, or not all, since the truth is unknown."""
+    sentences = []
+    for name, part in parts.items():
+        if unknown := int((part.truth < 0).sum()):
+            total = len(part.truth)
+            others = "no accuracy can be told" if unknown == total else "accuracies are of the others"
+            sentences.append(f"The true class of {unknown} of {total} images of the {name} part is unknown: {others}.")
+    return sentences
+
+
+def _text(report: dict, parts: Mapping[str, dict], people: Sequence[Person], remarks: Sequence[str]) -> str:
+    """The report as tables, with remarks below those of the parts."""
     names = f"{report['dataset']}, {report['selection']}, {report['aggregation']}"
     also = "; see below for what is left out of the files" if "left_out_of_the_files" in report else ""
     lines = [f"{names}: {len(people)} people, {report['people_left_out']} left out{also}"]
     shown = ("people", "answers", "images", "answer_accuracy", "label_accuracy", "agreement", "alpha", "ties_drawn")
     lines += _columns([{"part": name} | {column: part[column] for column in shown} for name, part in parts.items()])
+    lines += remarks
     if report["groups"]:
         lines += ["", *_columns([{"group": name} | values for name, values in report["groups"].items()])]
     hidden = {"group"} if not report["groups"] else set()

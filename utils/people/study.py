@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.resnet import ResNet18
+from models.resnet import build
 from models.weights import load_backbone
 from utils.base import figures
+from utils.base.errors import InputError
 from utils.data.catalog import Dataset
 from utils.data.images import eval_view, full_view
-from utils.data.lists import Example
+from utils.data.lists import UNKNOWN, Example
 from utils.data.loading import ImageSet, open_list
 from utils.people.aggregation import Votes, majority
 from utils.people.simulated import respond, symmetric
@@ -46,21 +47,30 @@ Classify = Callable[[Sequence[Example], int], float]
 
 
 def open_material(dataset: Dataset, data_root: str, image_size: int) -> Material:
-    """The lists of a dataset that has a list of images for people to label."""
+    """The lists of a dataset that has a list of images for people to label.
+
+    Raises:
+        InputError: a list or an image is missing or malformed, or the class of an image to label is unknown.
+    """
     view = partial(eval_view, size=image_size)
     rest, expert, test = (open_list(dataset, split, data_root, view) for split in ("rest", "train", "test"))
+    for line, row in enumerate(rest.rows, start=1):
+        if row.label == UNKNOWN:
+            missing = f"{rest.source}, line {line}: the class of {row.path} is unknown (label {UNKNOWN})"
+            raise InputError(f"{missing}, and nobody can be simulated without the truth; study a dataset whose labels are all known.")
     return Material(list(expert.rows), list(rest.rows), test, len(dataset.classes))
 
 
-def probe_classifier(material: Material, pretrained: str, how: ProbeSettings) -> Classify:
+def probe_classifier(material: Material, arch: str, pretrained: str, how: ProbeSettings) -> Classify:
     """A linear head on the frozen features of the pretrained network, which are computed here, once, from the test view.
 
     Args:
         material: the images.
-        pretrained: the network, as in `load_backbone`.
+        arch: of the network, a name of `models.resnet.ARCHITECTURES`.
+        pretrained: its features, as in `load_backbone`.
         how: settings of the head; every classifier has a seed of its own.
     """
-    encoder = ResNet18(0)
+    encoder = build(arch, 0)
     load_backbone(encoder, pretrained)
     rows = [*material.expert, *material.rest]
     images = ImageSet(rows, "the lists of the study", material.test.data_root, material.test.view)
@@ -77,18 +87,19 @@ def probe_classifier(material: Material, pretrained: str, how: ProbeSettings) ->
     return classify
 
 
-def finetune_classifier(material: Material, pretrained: str, how: ClassifierRecipe) -> Classify:
+def finetune_classifier(material: Material, arch: str, pretrained: str, how: ClassifierRecipe) -> Classify:
     """The whole network, trained as train_butterflies_resnet18.py trains it.
 
     Args:
         material: the images.
+        arch: of the network, a name of `models.resnet.ARCHITECTURES`.
         pretrained: what it starts from, as in `load_backbone`.
         how: that script's settings; every classifier has a seed of its own.
     """
 
     def classify(labelled: Sequence[Example], seed: int) -> float:
         torch.manual_seed(seed)
-        network = ResNet18(material.num_classes)
+        network = build(arch, material.num_classes)
         load_backbone(network, pretrained)
         recipe = replace(how, seed=seed)
         images = ImageSet(list(labelled), "the lists of the study", material.test.data_root, full_view)

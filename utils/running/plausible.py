@@ -6,6 +6,7 @@ sentences stand in the run record as `warnings`, and the launcher prints them.
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import overload
 
 import numpy as np
 
@@ -14,6 +15,14 @@ from utils.data.loading import ImageSet
 DEVIATIONS = 3  # standard deviations above chance that guessing reaches once in 700 times
 STILL_FALLING = 0.01  # of the loss of guessing, log C: a probe whose loss falls by more over its last tenth has not converged
 NO_CONTRAST = 0.999  # of the loss of projections that do not differ
+
+
+@overload
+def with_warnings(measured: dict, sentences: Iterable[str | None]) -> dict: ...
+
+
+@overload
+def with_warnings(measured: dict | None, sentences: Iterable[str | None]) -> dict | None: ...
 
 
 def with_warnings(measured: dict | None, sentences: Iterable[str | None]) -> dict | None:

@@ -18,9 +18,8 @@ from utils.base import checkpoints, processes
 from utils.base.errors import Finished, InputError, RunError
 from utils.base.files import remove_leftovers
 from utils.base.png import whole_png
-from utils.data import catalog
 from utils.data.outputs import Layout
-from utils.running.settings import script_name
+from utils.running.settings import chosen_dataset, script_name
 
 # Settings that change how a run is computed but not what comes out.
 FREE = {"resume", "workers"}
@@ -38,12 +37,13 @@ def record_path(cfg) -> Path:
 
 def unfinished_folder(cfg) -> Path:
     """Where a run stands while it is unfinished."""
-    return Layout(Path(cfg.out)).unfinished(script_name(), getattr(cfg, "selection", ""))
+    course = hasattr(cfg, "selection") and not hasattr(cfg, "train_list")  # to classifiers, a selection only says which list they learn
+    return Layout(Path(cfg.out)).unfinished(script_name(), cfg.selection if course else "")
 
 
 def inputs(cfg) -> dict[str, str]:
     """SHA-256 of the files that a run starts from: the dataset's lists, and those that settings name."""
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     files = {f"{split} list": dataset.list_path(cfg.data_root, split) for split in ("train", "test", "rest") if getattr(dataset, split)}
     files |= {name: Path(getattr(cfg, name)) for name in FILES if hasattr(cfg, name)}
     digests = {}

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import tyro
 
@@ -13,6 +14,16 @@ from utils.base import machine
 from utils.base.errors import InputError
 from utils.base.files import expanded
 from utils.data import catalog
+from utils.data.catalog import Dataset
+
+
+class DataclassInstance(Protocol):
+    """An instance of a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+Config = TypeVar("Config", bound=DataclassInstance)
 
 HIGHEST_LR = 1e37  # above it, torch refuses to do the arithmetic in single precision
 
@@ -66,7 +77,7 @@ def script_name() -> str:
     return Path(sys.argv[0]).stem
 
 
-def parse(config: type, description: str, arguments: list[str] | None = None):
+def parse(config: type[Config], description: str, arguments: list[str] | None = None) -> Config:
     """Reads the command line into an instance of the dataclass `config`.
 
     Unknown and ill-typed settings end the process with a message and exit status 2 (tyro).
@@ -97,7 +108,7 @@ def resolve(cfg):
     if not hasattr(cfg, "dataset"):
         check(cfg)
         return cfg
-    dataset = catalog.find(cfg.dataset)
+    dataset = chosen_dataset(cfg)
     check(cfg)
     out = dataset.out if cfg.out == "auto" else str(Path(cfg.out))  # without ./ before it and / behind it
     names = {field.name for field in dataclasses.fields(cfg)}
@@ -110,6 +121,16 @@ def resolve(cfg):
     if "mask_sizes" in names:
         values["mask_sizes"] = tuple(sorted({round(t, 2) for t in cfg.mask_sizes}))
     return dataclasses.replace(cfg, **values)
+
+
+def chosen_dataset(cfg) -> Dataset:
+    """The dataset that settings name. What people labelled after a course is looked for by `--out` and, where there is one, `--selection`.
+
+    Raises:
+        InputError: there is no such dataset, or its description is malformed.
+    """
+    course = {"selection": cfg.selection} if hasattr(cfg, "selection") else {}
+    return catalog.find(cfg.dataset, cfg.data_root, cfg.out if cfg.out == "auto" else str(Path(cfg.out)), **course)
 
 
 def _in_each(value, change: Callable[[str], str]):

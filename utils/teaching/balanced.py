@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from utils.teaching.choice import Choice, Survey
+from utils.teaching.choice import Choice, Labels
 from utils.teaching.pairing import next_classes
 from utils.teaching.random_pairs import RandomPairs
 
@@ -10,7 +10,7 @@ from utils.teaching.random_pairs import RandomPairs
 class Balanced(RandomPairs):
     """A random image of each of the two classes whose turn it is."""
 
-    def choose(self, seen: Survey, remaining: Tensor) -> Choice | None:
+    def choose(self, seen: Labels, remaining: Tensor) -> Choice | None:
         """As in `Selector`; nothing is scored."""
         turn = next_classes(seen.labels, remaining, seen.num_classes)
         if turn is None:

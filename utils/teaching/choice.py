@@ -1,7 +1,7 @@
 """What a selector sees and what it says: the interface between the teaching loop and the methods that pick the next pair."""
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -29,43 +29,54 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Survey:
-    """The pool through the eyes of a student that is about to be taught, all on the CPU: N images, M explanations, C classes.
-
-    A selector that does not look (`Selector.looks`) is given labels and table alone, and the rest is None.
+class Labels:
+    """The pool as everybody knows it who has not looked at it, on the CPU: N images of C classes.
 
     Attributes:
         labels: c_i, (N,).
-        table: which explanation is that of image i against class b, (N, C): a row of the explanations below, -1 where there is none
+        table: which explanation is that of image i against class b, (N, C): the number of an explanation, -1 where there is none
             (at b = c_i always).
-        logits: z = W f of the images, (N, C).
-        codewords: W, (C, d).
-        features: f of the images, (N, d).
-        explained_logits: of the explanations, (M, C); None where explanations are not looked at.
-        explained_features: of the explanations, (M, d); None in the same case.
     """
 
     labels: Tensor
     table: Tensor
-    logits: Tensor | None = None
-    codewords: Tensor | None = None
-    features: Tensor | None = None
-    explained_logits: Tensor | None = None
-    explained_features: Tensor | None = None
 
     @property
     def num_classes(self) -> int:
         return self.table.shape[1]
 
+
+class Look(NamedTuple):
+    """What a network and its head make of M pictures: logits (M, C) and features (M, d)."""
+
+    logits: Tensor
+    features: Tensor
+
+
+@dataclass(frozen=True)
+class Survey(Labels):
+    """The pool through the eyes of a student that is about to be taught, all on the CPU: N images, M explanations, C classes.
+
+    Attributes:
+        logits: z = W f of the images, (N, C).
+        codewords: W, (C, d).
+        features: f of the images, (N, d).
+        explained: the explanations, M, to which the table points; None where explanations are not looked at.
+    """
+
+    logits: Tensor
+    codewords: Tensor
+    features: Tensor
+    explained: Look | None = None
+
     def part(self, rows: Tensor) -> "Survey":
         """Some of the images alone; the explanations stay as they are, and the table points to them."""
-        logits, features = (values if values is None else values[rows] for values in (self.logits, self.features))
-        return replace(self, labels=self.labels[rows], table=self.table[rows], logits=logits, features=features)
+        return replace(self, labels=self.labels[rows], table=self.table[rows], logits=self.logits[rows], features=self.features[rows])
 
     def through(self, codewords: Tensor) -> "Survey":
         """The same features through another bias-free head (C, d)."""
-        explained = None if self.explained_features is None else logits_of(self.explained_features, codewords)
-        return replace(self, codewords=codewords, logits=logits_of(self.features, codewords), explained_logits=explained)
+        explained = self.explained and Look(logits_of(self.explained.features, codewords), self.explained.features)
+        return replace(self, codewords=codewords, logits=logits_of(self.features, codewords), explained=explained)
 
 
 def logits_of(features: Tensor, codewords: Tensor) -> Tensor:
@@ -73,16 +84,28 @@ def logits_of(features: Tensor, codewords: Tensor) -> Tensor:
     return torch.cat([some.double() @ codewords.double().T for some in features.split(BLOCK)])
 
 
-class Selector(Protocol):
-    """A method that picks the next pair. It is made with a generator and alpha, as `Seeded` is.
+class Resumable(Protocol):
+    """What every selector is. It is made with a generator and alpha, as `Seeded` is.
 
     Attributes:
         explains: whether its authors score and teach explanations.
-        looks: whether it looks at the pool through the student's eyes; one that does not costs no pass over the pool.
     """
 
     explains: bool
-    looks: bool
+
+    def state_dict(self) -> dict:
+        """Tensors and plain values from which an interrupted course goes on."""
+        ...
+
+    def load_state_dict(self, state: dict) -> None:
+        """Takes up what `state_dict` gave."""
+        ...
+
+
+class Looking(Resumable, Protocol):
+    """A selector that looks at the pool through the student's eyes."""
+
+    looks: Literal[True]
 
     def choose(self, seen: Survey, remaining: Tensor) -> Choice | None:
         """The next pair.
@@ -96,13 +119,18 @@ class Selector(Protocol):
         """
         ...
 
-    def state_dict(self) -> dict:
-        """Tensors and plain values from which an interrupted course goes on."""
+
+class Blind(Resumable, Protocol):
+    """A selector that does not look, and costs no pass over the pool."""
+
+    looks: Literal[False]
+
+    def choose(self, seen: Labels, remaining: Tensor) -> Choice | None:
+        """As in `Looking`, from labels and table alone."""
         ...
 
-    def load_state_dict(self, state: dict) -> None:
-        """Takes up what `state_dict` gave."""
-        ...
+
+Selector = Looking | Blind  # a method that picks the next pair
 
 
 class Seeded:
@@ -114,7 +142,6 @@ class Seeded:
     """
 
     explains = False
-    looks = True
 
     def __init__(self, rng: Generator, alpha: float) -> None:
         self.rng = rng

@@ -38,11 +38,11 @@ class CMaxGrad(MaxGrad):
 
     def scores(self, seen: Survey) -> Tensor:
         """log s(i, b), (N, C); as MaxGrad's where explanations are not looked at."""
-        if seen.explained_logits is None:
+        if seen.explained is None:
             return super().scores(seen)
         image = log_psi(seen.logits, seen.labels, seen.codewords)
         explained = torch.full(seen.table.shape, -torch.inf, dtype=torch.float64)
         there = seen.table >= 0
         owners = seen.labels[:, None].expand_as(seen.table)[there]
-        explained[there] = log_psi(seen.explained_logits[seen.table[there]], owners, seen.codewords)
+        explained[there] = log_psi(seen.explained.logits[seen.table[there]], owners, seen.codewords)
         return combine_scores(image, explained, seen.labels, self.alpha)

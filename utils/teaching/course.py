@@ -69,7 +69,7 @@ def lesson_entry(pool: Pool, people: Sequence[Explanation] | None, iteration: in
     own = labels[choice.image]
     explanations = {}
     for wrong, partner in choice.partners.items():
-        rows = pool.table[choice.image, wrong].item(), pool.table[partner, own].item()
+        rows = int(pool.table[choice.image, wrong]), int(pool.table[partner, own])
         if min(rows) < 0:
             continue
         image, partner_image = (pool.rows[row].path for row in rows)
@@ -193,6 +193,7 @@ class CourseFiles:
         teaching_list.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(teaching_list.parent)
         write_examples(teaching_list, [row for lesson in lessons for row in teaching_rows(pool, lesson.choice, self.explain)])
+        entries = [lesson_entry(pool, self._people, lesson.iteration, lesson.choice) for lesson in lessons]
         course = {
             "dataset": self.dataset.name,
             "classes": list(self.dataset.classes),
@@ -201,11 +202,11 @@ class CourseFiles:
             "explanation": explained_by(self.how.ce_list),
             "seed": self.how.seed,
             "mask_size": mask_size(pool.rows[0].path),
-            "lessons": [lesson_entry(pool, self._people, lesson.iteration, lesson.choice) for lesson in lessons],
+            "lessons": entries,
         }
         write_json(layout.course(selection), course)
         names = fonts.drawable(self.dataset.classes)
-        draw_course(layout.course(selection, ".png"), [self._panels(entry, names) for entry in course["lessons"]])
+        draw_course(layout.course(selection, ".png"), [self._panels(entry, names) for entry in entries])
         print(f"Course: {layout.course(selection)}, {layout.course(selection, '.png')}, {teaching_list}")
 
     def _panels(self, entry: dict, names: Sequence[str]) -> list[tuple[torch.Tensor, str]]:

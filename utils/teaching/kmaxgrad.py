@@ -15,12 +15,13 @@ U(i; b) has rank 2, so no C x d matrix is ever made: < g f^T, g' f'^T > = <g, g'
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations, combinations_with_replacement
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from utils.teaching.choice import BLOCK as ROWS
-from utils.teaching.choice import Choice, Seeded, Survey
+from utils.teaching.choice import Choice, Look, Seeded, Survey
 from utils.teaching.pairing import left_classes
 
 EXACT = 20_000  # images up to which all pairs are scored
@@ -83,7 +84,7 @@ class Group:
     def scores(self, other: "Group") -> Tensor:
         """Scores of every pair, (n, n')."""
         pulls = [[one for one in (group.images, group.explanations) if one is not None] for group in (self, other)]
-        cross = sum(one.inner(two) for one in pulls[0] for two in pulls[1])
+        cross = sum((one.inner(two) for one in pulls[0] for two in pulls[1]), torch.zeros(()))
         return _ratio(self.along[:, None] + other.along, self.square[:, None] + other.square + 2 * cross)
 
 
@@ -103,17 +104,17 @@ class Gradient:
         self._seen = seen
         self._mean = seen.features.mean(0, dtype=torch.float64)
         numbers = torch.arange(len(seen.labels)).split(ROWS)
-        self._gradient = sum(pulls.residuals.T @ pulls.features for pulls in map(self._images, numbers))  # G, (C, d)
+        pulls = map(self._images, numbers)
+        self._gradient = sum((some.residuals.T @ some.features for some in pulls), torch.zeros(()))  # G, (C, d)
 
     def _images(self, rows: Tensor) -> Pulls:
         seen = self._seen
         return self._pulls(seen.logits[rows], seen.features[rows], seen.labels[rows])
 
-    def _explanations(self, rows: Tensor, counter: int) -> Pulls:
+    def _explanations(self, explained: Look, rows: Tensor, counter: int) -> Pulls:
         """Of the explanations against a class."""
-        seen = self._seen
-        listed = seen.table[rows, counter]
-        pulls = self._pulls(seen.explained_logits[listed], seen.explained_features[listed], seen.labels[rows])
+        listed = self._seen.table[rows, counter]
+        pulls = self._pulls(explained.logits[listed], explained.features[listed], self._seen.labels[rows])
         return Pulls(pulls.residuals * (listed >= 0)[:, None], pulls.features)
 
     def _pulls(self, logits: Tensor, features: Tensor, labels: Tensor) -> Pulls:
@@ -122,8 +123,9 @@ class Gradient:
         return Pulls(residuals, features.double() - self._mean)
 
     def group(self, rows: Tensor, counter: int | None) -> Group:
-        """Images with their explanations against `counter`; None: without."""
-        images, explanations = self._images(rows), None if counter is None else self._explanations(rows, counter)
+        """Images with their explanations against `counter`, if those are looked at; None: without."""
+        images, explained = self._images(rows), self._seen.explained
+        explanations = None if counter is None or explained is None else self._explanations(explained, rows, counter)
         along, square = images.along(self._gradient), images.inner_rowwise(images)
         if explanations is not None:
             along = along + explanations.along(self._gradient)
@@ -183,10 +185,10 @@ def _first(one: Group, two: Group, equal: Tensor, score: float) -> Found:
     first = pairs[:, 0] == pairs[:, 0].min()
     place = places[first][pairs[first, 1].argmin()]
     own = (one.own[place[0]].item(), two.own[place[1]].item())
-    rows = (one.rows[place[0]].item(), two.rows[place[1]].item())
+    rows = (int(one.rows[place[0]]), int(two.rows[place[1]]))
     level = abs(own[0] - own[1]) <= TIE * max(map(abs, own))
     swapped = rows[1] < rows[0] if level else own[1] > own[0]
-    return Found(score, *(rows[::-1] if swapped else rows))
+    return Found(score, *(reversed(rows) if swapped else rows))
 
 
 def _encounters(gradient: Gradient, seen: Survey, remaining: Tensor) -> Iterator[tuple[Group, Group, Tensor]]:
@@ -198,7 +200,7 @@ def _encounters(gradient: Gradient, seen: Survey, remaining: Tensor) -> Iterator
     length = len(remaining) if remaining.sum() <= EXACT else SHORTLIST
     members = {c: (remaining & (seen.labels == c)).nonzero()[:, 0] for c in left_classes(seen.labels, remaining, seen.num_classes)}
     explained = torch.zeros(seen.num_classes, seen.num_classes, dtype=torch.bool)
-    if seen.explained_logits is not None:
+    if seen.explained is not None:
         for c, rows in members.items():
             explained[c] = (seen.table[rows] >= 0).any(0)
         explained |= explained.T.clone()
@@ -218,6 +220,7 @@ class KMaxGrad(Seeded):
     """The pair of the largest score over all pairs of remaining images of different classes."""
 
     explains = True
+    looks: Literal[True] = True
 
     def choose(self, seen: Survey, remaining: Tensor) -> Choice | None:
         """As in `Selector`; the score is the pair's."""
@@ -227,22 +230,21 @@ class KMaxGrad(Seeded):
             best = found.better_of(best) if found else best
         if best is None:
             return None
-        counter = seen.labels[best.partner].item()
+        counter = int(seen.labels[best.partner])
         partners = self._partners(gradient, seen, remaining, best.image) | {counter: best.partner}
         return Choice(best.image, best.partner, counter, dict(sorted(partners.items())), best.score)
 
     @staticmethod
     def _partners(gradient: Gradient, seen: Survey, remaining: Tensor, image: int) -> dict[int, int]:
         """For every wrong class the image that makes the best pair with this one; one that was taught already where none remains."""
-        own, partners = seen.labels[image].item(), {}
+        own, partners = int(seen.labels[image]), {}
         for r in range(seen.num_classes):
             of_class = seen.labels == r
             rows = (of_class & remaining if (of_class & remaining).any() else of_class).nonzero()[:, 0]
             if r == own or not len(rows):
                 continue
-            counters = (None, None) if seen.explained_logits is None else (r, own)
-            alone = gradient.group(torch.tensor([image]), counters[0])
-            scores = torch.cat([alone.scores(gradient.group(some, counters[1]))[0] for some in rows.split(ROWS)])
+            alone = gradient.group(torch.tensor([image]), r)
+            scores = torch.cat([alone.scores(gradient.group(some, own))[0] for some in rows.split(ROWS)])
             top = scores.max().item()
-            partners[r] = rows[(scores >= top - TIE * abs(top)).nonzero()[0, 0]].item()
+            partners[r] = int(rows[(scores >= top - TIE * abs(top)).nonzero()[0, 0]])
         return partners

@@ -9,7 +9,7 @@ import torch
 
 from utils.base import processes
 from utils.running.resuming import Unfinished
-from utils.teaching.choice import Choice, Selector, Survey
+from utils.teaching.choice import Choice, Labels, Selector
 from utils.teaching.student import Student
 
 TeachExplanations = Literal["by_selection", "yes", "no"]
@@ -61,7 +61,7 @@ def teach(
     for iteration in range(len(lessons), iterations):
         if before_choice:
             before_choice(iteration, student)
-        choice = selector.choose(_look(student, selector), remaining)
+        choice = _choose(student, selector, remaining)
         if choice is None:
             if not quiet:
                 processes.say(f"The course ends after {iteration} of {iterations} lessons: no pair of two classes remains.")
@@ -75,9 +75,11 @@ def teach(
         yield lessons[-1]
 
 
-def _look(student: Student, selector: Selector) -> Survey:
-    """What the selector wants to see of the pool; explanations only if they are taught."""
-    return student.survey(selector.explains and student.explain) if selector.looks else Survey(student.labels, student.table)
+def _choose(student: Student, selector: Selector, remaining: torch.Tensor) -> Choice | None:
+    """The next pair, from what the selector wants to see of the pool; explanations only if they are taught."""
+    if selector.looks:
+        return selector.choose(student.survey(selector.explains and student.explain), remaining)
+    return selector.choose(Labels(student.labels, student.table), remaining)
 
 
 def _course_state(lessons: Sequence[Lesson], student: Student, selector: Selector) -> dict:

@@ -3,6 +3,7 @@
 import math
 import sys
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -65,15 +66,18 @@ def from_log(score: float) -> float:
 class MaxGrad(Seeded):
     """The image of the largest psi, beside one of the class that the student takes it for."""
 
+    looks: Literal[True] = True
+
     def choose(self, seen: Survey, remaining: Tensor) -> Choice | None:
         """As in `Selector`; the score is s(i, b).
 
         Where all codewords are equal psi is 0 everywhere, so a student who knows nothing yet is seen through a head drawn at random.
         """
-        if (seen.codewords == seen.codewords[0]).all():
+        if seen.codewords.eq(seen.codewords[0]).all():
             seen = seen.through(FIRST_HEAD * torch.randn(seen.codewords.shape, generator=self.rng, dtype=torch.float64))
-        choice = pair_by_score(self.scores(seen), seen.logits, seen.labels, remaining)
-        return choice and replace(choice, score=from_log(choice.score))
+        scores = self.scores(seen)
+        choice = pair_by_score(scores, seen.logits, seen.labels, remaining)
+        return choice and replace(choice, score=from_log(scores[choice.image].max().item()))
 
     def scores(self, seen: Survey) -> Tensor:
         """log s(i, b) = log psi(x_i, c_i) for every b != c_i, (N, C), -inf at b = c_i."""

@@ -1,5 +1,7 @@
 """MaxHerding (Bae, Noh & Sutherland, ECCV 2024): the images that cover their class best, classes in turn."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -50,6 +52,8 @@ def _median_square(unit: Tensor) -> float:
 class MaxHerding(Seeded):
     """The best covering image of each of the two classes whose turn it is."""
 
+    looks: Literal[True] = True
+
     def choose(self, seen: Survey, remaining: Tensor) -> Choice | None:
         """As in `Selector`; the score is the first image's."""
         turn = next_classes(seen.labels, remaining, seen.num_classes)
@@ -61,6 +65,7 @@ class MaxHerding(Seeded):
             if members.any():
                 values[members] = coverage(seen.features[members], ~remaining[members])
         own, counter = turn
-        best = {c: best_of_class(values, seen.labels, remaining, c) for c in range(seen.num_classes)}
-        partners = {c: row for c, row in best.items() if c != own and row is not None}
+        rows = {c: best_of_class(values, seen.labels, remaining, c) for c in range(seen.num_classes)}
+        best = {c: row for c, row in rows.items() if row is not None}
+        partners = {c: row for c, row in best.items() if c != own}
         return Choice(best[own], best[counter], counter, partners, values[best[own]].item())

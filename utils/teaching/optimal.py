@@ -5,16 +5,16 @@ from that. There is no learning rate, no number of steps and no seed, and featur
 """
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from models.resnet import FEATURES, ResNet18
+from models.resnet import Network
 from utils.base.errors import InputError
 from utils.data.loading import ImageSet
-from utils.teaching.choice import Choice, Survey, logits_of
+from utils.teaching.choice import Choice, Look, Survey, logits_of
 from utils.teaching.maxgrad import margin_risk
 from utils.teaching.pool import Pool
 from utils.teaching.sgd import make_network
@@ -39,8 +39,15 @@ def learn_head(features: Tensor, labels: Tensor, num_classes: int, ridge: float)
     # The minimum lies in the span of the features. In an orthonormal basis of it every step is the same, and takes a fraction of the time.
     basis, coordinates = torch.linalg.qr(features.T)  # (d, r), (r, M)
     W = torch.zeros(num_classes, len(coordinates), dtype=torch.float64, requires_grad=True)
-    options = {"max_iter": 1000, "max_eval": 5000, "history_size": 20, "line_search_fn": "strong_wolfe"}
-    optimizer = torch.optim.LBFGS([W], tolerance_grad=GRADIENT, tolerance_change=0, **options)
+    optimizer = torch.optim.LBFGS(
+        [W],
+        max_iter=1000,
+        max_eval=5000,
+        history_size=20,
+        line_search_fn="strong_wolfe",
+        tolerance_grad=GRADIENT,
+        tolerance_change=0,
+    )
 
     def loss() -> Tensor:
         optimizer.zero_grad()
@@ -57,13 +64,18 @@ class Features:
     """What the optimal student sees, once and for all, in single precision.
 
     Attributes:
-        pool: features of the pool (N, d), with labels and table, as a survey without logits.
+        labels, table: of the pool, as in `Labels`.
+        images: of the pool, (N, d).
+        explained: of its explanations, (M, d); M is 0 where none are taught.
         test: of the test list, (T, d).
         mean: of the pool's features before they were centred, float64 (d,).
         scale: mean norm of the pool's centred features, by which all are divided.
     """
 
-    pool: Survey
+    labels: Tensor
+    table: Tensor
+    images: Tensor
+    explained: Tensor
     test: Tensor
     mean: Tensor
     scale: float
@@ -71,21 +83,27 @@ class Features:
     @classmethod
     def standardised(cls, pool: Survey, test: Tensor) -> "Features":
         """From features as a network gives them."""
-        return cls(pool, test, torch.zeros(test.shape[1], dtype=torch.float64), 1.0).part(torch.arange(len(pool.labels)))
+        explained = pool.explained.features if pool.explained else pool.features[:0]
+        origin = torch.zeros(test.shape[1], dtype=torch.float64)
+        return cls(pool.labels, pool.table, pool.features, explained, test, origin, 1.0).part(torch.arange(len(pool.labels)))
 
     def part(self, rows: Tensor) -> "Features":
         """For a pool of some of the images, centred and scaled by these."""
-        pool = self.pool.part(rows)
-        mean = pool.features.mean(0, dtype=torch.float64)
-        centred = (pool.features - mean).float()
+        images = self.images[rows]
+        mean = images.mean(0, dtype=torch.float64)
+        centred = (images - mean).float()
         scale = centred.norm(dim=1).double().mean().item() or 1.0
 
         def moved(features: Tensor) -> Tensor:
             return ((features - mean) / scale).float()
 
-        explained = None if pool.explained_features is None else moved(pool.explained_features)
-        pool = replace(pool, features=moved(pool.features), explained_features=explained)
-        return Features(pool, moved(self.test), self.mean + self.scale * mean, self.scale * scale)
+        seen = moved(images), moved(self.explained), moved(self.test)
+        return Features(self.labels[rows], self.table[rows], *seen, self.mean + self.scale * mean, self.scale * scale)
+
+    def through(self, codewords: Tensor, explain: bool) -> Survey:
+        """The pool through a bias-free head (C, d), with the explanations if `explain`."""
+        explained = Look(logits_of(self.explained, codewords), self.explained) if explain and len(self.explained) else None
+        return Survey(self.labels, self.table, logits_of(self.images, codewords), codewords, self.images, explained)
 
 
 class OptimalStudent:
@@ -104,12 +122,12 @@ class OptimalStudent:
         self.explain = explain
         self.labels, self.table = pool.images.labels, pool.table
         self._pool, self._test, self._how = pool, test, how
-        self._network = make_network(pool.table.shape[1], how.pretrained, how.seed, how.device, freeze_features=True)
+        self._network = make_network(how.arch, pool.table.shape[1], how.pretrained, how.seed, how.device, freeze_features=True)
         self._begin()
 
     def _begin(self) -> None:
         """Knows nothing, W = 0."""
-        self._head = torch.zeros(self.table.shape[1], FEATURES, dtype=torch.float64)
+        self._head = torch.zeros(self.table.shape[1], self._network.num_features, dtype=torch.float64)
         self._taught: list[tuple[Tensor, int]] = []
 
     @cached_property
@@ -121,26 +139,25 @@ class OptimalStudent:
         """
         sight = Sight(self._network, self._pool, self._test, self._how, budget=0)
         pool, test = sight.survey(self.explain), sight.test.pooled()
-        seen = [pool.features, test] + ([] if pool.explained_features is None else [pool.explained_features])
-        if not all(features.isfinite().all() for features in seen):
+        explained = [pool.explained.features] if pool.explained else []
+        if not all(features.isfinite().all() for features in (pool.features, test, *explained)):
             raise InputError(f"--pretrained {self._how.pretrained}: these weights make features that are not finite; give others.")
         return Features.standardised(pool, test)
 
     def survey(self, explain: bool) -> Survey:
         """As in `Student`."""
-        pool = self._features.pool if explain else replace(self._features.pool, explained_features=None)
-        return pool.through(self._head)
+        return self._features.through(self._head, explain)
 
     def add(self, choice: Choice) -> None:
         """As in `Student`."""
-        seen = self._features.pool
+        seen = self._features
         pair = ((choice.image, choice.partner), (choice.partner, choice.image))
-        items = [(seen.features[number], self.labels[number]) for number, _ in pair]
+        items = [(seen.images[number], self.labels[number]) for number, _ in pair]
         for number, other in pair if self.explain else ():
             row = self.table[number, self.labels[other]]
             if row >= 0:
-                items.append((seen.explained_features[row], self.labels[number]))
-        self._taught += [(features.double(), label.item()) for features, label in items]
+                items.append((seen.explained[row], self.labels[number]))
+        self._taught += [(features.double(), int(label)) for features, label in items]
 
     def learn(self) -> None:
         """As in `Student`; it cannot diverge."""
@@ -159,12 +176,13 @@ class OptimalStudent:
             evaluation.share_right(logits_of(self._features.test, self._head), self._test.labels),
         )
 
-    def network(self) -> ResNet18:
+    def network(self) -> Network:
         """A classifier of the same answers: that features are centred becomes a bias of its head, that they are scaled a factor."""
         network = copy.deepcopy(self._network)
         weight = self._head / self._features.scale
-        network.fc = nn.Linear(*reversed(weight.shape))
-        network.fc.load_state_dict({"weight": weight, "bias": -(weight @ self._features.mean)})
+        head = nn.Linear(weight.shape[1], weight.shape[0])
+        head.load_state_dict({"weight": weight, "bias": -(weight @ self._features.mean)})
+        network.replace_head(head)
         return network.to(self._how.device)
 
     def anew(self, rows: Tensor) -> "OptimalStudent":

@@ -8,7 +8,7 @@ from utils.teaching.choice import Choice
 def first_argmax(values: Tensor, allowed: Tensor) -> int | None:
     """Row of the largest value among the allowed ones, the first of equals; None where none is allowed."""
     rows = allowed.nonzero()[:, 0]
-    return rows[values[rows].argmax()].item() if len(rows) else None
+    return int(rows[values[rows].argmax()]) if len(rows) else None
 
 
 def best_of_class(values: Tensor, labels: Tensor, remaining: Tensor, label: int) -> int | None:
@@ -54,14 +54,14 @@ def pair_by_score(scores: Tensor, logits: Tensor, labels: Tensor, remaining: Ten
     image = first_argmax(best, remaining)
     if image is None:
         return None
-    own = labels[image].item()
+    own = int(labels[image])
     by_strength = [b for b in logits[image].argsort(descending=True, stable=True).tolist() if b != own]
     # A wrong answer is the largest logit, so it comes first here; after a right answer the strongest wrong class does.
-    partners = {b: best_of_class(best, labels, remaining, b) for b in by_strength}
+    partners = {b: best_of_class(best, labels, remaining, b) for b in sorted(by_strength)}
+    shown = {b: row for b, row in partners.items() if row is not None}
     left = set(left_classes(labels, remaining, scores.shape[1]))
     available = [b for b in by_strength if b in left]
     if not available:
         return None
     counter = available[0]
-    shown = {b: row for b, row in sorted(partners.items()) if row is not None}
-    return Choice(image, partners[counter], counter, shown, best[image].item())
+    return Choice(image, shown[counter], counter, shown, best[image].item())

@@ -11,18 +11,17 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.resnet import grid_side
 from utils.base.errors import InputError
 from utils.data.catalog import Dataset
 from utils.data.images import to_tensor, whole_view
-from utils.data.lists import Explanation, read_explanations
+from utils.data.lists import Example, Explanation, read_explanations
 from utils.data.loading import ImageSet, open_list
 from utils.data.outputs import IMG, MASK, sibling
 
 ExplanationView = Literal["image", "attention"]
 
 
-def match_explanations(images: ImageSet, rows: Sequence[Explanation], source: str | Path, num_classes: int) -> Tensor:
+def match_explanations(images: ImageSet[Example], rows: Sequence[Explanation], source: str | Path, num_classes: int) -> Tensor:
     """Finds the row of every explanation (i, b).
 
     Args:
@@ -79,47 +78,50 @@ class Pool:
 
     Attributes:
         table: rows of the explanation list, (N, C), -1 where there is none (at b = c_i always).
-        rows: the explanation list.
-        explained: what the student sees of each row: pictures uint8 (3, s, s), or weights (H, W); None where nothing is explained.
+        rows: the explanation list, empty where nothing is explained.
+        explained: of each row, as uint8 (3, s, s), its picture in the image view, its mask in the attention view.
 
     Raises:
         InputError: the lists do not match, or a file is missing.
     """
 
-    def __init__(self, images: ImageSet, ce_list: str | None, num_classes: int, view: ExplanationView, image_size: int) -> None:
+    def __init__(self, images: ImageSet[Example], ce_list: str | None, num_classes: int, view: ExplanationView, image_size: int) -> None:
         self.images = images
         self.view = view
-        self.grid = grid_side(image_size)
-        self.explained: ImageSet | None = None
+        self._regions: dict[int, ImageSet[Explanation]] = {}
+        self.rows: list[Explanation] = []
         if ce_list is None:
-            self.rows, self.table = [], torch.full((len(images), num_classes), -1)
+            self.table = torch.full((len(images), num_classes), -1)
+            self.explained = ImageSet(self.rows, "no explanations", images.data_root, to_tensor)
             return
         self.rows = read_explanations(ce_list, num_classes)
         self.table = match_explanations(images, self.rows, ce_list, num_classes)
         if view == "attention":
             masks = [replace(row, path=sibling(row.path, IMG, MASK)) for row in self.rows]
-            self.explained = ImageSet(masks, f"{ce_list} (masks)", images.data_root, lambda mask: mask_weights(mask, self.grid))
+            self.explained = ImageSet(masks, f"{ce_list} (masks)", images.data_root, to_tensor)
         else:
             self.explained = ImageSet(self.rows, ce_list, images.data_root, lambda image: whole_view(image, image_size))
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def weights(self, row: int) -> Tensor:
-        """Where the explanation of a row points, (H, W), in the attention view.
+    def weights(self, row: int, grid: int) -> Tensor:
+        """Where the explanation of a row points, in the attention view, on the grid of a network's last feature map: (grid, grid).
 
         Raises:
             InputError: its mask is empty.
         """
-        weights = self.explained[row]
+        if grid not in self._regions:
+            self._regions[grid] = self.explained.seen_as(partial(mask_weights, grid=grid))
+        weights = self._regions[grid][row]
         if not weights.any():
             raise InputError(f"{self.explained.source}, line {row + 1}: the mask {self.explained.rows[row].path} is empty; explain anew.")
         return weights
 
-    def image_weights(self, number: int) -> Tensor:
-        """Where the explanations of an image point, against every class, (C, H, W); all ones at its own class."""
-        ones = torch.ones(self.grid, self.grid)
-        return torch.stack([self.weights(row) if row >= 0 else ones for row in self.table[number].tolist()])
+    def image_weights(self, number: int, grid: int) -> Tensor:
+        """Where the explanations of an image point, against every class, (C, grid, grid); all ones at its own class."""
+        ones = torch.ones(grid, grid)
+        return torch.stack([self.weights(row, grid) if row >= 0 else ones for row in self.table[number].tolist()])
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
-"""The student as released: a ResNet-18 with a bias-free head that takes some SGD steps after every lesson (Wang & Vasconcelos, 2021)."""
+"""The student as released: a network with a bias-free head that takes some SGD steps after every lesson (Wang & Vasconcelos, 2021)."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from models.resnet import FEATURES, ResNet18
+from models.resnet import Network, build
 from models.weights import load_backbone
 from utils.base import processes
 from utils.base.errors import RunError
@@ -19,21 +20,22 @@ from utils.teaching.student import Sight, StudentSettings, attend
 from utils.training import evaluation
 
 
-def make_network(num_classes: int, pretrained: str, seed: int, device: str, freeze_features: bool = False) -> ResNet18:
+def make_network(arch: str, num_classes: int, pretrained: str, seed: int, device: str, freeze_features: bool = False) -> Network:
     """A network that knows generic features and nothing of the classes: W is drawn by `seed`.
 
     It stays in evaluation mode even while it learns: batches of 4 to 80 images, half of them masked, would ruin the batch-norm
     statistics that came with its features.
 
     Args:
+        arch: a name of `models.resnet.ARCHITECTURES`.
         num_classes: C.
-        pretrained: as in `models.resnet.load_backbone`.
+        pretrained: as in `models.weights.load_backbone`.
         seed: of the head's initialisation (and of all weights where `pretrained` is `none`).
         device: where it lives.
         freeze_features: whether only its head will learn.
     """
     torch.manual_seed(seed)
-    network = ResNet18(num_classes, bias=False)
+    network = build(arch, num_classes, bias=False)
     load_backbone(network, pretrained)
     if freeze_features:
         network.freeze_backbone()
@@ -55,7 +57,7 @@ class TeachingSet:
         labels: its class, (M,).
     """
 
-    network: ResNet18
+    network: Network
     images: Tensor
     owner: Tensor
     weights: Tensor
@@ -63,11 +65,12 @@ class TeachingSet:
     _numbers: dict = field(default_factory=dict)
 
     @classmethod
-    def empty(cls, network: ResNet18, pool: Pool, image_size: int, device: str) -> "TeachingSet":
+    def empty(cls, network: Network, image_size: int, device: str) -> "TeachingSet":
         empty = torch.empty(0, device=device)
         indices = torch.empty(0, dtype=torch.long, device=device)
-        shape = (FEATURES, pool.grid, pool.grid) if network.backbone_frozen else (3, image_size, image_size)
-        return cls(network, empty.view(0, *shape), indices, empty.view(0, pool.grid, pool.grid), indices)
+        grid = (network.grid(image_size),) * 2
+        shape = (network.num_features, *grid) if network.backbone_frozen else (3, image_size, image_size)
+        return cls(network, empty.view(0, *shape), indices, empty.view(0, *grid), indices)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -112,10 +115,10 @@ class SGDStudent:
         self.labels, self.table = pool.images.labels[self.rows], pool.table[self.rows]
         self._pool, self._test, self._how = pool, test, how
         num_classes = pool.table.shape[1]
-        self._network = make_network(num_classes, how.pretrained, how.seed, how.device, how.freeze_features)
+        self._network = make_network(how.arch, num_classes, how.pretrained, how.seed, how.device, how.freeze_features)
         learning = [parameter for parameter in self._network.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.SGD(learning, how.lr, momentum=how.momentum, weight_decay=how.weight_decay, fused=True)
-        self._taught = TeachingSet.empty(self._network, pool, how.image_size, how.device)
+        self._taught = TeachingSet.empty(self._network, how.image_size, how.device)
         self._sight = Sight(self._network, pool, test, how)
 
     def survey(self, explain: bool) -> Survey:
@@ -125,19 +128,20 @@ class SGDStudent:
     def add(self, choice: Choice) -> None:
         """As in `Student`."""
         pool, labels = self._pool, self._pool.images.labels.tolist()
-        whole = torch.ones(pool.grid, pool.grid)
+        grid = self._network.grid(self._how.image_size)
+        whole = torch.ones(grid, grid)
         image, partner = self.rows[[choice.image, choice.partner]].tolist()
         pair = ((image, partner), (partner, image))
         for number, _ in pair:
-            self._taught.add(("image", number), lambda number=number: pool.images[number], whole, labels[number])
+            self._taught.add(("image", number), partial(pool.images.__getitem__, number), whole, labels[number])
         for number, other in pair if self.explain else ():
-            row = pool.table[number, labels[other]].item()
+            row = int(pool.table[number, labels[other]])
             if row < 0:
                 continue
             if pool.view == "attention":
-                self._taught.add(("image", number), lambda number=number: pool.images[number], pool.weights(row), labels[number])
+                self._taught.add(("image", number), partial(pool.images.__getitem__, number), pool.weights(row, grid), labels[number])
             else:
-                self._taught.add(("explanation", row), lambda row=row: pool.explained[row], whole, labels[number])
+                self._taught.add(("explanation", row), partial(pool.explained.__getitem__, row), whole, labels[number])
 
     def learn(self) -> None:
         """Trains on the whole teaching set as one batch, `steps` times; batch norm keeps its statistics (evaluation mode).
@@ -150,7 +154,7 @@ class SGDStudent:
         frozen = taught.features() if network.backbone_frozen else None
         for _ in range(self._how.steps):
             features = taught.features() if frozen is None else frozen
-            risk = margin_risk(network.fc(features), taught.labels)
+            risk = margin_risk(network.head(features), taught.labels)
             if not math.isfinite(risk.item()):
                 raise RunError(
                     f"The student's risk became {risk.item()} with {len(taught)} items taught; lower --lr or set --max-grad-norm."
@@ -169,10 +173,10 @@ class SGDStudent:
             RunError: the network has diverged.
         """
         with torch.inference_mode():
-            taught = evaluation.share_right(self._network.fc(self._taught.features()), self._taught.labels)
+            taught = evaluation.share_right(self._network.head(self._taught.features()), self._taught.labels)
         return taught, evaluation.share_right(evaluation.logits_of_list(self._sight.test), self._test.labels)
 
-    def network(self) -> ResNet18:
+    def network(self) -> Network:
         """The student itself, not a copy."""
         return self._network
 

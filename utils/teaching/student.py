@@ -6,10 +6,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from models.resnet import FEATURES, ResNet18
+from models.resnet import Arch, Network
 from utils.base import processes
 from utils.data.loading import ImageSet
-from utils.teaching.choice import Choice, Survey
+from utils.teaching.choice import Choice, Look, Survey
 from utils.teaching.pool import Pool
 from utils.training.features import HELD_BUDGET, FeatureMaps
 
@@ -19,7 +19,8 @@ class StudentSettings:
     """Settings of a student.
 
     Attributes:
-        pretrained: its generic features, as in `models.resnet.load_backbone`.
+        arch: of its network, a name of `models.resnet.ARCHITECTURES`.
+        pretrained: its generic features, as in `models.weights.load_backbone`.
         ridge: lambda, the weight of ||W||^2 beside the risk (optimal).
         freeze_features: whether only its head learns (sgd; the optimal student's features never change).
         steps: SGD steps per lesson (sgd).
@@ -33,6 +34,7 @@ class StudentSettings:
         device: where it lives.
     """
 
+    arch: Arch
     pretrained: str
     ridge: float
     freeze_features: bool
@@ -84,7 +86,7 @@ class Student(Protocol):
         """How right it is now on its teaching set and on the test list, in percent."""
         ...
 
-    def network(self) -> ResNet18:
+    def network(self) -> Network:
         """Itself as a classifier."""
         ...
 
@@ -134,12 +136,13 @@ class Sight:
         test: the test list's feature maps.
     """
 
-    def __init__(self, network: ResNet18, pool: Pool, test: ImageSet, how: StudentSettings, budget: int = HELD_BUDGET) -> None:
+    def __init__(self, network: Network, pool: Pool, test: ImageSet, how: StudentSettings, budget: int = HELD_BUDGET) -> None:
         def look(images: ImageSet) -> FeatureMaps:
             return FeatureMaps(network, images, how.batch_size, how.workers, how.device, budget)
 
         self.test = look(test)
         self._pool, self._network, self._device = pool, network, how.device
+        self._grid = network.grid(how.image_size)
         self._images = look(pool.images)
         self._pictures = look(pool.explained) if pool.explained and pool.view == "image" else None
 
@@ -147,34 +150,33 @@ class Sight:
     def survey(self, explain: bool) -> Survey:
         """The whole pool through the network and its head; with the explanations if `explain` and the pool has any."""
         pool = self._pool
-        explain = explain and pool.explained is not None
+        explain = explain and len(pool.explained) > 0
         images, attended = self._blank(len(pool)), self._blank(len(pool.rows) if explain and not self._pictures else 0)
         for numbers, feature_map in self._images:
             self._note(images, numbers, feature_map.mean((2, 3)))
             if explain and not self._pictures:
-                weights = torch.stack([pool.image_weights(number) for number in numbers]).to(self._device)  # (B, C, H, W)
+                weights = torch.stack([pool.image_weights(number, self._grid) for number in numbers]).to(self._device)  # (B, C, H, W)
                 self._note(attended, pool.table[numbers], attend(feature_map, weights))
-        seen = [self._merged(images), self._merged(attended)]
-        if explain and self._pictures:
-            seen[1] = self._merged(self._look_at_pictures())
-        codewords = self._network.fc.weight.detach().cpu().clone()
-        return Survey(pool.images.labels, pool.table, seen[0][1], codewords, seen[0][0], *(seen[1][::-1] if explain else (None, None)))
+        logits, features = self._merged(images)
+        explained = self._merged(self._look_at(self._pictures) if self._pictures else attended) if explain else None
+        codewords = self._network.linear_head.weight.detach().cpu().clone()
+        return Survey(pool.images.labels, pool.table, logits, codewords, features, explained)
 
-    def _look_at_pictures(self) -> tuple[Tensor, Tensor]:
+    def _look_at(self, pictures: FeatureMaps) -> Look:
         found = self._blank(len(self._pool.rows))
-        for numbers, feature_map in self._pictures:
+        for numbers, feature_map in pictures:
             self._note(found, numbers, feature_map.mean((2, 3)))
         return found
 
-    def _blank(self, count: int) -> tuple[Tensor, Tensor]:
-        """Features and logits, all 0: what other processes look at remains so."""
-        return torch.zeros(count, FEATURES), torch.zeros(count, self._network.fc.out_features)
+    def _blank(self, count: int) -> Look:
+        """Logits and features, all 0: what other processes look at remains so."""
+        return Look(torch.zeros(count, self._network.linear_head.out_features), torch.zeros(count, self._network.num_features))
 
-    def _note(self, found: tuple[Tensor, Tensor], rows: Tensor | list[int], features: Tensor) -> None:
+    def _note(self, found: Look, rows: Tensor | list[int], features: Tensor) -> None:
         """Puts features and their logits into their rows; of row -1, which is none, nothing is kept."""
         rows = torch.as_tensor(rows)
-        for whole, part in zip(found, (features, self._network.fc(features)), strict=True):
+        for whole, part in zip(found, (self._network.head(features), features), strict=True):
             whole[rows[rows >= 0]] = part.cpu()[rows >= 0]
 
-    def _merged(self, found: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        return tuple(processes.merged(values, self._device) for values in found)
+    def _merged(self, found: Look) -> Look:
+        return Look(*(processes.merged(values, self._device) for values in found))

@@ -28,7 +28,7 @@ def logits_of_list(seen: FeatureMaps) -> Tensor:
     Raises:
         RunError: the network has diverged; after its very last step no loss would tell.
     """
-    found = torch.zeros(len(seen.images), seen.network.fc.out_features)
+    found = torch.zeros(len(seen.images), seen.network.linear_head.out_features)
     for numbers, feature_map in seen:
         logits = seen.network.logits(feature_map)
         if not logits.isfinite().all():

@@ -91,8 +91,8 @@ def fit_probe(features: Tensor, labels: Tensor, num_classes: int, how: ProbeSett
     Raises:
         RunError: the loss is no longer a finite number.
     """
-    chosen = {"epochs": how.probe_epochs, "lr": how.probe_lr, "batch_size": how.probe_batch_size, "seed": how.seed}
-    head, losses = fit_linear_probe(features, labels, num_classes, **chosen, quiet=quiet)
+    epochs, lr, batch_size = how.probe_epochs, how.probe_lr, how.probe_batch_size
+    head, losses = fit_linear_probe(features, labels, num_classes, epochs=epochs, lr=lr, batch_size=batch_size, seed=how.seed, quiet=quiet)
     if not math.isfinite(losses[-1]):
         raise RunError(f"The linear probe's loss became {losses[-1]}; lower --probe-lr (now {how.probe_lr}) or replace the encoder.")
     return head, losses
@@ -102,7 +102,7 @@ def add_linear_probe(encoder: Network, train: ImageSet, test: ImageSet, classes:
     """Fits a linear head on the features of `train`, gives it to the encoder, and saves it.
 
     Args:
-        encoder: a frozen encoder; its `fc` becomes the head.
+        encoder: a frozen encoder; the head becomes its own.
         train: labelled images, in the view that will be explained.
         test: labelled images in the same view, only measured.
         classes: class names in label order.

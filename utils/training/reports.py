@@ -17,7 +17,7 @@ from utils.training.epochs import Recipe
 
 def report_classifier(
     out: str, stem: str, network: Network, test: ImageSet, classes: Sequence[str], history: Sequence[dict], recipe: Recipe
-) -> dict:
+) -> dict | None:
     """Writes `<stem>.csv`, `<stem>_curves.png` and `<stem>_confusion.png` below `out`.
 
     Args:
@@ -30,7 +30,7 @@ def report_classifier(
         recipe: how it was trained.
 
     Returns:
-        What was measured: final loss and accuracies in percent, and what speaks against them.
+        What was measured: final loss and accuracies in percent, and what speaks against them; None but in the first process.
     """
     answers = evaluation.predict(test_view(network, test, recipe))
     counts = evaluation.confusion(answers, test.labels, len(classes))

@@ -1,0 +1,145 @@
+"""Labels from a table, as spreadsheets and labelling tools export it: CSV with a header, of any separator, UTF-8 or UTF-16."""
+
+import codecs
+import csv
+import io
+import os
+import posixpath
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.trees import Picture, Tree, class_name
+from utils.base.errors import InputError
+
+SEPARATORS = (",", ";", "\t", "|")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a table of labels: the line it ends on, the path as written, and the class ("" where it is not told)."""
+
+    line: int
+    path: str
+    label: str
+
+
+def read_labels(table: Path, path_column: str, label_column: str) -> list[Row]:
+    """Reads a table of labels.
+
+    Args:
+        table: the file. The separator is the one that gives the header both columns.
+        path_column: name of the column with the images' paths.
+        label_column: name of the column with their classes.
+
+    Raises:
+        InputError: the file is missing or not text, lacks a column, or a row has another number of fields than the header.
+    """
+    lines = _text(table).splitlines(keepends=True)
+    skipped = int(bool(lines) and re.fullmatch("sep=.?", lines[0].strip().lower()) is not None)  # Excel's own note; a tab is stripped off
+    lines = lines[skipped:]
+    for separator in SEPARATORS:
+        header = next(_rows(lines, separator, table, skipped), (0, []))[1]
+        if {path_column, label_column} <= {name.strip() for name in header}:
+            return _labels(list(_rows(lines, separator, table, skipped)), path_column, label_column, table)
+    first = lines[0].strip() if lines else ""
+    missing = f"--labels {table}: there is no column '{path_column}' or no column '{label_column}' in its first line, '{first[:200]}'"
+    raise InputError(f"{missing}; name the columns with --path-column and --label-column.")
+
+
+def _text(table: Path) -> str:
+    try:
+        data = table.read_bytes()
+    except OSError as error:
+        raise InputError(f"--labels '{table}' cannot be read ({error.strerror}); correct the path.") from None
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    unmarked = "utf-16-le" if data[1:2] == b"\0" else "utf-16-be" if data[:1] == b"\0" else "utf-8-sig"
+    try:
+        return data.decode("utf-16" if marked else unmarked)
+    except UnicodeDecodeError as error:
+        raise InputError(f"--labels '{table}' is neither UTF-8 nor UTF-16 ({error}); save it as 'CSV UTF-8'.") from None
+
+
+def _rows(lines: list[str], separator: str, table: Path, skipped: int) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not blank, with the lines that they end on."""
+    reader = csv.reader(io.StringIO("".join(lines), newline=""), delimiter=separator)
+    try:
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                yield reader.line_num + skipped, row
+    except csv.Error as error:
+        raise InputError(f"--labels {table}, line {reader.line_num + skipped}: {error}; export the table anew.") from None
+
+
+def _labels(rows: list[tuple[int, list[str]]], path_column: str, label_column: str, table: Path) -> list[Row]:
+    header = [name.strip() for name in rows[0][1]]
+    path_at, label_at = header.index(path_column), header.index(label_column)
+    found = []
+    for line, row in rows[1:]:
+        if len(row) < len(header) or any(cell.strip() for cell in row[len(header) :]):
+            raise InputError(f"--labels {table}, line {line}: {len(row)} fields, and the header has {len(header)}; correct the line.")
+        found.append(Row(line, row[path_at].strip(), class_name(row[label_at])))
+    if not found:
+        raise InputError(f"--labels {table} has a header and no rows; give a table of labels.")
+    return found
+
+
+def label_by_table(tree: Tree, rows: list[Row], table: Path) -> list[Picture]:
+    """Gives each file of a tree the label of its row; files without a row have none.
+
+    Rows that name no file, and files with two classes, are put among what is skipped.
+    """
+    finder = Finder(tree, table)
+    line_of: dict[str, tuple[int, str]] = {}
+    for row in rows:
+        name = finder.find(row.path)
+        if name is None:
+            tree.skipped.setdefault(row.path, f"is named in {table.name}, and is no file of the folder: line {row.line}")
+            continue
+        line, label = line_of.setdefault(name, (row.line, row.label))
+        if label != row.label:
+            tree.skipped[name] = f"has two labels in {table.name}: '{label}' in line {line}, '{row.label}' in line {row.line}"
+    own = os.path.relpath(table.resolve(), tree.top)
+    tree.files = [name for name in tree.files if name not in tree.skipped and name != own]
+    return [Picture(name, line_of.get(name, (0, ""))[1] or None) for name in tree.files]
+
+
+class Finder:
+    """Finds the files that a table names: below the folder, by the table's own place, by an absolute path, or by a name that is unique.
+
+    Args:
+        tree: the files.
+        table: the table, whose place relative paths may start from.
+    """
+
+    def __init__(self, tree: Tree, table: Path) -> None:
+        self._top = tree.top
+        self._beside = table.resolve().parent
+        self._files = {_key(name): name for name in tree.files}
+        self._by_name: dict[str, str | None] = {}
+        for key, name in self._files.items():
+            bare = key.rsplit("/", 1)[-1]
+            self._by_name[bare] = None if bare in self._by_name else name
+
+    def find(self, written: str) -> str | None:
+        """The file that a path stands for; None if it stands for none."""
+        if "\0" in written:  # which no path can hold
+            return None
+        for path in (written, written.replace("\\", "/")):
+            if os.path.isabs(path):
+                candidates = [os.path.relpath(path, self._top), os.path.relpath(os.path.realpath(path), self._top)]
+            else:
+                candidates = [path, os.path.relpath(self._beside / path, self._top)]
+            for candidate in candidates:
+                if (name := self._files.get(_key(candidate))) is not None:
+                    return name
+            if "/" not in path and (name := self._by_name.get(_key(path))):
+                return name
+        return None
+
+
+def _key(path: str) -> str:
+    """A path in one spelling: no `./`, composed letters."""
+    return unicodedata.normalize("NFC", posixpath.normpath(path))
