@@ -43,9 +43,9 @@ demo: $(VENV)/installed datasets/toy/toy_gt_te.txt ## teacher, explanations, cou
 	@echo "  $(OUT)/compare_courses.png       how a student learns from it, and from random pairs"
 	@echo "  $(OUT)/course_page/index.html    the course for people: learn to tell the five moths apart"
 
-# Two processes of one thread each, which take files of tests in turn (tests/conftest.py): the runs that tests look at are made once.
+# Two processes of one thread each, a file of tests at a time: the runs that a file's tests look at are made once.
 test: $(VENV)/installed ## the test suite
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(VENV)/installed datasets/toy/toy_gt_te.txt ## how fast it is, against the released procedure and the limits
 	$(RUN) -m benchmarks.bench

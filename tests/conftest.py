@@ -14,22 +14,20 @@ from utils.data import toy_moths
 from utils.data.lists import read_examples, write_examples
 
 IMAGES = {"toy_gt_tr": 4, "toy_gt_te": 3, "toy_gt_rest_tr": 4}  # per class
+FIRST = (
+    "test_scripts.py",
+    "test_wrong_input.py",
+    "test_localization.py",
+    "test_resume.py",
+    "test_processes.py",
+    "test_browser.py",
+    "test_browser_server.py",
+)
 
-FAMILIES = {"butterflies", "gull"}  # the fixtures that run a family's scripts, which takes longest of all
-SLOW_FILES = ("test_resume.py", "test_processes.py", "test_browser.py", "test_browser_server.py")
 
-
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Deals the tests out to processes: file by file, but all files that look at a family's runs to one, so that the runs are made once.
-
-    The slowest come first, so that neither process waits for the other at the end.
-    """
-    of_families = {item.path for item in items if (FAMILIES | {"space"}) & set(item.fixturenames)}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("families" if item.path in of_families else item.nodeid.partition("::")[0]))
-    slow = {name: place for place, name in enumerate(SLOW_FILES)}
-    items.sort(key=lambda item: -1 if item.path in of_families else slow.get(item.path.name, len(slow)))
+    """Of files that two processes share, the slowest come first, so that neither waits for the other at the end."""
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
 
 
 @pytest.fixture(scope="session")
