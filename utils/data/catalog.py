@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 from utils.base.errors import InputError
 from utils.data.lists import locate
@@ -206,9 +207,10 @@ def read_description(path: Path) -> Dataset:
     if content.get("name") != folder:
         raise InputError(f"{path}: name is {content.get('name')!r}, and the folder's is {folder!r}; give both the same name.")
     classes = _described_classes(path, content.get("classes"))
-    lists = {split: _described_list(path, split, content.get(split, "")) for split in ("train", "test", "rest")}
+    train, test, rest = (_described_list(path, split, content.get(split, "")) for split in ("train", "test", "rest"))
     names = _described_names(path, content.get("display_names", {}), classes)
-    return Dataset(folder, folder, classes, **lists, own_names=names, own_things=_described_things(path, content.get("things", [])))
+    things = _described_things(path, content.get("things", []))
+    return Dataset(folder, folder, classes, train, test, rest, own_names=names, own_things=things)
 
 
 def _described_classes(path: Path, classes: object) -> tuple[str, ...]:
@@ -259,5 +261,5 @@ def _repeated(names: Sequence[str]) -> str:
     return next((name for name, count in Counter(names).items() if count > 1), "")
 
 
-def _is_text(value: object) -> bool:
+def _is_text(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and value.strip() != ""
