@@ -16,9 +16,9 @@ from utils.people.trials import is_secret_id
 from utils.people.turk import NEEDED, Submission, submissions
 
 DAY = 24 * 60 * 60  # seconds
+LOGGED = ("image_id", "gt_label", "is_train", "response", "time")  # the lists of a log of explain_teach, in the order of their use
 REJECTED_ELSEWHERE = "rejected in another row of the same assignment"
 ANSWERED_BEFORE = "answered again by the same person (the first answer counts)"
-LOGGED = ("image_id", "gt_label", "is_train", "response", "time")  # the lists of a log of explain_teach, in the order of their use
 HANDED_IN_BEFORE = "handed in by somebody else already (the same trial ids)"
 
 
@@ -173,16 +173,13 @@ class _People:
     def _known(self, participant: Participant) -> str | None:
         """Who gave the same trials in an earlier file. Two workers are two people, whatever they handed in."""
         known = next((self._earlier[trial] for trial, _ in participant.trials if trial in self._earlier), None)
-        if known is None:
-            return None
-        two = participant.worker and self._worker_of.get(known, participant.worker) != participant.worker
+        two = known and participant.worker and self._worker_of.get(known, participant.worker) != participant.worker
         return None if two else known
 
 
 def _add(participant: Participant, people: _People, answers: dict[tuple[str, str, str], Answer]) -> list[LeftOut]:
     """Adds a participant's answers to those of all; returns what of them does not count."""
-    person = people.find(participant)
-    reasons: Counter[str] = Counter()
+    person, reasons = people.find(participant), Counter[str]()
     for trial, answer in participant.trials:
         place = (person, answer.phase, answer.image)
         if trial in people.of_trial:
