@@ -210,7 +210,7 @@ def read_description(path: Path) -> Dataset:
     train, test, rest = (_described_list(path, split, content.get(split, "")) for split in ("train", "test", "rest"))
     names = _described_names(path, content.get("display_names", {}), classes)
     things = _described_things(path, content.get("things", []))
-    return Dataset(folder, folder, classes, train, test, rest, own_names=names, own_things=things)
+    return Dataset(folder, folder, classes, train=train, test=test, rest=rest, own_names=names, own_things=things)
 
 
 def _described_classes(path: Path, classes: object) -> tuple[str, ...]:
