@@ -38,7 +38,7 @@ class Explained:
         image: the plain picture.
         mask: its 0/255 mask; None where there is none.
         human: the picture with its red border, as the explanation script drew it; None where there is none.
-        machine: the machine student's rendering, which shows the explained part alone; it is there where neither of the two is.
+        machine: the machine student's rendering, which shows the explained part alone; it may be missing where one of these is there.
         listed: how the course names that one.
         where: course and lesson, for error messages.
     """

@@ -203,8 +203,8 @@ def people_accuracy(path: str | Path, people: Sequence[Person], min_accuracy: fl
     axes.bar(places, [person.test_accuracy or 0 for person in people], color=colours, label="test part")
     labelled = [(place, person.label_accuracy) for place, person in enumerate(people) if person.label_accuracy is not None]
     if labelled:
-        where, accuracies = zip(*labelled, strict=True)
-        axes.scatter(where, accuracies, color="black", zorder=2, s=12, label="labelling")
+        labellers, accuracies = zip(*labelled, strict=True)
+        axes.scatter(labellers, accuracies, color="black", zorder=2, s=12, label="labelling")
     axes.axhline(chance, color="grey", linestyle="--", linewidth=1, label="chance")
     if min_accuracy:
         axes.axhline(100 * min_accuracy, color="tab:red", linewidth=1, label="asked for")
