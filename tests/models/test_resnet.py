@@ -136,3 +136,10 @@ def test_a_head_is_replaced():
     network.replace_head(head)
     assert network.head is head and network(torch.rand(1, 3, 64, 64)).logits.shape == (1, 7)
     assert {name for name, _ in network.named_parameters() if "head" in name} == set()
+
+
+def test_the_linear_head_is_the_head_that_has_codewords():
+    network = build("resnet18", 3, bias=False)
+    assert network.linear_head is network.head and network.linear_head.weight.shape == (3, 512)
+    with pytest.raises(TypeError, match="Identity"):
+        _ = build("resnet18", 0).linear_head
