@@ -69,7 +69,7 @@ def test_parts_inside_by_hand():
 def explained(tmp_path, monkeypatch):
     """Three pictures of 100 x 100 pixels explained: every mask is the left upper quarter."""
     dataset = SimpleNamespace(list_stem="birds_gt", classes=("A", "B"), list_path=lambda root, split: tmp_path / "birds_gt_tr.txt")
-    monkeypatch.setattr(parts, "find", lambda name: dataset)
+    monkeypatch.setattr(parts, "find", lambda name, data_root: dataset)
     rows = [Example(str(tmp_path / name), label, at) for at, (name, label) in enumerate({"A_1.jpg": 0, "A_2.jpg": 0, "B_1.jpg": 1}.items())]
     write_examples(tmp_path / "birds_gt_tr.txt", rows)
     folder = Layout(tmp_path / "out", "birds_gt").explanations(MASK, 0.05)
