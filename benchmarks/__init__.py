@@ -3,6 +3,7 @@
 bench         what is measured, and on what? (a command)
 timing        how are pieces of work timed in turn?
 explanations  how fast is a list explained?
+course        how fast is a course of the optimal student?
 lesson        how fast is one iteration of a course?
 baseline      what did everybody do before?
 limits        what can no implementation avoid?

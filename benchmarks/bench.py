@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+from benchmarks.course import Course
 from benchmarks.explanations import Explanations
 from benchmarks.lesson import ARCH, Lesson
 from benchmarks.report import Row, machine, table
@@ -83,8 +84,10 @@ def measure(cfg: Config) -> tuple[list[Row], dict[str, dict[str, list[float]]]]:
     load_backbone(network, cfg.pretrained)
     network.to(cfg.device).eval()
     with tempfile.TemporaryDirectory(dir=cfg.out) as folder:
-        parts: list[Explanations | Lesson] = [
-            Explanations(network, images, dataset.classes, cfg, Path(folder)),
+        explanations = Explanations(network, images, dataset.classes, cfg, Path(folder))
+        parts: list[Explanations | Course | Lesson] = [
+            explanations,
+            Course(explanations.images, test, explanations.margins, len(dataset.classes), cfg),
             Lesson(network, images, test, dataset.classes, "attention", cfg, Path(folder)),
             Lesson(network, images, test, dataset.classes, "image", cfg, Path(folder)),
         ]

@@ -21,6 +21,8 @@ from utils.explanations.explained import counters
 from utils.explanations.scout import discriminant, explanation_maps
 from utils.running.resuming import Unfinished
 
+LIST = "list_gt"  # stem of the list that is explained
+
 
 def subset(images: ImageSet[Example], count: int) -> ImageSet[Example]:
     """`count` images of a list spread evenly over its classes, none of them decoded yet."""
@@ -78,6 +80,7 @@ class Explanations:
         for number, (name, chosen) in enumerate(made.items()):
             self.explain(*chosen, folder / f"{number}")
             self.pictures[name] = limits.read_pictures(folder / f"{number}")
+        self.margins = Layout(folder / f"{number}", LIST).explanation_list()  # those made last
 
     def works(self) -> dict[str, Work]:
         """What is timed."""
@@ -107,7 +110,7 @@ class Explanations:
 
     def explain(self, images: ImageSet[Example], sizes: tuple[float, ...], method: str, out: Path) -> None:
         """Ours, each image decoded anew."""
-        explain(self.network, subset(images, len(images)), sizes, self.classes, self.cfg, Layout(out, "list_gt"), method)
+        explain(self.network, subset(images, len(images)), sizes, self.classes, self.cfg, Layout(out, LIST), method)
 
     def as_released(self, sizes: tuple[float, ...], out: Path) -> None:
         """The released procedure, on fewer images."""
@@ -128,5 +131,5 @@ class Explanations:
             Row("explanations, t = 0.05 (released: always 30 sizes)", took["explain"], took["released"], limit, 50, 1.25),
             Row("  the same (released: made to stop at one size)", took["explain"], took["released, one size"], limit, None, None),
             Row("explanations, 30 sizes", took["explain, 30 sizes"], took["released"], limit_30, 5, None),
-            Row("explanations by margins, t = 0.05 (limit: backward too)", took["explain, margin"], None, limit_margin, None, 1.25),
+            Row("explanations by margins (limit: backward too)", took["explain, margin"], took["released"], limit_margin, 40, 1.25),
         ]

@@ -14,13 +14,20 @@ from utils.data import toy_moths
 from utils.data.lists import read_examples, write_examples
 
 IMAGES = {"toy_gt_tr": 4, "toy_gt_te": 3, "toy_gt_rest_tr": 4}  # per class
-
-SLOWEST_FIRST = ("test_localization.py", "test_browser.py", "test_scripts.py", "test_wrong_input.py")
+FIRST = (
+    "test_scripts.py",
+    "test_wrong_input.py",
+    "test_localization.py",
+    "test_resume.py",
+    "test_processes.py",
+    "test_browser.py",
+    "test_browser_server.py",
+)
 
 
 def pytest_collection_modifyitems(items):
     """Of files that two processes share, the slowest come first, so that neither waits for the other at the end."""
-    items.sort(key=lambda item: SLOWEST_FIRST.index(item.path.name) if item.path.name in SLOWEST_FIRST else len(SLOWEST_FIRST))
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from utils.base.errors import InputError
+from utils.base.randomness import generator
 from utils.data import augment
 from utils.data.images import decode, eval_view, full_view, whole_view
 from utils.data.lists import Example
@@ -86,8 +87,8 @@ def test_to_float_is_between_0_and_1():
 def test_random_views_depend_on_their_key_alone(images):
     def views(key):
         return [
-            augment.simclr_view(images[0], 32, 0.08, augment.generator(*key)),
-            augment.random_view(images[0], 32, 0.5, augment.generator(*key)),
+            augment.simclr_view(images[0], 32, 0.08, generator(*key)),
+            augment.random_view(images[0], 32, 0.5, generator(*key)),
         ]
 
     first, torch_noise, again, other = views((1, 2, 3)), torch.rand(9), views((1, 2, 3)), views((1, 2, 4))
@@ -97,7 +98,7 @@ def test_random_views_depend_on_their_key_alone(images):
 
 
 def test_crop_boxes_lie_inside_and_respect_the_smallest_area():
-    boxes = [augment.crop_box(80, 120, 0.4, augment.generator(n)) for n in range(300)]
+    boxes = [augment.crop_box(80, 120, 0.4, generator(n)) for n in range(300)]
     areas = [h * w / (80 * 120) for _, _, h, w in boxes]
     assert all(top >= 0 and left >= 0 and top + h <= 80 and left + w <= 120 for top, left, h, w in boxes)
     assert min(areas) > 0.38 and max(areas) > 0.85 and min(areas) < 0.5
@@ -107,5 +108,5 @@ def test_crop_boxes_lie_inside_and_respect_the_smallest_area():
 
 
 def test_both_flips_and_crops_happen(images):
-    whole = [augment.random_view(images[0], 40, 1.0, augment.generator(n)) for n in range(40)]
+    whole = [augment.random_view(images[0], 40, 1.0, generator(n)) for n in range(40)]
     assert len({view.numpy().tobytes() for view in whole}) >= 2

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 import collect_labels
-from utils.people import store as stores
+from utils.people.schema import SCHEMA_VERSION
 from utils.people.store import Store, Study
 from utils.people.trials import Trial
 
@@ -122,7 +122,7 @@ def other_schema(page):
 
 def foreign_database(page):
     with closing(sqlite3.connect(page.out / "answers.sqlite")) as database:
-        database.executescript(f"CREATE TABLE notes (text); PRAGMA user_version = {stores.SCHEMA_VERSION}")
+        database.executescript(f"CREATE TABLE notes (text); PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def joined(client):

@@ -207,9 +207,10 @@ def read_description(path: Path) -> Dataset:
     if content.get("name") != folder:
         raise InputError(f"{path}: name is {content.get('name')!r}, and the folder's is {folder!r}; give both the same name.")
     classes = _described_classes(path, content.get("classes"))
-    lists = {split: _described_list(path, split, content.get(split, "")) for split in ("train", "test", "rest")}
+    train, test, rest = (_described_list(path, split, content.get(split, "")) for split in ("train", "test", "rest"))
     names = _described_names(path, content.get("display_names", {}), classes)
-    return Dataset(folder, folder, classes, **lists, own_names=names, own_things=_described_things(path, content.get("things", [])))
+    things = _described_things(path, content.get("things", []))
+    return Dataset(folder, folder, classes, train=train, test=test, rest=rest, own_names=names, own_things=things)
 
 
 def _described_classes(path: Path, classes: object) -> tuple[str, ...]:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.base.errors import InputError
+from utils.people.schema import SCHEMA_VERSION, TABLES
 
-SCHEMA_VERSION = 1
-TABLES = {"study", "image", "participant", "trial", "lease"}
 LOCK_TIMEOUT = 4.0  # seconds to wait for another program; with the wait for a turn, less than the page waits for an answer (10)
 BESIDE = ("-wal", "-journal")  # endings of the files in which SQLite keeps what is not in the database yet
 

@@ -60,7 +60,7 @@ def launch(main: Callable[..., dict | None], config: type, description: str) -> 
         sys.exit(130)
 
 
-def _compute(main: Callable[..., dict], cfg) -> None:
+def _compute(main: Callable[..., dict | None], cfg) -> None:
     """Tells the story of a script that computes, repeatably, and writes its record."""
     from utils.base import randomness
     from utils.running import records, resuming
@@ -71,7 +71,7 @@ def _compute(main: Callable[..., dict], cfg) -> None:
     device = getattr(cfg, "device", None)
     started = time.perf_counter()
     with processes.joined(device) if device else nullcontext(), plain_warnings(processes.is_first()):
-        measured = main(cfg)
+        measured = main(cfg) or {}
     seconds = {"seconds": round(time.perf_counter() - started, 2)}
     if processes.is_first():
         records.write_run_record(resuming.record_path(cfg), cfg, inputs, measured | seconds)

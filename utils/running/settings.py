@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import tyro
 
@@ -16,10 +16,14 @@ from utils.base.files import expanded
 from utils.data import catalog
 from utils.data.catalog import Dataset
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
-Config = TypeVar("Config", bound="DataclassInstance")
+class DataclassInstance(Protocol):
+    """An instance of a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+Config = TypeVar("Config", bound=DataclassInstance)
 
 HIGHEST_LR = 1e37  # above it, torch refuses to do the arithmetic in single precision
 

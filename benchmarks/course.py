@@ -1,0 +1,79 @@
+"""A whole course of the optimal student, and its limit: looking once at every image of the pool and of the test list."""
+
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks import limits
+from benchmarks.explanations import subset, whole
+from benchmarks.report import Row
+from benchmarks.timing import Work
+from models.resnet import Arch
+from utils.data.lists import Example
+from utils.data.loading import ImageSet, to_float
+from utils.teaching.loop import teach
+from utils.teaching.optimal import OptimalStudent
+from utils.teaching.pool import Pool
+from utils.teaching.selection import Selection, SelectorSettings, make_selector
+from utils.teaching.sgd import make_network
+from utils.teaching.student import StudentSettings
+
+ARCH: Arch = "resnet18"  # of the networks that are measured: the paper's
+LESSONS = 20
+SELECTION: Selection = "KMaxGrad"  # the one that computes most
+
+
+class Course:
+    """The pieces of work of a course. Its images are in memory.
+
+    Args:
+        images: the pool's, in the whole view.
+        test: the test list, in test view, of which as many images are looked at as the pool has.
+        ce_list: explanations of the pool.
+        num_classes: C.
+        cfg: settings of the benchmark.
+    """
+
+    def __init__(self, images: ImageSet[Example], test: ImageSet[Example], ce_list: Path, num_classes: int, cfg) -> None:
+        self.cfg, self.test = cfg, subset(test, min(len(test), len(images)))
+        self.pool = Pool(images, str(ce_list), num_classes, "attention", cfg.image_size)
+        network = make_network(ARCH, num_classes, cfg.pretrained, cfg.seed, cfg.device)
+        for row in range(len(self.pool.rows)):
+            self.pool.weights(row, network.grid(cfg.image_size))
+        floats = torch.cat([to_float(whole(some), cfg.device) for some in (images, self.test)])
+        self.forward = limits.BareForward(network, floats, cfg.device)
+        self.prepared = self.forward.prepare(floats)
+
+    def works(self) -> dict[str, Work]:
+        """What is timed."""
+        return {"course": lambda _: self.ours(), "limit of course": lambda _: self.forward(self.prepared)}
+
+    def ours(self) -> None:
+        """The product's course, from a new student to the accuracy after the last lesson."""
+        cfg = self.cfg
+        how = StudentSettings(
+            arch=ARCH,
+            pretrained=cfg.pretrained,
+            ridge=1e-3,
+            freeze_features=True,
+            steps=0,  # this and what follows up to the norm: of another student
+            lr=0.0,
+            momentum=0.0,
+            weight_decay=0.0,
+            max_grad_norm=0.0,
+            image_size=cfg.image_size,
+            batch_size=cfg.batch_size,
+            seed=cfg.seed,
+            workers=cfg.workers,
+            device=cfg.device,
+        )
+        student = OptimalStudent(self.pool, self.test, True, how)
+        selector = make_selector(SelectorSettings(SELECTION, alpha=0.5, seed=cfg.seed))
+        deque(teach(student, selector, LESSONS, quiet=True), maxlen=0)
+
+    def rows(self, times: dict[str, dict[str, list[float]]]) -> list[Row]:
+        """The table's row of what `works` took, by image of pool and test list."""
+        ours, limit = (np.array(times[name]["wall"]) / (len(self.pool) + len(self.test)) for name in self.works())
+        return [Row(f"course of {LESSONS} lessons, optimal student (limit: forward)", ours, None, limit, None, 1.3)]
