@@ -15,10 +15,11 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PureWindowsPath
-from typing import BinaryIO
+from typing import IO
 
 from tqdm import tqdm
 
@@ -48,14 +49,14 @@ class Member:
         size: the unpacked size that it declares; no more than that can be read.
         kind: "file", "folder", "link" or "other".
         target: where a link leads, relative to the archive's top, or absolute.
-        open: opens a file's content.
+        open: opens a file's content; the other kinds have none.
     """
 
     name: str
     size: int
     kind: str
     target: str
-    open: Callable[[], BinaryIO]
+    open: Callable[[], IO[bytes]]
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -153,7 +154,7 @@ def _write(member: Member, file: Path, archive: Path) -> None:
         raise EOFError(f"{member.name!r} is cut short")
 
 
-def _members(archive: Path, doing: str) -> Iterator[Member]:
+def _members(archive: Path, doing: str) -> Generator[Member, None, None]:
     """All members, in the archive's order, each proved safe before it is handed out; shows the progress."""
     total = 0
     with _damage_named(archive):
@@ -223,7 +224,7 @@ def _zip_members(archive: Path, doing: str) -> Iterator[Member]:
                 if info.flag_bits & 1:
                     raise InputError(f"{archive}: the member {info.filename!r} is encrypted; give the archive as its owner published it.")
                 kind, target = _zip_kind(zipped, info)
-                yield Member(info.filename, info.file_size, kind, target, lambda info=info: zipped.open(info))
+                yield Member(info.filename, info.file_size, kind, target, partial(zipped.open, info))
                 bar.update(info.compress_size)
 
 
@@ -248,17 +249,24 @@ def _tar_members(archive: Path, doing: str) -> Iterator[Member]:
             with tarfile.open(fileobj=plain, mode="r|") as tar:
                 for info in tar:
                     kind, target = _tar_kind(info)
-                    yield Member(info.name, info.size, kind, target, lambda info=info: tar.extractfile(info))
-                _read_to_end(tar.fileobj)
+                    yield Member(info.name, info.size, kind, target, partial(_open_in_tar, tar, info))
+                _read_to_end(tar.fileobj.read)
 
 
-def _read_to_end(stream: BinaryIO) -> None:
+def _open_in_tar(tar: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    content = tar.extractfile(info)
+    if content is None:
+        raise tarfile.ExtractError(f"{info.name!r} is no file")
+    return content
+
+
+def _read_to_end(read: Callable[[int], bytes]) -> None:
     """Reads what follows the last member: zeros, and with gzip the checksum.
 
     Python's tarfile takes a header it cannot read for the end of the archive; what follows then is not zeros.
     """
     size = 0
-    while block := stream.read(1 << 16):
+    while block := read(1 << 16):
         size += len(block)
         if block.count(0) != len(block) or size > PADDING_LIMIT:
             raise EOFError("a member's header cannot be read")

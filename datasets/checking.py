@@ -116,10 +116,10 @@ def _leaks(list_path: Path, split: str, rows: dict[str, list[Example]], data_roo
                 kinds.setdefault(key, (earlier, row.path))
     problems = []
     for line, row in enumerate(rows[split], start=1):
-        key = next((key for key in _identities(row, data_root, inspected) if key in kinds), None)
-        if key:
-            earlier, twin = kinds[key]
-            problems.append(f"{list_path}, line {line}: {row.path} has the same {key[0]} as the {KINDS[earlier]} image {twin}.")
+        shared = next((key for key in _identities(row, data_root, inspected) if key in kinds), None)
+        if shared:
+            earlier, twin = kinds[shared]
+            problems.append(f"{list_path}, line {line}: {row.path} has the same {shared[0]} as the {KINDS[earlier]} image {twin}.")
     return problems
 
 

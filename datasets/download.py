@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import sys
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -19,10 +20,8 @@ from datasets.archives import START, is_archive, is_saved_page, is_web_page
 from utils.base.errors import InputError, RunError
 from utils.base.files import write_json
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # Windows: two downloads of one archive at a time are then not kept apart
-    fcntl = None
 
 BLOCK = 1 << 18
 TIMEOUT_S = 60
@@ -112,8 +111,8 @@ class _NotFoundError(RunError):
 
 
 def _lock(file, part: Path) -> None:
-    """Keeps a second process from appending to the same partial file; the lock goes with the process."""
-    if fcntl is not None:
+    """Keeps a second process from appending to the same partial file, but not on Windows; the lock goes with the process."""
+    if sys.platform != "win32":
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -130,8 +129,8 @@ def _network(url: str, remedy: str):
         reason = " ".join(str(error.reason).split())  # that of an endless redirection is of several lines
         raise kind(f"{url} cannot be had: the server answered {error.code} ({reason}); {remedy}.") from None
     except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an address that only looks like one
-        reason = getattr(error, "reason", None) or error
-        raise RunError(f"The connection to {url} failed ({reason}); run again, or {remedy}.") from None
+        cause = getattr(error, "reason", None) or error
+        raise RunError(f"The connection to {url} failed ({cause}); run again, or {remedy}.") from None
 
 
 def _open(url: str, headers: dict[str, str]):

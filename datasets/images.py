@@ -40,7 +40,7 @@ def inspect_images(files: Iterable[Path]) -> dict[Path, Inspection]:
     return dict(zip(files, inspections(files), strict=True))
 
 
-def inspections(files: Sequence[Path], formats: Sequence[str] | None = None) -> Iterator[Inspection]:
+def inspections(files: Sequence[Path], formats: tuple[str, ...] | None = None) -> Iterator[Inspection]:
     """What each file holds, in their order, with a progress bar.
 
     Threads decode (Pillow does so without the interpreter lock), a few files ahead of the caller.
@@ -66,7 +66,7 @@ def inspections(files: Sequence[Path], formats: Sequence[str] | None = None) -> 
         pool.shutdown(cancel_futures=True)
 
 
-def inspect_image(file: Path, formats: Sequence[str] | None = None) -> Inspection:
+def inspect_image(file: Path, formats: tuple[str, ...] | None = None) -> Inspection:
     """Reads and decodes one image file; what is wrong with it is part of the result, not an exception.
 
     Args:
@@ -92,7 +92,7 @@ def inspect_image(file: Path, formats: Sequence[str] | None = None) -> Inspectio
     return Inspection(content=hashlib.sha256(data).hexdigest(), pixels=pixels.hexdigest())
 
 
-def _format_problem(file: Path, formats: Sequence[str]) -> str:
+def _format_problem(file: Path, formats: tuple[str, ...]) -> str:
     """Why a file is no picture of one of the formats, by its beginning; "" if it is one, or cannot be read or is empty."""
     try:
         with Image.open(file, formats=formats):

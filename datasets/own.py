@@ -94,10 +94,10 @@ def make_own_dataset(own: Own) -> Made:
         pictures = label_by_table(tree, read_labels(own.labels, own.path_column, own.label_column), own.labels)
     if own.shares.test is not None and any(picture.part for picture in pictures):
         raise InputError(f"--test-share {own.shares.test:g}: {own.folder} has a test/ of its own; leave the setting out.")
-    named = {picture.label for picture in pictures} - {None}
+    named = classes_of(pictures)
     pictures = separate_twins(look_into(pictures, tree), tree.skipped)
     tree.skipped = dict(sorted(tree.skipped.items()))  # folders are listed in no certain order
-    classes = sorted({picture.label for picture in pictures} - {None})
+    classes = sorted(classes_of(pictures))
     refuse_too_few(own.folder, classes, pictures, tree)
     lists = share_out(pictures, own.shares)
     refuse_untaught(own.folder, classes, lists)
@@ -107,6 +107,11 @@ def make_own_dataset(own: Own) -> Made:
     made.remarks += [f"Class {shown(name)} has no usable image and is left out." for name in sorted(named - set(classes))]
     made.remarks += remarks(classes, lists, own.shares)
     return made
+
+
+def classes_of(pictures: Sequence[Picture]) -> set[str]:
+    """The names of the classes that pictures are of."""
+    return {picture.label for picture in pictures if picture.label is not None}
 
 
 def refuse_name(name: str) -> None:

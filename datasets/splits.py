@@ -162,7 +162,8 @@ def _drawn(members: Sequence[Picture], seed: str) -> list[list[Picture]]:
 
 def _take(groups: Sequence[list[Picture]], wanted: int) -> tuple[list[Picture], list[list[Picture]]]:
     """The pictures of the first groups that fit into `wanted`, and the groups that are left."""
-    taken, left = [], []
+    taken: list[Picture] = []
+    left: list[list[Picture]] = []
     for group in groups:
         if len(taken) + len(group) <= wanted:
             taken += group

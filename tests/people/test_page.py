@@ -241,7 +241,7 @@ def test_a_border_is_drawn_on_the_pictures_own_shape(tmp_path):
     mask[20:60, 50:90] = 255
     plain.save(tmp_path / "plain.png")
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    files = course_pictures.Explained(str(tmp_path / "plain.png"), str(tmp_path / "mask.png"), None, None, "listed", "here")
+    files = course_pictures.Explained(str(tmp_path / "plain.png"), str(tmp_path / "mask.png"), None, "none.png", "listed", "here")
     drawn = course_pictures.explained_view(files, 400).permute(1, 2, 0).numpy()
     assert drawn.shape == (150, 300, 3)
     red = (drawn == [255, 0, 0]).all(2)

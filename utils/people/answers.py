@@ -16,6 +16,7 @@ from utils.people.trials import is_secret_id
 from utils.people.turk import NEEDED, Submission, submissions
 
 DAY = 24 * 60 * 60  # seconds
+LOGGED = ("image_id", "gt_label", "is_train", "response", "time")  # the lists of a log of explain_teach, in the order of their use
 REJECTED_ELSEWHERE = "rejected in another row of the same assignment"
 ANSWERED_BEFORE = "answered again by the same person (the first answer counts)"
 HANDED_IN_BEFORE = "handed in by somebody else already (the same trial ids)"
@@ -144,7 +145,7 @@ def _reason(participant: Participant, rejected: set[str]) -> str:
 class _People:
     """Who is who over several files."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.of_trial: dict[str, str] = {}  # trial id -> person
         self._names: set[str] = set()
         self._person_of: dict[str, str] = {}  # names that are the same person's in every file
@@ -172,13 +173,13 @@ class _People:
     def _known(self, participant: Participant) -> str | None:
         """Who gave the same trials in an earlier file. Two workers are two people, whatever they handed in."""
         known = next((self._earlier[trial] for trial, _ in participant.trials if trial in self._earlier), None)
-        two = participant.worker and self._worker_of.get(known, participant.worker) != participant.worker
+        two = known and participant.worker and self._worker_of.get(known, participant.worker) != participant.worker
         return None if two else known
 
 
 def _add(participant: Participant, people: _People, answers: dict[tuple[str, str, str], Answer]) -> list[LeftOut]:
     """Adds a participant's answers to those of all; returns what of them does not count."""
-    person, reasons = people.find(participant), Counter()
+    person, reasons = people.find(participant), Counter[str]()
     for trial, answer in participant.trials:
         place = (person, answer.phase, answer.image)
         if trial in people.of_trial:
@@ -265,8 +266,8 @@ def _read_csv(text: str, path: str | Path, key: Key | None, num_classes: int) ->
     rows = csv_rows(text, path)
     columns = next(rows, (1, {}))[1]
     if columns.keys() >= NEEDED:
-        for row in submissions(rows, path):
-            yield _turk_participant(row, path, key, num_classes)
+        for submission in submissions(rows, path):
+            yield _turk_participant(submission, path, key, num_classes)
     elif {"participant", "trial_id", "phase", "rt", "stimulus", "response", "build_id"} <= columns.keys():
         participants: dict[str, Participant] = {}
         for line, row in rows:
@@ -312,11 +313,11 @@ def _explain_teach_log(log: dict, where: str, num_classes: int) -> Participant:
     It has no response times but the clock time of each answer, so an answer's seconds run from the answer before it, and count
     the feedback that came between.
     """
-    lists = {name: log.get(name) for name in ("image_id", "gt_label", "is_train", "response", "time")}
+    lists = {name: values for name in LOGGED if isinstance(values := log.get(name), list)}
     identity = log.get("_id")
     name = identity.get("$oid") if isinstance(identity, dict) else None
-    if not isinstance(name, str) or any(not isinstance(values, list) for values in lists.values()):
-        raise InputError(f"{where}: expected _id and the lists {', '.join(lists)}; replace the file.")
+    if not isinstance(name, str) or len(lists) < len(LOGGED):
+        raise InputError(f"{where}: expected _id and the lists {', '.join(LOGGED)}; replace the file.")
     if len({len(values) for values in lists.values()}) != 1:
         raise InputError(f"{where} (participant {name}): {', '.join(lists)} differ in length; replace the file.")
     participant = Participant(name, f"{where} (participant {name})")

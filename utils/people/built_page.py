@@ -50,7 +50,8 @@ def read_built_page(out: str | Path) -> BuiltPage:
     if build_id != key.build_id:
         raise InputError(f"{folder} is build {build_id}, but {key.path} belongs to build {key.build_id}; build the course page anew.")
     phases = {name: image.phase for name, image in key.images.items()}
-    lesson_labels = {name: image.label for name, image in key.images.items() if image.phase == "lesson"}
+    # All of them: a key with a lesson image of no class has been refused.
+    lesson_labels = {name: image.label for name, image in key.images.items() if image.phase == "lesson" and image.label is not None}
     return BuiltPage(key.build_id, key.dataset, len(key.classes), phases, lesson_labels, files)
 
 

@@ -141,7 +141,7 @@ def draw_balanced(images: ImageSet, num_classes: int, wanted: int, seed: int) ->
     """
     rng = np.random.default_rng([seed, 0])
     favoured = rng.permutation(num_classes)[: wanted % num_classes]
-    chosen = []
+    chosen: list[int] = []
     for label in range(num_classes):
         members = [number for number, row in enumerate(images.rows) if row.label == label]
         share = wanted // num_classes + int(label in favoured)

@@ -26,7 +26,8 @@ def fitted_view(image: Image.Image, longest: int) -> Tensor:
 
 def _shape(image: Image.Image, longest: int) -> tuple[int, int]:
     """Width and height with the image's proportions, the longer one being `longest`."""
-    return tuple(max(1, round(side * longest / max(image.size))) for side in image.size)
+    width, height = (max(1, round(side * longest / max(image.size))) for side in image.size)
+    return width, height
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Explained:
         image: the plain picture.
         mask: its 0/255 mask; None where there is none.
         human: the picture with its red border, as the explanation script drew it; None where there is none.
-        machine: the machine student's rendering, which shows the explained part alone.
+        machine: the machine student's rendering, which shows the explained part alone; it may be missing where one of these is there.
         listed: how the course names that one.
         where: course and lesson, for error messages.
     """
@@ -45,7 +46,7 @@ class Explained:
     image: str
     mask: str | None
     human: str | None
-    machine: str | None
+    machine: str
     listed: str
     where: str
 
@@ -56,19 +57,24 @@ class Explained:
         Raises:
             InputError: the plain picture is missing, or all that could mark it.
         """
-        files = [image, sibling(machine, IMG, MASK), human, machine]
-        plain, *marked = (path and locate(path, data_root) for path in files)
+        plain, rendering = locate(image, data_root), locate(machine, data_root)
         if not os.path.isfile(plain):
             raise InputError(f"{where}: the image {plain} is missing; restore it or correct --data-root '{data_root}'.")
-        there = [path if path and os.path.isfile(path) else None for path in marked]
-        if not any(there):
-            raise InputError(f"{where}: the explanation {marked[-1]} is missing; explain the training list anew, from the same folder.")
-        return cls(plain, *there, machine, where)
+        mask, bordered = (_if_there(listed, data_root) for listed in (sibling(machine, IMG, MASK), human))
+        if not (mask or bordered or os.path.isfile(rendering)):
+            raise InputError(f"{where}: the explanation {rendering} is missing; explain the training list anew, from the same folder.")
+        return cls(plain, mask, bordered, rendering, machine, where)
 
     @property
     def bordered(self) -> bool:
         """Whether the picture can be shown with its red border."""
         return bool(self.mask or self.human)
+
+
+def _if_there(listed: str | None, data_root: str) -> str | None:
+    """The file that a course names; None where it names none, or that is missing."""
+    path = locate(listed, data_root) if listed else ""
+    return path if os.path.isfile(path) else None
 
 
 def explained_view(files: Explained, longest: int) -> Tensor:

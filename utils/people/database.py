@@ -17,6 +17,8 @@ from utils.people.schema import SCHEMA_VERSION, TABLES
 LOCK_TIMEOUT = 4.0  # seconds to wait for another program; with the wait for a turn, less than the page waits for an answer (10)
 BESIDE = ("-wal", "-journal")  # endings of the files in which SQLite keeps what is not in the database yet
 
+Whereabouts = tuple[tuple[int, int] | None, ...]  # device and number of each file; None where there is none
+
 
 @dataclass(frozen=True)
 class State:
@@ -185,9 +187,9 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def whereabouts(path: Path) -> tuple:
+def whereabouts(path: Path) -> Whereabouts:
     """Tells which files now stand under the name of the database and of its log; differs once one was replaced or removed."""
-    found = []
+    found: list[tuple[int, int] | None] = []
     for name in (path, beside(path, "-wal")):
         try:
             entry = os.stat(name)

@@ -153,7 +153,7 @@ def aggregate_part(answers: list[Answer], known: Sequence[Answer], num_classes: 
     for answer in answers:
         truths.setdefault(answer.image, set()).add(answer.truth)
     # Logs may contradict themselves about an image (explain_teach's characters do); its truth is unknown then.
-    truth = [next(iter(known)) if len(known := truths[image] - {None}) == 1 else -1 for image in votes.images]
+    truth = [next(iter(told)) if len(told := truths[image] - {None}) == 1 else -1 for image in votes.images]
     return Part(answers, votes, labels, np.array(truth))
 
 

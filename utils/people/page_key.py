@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 from utils.base.errors import InputError
 from utils.base.files import write_json
@@ -162,6 +163,6 @@ def _is_image(entry: object, num_classes: int) -> bool:
     return whole and (label is None or (is_count(label) and label < num_classes))
 
 
-def is_count(value: object) -> bool:
+def is_count(value: object) -> TypeGuard[int]:
     """Whether a JSON value is a whole number of 0 or more; `true` is none."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0

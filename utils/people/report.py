@@ -88,8 +88,8 @@ def write_report(
     write_text(layout.labels_report(selection, ".txt"), text)
     if "label" in parts:
         write_table(layout.labels_report(selection, ".csv"), _image_rows(parts["label"]))
-    counts = sum(np.array(part["confusion"]) for part in summarised.values())
-    if summarised and counts.sum():
+    counts = sum((np.array(part["confusion"]) for part in summarised.values()), confusion_counts([], len(dataset.classes)))
+    if counts.any():
         title = f"answers after the lessons: {_percent(np.trace(counts), counts.sum()):.1f} % right"
         figures.confusion_matrix(layout.labels_report(selection, "_confusion.png"), counts, dataset.classes, title)
     people_accuracy(layout.labels_report(selection, "_people.png"), people, how.min_accuracy, 100 / len(dataset.classes))
@@ -203,7 +203,8 @@ def people_accuracy(path: str | Path, people: Sequence[Person], min_accuracy: fl
     axes.bar(places, [person.test_accuracy or 0 for person in people], color=colours, label="test part")
     labelled = [(place, person.label_accuracy) for place, person in enumerate(people) if person.label_accuracy is not None]
     if labelled:
-        axes.scatter(*zip(*labelled, strict=True), color="black", zorder=2, s=12, label="labelling")
+        labellers, accuracies = zip(*labelled, strict=True)
+        axes.scatter(labellers, accuracies, color="black", zorder=2, s=12, label="labelling")
     axes.axhline(chance, color="grey", linestyle="--", linewidth=1, label="chance")
     if min_accuracy:
         axes.axhline(100 * min_accuracy, color="tab:red", linewidth=1, label="asked for")

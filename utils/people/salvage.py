@@ -67,7 +67,8 @@ def salvage(database: sqlite3.Connection, path: Path, page: BuiltPage | None, tr
         study = page.build_id, page.dataset
     if study is None:
         raise DatabaseTrouble(UNREADABLE, path, trouble.detail) from None
-    phases = dict(page.phases) if page and page.build_id == study[0] else {}
+    build_id, dataset = study
+    phases = dict(page.phases) if page and page.build_id == build_id else {}
     phases |= {name: phase for name in names for phase in _phase(database, name)}
     expected = _known_rows(database)
     counted = next(_rows(database, "SELECT sum(answers) FROM image"), (None,))[0] or 0  # a trigger counts them, image by image
@@ -80,7 +81,7 @@ def salvage(database: sqlite3.Connection, path: Path, page: BuiltPage | None, tr
     held = max(len(expected), counted, len(rows))
     if not rows:
         raise DatabaseTrouble(UNREADABLE, path, f"{trouble.detail}; it held {held} answers or more") from None
-    return Salvaged(*study, sorted(rows, key=lambda row: (row[0], row[2])), held - len(rows))
+    return Salvaged(build_id, dataset, sorted(rows, key=lambda row: (row[0], row[2])), held - len(rows))
 
 
 def _rows(database: sqlite3.Connection, query: str, *values: object) -> Iterator[tuple]:

@@ -94,7 +94,8 @@ class Collector:
         response.set_etag(self.page.build_id)
         response.cache_control.no_cache = True  # the browser asks whether its copy is of this build
         response.headers["Content-Security-Policy"] = PAGE_POLICY
-        return response.make_conditional(request)
+        response.make_conditional(request)
+        return response
 
     def hello(self) -> Response:
         """Tells a page that this is its server."""

@@ -69,11 +69,13 @@ class Recorder:
     def __init__(self, key: Key, dataset: str, rng: np.random.Generator) -> None:
         self._key = key
         self._rng = rng
-        self.export = {"build_id": key.build_id, "dataset": dataset, "participants": []}
+        self._participants: list[dict] = []
+        self.export = {"build_id": key.build_id, "dataset": dataset, "participants": self._participants}
 
     def add(self, answered: dict[str, list[tuple[str, int]]]) -> None:
         """One person: for each phase the ids of the images and the answers, in order."""
-        trials, elapsed = [], 0
+        trials: list[dict] = []
+        elapsed = 0
         for phase, pairs in answered.items():
             for image_id, response in pairs:
                 rt = round(1000 * SECONDS * float(np.exp(SPREAD * self._rng.standard_normal())))
@@ -91,8 +93,8 @@ class Recorder:
                         "build_id": self._key.build_id,
                     }
                 )
-        name = f"p{len(self.export['participants']) + 1:04d}"
-        self.export["participants"].append({"participant": name, "trials": trials})
+        name = f"p{len(self._participants) + 1:04d}"
+        self._participants.append({"participant": name, "trials": trials})
 
 
 def known_labels(key: Key, phase: str) -> np.ndarray:

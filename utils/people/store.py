@@ -25,6 +25,7 @@ from utils.people.database import (
     LOCKED,
     MOVED,
     DatabaseTrouble,
+    Whereabouts,
     check_file,
     check_whole,
     connect,
@@ -113,7 +114,7 @@ class Store:
         self.path = Path(path)
         self.study, self._clock, self._lock = study, clock, threading.Lock()
         self.damage: DatabaseTrouble | None = None
-        self._whereabouts = None
+        self._whereabouts: Whereabouts | None = None
         check_file(self.path)
         try:
             self.path.touch(mode=0o600)

@@ -172,7 +172,7 @@ def annotator_study(
     for quality, values in zip(accuracies, points, strict=True):
         axes.scatter([quality] * len(values), values, s=8, color="tab:blue", alpha=0.5)
     for (name, values), colour in zip(levels.items(), ("tab:red", "tab:green"), strict=False):
-        axes.axhline(np.mean(values), color=colour, linestyle="--", linewidth=1, label=name)
+        axes.axhline(float(np.mean(values)), color=colour, linestyle="--", linewidth=1, label=name)
     axes.set(xlabel="annotators' accuracy", ylabel="classifier's test accuracy (%)", title=title)
     axes.grid(alpha=0.3)
     axes.legend()

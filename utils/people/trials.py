@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from utils.people.built_page import BuiltPage
 
@@ -81,7 +82,7 @@ def read_trial(sent: dict, page: BuiltPage) -> Trial:
     return Trial(**{"correct": None, **sent})
 
 
-def is_secret_id(value: object) -> bool:
+def is_secret_id(value: object) -> TypeGuard[str]:
     """Whether a value has the form of a trial's or participant's id."""
     return isinstance(value, str) and SECRET_ID.fullmatch(value) is not None
 
@@ -91,4 +92,4 @@ def _is_whole(value: object, highest: int) -> bool:
 
 
 def _is_time(value: object) -> bool:
-    return type(value) in (int, float) and 0 <= value <= LONGEST
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST
