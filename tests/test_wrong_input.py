@@ -236,6 +236,7 @@ OUT_OF_RANGE = {
     "accuracy": ("study", [-0.1, 1.1, "nan"]),
     "alpha": ("course", [-0.1, 1.1, "nan"]),
     "batch_size": ("teacher", [0]),
+    "counters": ("CE", [-1]),
     "draws": ("course", [-1]),
     "crop_scale": ("simclr", [0, 1.5]),
     "epochs": ("linear", [0]),

@@ -9,14 +9,16 @@ import torch
 from PIL import Image
 
 from models.resnet import build
+from utils.base.errors import InputError
 from utils.data.images import whole_view
 from utils.data.lists import Example, read_explanations
 from utils.data.loading import ImageSet
 from utils.data.outputs import DEMO, IMG, MASK, Layout, explanation_name
-from utils.explanations.explain_list import ExplainSettings, explain_list
-from utils.explanations.explained import Explained, Stored, counters
+from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files
+from utils.explanations.explained import Explained, Stored, against, counters, strongest_counters
 from utils.explanations.masks import resized
 from utils.explanations.methods import EXPLAINERS
+from utils.explanations.storage import listed_counters
 from utils.running.resuming import Unfinished
 
 SIZE, CLASSES, GRID = 64, 3, 4
@@ -94,3 +96,52 @@ def test_where_the_network_prefers_the_counter_class_everywhere_the_mask_is_no_l
 
 def test_counters_are_all_wrong_classes_ascending():
     assert counters(torch.tensor([0, 2, 3]), 4).tolist() == [[1, 2, 3], [0, 1, 3], [0, 1, 2]]
+
+
+def test_the_strongest_wrong_classes_by_hand():
+    logits, label = torch.tensor([[3.0, 1.0, 2.0, 2.0], [0.0, 5.0, 7.0, 6.0]]), torch.tensor([0, 2])
+    assert strongest_counters(logits, label).tolist() == [[2, 3, 1], [3, 1, 0]]  # of equals the lower class first
+    relevance = torch.arange(6.0).view(2, 3, 1, 1)  # against 1, 2, 3 and against 0, 1, 3
+    assert against(relevance, label, torch.tensor([[2, 3], [1, 3]])).flatten(1).tolist() == [[1, 2], [4, 5]]
+
+
+@pytest.mark.parametrize(("wanted", "count"), [(1, 1), (2, 2), (9, 2)])
+def test_an_image_is_explained_against_its_strongest_wrong_classes_as_ever(noise, tmp_path, wanted, count):
+    """Maps are those of every class, pictures those of a run that explains against all, but only the listed ones are made."""
+    how = dict(explanation="margin", explanation_layer="layer4")
+    for name in ("all", "some"):
+        (tmp_path / name).mkdir()
+    everything, _ = explain(noise, tmp_path / "all", **how)
+    layout, measured = explain(noise, tmp_path / "some", counters=wanted, **how)
+    assert measured["explanations"] == 5 * count
+    assert layout.heatmaps.read_bytes() == everything.heatmaps.read_bytes()
+    torch.manual_seed(0)
+    network = build("resnet18", CLASSES, bias=False).eval()
+    with torch.inference_mode():
+        logits = network(torch.stack([noise[number] for number in range(5)]).float() / 255).logits
+    expected = []
+    for number, row in enumerate(noise.rows):
+        wrong = sorted((b for b in range(CLASSES) if b != row.label), key=lambda b: -logits[number, b])
+        expected += [(row.index, row.label, b) for b in sorted(wrong[:count])]
+    for people in (False, True):
+        rows = read_explanations(layout.explanation_list(people), CLASSES)
+        assert [(row.index, row.label, row.counter) for row in rows] == expected
+    names = {explanation_name(noise.rows[i].path, a, b, i) for i, a, b in expected}
+    for kind in (IMG, MASK, DEMO):
+        made = {path.name: path.read_bytes() for path in layout.explanations(kind, 0.05).iterdir()}
+        assert made == {name: (everything.explanations(kind, 0.05) / name).read_bytes() for name in names}
+
+
+def test_which_pictures_a_run_leaves_its_list_says(noise, tmp_path):
+    layout, _ = explain(noise, tmp_path, explanation="scout", counters=1)
+    how = ExplainSettings(mask_sizes=(0.05,), image_size=SIZE, batch_size=2, workers=2, device="cpu", explanation="scout", counters=1)
+    files = list(explanation_files(layout, noise.rows, CLASSES, how))
+    assert len(files) == 4 + 3 * 5 and all(path.is_file() for path in files)
+    listed = layout.explanation_list()
+    rows = read_explanations(listed, CLASSES)
+    assert listed_counters(layout, noise.rows, CLASSES) == [[row.counter] for row in rows]
+    listed.write_text("".join(listed.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(InputError, match=r"_CE.txt has no explanation of .*4.png \(index 4\); explain that list anew"):
+        list(explanation_files(layout, noise.rows, CLASSES, how))
+    listed.unlink()
+    assert listed_counters(layout, noise.rows, CLASSES) == [[1, 2], [0, 2], [0, 1], [1, 2], [0, 2]]

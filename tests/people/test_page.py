@@ -423,8 +423,11 @@ SPOILERS = {
     "other classes": (edited(lambda course: course["classes"].reverse()), ["--dataset"]),
     "no label": (edited(lambda course: course["lessons"][1].pop("label")), ["not a course file", "label"]),
     "label out of range": (edited(lambda course: course["lessons"][1].update(label=9)), ["lesson 2", "label is wrong"]),
-    "answer unexplained": (edited(lambda course: course["lessons"][1]["explanations"].pop("2")), ["lesson 2", "answer 2"]),
-    "answer is the label": (edited(lambda course: course["lessons"][1].update(answer=1)), ["lesson 2", "answer 1"]),
+    "answer unexplained": (
+        edited(lambda course: course["lessons"][1]["explanations"].pop("2")),
+        ["lesson 2", "answer 2 has no explanation", "--counters"],
+    ),
+    "answer is the label": (edited(lambda course: course["lessons"][1].update(answer=1)), ["lesson 2", "answer 1", "no wrong class"]),
     "path is a number": (edited(lambda course: course["lessons"][1]["explanations"]["0"].update(image=3)), ["lesson 2", "class 0"]),
     "image not listed": (edited(lambda course: course["lessons"][1].update(image="./x.png")), ["lesson 2", "does not list ./x.png"]),
     "no explanation": (without(*ALL_RENDERINGS), ["lesson 2", "explanation", "missing"]),

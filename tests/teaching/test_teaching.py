@@ -10,15 +10,17 @@ import torch
 from PIL import Image
 
 from models.resnet import build
+from utils.base.errors import InputError
 from utils.base.randomness import generator
 from utils.data.images import whole_view
-from utils.data.lists import Example, write_examples
+from utils.data.lists import Example, read_explanations, write_examples, write_explanations
 from utils.data.loading import ImageSet
 from utils.data.outputs import Layout
 from utils.explanations.explain_list import ExplainSettings, explain_list
 from utils.running.resuming import Unfinished
 from utils.teaching.choice import Choice
 from utils.teaching.cmaxgrad import CMaxGrad
+from utils.teaching.course import lesson_entry, teaching_rows
 from utils.teaching.loop import taught_explanations, teach
 from utils.teaching.maxgrad import log_psi
 from utils.teaching.pool import Pool
@@ -261,6 +263,50 @@ def test_a_missing_explanation_is_not_scored_and_not_taught(material):
     assert scores[2, 0] > alone[2] + math.log(0.5)
     student.add(Choice(3, 1, 1, {1: 1}, None))
     assert student._taught.labels.tolist() == [0, 1, 1]  # x_3, x_1, E(x_1; 1, 0)
+
+
+def some_explained(ce_list, path, kept):
+    """An explanation list with those rows of another whose (index, counter) `kept` takes."""
+    rows = read_explanations(ce_list, CLASSES)
+    write_explanations(path, [row for row in rows if kept(row.index, row.counter)])
+    return str(path)
+
+
+@pytest.mark.parametrize("view", ["image", "attention"])
+@pytest.mark.parametrize("kind", STUDENTS)
+def test_a_course_from_a_list_that_explains_against_one_class_each(material, tmp_path, kind, view):
+    """Each image is explained against the next class alone, so of a pair of classes one image has an explanation."""
+    images, ce_list = material
+    pool = Pool(images, some_explained(ce_list, tmp_path / "one.txt", lambda i, b: b == (LABELS[i] + 1) % CLASSES), CLASSES, view, SIZE)
+    whole = Pool(images, ce_list, CLASSES, view, SIZE)
+    for number, label in enumerate(LABELS):
+        assert [row >= 0 for row in pool.table[number].tolist()] == [b == (label + 1) % CLASSES for b in range(CLASSES)]
+        row, same = (int(one.table[number, (label + 1) % CLASSES]) for one in (pool, whole))
+        assert pool.rows[row] == whole.rows[same]
+    student = STUDENTS[kind](pool, images, True, settings())
+    selector = make_selector(SelectorSettings("CMaxGrad", alpha=0.5, seed=0))
+    for lesson in teach(student, selector, 3):
+        pair = lesson.choice
+        taught = teaching_rows(pool, pair, True)
+        assert len(taught) == 3  # one of a and b is the next class of the other
+        entry = lesson_entry(pool, None, lesson.iteration, pair)
+        assert entry["explanations"] == {} and entry["answer"] == pair.counter  # the other image of the pair has none
+    seen = student.survey(True)
+    scores, alone = selector.scores(seen), log_psi(seen.logits, seen.labels, seen.codewords)
+    for number, label in enumerate(LABELS):
+        against = (label + 2) % CLASSES
+        torch.testing.assert_close(scores[number, against], alone[number] + math.log(0.5))
+        assert scores[number, (label + 1) % CLASSES] > scores[number, against]
+
+
+def test_a_list_that_lost_rows_is_told_from_one_that_explains_against_fewer_classes(material, tmp_path):
+    images, ce_list = material
+    for kept, says in {
+        lambda i, b: (i, b) != (3, 2): r"has no explanation of .*3.png \(line 4 of .*list_gt_tr.txt\) against class 2; explain",
+        lambda i, b: b == (LABELS[i] + 1) % CLASSES and i != 7: r"has 0 explanations of .*7.png \(line 8 of .*, and 1 of others; explain",
+    }.items():
+        with pytest.raises(InputError, match=says):
+            Pool(images, some_explained(ce_list, tmp_path / "some.txt", kept), CLASSES, "attention", SIZE)
 
 
 def test_the_student_keeps_its_batch_norm_statistics(material):

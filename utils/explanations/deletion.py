@@ -27,10 +27,9 @@ from utils.data.images import decode, whole_view
 from utils.data.lists import Example
 from utils.data.loading import ImageSet, open_list, to_float
 from utils.data.outputs import MASK, Layout
-from utils.explanations.explained import counters
 from utils.explanations.masks import moved
 from utils.explanations.sheet import spread
-from utils.explanations.storage import read_masks
+from utils.explanations.storage import listed_counters, read_masks
 from utils.running.launch import command
 
 BOX = 51 / 224  # width of the blur, as a share of the image's side
@@ -93,9 +92,10 @@ def measure(
     """
     rng = generator(0)
     sums: dict[str, list[Tensor]] = {name: [] for name in networks}
+    listed = listed_counters(layout, images.rows, next(iter(networks.values())).linear_head.out_features)
     for number in tqdm(chosen, desc=f"blurring, t = {size:.2f}", unit="image", leave=False):
         label, image = int(images.labels[number]), to_float(images[number][None], "cpu")[0]
-        counter = counters(images.labels[[number]], next(iter(networks.values())).linear_head.out_features)[0]
+        counter = torch.tensor(listed[number])
         masks = read_masks(layout, images.rows[number], counter.tolist(), size)
         (elsewhere,) = moved(rng, masks)
         for name, network in networks.items():

@@ -1,4 +1,4 @@
-"""Explaining a whole list: every image against every wrong answer, as pictures, lists and heat maps."""
+"""Explaining a whole list: every image against every wrong answer, or the strongest, as pictures, lists and heat maps."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ from utils.data.lists import Example, Explanation, listed_path, write_explanatio
 from utils.data.loading import ImageSet, in_batches, open_list, to_float
 from utils.data.outputs import DEMO, IMG, MASK, Layout, explanation_name, listed_size, name_problem
 from utils.explanations import sheet
-from utils.explanations.explained import Explainer, counters
+from utils.explanations.explained import Explainer, against, counters, strongest_counters
 from utils.explanations.masks import constant, masks
 from utils.explanations.methods import EXPLAINERS
 from utils.explanations.rendering import draw_borders, fill_outside
-from utils.explanations.storage import HeatmapFile
+from utils.explanations.storage import HeatmapFile, listed_counters
 from utils.running import plausible
 from utils.running.resuming import Unfinished
 from utils.running.settings import pick
@@ -44,6 +44,7 @@ class ExplainSettings:
         device: where the network runs.
         explanation: a name of `EXPLAINERS`.
         explanation_layer: what `Margin` explains at.
+        counters: how many wrong classes each image is explained against, those that the network finds strongest; 0 for all.
     """
 
     mask_sizes: tuple[float, ...]
@@ -53,11 +54,16 @@ class ExplainSettings:
     device: str
     explanation: str = "margin"
     explanation_layer: str = "layer1"
+    counters: int = 0
 
     @property
     def explainer(self) -> Explainer:
         """The way of explaining, with those of these settings that it has."""
         return pick(EXPLAINERS[self.explanation], self)
+
+    def num_counters(self, num_classes: int) -> int:
+        """B, the number of classes that each image is explained against, of C classes."""
+        return min(self.counters, num_classes - 1) or num_classes - 1
 
 
 def open_explained(dataset: Dataset, data_root: str | Path, image_size: int, out: str | Path) -> ImageSet[Example]:
@@ -84,7 +90,7 @@ def open_explained(dataset: Dataset, data_root: str | Path, image_size: int, out
 def explain_list(
     network: Network, images: ImageSet[Example], layout: Layout, classes: Sequence[str], how: ExplainSettings, unfinished: Unfinished
 ) -> dict | None:
-    """Explains every image of a list against every wrong class and writes all that formats.md names.
+    """Explains every image of a list against every wrong class, or the strongest, and writes all that formats.md names.
 
     One forward pass per batch serves all classes and answers. Each thread takes a batch from decoding to encoding.
 
@@ -107,7 +113,7 @@ def explain_list(
     """
     _make_folders(layout, how)
     stored = how.explainer.stored(network, len(classes), how.image_size)
-    heatmaps = HeatmapFile(layout.heatmaps, images, stored, unfinished)
+    heatmaps = HeatmapFile(layout.heatmaps, images, stored, how.num_counters(len(classes)), unfinished)
     _explain_missing(network.to(how.device).folded(), images, layout, len(classes), heatmaps, how)
     processes.wait()
     return _conclude(images, layout, classes, heatmaps, how)
@@ -124,10 +130,10 @@ def _make_folders(layout: Layout, how: ExplainSettings) -> None:
 def _conclude(images: ImageSet[Example], layout: Layout, classes: Sequence[str], heatmaps: HeatmapFile, how: ExplainSettings) -> dict:
     """Writes what needs all explanations: heat maps, lists, the contact sheet; returns what was measured."""
     heatmaps.write()
-    _write_lists(layout, images.rows, len(classes), listed_size(how.mask_sizes))
+    _write_lists(layout, images.rows, heatmaps.counters(), listed_size(how.mask_sizes))
     shown = sheet.spread(len(images), sheet.SHEET_ROWS)
     sheet.contact_sheet(layout.contact_sheet, [_sheet_row(number, images, layout, heatmaps, how) for number in shown], classes)
-    answers, num_maps, flat = heatmaps.answers()[:, 0], len(images) * (len(classes) - 1), heatmaps.constant_maps()
+    answers, num_maps, flat = heatmaps.answers()[:, 0], len(images) * heatmaps.num_counters, heatmaps.constant_maps()
     accuracy = evaluation.accuracy(answers, images.labels)
     measured = {
         "images": len(images),
@@ -144,22 +150,28 @@ def _conclude(images: ImageSet[Example], layout: Layout, classes: Sequence[str],
 
 
 def explanation_files(layout: Layout, rows: Sequence[Example], num_classes: int, how: ExplainSettings) -> Iterator[Path]:
-    """The files that `explain_list` leaves."""
+    """The files that `explain_list` leaves; which pictures these are, its list says, which comes before them.
+
+    Raises:
+        InputError: that list is malformed, or has not as many explanations of each image as it should.
+    """
     yield from (layout.heatmaps, layout.contact_sheet, layout.explanation_list(), layout.explanation_list(people=True))
-    for row in rows:
-        yield from _pictures(layout, row, num_classes, how)
+    for row, counter in zip(rows, listed_counters(layout, rows, num_classes), strict=True):
+        if len(counter) != how.num_counters(num_classes):
+            raise InputError(f"{layout.explanation_list()} has {len(counter)} explanations of {row.path}; explain that list anew.")
+        yield from _pictures(layout, row, counter, how)
 
 
-def _pictures(layout: Layout, row: Example, num_classes: int, how: ExplainSettings) -> Iterator[Path]:
-    """The pictures that explain one image: every rendering at every mask size against every wrong class."""
+def _pictures(layout: Layout, row: Example, counter: Sequence[int], how: ExplainSettings) -> Iterator[Path]:
+    """The pictures that explain one image against some classes: every rendering at every mask size."""
     for folder in _folders(layout, how).values():
-        for _, name in _names(row, num_classes):
+        for name in _names(row, counter):
             yield folder / name
 
 
-def _names(row: Example, num_classes: int) -> list[tuple[int, str]]:
-    """The wrong classes of an image, ascending, each with the file name of the explanation against it."""
-    return [(b, explanation_name(row.path, row.label, b, row.index)) for b in range(num_classes) if b != row.label]
+def _names(row: Example, counter: Sequence[int]) -> list[str]:
+    """The file names of the explanations of an image against some classes."""
+    return [explanation_name(row.path, row.label, b, row.index) for b in counter]
 
 
 def _folders(layout: Layout, how: ExplainSettings) -> dict[tuple[str, float], Path]:
@@ -179,7 +191,7 @@ def _explain_missing(
         InputError: an image cannot be decoded, or the teacher is no use.
     """
     share = processes.share(in_batches(range(len(images)), how.batch_size))
-    missing = _missing(share, images, layout, heatmaps, num_classes, how)
+    missing = _missing(share, images, layout, heatmaps, how)
     folders, explainer = _folders(layout, how), how.explainer
 
     def explain(numbers: list[int], patient: bool = True) -> bool:
@@ -189,14 +201,16 @@ def _explain_missing(
             explained = explainer(network, to_float(pixels, how.device), label, counters(label, num_classes))
             if not (explained.logits.isfinite().all() and explained.relevance.isfinite().all()):
                 raise InputError("The teacher's outputs are not finite numbers; replace what --checkpoint or --pretrained name.")
-            flat = constant(explained.relevance)  # (N, B)
+            ranked = strongest_counters(explained.logits, label)
+            counter = ranked[:, : heatmaps.num_counters].sort(1).values  # (N, B)
+            relevance = against(explained.relevance, label, counter)
+            flat = constant(relevance)  # (N, B)
             if patient and flat.all():
                 return False
             heatmaps.add(numbers, explained.maps)
-            names = [name for number in numbers for _, name in _names(images.rows[number], num_classes)]
-            _write_pictures(pixels, explained.relevance, names, folders, how)
-        rival = explained.logits.scatter(1, label[:, None], -torch.inf).argmax(1)  # the wrong class of the largest logit
-        heatmaps.finish(numbers, explained.logits.argmax(1), rival, flat.sum(1))
+            names = [name for number, some in zip(numbers, counter.tolist(), strict=True) for name in _names(images.rows[number], some)]
+            _write_pictures(pixels, relevance, names, folders, how)
+        heatmaps.finish(numbers, explained.logits.argmax(1), ranked[:, 0], flat.sum(1), counter)
         return True
 
     with _bar(share, missing) as bar:
@@ -227,16 +241,16 @@ def _check_any_points(heatmaps: HeatmapFile) -> None:
 
 
 def _missing(
-    groups: Sequence[list[int]], images: ImageSet[Example], layout: Layout, heatmaps: HeatmapFile, num_classes: int, how: ExplainSettings
+    groups: Sequence[list[int]], images: ImageSet[Example], layout: Layout, heatmaps: HeatmapFile, how: ExplainSettings
 ) -> list[list[int]]:
     """The batches that are not done: something was not stored, or a picture is not there whole.
 
     Whole batches, since the last digits of what a network says may depend on who else is in the batch.
     """
-    done = heatmaps.done()
+    done, counter = heatmaps.done(), heatmaps.counters()
 
     def finished(number: int) -> bool:
-        pictures = _pictures(layout, images.rows[number], num_classes, how)
+        pictures = _pictures(layout, images.rows[number], counter[number], how)
         return bool(done[number]) and all(whole_png(picture, how.image_size) for picture in pictures)
 
     return [group for group in groups if not all(map(finished, group))]
@@ -255,7 +269,7 @@ def _write_pictures(
 
     Args:
         images: uint8 (N, 3, s, s).
-        relevance: against each wrong class, ascending, (N, B, H, W).
+        relevance: against B classes each, ascending, (N, B, H, W).
         names: the file names of those explanations, N B.
         folders: where each rendering at each mask size goes.
         how: mask sizes and so on.
@@ -283,11 +297,13 @@ def _render(pictures: Tensor, inside: Tensor) -> dict[str, Tensor]:
     return {IMG: fill_outside(pictures, inside), MASK: inside.to(torch.uint8) * 255, DEMO: draw_borders(pictures, inside)}
 
 
-def _write_lists(layout: Layout, rows: Sequence[Example], num_classes: int, size: float) -> None:
-    """Writes the explanation lists: images in list order, counter classes ascending."""
+def _write_lists(layout: Layout, rows: Sequence[Example], counters: Sequence[Sequence[int]], size: float) -> None:
+    """Writes the explanation lists: images in list order, the classes that each is explained against ascending."""
     for people, kind in ((False, IMG), (True, DEMO)):
         folder = layout.explanations(kind, size)
         explanations = (
-            Explanation(listed_path(folder / name), row.label, b, row.index) for row in rows for b, name in _names(row, num_classes)
+            Explanation(listed_path(folder / name), row.label, b, row.index)
+            for row, some in zip(rows, counters, strict=True)
+            for b, name in zip(some, _names(row, some), strict=True)
         )
         write_explanations(layout.explanation_list(people), explanations)

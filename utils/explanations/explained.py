@@ -84,3 +84,15 @@ def counters(label: Tensor, num_classes: int) -> Tensor:
     """Every wrong class of each image, ascending: (N,) labels give (N, C-1)."""
     classes = torch.arange(num_classes - 1, device=label.device)  # (C-1,)
     return classes + (classes >= label[:, None])
+
+
+def strongest_counters(logits: Tensor, label: Tensor) -> Tensor:
+    """Every wrong class of each image, that of the largest logit first, the lower of equals: logits (N, C), labels (N,) give (N, C-1)."""
+    others = logits.scatter(1, label[:, None], -torch.inf)
+    return others.argsort(dim=1, descending=True, stable=True)[:, :-1]
+
+
+def against(relevance: Tensor, label: Tensor, counter: Tensor) -> Tensor:
+    """Of the relevance against every wrong class, ascending (N, C-1, H, W), that against the classes `counter` (N, B): (N, B, H, W)."""
+    places = counter - (counter > label[:, None]).long()
+    return relevance[torch.arange(len(label), device=label.device)[:, None], places]

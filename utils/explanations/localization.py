@@ -29,11 +29,11 @@ from utils.data.catalog import Dataset, find
 from utils.data.images import decode
 from utils.data.lists import Example, locate, read_examples
 from utils.data.outputs import Layout
-from utils.explanations.explained import Explainer, counters
+from utils.explanations.explained import Explainer
 from utils.explanations.masks import moved
 from utils.explanations.methods import EXPLAINERS
 from utils.explanations.records import EXPLAINING, last_records
-from utils.explanations.storage import read_masks
+from utils.explanations.storage import listed_counters, read_masks
 from utils.running.launch import command
 from utils.running.settings import pick
 
@@ -201,8 +201,9 @@ def load(run: Run, size: float, exact: Sequence[tuple[Example, dict]]) -> Iterat
     if paths != [row.path for row, _ in exact]:
         raise InputError(f"{run.layout.heatmaps} holds the maps of other images than the training list; explain that list anew.")
     label = stored.pop("label")
+    listed = listed_counters(run.layout, [row for row, _ in exact], len(run.dataset.classes))
     for number, (row, differences) in enumerate(exact):
-        counter = counters(label[[number]], len(run.dataset.classes))
+        counter = torch.tensor([listed[number]])
         relevance = run.explainer.relevance({name: maps[[number]] for name, maps in stored.items()}, label[[number]], counter)
         masks = read_masks(run.layout, row, counter[0].tolist(), size)
         found = [differences[b] for b in counter[0].tolist()]

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -26,9 +25,8 @@ from utils.data.catalog import Dataset, find
 from utils.data.lists import Example, locate, read_examples
 from utils.data.outputs import Layout
 from utils.explanations.deletion import explanation_sizes
-from utils.explanations.explained import counters
 from utils.explanations.masks import moved
-from utils.explanations.storage import read_masks
+from utils.explanations.storage import listed_counters, read_masks
 
 NEEDED = ("images.txt", "parts.txt", "part_locs.txt", "attributes.txt", "image_attribute_labels.txt")
 TELLING = 0.2  # share of all (pair of classes, part) that count as truth
@@ -134,11 +132,10 @@ def measure(
 ) -> dict[str, tuple[float, float]]:
     """Precision and recall in percent of the parts in the masks, and in the same shapes moved at random, over all images together."""
     rng, sums = generator(0), {"explanation": np.zeros(3), "moved at random": np.zeros(3)}
-    for row in rows:
+    for row, counter in zip(rows, listed_counters(layout, rows, len(telling)), strict=True):
         name = Path(row.path).name
         if name not in birds.places:
             continue
-        counter = counters(torch.tensor([row.label]), len(telling))[0].tolist()
         masks = read_masks(layout, row, counter, size)
         with Image.open(locate(row.path, data_root)) as image:
             shape = image.size

@@ -8,15 +8,17 @@ import torch
 from torch import Tensor
 
 from utils.base import processes
+from utils.base.errors import InputError
 from utils.base.files import replacing
 from utils.data.images import decode, to_tensor
-from utils.data.lists import Example
+from utils.data.lists import Example, read_explanations
 from utils.data.loading import ImageSet
 from utils.data.outputs import MASK, Layout, explanation_name
 from utils.explanations.explained import Stored
 from utils.running.resuming import Unfinished
 
-# (N, 3): 1 + the network's answer, 1 + its strongest wrong class, 1 + the number of constant maps; 0 where a row is not done
+# (N, 3 + B): 1 + the network's answer, 1 + its strongest wrong class, 1 + the number of constant maps, 1 + the B classes that it is
+# explained against, ascending; 0 where a row is not done
 ANSWERS = "answers"
 
 
@@ -30,13 +32,15 @@ class HeatmapFile:
         path: the `.npz` to write.
         images: the list whose maps come.
         stored: shapes and types of the maps by name.
+        num_counters: B, the number of classes that each image is explained against.
         unfinished: the run.
     """
 
-    def __init__(self, path: Path, images: ImageSet[Example], stored: dict[str, Stored], unfinished: Unfinished) -> None:
+    def __init__(self, path: Path, images: ImageSet[Example], stored: dict[str, Stored], num_counters: int, unfinished: Unfinished) -> None:
         self.path = path
         self.images = images
         self.stored = stored
+        self.num_counters = num_counters
         self.unfinished = unfinished
         self._make_parts()
         processes.wait()
@@ -46,7 +50,7 @@ class HeatmapFile:
 
     @processes.first_only
     def _make_parts(self) -> None:
-        for name, (shape, kind) in (self.stored | {ANSWERS: Stored((3,), np.dtype(np.int64))}).items():
+        for name, (shape, kind) in (self.stored | {ANSWERS: Stored((3 + self.num_counters,), np.dtype(np.int64))}).items():
             if not self._part(name).exists():
                 self._make_part(name, (len(self.images), *shape), kind)
 
@@ -71,16 +75,18 @@ class HeatmapFile:
         for name, (_, kind) in self.stored.items():
             self._store(name, numbers, maps[name].cpu().numpy().astype(kind, copy=False))
 
-    def finish(self, numbers: list[int], answers: Tensor, rivals: Tensor, flat: Tensor) -> None:
+    def finish(self, numbers: list[int], answers: Tensor, rivals: Tensor, flat: Tensor, counter: Tensor) -> None:
         """Says that rows are done, their maps stored and their pictures written, by storing what the network answered.
 
         Args:
-            numbers: consecutive rows.
-            answers: the network's answers, (B,).
-            rivals: its strongest wrong classes, (B,).
-            flat: of each row, how many of its maps of relevance are constant, (B,).
+            numbers: consecutive rows, n.
+            answers: the network's answers, (n,).
+            rivals: its strongest wrong classes, (n,).
+            flat: of each row, how many of its maps of relevance are constant, (n,).
+            counter: the classes that it is explained against, ascending, (n, B).
         """
-        self._store(ANSWERS, numbers, 1 + torch.stack([answers, rivals, flat], dim=1).cpu().numpy())
+        values = torch.cat([torch.stack([answers, rivals, flat], dim=1), counter], dim=1)
+        self._store(ANSWERS, numbers, 1 + values.cpu().numpy())
         self.unfinished.advanced = True
 
     def done(self) -> np.ndarray:
@@ -90,6 +96,10 @@ class HeatmapFile:
     def answers(self) -> Tensor:
         """The network's answer and its strongest wrong class for every row, (N, 2)."""
         return torch.from_numpy(self._read(ANSWERS)[:, :2] - 1)
+
+    def counters(self) -> list[list[int]]:
+        """The classes that each row is explained against, ascending; -1 where a row is not done."""
+        return (self._read(ANSWERS)[:, 3:] - 1).tolist()
 
     def constant_maps(self) -> int:
         """How many maps of relevance are constant, over all rows."""
@@ -105,6 +115,25 @@ class HeatmapFile:
         paths = np.array([row.path for row in self.images.rows])
         with replacing(self.path) as temporary:
             np.savez(temporary, **parts, label=self.images.labels.numpy(), path=paths)  # type: ignore[arg-type]  # no part is "allow_pickle"
+
+
+def listed_counters(layout: Layout, rows: Sequence[Example], num_classes: int) -> list[list[int]]:
+    """The classes that each image of a list is explained against, ascending, as the explanation list in an output folder says; every
+    wrong class where there is no such list.
+
+    Raises:
+        InputError: the explanation list is malformed, or does not have every image.
+    """
+    path = layout.explanation_list()
+    if not path.exists():
+        return [[b for b in range(num_classes) if b != row.label] for row in rows]
+    found: dict[int, list[int]] = {}
+    for explanation in read_explanations(path, num_classes):
+        found.setdefault(explanation.index, []).append(explanation.counter)
+    for row in rows:
+        if row.index not in found:
+            raise InputError(f"{path} has no explanation of {row.path} (index {row.index}); explain that list anew.")
+    return [sorted(found[row.index]) for row in rows]
 
 
 def read_masks(layout: Layout, row: Example, counter: Sequence[int], size: float) -> Tensor:

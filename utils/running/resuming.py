@@ -188,9 +188,17 @@ def _check_finished(cfg, unfinished: Unfinished, outputs: Iterable[Path]) -> Non
         theirs = identity(record["settings"], record["inputs"], record["processes"])
     except (OSError, ValueError, KeyError, TypeError):
         return
-    if theirs == unfinished.who and all(_whole(path) for path in outputs):
+    if theirs == unfinished.who and _all_whole(outputs):
         unfinished.remove()
         raise Finished(f"This run is finished already, see {record_path(cfg)}; to run it again, start without --resume.")
+
+
+def _all_whole(outputs: Iterable[Path]) -> bool:
+    """Whether all outputs are there whole. One that names others may turn out to be damaged (InputError) while these are looked for."""
+    try:
+        return all(map(_whole, outputs))
+    except InputError:
+        return False
 
 
 def _whole(path: Path) -> bool:

@@ -302,9 +302,12 @@ def _check_lesson(lesson: dict, num_classes: int, where: str) -> None:
     wrong = {str(label) for label in range(num_classes)} - {str(lesson["label"])}
     if not isinstance(lesson["image"], str) or lesson["label"] not in range(num_classes):
         raise InputError(f"{where}: image or label is wrong; make the course anew.")
-    if str(lesson["answer"]) not in wrong & set(lesson["explanations"]) or not set(lesson["explanations"]) <= wrong:
+    if not {str(lesson["answer"]), *lesson["explanations"]} <= wrong:
+        raise InputError(f"{where}: the answer {lesson['answer']} or another that is explained is no wrong class; make the course anew.")
+    if str(lesson["answer"]) not in lesson["explanations"]:
         raise InputError(
-            f"{where}: the answer {lesson['answer']} or another has no explanation, or is no wrong class; make the course anew."
+            f"{where}: the answer {lesson['answer']} has no explanation; explain the list against more classes (--counters), or against "
+            "all, and make the course anew."
         )
     for answer, pair in lesson["explanations"].items():
         texts = [pair[name] for name in ("image", "partner", "partner_explanation")]

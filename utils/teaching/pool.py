@@ -22,7 +22,7 @@ ExplanationView = Literal["image", "attention"]
 
 
 def match_explanations(images: ImageSet[Example], rows: Sequence[Explanation], source: str | Path, num_classes: int) -> Tensor:
-    """Finds the row of every explanation (i, b).
+    """Finds the row of every explanation (i, b). A list may explain images against some wrong classes only, each against as many.
 
     Args:
         images: the example list.
@@ -31,10 +31,10 @@ def match_explanations(images: ImageSet[Example], rows: Sequence[Explanation], s
         num_classes: C.
 
     Returns:
-        Row numbers (N, C), -1 at b = c_i.
+        Row numbers (N, C), -1 where the list has none (at b = c_i always).
 
     Raises:
-        InputError: a row belongs to no example, contradicts its label, stands twice or is missing.
+        InputError: a row belongs to no example, contradicts its label or stands twice, or an image has fewer than others or none.
     """
     number_of = {row.index: number for number, row in enumerate(images.rows)}
     table = torch.full((len(images), num_classes), -1, dtype=torch.long)
@@ -50,14 +50,26 @@ def match_explanations(images: ImageSet[Example], rows: Sequence[Explanation], s
         if table[number, row.counter] >= 0:
             raise InputError(f"{source}, line {line}: repeats image {row.index} against class {row.counter}; explain the list anew.")
         table[number, row.counter] = line - 1
-    missing = (table < 0).scatter(1, images.labels[:, None], False).nonzero()
-    if len(missing):
-        number, counter = missing[0].tolist()
-        raise InputError(
-            f"{source} has no explanation of {images.rows[number].path} (line {number + 1} of {images.source}) against class "
-            f"{counter}; explain that list anew."
-        )
+    _refuse_gaps(table, images, source)
     return table
+
+
+def _refuse_gaps(table: Tensor, images: ImageSet[Example], source: str | Path) -> None:
+    """Proves that every image has as many explanations as any other, at least one: else rows were lost.
+
+    Raises:
+        InputError: naming the first image that has fewer.
+    """
+    counts = (table >= 0).sum(1)  # (N,)
+    most, wanted = int(counts.max()), table.shape[1] - 1
+    fewer = (counts < most).nonzero()
+    if len(fewer):
+        number = int(fewer[0])
+        image = f"{images.rows[number].path} (line {number + 1} of {images.source})"
+        absent = next(b for b, row in enumerate(table[number].tolist()) if row < 0 and b != images.rows[number].label)
+        if most == wanted:
+            raise InputError(f"{source} has no explanation of {image} against class {absent}; explain that list anew.")
+        raise InputError(f"{source} has {counts[number]} explanations of {image}, and {most} of others; explain that list anew.")
 
 
 def mask_weights(mask: Image.Image, grid: int) -> Tensor:
