@@ -28,19 +28,23 @@ datasets/toy/toy_gt_te.txt:
 demo: $(VENV)/installed datasets/toy/toy_gt_te.txt ## teacher, explanations, courses and the page for people on drawn moths
 	$(RUN) train_butterflies_resnet18.py $(TEACHER) --out $(OUT)
 	$(RUN) get_all_CE_butterflies.py --dataset toy --out $(OUT)
-	$(RUN) -m utils.explanations.localization $(OUT)
 	$(RUN) train_butterflies_simclr.py $(FEATURES) --out $(OUT)
 	$(RUN) train_butterflies_CMaxGrad.py $(STUDENT) --out $(OUT)
 	$(RUN) train_butterflies_CMaxGrad.py $(STUDENT) --out $(OUT) --selection KMaxGrad
 	$(RUN) train_butterflies_CMaxGrad.py $(STUDENT) --out $(OUT) --selection random
-	$(RUN) -m utils.teaching.compare_courses $(OUT) CMaxGrad KMaxGrad random
-	$(RUN) teach_butterflies.py --dataset toy --out $(OUT)
+	$(RUN) teach_butterflies.py --dataset toy --out $(OUT) --selection KMaxGrad
+	@echo
+	@echo "How much of the borders lies on true differences (on T), beside controls:"
+	@$(RUN) -m utils.explanations.localization $(OUT)
+	@echo
+	@echo "What students know after each selection's lessons:"
+	@$(RUN) -m utils.teaching.compare_courses $(OUT) KMaxGrad CMaxGrad random
 	@echo
 	@echo "Open these:"
 	@echo "  $(OUT)/teacher_confusion.png     what the teacher confuses"
 	@echo "  $(OUT)/explanations.png          why it is class a and not class b"
-	@echo "  $(OUT)/course_CMaxGrad.png       the course, lesson by lesson"
-	@echo "  $(OUT)/compare_courses.png       how a student learns from it, and from random pairs"
+	@echo "  $(OUT)/course_KMaxGrad.png       the course, lesson by lesson"
+	@echo "  $(OUT)/compare_courses.png       how students learn from it, from CMaxGrad's and from random pairs"
 	@echo "  $(OUT)/course_page/index.html    the course for people: learn to tell the five moths apart"
 
 # Two processes of one thread each, a file of tests at a time: the runs that a file's tests look at are made once.
