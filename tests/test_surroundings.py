@@ -117,8 +117,9 @@ def test_every_command_says_warnings_so(command, tmp_path, monkeypatch, capsys):
         else:
             monkeypatch.setattr(compare_courses, "compare", warn)
             monkeypatch.setattr("sys.argv", ["compare_courses", "toy", "CMaxGrad"])
-            with pytest.raises(KeyboardInterrupt):
+            with pytest.raises(SystemExit) as stopped:
                 compare_courses.main()
+            assert stopped.value.code == 130
     assert capsys.readouterr().err.startswith("warning: a thing is old\n")
 
 

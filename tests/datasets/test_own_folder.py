@@ -503,6 +503,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
 from datasets import own, prepare
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have made processes ignore it
 put, count = own._put, 0
 def killed(*arguments):
     global count
