@@ -88,6 +88,7 @@ def curves(
     if chance is not None:
         axes.axhline(chance, color="grey", linestyle="--", linewidth=1, label="chance")
     axes.set(xlabel=x_label, ylabel=y_label)
+    axes.locator_params(axis="x", integer=True)  # epochs and lessons are whole
     axes.grid(alpha=0.3)
     axes.legend()
     save(path, drawn)
