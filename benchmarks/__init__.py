@@ -6,6 +6,7 @@ explanations  how fast is a list explained?
 course        how fast is a course of the optimal student?
 lesson        how fast is one iteration of a course?
 baseline      what did everybody do before?
+pools         what does one choice cost, by the size of the pool? (a command)
 limits        what can no implementation avoid?
 report        how is it told?
 """
