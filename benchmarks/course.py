@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from benchmarks import limits
-from benchmarks.explanations import subset, whole
+from benchmarks.explanations import whole
 from benchmarks.report import Row
 from benchmarks.timing import Work
 from models.resnet import Arch
@@ -30,14 +30,14 @@ class Course:
 
     Args:
         images: the pool's, in the whole view.
-        test: the test list, in test view, of which as many images are looked at as the pool has.
+        test: the test list, in test view.
         ce_list: explanations of the pool.
         num_classes: C.
         cfg: settings of the benchmark.
     """
 
     def __init__(self, images: ImageSet[Example], test: ImageSet[Example], ce_list: Path, num_classes: int, cfg) -> None:
-        self.cfg, self.test = cfg, subset(test, min(len(test), len(images)))
+        self.cfg, self.test = cfg, test
         self.pool = Pool(images, str(ce_list), num_classes, "attention", cfg.image_size)
         network = make_network(ARCH, num_classes, cfg.pretrained, cfg.seed, cfg.device)
         for row in range(len(self.pool.rows)):
