@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from utils.base import figures
+from utils.base import figures, fonts
 
 SHEET_ROWS = 12
 
@@ -25,9 +25,9 @@ class SheetRow:
 
 def contact_sheet(path: str | Path, rows: Sequence[SheetRow], classes: Sequence[str]) -> None:
     """Explanations, one image a row: image, the explainer's maps, E and the red border."""
-    lines = []
+    names, lines = fonts.drawable(classes), []
     for row in rows:
-        title = f"a = {classes[row.label]}\nb = {classes[row.counter]}"
+        title = f"a = {names[row.label]}\nb = {names[row.counter]}"
         lines.append([(row.image, title), *row.panels, (row.machine, "E (machine)"), (row.people, "red border (people)")])
     figures.tiles(path, lines)
 
