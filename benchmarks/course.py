@@ -1,6 +1,7 @@
 """A whole course of the optimal student, and its limit: looking once at every image of the pool and of the test list."""
 
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,9 @@ import torch
 
 from benchmarks import limits
 from benchmarks.explanations import whole
+from benchmarks.lesson import ARCH, student_settings
 from benchmarks.report import Row
 from benchmarks.timing import Work
-from models.resnet import Arch
 from utils.data.lists import Example
 from utils.data.loading import ImageSet, to_float
 from utils.teaching.loop import teach
@@ -18,10 +19,9 @@ from utils.teaching.optimal import OptimalStudent
 from utils.teaching.pool import Pool
 from utils.teaching.selection import Selection, SelectorSettings, make_selector
 from utils.teaching.sgd import make_network
-from utils.teaching.student import StudentSettings
 
-ARCH: Arch = "resnet18"  # of the networks that are measured: the paper's
 LESSONS = 20
+RIDGE = 1e-3  # that of the teaching scripts
 SELECTION: Selection = "KMaxGrad"  # the one that computes most
 
 
@@ -53,22 +53,7 @@ class Course:
     def ours(self) -> None:
         """The product's course, from a new student to the accuracy after the last lesson."""
         cfg = self.cfg
-        how = StudentSettings(
-            arch=ARCH,
-            pretrained=cfg.pretrained,
-            ridge=1e-3,
-            freeze_features=True,
-            steps=0,  # this and what follows up to the norm: of another student
-            lr=0.0,
-            momentum=0.0,
-            weight_decay=0.0,
-            max_grad_norm=0.0,
-            image_size=cfg.image_size,
-            batch_size=cfg.batch_size,
-            seed=cfg.seed,
-            workers=cfg.workers,
-            device=cfg.device,
-        )
+        how = replace(student_settings(cfg), ridge=RIDGE)
         student = OptimalStudent(self.pool, self.test, True, how)
         selector = make_selector(SelectorSettings(SELECTION, alpha=0.5, seed=cfg.seed))
         deque(teach(student, selector, LESSONS, quiet=True), maxlen=0)

@@ -1,5 +1,6 @@
 """An iteration of a course: ours, the released procedure's, and its limit."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,26 @@ STEPS = 10
 # Target: so many times as fast as the released procedure. It is one for the scripts' default view; in the other, ours must look at as
 # many pictures as the released procedure, and on a CPU even the limit is not twice as fast.
 FASTER = {"cpu": 2, "cuda": 20}
+
+
+def student_settings(cfg) -> StudentSettings:
+    """What every student of the benchmark has in common; what only some kinds of students read is 0."""
+    return StudentSettings(
+        arch=ARCH,
+        pretrained=cfg.pretrained,
+        ridge=0.0,
+        freeze_features=False,
+        steps=0,
+        lr=0.0,
+        momentum=0.0,
+        weight_decay=0.0,
+        max_grad_norm=0.0,
+        image_size=cfg.image_size,
+        batch_size=cfg.batch_size,
+        seed=cfg.seed,
+        workers=cfg.workers,
+        device=cfg.device,
+    )
 
 
 class Lesson:
@@ -88,22 +109,7 @@ class Lesson:
 
     def _course(self):
         cfg = self.cfg
-        how = StudentSettings(
-            arch=ARCH,
-            pretrained=cfg.pretrained,
-            ridge=0.0,  # of another student
-            freeze_features=False,
-            steps=STEPS,
-            lr=LR,
-            momentum=MOMENTUM,
-            weight_decay=WEIGHT_DECAY,
-            max_grad_norm=0.0,
-            image_size=cfg.image_size,
-            batch_size=cfg.batch_size,
-            seed=cfg.seed,
-            workers=cfg.workers,
-            device=cfg.device,
-        )
+        how = replace(student_settings(cfg), steps=STEPS, lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
         student = SGDStudent(self.pool, self.test, True, how)
         return teach(student, make_selector(SelectorSettings("CMaxGrad", alpha=0.5, seed=cfg.seed)), cfg.lessons + cfg.rounds)
 

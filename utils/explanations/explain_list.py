@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -250,7 +251,7 @@ def _missing(
     done, counter = heatmaps.done(), heatmaps.counters()
 
     def finished(number: int) -> bool:
-        pictures = _pictures(layout, images.rows[number], counter[number], how)
+        pictures = _pictures(layout, images.rows[number], counter[number].tolist(), how)
         return bool(done[number]) and all(whole_png(picture, how.image_size) for picture in pictures)
 
     return [group for group in groups if not all(map(finished, group))]
@@ -297,13 +298,13 @@ def _render(pictures: Tensor, inside: Tensor) -> dict[str, Tensor]:
     return {IMG: fill_outside(pictures, inside), MASK: inside.to(torch.uint8) * 255, DEMO: draw_borders(pictures, inside)}
 
 
-def _write_lists(layout: Layout, rows: Sequence[Example], counters: Sequence[Sequence[int]], size: float) -> None:
-    """Writes the explanation lists: images in list order, the classes that each is explained against ascending."""
+def _write_lists(layout: Layout, rows: Sequence[Example], counters: np.ndarray, size: float) -> None:
+    """Writes the explanation lists: images in list order, the classes (N, B) that each is explained against ascending."""
     for people, kind in ((False, IMG), (True, DEMO)):
         folder = layout.explanations(kind, size)
         explanations = (
             Explanation(listed_path(folder / name), row.label, b, row.index)
-            for row, some in zip(rows, counters, strict=True)
+            for row, some in zip(rows, map(np.ndarray.tolist, counters), strict=True)
             for b, name in zip(some, _names(row, some), strict=True)
         )
         write_explanations(layout.explanation_list(people), explanations)

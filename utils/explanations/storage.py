@@ -97,9 +97,9 @@ class HeatmapFile:
         """The network's answer and its strongest wrong class for every row, (N, 2)."""
         return torch.from_numpy(self._read(ANSWERS)[:, :2] - 1)
 
-    def counters(self) -> list[list[int]]:
-        """The classes that each row is explained against, ascending; -1 where a row is not done."""
-        return (self._read(ANSWERS)[:, 3:] - 1).tolist()
+    def counters(self) -> np.ndarray:
+        """The classes that each row is explained against, ascending, (N, B); -1 where a row is not done."""
+        return self._read(ANSWERS)[:, 3:] - 1
 
     def constant_maps(self) -> int:
         """How many maps of relevance are constant, over all rows."""
