@@ -180,7 +180,7 @@ class CourseFiles:
     def _doubts(self, accuracies: Sequence[float], student: Student, test: ImageSet) -> list[str | None]:
         """What speaks against the results, if anything."""
         return [
-            plausible.random_features(self.how.pretrained, student.network().backbone_frozen),
+            plausible.random_features(self.how.pretrained, student.keeps_features),
             plausible.missing_classes(test, self.dataset.classes),
             plausible.never_above_chance(accuracies, len(test), len(self.dataset.classes), student.remedies),
         ]

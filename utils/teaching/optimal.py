@@ -116,6 +116,7 @@ class OptimalStudent:
         how: settings.
     """
 
+    keeps_features = True
     remedies = "--pretrained and --selection"
 
     def __init__(self, pool: Pool, test: ImageSet, explain: bool, how: StudentSettings) -> None:

@@ -110,7 +110,7 @@ class SGDStudent:
     remedies = "--lr, --steps, --pretrained and --freeze-features"
 
     def __init__(self, pool: Pool, test: ImageSet, explain: bool, how: StudentSettings, rows: Tensor | None = None) -> None:
-        self.explain = explain
+        self.explain, self.keeps_features = explain, how.freeze_features
         self.rows = torch.arange(len(pool)) if rows is None else rows
         self.labels, self.table = pool.images.labels[self.rows], pool.table[self.rows]
         self._pool, self._test, self._how = pool, test, how

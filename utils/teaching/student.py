@@ -58,12 +58,14 @@ class Student(Protocol):
         labels: the classes of its pool, (N,).
         table: rows of the pool's explanations, (N, C), -1 where there is none.
         explain: whether explanations are taught.
+        keeps_features: whether its features stay what they are, and only its head learns.
         remedies: the settings that may help where it learns nothing, in words.
     """
 
     labels: Tensor
     table: Tensor
     explain: bool
+    keeps_features: bool
     remedies: str
 
     def survey(self, explain: bool) -> Survey:
