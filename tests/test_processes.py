@@ -205,7 +205,8 @@ def test_the_simclr_variant_runs_in_two_processes(start, explained, tmp_path):
 
 
 def test_a_killed_run_goes_on_with_the_same_number_of_processes(start, explained, tmp_path):
-    command = ["train_gull_simclr", *explained.tiny, "--epochs", 3, "--batch-size", 10]
+    # Long enough that a fast machine is not done before it is killed.
+    command = ["train_gull_simclr", *explained.tiny, "--epochs", 24, "--batch-size", 10]
     whole = start(2, command, tmp_path / "whole")
     assert whole.status == [0, 0], whole.err
     cut = start(2, command, tmp_path / "cut", after=0.5)
