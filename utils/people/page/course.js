@@ -14,7 +14,8 @@
   const LOADING = 300; // ms before waiting for a picture is spoken of
   const BATCH = 50; // trials that the server takes at once
   const PATIENCE = 10000; // ms to wait for the server's answer
-  const LONGEST_PAUSE = 30000; // ms between two tries to send
+  const FIRST_PAUSE = 1000; // ms until what failed is tried again; each time twice as many
+  const LONGEST_PAUSE = 30000;
   const KEPT_PICTURES = 60; // decoded pictures that are kept ready
   const NO_ASSIGNMENT = "ASSIGNMENT_ID_NOT_AVAILABLE"; // what Mechanical Turk says while a worker looks at a preview
   const STAYS = "Close the page whenever you like: it goes on where you stopped.";
@@ -179,7 +180,8 @@
   // ---------------------------------------------------------------- the collecting server
 
   let sending = null; // the sending that is under way, so that there is one at a time
-  let pause = 1000; // ms until the next try
+  let pause = FIRST_PAUSE; // ms until the next try
+  let nextTry = null; // its timer: there is one, whether sending failed or the screen, which sends first
   let trouble = ""; // why the last try failed
 
   async function ask(path, body) {
@@ -223,15 +225,29 @@
         const settled = new Set([...reply.stored, ...Object.keys(reply.refused)]);
         if (!batch.some((trial) => settled.has(trial.trial_id))) throw new Error("The server confirmed none of the answers.");
         state.unsent = state.unsent.filter((id) => !settled.has(id));
+        pause = FIRST_PAUSE;
         save();
       }
-      pause = 1000;
       trouble = "";
     } catch (error) {
       trouble = error.message;
-      setTimeout(send, pause);
-      pause = Math.min(2 * pause, LONGEST_PAUSE);
+      tryLater();
     }
+  }
+
+  /** Tries again by itself, after pauses that grow until something succeeds: what could not be sent, or the screen that waits for it. */
+  function tryLater() {
+    if (nextTry !== null) return;
+    nextTry = setTimeout(() => {
+      nextTry = null;
+      tryNow();
+    }, pause);
+    pause = Math.min(2 * pause, LONGEST_PAUSE);
+  }
+
+  function tryNow() {
+    if (main.querySelector("#trouble")) show(true);
+    else send();
   }
 
   /** The next picture to label: handed out by the server, or the next of this participant's order. Null: none is left. */
@@ -297,15 +313,16 @@
   let readyAt = 0; // when the buttons of this screen begin to count
   let asked = null; // the question on the screen: phase, image, shown
 
-  async function show() {
+  async function show(byItself = false) {
     const mine = ++turn;
     asked = null;
-    const waiting = setTimeout(showWaiting, LOADING);
+    const waiting = byItself ? null : setTimeout(showWaiting, LOADING); // nobody pressed anything that would have to be seen taken
     try {
       const screen = await SCREENS[state.screen]();
       if (mine !== turn || !screen) return;
       clearTimeout(waiting);
       main.classList.remove("waiting");
+      if (main.querySelector("#trouble")) pause = FIRST_PAUSE;
       main.replaceChildren(screen.content);
       document.title = `${screen.title} – ${courseName()}`;
       showSteps(screen.part, screen.done, screen.total);
@@ -342,14 +359,21 @@
     show();
   }
 
-  /** What could not be fetched can be tried again; nothing is lost. */
+  /** What could not be fetched is tried again, by itself and whenever one likes; nothing is lost. */
   function showTrouble(error) {
+    tryLater();
+    const text = `${error.message} Your answers are kept. The page tries again by itself, or at once if you press the button.`;
+    if (main.querySelector("#trouble p")?.textContent === text) {
+      if (status.textContent !== "") say(text); // somebody pressed the button; otherwise a screen reader would begin anew each time
+      return;
+    }
+    say("");
     const content = element(
       "div",
-      { className: "sheet" },
+      { className: "sheet", id: "trouble" },
       element("h1", { tabIndex: -1 }, "One moment"),
-      element("p", {}, `${error.message} Your answers are kept. Please try again.`),
-      element("div", { className: "actions" }, button("Try again", show, "primary")),
+      element("p", {}, text),
+      element("div", { className: "actions" }, button("Try again", () => show(), "primary")),
     );
     main.replaceChildren(content);
     content.querySelector("h1").focus();
@@ -750,7 +774,7 @@
     show();
   });
 
-  window.addEventListener("online", send);
+  window.addEventListener("online", tryNow);
   window.addEventListener("beforeunload", (event) => {
     if (!storage && !turk && state.trials.length) event.preventDefault();
   });
