@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from utils.base.errors import InputError
 from utils.base.files import remove_leftovers
 from utils.base.png import whole_png, write_png
 from utils.data.lists import read_examples
+from utils.data.outputs import Layout
+from utils.explanations.explain_list import ExplainSettings, explanation_files
 from utils.running import resuming
 
 KILLS = {"teacher": 3, "linear": 3, "simclr": 2, "CE": 6, "CE_simclr": 3, "CMaxGrad": 2, "random": 2, "optimal": 3}
@@ -209,6 +212,64 @@ def test_a_damaged_picture_of_a_finished_run_is_made_again(fork, commands, finis
     done = fork([*commands["CE"], "--resume"], finished)
     assert done.status == 0 and "starting anew" in done.out
     assert picture.read_bytes() == content
+
+
+DAMAGES = {
+    "emptied": lambda lines: [],
+    "cut within a line": lambda lines: [*lines[:7], lines[7][:-5]],
+    "cut at a line": lambda lines: lines[:-4],
+    "another order": lambda lines: lines[::-1],
+    "a row twice": lambda lines: [*lines, lines[-1]],
+    "one twice and one missing": lambda lines: [*lines[:-1], lines[-2]],
+    "other pictures": lambda lines: [line.replace("/0.05/", "/0.30/") for line in lines],
+    "other labels": lambda lines: [line.replace("_groundtruth_0", "_groundtruth_9") for line in lines],
+}
+
+
+@pytest.mark.parametrize("name", ["toy_gt_CE.txt", "toy_gt_CE_HTML.txt"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_list_of_other_explanations_is_not_believed(name, damage, reference, data_root, tmp_path, monkeypatch):
+    for one in ("toy_gt_CE.txt", "toy_gt_CE_HTML.txt"):
+        (tmp_path / "toy").mkdir(exist_ok=True)
+        shutil.copyfile(reference.folder / "toy" / one, tmp_path / "toy" / one)
+    monkeypatch.chdir(tmp_path)
+    rows = read_examples(data_root / "toy/toy_gt_tr.txt", 5)
+
+    def pictures():
+        how = ExplainSettings((0.05, 0.3), 64, 3, 0, "cpu")
+        return list(explanation_files(Layout(Path("toy"), "toy_gt"), rows, 5, how))[4:]
+
+    assert len(pictures()) == 20 * 4 * 2 * 3
+    path = tmp_path / "toy" / name
+    path.write_text("".join(DAMAGES[damage](path.read_text().splitlines(keepends=True))))
+    with pytest.raises(InputError, match="toy/toy_gt_CE"):
+        pictures()
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "damage"),
+    [
+        ("CE", "toy_gt_CE_HTML.txt", DAMAGES["cut at a line"]),
+        ("CE", "toy_gt_CE.txt", DAMAGES["emptied"]),
+        ("random", "course_random.json", lambda lines: lines[:-3]),
+        ("random", "evolution_random.csv", lambda lines: [*lines[:-1], lines[-1][:-4]]),
+    ],
+)
+def test_a_damaged_list_or_table_beside_whole_pictures_is_made_again(name, file, damage, fork, commands, reference, finished):
+    before, path = content_of(finished), finished / "toy" / file
+    path.write_text("".join(damage(path.read_text().splitlines(keepends=True))))
+    done = fork([*commands[name], "--resume"], finished)
+    assert done.status == 0 and "starting anew" in done.out, (done.out, done.err)
+    assert differing(before, content_of(finished)) == []
+
+
+@pytest.mark.parametrize("length", [0, 10, 70, -1])
+def test_numbers_that_are_cut_short_are_not_whole(length, tmp_path):
+    path = tmp_path / "acc.npy"
+    np.save(path, np.arange(20.0))
+    assert resuming.whole(path)
+    path.write_bytes(path.read_bytes()[:length])
+    assert not resuming.whole(path) and not resuming.whole(tmp_path)
 
 
 def test_whole_pictures_are_known_and_damaged_ones_too(tmp_path):

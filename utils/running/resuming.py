@@ -6,13 +6,17 @@ randomness derives from (seed, epoch, image), so a run that goes on from there e
 
 import dataclasses
 import hashlib
+import io
 import json
 import shutil
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from utils.base import checkpoints, processes
 from utils.base.errors import Finished, InputError, RunError
@@ -196,15 +200,28 @@ def _check_finished(cfg, unfinished: Unfinished, outputs: Iterable[Path]) -> Non
 def _all_whole(outputs: Iterable[Path]) -> bool:
     """Whether all outputs are there whole. One that names others may turn out to be damaged (InputError) while these are looked for."""
     try:
-        return all(map(_whole, outputs))
+        return all(map(whole, outputs))
     except InputError:
         return False
 
 
-def _whole(path: Path) -> bool:
+def whole(path: Path) -> bool:
     """Whether an output is there and, as far as its format tells, not cut short."""
     if path.suffix == ".png":
         return whole_png(path)
+    if not path.is_file():
+        return False
     if path.suffix in ZIPPED:
-        return path.is_file() and zipfile.is_zipfile(path)
-    return path.is_file() and path.stat().st_size > 0
+        return zipfile.is_zipfile(path)
+    content = path.read_bytes()
+    if path.suffix == ".npy":
+        return _readable(partial(np.load, io.BytesIO(content)))
+    return content.endswith(b"\n") and (path.suffix != ".json" or _readable(partial(json.loads, content)))
+
+
+def _readable(read: Callable[[], object]) -> bool:
+    """Whether something can be read."""
+    with suppress(ValueError, EOFError, OSError):
+        read()
+        return True
+    return False
