@@ -16,9 +16,8 @@ from utils.base.errors import InputError
 from utils.base.files import expanded
 from utils.data.outputs import Layout
 from utils.running.launch import command
+from utils.teaching.course import REPORTED_LESSONS
 from utils.teaching.selection import SELECTORS
-
-REPORTED_LESSONS = (1, 2, 3, 5, 7, 10, 15, 20)
 
 
 def read_draws(path: Path) -> list[list[float]]:

@@ -27,7 +27,7 @@ from utils.teaching.selection import Selection
 from utils.teaching.student import Student
 from utils.teaching.students import StudentKind
 
-REPORTED_LESSONS = (1, 3, 5, 10, 20)
+REPORTED_LESSONS = (1, 2, 3, 5, 7, 10, 15, 20)
 
 
 def people_rows(ce_list: str, rows: Sequence[Explanation], num_classes: int) -> list[Explanation] | None:
