@@ -29,7 +29,7 @@ from datasets.trees import shown
 from utils.base.errors import InputError, RunError
 from utils.base.files import expanded, make_folder, refuse_existing, replacing_folder
 from utils.base.warned import plain_warnings
-from utils.data.catalog import DATASETS, GULLS, find
+from utils.data.catalog import DATASETS, GULLS, REST, find
 
 PROBLEMS_SHOWN = 20
 
@@ -83,7 +83,9 @@ def build_parser() -> argparse.ArgumentParser:
         _add_source_options(command(source.name, run_source, f"make {source.folder} from {source.archive}"), source)
     _add_folder_options(command("folder", run_folder, "make a dataset of a folder of your own images"))
     check = command("check", run_check, "count images, and find missing, broken, mislabelled and leaked ones")
-    check.add_argument("dataset", metavar="DATASET", help=f"one of: {', '.join(DATASETS)}; or the name of your own in the data root")
+    check.add_argument(
+        "dataset", metavar="DATASET", help=f"one of: {', '.join(DATASETS)}; or your own; or one of these with {REST} behind it"
+    )
     return parser
 
 
