@@ -15,6 +15,7 @@ from utils.base.errors import InputError
 from utils.base.files import expanded
 from utils.data import catalog
 from utils.data.catalog import Dataset
+from utils.running.help import laid_out
 
 
 class DataclassInstance(Protocol):
@@ -91,7 +92,9 @@ def parse(config: type[Config], description: str, arguments: list[str] | None = 
     Returns:
         The configuration, `~` and `$HOME` in its paths being what they stand for.
     """
-    cfg = tyro.cli(config, description=description, args=arguments)
+    if {"-h", "--help"} & set(sys.argv[1:] if arguments is None else arguments):
+        print(f"{laid_out(description)}\n")  # tyro would join its lines and not part them again
+    cfg = tyro.cli(config, prog=script_name() + ".py", description="", args=arguments)
     names = [field.name for field in dataclasses.fields(cfg)]
     return dataclasses.replace(cfg, **{name: _in_each(getattr(cfg, name), expanded) for name in names})
 
