@@ -9,8 +9,12 @@ import tokenize
 
 import pytest
 
-from tests.helpers.code import REPOSITORY, SCRIPT, SCRIPTS
+from datasets import prepare
+from datasets.sources import SOURCES
+from tests.helpers.code import MODULES, REPOSITORY, SCRIPT, SCRIPTS, name_of, tree
 from utils.running import settings
+from utils.running.help import laid_out
+from utils.teaching import compare_courses
 
 FAMILIES = {  # the first that fits
     "course": r"train_\w+_CMaxGrad\w*",
@@ -168,17 +172,23 @@ def told(module, capsys, monkeypatch, columns=100):
     return capsys.readouterr().out
 
 
+def labelled(text):
+    """The one paragraph that begins with each of the three labels."""
+    paragraphs = [" ".join(block.split()) for block in text.split("\n\n")]
+    found = {label: [some for some in paragraphs if some.startswith(f"{label}: ")] for label in ("Reads", "Writes", "Takes")}
+    assert {label: len(some) for label, some in found.items()} == {"Reads": 1, "Writes": 1, "Takes": 1}
+    return {label: some[0] for label, some in found.items()}
+
+
 @SCRIPT
 def test_help_says_what_is_read_and_written_and_how_long_it_takes(script, capsys, monkeypatch):
     module = importlib.import_module(script)
     text = told(module, capsys, monkeypatch)
     assert max(len(line) for line in text.splitlines() if not line.startswith("    python ")) <= 100
-    paragraphs = [" ".join(block.split()) for block in text.split("usage:")[0].split("\n\n")]
-    labelled = {label: [some for some in paragraphs if some.startswith(f"{label}: ")] for label in ("Reads", "Writes", "Takes")}
-    assert {label: len(some) for label, some in labelled.items()} == {"Reads": 1, "Writes": 1, "Takes": 1}
-    assert re.search(r"\b(seconds?|minutes?|hours?)\b", labelled["Takes"][0]) and "GPU" in labelled["Takes"][0]
+    found = labelled(text.split("usage:")[0])
+    assert re.search(r"\b(seconds?|minutes?|hours?)\b", found["Takes"]) and "GPU" in found["Takes"]
     if "seed" in {field.name for field in dataclasses.fields(module.Config)}:
-        assert f"run_{script}.json" in labelled["Writes"][0]
+        assert f"run_{script}.json" in found["Writes"]
     assert f"usage: {script}.py" in text and f"    python {script}.py\n" in text
 
 
@@ -187,3 +197,34 @@ def test_help_fits_narrow_terminals(capsys, monkeypatch):
     text = told(module, capsys, monkeypatch, columns=60)
     commands = [line for line in text.splitlines() if line.startswith("    python ")]
     assert len(commands) == 2 and max(len(line) for line in text.splitlines() if line not in commands) <= 60
+
+
+COMMANDS = [path for path in MODULES if "__main__" in {getattr(node, "value", None) for node in ast.walk(tree(path))}]
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=name_of)
+def test_commands_of_packages_say_it_too(path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    text = laid_out(ast.get_docstring(tree(path)))
+    found, command = labelled(text), "python datasets/prepare.py" if name_of(path) == "datasets.prepare" else f"python -m {name_of(path)}"
+    assert re.search(r"\b(seconds?|minutes?|hours?|not measured)\b", found["Takes"]) and "GPU" in found["Takes"]
+    assert f"    {command.removesuffix('.__main__')} " in text
+    assert max(len(line) for line in text.splitlines() if not line.startswith("    ")) <= 80
+
+
+def test_the_commands_are_found():
+    assert {"utils.teaching.compare_courses", "utils.explanations.localization", "benchmarks.bench"} <= set(map(name_of, COMMANDS))
+
+
+def test_commands_keep_the_form_of_what_they_say(capsys, monkeypatch):
+    """As laid out, and not in one paragraph; prepare.py in every command of its own."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.argv", ["compare_courses.py", "--help"])
+    with pytest.raises(SystemExit):
+        compare_courses.main()
+    text = capsys.readouterr().out
+    assert text.startswith("usage: python -m utils.teaching.compare_courses") and laid_out(compare_courses.__doc__) in text
+    for name in ["toy", "folder", "check", *SOURCES]:
+        with pytest.raises(SystemExit):
+            prepare.main([name, "--help"])
+        assert labelled(capsys.readouterr().out)["Reads"]
