@@ -45,7 +45,7 @@ class Config:
     data_root: str = "datasets"  # folder that holds the dataset's folder; it is only read
     key: str = "{out}/course_page_key.json"  # key of the course page, which says what there is to answer
     # people
-    who: Literal["accuracy", "confusion", "network"] = "accuracy"  # what answers follow; network: a taught student's
+    who: Literal["accuracy", "confusion", "network"] = "accuracy"  # answers: right so often, confused as people do, or a network's own
     accuracy: tuple[float, ...] = (0.8,)  # accuracy alone: share of right answers, 0 .. 1, errors spread evenly; people take these in turn
     confusion_of: tuple[str, ...] = ()  # confusion alone: answer files of real people, whose confusion matrix is copied
     checkpoint: str = "{out}/student_CMaxGrad.pth.tar"  # network alone: the network; {out} stands for the output folder

@@ -13,7 +13,7 @@ Reads: the dataset's training and test lists and their images; the explanation l
 Writes: below <out>, course_<selection>.json and .png, the course lesson by lesson; <selection>/, the teaching set in order;
 evolution_<selection>.png and .csv and all_train_acc_iter_<selection>.npy, all_test_acc_iter_<selection>.npy, the student's accuracy after
 every lesson; with --draws draws_<selection>.csv; with --save-students students_<selection>/ and student_<selection>.pth.tar;
-run_train_butterflies_CMaxGrad.json.
+run_train_butterflies_CMaxGrad.json, the last run's record, and run_train_butterflies_CMaxGrad_<selection>.json, that of each selection.
 
 Takes: about 15 seconds for butterflies_s300 on 2 CPU cores. With --student sgd several minutes. Not measured on a GPU.
 """

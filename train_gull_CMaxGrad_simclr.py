@@ -13,7 +13,8 @@ Reads: the dataset's training and test lists and their images; the explanation l
 Writes: below <out>, course_<selection>_simclr.json and .png, the course lesson by lesson; <selection>/, the teaching set in order;
 evolution_<selection>_simclr.png and .csv and all_train_acc_iter_<selection>_simclr.npy, all_test_acc_iter_<selection>_simclr.npy, the
 student's accuracy after every lesson; with --draws draws_<selection>_simclr.csv; with --save-students students_<selection>_simclr/ and
-student_<selection>_simclr.pth.tar; run_train_gull_CMaxGrad_simclr.json.
+student_<selection>_simclr.pth.tar; run_train_gull_CMaxGrad_simclr.json, the last run's record, and
+run_train_gull_CMaxGrad_simclr_<selection>.json, that of each selection.
 
 Takes: about 10 seconds for the 150 images of gull's list on 2 CPU cores. With --student sgd several minutes. Not measured on a GPU.
 """

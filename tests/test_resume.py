@@ -377,12 +377,29 @@ def test_a_run_on_another_list_is_not_resumed(fork, commands, tools, small_root,
 
 
 def test_a_finished_run_says_so_and_touches_nothing(fork, commands, reference, tools):
-    for name in ("teacher", "simclr", "CE", "CE_simclr", "random"):
+    for name in ("teacher", "simclr", "CE", "CE_simclr", "CMaxGrad", "random"):
         before = tools.snapshot(reference.folder / "toy")
         done = fork([*commands[name], "--resume"], reference.folder)
         assert done.status == 0 and "finished already" in done.out and done.out.count("\n") == 1, (done.out, done.err)
         changed = differing(before, tools.snapshot(reference.folder / "toy"))
         assert changed in ([], ["."]), changed  # the proof that the output folder can be written to changes its time
+
+
+def test_a_course_has_a_record_of_its_own_beside_the_last_run_s(reference):
+    """Two selections ran into one folder, random pairs last."""
+    records = {path.name: json.loads(path.read_text()) for path in (reference.folder / "toy").glob("run_*CMaxGrad*.json")}
+    script = "run_train_butterflies_CMaxGrad"
+    assert set(records) == {f"{script}.json", f"{script}_CMaxGrad.json", f"{script}_random.json"}
+    assert {record["script"] for record in records.values()} == {"train_butterflies_CMaxGrad"}
+    assert records[f"{script}.json"] == records[f"{script}_random.json"]
+    for selection in ("CMaxGrad", "random"):
+        record, measured = records[f"{script}_{selection}.json"], np.load(reference.folder / f"toy/all_test_acc_iter_{selection}.npy")
+        assert record["settings"]["selection"] == selection
+        assert record["measured"]["test_accuracy_after"] == {
+            "1": round(measured[0], 2),
+            "2": round(measured[1], 2),
+            "3": round(measured[2], 2),
+        }
 
 
 def test_with_nothing_to_resume_a_run_starts(fork, commands, reference, prepared):

@@ -34,15 +34,23 @@ SAVING_SHARE = 0.1
 ZIPPED = {".npz", ".tar", ".pt"}
 
 
-def record_path(cfg) -> Path:
-    """Where the record of the finished run stands; it is written last."""
-    return Layout(Path(cfg.out)).run_record(script_name())
+def record_paths(cfg) -> list[Path]:
+    """Where the record of the finished run stands. They are written last, and the last of them is the proof that the run has ended.
+
+    Courses of several selections share an output folder: each has a record of its own, beside the one of the script's last run.
+    """
+    layout, course = Layout(Path(cfg.out)), _course(cfg)
+    return [layout.run_record(script_name())] + ([layout.run_record(script_name(), course)] if course else [])
 
 
 def unfinished_folder(cfg) -> Path:
     """Where a run stands while it is unfinished."""
-    course = hasattr(cfg, "selection") and not hasattr(cfg, "train_list")  # to classifiers, a selection only says which list they learn
-    return Layout(Path(cfg.out)).unfinished(script_name(), cfg.selection if course else "")
+    return Layout(Path(cfg.out)).unfinished(script_name(), _course(cfg))
+
+
+def _course(cfg) -> str:
+    """The selection whose course a run makes; "" for any other run: to others, a selection only says which course's files they read."""
+    return cfg.selection if hasattr(cfg, "selection") and hasattr(cfg, "ce_list") else ""
 
 
 def inputs(cfg) -> dict[str, str]:
@@ -176,7 +184,8 @@ def resumable(cfg, outputs: Iterable[Path]) -> Iterator[Unfinished]:
 
 @processes.first_only
 def _begin(cfg, unfinished: Unfinished) -> None:
-    record_path(cfg).unlink(missing_ok=True)  # from here on the files below `out` are no longer those of an earlier run
+    for path in record_paths(cfg):
+        path.unlink(missing_ok=True)  # from here on the files below `out` are no longer those of an earlier run
     unfinished.begin()
 
 
@@ -187,14 +196,15 @@ def forget(cfg) -> None:
 
 
 def _check_finished(cfg, unfinished: Unfinished, outputs: Iterable[Path]) -> None:
+    proof = record_paths(cfg)[-1]
     try:
-        record = json.loads(record_path(cfg).read_text(encoding="utf-8"))
+        record = json.loads(proof.read_text(encoding="utf-8"))
         theirs = identity(record["settings"], record["inputs"], record["processes"])
     except (OSError, ValueError, KeyError, TypeError):
         return
     if theirs == unfinished.who and _all_whole(outputs):
         unfinished.remove()
-        raise Finished(f"This run is finished already, see {record_path(cfg)}; to run it again, start without --resume.")
+        raise Finished(f"This run is finished already, see {proof}; to run it again, start without --resume.")
 
 
 def _all_whole(outputs: Iterable[Path]) -> bool:
