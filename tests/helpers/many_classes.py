@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers.runs import call
 from utils.base.files import write_json
 from utils.data.catalog import Dataset, find
 from utils.data.images import to_tensor
@@ -53,20 +54,24 @@ def draw_dataset(root: Path, name: str, names: tuple[str, ...], side: int = SIDE
 
 
 def explain_against_one(folder: Path, rows: list[Example], data_root: Path, name: str) -> Path:
-    """An explanation list as `--counters 1` gives it, and its pictures: each image of class 2k against 2k + 1, and the other way round.
+    """An explanation list as `--counters 1` gives it, and its pictures.
+
+    Each image of class 2k is explained against 2k + 1, and the other way round; of an odd number of classes the last against the first.
 
     Returns:
         The list. Its paths count from the working folder `folder`.
     """
     explanations = []
+    count = 1 + max(row.label for row in rows)
     for row in rows:
-        named = f"./{name}/counterfactual_gradcam_img/0.05/{explanation_name(row.path, row.label, row.label ^ 1, row.index)}"
+        counter = (row.label ^ 1) % count
+        named = f"./{name}/counterfactual_gradcam_img/0.05/{explanation_name(row.path, row.label, counter, row.index)}"
         with Image.open(locate(row.path, data_root)) as image:
             for kind, side in (("img", image), ("mask", _rectangle(image.size))):
                 path = folder / named.replace("_img/", f"_{kind}/")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 side.save(path)
-        explanations.append(Explanation(named, row.label, row.label ^ 1, row.index))
+        explanations.append(Explanation(named, row.label, counter, row.index))
     path = folder / name / f"{name}_CE.txt"
     write_explanations(path, explanations)
     return path
@@ -78,11 +83,11 @@ def _rectangle(size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(mask)
 
 
-def write_partial_course(folder: Path, data_root: Path, dataset: Dataset, lessons: int = 3) -> list[dict]:
+def write_partial_course(folder: Path, data_root: Path, dataset: Dataset, lessons: int, change=lambda entry: None) -> list[dict]:
     """Writes `<folder>/<name>/course_CMaxGrad.json`; to be used from the working folder `folder`.
 
     Lesson n shows an image of class 2n beside the classes' first images. The student's own counter class is the explained one, 2n + 1,
-    in even lessons; in odd ones it is 2n + 2, which nothing explains.
+    in even lessons; in odd ones it is 2n + 2, which nothing explains. `change` is done to each lesson.
 
     Returns:
         The lessons.
@@ -100,6 +105,22 @@ def write_partial_course(folder: Path, data_root: Path, dataset: Dataset, lesson
         partners = {wrong: SPLITS["tr"] * wrong for wrong in range(count) if wrong != own}
         choice = Choice(SPLITS["tr"] * own + 1, partners[counter], counter, partners, 1.0)
         entries.append(lesson_entry(pool, None, number, choice))
+        change(entries[-1])
     course = {"dataset": name, "classes": dataset.classes, "selection": "CMaxGrad", "seed": 0, "mask_size": 0.05, "lessons": entries}
     (folder / name / "course_CMaxGrad.json").write_text(json.dumps(course))
     return entries
+
+
+def build_many(folder: Path, name: str, names: tuple[str, ...], lessons: int = 4, change=lambda entry: None) -> tuple[Path, dict]:
+    """Builds the page of a drawn course of many classes, with 4 test images and 5 to label; `change` is done to its lessons before.
+
+    Returns:
+        The output folder, and what data.js holds.
+    """
+    dataset = draw_dataset(folder / "data", name, names)
+    write_partial_course(folder, folder / "data", dataset, lessons, change)
+    few = ["--test-images", 4, "--label-images", 5, "--workers", 1]
+    done = call("teach_butterflies", "--dataset", name, "--data-root", folder / "data", *few, cwd=folder)
+    assert done.status == 0, done.err
+    text = (folder / name / "course_page/data.js").read_text()
+    return folder / name, json.loads(text.removeprefix("window.COURSE = ").removesuffix(";\n"))

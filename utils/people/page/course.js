@@ -439,6 +439,8 @@
     return [...new Set([folded(text), folded(german)])];
   }
 
+  const ONE_LETTER = /^[a-z0-9]$/; // stands in nearly every name: such a word is looked for where words begin; a Chinese character anywhere
+
   const NAMES = COURSE.classes.map((name) => ({ small: name.toLowerCase(), spelt: spellings(name) }));
 
   /** How well a text fits a class: 0 it is the name, 1 but for accents and the like, 2 the name begins with it, 3 its words begin words,
@@ -447,17 +449,16 @@
     const { small, spelt } = NAMES[number];
     const whole = typed.toLowerCase();
     if (small === whole) return 0;
-    const fits = spellings(typed).flatMap((wanted) => spelt.map((name) => fitOf(wanted, name)));
-    return Math.min(...fits, small.includes(whole) ? 4 : Infinity); // what is all signs is found as it is written
+    if (folded(typed) === "") return small.includes(whole) ? 4 : Infinity; // nothing but signs
+    return Math.min(...spellings(typed).flatMap((wanted) => spelt.map((name) => fitOf(wanted, name))));
   }
 
   function fitOf(wanted, name) {
     const words = wanted.split(" ");
-    if (wanted === "") return Infinity;
     if (name === wanted) return 1;
     if (name.startsWith(wanted)) return 2;
     if (words.every((word) => ` ${name}`.includes(` ${word}`))) return 3;
-    return words.every((word) => name.includes(word)) ? 4 : Infinity;
+    return words.every((word) => !ONE_LETTER.test(word) && name.includes(word)) ? 4 : Infinity;
   }
 
   /** The classes that fit what was typed, the better ones first, else in their order; and the one that is meant beyond doubt, or null. */
@@ -486,20 +487,10 @@
       const choose = { onclick: () => answer(number), onmousedown: (event) => event.preventDefault() }; // typing goes on in the box
       return element("li", { id: `kind-${number}`, role: "option", "aria-selected": "false", ...choose }, name);
     });
-    const list = element("ul", { id: "kinds", className: "kinds-list", role: "listbox", "aria-label": "Kinds" });
+    // Some browsers let Tab stop at whatever scrolls; here the arrow keys scroll it from the box.
+    const list = element("ul", { id: "kinds", className: "kinds-list", role: "listbox", "aria-label": "Kinds", tabIndex: -1 });
     const hint = element("p", { id: "hint", className: "soft" });
-    const box = element("input", {
-      type: "text",
-      placeholder: "Type a part of its name",
-      autocomplete: "off",
-      autocapitalize: "none",
-      spellcheck: false,
-      role: "combobox",
-      "aria-labelledby": "question",
-      "aria-describedby": "hint",
-      "aria-controls": "kinds",
-      "aria-autocomplete": "list",
-    });
+    const box = searchBox();
     let found = [];
     let marked = null;
 
@@ -520,22 +511,15 @@
       box.setAttribute("aria-expanded", String(found.length > 0));
       list.scrollTop = 0;
       mark(matched.meant);
-      if (typed === "") hint.textContent = `${count(found.length, ["kind", "kinds"])}, by name`;
-      else if (found.length === 0) hint.textContent = `No kind is called “${typed}”. Type less, or something else.`;
-      else if (found.length === 1) hint.textContent = "1 kind fits: press Enter, or choose it";
-      else hint.textContent = `${found.length} kinds fit: choose one, or type on`;
+      hint.textContent = hintFor(typed, found.length);
+    };
+    const searchAndSay = () => {
+      search();
+      say(hint.textContent);
     };
     const step = (by) => {
-      const place = found.indexOf(marked) + by; // -1 + by where none is marked
-      if (found.length) mark(found.at(marked === null && by < 0 ? -1 : place % found.length));
-    };
-    const pressed = (event) => {
-      // While a Chinese character is being spelt, Enter and the arrows belong to that.
-      if (event.isComposing || event.ctrlKey || event.altKey || event.metaKey) return;
-      const act = { ArrowDown: () => step(1), ArrowUp: () => step(-1), Enter: () => take(event), Escape: () => clear() }[event.key];
-      if (!act) return;
-      event.preventDefault();
-      act();
+      const from = marked === null && by < 0 ? 0 : found.indexOf(marked); // up leads to the last name, down to the first
+      if (found.length) mark(found.at((from + by) % found.length));
     };
     const take = (event) => {
       if (marked !== null && !event.repeat) answer(marked);
@@ -545,9 +529,13 @@
       box.value = "";
       searchAndSay();
     };
-    const searchAndSay = () => {
-      search();
-      say(hint.textContent);
+    const pressed = (event) => {
+      // While a Chinese character is being spelt, Enter and the arrows belong to that.
+      if (event.isComposing || event.ctrlKey || event.altKey || event.metaKey) return;
+      const act = { ArrowDown: () => step(1), ArrowUp: () => step(-1), Enter: () => take(event), Escape: clear }[event.key];
+      if (!act) return;
+      event.preventDefault();
+      act();
     };
     box.addEventListener("input", searchAndSay);
     box.addEventListener("keydown", pressed);
@@ -555,6 +543,27 @@
     box.addEventListener("focus", () => TOUCH.matches && box.scrollIntoView({ block: "start" }));
     search();
     return element("div", { className: "searched", role: "group", "aria-label": "Your answer" }, box, hint, list);
+  }
+
+  function searchBox() {
+    return element("input", {
+      type: "text",
+      placeholder: "Type a part of its name",
+      autocomplete: "off",
+      autocapitalize: "none",
+      spellcheck: false,
+      role: "combobox",
+      "aria-labelledby": "question",
+      "aria-describedby": "hint",
+      "aria-controls": "kinds",
+      "aria-autocomplete": "list",
+    });
+  }
+
+  function hintFor(typed, number) {
+    if (typed === "") return `${number} kinds, by name`;
+    if (number === 0) return `No kind is called “${typed}”. Type less, or something else.`;
+    return number === 1 ? "1 kind fits: press Enter, or choose it" : `${number} kinds fit: choose one, or type on`;
   }
 
   // ---------------------------------------------------------------- screens
@@ -612,7 +621,7 @@
     const marked = COURSE.borders
       ? `${beside}. The red border marks the part that tells the two apart.`
       : `${beside}. What tells the two apart is left, the rest painted over.`;
-    const whole = explains("partners") ? " For some pairs no such part was found: you then see both whole pictures." : "";
+    const whole = explains("partners") ? " Some pairs have no explanation: you then see both whole pictures." : "";
     return element(
       "div",
       { className: "legend" },
@@ -711,7 +720,7 @@
         { className: `verdict ${correct ? "right" : "wrong"}` },
         element("div", {}, element("h1", {}, verdict), correct ? null : element("p", {}, `You answered ${COURSE.classes[response]}.`)),
       ),
-      // After a wrong answer what tells it from the right one; after a right one, the class that the student would have taken it for.
+      // After a wrong answer that one is compared with; after a right one, the student's own counter class.
       ...(await compared(lesson, correct ? lesson.answer : response)),
       element("div", { className: "actions" }, button(last ? "Finish the lessons" : "Next lesson", () => go("lesson"), "primary")),
     );
@@ -723,7 +732,8 @@
   async function compared(lesson, counter) {
     const pair = comparison(lesson, counter);
     const [own, other] = [COURSE.classes[lesson.label], COURSE.classes[counter]];
-    const image = await load(pair === null ? lesson.image : pair.image);
+    // Both first: a plain picture is the one on the screen, and leaves it when it is put into the next.
+    const [image, partner] = await Promise.all((pair ? [pair.image, pair.partner] : [lesson.image]).map(load));
     const described = (name, against) => {
       if (!pair?.explained) return `${name}, the whole picture`;
       const marked = COURSE.borders ? "a red border around" : "only";
@@ -735,7 +745,7 @@
     };
     const asked = captioned(image, "This picture", own, other);
     if (pair === null) return [element("div", { className: "pair" }, asked)];
-    const beside = captioned(await load(pair.partner), "For comparison", other, own);
+    const beside = captioned(partner, "For comparison", other, own);
     const reason = pair.explained
       ? `What makes it ${withArticle(own)} and not ${withArticle(other)}`
       : "No explanation was made for this pair; compare the whole pictures.";
@@ -912,7 +922,7 @@
     panel.replaceChildren(
       element("p", {}, `${count(state.trials.length, ["answer", "answers"])} so far. ${held}`),
       element("button", { type: "button", onclick: download }, "Download answers"),
-      FEW ? element("label", {}, keys, `Keys 1 to ${COURSE.classes.length} answer`) : "",
+      ...(FEW ? [element("label", {}, keys, `Keys 1 to ${COURSE.classes.length} answer`)] : []),
     );
     panel.querySelectorAll("button, input")[focused]?.focus();
   }
