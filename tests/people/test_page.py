@@ -96,6 +96,7 @@ def test_lessons_are_those_of_the_course_in_its_order(built, work):
     for shown, entry in zip(page["lessons"], course["lessons"], strict=True):
         assert (shown["label"], shown["answer"]) == (entry["label"], entry["answer"])
         assert key["images"][shown["image"]]["path"] == entry["image"]
+        assert set(shown) == {"image", "label", "answer", "pairs"}  # no partners, where all is explained
         assert set(shown["pairs"]) == set(entry["explanations"])
         for wrong, pair in shown["pairs"].items():
             expected = entry["explanations"][wrong]
