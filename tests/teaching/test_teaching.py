@@ -292,6 +292,9 @@ def test_a_course_from_a_list_that_explains_against_one_class_each(material, tmp
         assert len(taught) == 3  # one of a and b is the next class of the other
         entry = lesson_entry(pool, None, lesson.iteration, pair)
         assert entry["explanations"] == {} and entry["answer"] == pair.counter  # the other image of the pair has none
+        assert entry["partners"] == {str(wrong): images.rows[row].path for wrong, row in pair.partners.items()}
+        assert entry["partners"][str(pair.counter)] == entry["partner"]["image"]
+        assert "partners" not in lesson_entry(whole, None, lesson.iteration, pair)
     seen = student.survey(True)
     scores, alone = selector.scores(seen), log_psi(seen.logits, seen.labels, seen.codewords)
     for number, label in enumerate(LABELS):

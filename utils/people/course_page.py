@@ -24,6 +24,7 @@ from utils.data.outputs import Layout
 from utils.people.built_page import DATA, DATA_BEGINS, STATIC_FILES
 from utils.people.course_pictures import Explained, explained_view, fitted_view
 from utils.people.page_key import ID_DIGITS, KeyImage
+from utils.teaching.course import plain_partners
 
 STATIC = Path(__file__).parent / "page"  # what is the same for every course
 
@@ -57,7 +58,8 @@ class OpaquePictures:
     Attributes:
         views: what makes each picture, by its id.
         images: what people are asked about, by id.
-        explanations: what lessons show after the answer, as the course names it, by id.
+        explanations: what lessons show after the answer, as the course names it, by id: explanations, and plain pictures where nothing
+            is explained.
     """
 
     def __init__(self, seed: int, course: bytes) -> None:
@@ -83,6 +85,12 @@ class OpaquePictures:
         """Adds a picture that a lesson shows after the answer, its longer side being at most `longest`."""
         name = self.add(f"explanation {place}", partial(explained_view, files, longest))
         self.explanations[name] = files.listed
+        return name
+
+    def add_plain(self, listed: str, view: Callable[[], Tensor]) -> str:
+        """Adds a picture that lessons show after the answer without an explanation: one, however many answers show it."""
+        name = self.add(f"plain {listed}", view)
+        self.explanations[name] = listed
         return name
 
     def of(self, phase: str) -> list[str]:
@@ -181,13 +189,14 @@ def _add_lessons(
     """Adds what the lessons show.
 
     Returns:
-        The lessons for the page, and whether every pair carries red borders.
+        The lessons for the page, and whether every pair carries red borders. A lesson's `partners` are the plain pictures beside which
+        wrong answers that nothing explains show the lesson's own; where there are none, there is no such key.
     """
     number_of = {row.path: number for number, row in enumerate(train.rows)}
     lessons, borders = [], True
     for place, entry in enumerate(entries):
         where = f"{source}, lesson {place + 1}"
-        for path in (entry["image"], *(pair["partner"] for pair in entry["explanations"].values())):
+        for path in (entry["image"], *_compared(entry)):
             if path not in number_of:
                 raise InputError(f"{where}: {train.source} does not list {path}; make the course anew, or correct --data-root.")
         pairs = {}
@@ -199,10 +208,18 @@ def _add_lessons(
                 "image": pictures.add_explained(f"{place} {wrong} image", own, how.image_size),
                 "partner": pictures.add_explained(f"{place} {wrong} partner", partner, how.image_size),
             }
+        plain = sorted(plain_partners(entry).items())
+        partners = {wrong: pictures.add_plain(path, partial(train.__getitem__, number_of[path])) for wrong, path in plain}
         asked = number_of[entry["image"]]
         image = pictures.add_asked("lesson", str(place), train.rows[asked], partial(train.__getitem__, asked))
-        lessons.append({"image": image, "label": entry["label"], "answer": entry["answer"], "pairs": pairs})
+        lesson = {"image": image, "label": entry["label"], "answer": entry["answer"], "pairs": pairs}
+        lessons.append(lesson | ({"partners": partners} if partners else {}))
     return lessons, borders
+
+
+def _compared(entry: dict) -> list[str]:
+    """The images that a lesson shows beside its own, as the course names them."""
+    return [*(pair["partner"] for pair in entry["explanations"].values()), *plain_partners(entry).values()]
 
 
 def _refuse_overlap(pictures: OpaquePictures, entries: Sequence[dict]) -> None:
@@ -211,7 +228,7 @@ def _refuse_overlap(pictures: OpaquePictures, entries: Sequence[dict]) -> None:
     Raises:
         InputError: naming the image.
     """
-    part_of = {pair["partner"]: "lesson" for entry in entries for pair in entry["explanations"].values()}
+    part_of = {path: "lesson" for entry in entries for path in _compared(entry)}
     for image in pictures.images.values():
         other = part_of.setdefault(image.path, image.phase)
         if other != image.phase:
