@@ -246,10 +246,15 @@
   // ---------------------------------------------------------------- pictures
 
   const pictures = new Map(); // id -> promise of the decoded image
+  const others = new Set(COURSE.endings.others); // ids of the pictures whose files have not the usual ending
+
+  function address(id) {
+    return `images/${id}.${others.has(id) ? COURSE.endings.other : COURSE.endings.usual}`;
+  }
 
   function load(id) {
     if (!pictures.has(id)) {
-      const image = element("img", { src: `images/${id}.png`, alt: "", draggable: false });
+      const image = element("img", { src: address(id), alt: "", draggable: false });
       const ready = image.decode().then(
         () => image,
         () => {
