@@ -119,7 +119,10 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, value: object) -> None:
     """Writes `value` to `path` as indented JSON, whole or not at all. NaN and infinity are refused (ValueError)."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    pieces = json.JSONEncoder(indent=1, allow_nan=False).iterencode(value)  # the text of a long list is never in memory as a whole
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.writelines(pieces)
+        file.write("\n")
 
 
 def name_limit(folder: str | Path) -> int:

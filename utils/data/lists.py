@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm import tqdm
+
 from utils.base.errors import InputError
 from utils.base.files import write_text
 
@@ -17,6 +19,7 @@ MARK = "\ufeff"  # byte-order mark
 MAY_STAND = "\t\u200c\u200d"  # of the characters that cannot be seen: the tab, and the joiners, which several scripts need in words
 WHOLE_NUMBER = re.compile("-?[0-9]{1,40}")  # int() takes digits of every script, signs and underscores too
 HIGHEST_INDEX = 2**63 - 1
+SOON = 2  # seconds for which nobody needs a progress bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,12 +206,12 @@ def locate(listed: str, data_root: str | Path) -> str:
 
 
 def check_files(rows: Sequence[Example | Explanation], list_path: str | Path, data_root: str | Path) -> None:
-    """Proves that every listed file is there and not empty, before any work starts.
+    """Proves that every listed file is there and not empty, before any work starts; a progress bar shows where the disk is slow.
 
     Raises:
         InputError: naming the first line whose file is missing or empty.
     """
-    for line, row in enumerate(rows, start=1):
+    for line, row in enumerate(tqdm(rows, desc="find files", unit="file", delay=SOON, leave=False), start=1):
         file = locate(row.path, data_root)
         try:
             size = os.stat(file).st_size

@@ -138,9 +138,19 @@
   /** The pictures of a part that are still to be answered, in the order in which this participant sees them. */
   function remaining(phase) {
     const done = new Set(trialsOf(phase).map((trial) => trial.stimulus));
-    if (phase === "lesson") return COURSE.lessons.map((lesson) => lesson.image).filter((image) => !done.has(image));
-    const place = new Map(COURSE[phase].map((image) => [image, hash(state.participant + image)]));
-    return COURSE[phase].filter((image) => !done.has(image)).sort((one, other) => place.get(one) - place.get(other));
+    const all = phase === "lesson" ? COURSE.lessons.map((lesson) => lesson.image) : ordered(phase);
+    return all.filter((image) => !done.has(image));
+  }
+
+  const orders = new Map(); // participant and part -> all its pictures in the participant's order: sorting a hundred thousand takes long
+
+  function ordered(phase) {
+    const whose = `${state.participant} ${phase}`;
+    if (!orders.has(whose)) {
+      const place = new Map(COURSE[phase].map((image) => [image, hash(state.participant + image)]));
+      orders.set(whose, [...COURSE[phase]].sort((one, other) => place.get(one) - place.get(other)));
+    }
+    return orders.get(whose);
   }
 
   function record(asked, response) {
