@@ -19,7 +19,6 @@ MARK = "\ufeff"  # byte-order mark
 MAY_STAND = "\t\u200c\u200d"  # of the characters that cannot be seen: the tab, and the joiners, which several scripts need in words
 WHOLE_NUMBER = re.compile("-?[0-9]{1,40}")  # int() takes digits of every script, signs and underscores too
 HIGHEST_INDEX = 2**63 - 1
-SOON = 2  # seconds for which nobody needs a progress bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +210,7 @@ def check_files(rows: Sequence[Example | Explanation], list_path: str | Path, da
     Raises:
         InputError: naming the first line whose file is missing or empty.
     """
-    for line, row in enumerate(tqdm(rows, desc="find files", unit="file", delay=SOON, leave=False), start=1):
+    for line, row in enumerate(tqdm(rows, desc="find files", unit="file", delay=2, leave=False), start=1):
         file = locate(row.path, data_root)
         try:
             size = os.stat(file).st_size
