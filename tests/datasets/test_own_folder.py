@@ -528,6 +528,7 @@ def test_a_stopped_run_leaves_what_was_there(tmp_path, name, status, left):
     others = [path.name for path in data.iterdir() if path.name != "mine"]
     assert len(others) == left and all(re.fullmatch(r"\.mine\.\d+\.part", other) for other in others)
     assert run(folder, "--force") == 0
+    assert os.listdir(data) == ["mine"]  # the next run clears away what the killed one left
     assert counted(data / "mine") == {"train": [4, 4], "test": [1, 1]} and len(list(folder.rglob("*.png"))) == 10
 
 

@@ -111,7 +111,7 @@ class Person:
     def shown(self):
         """The ids of the pictures on the screen, once they are there."""
         self.until(lambda: None, lambda: len(self.all("main img")) > 0, "pictures")
-        return [re.search(r"images/([0-9a-f]{16})\.png$", image.get_attribute("src"))[1] for image in self.all("main img")]
+        return [re.search(r"images/([0-9a-f]{16})\.(?:png|jpg)$", image.get_attribute("src"))[1] for image in self.all("main img")]
 
     def take_lessons(self):
         for lesson in self.course["lessons"][len(self.trials) :]:

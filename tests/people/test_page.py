@@ -315,7 +315,7 @@ def test_nothing_served_tells_what_test_and_labelling_images_are(built, data_roo
 
 def test_test_and_labelling_are_bare_sorted_ids(built):
     page = page_data(built)
-    assert set(page) == {"build_id", "dataset", "things", "classes", "borders", "lessons", "test", "label"}
+    assert set(page) == {"build_id", "dataset", "things", "classes", "borders", "lessons", "test", "label", "endings"}
     for phase in ("test", "label"):
         assert page[phase] == sorted(page[phase]) and all(isinstance(name, str) for name in page[phase])
     labels = [key_data(built)["images"][name]["label"] for name in page["label"]]

@@ -143,9 +143,19 @@
   /** The pictures of a part that are still to be answered, in the order in which this participant sees them. */
   function remaining(phase) {
     const done = new Set(trialsOf(phase).map((trial) => trial.stimulus));
-    if (phase === "lesson") return COURSE.lessons.map((lesson) => lesson.image).filter((image) => !done.has(image));
-    const place = new Map(COURSE[phase].map((image) => [image, hash(state.participant + image)]));
-    return COURSE[phase].filter((image) => !done.has(image)).sort((one, other) => place.get(one) - place.get(other));
+    const all = phase === "lesson" ? COURSE.lessons.map((lesson) => lesson.image) : ordered(phase);
+    return all.filter((image) => !done.has(image));
+  }
+
+  const orders = new Map(); // participant and part -> all its pictures in the participant's order: sorting a hundred thousand takes long
+
+  function ordered(phase) {
+    const whose = `${state.participant} ${phase}`;
+    if (!orders.has(whose)) {
+      const place = new Map(COURSE[phase].map((image) => [image, hash(state.participant + image)]));
+      orders.set(whose, [...COURSE[phase]].sort((one, other) => place.get(one) - place.get(other)));
+    }
+    return orders.get(whose);
   }
 
   function record(asked, response) {
@@ -266,10 +276,15 @@
   // ---------------------------------------------------------------- pictures
 
   const pictures = new Map(); // id -> promise of the decoded image
+  const others = new Set(COURSE.endings.others); // ids of the pictures whose files have not the usual ending
+
+  function address(id) {
+    return `images/${id}.${others.has(id) ? COURSE.endings.other : COURSE.endings.usual}`;
+  }
 
   function load(id) {
     if (!pictures.has(id)) {
-      const image = element("img", { src: `images/${id}.png`, alt: "", draggable: false });
+      const image = element("img", { src: address(id), alt: "", draggable: false });
       const ready = image.decode().then(
         () => image,
         () => {
