@@ -210,5 +210,5 @@ def people_accuracy(path: str | Path, people: Sequence[Person], min_accuracy: fl
         axes.axhline(100 * min_accuracy, color="tab:red", linewidth=1, label="asked for")
     axes.margins(x=0.01)
     axes.set(xlabel=f"{len(people)} people", ylabel="right answers (%)", ylim=(0, 101), xticks=[])
-    axes.legend()
+    drawn.legend(loc="outside upper center", ncols=4)  # inside it would hide somebody
     figures.save(path, drawn)

@@ -15,6 +15,7 @@ from utils.data.loading import ImageSet
 DEVIATIONS = 3  # standard deviations above chance that guessing reaches once in 700 times
 STILL_FALLING = 0.01  # of the loss of guessing, log C: a probe whose loss falls by more over its last tenth has not converged
 NO_CONTRAST = 0.999  # of the loss of projections that do not differ
+NAMED = 10  # classes that a sentence names at most
 
 
 @overload
@@ -60,8 +61,30 @@ def missing_classes(test: ImageSet, classes: Sequence[str]) -> str | None:
     if not missing:
         return None
     return (
-        f"{test.source} has no image of {', '.join(missing)}: the test accuracy says nothing of that, and the confusion matrix has an "
+        f"{test.source} has no image of {_first_of(missing)}: the test accuracy says nothing of that, and the confusion matrix has an "
         "empty row there; add some."
+    )
+
+
+def _first_of(names: Sequence[str]) -> str:
+    """Names in a row, of many the first ones."""
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def untaught_classes(lessons: int, shown: int, num_classes: int) -> str | None:
+    """A course of two classes a lesson that is too short to show each class once.
+
+    Args:
+        lessons: how many it has.
+        shown: classes of which it shows an image.
+        num_classes: C.
+    """
+    if 2 * lessons >= num_classes:
+        return None
+    return (
+        f"The course shows {shown} of {num_classes} classes, and nobody learns the others from it; raise --iterations to "
+        f"{math.ceil(num_classes / 2)} or more."
     )
 
 

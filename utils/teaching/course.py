@@ -175,11 +175,14 @@ class CourseFiles:
             checkpoints.save(self.layout.taught_student(self.how.selection), content)
         self._write_course(taken)
         _write_curve(self.layout, taken, self.how.selection, len(self.dataset.classes))
-        return plausible.with_warnings(measured(taken), self._doubts([lesson.test_accuracy for lesson in taken], student, test))
+        return plausible.with_warnings(measured(taken), self._doubts(taken, student, test))
 
-    def _doubts(self, accuracies: Sequence[float], student: Student, test: ImageSet) -> list[str | None]:
+    def _doubts(self, lessons: Sequence[Lesson], student: Student, test: ImageSet) -> list[str | None]:
         """What speaks against the results, if anything."""
+        accuracies = [lesson.test_accuracy for lesson in lessons]
+        shown = {int(self.pool.images.labels[row]) for lesson in lessons for row in (lesson.choice.image, lesson.choice.partner)}
         return [
+            plausible.untaught_classes(len(lessons), len(shown), len(self.dataset.classes)),
             plausible.random_features(self.how.pretrained, student.keeps_features),
             plausible.missing_classes(test, self.dataset.classes),
             plausible.never_above_chance(accuracies, len(test), len(self.dataset.classes), student.remedies),
@@ -229,15 +232,16 @@ class CourseFiles:
 
 
 def draw_course(path: str | Path, lessons: Sequence[Sequence[tuple[torch.Tensor, str]]], per_row: int = 2) -> None:
-    """A course lesson by lesson.
+    """A course lesson by lesson. A lesson without explanations leaves their places empty where another has some.
 
     Args:
         path: the PNG.
         lessons: for each lesson its pictures uint8 (3, h, w) with their titles.
         per_row: lessons side by side.
     """
-    starts = range(0, len(lessons), per_row)
-    figures.tiles(path, [[picture for lesson in lessons[start : start + per_row] for picture in lesson] for start in starts])
+    starts, width = range(0, len(lessons), per_row), max(map(len, lessons))
+    shown = [[tile for picture in lesson for tile in (picture, None)] if len(lesson) < width else lesson for lesson in lessons]
+    figures.tiles(path, [[tile for lesson in shown[start : start + per_row] for tile in lesson] for start in starts])
 
 
 @processes.first_only
