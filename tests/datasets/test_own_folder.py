@@ -14,7 +14,6 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -23,6 +22,7 @@ from datasets.labels import read_labels
 from datasets.names import LONGEST_STEM, Namer, file_name, safe
 from datasets.splits import Shares, share_out
 from datasets.trees import Picture
+from tests.helpers.own_images import CLASSES, draw, draw_badly_named
 from utils.base.errors import InputError
 from utils.base.files import replacing
 from utils.data import catalog
@@ -30,27 +30,6 @@ from utils.data.lists import locate, read_examples, write_examples
 from utils.data.outputs import explanation_name
 
 ROOT = Path(__file__).resolve().parents[2]
-CLASSES = (
-    "Kleiner Fuchs",
-    "Großes Ochsenauge",
-    "菜粉蝶",
-    "Admiral",
-    "admiral",
-    "a & b",
-    "100",
-    "20",
-    "É",
-    "x..",
-    "-rf",
-    "o'Neil",
-)
-
-
-def draw(path: Path, seed: int, **options) -> Path:
-    """A picture of 12 x 10 random pixels, of the format that the name's ending says."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (10, 12, 3), dtype=np.uint8)).save(path, **options)
-    return path
 
 
 def tree(folder: Path, **classes: int) -> Path:
@@ -106,11 +85,7 @@ def left_out(made: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def badly_named(tmp_path_factory):
     """Twelve classes of six pictures, whose names are as people have them."""
-    folder = tmp_path_factory.mktemp("own") / "Meine Bilder (2024)"
-    files = ("IMG 0001.JPG", "Ä ö ü.png", "tief/unten/蝶 1.PNG", "-v.png", "x" * 240 + ".png", "蝶" * 80 + ".webp")
-    for number, name in enumerate(CLASSES):
-        for i, file in enumerate(files):
-            draw(folder / name / file, 100 * number + i)
+    folder = draw_badly_named(tmp_path_factory.mktemp("own") / "Meine Bilder (2024)")
     for i in range(3):
         draw(folder / "unlabeled" / f"neu {i}.png", 9000 + i)
     draw(folder / "neu ohne Ordner.png", 9010)
