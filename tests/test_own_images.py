@@ -17,11 +17,14 @@ import torch
 from PIL import Image
 
 from datasets import prepare
-from tests.helpers.own_images import CLASSES, draw_badly_named
+from tests.helpers.own_images import CLASSES, draw, draw_badly_named
 from tests.helpers.runs import REPOSITORY, Finished, call, snapshot
-from utils.data.lists import read_examples, read_explanations
+from utils.base.errors import InputError
+from utils.data.lists import UNKNOWN, read_examples, read_explanations
+from utils.data.outputs import Layout
 from utils.people.built_page import DATA, DATA_BEGINS
 from utils.people.page_key import read_key, read_object
+from utils.teaching import compare_courses
 
 SIZE = 64  # pixels
 NETWORK = f"--image-size {SIZE} --workers 1 --device cpu"
@@ -221,3 +224,118 @@ def test_the_classifier_that_learned_them_knows_the_classes_too(chain):
     assert record["inputs"]["train list"] == hashlib.sha256(learned.read_bytes()).hexdigest()
     first = torch.load(chain.out / "checkpoint_pretrain_resnet18_s300.pth.tar", weights_only=True)["state_dict_m"]
     assert not torch.equal(first["fc.weight"], content["state_dict_m"]["fc.weight"])
+
+
+# ---------------------------------------------------------------- nobody knows the classes
+
+
+NEW = f"--dataset new_birds {NETWORK}"
+
+
+def said(folder: Path, command: str, status: int = 0) -> str:
+    """What a command says in a folder; it must end with a status."""
+    done = run(command, folder)
+    assert done.status == status, f"{command}: {done.err}"
+    return done.out if status == 0 else done.err.splitlines()[-1]
+
+
+def draw_new(folder: Path) -> None:
+    """Three classes of five pictures, and four that nobody has labelled, prepared as `new_birds`."""
+    pictures = folder / "new birds"
+    for number, name in enumerate(("Möwe", "Krähe", "Star")):
+        for i in range(5):
+            draw(pictures / name / f"{i}.png", 100 * number + i, (40, 36))
+    for i in range(4):
+        draw(pictures / "unlabeled" / f"{i}.png", 900 + i, (40, 36))
+    prepared(folder, pictures, "--name", "new_birds")
+
+
+def taught(folder: Path) -> None:
+    """Teacher, explanations, course and page of `new_birds`."""
+    said(folder, f"python train_butterflies_resnet18.py {NEW} --epochs 1 --milestones 1 --batch-size 12 --lr 0.01")
+    said(folder, f"python get_all_CE_butterflies.py {NEW} --counters 1")
+    said(folder, f"python get_all_CE_butterflies.py {NEW}")
+    said(folder, f"python train_butterflies_CMaxGrad.py {NEW} --pretrained none --iterations 3 --save-students --draws 1")
+    said(folder, "python teach_butterflies.py --dataset new_birds --test-images 3 --workers 1")
+
+
+def test_where_nobody_knows_what_people_label_every_script_says_what_it_cannot_measure(tmp_path):
+    draw_new(tmp_path)
+    rest = read_examples(tmp_path / "datasets/new_birds/new_birds_gt_rest_tr.txt", 3, rest=True)
+    assert [row.label for row in rest] == [UNKNOWN] * 4
+    taught(tmp_path)
+    out = tmp_path / "new_birds"
+    assert "knows the class of no label image" in said(tmp_path, "python simulate_people.py --dataset new_birds", 2)
+    said(tmp_path, f"python simulate_people.py {NEW} --who network")
+    report = said(tmp_path, "python label_butterflies.py --dataset new_birds --answers new_birds/answers_simulated.json")
+    assert "The true class of 4 of 4 images of the label part is unknown: no accuracy can be told." in report
+    labels = load(out / "labels_CMaxGrad.json")
+    assert labels["label"]["answer_accuracy"] is None and labels["label"]["label_accuracy"] is None
+    assert labels["test"]["answer_accuracy"] is not None and labels["each"][0]["label_accuracy"] is None
+    assert [row["truth"] for row in table(out / "labels_CMaxGrad.csv")] == [""] * 4
+    learned = "python train_butterflies_resnet18.py --dataset new_birds_after_labeling"
+    assert "Test accuracy" in said(tmp_path, f"{learned} {NETWORK} --epochs 1 --milestones 1 --batch-size 8 --lr 0.01")
+    unknown = said(tmp_path, f"python study_annotators.py {NEW} --pretrained none", 2)
+    assert "the classes of all images are unknown (label -1), so that nobody can be simulated without the truth" in unknown
+
+
+def forget(folder: Path, count: int) -> None:
+    """Makes the classes of the first images of the test list unknown."""
+    path = folder / "datasets/new_birds/new_birds_gt_te.txt"
+    lines = [line.split(" ") for line in path.read_text().splitlines()]
+    path.write_text("".join(f"{name} {-1 if number < count else label} {index}\n" for number, (name, label, index) in enumerate(lines)))
+
+
+def test_where_nobody_knows_the_test_images_scripts_run_and_measure_nothing(tmp_path, capsys):
+    draw_new(tmp_path)
+    forget(tmp_path, 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        assert prepare.main(["check", "new_birds"]) == 0
+    assert re.search(r"new_birds_gt_te +0 +0 +0 +3 +3\n", capsys.readouterr().out)
+    taught(tmp_path)
+    out, nothing = tmp_path / "new_birds", "no test accuracy can be told"
+    for script in ("train_butterflies_resnet18", "train_butterflies_CMaxGrad"):
+        measured = load(out / f"run_{script}.json")["measured"]
+        assert nothing in " ".join(measured["warnings"]) and not any(name.startswith("test_accuracy") for name in measured)
+    assert not list(out.glob("teacher_confusion.*")) and (out / "teacher_curves.png").exists()
+    assert [row["test_accuracy"] for row in table(out / "teacher.csv")] == [""]
+    assert [row["test_accuracy"] for row in table(out / "evolution_CMaxGrad.csv")] == [""] * 3
+    assert np.isnan(np.load(out / "all_test_acc_iter_CMaxGrad.npy")).all() and (out / "evolution_CMaxGrad.png").exists()
+    assert not (out / "draws_CMaxGrad.csv").exists()
+    with pytest.raises(InputError, match="holds no accuracies, since no class of the test list was known"):
+        compare_courses.curves_of(Layout(out), ["CMaxGrad"])
+    said(tmp_path, f"python train_butterflies_simclr.py {NEW} --epochs 1 --batch-size 4")
+    probe = said(tmp_path, f"python get_all_CE_butterflies_simclr.py {NEW} --probe-epochs 5 --checkpoint {{out}}/simclr_checkpoint_1.tar")
+    assert "% of the training list" in probe and nothing in probe
+    assert "knows the class of no test image" in said(tmp_path, "python simulate_people.py --dataset new_birds", 2)
+    said(tmp_path, f"python simulate_people.py {NEW} --who network")
+    label = "python label_butterflies.py --dataset new_birds --answers new_birds/answers_simulated.json"
+    report = said(tmp_path, label)
+    assert "The true class of 3 of 3 images of the test part is unknown: no accuracy can be told." in report and ".png" not in report
+    assert not list(out.glob("labels_CMaxGrad_*.png"))
+    assert "nobody answered to a test image whose class is known" in said(tmp_path, f"{label} --min-accuracy 0.5", 2)
+
+
+def test_where_some_classes_of_test_images_are_unknown_accuracies_are_of_the_others(tmp_path):
+    draw_new(tmp_path)
+    training = f"python train_butterflies_resnet18.py {NEW} --epochs 1 --milestones 1 --batch-size 12 --lr 0.01"
+    said(tmp_path, training)
+    every = (tmp_path / "new_birds/teacher_confusion.csv").read_text()
+    forget(tmp_path, 2)
+    assert "The classes of 2 of 3 images of" in said(tmp_path, training)
+    last = load(tmp_path / "new_birds/run_train_butterflies_resnet18.json")["measured"]["test_accuracy"]
+    confused = table(tmp_path / "new_birds/teacher_confusion.csv")
+    assert last == (0 if confused else 100) and len(confused) <= 1
+    assert all(",".join(row.values()) in every for row in confused)
+
+
+def test_a_study_leaves_out_images_whose_class_is_unknown(tmp_path):
+    pictures = draw_badly_named(tmp_path / "pictures", (40, 36))
+    draw(pictures / "unlabeled/new.png", 9000, (40, 36))
+    prepared(tmp_path, pictures, "--name", "my_birds", "--expert", 2)
+    study = f"python study_annotators.py --dataset my_birds {NETWORK} --pretrained none --accuracy 0.5 --repeats 1 --probe-epochs 2"
+    assert "The classes of 1 of 37 images of datasets/my_birds/my_birds_gt_rest_tr.txt are unknown: the study is of the others." in said(
+        tmp_path, study
+    )
+    assert len(table(tmp_path / "my_birds/study_annotators.csv")) == 3

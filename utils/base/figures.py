@@ -140,6 +140,8 @@ def training_curves(path: str | Path, history: Sequence[dict]) -> None:
     panels[0].set(xlabel="epoch", ylabel="loss")
     for name in accuracies:
         points = [(row["epoch"], row[name]) for row in history if row[name] != ""]
+        if not points:
+            continue
         panels[1].plot(*zip(*points, strict=True), label=name.removesuffix("_accuracy"), marker="." if len(points) < 60 else None)
     if accuracies:
         panels[1].set(xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 101))
@@ -177,6 +179,12 @@ def confusion_matrix(path: str | Path, counts: np.ndarray, classes: Sequence[str
         axes.tick_params(labelsize=8)
     axes.set(xlabel="answer", ylabel="truth", title=title)
     save(path, drawn)
+
+
+def remove_matrix(path: str | Path) -> None:
+    """Removes a confusion matrix of an earlier run, and its table: there is nothing now that they could show."""
+    for file in (Path(path), Path(path).with_suffix(".csv")):
+        file.unlink(missing_ok=True)
 
 
 def confusions(counts: np.ndarray, classes: Sequence[str]) -> list[dict]:

@@ -10,6 +10,7 @@ from typing import overload
 
 import numpy as np
 
+from utils.data.lists import UNKNOWN
 from utils.data.loading import ImageSet
 
 DEVIATIONS = 3  # standard deviations above chance that guessing reaches once in 700 times
@@ -58,12 +59,22 @@ def missing_classes(test: ImageSet, classes: Sequence[str]) -> str | None:
     """
     present = set(test.labels.tolist())
     missing = [name for label, name in enumerate(classes) if label not in present]
-    if not missing:
+    if not missing or present == {UNKNOWN}:  # of a list whose classes are all unknown, `unknown_classes` tells
         return None
     return (
         f"{test.source} has no image of {_first_of(missing)}: the test accuracy says nothing of that, and the confusion matrix has an "
         "empty row there; add some."
     )
+
+
+def unknown_classes(test: ImageSet) -> str | None:
+    """A test list with images whose class is unknown, on which nothing can be measured."""
+    unknown = len(test) - test.num_known
+    if unknown == 0:
+        return None
+    if unknown == len(test):
+        return f"The classes of all {unknown} images of {test.source} are unknown: no test accuracy can be told."
+    return f"The classes of {unknown} of {len(test)} images of {test.source} are unknown: test accuracies are of the others."
 
 
 def _first_of(names: Sequence[str]) -> str:
@@ -129,10 +140,13 @@ def never_above_chance(test_accuracies: Sequence[float], images: int, num_classe
 
     Args:
         test_accuracies: in percent, after each lesson or of each classifier; at least one.
-        images: length of the test list. Where it is so short that even 100 % might be guessed, 1 / C alone is asked for.
+        images: length of the test list, as far as its classes are known; 0: nothing was measured. Where it is so short that even
+            100 % might be guessed, 1 / C alone is asked for.
         num_classes: C.
         remedies: the settings that the sentence names.
     """
+    if images == 0:
+        return None
     best, level = max(test_accuracies), chance_level(num_classes, images)
     if best > (level if level < 100 else 100 / num_classes):
         return None

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,7 +169,7 @@ class CourseFiles:
         progress = tqdm(lessons, total=self.how.iterations, desc=name, unit="lesson", disable=not processes.is_first())
         for lesson in progress:
             taken.append(lesson)
-            progress.set_postfix(test=f"{lesson.test_accuracy:.1f} %")
+            progress.set_postfix({"test": f"{lesson.test_accuracy:.1f} %"} if test.num_known else {})
         if self.how.save_students:
             network, classes = student.network(), list(self.dataset.classes)
             content = {"epoch": len(taken), "arch": network.arch, "state_dict_m": network.state_dict(), "classes": classes}
@@ -184,8 +185,9 @@ class CourseFiles:
         return [
             plausible.untaught_classes(len(lessons), len(shown), len(self.dataset.classes)),
             plausible.random_features(self.how.pretrained, student.keeps_features),
+            plausible.unknown_classes(test),
             plausible.missing_classes(test, self.dataset.classes),
-            plausible.never_above_chance(accuracies, len(test), len(self.dataset.classes), student.remedies),
+            plausible.never_above_chance(accuracies, test.num_known, len(self.dataset.classes), student.remedies),
         ]
 
     @processes.first_only
@@ -256,19 +258,28 @@ def _write_curve(layout: Layout, lessons: Sequence[Lesson], selection: str, num_
         np.save(content, np.array(values))
         write_bytes(layout.accuracy(split, selection), content.getbuffer())
     rows = [
-        {"iteration": lesson.iteration, "train_accuracy": round(lesson.train_accuracy, 3), "test_accuracy": round(lesson.test_accuracy, 3)}
+        {"iteration": lesson.iteration, "train_accuracy": round(lesson.train_accuracy, 3), "test_accuracy": _rounded(lesson.test_accuracy)}
         for lesson in lessons
     ]
     write_table(layout.evolution(selection, ".csv"), rows)
     numbers = range(1, len(lessons) + 1)
     lines = {"teaching set": accuracies["train"], "test list": accuracies["test"]}
+    if math.isnan(accuracies["test"][0]):
+        del lines["test list"]
     figures.curves(layout.evolution(selection), lines, numbers, "lessons", "student's accuracy (%)", 100 / num_classes)
     print(f"Learning curve: {layout.evolution(selection)}")
 
 
+def _rounded(accuracy: float) -> float | str:
+    """An accuracy in a table: empty where it could not be measured."""
+    return "" if math.isnan(accuracy) else round(accuracy, 3)
+
+
 def measured(lessons: Sequence[Lesson]) -> dict:
-    """The accuracies that papers report."""
+    """The accuracies that papers report, if any could be measured."""
     test = [lesson.test_accuracy for lesson in lessons]
+    if math.isnan(test[0]):
+        return {"lessons": len(lessons)}
     after = {str(number): round(test[number - 1], 2) for number in REPORTED_LESSONS if number <= len(test)}
     return {"lessons": len(lessons), "test_accuracy_after": after, "test_accuracy_mean": round(float(np.mean(test)), 2)}
 
