@@ -177,7 +177,8 @@ def confusion_matrix(path: str | Path, counts: np.ndarray, classes: Sequence[str
     axes.set_yticks(named, names, **style)
     if not few:
         axes.tick_params(labelsize=8)
-    axes.set(xlabel="answer", ylabel="truth", title=title)
+    axes.set(xlabel="answer", ylabel="truth")
+    axes.set_title(title, wrap=True)  # with two classes the figure is narrower than some titles
     save(path, drawn)
 
 
