@@ -53,7 +53,9 @@ def test_names_at_a_matrix_are_cut_off(tmp_path, kept):
 
 
 def test_a_title_that_is_wider_than_two_classes_is_broken(tmp_path, kept):
-    figures.confusion_matrix(tmp_path / "c.png", np.eye(2, dtype=int), ["Queen", "Viceroy"], "answers after the lessons: 78.2 % right")
+    figures.confusion_matrix(
+        tmp_path / "c.png", np.eye(2, dtype=int), ["Glaucous-winged", "Ring-billed"], "answers after the lessons: 78.2 % right"
+    )
     kept[0].draw_without_rendering()
     title = kept[0].axes[0].title.get_window_extent()
     assert title.x0 >= 0 and title.x1 <= kept[0].bbox.x1 and title.y1 <= kept[0].bbox.y1
