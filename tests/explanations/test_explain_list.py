@@ -112,7 +112,7 @@ def test_maps_of_some_classes_stand_at_their_places_among_nan():
 
 
 @pytest.mark.parametrize(("wanted", "count"), [(1, 1), (2, 2), (9, 2)])
-def test_an_image_is_explained_against_its_strongest_wrong_classes_as_ever(noise, tmp_path, wanted, count):
+def test_an_image_is_explained_against_its_strongest_wrong_classes_as_ever(noise, tmp_path, capsys, wanted, count):
     """Maps and pictures are those of a run that explains against all, but only the listed ones are made."""
     how = dict(explanation="margin", explanation_layer="layer4")
     for name in ("all", "some"):
@@ -120,6 +120,9 @@ def test_an_image_is_explained_against_its_strongest_wrong_classes_as_ever(noise
     everything, _ = explain(noise, tmp_path / "all", **how)
     layout, measured = explain(noise, tmp_path / "some", counters=wanted, **how)
     assert measured["explanations"] == 5 * count
+    megabytes = 5 * (1 + count) * 2 * 2 * 2 / 1e6  # maps of 2 x 2 in half precision, of the image's own class too
+    announced = f"5 images against {count} classes each: {5 * count} explanations, {15 * count} pictures, heat maps of {megabytes:.1f} MB."
+    assert capsys.readouterr().out.splitlines()[-1] == announced
     torch.manual_seed(0)
     network = build("resnet18", CLASSES, bias=False).eval()
     with torch.inference_mode():

@@ -32,6 +32,8 @@ from utils.running.resuming import Unfinished
 from utils.running.settings import pick
 from utils.training import evaluation
 
+KINDS = (IMG, MASK, DEMO)  # the renderings of an explanation
+
 
 @dataclass(frozen=True)
 class ExplainSettings:
@@ -115,9 +117,17 @@ def explain_list(
     _make_folders(layout, how)
     stored = how.explainer.stored(network, len(classes), how.image_size)
     heatmaps = HeatmapFile(layout.heatmaps, images, stored, how.num_counters(len(classes)), unfinished)
+    _announce(len(images), heatmaps, how)
     _explain_missing(network.to(how.device).folded(), images, layout, heatmaps, how)
     processes.wait()
     return _conclude(images, layout, classes, heatmaps, how)
+
+
+def _announce(count: int, heatmaps: HeatmapFile, how: ExplainSettings) -> None:
+    """Says how much will come: with many classes and no `counters`, more than most would want."""
+    explanations = count * heatmaps.num_counters * len(how.mask_sizes)
+    pictures = f"{explanations:,} explanations, {len(KINDS) * explanations:,} pictures"
+    processes.say(f"{count:,} images against {heatmaps.num_counters} classes each: {pictures}, heat maps of {heatmaps.size / 1e6:.1f} MB.")
 
 
 @processes.first_only
@@ -177,7 +187,7 @@ def _names(row: Example, counter: Sequence[int]) -> list[str]:
 
 def _folders(layout: Layout, how: ExplainSettings) -> dict[tuple[str, float], Path]:
     """The folder of each rendering at each mask size."""
-    return {(kind, size): layout.explanations(kind, size) for kind in (IMG, MASK, DEMO) for size in how.mask_sizes}
+    return {(kind, size): layout.explanations(kind, size) for kind in KINDS for size in how.mask_sizes}
 
 
 def _explain_missing(network: Network, images: ImageSet[Example], layout: Layout, heatmaps: HeatmapFile, how: ExplainSettings) -> None:

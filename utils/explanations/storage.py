@@ -53,6 +53,11 @@ class HeatmapFile:
     def _part(self, name: str) -> Path:
         return self.unfinished.folder / f"{name}.npy"
 
+    @property
+    def size(self) -> int:
+        """Bytes of all maps that are made."""
+        return sum(self._part(name).stat().st_size for name in self.stored)
+
     def _gappy(self, name: str) -> bool:
         """Whether maps of some classes alone are made of an array."""
         return self.stored[name].of_some and 1 + self.num_counters < self.stored[name].shape[0]
