@@ -41,7 +41,7 @@ class Config:
     # explanations
     explanation: Method = "margin"  # margin: where the network's margin of a over b arises; scout: as published
     explanation_layer: Layer = "layer1"  # margin alone: the layer on whose grid it explains, from the finest (layer1) to the last (layer4)
-    counters: int = 0  # explain against so many wrong classes of each image, those that the teacher finds strongest; 0: against all
+    counters: int = 0  # explain against so many wrong classes of each image, the teacher's strongest (time and files grow with it); 0: all
     mask_sizes: tuple[float, ...] = (0.05,)  # fractions of the image to keep; the paper's 30 sizes are 0.01, 0.02 ... 0.30
     image_size: int = 224  # side of the pictures in pixels
     batch_size: int = 8  # images per forward pass

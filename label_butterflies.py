@@ -6,7 +6,7 @@ image, by majority or by Dawid & Skene's model (1979), and the expert's images a
     python label_butterflies.py
     python label_butterflies.py --answers batch_1.csv batch_2.csv --min-accuracy 0.6 --aggregation dawid_skene
 
-Writes <out>/<list>_<selection>_labeled_tr.txt and the report labels_<selection>.json, .txt, .csv, _confusion.png and _people.png.
+Writes <out>/<list>_<selection>_labeled_tr.txt and the report labels_<selection>.json, .txt, .csv, _confusion.png (and .csv), _people.png.
 Next: python train_butterflies_resnet18.py --dataset butterflies_after_labeling
 """
 

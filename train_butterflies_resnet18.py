@@ -5,7 +5,7 @@ Step 2 of the framework (Wang & Vasconcelos, ICCV 2021): the network whose expla
     python train_butterflies_resnet18.py
     python train_butterflies_resnet18.py --pretrained imagenet --epochs 20 --lr 0.01   # much faster on a CPU
 
-Writes <out>/checkpoint_pretrain_resnet18_s300.pth.tar, teacher.csv, teacher_curves.png and teacher_confusion.png.
+Writes <out>/checkpoint_pretrain_resnet18_s300.pth.tar, teacher.csv, teacher_curves.png, teacher_confusion.png and .csv.
 """
 
 from dataclasses import dataclass

@@ -5,7 +5,7 @@ Step 2 of the framework (Wang & Vasconcelos, ICCV 2021), for a dataset too small
     python train_gull_resnet18_linear.py
 
 Writes <out>/checkpoint_pretrain_resnet18_linear.pth.tar (the head alone), teacher_linear.csv, teacher_linear_curves.png and
-teacher_linear_confusion.png.
+teacher_linear_confusion.png and .csv.
 """
 
 from dataclasses import dataclass
