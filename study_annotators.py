@@ -108,8 +108,9 @@ def main(cfg: Config) -> dict:
         accuracies, remedies = [row["test_accuracy"] for row in rows], "--pretrained, --epochs and --probe-epochs"
         doubts = [
             plausible.random_features(cfg.pretrained, frozen=cfg.classifier == "probe"),
+            plausible.unknown_classes(material.test),
             plausible.missing_classes(material.test, dataset.classes),
-            plausible.never_above_chance(accuracies, len(material.test), len(dataset.classes), remedies),
+            plausible.never_above_chance(accuracies, material.test.num_known, len(dataset.classes), remedies),
         ]
         return plausible.with_warnings(report(rows, layout, cfg), doubts)
 

@@ -11,14 +11,16 @@ import torch
 
 from models.resnet import build
 from tests.helpers.answering import CLASSES, batch, explain_teach_log, make_key, mturk_row
-from utils.base import checkpoints
+from utils.base import checkpoints, figures
 from utils.data import catalog
 from utils.data.images import decode, eval_view
 from utils.data.lists import locate, read_examples
 from utils.data.outputs import Layout
 from utils.people import study
 from utils.people.answers import read_answers
+from utils.people.labelling import Person
 from utils.people.page_key import read_key
+from utils.people.report import people_accuracy
 
 
 @pytest.fixture
@@ -93,6 +95,14 @@ def test_the_report_says_what_is_left_out_and_why(tools, finished, data_root):
     assert [person["name"] for person in report["each"]] == ["W0", "W2"]
     ran(tools.call(*label, "--answers", "toy/answers_simulated.json", cwd=finished))
     assert "left_out_of_the_files" not in json.loads((finished / "toy/labels_CMaxGrad.json").read_text())
+
+
+def test_nobody_hides_behind_the_legend(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "save", lambda path, figure: drawn.append(figure) or figure.canvas.draw())
+    people = [Person(f"p{n}", "", True, 20, 100.0, 9, 100.0, 3.0) for n in range(30)]
+    people_accuracy(tmp_path / "people.png", people, 0.6, 20.0)
+    assert not drawn[0].legends[0].get_window_extent().overlaps(drawn[0].axes[0].get_window_extent())
 
 
 def test_perfect_labels_make_the_expert_s_list(tools, finished, data_root):

@@ -10,7 +10,7 @@ import torch
 
 from models.resnet import build
 from models.weights import load_backbone
-from utils.base import figures
+from utils.base import figures, processes
 from utils.base.errors import InputError
 from utils.data.catalog import Dataset
 from utils.data.images import eval_view, full_view
@@ -31,7 +31,7 @@ class Material:
 
     Attributes:
         expert: rows that the expert labelled.
-        rest: rows that people label, with their true labels.
+        rest: rows that people label, with their true labels; those whose class is unknown are not among them.
         test: the test list.
         num_classes: C.
     """
@@ -50,15 +50,18 @@ def open_material(dataset: Dataset, data_root: str, image_size: int) -> Material
     """The lists of a dataset that has a list of images for people to label.
 
     Raises:
-        InputError: a list or an image is missing or malformed, or the class of an image to label is unknown.
+        InputError: a list or an image is missing or malformed, or no class of an image to label, or to test by, is known.
     """
     view = partial(eval_view, size=image_size)
     rest, expert, test = (open_list(dataset, split, data_root, view) for split in ("rest", "train", "test"))
-    for line, row in enumerate(rest.rows, start=1):
-        if row.label == UNKNOWN:
-            missing = f"{rest.source}, line {line}: the class of {row.path} is unknown (label {UNKNOWN})"
-            raise InputError(f"{missing}, and nobody can be simulated without the truth; study a dataset whose labels are all known.")
-    return Material(list(expert.rows), list(rest.rows), test, len(dataset.classes))
+    for images, purpose in ((rest, "nobody can be simulated without the truth"), (test, "nothing can be measured")):
+        if not images.num_known:
+            raise InputError(f"{images.source}: the classes of all images are unknown (label {UNKNOWN}), so that {purpose}; tell some.")
+    known = [row for row in rest.rows if row.label != UNKNOWN]
+    if len(known) < len(rest):
+        unknown = len(rest) - len(known)
+        processes.say(f"The classes of {unknown} of {len(rest)} images of {rest.source} are unknown: the study is of the others.")
+    return Material(list(expert.rows), known, test, len(dataset.classes))
 
 
 def probe_classifier(material: Material, arch: str, pretrained: str, how: ProbeSettings) -> Classify:
