@@ -1,5 +1,6 @@
 """From which accuracy on people's labels pay: the classifier that learned from them beside those that needed nobody."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,16 @@ class Alternative:
     pays_from: float | None
     by_seed: list[float | None]
 
+    @property
+    def labels(self) -> str:
+        """What its rows call it."""
+        return WITHOUT_PEOPLE[self.name][0]
+
+    def range_of_seeds(self) -> tuple[float | None, float | None]:
+        """The lowest and the highest break-even of single seeds; None, never, is above all others."""
+        ordered = sorted(self.by_seed, key=lambda quality: math.inf if quality is None else quality)
+        return ordered[0], ordered[-1]
+
     def sentence(self, lowest: float) -> str:
         """From which accuracy on annotators pay against it; `lowest` is the lowest that was measured."""
         against = f"Against {self.name} ({fmean(self.right):.1f} % right)"
@@ -68,11 +79,10 @@ class Alternative:
         return f"{against}, {found}{self._spread()}."
 
     def _spread(self) -> str:
-        """The range of the seeds; those without a break-even lie above all others."""
+        """The range of the seeds, as words."""
         if len(self.by_seed) == 1:
             return ""
-        values = sorted(2.0 if one is None else one for one in self.by_seed)
-        first, last = (f"{100 * value:.0f} %" if value <= 1 else "never" for value in (values[0], values[-1]))
+        first, last = ("never" if quality is None else f"{100 * quality:.0f} %" for quality in self.range_of_seeds())
         return f" (single seeds: {first})" if first == last else f" (single seeds: {first} to {last})"
 
 
