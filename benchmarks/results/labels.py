@@ -16,7 +16,7 @@ from utils.data.outputs import Layout
 from utils.people.break_even import Findings, findings
 
 SEEDS = 3
-STUDY_QUICK = "--repeats 2 --accuracy 0.2 0.6 --probe-epochs 5 --image-size 64 --rounds 2 --confidence 0.3"
+STUDY_QUICK = "--repeats 2 --accuracy 0.2 0.6 --probe-epochs 5 --image-size 64 --rounds 2 --confidence 0.2"
 CHAIN = (0.6, 0.8, 1.0)  # accuracies of the people of the chain, each image labelled by one of them
 PEOPLE = 20
 SELECTION = "KMaxGrad"  # of the course that they are said to have taken; what simulated people answer does not depend on it
@@ -63,7 +63,7 @@ def study_tables(files: Layout) -> list[Table]:
         f"A linear head on frozen features learns from the expert's images and from one simulated label for each image of the rest list; "
         f"test accuracy in percent, mean and standard deviation of {seeds} seeds; accuracies of people and of labels in percent. "
         f"`people_pay_above`: the accuracy of people, in percent, above which their labels give a better classifier than what stands in "
-        f"the row, from the means, and lowest and highest of single seeds. {sentences}"
+        f"the row (the lowest that was measured, if all do), from the means, and lowest and highest of single seeds. {sentences}"
     )
     rounds = self_training(read_rows(files.annotator_study("_rounds.csv")))
     rounds_text = (
@@ -157,7 +157,7 @@ def course_page(work: Work, dataset: str) -> Layout:
     where = ["--dataset", dataset, "--out", str(files.out), "--data-root", stages.root(work, dataset), "--selection", SELECTION]
     course = ["--ce-list", str(explained.explanation_list()), "--pretrained", work.pretrained, "--image-size", str(stages.side(work))]
     work.script("train_butterflies_CMaxGrad", *where, *course, *(["--iterations", "2"] if work.quick else []))
-    work.script("teach_butterflies", *where)
+    work.script("teach_butterflies", *where, *(["--test-images", "10"] if work.quick else []))
     return files
 
 
