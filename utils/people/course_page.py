@@ -86,7 +86,7 @@ class OpaquePictures:
         self.explanations[name] = files.listed
         return name
 
-    def add_plain(self, listed: str, view: Callable[[], Tensor]) -> str:
+    def add_plain(self, listed: str, view: Callable[[], Encoded]) -> str:
         """Adds a picture that lessons show after the answer without an explanation: one, however many answers show it."""
         name = self.add(f"plain {listed}", view)
         self.explanations[name] = listed
@@ -162,7 +162,7 @@ def draw_balanced(images: ListedPictures, num_classes: int, wanted: int, seed: i
     return chosen
 
 
-def draw_test(images: ImageSet, num_classes: int, wanted: int, seed: int) -> list[int]:
+def draw_test(images: ListedPictures, num_classes: int, wanted: int, seed: int) -> list[int]:
     """Draws rows of a test list as `draw_balanced` does; where a class is unknown, whatever the classes are.
 
     Raises:
