@@ -39,10 +39,11 @@ class Config:
     data_root: str = "datasets"  # folder that holds the dataset's folder
     ce_list: str = "{out}/{list}_CE.txt"  # explanations of the training list; {out}: output folder, {list}: the list's stem
     # student
-    student: StudentKind = "optimal"  # optimal: its head learns every lesson to the end; sgd: all of it takes some steps, as released
+    student: StudentKind = "optimal"  # optimal: learns its head to the end; sgd: takes some steps, as released; exemplar: remembers
     arch: Arch = "resnet18"  # resnet18 as published; resnet34, resnet50
     pretrained: str = "imagenet"  # its generic features: imagenet, none, or the path of a state dict
     ridge: float = 1e-3  # optimal alone: weight of the head's squared length beside the risk
+    beta: float = 5.0  # exemplar alone: how fast likeness falls with the angle between features; Nosofsky fits it to people
     freeze_features: bool = False  # sgd alone: learn the head alone, for features too young to be trained on by 4 to 80 images
     explanation_view: ExplanationView = "attention"  # image: as a picture; attention: as a region, better on butterflies (README)
     # course

@@ -107,6 +107,7 @@ class SGDStudent:
         rows: the rows of `pool` that are its pool; None: all.
     """
 
+    has_network = True
     remedies = "--lr, --steps, --pretrained and --freeze-features"
 
     def __init__(self, pool: Pool, test: ImageSet, explain: bool, how: StudentSettings, rows: Tensor | None = None) -> None:
