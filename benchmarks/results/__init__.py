@@ -6,6 +6,8 @@ table         what does a part give?
 work          with what does it work, and what is kept so that a killed run goes on?
 stages        which teachers, encoders and explanations do several parts need?
 disc          what would explanations be worth that point at nothing?
+people        how well do students predict what real people answered?
+people_tables what is said of that?
 page          how does a table get into the page, and out of it?
 check         where do the page and the CSVs differ? (a command)
 environment   on what was it measured?

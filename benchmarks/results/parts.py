@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 
+from benchmarks.results import people
 from benchmarks.results.table import Table
 from benchmarks.results.work import Work
 
 Part = Callable[[Work], list[Table]]
 
-PARTS: dict[str, Part] = {}
+PARTS: dict[str, Part] = {
+    "people": people.tables,
+}

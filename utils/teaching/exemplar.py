@@ -66,7 +66,7 @@ class ExemplarStudent(FrozenStudent):
 
     def survey(self, explain: bool) -> Survey:
         """As in `Student`: logits z, codewords the unit vectors (C, C), features of length 1."""
-        seen = self._features
+        seen = self.features
         images = self._look(seen.images)
         explained = self._look(seen.explained) if explain and len(seen.explained) else None
         codewords = torch.eye(self.table.shape[1], dtype=torch.float64)

@@ -1,6 +1,5 @@
 """What students have in common that keep their features: images and explanations are looked at once, and lessons are taken from memory."""
 
-import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
@@ -90,8 +89,8 @@ class FrozenStudent(ABC):
         """How strongly it takes items of standardised features (N, d) for each class, float64 (N, C); the strongest is its answer."""
 
     @cached_property
-    def _features(self) -> Features:
-        """Computed when they are first needed.
+    def features(self) -> Features:
+        """What it sees; computed when they are first needed.
 
         Raises:
             InputError: they are not finite.
@@ -105,7 +104,7 @@ class FrozenStudent(ABC):
 
     def add(self, choice: Choice) -> None:
         """As in `Student`."""
-        seen = self._features
+        seen = self.features
         pair = ((choice.image, choice.partner), (choice.partner, choice.image))
         items = [(seen.images[number], self.labels[number]) for number, _ in pair]
         for number, other in pair if self.explain else ():
@@ -124,12 +123,18 @@ class FrozenStudent(ABC):
         taught, labels = self._teaching_set()
         return (
             evaluation.share_right(self.strengths(taught), labels),
-            evaluation.share_right(self.strengths(self._features.test), self._test.labels),
+            evaluation.share_right(self.strengths(self.features.test), self._test.labels),
         )
 
     def anew(self: Kind, rows: Tensor) -> Kind:
         """As in `Student`; features are not computed again."""
-        other = copy.copy(self)
-        other.labels, other.table, other._features = self.labels[rows], self.table[rows], self._features.part(rows)
-        other._begin()
-        return other
+        return self.sharing(self, rows)
+
+    @classmethod
+    def sharing(cls: type[Kind], other: "FrozenStudent", rows: Tensor) -> Kind:
+        """An untaught student of this kind whose pool is some rows of another's, of whatever kind; features are not computed again."""
+        one = cls.__new__(cls)
+        vars(one).update(vars(other))
+        one.labels, one.table, one.features = other.labels[rows], other.table[rows], other.features.part(rows)
+        one._begin()
+        return one

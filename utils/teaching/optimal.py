@@ -58,6 +58,14 @@ def through(seen: Features, codewords: Tensor, explain: bool) -> Survey:
     return Survey(seen.labels, seen.table, logits_of(seen.images, codewords), codewords, seen.images, explained)
 
 
+def raw_head(codewords: Tensor, seen: Features) -> nn.Linear:
+    """The head on features as a network gives them that answers as codewords (C, d) do on standardised ones: centring becomes a bias."""
+    weight = codewords / seen.scale
+    head = nn.Linear(weight.shape[1], weight.shape[0])
+    head.load_state_dict({"weight": weight, "bias": -(weight @ seen.mean)})
+    return head
+
+
 class OptimalStudent(FrozenStudent):
     """As `student.Student`: frozen features, and a head that is the minimum of the risk of all that was taught."""
 
@@ -75,7 +83,7 @@ class OptimalStudent(FrozenStudent):
 
     def survey(self, explain: bool) -> Survey:
         """As in `Student`."""
-        return through(self._features, self._head, explain)
+        return through(self.features, self._head, explain)
 
     def learn(self) -> None:
         """As in `Student`; it cannot diverge."""
@@ -85,10 +93,7 @@ class OptimalStudent(FrozenStudent):
     def network(self) -> Network:
         """A classifier of the same answers: that features are centred becomes a bias of its head, that they are scaled a factor."""
         network = copy.deepcopy(self._network)
-        weight = self._head / self._features.scale
-        head = nn.Linear(weight.shape[1], weight.shape[0])
-        head.load_state_dict({"weight": weight, "bias": -(weight @ self._features.mean)})
-        network.replace_head(head)
+        network.replace_head(raw_head(self._head, self.features))
         return network.to(self._how.device)
 
     def state_dict(self) -> dict:
