@@ -3,7 +3,7 @@
 Every machine student is taught exactly the pictures that a person was shown, in order, and then asked what that person was asked.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -43,7 +43,7 @@ from utils.training.evaluation import share_right
 from utils.training.features import FeatureMaps
 
 FOLDS = 5
-DRAWS = 20  # courses of each selection, each from another 80 % of the pool
+DRAWS = 10  # courses of each selection, each from another 80 % of the pool
 LESSONS = 10  # pairs: as many pictures as people were shown
 EXPERIMENTS = ("butterflies_crop", "chinese_chars")
 Chooser = type[OptimalStudent] | type[ExemplarStudent]
@@ -84,7 +84,6 @@ class Seen:
         attended: standardised features of the explained regions of the training list, (N, d).
         network_taught_all: codewords learned from the whole training list, (C, d).
         school: what all students have in common.
-        test_labels: of the test list, (T,).
         train, test: the row of each path in its list.
     """
 
@@ -93,7 +92,6 @@ class Seen:
     attended: Tensor
     network_taught_all: Tensor
     school: Schooling
-    test_labels: Tensor
     train: dict[str, int]
     test: dict[str, int]
 
@@ -103,9 +101,9 @@ class Seen:
         items = [torch.stack([seen.images[row], *([self.attended[row]] if attention else [])]) for row in rows]
         return Taught(items, seen.labels[list(rows)])
 
-    def strengths(self, kind: StudentKind, taught: Taught, rows: Sequence[int] | slice = slice(None)) -> Tensor:
-        """What a student of a kind makes of rows of the test list after these lessons, float64 (T, C)."""
-        return PUPILS[kind](taught, self.student.features.test[rows], self.school)
+    def strengths(self, kind: StudentKind, taught: Taught) -> Tensor:
+        """What a student of a kind makes of the test list after these lessons, float64 (T, C)."""
+        return PUPILS[kind](taught, self.student.features.test, self.school)
 
 
 def _measured(work: Work, path: Path) -> dict:
@@ -125,17 +123,19 @@ def _measured(work: Work, path: Path) -> dict:
     students = {way: _answers(learners, seen, *way) for way in ways}
     answers = {people_tables.named(*way): strengths for way, strengths in students.items()}
     answers["network taught all images"] = logits_of(seen.student.features.test, seen.network_taught_all)[asked.image]
-    folds = prediction.folds_of(asked.person, min(FOLDS, len(learners)), work.seed)
-    rows = {row["predictor"]: row for row in _predictions(asked, folds, answers)}
-    best = max(students, key=lambda way: np.mean(rows[people_tables.named(*way)]["with_table"]))
+    every = np.array([len({listed.label for listed in learner.lessons}) == asked.num_classes for learner in learners])
+    some = {people_tables.EVERYBODY: np.ones(len(asked.truth), dtype=bool), people_tables.WHOLLY: every[asked.person]}
+    rows = [row for name, chosen in some.items() for row in _predictions(work, name, chosen, asked, answers)]
+    found = {row["predictor"]: np.mean(row["with_table"] or -np.inf) for row in rows if row["people"] == people_tables.EVERYBODY}
+    best = max(students, key=lambda way: found[people_tables.named(*way)])
     return {
         "dataset": dataset.name,
         "people": len(learners),
         "answers": len(asked.truth),
         "right": 100 * float(asked.right.mean()),
-        "predictions": list(rows.values()),
+        "predictions": rows,
         "best": people_tables.named(*best),
-        "courses": list(_courses(work, learners, seen, best, _fitted(asked, students[best], seen.test_labels))),
+        "courses": list(_courses(work, learners, seen, asked, best, students[best])),
     }
 
 
@@ -159,7 +159,7 @@ def _looked_at(work: Work, dataset: Dataset) -> Seen:
     regions = (attended(maps, raw_head(codewords, seen), how.image_size) - seen.mean) / seen.scale
     school = Schooling(num_classes, how, network.linear_head.weight.detach().cpu(), seen.mean, seen.scale)
     train, test = ({row.path: number for number, row in enumerate(images[split].rows)} for split in ("train", "test"))
-    return Seen(dataset, student, regions.float(), codewords, school, images["test"].labels, train, test)
+    return Seen(dataset, student, regions.float(), codewords, school, train, test)
 
 
 def _refuse_unlisted(learners: Sequence[Learner], seen: Seen, path: Path) -> None:
@@ -192,25 +192,39 @@ def _lessons(learner: Learner, seen: Seen) -> list[int]:
 
 def _answers(learners: Sequence[Learner], seen: Seen, kind: StudentKind, attention: bool) -> Tensor:
     """What the student of each person's lessons makes of that person's test, float64 (M, C), in the order of `_asked`."""
+    lists = {tuple(_lessons(learner, seen)) for learner in learners}  # who were shown the same have the same student
+    students = {rows: seen.strengths(kind, seen.taught(rows, attention)) for rows in sorted(lists)}
     tests = [[seen.test[listed.path] for listed in learner.tested] for learner in learners]
-    taught = [seen.taught(_lessons(learner, seen), attention) for learner in learners]
-    return torch.cat([seen.strengths(kind, one, rows) for one, rows in zip(taught, tests, strict=True)])
+    return torch.cat([students[tuple(_lessons(learner, seen))][rows] for learner, rows in zip(learners, tests, strict=True)])
 
 
-def _predictions(asked: Asked, folds: np.ndarray, answers: dict[str, Tensor]) -> Iterator[dict]:
-    """A row per predictor, with a value of every fold: first those of students and networks, then what knows nothing of the lessons."""
-    truth = torch.from_numpy(asked.truth)
-    for name, strengths in tqdm(answers.items(), desc="predicting people", unit="student"):
-        z = strengths.numpy()
-        alone, beside = (prediction.cross_validated(asked, folds, of(z)) for of in (prediction.student, prediction.student_with_table))
-        yield _row(name, alone, share_right(strengths.softmax(1), truth), beside.log_likelihood)
+def _predictions(work: Work, people: str, chosen: np.ndarray, everything: Asked, answers: dict[str, Tensor]) -> Iterator[dict]:
+    """A row per predictor of some people, with a value of every fold: first students and networks, then what knows nothing of lessons.
+
+    Args:
+        work: with what.
+        people: what these people are called.
+        chosen: which answers are theirs, bool (M,); without any there are no rows.
+        everything: the answers of all.
+        answers: strengths (M, C) by predictor.
+    """
+    asked, count = everything.of(chosen), len(np.unique(everything.person[chosen]))
+    if count < 2:
+        return
+    folds, truth = prediction.folds_of(asked.person, min(2 if work.quick else FOLDS, count), work.seed), torch.from_numpy(asked.truth)
+    common = {"people": people, "count": count}
+    for name, strengths in tqdm(answers.items(), desc=f"predicting people ({people})", unit="student"):
+        z = strengths[torch.from_numpy(chosen)]
+        ways = prediction.student(z.numpy()), prediction.student_with_table(z.numpy())
+        alone, beside = (prediction.cross_validated(asked, folds, predict) for predict in ways)
+        yield common | _row(name, alone, share_right(z.softmax(1), truth), beside.log_likelihood)
     plain: dict[str, Predictor] = {
         "other people's answers to the image": prediction.others,
         "confusion table": prediction.table,
         "chance": prediction.chance,
     }
     for name, predict in plain.items():
-        yield _row(name, prediction.cross_validated(asked, folds, predict))
+        yield common | _row(name, prediction.cross_validated(asked, folds, predict))
 
 
 def _row(name: str, scores: prediction.Scores, right: float | None = None, with_table: np.ndarray | None = None) -> dict:
@@ -218,34 +232,30 @@ def _row(name: str, scores: prediction.Scores, right: float | None = None, with_
     return values | {"with_table": None if with_table is None else with_table.tolist()}
 
 
-# From a student's strengths on the whole test list (T, C) to how many right answers people would give, in percent.
-People = Callable[[Tensor], float]
+def _courses(
+    work: Work, learners: Sequence[Learner], seen: Seen, asked: Asked, best: tuple[StudentKind, bool], answers: Tensor
+) -> Iterator[dict]:
+    """What the best student reaches by courses on all questions that were asked, and what people would, in percent.
 
-
-def _fitted(asked: Asked, strengths: Tensor, truth: Tensor) -> People:
-    """What people reach for whom a student stands, its shares times the confusion table's, both fitted to all answers."""
-    log_table, rows = prediction.log_table(asked), truth.numpy()
-    people = prediction.calibrate(strengths.numpy(), asked.response, log_table[asked.truth])
-
-    def right(found: Tensor) -> float:
-        shares = people.log_shares(found.numpy(), log_table[rows])
-        return 100 * float(np.exp(shares[np.arange(len(rows)), rows]).mean())
-
-    return right
-
-
-def _courses(work: Work, learners: Sequence[Learner], seen: Seen, best: tuple[StudentKind, bool], people: People) -> Iterator[dict]:
-    """What the best student reaches by courses on the whole test list, and what people would, in percent.
+    Args:
+        work, learners, seen, asked: as above.
+        best: the student that stands for people: its kind, and whether explanations are taught.
+        answers: its strengths for the answers, (M, C), to which it is fitted.
 
     Yields:
         A row per course with a value for each of its draws, or for each person who was taught so; of these also what they reached.
     """
     kind, attention = best
+    prior, everyone = prediction.log_table(asked)[asked.truth], np.arange(len(asked.truth))
+    people = prediction.calibrate(answers.numpy(), asked.response, prior)
+
+    def predicted(strengths: Tensor) -> float:
+        return 100 * float(np.exp(people.log_shares(strengths.numpy(), prior)[everyone, asked.truth]).mean())
 
     def row(name: str, courses: Sequence[Sequence[int]], reached: Sequence[float] = ()) -> dict:
-        strengths = [seen.strengths(kind, seen.taught(rows, attention)) for rows in courses]
-        student = [share_right(one.softmax(1), seen.test_labels) for one in strengths]
-        return {"course": name, "student": student, "predicted": [people(one) for one in strengths], "reached": list(reached)}
+        strengths = [seen.strengths(kind, seen.taught(rows, attention))[asked.image] for rows in courses]
+        student = [share_right(one.softmax(1), torch.from_numpy(asked.truth)) for one in strengths]
+        return {"course": name, "student": student, "predicted": [predicted(one) for one in strengths], "reached": list(reached)}
 
     draws = range(2 if work.quick else DRAWS)
     for name, selection, chooser in CHOSEN:

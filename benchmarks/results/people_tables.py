@@ -12,6 +12,7 @@ from utils.base import figures
 from utils.people.prediction import summary
 
 TABLE_ROW = "confusion table"
+EVERYBODY, WHOLLY = "all", "shown every class"  # whose answers are predicted
 
 
 def named(kind: str, attention: bool) -> str:
@@ -32,16 +33,17 @@ against the likeliest wrong class points at, 5 % of it, by a network taught the 
 - `auc`: within class. Among the answers of a fold to pictures of one true class, the share of pairs of a right and a wrong answer in which
   the right one was given the larger share of its true class, ties counting half; the mean over the classes. What knows the class alone has
   0.5.
-- `with_table`, `gain`: log-likelihood of the student's shares times the confusion table's, and how much that is above the table alone, fold
-  by fold. Of the others' answers `gain` is that of its own log-likelihood.
+- `with_table`, `gain`: log-likelihood of the student's shares times a power of the confusion table's, fitted alike, and how much that is
+  above the table alone, fold by fold. Of the others' answers `gain` is that of its own log-likelihood.
+- `people`: all, or those alone who were shown every class: who never saw a class can hardly name it, and a student knows that.
 - `_sd`: standard deviation over the five folds. No person is in two folds, and nothing is fitted to a person who is predicted."""
 
-COURSES = """What people would reach on the whole test list after other courses of twenty pictures, if they answered as the predictor
-of the largest `with_table` ({best}): that student's shares times the confusion table's, fitted to all answers. Beside it stands what those
-reached who did take a course, on the twenty questions that each was asked. All in percent: `student` is the student's own accuracy,
-`predicted` that of people by the predictor, `reached` what they reached. Courses that are picked have ten pairs and come each from another
-random 80 % of the training list; `explain_1vall` and `strict_1vall` are the lists that the logs' authors chose by EXPLAIN and by STRICT,
-the same for everybody, so there is no spread over lists. `_sd` is over courses, and of `reached` over people."""
+COURSES = """What people would reach after other courses of twenty pictures, if they answered as the predictor of the largest `with_table`
+({best}): that student's shares times a power of the confusion table's, fitted to all answers. Beside it stands what those reached who did
+take a course, on the twenty questions that each was asked. All in percent: `student` is the student's own accuracy on all questions that
+people were asked, `predicted` that of people by the predictor, `reached` what they reached. Courses that are picked have ten pairs, and
+come each from another random 80 % of the training list; `explain_1vall` and `strict_1vall` are the lists that the logs' authors chose by
+EXPLAIN and by STRICT, the same for everybody, so there is no spread over lists. `_sd` is over courses, and of `reached` over people."""
 
 
 def made(measured: Sequence[dict], said: Sequence[str]) -> list[Table]:
@@ -70,18 +72,19 @@ def made(measured: Sequence[dict], said: Sequence[str]) -> list[Table]:
 
 def prediction_rows(measured: dict) -> list[dict]:
     """A row per predictor: means and standard deviations over folds."""
-    table = _of(measured, TABLE_ROW)["log_likelihood"]
+    tables = {row["people"]: row["log_likelihood"] for row in measured["predictions"] if row["predictor"] == TABLE_ROW}
     rows = []
     for one in measured["predictions"]:
         better = one["with_table"] or one["log_likelihood"]
-        gain = summary(np.subtract(better, table)) if one["predictor"] not in (TABLE_ROW, "chance") else None
+        gain = summary(np.subtract(better, tables[one["people"]])) if one["predictor"] not in (TABLE_ROW, "chance") else None
         values = {
             "log_likelihood": summary(one["log_likelihood"]),
             "auc": summary(one["auc"]),
             "with_table": one["with_table"] and summary(one["with_table"]),
             "gain": gain,
         }
-        row = {"dataset": measured["dataset"], "predictor": one["predictor"], "student_right": _rounded(one["right"], 1)}
+        row = {"dataset": measured["dataset"], "people": one["people"], "count": one["count"], "predictor": one["predictor"]}
+        row |= {"student_right": _rounded(one["right"], 1)}
         for name, pair in values.items():
             row |= {name: _rounded(pair and pair[0], 4), f"{name}_sd": _rounded(pair and pair[1], 4)}
         rows.append(row)
@@ -105,20 +108,20 @@ def _rounded(value: float | None, digits: int) -> float | str:
     return "" if value is None else round(value, digits)
 
 
-def _of(measured: dict, predictor: str) -> dict:
-    return next(row for row in measured["predictions"] if row["predictor"] == predictor)
-
-
 def _predicted(measured: dict) -> str:
     """What the people of an experiment are, and how much the students know of their answers."""
     people = f"{measured['people']} people gave {measured['answers']:,} answers, {measured['right']:.1f} % of them right"
-    rows = [row for row in prediction_rows(measured) if row["with_table_sd"] != ""]
-    best = max(rows, key=lambda row: row["auc"])
-    return (
-        f"On {measured['dataset']} {people}. The largest AUC within class is {best['auc']:.3f} ({best['predictor']}), against 0.5 of what "
-        f"knows the class alone: what a person was shown shows in the answers at most faintly, and beside the confusion table that student "
-        f"adds {best['gain']:+.4f} (standard deviation over folds {best['gain_sd']:.4f}) to the log-likelihood of an answer."
-    )
+    said = [f"On {measured['dataset']} {people}."]
+    for name, of in ((EVERYBODY, "all people"), (WHOLLY, "people who were shown every class")):
+        rows = [row for row in prediction_rows(measured) if row["with_table_sd"] != "" and row["people"] == name]
+        if rows:
+            best = max(rows, key=lambda row: row["auc"])
+            said.append(
+                f"Of {of} ({best['count']}) the largest AUC within class is {best['auc']:.3f} ({best['predictor']}), against 0.5 of what "
+                f"knows the class alone; beside the confusion table that student adds {best['gain']:+.4f} (standard deviation over folds "
+                f"{best['gain_sd']:.4f}) to the log-likelihood of an answer."
+            )
+    return " ".join([*said, "Were the answers wholly told by the lessons, the AUC would be 1."])
 
 
 def _carried(measured: dict) -> str:
@@ -136,6 +139,7 @@ def _carried(measured: dict) -> str:
 
 def draw_predictions(path: Path, rows: Sequence[dict]) -> None:
     """AUC within class and log-likelihood by predictor, with their spread over folds."""
+    rows = [row | {"predictor": f"{row['predictor']} ({row['people']})"} for row in rows]
     _bars(path, rows, "predictor", (("auc", "AUC within class", 0.5), ("log_likelihood", "log-likelihood of an answer", None)))
 
 

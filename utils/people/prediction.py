@@ -13,8 +13,10 @@ from scipy.special import expit, log_softmax, logsumexp
 from scipy.stats import rankdata
 
 SMOOTHING = 1.0  # answers that are added to every cell of a confusion table, so that none has a share of 0
-STARTS = ((0.0, -3.0), (0.0, 0.0), (1.5, -1.0), (3.0, -3.0))  # log temperature and logit of the lapses where fitting begins
-BOUNDS = ((-7.0, 12.0), (-9.0, 9.0))  # of both; lapses of 0.0001 at the least, so that no answer has a share of 0
+# Log temperature, logit of the lapses and weight of the prior where fitting begins, and their bounds: lapses are 0.0001 at the least, so
+# that no answer has a share of 0.
+STARTS = ((0.0, -3.0, 1.0), (1.5, -1.0, 0.5), (3.0, -3.0, 1.0))
+BOUNDS = ((-7.0, 12.0), (-9.0, 9.0), (0.0, 3.0))
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,17 @@ def log_table(answers: Asked) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Calibration:
-    """From a student's strengths z to a person's shares: (1 - lapses) softmax(z / temperature) + lapses / C."""
+    """From a student's strengths z to a person's shares q = (1 - lapses) softmax(z / temperature) + lapses / C; with a prior r the shares
+    are in proportion to q r^weight."""
 
     temperature: float
     lapses: float
+    weight: float = 1.0
 
     def log_shares(self, strengths: np.ndarray, log_prior: np.ndarray | float = 0.0) -> np.ndarray:
-        """Logarithms of the shares, (M, C); with a prior (M, C) those are multiplied by it and add up to 1 again."""
+        """Logarithms of the shares, (M, C), from strengths (M, C) and, where there is one, the logarithm of a prior (M, C)."""
         inner = log_softmax(strengths / self.temperature, axis=1) + np.log1p(-self.lapses)
-        mixed = np.logaddexp(inner, np.log(self.lapses / strengths.shape[1])) + log_prior
+        mixed = np.logaddexp(inner, np.log(self.lapses / strengths.shape[1])) + self.weight * log_prior
         return mixed - logsumexp(mixed, axis=1, keepdims=True)
 
 
@@ -78,13 +82,14 @@ def calibrate(strengths: np.ndarray, response: np.ndarray, log_prior: np.ndarray
     """The calibration under which answers (M,) are likeliest; the best of a few fixed starts."""
     rows = np.arange(len(response))
 
+    def at(values: np.ndarray) -> Calibration:
+        return Calibration(float(np.exp(values[0])), float(expit(values[1])), float(values[2]))
+
     def loss(values: np.ndarray) -> float:
-        shares = Calibration(float(np.exp(values[0])), float(expit(values[1]))).log_shares(strengths, log_prior)
-        return -shares[rows, response].mean()
+        return -at(values).log_shares(strengths, log_prior)[rows, response].mean()
 
     ends = [minimize(loss, np.array(start), method="L-BFGS-B", bounds=BOUNDS) for start in STARTS]
-    best = min(ends, key=lambda end: end.fun)
-    return Calibration(float(np.exp(best.x[0])), float(expit(best.x[1])))
+    return at(min(ends, key=lambda end: end.fun).x)
 
 
 # From (all answers, which are learned from, which are predicted; bool (M,) both) to logarithms of the shares of the predicted (m, C).
@@ -130,7 +135,7 @@ def student(strengths: np.ndarray) -> Predictor:
 
 
 def student_with_table(strengths: np.ndarray) -> Predictor:
-    """The same times the table, which tells whether the student knows anything that the true class does not tell."""
+    """The same times a power of the table, which tells whether the student knows anything that the true class does not tell."""
 
     def predict(asked: Asked, known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         prior = log_table(asked.of(known))[asked.truth]
