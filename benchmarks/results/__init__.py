@@ -7,6 +7,8 @@ work          with what does it work, and what is kept so that a killed run goes
 stages        which teachers, encoders and explanations do several parts need?
 labels        what are people's labels worth, and what needs no people?
 disc          what would explanations be worth that point at nothing?
+people        how well do students predict what real people answered?
+people_tables what is said of that?
 page          how does a table get into the page, and out of it?
 check         where do the page and the CSVs differ? (a command)
 environment   on what was it measured?

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from benchmarks.results import labels
+from benchmarks.results import labels, people
 from benchmarks.results.table import Table
 from benchmarks.results.work import Work
 
@@ -10,4 +10,5 @@ Part = Callable[[Work], list[Table]]
 
 PARTS: dict[str, Part] = {
     "labels": labels.tables,
+    "people": people.tables,
 }

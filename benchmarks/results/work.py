@@ -32,6 +32,7 @@ class Work:
         device: where networks compute.
         workers: threads that decode and encode.
         quick: whether everything is to be as small as it can be, to see that it runs.
+        teaching_images: the public logs' table from number to picture; auto: where the data root has it.
     """
 
     data_root: str
@@ -41,6 +42,7 @@ class Work:
     device: str
     workers: int
     quick: bool
+    teaching_images: str = "auto"
 
     def script(self, name: str, *flags: str) -> None:
         """Runs one of the scripts as a process of its own; where it was run before, it goes on or says that it has ended (--resume).
