@@ -2,9 +2,13 @@
 
 from collections.abc import Callable
 
+from benchmarks.results import courses, explanations
 from benchmarks.results.table import Table
 from benchmarks.results.work import Work
 
 Part = Callable[[Work], list[Table]]
 
-PARTS: dict[str, Part] = {}
+PARTS: dict[str, Part] = {
+    "courses": courses.tables,
+    "explanations": explanations.tables,
+}
