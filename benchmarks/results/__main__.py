@@ -93,21 +93,23 @@ def work_of(cfg: Config) -> Work:
 
 
 def main(cfg: Config) -> None:
-    """Runs the parts one after the other; each is written as soon as it has ended."""
+    """Runs the parts one after the other; each table is written as soon as it is there."""
     parts, path = chosen(cfg.only), page_of(cfg)
     work = work_of(cfg)
     for name in parts:
         started = time.monotonic()
         make_repeatable(cfg.seed)
-        tables = PARTS[name](work)
-        for table in tables:
+        written = []
+        for table in PARTS[name](work):
             table.write(Path(cfg.out))
+            written.append(f"{table.name}.csv")
+            if path:
+                page.put(path, [table], Path(cfg.out))
         if path:
-            page.put(path, tables, Path(cfg.out))
             environment.put(path, name, work)
         with open(work.folder / "times.txt", "a", encoding="utf-8") as file:
             file.write(f"{name}: {time.monotonic() - started:.0f} s\n")
-        print(f"{name}: {', '.join(f'{table.name}.csv' for table in tables)} in {cfg.out}{f', and on {path}' if path else ''}", flush=True)
+        print(f"{name}: {', '.join(written)} in {cfg.out}{f', and on {path}' if path else ''}", flush=True)
 
 
 if __name__ == "__main__":
