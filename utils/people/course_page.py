@@ -86,7 +86,7 @@ class OpaquePictures:
         self.explanations[name] = files.listed
         return name
 
-    def add_plain(self, listed: str, view: Callable[[], Tensor]) -> str:
+    def add_plain(self, listed: str, view: Callable[[], Encoded]) -> str:
         """Adds a picture that lessons show after the answer without an explanation: one, however many answers show it."""
         name = self.add(f"plain {listed}", view)
         self.explanations[name] = listed
