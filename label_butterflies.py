@@ -9,7 +9,7 @@ image, by majority or by Dawid & Skene's model (1979), and the expert's images a
 Reads: files of answers (--answers), the key of the course page (--key) and the dataset's training list; no images.
 
 Writes: below <out>, <name>_turker_label_gt..._<selection>_labeled_tr.txt, the expert's images and those that people labelled; the report
-labels_<selection>.txt, .json, .csv, _confusion.png and _people.png; run_label_butterflies.json.
+labels_<selection>.txt, .json, .csv, _confusion.png, _confusion.csv and _people.png; run_label_butterflies.json.
 
 Takes: a few seconds for the answers of 20 people to 1,244 images. No GPU is used.
 

@@ -72,6 +72,12 @@ def network_answers(cfg: Config, key: Key, classes: tuple[str, ...]) -> dict[str
     return answers
 
 
+def unanswered(key: Key, people: list[dict]) -> int:
+    """How many images of the test and of the labelling part nobody answered to."""
+    asked = key.of_phase("test") | key.of_phase("label")
+    return len(set(asked) - {trial["stimulus"] for person in people for trial in person["trials"]})
+
+
 def main(cfg: Config) -> dict:
     dataset = chosen_dataset(cfg)
     key = read_key(cfg.key, dataset.name, dataset.classes)
@@ -88,6 +94,8 @@ def main(cfg: Config) -> dict:
     processes.first_only(write_json)(path, export)
     people = export["participants"]
     processes.say(f"{len(people)} simulated people: {path}")
+    if unasked := unanswered(key, people):
+        processes.say(f"Nobody answered to {unasked} images of the page: their classes are unknown.")
     return {"people": len(people), "answers": sum(len(person["trials"]) for person in people)}
 
 

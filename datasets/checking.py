@@ -31,7 +31,7 @@ def check_dataset(dataset: Dataset, data_root: Path) -> tuple[str, list[str]]:
     # The gulls' lies in the folder of NABirds, which not everybody has.
     if dataset.rest and (path := dataset.list_path(data_root, "rest")).exists():
         lists["rest"] = path
-    unlabelled = {"rest"} | ({"train"} if dataset.trains_on_rest else set())
+    unlabelled = {"test", "rest"} | ({"train"} if dataset.trains_on_rest else set())
     rows = {split: read_examples(path, len(dataset.classes), unique=True, rest=split in unlabelled) for split, path in lists.items()}
     files = [Path(locate(row.path, data_root)) for split in rows.values() for row in split]
     inspected = inspect_images(files)

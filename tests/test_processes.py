@@ -86,7 +86,12 @@ def test_explanations_are_the_same_bytes(start, explained, tmp_path):
     assert done.status == [0, 0, 0], done.err
     one, three = content_of(explained.folder / "toy"), content_of(tmp_path / "toy")
     assert [file for file in three if one[file] != three[file]] == []
-    assert {file for file in one if file not in three} == {"teacher.csv", "teacher_curves.png", "teacher_confusion.png"}
+    assert {file for file in one if file not in three} == {
+        "teacher.csv",
+        "teacher_curves.png",
+        "teacher_confusion.png",
+        "teacher_confusion.csv",
+    }
     assert [text.count("explaining") > 0 for text in done.err] == [True, False, False]  # one progress bar
 
 

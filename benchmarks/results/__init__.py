@@ -5,6 +5,7 @@ parts         which parts are there? One more is one file and one line there.
 table         what does a part give?
 work          with what does it work, and what is kept so that a killed run goes on?
 stages        which teachers, encoders and explanations do several parts need?
+labels        what are people's labels worth, and what needs no people?
 disc          what would explanations be worth that point at nothing?
 people        how well do students predict what real people answered?
 people_tables what is said of that?

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
-from benchmarks.results import people
+from benchmarks.results import labels, people
 from benchmarks.results.table import Table
 from benchmarks.results.work import Work
 
 Part = Callable[[Work], list[Table]]
 
 PARTS: dict[str, Part] = {
+    "labels": labels.tables,
     "people": people.tables,
 }

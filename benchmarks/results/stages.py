@@ -71,11 +71,16 @@ def teacher(work: Work, dataset: str, second: bool = False) -> Layout:
         second: another one, trained apart from the first: with the next seed.
     """
     files = layout(work, dataset, "second_teacher" if second else "teacher")
+    train(work, dataset, files.out, "--seed", str(work.seed + second))
+    return files
+
+
+def train(work: Work, dataset: str, out: Path, *flags: str) -> None:
+    """Trains a classifier as teachers are trained, into a folder; `flags` say what is other than a teacher's."""
     settings = QUICK if work.quick else DRAWN if dataset == MOTHS else PHOTOGRAPHS
     generic = [] if dataset == MOTHS else ["--pretrained", work.pretrained]
-    where = ["--dataset", dataset, "--out", str(files.out), "--data-root", root(work, dataset)]
-    work.script("train_butterflies_resnet18", *where, *generic, *settings.split(), "--seed", str(work.seed + second))
-    return files
+    where = ["--dataset", dataset, "--out", str(out), "--data-root", root(work, dataset)]
+    work.script("train_butterflies_resnet18", *where, *generic, *settings.split(), *flags)
 
 
 def simclr(work: Work) -> Path:

@@ -15,7 +15,7 @@ from utils.data.lists import Example, read_explanations
 from utils.data.loading import ImageSet
 from utils.data.outputs import DEMO, IMG, MASK, Layout, explanation_name
 from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files
-from utils.explanations.explained import Explained, Stored, against, counters, strongest_counters
+from utils.explanations.explained import Explained, Stored, chosen_counters, counters, spread, strongest_counters
 from utils.explanations.masks import resized
 from utils.explanations.methods import EXPLAINERS
 from utils.explanations.storage import listed_counters
@@ -34,10 +34,12 @@ class Corner:
     clean = lambda self, masks, upsampled: masks  # noqa: E731
     panels = lambda self, maps, label, counter, size: [(maps["corner"].float(), "corner")]  # noqa: E731
 
-    def __call__(self, network, pixels, label, counter):
+    def __call__(self, network, pixels, label, choose):
+        logits = network(pixels).logits
+        counter = choose(logits)
         relevance = torch.zeros(*counter.shape, GRID, GRID)
         relevance[:, :, 0] = torch.nn.functional.one_hot(counter, GRID).float()
-        return Explained(network(pixels).logits, relevance, {"corner": label[:, None].expand(-1, GRID)})
+        return Explained(logits, counter, relevance, {"corner": label[:, None].expand(-1, GRID)})
 
 
 @pytest.fixture
@@ -101,20 +103,26 @@ def test_counters_are_all_wrong_classes_ascending():
 def test_the_strongest_wrong_classes_by_hand():
     logits, label = torch.tensor([[3.0, 1.0, 2.0, 2.0], [0.0, 5.0, 7.0, 6.0]]), torch.tensor([0, 2])
     assert strongest_counters(logits, label).tolist() == [[2, 3, 1], [3, 1, 0]]  # of equals the lower class first
-    relevance = torch.arange(6.0).view(2, 3, 1, 1)  # against 1, 2, 3 and against 0, 1, 3
-    assert against(relevance, label, torch.tensor([[2, 3], [1, 3]])).flatten(1).tolist() == [[1, 2], [4, 5]]
+    assert chosen_counters(label, 2, logits).tolist() == [[2, 3], [1, 3]]
+
+
+def test_maps_of_some_classes_stand_at_their_places_among_nan():
+    maps = spread(torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]]), torch.tensor([[0, 3], [1, 2]]), 4)
+    assert maps[..., 0].nan_to_num(-1).tolist() == [[1, -1, -1, 2], [-1, 3, 4, -1]]
 
 
 @pytest.mark.parametrize(("wanted", "count"), [(1, 1), (2, 2), (9, 2)])
-def test_an_image_is_explained_against_its_strongest_wrong_classes_as_ever(noise, tmp_path, wanted, count):
-    """Maps are those of every class, pictures those of a run that explains against all, but only the listed ones are made."""
+def test_an_image_is_explained_against_its_strongest_wrong_classes_as_ever(noise, tmp_path, capsys, wanted, count):
+    """Maps and pictures are those of a run that explains against all, but only the listed ones are made."""
     how = dict(explanation="margin", explanation_layer="layer4")
     for name in ("all", "some"):
         (tmp_path / name).mkdir()
     everything, _ = explain(noise, tmp_path / "all", **how)
     layout, measured = explain(noise, tmp_path / "some", counters=wanted, **how)
     assert measured["explanations"] == 5 * count
-    assert layout.heatmaps.read_bytes() == everything.heatmaps.read_bytes()
+    megabytes = 5 * (1 + count) * 2 * 2 * 2 / 1e6  # maps of 2 x 2 in half precision, of the image's own class too
+    announced = f"5 images against {count} classes each: {5 * count} explanations, {15 * count} pictures, heat maps of {megabytes:.1f} MB."
+    assert capsys.readouterr().out.splitlines()[-1] == announced
     torch.manual_seed(0)
     network = build("resnet18", CLASSES, bias=False).eval()
     with torch.inference_mode():
@@ -126,6 +134,14 @@ def test_an_image_is_explained_against_its_strongest_wrong_classes_as_ever(noise
     for people in (False, True):
         rows = read_explanations(layout.explanation_list(people), CLASSES)
         assert [(row.index, row.label, row.counter) for row in rows] == expected
+    made, complete = (dict(np.load(one.heatmaps)) for one in (layout, everything))
+    for name in ("label", "path"):
+        assert made[name].tolist() == complete[name].tolist()
+    assert made["class_maps"].dtype == np.float16 and not np.isnan(complete["class_maps"]).any()
+    explained = {(i, c) for i, a, b in expected for c in (a, b)}
+    for i, c in np.ndindex(5, CLASSES):
+        one, other = made["class_maps"][i, c], complete["class_maps"][i, c]
+        assert one.tobytes() == other.tobytes() if (i, c) in explained else np.isnan(one).all()
     names = {explanation_name(noise.rows[i].path, a, b, i) for i, a, b in expected}
     for kind in (IMG, MASK, DEMO):
         made = {path.name: path.read_bytes() for path in layout.explanations(kind, 0.05).iterdir()}

@@ -1,5 +1,7 @@
 """Margin explanations against a second, plain implementation: autograd, one image, one class and one channel at a time."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch.nn import functional as F
 
 from models.resnet import IMAGENET_MEAN, IMAGENET_STD, STRIDES, build
 from utils.explanations import margin
-from utils.explanations.explained import counters
+from utils.explanations.explained import chosen_counters, counters
 from utils.explanations.margin import Margin, class_maps, main_parts, smoothing_matrix
 from utils.explanations.masks import masks
 
@@ -50,7 +52,7 @@ def test_class_maps_equal_a_plain_hirescam(arch, layer):
     label = torch.tensor([2, 0])
     counter = counters(label, 4)
     with torch.no_grad():
-        explained = Margin(layer)(network.folded(), images, label, counter)
+        explained = Margin(layer)(network.folded(), images, label, partial(chosen_counters, label, 3))
         logits = network(images).logits
     torch.testing.assert_close(explained.logits, logits, atol=1e-3, rtol=1e-3)
     network = network.double()
@@ -71,18 +73,44 @@ def test_at_the_last_layer_it_is_the_class_activation_map_and_sums_to_the_margin
     network, images = settled("resnet18", bias=False), torch.rand(3, 3, 96, 96)
     with torch.no_grad():
         whole = network(images)
-        logits, maps = class_maps(network, whole.feature_map, "layer4")
+        logits, _, maps = class_maps(network, whole.feature_map, "layer4")
         expected = torch.einsum("ck,nkhw->nchw", network.head.weight, whole.feature_map) / 9
     torch.testing.assert_close(maps, expected, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(maps.sum((2, 3)), logits, atol=1e-5, rtol=1e-4)
 
 
+def test_maps_of_chosen_classes_are_those_of_all_and_cost_a_backward_pass_each(monkeypatch):
+    network, images, label = settled("resnet18", num_classes=9), torch.rand(3, 3, 64, 64), torch.tensor([8, 0, 4])
+    backward = torch.func.vjp
+    passes = []
+
+    def counting(*given):
+        logits, one, *rest = backward(*given)
+        return logits, lambda cotangent: (passes.append(1), one(cotangent))[1], *rest
+
+    monkeypatch.setattr(torch.func, "vjp", counting)
+    monkeypatch.setattr(margin, "GRADIENTS", 3)  # a class of three images at a time
+    with torch.no_grad():
+        everything = Margin("layer1")(network, images, label, partial(chosen_counters, label, 8))
+        all_passes = len(passes)
+        some = Margin("layer1")(network, images, label, partial(chosen_counters, label, 2))
+    assert (all_passes, len(passes) - all_passes) == (9, 3)
+    for n, a in enumerate(label.tolist()):
+        strongest = sorted((b for b in range(9) if b != a), key=lambda b: -everything.logits[n, b])[:2]
+        assert some.counter[n].tolist() == sorted(strongest)
+        for c in range(9):
+            made, expected = some.maps["class_maps"][n, c], everything.maps["class_maps"][n, c]
+            assert torch.equal(made, expected) if c in (a, *strongest) else made.isnan().all()
+        places = [everything.counter[n].tolist().index(b) for b in sorted(strongest)]
+        assert torch.equal(some.relevance[n], everything.relevance[n, places])
+
+
 def test_classes_taken_together_or_one_after_another_give_the_same(monkeypatch):
     network, values = settled("resnet18"), torch.rand(3, 64, 16, 16)
     with torch.no_grad():
-        together = class_maps(network, values, "layer1")[1]
+        together = class_maps(network, values, "layer1")[2]
         monkeypatch.setattr(margin, "GRADIENTS", 1)
-        alone = class_maps(network, values, "layer1")[1]
+        alone = class_maps(network, values, "layer1")[2]
     torch.testing.assert_close(together, alone, atol=1e-6, rtol=1e-4)
 
 
@@ -95,7 +123,7 @@ def test_one_forward_pass_none_below_the_layer_backwards_and_no_gradient_of_weig
     network.layer1.register_full_backward_hook(lambda *_: gradients.append("layer1"))
     label = torch.tensor([0, 1])
     with torch.no_grad():
-        explained = Margin("layer1")(network, torch.rand(2, 3, 64, 64), label, counters(label, 4))
+        explained = Margin("layer1")(network, torch.rand(2, 3, 64, 64), label, partial(chosen_counters, label, 3))
     assert calls == list(STRIDES) and gradients == []
     assert explained.relevance.amax() > 0 and not explained.relevance.requires_grad
     assert all(parameter.grad is None for parameter in network.parameters())
@@ -177,6 +205,6 @@ def test_logits_beyond_half_precision_are_stored_as_its_largest_number():
     network.head.weight.data *= 1e9
     label = torch.tensor([0])
     with torch.no_grad():
-        explained = Margin("layer2")(network, torch.rand(1, 3, 64, 64), label, counters(label, 4))
+        explained = Margin("layer2")(network, torch.rand(1, 3, 64, 64), label, partial(chosen_counters, label, 3))
     assert explained.maps["class_maps"].abs().amax() == torch.finfo(torch.float16).max
     assert explained.relevance.isfinite().all() and len(explained.relevance.unique()) > 30

@@ -171,7 +171,7 @@ def test_margins_of_a_new_architecture_are_autograds(own, layer):
     network = build("resnet7", 3).eval()
     feature_map = network.feature_map(torch.rand(1, 3, 64, 64), layer).detach().requires_grad_()
     with torch.no_grad():
-        _, maps = class_maps(network, feature_map, layer)
+        *_, maps = class_maps(network, feature_map, layer)
     for c in range(3):
         (gradient,) = torch.autograd.grad(network.from_layer(feature_map, layer).logits[0, c], feature_map)
         torch.testing.assert_close(maps[0, c], (gradient * feature_map)[0].sum(0), atol=1e-5, rtol=1e-4)

@@ -11,14 +11,16 @@ import torch
 
 from models.resnet import build
 from tests.helpers.answering import CLASSES, batch, explain_teach_log, make_key, mturk_row
-from utils.base import checkpoints
+from utils.base import checkpoints, figures
 from utils.data import catalog
 from utils.data.images import decode, eval_view
 from utils.data.lists import locate, read_examples
 from utils.data.outputs import Layout
 from utils.people import study
 from utils.people.answers import read_answers
+from utils.people.labelling import Person
 from utils.people.page_key import read_key
+from utils.people.report import people_accuracy
 
 
 @pytest.fixture
@@ -93,6 +95,14 @@ def test_the_report_says_what_is_left_out_and_why(tools, finished, data_root):
     assert [person["name"] for person in report["each"]] == ["W0", "W2"]
     ran(tools.call(*label, "--answers", "toy/answers_simulated.json", cwd=finished))
     assert "left_out_of_the_files" not in json.loads((finished / "toy/labels_CMaxGrad.json").read_text())
+
+
+def test_nobody_hides_behind_the_legend(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "save", lambda path, figure: drawn.append(figure) or figure.canvas.draw())
+    people = [Person(f"p{n}", "", True, 20, 100.0, 9, 100.0, 3.0) for n in range(30)]
+    people_accuracy(tmp_path / "people.png", people, 0.6, 20.0)
+    assert not drawn[0].legends[0].get_window_extent().overlaps(drawn[0].axes[0].get_window_extent())
 
 
 def test_perfect_labels_make_the_expert_s_list(tools, finished, data_root):
@@ -232,9 +242,9 @@ def test_the_study_by_linear_probe(tools, tmp_path, data_root, weights):
     for out in ("one", "two"):
         ran(tools.call("study_annotators", "--dataset", "toy", *settings, *probe, "--out", out, cwd=tmp_path))
     rows = list(csv.DictReader((tmp_path / "one/study_annotators.csv").open()))
-    assert [row["annotator_accuracy"] for row in rows] == ["", "", "0.2", "0.2", "0.6", "0.6", "1.0", "1.0"]
-    assert [row["label_accuracy"] for row in rows[-2:]] == ["100.0", "100.0"]
-    for name in ("study_annotators.csv", "study_annotators.png"):
+    assert [row["annotator_accuracy"] for row in rows] == ["", "", "0.2", "0.2", "0.6", "0.6", "1.0", "1.0", "", ""]
+    assert [row["label_accuracy"] for row in rows[6:8]] == ["100.0", "100.0"]
+    for name in ("study_annotators.csv", "study_annotators.png", "study_annotators_rounds.csv"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     done = tools.call("study_annotators", "--dataset", "chinese_chars", *settings, *probe, cwd=tmp_path)
     assert done.status == 2 and "has no rest list; choose one that has: butterflies_s300, gull, toy" in done.err

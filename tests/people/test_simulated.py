@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,6 +42,17 @@ def test_confusions_of_real_people_are_copied():
     assert simulated.estimated(answers + lessons, CLASSES) == pytest.approx(expected)
     with pytest.raises(InputError, match="nobody answered to an image of Tipped"):
         simulated.estimated(answers[:-3] + lessons, CLASSES)
+
+
+def test_nobody_answers_to_images_whose_class_is_unknown(key):
+    first, *others = key.of_phase("label")
+    unknown = replace(key, images=key.images | {first: replace(key.images[first], label=None)})
+    people = simulated.crowd(unknown, "toy", [simulated.symmetric(1.0, 5)] * 3, 2, 0)["participants"]
+    answered = Counter(trial["stimulus"] for person in people for trial in person["trials"] if trial["phase"] == "label")
+    assert answered == dict.fromkeys(others, 2)
+    nothing = replace(key, images={name: replace(image, label=None) for name, image in key.images.items()})
+    with pytest.raises(InputError, match="knows the class of no test image, so that nobody can be simulated; let a network answer"):
+        simulated.crowd(nothing, "toy", [simulated.symmetric(1.0, 5)], 2, 0)
 
 
 def test_a_crowd_answers_as_the_page_records_it(key, tmp_path):

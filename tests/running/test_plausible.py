@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from utils.data.loading import ImageSet
 from utils.running import plausible
 
 CLASSES = ("Monocle", "Spectacle", "Sash")
@@ -31,6 +32,31 @@ def test_a_test_list_without_some_classes_names_them():
     assert plausible.missing_classes(test, CLASSES).startswith("te.txt has no image of Monocle, Sash: ")
     test.labels = torch.tensor([2, 0, 1])
     assert plausible.missing_classes(test, CLASSES) is None
+    many = [f"c{number}" for number in range(200)]
+    assert "no image of c3, c4, c5, c6, c7, c8, c9, c10, c11, c12 and 187 more: the" in plausible.missing_classes(test, many)
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ([2, 0, 1], None),
+        ([2, -1, 1], "The classes of 1 of 3 images of te.txt are unknown: test accuracies are of the others."),
+        ([-1, -1], "The classes of all 2 images of te.txt are unknown: no test accuracy can be told."),
+    ],
+)
+def test_a_test_list_whose_classes_are_unknown(labels, says):
+    test = ImageSet([], "te.txt", "", None)
+    test.rows, test.labels = labels, torch.tensor(labels)
+    assert plausible.unknown_classes(test) == says
+    assert (plausible.missing_classes(test, CLASSES) is None) == (labels != [2, -1, 1])
+
+
+def test_a_course_that_is_too_short_for_its_classes():
+    assert plausible.untaught_classes(3, 4, 5) is None  # three pairs could show five classes
+    assert plausible.untaught_classes(20, 37, 200).startswith("The course shows 37 of 200 classes")
+    assert "raise --iterations to 100 or more" in plausible.untaught_classes(20, 37, 200)
+    assert "raise --iterations to 21 or more" in plausible.untaught_classes(20, 40, 41)
+    assert plausible.untaught_classes(20, 39, 40) is None
 
 
 @pytest.mark.parametrize(

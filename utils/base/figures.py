@@ -1,6 +1,6 @@
 """Drawing: curves, confusion matrices and pages of pictures, in one style. What a figure is of, its callers know."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,15 +9,21 @@ from PIL import Image
 from torch import Tensor
 
 from utils.base import fonts
-from utils.base.files import replacing, write_bytes
+from utils.base.files import replacing, write_bytes, write_table
 from utils.base.png import COMPRESSION, channels_last, encode_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 DPI = 120
 SIDE = 168  # pixels: side of a picture on a page of many
 GAP, HEADLINE = 10, 60  # pixels: room beside a picture, and above it for two lines of title
+APART = 4  # pixels between the titles of neighbours, at least
+NUMBERED = 20  # classes: a confusion matrix of more has no numbers in its cells, and does not grow with them any more
+NAMES = 100  # along a side of it, at most: beyond, every second class is named, every third ...
+LONGEST_NAME = 32  # characters of a class name there
+CONFUSIONS = ("truth", "answer", "count", "percent")  # columns of the table of confusions
 
 
 def figure(width: float, height: float, **options) -> "Figure":
@@ -34,28 +40,54 @@ def save(path: str | Path, drawn: "Figure") -> None:
         drawn.savefig(temporary, dpi=DPI, pil_kwargs={"compress_type": COMPRESSION})
 
 
-def tiles(path: str | Path, lines: Sequence[Sequence[tuple[Tensor, str]]]) -> None:
+Tile = tuple[Tensor, str] | None  # a picture and its title; None leaves the place empty
+
+
+def tiles(path: str | Path, lines: Sequence[Sequence[Tile]]) -> None:
     """Pictures in lines, each below its title: images uint8 (3, h, w), or maps (H, W) in colours from lowest to highest value.
 
-    Matplotlib writes the titles alone; the pictures are put into its canvas, for drawing them takes it several times as long.
+    A title that is wider than its picture is broken into two lines, and what is too wide even then is cut off. Matplotlib writes the
+    titles alone; the pictures are put into its canvas, for drawing them takes it several times as long.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     width, height = max(map(len, lines)) * (SIDE + GAP) + GAP, len(lines) * (SIDE + HEADLINE) + GAP
     drawn = figure(width / DPI, height / DPI, dpi=DPI)
-    style = fonts.style(title for pictures in lines for _, title in pictures)
-    places = {}
-    for line, pictures in enumerate(lines):
-        for column, (picture, title) in enumerate(pictures):
-            left, top = GAP + column * (SIDE + GAP), HEADLINE + line * (SIDE + HEADLINE)
-            drawn.text((left + SIDE / 2) / width, 1 - (top - GAP) / height, title, fontsize=8, ha="center", va="bottom", **style)
-            places[left, top] = picture
-    canvas = FigureCanvasAgg(drawn)
+    shown = [(row, column, tile) for row, line in enumerate(lines) for column, tile in enumerate(line) if tile]
+    canvas, places, style = FigureCanvasAgg(drawn), {}, fonts.style(title for *_, (_, title) in shown)
+    for row, column, (picture, title) in shown:
+        left, top = GAP + column * (SIDE + GAP), HEADLINE + row * (SIDE + HEADLINE)
+        text = drawn.text((left + SIDE / 2) / width, 1 - (top - GAP) / height, title, fontsize=8, ha="center", va="bottom", **style)
+
+        def pixels(words: str, text: "Text" = text) -> float:
+            text.set_text(words)
+            return text.get_window_extent(canvas.get_renderer()).width
+
+        text.set_text(fitted(title, SIDE + GAP - APART, pixels))
+        places[left, top] = picture
     canvas.draw()
     page = np.array(canvas.buffer_rgba())[..., :3]
     for (left, top), picture in places.items():
         page[top : top + SIDE, left : left + SIDE] = _tile(picture)
     write_bytes(path, encode_png(page))
+
+
+def fitted(title: str, room: float, pixels: Callable[[str], float]) -> str:
+    """A title of one line or two in lines that are no wider than `room`: a single line is broken between words, and what is too wide even
+    then ends with an ellipsis; `pixels` tells how wide a line is."""
+    lines = title.split("\n")
+    words = title.split(" ")
+    if len(lines) == 1 and len(words) > 1 and pixels(title) > room:
+        first = max((n for n in range(1, len(words)) if pixels(" ".join(words[:n])) <= room), default=1)
+        lines = [" ".join(words[:first]), " ".join(words[first:])]
+    return "\n".join(_cut_off(line, room, pixels) for line in lines)
+
+
+def _cut_off(line: str, room: float, pixels: Callable[[str], float]) -> str:
+    """As much of a line as there is room for."""
+    if pixels(line) <= room:
+        return line
+    return next((part for end in range(len(line) - 1, 0, -1) if pixels(part := line[:end] + "…") <= room), "…")
 
 
 def _tile(picture: Tensor) -> Image.Image:
@@ -108,6 +140,8 @@ def training_curves(path: str | Path, history: Sequence[dict]) -> None:
     panels[0].set(xlabel="epoch", ylabel="loss")
     for name in accuracies:
         points = [(row["epoch"], row[name]) for row in history if row[name] != ""]
+        if not points:
+            continue
         panels[1].plot(*zip(*points, strict=True), label=name.removesuffix("_accuracy"), marker="." if len(points) < 60 else None)
     if accuracies:
         panels[1].set(xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 101))
@@ -118,15 +152,54 @@ def training_curves(path: str | Path, history: Sequence[dict]) -> None:
 
 
 def confusion_matrix(path: str | Path, counts: np.ndarray, classes: Sequence[str], title: str) -> None:
-    """Draws counts (C, C), rows the true class, columns the answer; colours by the share of the row."""
-    names, style = fonts.drawable(classes), fonts.style(classes)
-    drawn = figure(2.2 + 0.8 * len(classes), 1.8 + 0.7 * len(classes), layout="constrained")
+    """Draws counts (C, C), rows the true class, columns the answer; colours by the share of the row.
+
+    With many classes it stays of one size, and shows colours alone; which classes are confused, the table beside it tells
+    (`confusions`, under the same name with the ending `.csv`).
+    """
+    write_table(Path(path).with_suffix(".csv"), confusions(counts, classes), CONFUSIONS)
+    side, few = min(len(classes), NUMBERED), len(classes) <= NUMBERED
+    drawn = figure(2.2 + 0.8 * side, 1.8 + 0.7 * side, layout="constrained")
     axes = drawn.add_subplot()
     shares = counts / counts.sum(1, keepdims=True).clip(1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(counts):
-        axes.text(column, row, str(count), ha="center", va="center", color="white" if shares[row, column] > 0.5 else "black")
-    axes.set_xticks(range(len(classes)), names, rotation=30, ha="right", **style)
-    axes.set_yticks(range(len(classes)), names, **style)
-    axes.set(xlabel="answer", ylabel="truth", title=title)
+    if few:
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(counts):
+            axes.text(column, row, str(count), ha="center", va="center", color="white" if shares[row, column] > 0.5 else "black")
+    else:
+        from matplotlib.colors import PowerNorm
+
+        shown = axes.imshow(100 * shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100))  # by the root: rare confusions shall show too
+        drawn.colorbar(shown, ax=axes, label="share of the true class's images (%)", shrink=0.5)
+    drawable, named, style = fonts.drawable(classes), range(0, len(classes), -(-len(classes) // NAMES)), fonts.style(classes)
+    names = [_shortened(drawable[label]) for label in named]
+    axes.set_xticks(named, names, rotation=30 if few else 90, ha="right" if few else "center", **style)
+    axes.set_yticks(named, names, **style)
+    if not few:
+        axes.tick_params(labelsize=8)
+    axes.set(xlabel="answer", ylabel="truth")
+    axes.set_title(title, wrap=True)  # with two classes the figure is narrower than some titles
     save(path, drawn)
+
+
+def remove_matrix(path: str | Path) -> None:
+    """Removes a confusion matrix of an earlier run, and its table: there is nothing now that they could show."""
+    for file in (Path(path), Path(path).with_suffix(".csv")):
+        file.unlink(missing_ok=True)
+
+
+def confusions(counts: np.ndarray, classes: Sequence[str]) -> list[dict]:
+    """Every confusion in counts (C, C), rows the true class, columns the answer: the most frequent first, of equals the one that is a
+    larger share of its true class's images (`percent`), then in the order of the classes."""
+    totals = counts.sum(1).tolist()
+    wrong = [(row, column, int(counts[row, column])) for row, column in np.argwhere(counts).tolist() if row != column]
+    wrong.sort(key=lambda one: (-one[2], totals[one[0]]))
+    return [
+        dict(zip(CONFUSIONS, (classes[row], classes[column], count, round(100 * count / totals[row], 2)), strict=True))
+        for row, column, count in wrong
+    ]
+
+
+def _shortened(name: str) -> str:
+    """A class name as the side of a matrix can show it."""
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"

@@ -162,10 +162,10 @@ def output_folder(path: str | Path, setting: str = "--out") -> Path:
     return path
 
 
-def write_table(path: str | Path, rows: Sequence[dict]) -> None:
-    """Writes rows as CSV, the columns being the keys of the first row."""
+def write_table(path: str | Path, rows: Sequence[dict], columns: Sequence[str] = ()) -> None:
+    """Writes rows as CSV, the columns being the keys of the first row; where there may be none, `columns` tells them."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, fieldnames=list(columns or rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())

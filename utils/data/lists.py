@@ -14,7 +14,7 @@ from utils.base.errors import InputError
 from utils.base.files import write_text
 
 DATASETS_PREFIX = "./datasets/"
-UNKNOWN = -1  # the label of an image whose class nobody has told; it may stand in a rest list only
+UNKNOWN = -1  # the label of an image whose class nobody has told; it may stand in rest lists and in test lists
 MARK = "\ufeff"  # byte-order mark
 MAY_STAND = "\t\u200c\u200d"  # of the characters that cannot be seen: the tab, and the joiners, which several scripts need in words
 WHOLE_NUMBER = re.compile("-?[0-9]{1,40}")  # int() takes digits of every script, signs and underscores too
@@ -50,7 +50,7 @@ def read_examples(path: str | Path, num_classes: int, unique: bool = False, rest
         num_classes: C; labels must lie in 0 .. C-1.
         unique: whether an index must stand for one image, and an image for one label: wherever images are explained, taught
             or looked up by their indices. In a teaching set, and where a classifier learns, an image may stand in several rows.
-        rest: whether this is a list of images for people to label, in which a label may also be `UNKNOWN`.
+        rest: whether a label may also be `UNKNOWN`, as in lists of images for people to label, and to test by.
 
     Raises:
         InputError: the file is missing, empty or not text, or a line is malformed; or, with `unique`, two rows have the same index, or
@@ -146,7 +146,7 @@ def _row(line: str, where: str, fields: Sequence[str], num_classes: int, lowest:
         if value < least or value > (HIGHEST_INDEX if field == "index" else num_classes - 1):
             classes = f"{least} .. {num_classes - 1}"
             allowed = f"0 .. {HIGHEST_INDEX}" if value > HIGHEST_INDEX else "0 or more" if field == "index" else classes
-            unknown = ": only a list of images to label may leave a class unknown" if field == "label" and value == UNKNOWN else ""
+            unknown = ": only lists to test by or to label may leave a class unknown" if field == "label" and value == UNKNOWN else ""
             raise InputError(f"{where}: {field} {value} is out of range ({allowed}){unknown}; correct the line.")
     return _with_slashes(parts[0]), values
 

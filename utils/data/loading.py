@@ -15,7 +15,7 @@ from utils.base.errors import InputError
 from utils.base.machine import helpers
 from utils.data.catalog import Dataset
 from utils.data.images import decode
-from utils.data.lists import Example, Explanation, check_files, locate, read_examples
+from utils.data.lists import UNKNOWN, Example, Explanation, check_files, locate, read_examples
 
 RAM_BUDGET = 8 * 2**30  # bytes of decoded images that one ImageSet may hold; beyond it images are decoded each time
 READ_AHEAD = 2  # batches that the threads prepare while the network works
@@ -57,6 +57,11 @@ class ImageSet(Generic[Row]):
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def num_known(self) -> int:
+        """How many of the images have a class that is known: accuracies are of these."""
+        return int((self.labels != UNKNOWN).sum())
+
     def seen_as(self, view: Callable[[Image.Image], Tensor]) -> "ImageSet[Row]":
         """The same images in another view, none of them held yet; what is held here counts against its budget."""
         other = copy.copy(self)
@@ -96,13 +101,14 @@ def open_list(
         data_root: the folder that holds the dataset's folder.
         view, budget: as in `ImageSet`.
         list_path: another list of the same classes, in which an image may stand in several rows: a teaching set, say.
-        labels: whether the labels are looked at; if not, a training list that is a rest list may hold unknown ones.
+        labels: whether the labels are looked at; if not, a training list that is a rest list may hold unknown ones. Other lists that
+            are not learned from may hold them anyway.
 
     Raises:
         InputError: the list or an image is missing or malformed, an index stands twice, or a class has no image in the training list.
     """
     path = list_path or dataset.list_path(data_root, split)
-    unlabelled = split == "rest" or (dataset.trains_on_rest and not labels)
+    unlabelled = split != "train" or (dataset.trains_on_rest and not labels)
     rows = read_examples(path, len(dataset.classes), unique=list_path is None, rest=unlabelled)
     present = {row.label for row in rows}
     absent = [name for label, name in enumerate(dataset.classes) if label not in present]

@@ -23,7 +23,7 @@ from utils.data.lists import Example, Explanation, listed_path, read_explanation
 from utils.data.loading import ImageSet, in_batches, open_list, to_float
 from utils.data.outputs import DEMO, IMG, MASK, Layout, explanation_name, listed_size, name_problem
 from utils.explanations import sheet
-from utils.explanations.explained import Explainer, against, counters, strongest_counters
+from utils.explanations.explained import Explainer, chosen_counters
 from utils.explanations.masks import constant, masks
 from utils.explanations.methods import EXPLAINERS
 from utils.explanations.rendering import draw_borders, fill_outside
@@ -32,6 +32,8 @@ from utils.running import plausible
 from utils.running.resuming import Unfinished
 from utils.running.settings import pick
 from utils.training import evaluation
+
+KINDS = (IMG, MASK, DEMO)  # the renderings of an explanation
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def open_explained(dataset: Dataset, data_root: str | Path, image_size: int, out
 def explain_list(
     network: Network, images: ImageSet[Example], layout: Layout, classes: Sequence[str], how: ExplainSettings, unfinished: Unfinished
 ) -> dict | None:
-    """Explains every image of a list against every wrong class, or the strongest, and writes all that formats.md names.
+    """Explains every image of a list against every wrong class, or the strongest, and writes all that docs/files.md names.
 
     One forward pass per batch serves all classes and answers. Each thread takes a batch from decoding to encoding.
 
@@ -116,9 +118,17 @@ def explain_list(
     _make_folders(layout, how)
     stored = how.explainer.stored(network, len(classes), how.image_size)
     heatmaps = HeatmapFile(layout.heatmaps, images, stored, how.num_counters(len(classes)), unfinished)
-    _explain_missing(network.to(how.device).folded(), images, layout, len(classes), heatmaps, how)
+    _announce(len(images), heatmaps, how)
+    _explain_missing(network.to(how.device).folded(), images, layout, heatmaps, how)
     processes.wait()
     return _conclude(images, layout, classes, heatmaps, how)
+
+
+def _announce(count: int, heatmaps: HeatmapFile, how: ExplainSettings) -> None:
+    """Says how much will come: with many classes and no `counters`, more than most would want."""
+    explanations = count * heatmaps.num_counters * len(how.mask_sizes)
+    pictures = f"{explanations:,} explanations, {len(KINDS) * explanations:,} pictures"
+    processes.say(f"{count:,} images against {heatmaps.num_counters} classes each: {pictures}, heat maps of {heatmaps.size / 1e6:.1f} MB.")
 
 
 @processes.first_only
@@ -187,12 +197,10 @@ def _names(row: Example, counter: Sequence[int]) -> list[str]:
 
 def _folders(layout: Layout, how: ExplainSettings) -> dict[tuple[str, float], Path]:
     """The folder of each rendering at each mask size."""
-    return {(kind, size): layout.explanations(kind, size) for kind in (IMG, MASK, DEMO) for size in how.mask_sizes}
+    return {(kind, size): layout.explanations(kind, size) for kind in KINDS for size in how.mask_sizes}
 
 
-def _explain_missing(
-    network: Network, images: ImageSet[Example], layout: Layout, num_classes: int, heatmaps: HeatmapFile, how: ExplainSettings
-) -> None:
+def _explain_missing(network: Network, images: ImageSet[Example], layout: Layout, heatmaps: HeatmapFile, how: ExplainSettings) -> None:
     """Explains the batches that are not done, each thread one at a time from decoding to writing.
 
     Batches all of whose maps are constant wait until another is done, in this process or elsewhere: where none is, the teacher is no
@@ -209,19 +217,18 @@ def _explain_missing(
         """Explains a batch; returns whether it did. A patient one leaves constant maps for later."""
         pixels, label = torch.stack([images[number] for number in numbers]).to(how.device), images.labels[numbers].to(how.device)
         with explainer.gradient_mode():
-            explained = explainer(network, to_float(pixels, how.device), label, counters(label, num_classes))
+            choose = partial(chosen_counters, label, heatmaps.num_counters)
+            explained = explainer(network, to_float(pixels, how.device), label, choose)
             if not (explained.logits.isfinite().all() and explained.relevance.isfinite().all()):
                 raise InputError("The teacher's outputs are not finite numbers; replace what --checkpoint or --pretrained name.")
-            ranked = strongest_counters(explained.logits, label)
-            counter = ranked[:, : heatmaps.num_counters].sort(1).values  # (N, B)
-            relevance = against(explained.relevance, label, counter)
-            flat = constant(relevance)  # (N, B)
+            flat = constant(explained.relevance)  # (N, B)
             if patient and flat.all():
                 return False
-            heatmaps.add(numbers, explained.maps)
-            names = [name for number, some in zip(numbers, counter.tolist(), strict=True) for name in _names(images.rows[number], some)]
-            _write_pictures(pixels, relevance, names, folders, how)
-        heatmaps.finish(numbers, explained.logits.argmax(1), ranked[:, 0], flat.sum(1), counter)
+            heatmaps.add(numbers, label, explained)
+            listed = zip(numbers, explained.counter.tolist(), strict=True)
+            names = [name for number, counter in listed for name in _names(images.rows[number], counter)]
+            _write_pictures(pixels, explained.relevance, names, folders, how)
+        heatmaps.finish(numbers, label, explained, flat.sum(1))
         return True
 
     with _bar(share, missing) as bar:

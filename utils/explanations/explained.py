@@ -11,6 +11,9 @@ from torch import Tensor
 
 from models.resnet import Network
 
+# From the logits (N, C) of images to the classes that each is explained against, ascending, (N, B).
+Choose = Callable[[Tensor], Tensor]
+
 
 @dataclass(frozen=True)
 class Explained:
@@ -18,20 +21,30 @@ class Explained:
 
     Attributes:
         logits: of the network, (N, C).
+        counter: the classes that each image is explained against, ascending, (N, B).
         relevance: how much each position speaks for the image's class and not the counter class, 0 or more, (N, B, H, W).
         maps: what is stored of the batch by name, each (N, ...), of the shapes and types that the explainer's `stored` says.
     """
 
     logits: Tensor
+    counter: Tensor
     relevance: Tensor
     maps: dict[str, Tensor]
 
 
 class Stored(NamedTuple):
-    """Shape (without the images' axis) and type of one array of heatmaps.npz."""
+    """One array of heatmaps.npz.
+
+    Attributes:
+        shape: its shape, without the images' axis.
+        kind: its type.
+        of_some: whether its next axis is that of the classes, and only the maps of an image's own class and of its counter classes are
+            made; those of the others are NaN.
+    """
 
     shape: tuple[int, ...]
     kind: np.dtype
+    of_some: bool = False
 
 
 class Explainer(Protocol):
@@ -52,14 +65,14 @@ class Explainer(Protocol):
         """The arrays that it leaves in heatmaps.npz."""
         ...
 
-    def __call__(self, network: Network, pixels: Tensor, label: Tensor, counter: Tensor) -> Explained:
+    def __call__(self, network: Network, pixels: Tensor, label: Tensor, choose: Choose) -> Explained:
         """Explains images.
 
         Args:
             network: in evaluation mode, folded.
             pixels: (N, 3, s, s) in [0, 1].
             label: a, the true class of each image, (N,).
-            counter: the classes b to tell it from, (N, B).
+            choose: which classes b to tell it from, once the network has answered.
         """
         ...
 
@@ -92,7 +105,27 @@ def strongest_counters(logits: Tensor, label: Tensor) -> Tensor:
     return others.argsort(dim=1, descending=True, stable=True)[:, :-1]
 
 
-def against(relevance: Tensor, label: Tensor, counter: Tensor) -> Tensor:
-    """Of the relevance against every wrong class, ascending (N, C-1, H, W), that against the classes `counter` (N, B): (N, B, H, W)."""
-    places = counter - (counter > label[:, None]).long()
-    return relevance[torch.arange(len(label), device=label.device)[:, None], places]
+def chosen_counters(label: Tensor, count: int, logits: Tensor) -> Tensor:
+    """The `count` strongest wrong classes of each image, ascending: labels (N,) and logits (N, C) give (N, count)."""
+    return strongest_counters(logits, label)[:, :count].sort(1).values
+
+
+def own_and_counters(label: Tensor, counter: Tensor) -> Tensor:
+    """The classes that an image's explanations are about, ascending: labels (N,) and counter classes (N, B) give (N, 1 + B)."""
+    return torch.cat([label[:, None], counter], dim=1).sort(1).values
+
+
+def spread(some: Tensor, classes: Tensor, num_classes: int) -> Tensor:
+    """Maps of some classes among those of all, the others being NaN.
+
+    Args:
+        some: (N, K, ...).
+        classes: which they are of, (N, K).
+        num_classes: C.
+
+    Returns:
+        (N, C, ...).
+    """
+    maps = some.new_full((len(some), num_classes, *some.shape[2:]), torch.nan)
+    maps[torch.arange(len(some), device=some.device)[:, None], classes] = some
+    return maps

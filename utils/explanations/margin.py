@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.resnet import Layer, Network
-from utils.explanations.explained import Explained, Stored
+from utils.explanations.explained import Choose, Explained, Stored, own_and_counters, spread
 
 SIGMA = 5 / 224  # standard deviation of the Gaussian, as a share of the image's side
 SPECK = 0.05  # parts smaller than this share of their mask are dropped
@@ -26,19 +26,25 @@ PARTS = 4  # of the others, at most so many stay
 GRADIENTS = 64  # maps whose gradients are held at once: images times classes
 
 
-def class_maps(network: Network, feature_map: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:
+def every_class(logits: Tensor) -> Tensor:
+    """The numbers of all classes, for each image: logits (N, C) give (N, C)."""
+    return torch.arange(logits.shape[1], device=logits.device).expand(len(logits), -1)
+
+
+def class_maps(network: Network, feature_map: Tensor, layer: Layer, choose: Choose = every_class) -> tuple[Tensor, Tensor, Tensor]:
     """The logits and the signed class maps H_c of images, from a layer's map of theirs.
 
-    One pass from the layer on, and one backward pass for each class, which reaches back to the layer alone and to no weight. Classes are
-    taken together as one larger batch, which costs less than one pass after another (torch.func, 1 thread: 0.6 times).
+    One pass from the layer on, and one backward pass for each class that is chosen, which reaches back to the layer alone and to no
+    weight. Classes are taken together as one larger batch, which costs less than one pass after another (torch.func, 1 thread: 0.6 times).
 
     Args:
         network: in evaluation mode.
         feature_map: F, (N, channels, H, W), as `network.feature_map(images, layer)` gives it.
         layer: which layer's it is.
+        choose: of which K classes of each image maps are wanted, from the logits (N, C).
 
     Returns:
-        Logits (N, C) and H (N, C, H, W), in the type of the feature map.
+        Logits (N, C), those classes (N, K), and H (N, K, H, W), in the type of the feature map.
     """
     logits, backward, *_ = torch.func.vjp(lambda values: network.from_layer(values, layer).logits, feature_map)
 
@@ -47,9 +53,10 @@ def class_maps(network: Network, feature_map: Tensor, layer: Layer) -> tuple[Ten
         return (gradient * feature_map).sum(dim=1)
 
     count, num_classes = logits.shape
-    chosen = torch.eye(num_classes, dtype=logits.dtype, device=logits.device)[:, None].expand(-1, count, -1)  # (C, N, C)
-    maps = torch.vmap(class_map, chunk_size=max(1, GRADIENTS // count))(chosen)  # (C, N, H, W)
-    return logits, maps.transpose(0, 1)
+    classes = choose(logits)  # (N, K)
+    chosen = F.one_hot(classes.T, num_classes).to(logits)  # (K, N, C)
+    maps = torch.vmap(class_map, chunk_size=max(1, GRADIENTS // count))(chosen)  # (K, N, H, W)
+    return logits, classes, maps.transpose(0, 1)
 
 
 @lru_cache
@@ -108,14 +115,17 @@ class Margin:
     def stored(self, network: Network, num_classes: int, image_size: int) -> dict[str, Stored]:
         """`class_maps`, the signed H_c, (N, C, H, W), float16."""
         grid = self.grid(network, image_size)
-        return {"class_maps": Stored((num_classes, grid, grid), np.dtype(np.float16))}
+        return {"class_maps": Stored((num_classes, grid, grid), np.dtype(np.float16), of_some=True)}
 
-    def __call__(self, network: Network, pixels: Tensor, label: Tensor, counter: Tensor) -> Explained:
-        """One forward pass, and backward passes down to the layer."""
-        layer = self.explanation_layer
-        logits, maps = class_maps(network, network.feature_map(pixels, layer), layer)
+    def __call__(self, network: Network, pixels: Tensor, label: Tensor, choose: Choose) -> Explained:
+        """One forward pass, and a backward pass down to the layer for an image's own class and for each counter class."""
+        layer, own = self.explanation_layer, label[:, None]
+        feature_map = network.feature_map(pixels, layer)
+        logits, classes, some = class_maps(network, feature_map, layer, lambda logits: own_and_counters(label, choose(logits)))
+        counter = classes[classes != own].view(len(label), -1)  # (N, B)
+        maps = spread(some, classes, logits.shape[1])
         largest = torch.finfo(torch.float16).max  # what is beyond it is stored as it, not as infinity
-        return Explained(logits, self._relevance(maps, label, counter), {"class_maps": maps.clamp(-largest, largest).half()})
+        return Explained(logits, counter, self._relevance(maps, label, counter), {"class_maps": maps.clamp(-largest, largest).half()})
 
     def relevance(self, maps: dict[str, Tensor], label: Tensor, counter: Tensor) -> Tensor:
         """M, up to the rounding of what is stored."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.resnet import Network, Outputs
-from utils.explanations.explained import Explained, Stored
+from utils.explanations.explained import Choose, Explained, Stored
 from utils.explanations.masks import resized
 
 EPS = 1e-7  # zeros of a map are raised to this
@@ -122,11 +122,11 @@ class Scout:
         grid, kind = (self.grid(network, image_size),) * 2, np.dtype(np.float32)
         return {"attribution": Stored((num_classes, *grid), kind), "confidence": Stored(grid, kind)}
 
-    def __call__(self, network: Network, pixels: Tensor, label: Tensor, counter: Tensor) -> Explained:
-        """One forward pass."""
+    def __call__(self, network: Network, pixels: Tensor, label: Tensor, choose: Choose) -> Explained:
+        """One forward pass, from which the maps of all classes come: the confidence needs them."""
         outputs = network(pixels)
-        maps = explanation_maps(outputs, network.head)
-        return Explained(outputs.logits, discriminant(maps, label, counter), maps._asdict())
+        maps, counter = explanation_maps(outputs, network.head), choose(outputs.logits)
+        return Explained(outputs.logits, counter, discriminant(maps, label, counter), maps._asdict())
 
     def relevance(self, maps: dict[str, Tensor], label: Tensor, counter: Tensor) -> Tensor:
         """D."""

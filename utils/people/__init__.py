@@ -23,5 +23,6 @@ pupils           what would machine students answer who were shown the same?
 attention        what does a student see who looks where an explanation points?
 prediction       how well are people's answers predicted?
 simulated        what would people answer?
-study            how good must people be?
+study            what does a classifier learn from people of an accuracy, and without any?
+break_even       how good must people be?
 """

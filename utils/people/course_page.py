@@ -117,7 +117,7 @@ def compose_page(dataset: Dataset, source: Path, lessons: Sequence[dict], pictur
     train = _open(dataset, "train", how)
     shown, borders = _add_lessons(pictures, lessons, train, source, how)
     test = _open(dataset, "test", how)
-    _add_asked(pictures, "test", test, draw_balanced(test, len(dataset.classes), how.test_images, how.seed))
+    _add_asked(pictures, "test", test, draw_test(test, len(dataset.classes), how.test_images, how.seed))
     if dataset.rest:
         rest = _open(dataset, "rest", how)
         _add_asked(pictures, "label", rest, draw_some(len(rest.rows), how.label_images, how.seed))
@@ -136,7 +136,7 @@ def compose_page(dataset: Dataset, source: Path, lessons: Sequence[dict], pictur
 def _open(dataset: Dataset, split: str, how: PageSettings) -> ListedPictures:
     """The images of a list as the page shows them, none of them held in memory."""
     path = dataset.list_path(how.data_root, split)
-    rows = read_examples(path, len(dataset.classes), rest=split == "rest")
+    rows = read_examples(path, len(dataset.classes), rest=split != "train")
     return ListedPictures(rows, path, how.data_root, how.image_size)
 
 
@@ -160,6 +160,19 @@ def draw_balanced(images: ListedPictures, num_classes: int, wanted: int, seed: i
             )
         chosen += rng.choice(members, share, replace=False).tolist() if share else []
     return chosen
+
+
+def draw_test(images: ListedPictures, num_classes: int, wanted: int, seed: int) -> list[int]:
+    """Draws rows of a test list as `draw_balanced` does; where a class is unknown, whatever the classes are.
+
+    Raises:
+        InputError: there are too few images.
+    """
+    if images.num_known == len(images):
+        return draw_balanced(images, num_classes, wanted, seed)
+    if wanted > len(images):
+        raise InputError(f"--test-images {wanted}: {images.source} has {len(images)} images; ask for fewer.")
+    return np.random.default_rng([seed, 0]).permutation(len(images))[:wanted].tolist()
 
 
 def draw_some(total: int, wanted: int, seed: int) -> list[int]:

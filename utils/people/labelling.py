@@ -123,6 +123,8 @@ def aggregate_parts(answers: Sequence[Answer], people: Sequence[Person], num_cla
         InputError: nobody is kept.
     """
     kept = {person.name for person in people if person.kept}
+    if not kept and all(person.test_accuracy is None for person in people):
+        raise InputError(f"--min-accuracy {how.min_accuracy}: nobody answered to a test image whose class is known; leave it out.")
     if not kept:
         raise InputError(f"--min-accuracy {how.min_accuracy}: none of {len(people)} people was as right on the test part; lower it.")
     parts = {}

@@ -61,7 +61,8 @@ def write_report(
     listed: dict,
     left_out: Sequence[LeftOut] = (),
 ) -> dict:
-    """Writes `labels_<selection>` with the endings `.json`, `.txt`, `.csv`, `_confusion.png` and `_people.png`.
+    """Writes `labels_<selection>` with the endings `.json`, `.txt`, `.csv`, and, if the class of an image is known, `_confusion.png` (with
+    its `.csv`) and `_people.png`.
 
     Args:
         layout: names of the files.
@@ -89,12 +90,16 @@ def write_report(
     if "label" in parts:
         write_table(layout.labels_report(selection, ".csv"), _image_rows(parts["label"]))
     counts = sum((np.array(part["confusion"]) for part in summarised.values()), confusion_counts([], len(dataset.classes)))
+    drawn = [layout.labels_report(selection, ending) for ending in ("_confusion.png", "_people.png")]
     if counts.any():
         title = f"answers after the lessons: {_percent(np.trace(counts), counts.sum()):.1f} % right"
-        figures.confusion_matrix(layout.labels_report(selection, "_confusion.png"), counts, dataset.classes, title)
-    people_accuracy(layout.labels_report(selection, "_people.png"), people, how.min_accuracy, 100 / len(dataset.classes))
+        figures.confusion_matrix(drawn[0], counts, dataset.classes, title)
+        people_accuracy(drawn[1], people, how.min_accuracy, 100 / len(dataset.classes))
+    else:
+        figures.remove_matrix(drawn[0])
+        drawn[1].unlink(missing_ok=True)
     print(text, end="")
-    print(f"Report: {layout.labels_report(selection, '.json')}, .txt, _confusion.png, _people.png")
+    print(f"Report: {layout.labels_report(selection, '.json')}, .txt{', _confusion.png, _people.png' if counts.any() else ''}")
     return report | {name: {key: value for key, value in part.items() if key != "confusion"} for name, part in summarised.items()}
 
 
@@ -210,5 +215,5 @@ def people_accuracy(path: str | Path, people: Sequence[Person], min_accuracy: fl
         axes.axhline(100 * min_accuracy, color="tab:red", linewidth=1, label="asked for")
     axes.margins(x=0.01)
     axes.set(xlabel=f"{len(people)} people", ylabel="right answers (%)", ylim=(0, 101), xticks=[])
-    axes.legend()
+    drawn.legend(loc="outside upper center", ncols=4)  # inside it would hide somebody
     figures.save(path, drawn)

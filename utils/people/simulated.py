@@ -97,20 +97,22 @@ class Recorder:
         self._participants.append({"participant": name, "trials": trials})
 
 
-def known_labels(key: Key, phase: str) -> np.ndarray:
-    """The true classes of a phase's images in the order of `Key.of_phase`, which simulated people are right or wrong about.
+def known_images(key: Key, phase: str) -> dict[str, int]:
+    """The images of a phase whose class the key knows, in the order of `Key.of_phase`, and that class: simulated people are right or wrong
+    about it.
 
     Raises:
-        InputError: the key does not know one.
+        InputError: there are images, and the key knows the class of none.
     """
-    labels = [image.label for image in key.of_phase(phase).values()]
-    if None in labels:
-        raise InputError(f"{key.path} holds {phase} images without a label, to which nobody can be simulated; let a network answer.")
-    return np.array(labels, dtype=np.int64)
+    images = key.of_phase(phase)
+    known = {name: image.label for name, image in images.items() if image.label is not None}
+    if images and not known:
+        raise InputError(f"{key.path} knows the class of no {phase} image, so that nobody can be simulated; let a network answer.")
+    return known
 
 
 def crowd(key: Key, dataset: str, matrices: Sequence[np.ndarray], per_image: int, seed: int) -> dict:
-    """People who take the test and label the rest, each with a confusion matrix.
+    """People who take the test and label the rest, each with a confusion matrix. Nobody answers to images whose class is unknown.
 
     Args:
         key: of the course page.
@@ -124,8 +126,9 @@ def crowd(key: Key, dataset: str, matrices: Sequence[np.ndarray], per_image: int
     """
     rng = np.random.default_rng(seed)
     recorder = Recorder(key, dataset, rng)
-    ids = {phase: list(key.of_phase(phase)) for phase in ("test", "label")}
-    truth = {phase: known_labels(key, phase) for phase in ids}
+    known = {phase: known_images(key, phase) for phase in ("test", "label")}
+    ids = {phase: list(images) for phase, images in known.items()}
+    truth = {phase: np.array(list(images.values()), dtype=np.int64) for phase, images in known.items()}
     shares = assign(len(ids["label"]), len(matrices), per_image, rng)
     for matrix, share in zip(matrices, shares, strict=True):
         shown = {"test": rng.permutation(len(ids["test"])).tolist(), "label": share}

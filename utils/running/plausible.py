@@ -10,11 +10,13 @@ from typing import overload
 
 import numpy as np
 
+from utils.data.lists import UNKNOWN
 from utils.data.loading import ImageSet
 
 DEVIATIONS = 3  # standard deviations above chance that guessing reaches once in 700 times
 STILL_FALLING = 0.01  # of the loss of guessing, log C: a probe whose loss falls by more over its last tenth has not converged
 NO_CONTRAST = 0.999  # of the loss of projections that do not differ
+NAMED = 10  # classes that a sentence names at most
 
 
 @overload
@@ -57,11 +59,43 @@ def missing_classes(test: ImageSet, classes: Sequence[str]) -> str | None:
     """
     present = set(test.labels.tolist())
     missing = [name for label, name in enumerate(classes) if label not in present]
-    if not missing:
+    if not missing or present == {UNKNOWN}:  # of a list whose classes are all unknown, `unknown_classes` tells
         return None
     return (
-        f"{test.source} has no image of {', '.join(missing)}: the test accuracy says nothing of that, and the confusion matrix has an "
+        f"{test.source} has no image of {_first_of(missing)}: the test accuracy says nothing of that, and the confusion matrix has an "
         "empty row there; add some."
+    )
+
+
+def unknown_classes(test: ImageSet) -> str | None:
+    """A test list with images whose class is unknown, on which nothing can be measured."""
+    unknown = len(test) - test.num_known
+    if unknown == 0:
+        return None
+    if unknown == len(test):
+        return f"The classes of all {unknown} images of {test.source} are unknown: no test accuracy can be told."
+    return f"The classes of {unknown} of {len(test)} images of {test.source} are unknown: test accuracies are of the others."
+
+
+def _first_of(names: Sequence[str]) -> str:
+    """Names in a row, of many the first ones."""
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def untaught_classes(lessons: int, shown: int, num_classes: int) -> str | None:
+    """A course of two classes a lesson that is too short to show each class once.
+
+    Args:
+        lessons: how many it has.
+        shown: classes of which it shows an image.
+        num_classes: C.
+    """
+    if 2 * lessons >= num_classes:
+        return None
+    return (
+        f"The course shows {shown} of {num_classes} classes, and nobody learns the others from it; raise --iterations to "
+        f"{math.ceil(num_classes / 2)} or more."
     )
 
 
@@ -106,10 +140,13 @@ def never_above_chance(test_accuracies: Sequence[float], images: int, num_classe
 
     Args:
         test_accuracies: in percent, after each lesson or of each classifier; at least one.
-        images: length of the test list. Where it is so short that even 100 % might be guessed, 1 / C alone is asked for.
+        images: length of the test list, as far as its classes are known; 0: nothing was measured. Where it is so short that even
+            100 % might be guessed, 1 / C alone is asked for.
         num_classes: C.
         remedies: the settings that the sentence names.
     """
+    if images == 0:
+        return None
     best, level = max(test_accuracies), chance_level(num_classes, images)
     if best > (level if level < 100 else 100 / num_classes):
         return None
@@ -169,4 +206,19 @@ def random_features(pretrained: str, frozen: bool = True) -> str | None:
     return (
         "--pretrained none: the features are drawn at random by --seed and stay so, since only the head learns; give imagenet or the path "
         "of a state dict."
+    )
+
+
+def nothing_confident(own_labels: Sequence[int], confidence: float) -> str | None:
+    """Self-training in which no answer was confident enough to be learned from.
+
+    Args:
+        own_labels: how many there were, in each of its rounds; none where nothing trained itself.
+        confidence: the setting of that name.
+    """
+    if not own_labels or any(own_labels):
+        return None
+    return (
+        f"Self-training added nothing to the expert's images: no answer reached --confidence {confidence:g}; lower it, or train longer "
+        "(--epochs, --probe-epochs)."
     )

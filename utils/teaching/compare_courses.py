@@ -60,6 +60,8 @@ def curves_of(layout: Layout, selections: Sequence[str]) -> dict[str, list[list[
         if not path.exists():
             raise InputError(f"{path} does not exist; run the course with --selection {selection} first.")
         curves[selection] = [np.load(path).tolist()]
+        if np.isnan(curves[selection]).any():
+            raise InputError(f"{path} holds no accuracies, since no class of the test list was known; compare courses that were measured.")
     return curves
 
 

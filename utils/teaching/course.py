@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,21 +186,25 @@ class CourseFiles:
         progress = tqdm(lessons, total=self.how.iterations, desc=name, unit="lesson", disable=not processes.is_first())
         for lesson in progress:
             taken.append(lesson)
-            progress.set_postfix(test=f"{lesson.test_accuracy:.1f} %")
+            progress.set_postfix({"test": f"{lesson.test_accuracy:.1f} %"} if test.num_known else {})
         if self.how.save_students:
             network, classes = student.network(), list(self.dataset.classes)
             content = {"epoch": len(taken), "arch": network.arch, "state_dict_m": network.state_dict(), "classes": classes}
             checkpoints.save(self.layout.taught_student(self.how.selection), content)
         self._write_course(taken)
         _write_curve(self.layout, taken, self.how.selection, len(self.dataset.classes))
-        return plausible.with_warnings(measured(taken), self._doubts([lesson.test_accuracy for lesson in taken], student, test))
+        return plausible.with_warnings(measured(taken), self._doubts(taken, student, test))
 
-    def _doubts(self, accuracies: Sequence[float], student: Student, test: ImageSet) -> list[str | None]:
+    def _doubts(self, lessons: Sequence[Lesson], student: Student, test: ImageSet) -> list[str | None]:
         """What speaks against the results, if anything."""
+        accuracies = [lesson.test_accuracy for lesson in lessons]
+        shown = {int(self.pool.images.labels[row]) for lesson in lessons for row in (lesson.choice.image, lesson.choice.partner)}
         return [
+            plausible.untaught_classes(len(lessons), len(shown), len(self.dataset.classes)),
             plausible.random_features(self.how.pretrained, student.keeps_features),
+            plausible.unknown_classes(test),
             plausible.missing_classes(test, self.dataset.classes),
-            plausible.never_above_chance(accuracies, len(test), len(self.dataset.classes), student.remedies),
+            plausible.never_above_chance(accuracies, test.num_known, len(self.dataset.classes), student.remedies),
         ]
 
     @processes.first_only
@@ -246,15 +251,16 @@ class CourseFiles:
 
 
 def draw_course(path: str | Path, lessons: Sequence[Sequence[tuple[torch.Tensor, str]]], per_row: int = 2) -> None:
-    """A course lesson by lesson.
+    """A course lesson by lesson. A lesson without explanations leaves their places empty where another has some.
 
     Args:
         path: the PNG.
         lessons: for each lesson its pictures uint8 (3, h, w) with their titles.
         per_row: lessons side by side.
     """
-    starts = range(0, len(lessons), per_row)
-    figures.tiles(path, [[picture for lesson in lessons[start : start + per_row] for picture in lesson] for start in starts])
+    starts, width = range(0, len(lessons), per_row), max(map(len, lessons))
+    shown = [[tile for picture in lesson for tile in (picture, None)] if len(lesson) < width else lesson for lesson in lessons]
+    figures.tiles(path, [[tile for lesson in shown[start : start + per_row] for tile in lesson] for start in starts])
 
 
 @processes.first_only
@@ -269,19 +275,28 @@ def _write_curve(layout: Layout, lessons: Sequence[Lesson], selection: str, num_
         np.save(content, np.array(values))
         write_bytes(layout.accuracy(split, selection), content.getbuffer())
     rows = [
-        {"iteration": lesson.iteration, "train_accuracy": round(lesson.train_accuracy, 3), "test_accuracy": round(lesson.test_accuracy, 3)}
+        {"iteration": lesson.iteration, "train_accuracy": round(lesson.train_accuracy, 3), "test_accuracy": _rounded(lesson.test_accuracy)}
         for lesson in lessons
     ]
     write_table(layout.evolution(selection, ".csv"), rows)
     numbers = range(1, len(lessons) + 1)
     lines = {"teaching set": accuracies["train"], "test list": accuracies["test"]}
+    if math.isnan(accuracies["test"][0]):
+        del lines["test list"]
     figures.curves(layout.evolution(selection), lines, numbers, "lessons", "student's accuracy (%)", 100 / num_classes)
     print(f"Learning curve: {layout.evolution(selection)}")
 
 
+def _rounded(accuracy: float) -> float | str:
+    """An accuracy in a table: empty where it could not be measured."""
+    return "" if math.isnan(accuracy) else round(accuracy, 3)
+
+
 def measured(lessons: Sequence[Lesson]) -> dict:
-    """The accuracies that papers report."""
+    """The accuracies that papers report, if any could be measured."""
     test = [lesson.test_accuracy for lesson in lessons]
+    if math.isnan(test[0]):
+        return {"lessons": len(lessons)}
     after = {str(number): round(test[number - 1], 2) for number in REPORTED_LESSONS if number <= len(test)}
     return {"lessons": len(lessons), "test_accuracy_after": after, "test_accuracy_mean": round(float(np.mean(test)), 2)}
 

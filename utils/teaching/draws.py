@@ -1,6 +1,7 @@
 """Courses from random parts of the pool: how much of a course's success is the luck of its pool."""
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,8 @@ def run_draws(student: Student, selector_of: Callable[[int], Selector], how: Dra
         unfinished: the run.
 
     Returns:
-        What was measured: the mean over lessons of each draw, and the mean of those; nothing where there are no draws.
+        What was measured: the mean over lessons of each draw, and the mean of those; nothing where there are no draws, or where the
+        classes of the test list are unknown.
     """
     if not how.draws:
         processes.first_only(path.unlink)(missing_ok=True)  # an earlier run's draws are not of this course
@@ -72,6 +74,10 @@ def run_draws(student: Student, selector_of: Callable[[int], Selector], how: Dra
     processes.wait()  # nobody writes before all have read
     course = draw_courses(student, selector_of, how, begin=len(curves))
     for curve in tqdm(course, total=how.draws, initial=len(curves), desc="draws", unit="course", disable=not processes.is_first()):
+        if math.isnan(curve[0]):
+            processes.say("Draws: none are made, for nothing can be measured on this test list.")
+            processes.first_only(path.unlink)(missing_ok=True)
+            return {}
         curves.append(curve)
         processes.first_only(write_json)(kept, curves)
     write_draws(path, curves)

@@ -22,7 +22,8 @@ def taught_explanations(selector: Selector, wanted: TeachExplanations) -> bool:
 
 @dataclass(frozen=True)
 class Lesson:
-    """One iteration: what was chosen, and the student's accuracy after learning it, in percent."""
+    """One iteration: what was chosen, and the student's accuracy after learning it, in percent; on the test list NaN where the classes of
+    all of its images are unknown."""
 
     iteration: int
     choice: Choice

@@ -44,8 +44,8 @@ def train_classifier(
     Args:
         network: trained in place, and left on the recipe's device in evaluation mode.
         train: labelled images in full view.
-        test: labelled images in test view; only measured, never chosen by.
-        recipe: how; the last epoch is always measured on the test list.
+        test: images in test view; only measured, as far as their classes are known, never chosen by.
+        recipe: how; the last epoch is always measured on the test list, if anything can be.
         unfinished: where the training stands; it goes on after the last epoch saved there. None: nothing is saved.
 
     Returns:
@@ -68,7 +68,7 @@ def train_classifier(
             row = {"epoch": epoch, "lr": optimizer.param_groups[0]["lr"]}
             row |= _classifier_epoch(learner, train, recipe, epoch, optimizer, progress)
             schedule.step()
-            due = epoch % recipe.eval_every == 0 or epoch == recipe.epochs
+            due = test.num_known and (epoch % recipe.eval_every == 0 or epoch == recipe.epochs)
             row["test_accuracy"] = round(evaluation.accuracy(evaluation.predict(seen), test.labels), 3) if due else ""
             history.append(row)
             keep(unfinished, parts, history)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from utils.base import processes
 from utils.base.errors import RunError
+from utils.data.lists import UNKNOWN
 from utils.training.features import FeatureMaps
 
 TIE = 1e-6  # logits that differ by less, relative to the largest, are equal but for rounding
@@ -38,8 +39,8 @@ def logits_of_list(seen: FeatureMaps) -> Tensor:
 
 
 def accuracy(answers: Tensor, labels: Tensor) -> float:
-    """Share of right answers in percent."""
-    return 100 * (answers == labels).double().mean().item()
+    """Share of right answers in percent, among those to images of a known class; NaN without any."""
+    return 100 * (answers == labels)[labels != UNKNOWN].double().mean().item()
 
 
 def share_right(logits: Tensor, labels: Tensor) -> float:
@@ -50,8 +51,10 @@ def share_right(logits: Tensor, labels: Tensor) -> float:
 
     Args:
         logits: (N, C).
-        labels: the true classes, (N,).
+        labels: the true classes, (N,); of images whose class is unknown nothing is told, and where there are no others it is NaN.
     """
+    known = labels != UNKNOWN
+    logits, labels = logits[known], labels[known]
     top = logits.amax(1, keepdim=True)
     tied = logits >= top - TIE * logits.abs().amax(1, keepdim=True)  # (N, C)
     right = tied.gather(1, labels[:, None])[:, 0]
@@ -59,5 +62,6 @@ def share_right(logits: Tensor, labels: Tensor) -> float:
 
 
 def confusion(answers: Tensor, labels: Tensor, num_classes: int) -> np.ndarray:
-    """Counts (C, C): row the true class, column the answer."""
+    """Counts (C, C) of the images whose class is known: row the true class, column the answer."""
+    answers, labels = answers[labels != UNKNOWN], labels[labels != UNKNOWN]
     return torch.bincount(labels * num_classes + answers, minlength=num_classes**2).view(num_classes, num_classes).numpy()

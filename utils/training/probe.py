@@ -104,7 +104,7 @@ def add_linear_probe(encoder: Network, train: ImageSet, test: ImageSet, classes:
     Args:
         encoder: a frozen encoder; the head becomes its own.
         train: labelled images, in the view that will be explained.
-        test: labelled images in the same view, only measured.
+        test: images in the same view, only measured, as far as their classes are known.
         classes: class names in label order.
         path: where the head is saved, as a dict with `epoch`, `arch`, `state_dict_m`, `classes`.
         how: settings.
@@ -119,13 +119,12 @@ def add_linear_probe(encoder: Network, train: ImageSet, test: ImageSet, classes:
     head, losses = fit_probe(features, labels, len(classes), how)
     encoder.replace_head(head)
     content = {"epoch": how.probe_epochs, "arch": "linear", "state_dict_m": head.state_dict(), "classes": list(classes)}
-    right = {
-        "probe_train_accuracy": accuracy(head(features).argmax(1), labels),
-        "probe_test_accuracy": accuracy(head(encode(encoder, test, how)).argmax(1).cpu(), test.labels),
-    }
+    right = {"probe_train_accuracy": accuracy(head(features).argmax(1), labels)}
+    if test.num_known:
+        right["probe_test_accuracy"] = accuracy(head(encode(encoder, test, how)).argmax(1).cpu(), test.labels)
     checkpoints.save(path, content)
-    processes.say(f"Linear probe: {right['probe_test_accuracy']:.2f} % of the test list.")
-    doubts = [plausible.not_converged(losses, len(classes)), plausible.missing_classes(test, classes)]
+    processes.say(f"Linear probe: {list(right.values())[-1]:.2f} % of the {'test' if test.num_known else 'training'} list.")
+    doubts = [plausible.not_converged(losses, len(classes)), plausible.unknown_classes(test), plausible.missing_classes(test, classes)]
     measured = {"probe_loss": round(losses[-1], 6)} | {name: round(value, 3) for name, value in right.items()}
     return plausible.with_warnings(measured, doubts)
 

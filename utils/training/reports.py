@@ -18,7 +18,7 @@ from utils.training.epochs import Recipe
 def report_classifier(
     out: str, stem: str, network: Network, test: ImageSet, classes: Sequence[str], history: Sequence[dict], recipe: Recipe
 ) -> dict | None:
-    """Writes `<stem>.csv`, `<stem>_curves.png` and `<stem>_confusion.png` below `out`.
+    """Writes `<stem>.csv`, `<stem>_curves.png` and, if a class of the test list is known, `<stem>_confusion.png` and `.csv` below `out`.
 
     Args:
         out: the output folder.
@@ -35,6 +35,7 @@ def report_classifier(
     answers = evaluation.predict(test_view(network, test, recipe))
     counts = evaluation.confusion(answers, test.labels, len(classes))
     doubts = [
+        plausible.unknown_classes(test),
         plausible.missing_classes(test, classes),
         plausible.one_answer(counts, classes, test.source),
         plausible.guesses(history[-1]["train_accuracy"], len(classes), "its own training list"),
@@ -49,10 +50,16 @@ def _write_classifier_report(
 ) -> dict:
     write_table(folder / f"{stem}.csv", history)
     figures.training_curves(folder / f"{stem}_curves.png", history)
-    figures.confusion_matrix(folder / f"{stem}_confusion.png", counts, classes, f"test list: {test_accuracy:.1f} % right")
-    print(f"Test accuracy {test_accuracy:.2f} %. Pictures: {folder / stem}_curves.png, {folder / stem}_confusion.png")
     last = history[-1]
-    return {"loss": last["loss"], "train_accuracy": last["train_accuracy"], "test_accuracy": round(test_accuracy, 3)}
+    measured = {"loss": last["loss"], "train_accuracy": last["train_accuracy"]}
+    confusion = folder / f"{stem}_confusion.png"
+    if not counts.any():
+        figures.remove_matrix(confusion)
+        print(f"Picture: {folder / stem}_curves.png")
+        return measured
+    figures.confusion_matrix(confusion, counts, classes, f"test list: {test_accuracy:.1f} % right")
+    print(f"Test accuracy {test_accuracy:.2f} %. Pictures: {folder / stem}_curves.png, {confusion}")
+    return measured | {"test_accuracy": round(test_accuracy, 3)}
 
 
 @processes.first_only
