@@ -4,9 +4,16 @@
     python -m benchmarks.results --data-root datasets --pretrained imagenet --out results
     python -m benchmarks.results --only courses --resume
 
-Trains the teachers and encoders, explains, teaches, and measures; writes each table as <out>/<table>.csv with its figure <table>.png, the
-same beside the page, and the tables into the page, between its markers. What is made on the way lies in <out>/work: a run that was
-stopped goes on with --resume; without it that folder begins anew. About two hours on 2 CPU cores.
+Trains the teachers and encoders, explains, teaches, and measures. What is made on the way lies in <out>/work: a run that was stopped
+goes on with --resume; without it that folder begins anew.
+
+Reads: the datasets butterflies, chinese_chars, CUBgull_standin and toy below --data-root, the logs of explain_teach where they are, and the
+weights that --pretrained names; what is not there is left out, and said.
+
+Writes: each table as <out>/<table>.csv with its figure <table>.png, the same beside the page, and the tables into the page, between its
+markers.
+
+Takes: hours on 2 CPU cores (the whole was never timed in one go; <out>/work/times.txt says what each part took). Not measured on a GPU.
 """
 
 import time
@@ -43,9 +50,9 @@ class Config:
     out: str = "results"  # output folder
     page: str = "docs/results.md"  # page that gets the tables, and a folder of its name beside it their files; none: no page
     seed: int = 0  # same seed, same machine: same bytes
-    workers: int = default_workers()  # threads that decode and encode
-    device: str = "auto"  # auto, cpu, cuda, cuda:1
-    resume: bool = False  # go on where a killed run with the same settings stopped
+    workers: int = default_workers()  # threads that read and write pictures; no result depends on them
+    device: str = "auto"  # auto (a GPU where there is one), cpu, cuda, cuda:1
+    resume: bool = False  # go on where a run with the same settings was stopped
 
 
 def chosen(only: Sequence[str]) -> list[str]:
@@ -114,4 +121,4 @@ def main(cfg: Config) -> None:
 
 if __name__ == "__main__":
     with command("results"):
-        main(resolve(parse(Config, __doc__)))
+        main(resolve(parse(Config, __doc__, program="python -m benchmarks.results")))

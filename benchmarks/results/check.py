@@ -1,7 +1,16 @@
-"""Where the page of results and the CSVs differ, by table, row and column: `python -m benchmarks.results.check`, or `make results-check`.
+"""Where the page of results and the CSVs differ, by table, row and column.
+
+    make results-check
+    python -m benchmarks.results.check --out results
 
 Every table between markers is held against the CSV beside the page, and that against the one of a run's output folder, if --out names one
 that is there. Exit status 1 where something differs.
+
+Reads: the page, and the CSVs beside it and in the output folder.
+
+Writes: nothing.
+
+Takes: a second. No GPU is used.
 """
 
 import argparse
