@@ -7,9 +7,15 @@ people as it needs labels. Every answer is on the disk before it is acknowledged
     python collect_labels.py --out toy --port 8080
     python collect_labels.py --out toy --export answers.json
 
-An export of a damaged database holds what can still be read of it, and says how much cannot.
-Prints the address for people and the address of the progress page, which nobody else can open. Writes answers.sqlite and
-answers.token below the output folder. To reach people on the internet, put a proxy that speaks HTTPS before it.
+Reads: <out>/course_page/, which teach_butterflies.py or teach_gull.py built, and its key beside it.
+
+Writes: <out>/answers.sqlite, the answers, and <out>/answers.token, which opens the progress page; with --export a .json or .csv file, of a
+damaged database what can still be read, saying how much cannot.
+
+Takes: until Ctrl-C; an export takes seconds. No GPU is used.
+
+It prints the address for people and that of the progress page, which nobody else can open. To reach people on the internet, put a proxy
+that speaks HTTPS before it.
 """
 
 import contextlib
@@ -29,8 +35,8 @@ from utils.running.launch import launch
 @dataclass(frozen=True)
 class Config:
     # study
-    out: str = "butterflies"  # output folder that holds course_page; the answers go there too
-    labels_per_image: int = 3  # K: how many people label each image
+    out: str = "butterflies"  # output folder that holds course_page/; the answers go there too
+    labels_per_image: int = 3  # how many people label each image
     lease_seconds: int = 300  # how long an image stays reserved for the person who sees it
     max_participants: int = 10_000  # how many may join
     # server

@@ -8,7 +8,12 @@ page first (teach_butterflies.py): its key says which images there are.
     python simulate_people.py --who confusion --confusion-of results.json    # who confuse what real people confused
     python simulate_people.py --who network                 # the taught student (train_*_CMaxGrad.py --save-students)
 
-Writes <out>/answers_simulated.json, in the form of the collecting server's export, for label_butterflies.py and label_gull.py.
+Reads: the key of the course page (--key); with --who confusion, answers of people; with --who network, the network and the images.
+
+Writes: <out>/answers_simulated.json, in the form of the server's export, for label_butterflies.py and label_gull.py, and
+run_simulate_people.json.
+
+Takes: a few seconds; with --who network, as long as the network looks at the images. Not measured on a GPU.
 """
 
 from dataclasses import dataclass
@@ -36,24 +41,24 @@ from utils.training.features import FeatureMaps
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "butterflies_s300"  # a name of utils/data/catalog.py, or your own: the one that the course page was built for
-    data_root: str = "datasets"  # folder that holds the dataset's folder; only a network looks at the images
-    key: str = "{out}/course_page_key.json"  # key of the course page
+    dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
+    data_root: str = "datasets"  # folder that holds the dataset's folder; it is only read
+    key: str = "{out}/course_page_key.json"  # key of the course page, which says what there is to answer
     # people
-    who: Literal["accuracy", "confusion", "network"] = "accuracy"  # what their answers follow
-    accuracy: tuple[float, ...] = (0.8,)  # share of right answers, 0 .. 1, errors spread evenly; people take these in turn
-    confusion_of: tuple[str, ...] = ()  # answer files of real people, whose confusion matrix is copied
-    checkpoint: str = "{out}/student_CMaxGrad.pth.tar"  # the network, which is one person
+    who: Literal["accuracy", "confusion", "network"] = "accuracy"  # answers: right so often, confused as people do, or a network's own
+    accuracy: tuple[float, ...] = (0.8,)  # accuracy alone: share of right answers, 0 .. 1, errors spread evenly; people take these in turn
+    confusion_of: tuple[str, ...] = ()  # confusion alone: answer files of real people, whose confusion matrix is copied
+    checkpoint: str = "{out}/student_CMaxGrad.pth.tar"  # network alone: the network; {out} stands for the output folder
     image_size: int = 224  # side of the images that the network sees, in pixels
-    batch_size: int = 64  # images per forward pass of the network
+    batch_size: int = 64  # images per forward pass
     # study
-    people: int = 20  # how many (but for a network)
-    labels_per_image: int = 3  # how many people label an image
+    people: int = 20  # how many people; a network is always one
+    labels_per_image: int = 3  # how many people label each image
     # run
     out: str = "auto"  # output folder; auto: named after the dataset
     seed: int = 0  # same seed, same machine: same bytes
-    workers: int = default_workers()  # threads that decode
-    device: str = "auto"  # auto, cpu, cuda, cuda:1
+    workers: int = default_workers()  # threads that read and write pictures; no result depends on them
+    device: str = "auto"  # auto (a GPU where there is one), cpu, cuda, cuda:1
 
 
 def network_answers(cfg: Config, key: Key, classes: tuple[str, ...]) -> dict[str, list[int]]:

@@ -4,8 +4,12 @@ Step 2 of the framework (Wang & Vasconcelos, ICCV 2021), for a dataset too small
 
     python train_gull_resnet18_linear.py
 
-Writes <out>/checkpoint_pretrain_resnet18_linear.pth.tar (the head alone), teacher_linear.csv, teacher_linear_curves.png and
-teacher_linear_confusion.png and .csv.
+Reads: the dataset's training and test lists and their images; the weights that --pretrained names.
+
+Writes: below <out>, checkpoint_pretrain_resnet18_linear.pth.tar (the head alone), teacher_linear.csv, teacher_linear_curves.png,
+teacher_linear_confusion.png, teacher_linear_confusion.csv and run_train_gull_resnet18_linear.json.
+
+Takes: about two minutes for the 150 images of gull's list on 2 CPU cores. Not measured on a GPU.
 """
 
 from dataclasses import dataclass
@@ -31,29 +35,29 @@ from utils.training.reports import report_classifier
 @dataclass(frozen=True)
 class Config:
     # data
-    dataset: str = "gull"  # a name of utils/data/catalog.py, or your own
-    data_root: str = "datasets"  # folder that holds the dataset's folder
+    dataset: str = "gull"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
+    data_root: str = "datasets"  # folder that holds the dataset's folder; it is only read
     train_list: str = "auto"  # auto: the dataset's training list; or another example list, such as one that a label script wrote
-    selection: Selection = "CMaxGrad"  # of a dataset called ..._after_labeling: the course whose people labelled its images
+    selection: Selection = "CMaxGrad"  # for a dataset called ..._after_labeling: the course whose people labelled its images
     # model
-    arch: Arch = "resnet18"  # resnet18 as published; resnet34, resnet50
-    pretrained: str = "imagenet"  # the frozen features: imagenet, none, or the path of a state dict
+    arch: Arch = "resnet18"  # the network: resnet18 as published, resnet34 or resnet50
+    pretrained: str = "imagenet"  # what the network starts from: imagenet, none (random weights), or the path of a state dict
     # training
     epochs: int = 40  # passes over the training list
     batch_size: int = 128  # images per step
     lr: float = 0.01  # learning rate of SGD
     milestones: tuple[int, ...] = (20, 30)  # epochs after which lr is divided by 10
-    momentum: float = 0.9  # of SGD
+    momentum: float = 0.9  # momentum of SGD
     weight_decay: float = 1e-4  # L2 penalty of SGD
-    image_size: int = 224  # side of the images in pixels
+    image_size: int = 224  # side of the images that the network sees, in pixels
     crop_scale: float = 0.08  # smallest area of a random crop, as a fraction of the image
-    eval_every: int = 5  # epochs between measurements on the test list
+    eval_every: int = 5  # epochs between measurements on the test list; the last is always measured
     # run
     out: str = "auto"  # output folder; auto: named after the dataset
     seed: int = 0  # same seed, same machine: same bytes
-    workers: int = default_workers()  # threads that decode and augment
-    device: str = "auto"  # auto, cpu, cuda, cuda:1
-    resume: bool = False  # go on where a killed run with the same settings stopped
+    workers: int = default_workers()  # threads that read and write pictures; no result depends on them
+    device: str = "auto"  # auto (a GPU where there is one), cpu, cuda, cuda:1
+    resume: bool = False  # go on where a run with the same settings was stopped
 
 
 def main(cfg: Config) -> dict:

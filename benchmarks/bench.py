@@ -7,8 +7,13 @@
 The released procedure is benchmarks/baseline.py. The limits are what no implementation can avoid: one bare forward pass of the network
 for each image (inference mode, the best of several batch sizes and memory formats, batch norm folded where that helps), decoding each
 image once, encoding each written PNG once (in memory). Round after round each takes its turn, so that a machine that slows down slows
-them all; medians count. Writes the table to <out>/bench.txt and, with all times, to <out>/bench.json. Fifteen minutes on 2 CPU cores, and
-2 GB of disk until it has ended.
+them all; medians count.
+
+Reads: the dataset's training and test lists and their images; weights, where --pretrained names some.
+
+Writes: <out>/bench.txt, the table, and <out>/bench.json, with all times; until it has ended it takes 2 GB of disk.
+
+Takes: seven to fifteen minutes on 2 CPU cores. Not measured on a GPU.
 """
 
 import tempfile
@@ -39,8 +44,8 @@ class Config:
     """What is measured, and on what."""
 
     # data
-    dataset: str = "toy"  # a name of utils/data/catalog.py, or your own; the lists of the dataset that is measured on
-    data_root: str = "datasets"  # folder that holds the dataset's folder
+    dataset: str = "toy"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
+    data_root: str = "datasets"  # folder that holds the dataset's folder; it is only read
     # how much is measured
     images: int = 150  # images mapped, and explained at one mask size
     images_30: int = 16  # images explained at the 30 mask sizes
@@ -50,14 +55,14 @@ class Config:
     lessons: int = 0  # lessons before those that are measured
     rounds: int = 5  # turns that each takes
     # model
-    pretrained: str = "none"  # weights of teacher and student: imagenet, none, or the path of a state dict; hardly matters for speed
-    image_size: int = 224  # side of the images in pixels
-    batch_size: int = 8  # images per forward pass of ours
+    pretrained: str = "none"  # what teacher and student start from: imagenet, none (random weights), or the path of a state dict
+    image_size: int = 224  # side of the images that the network sees, in pixels
+    batch_size: int = 8  # images per forward pass, of ours
     # run
     out: str = "bench"  # output folder
     seed: int = 0  # of weights and of the choice of lessons
-    workers: int = default_workers()  # threads that decode and encode
-    device: str = "auto"  # auto, cpu, cuda, cuda:1
+    workers: int = default_workers()  # threads that read and write pictures; no result depends on them
+    device: str = "auto"  # auto (a GPU where there is one), cpu, cuda, cuda:1
 
 
 def check_counts(cfg: Config, images: ImageSet, test: ImageSet) -> None:
@@ -111,4 +116,4 @@ def main(cfg: Config) -> None:
 
 if __name__ == "__main__":
     with command("bench.py"):
-        main(resolve(parse(Config, __doc__)))
+        main(resolve(parse(Config, __doc__, program="python -m benchmarks.bench")))

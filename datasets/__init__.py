@@ -9,7 +9,8 @@ splits    how are lists drawn where the paper's are not used?
 own       how does a folder of one's own become a dataset?
 trees     what lies below a folder that is not trusted?
 labels    which labels does a table give?
-names     which names can lists express?
+names     which names can lists express, each given once?
+telling   what does --help say of each command?
 images    do image files decode, and what do they hold?
 checking  is what lies there what the lists say?
 """

@@ -8,7 +8,6 @@ import contextlib
 import gzip
 import os
 import posixpath
-import re
 import shutil
 import stat
 import struct
@@ -24,6 +23,7 @@ from typing import IO
 from tqdm import tqdm
 
 from utils.base.errors import InputError
+from utils.data.names import plain_name
 
 # Given the parts of a member's path: the class and file name to store it under, or None to leave it.
 Chooser = Callable[[tuple[str, ...]], tuple[str, str] | None]
@@ -135,11 +135,6 @@ def read_text_member(archive: Path, name: str) -> str:
                 with _damage_named(archive), member.open() as file:
                     return file.read().decode("utf-8")
     raise InputError(f"{archive} holds no {name}; give the owner's archive.")
-
-
-def plain_name(name: str) -> str:
-    """`name` with each run of characters other than letters, digits, `_`, `.` and `-` replaced by `_`: lists separate fields by blanks."""
-    return re.sub(r"[^\w.-]+", "_", name)
 
 
 def _write(member: Member, file: Path, archive: Path) -> None:

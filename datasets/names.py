@@ -2,9 +2,8 @@
 
 import os
 import re
-import unicodedata
 
-from datasets.archives import plain_name
+from utils.data.names import safe, shortened
 
 # Of 255 bytes that file systems take; `_groundtruth_<a>_counter_<b>_index_<i>.png` and the mark of a temporary file need the others.
 LONGEST_STEM = 150
@@ -41,14 +40,3 @@ def file_name(namer: Namer, path: str) -> str:
     """A safe name for a file, its ending in small letters."""
     stem, ending = os.path.splitext(path.rsplit("/", 1)[-1])
     return namer.name(stem, LONGEST_STEM, ending.lower()) if ENDING.fullmatch(ending) else namer.name(stem + ending, LONGEST_STEM)
-
-
-def safe(text: str, longest: int) -> str:
-    """`text` as a name that is not hidden, without blanks, in composed letters, of at most `longest` bytes; never empty."""
-    plain = plain_name(unicodedata.normalize("NFC", text))
-    return shortened(re.sub(r"^[.-]+", "_", plain), longest) or "_"
-
-
-def shortened(text: str, longest: int) -> str:
-    """The first letters of `text` that fit into `longest` bytes."""
-    return text.encode()[:longest].decode(errors="ignore")

@@ -6,7 +6,13 @@ images, or checks one.
     python datasets/prepare.py folder ~/my_birds --name my_birds
     python datasets/prepare.py check butterflies_s300
 
-README.md beside this file says where each archive comes from and under which terms.
+datasets/README.md says where each archive comes from and under which terms. Each command has a --help of its own.
+
+Reads: an archive, downloaded or given, or your images.
+
+Writes: below --data-root (default: datasets), a folder per dataset with images/ and lists; downloads stay in .downloads/.
+
+Takes: seconds for thousands of images, after the download. No GPU is used.
 """
 
 import argparse
@@ -25,17 +31,22 @@ from datasets.own import Own, by_kind, make_own_dataset
 from datasets.placing import find_lists, place_lists, settle_whole_gulls, write_drawn_lists
 from datasets.sources import LISTS_URL, SOURCES, Layout, Source
 from datasets.splits import Shares
+from datasets.telling import TOLD, of_archive
 from datasets.trees import shown
 from utils.base.errors import InputError, RunError
 from utils.base.files import expanded, make_folder, refuse_existing, replacing_folder
 from utils.base.warned import plain_warnings
-from utils.data.catalog import DATASETS, GULLS, find
+from utils.data.catalog import DATASETS, GULLS, REST, find
+from utils.running.help import laid_out
 
 PROBLEMS_SHOWN = 20
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports a wrong command line as any other wrong input is reported: one sentence."""
+    """Reports a wrong command line as any other wrong input is reported: one sentence. Its description stands as it was laid out."""
+
+    def __init__(self, **how) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **how)
 
     def error(self, message: str):
         raise InputError(f"{message}; see {self.prog} --help.")
@@ -65,25 +76,27 @@ def _fail(message: object, status: int) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line: one subcommand per source, and `toy`, `folder` and `check`."""
-    parser = Parser(prog="prepare.py", description="Fills and checks the data root; see datasets/README.md.", allow_abbrev=False)
+    parser = Parser(prog="prepare.py", description=laid_out(__doc__ or ""))
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
-    def command(name: str, run, text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, prog=f"prepare.py {name}", help=text, description=text, allow_abbrev=False)
+    def command(name: str, run, text: str, told: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, prog=f"prepare.py {name}", help=text, description=laid_out(f"{text[0].upper()}{text[1:]}.\n{told}"))
         sub.add_argument(
             "--data-root", type=unfolded, default=Path("datasets"), help="the folder that holds the datasets (default: datasets)"
         )
         sub.set_defaults(run=run)
         return sub
 
-    toy = command("toy", run_toy, "draw the toy dataset")
+    toy = command("toy", run_toy, "draw the toy dataset", TOLD["toy"])
     toy.add_argument("--seed", type=natural_number, default=0, help="seed of the drawing (default: 0)")
     toy.add_argument("--force", action="store_true", help="replace the folder if it exists")
     for source in SOURCES.values():
-        _add_source_options(command(source.name, run_source, f"make {source.folder} from {source.archive}"), source)
-    _add_folder_options(command("folder", run_folder, "make a dataset of a folder of your own images"))
-    check = command("check", run_check, "count images, and find missing, broken, mislabelled and leaked ones")
-    check.add_argument("dataset", metavar="DATASET", help=f"one of: {', '.join(DATASETS)}; or the name of your own in the data root")
+        _add_source_options(command(source.name, run_source, f"make {source.folder} from {source.archive}", of_archive(source)), source)
+    _add_folder_options(command("folder", run_folder, "make a dataset of a folder of your own images", TOLD["folder"]))
+    check = command("check", run_check, "count images, and find missing, broken, mislabelled and leaked ones", TOLD["check"])
+    check.add_argument(
+        "dataset", metavar="DATASET", help=f"one of: {', '.join(DATASETS)}; or your own; or one of these with {REST} behind it"
+    )
     return parser
 
 

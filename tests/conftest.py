@@ -21,6 +21,7 @@ FIRST = (
     "test_resume.py",
     "test_processes.py",
     "test_browser.py",
+    "test_browser_many.py",
     "test_browser_server.py",
 )
 

@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from utils.base.errors import InputError
 from utils.base.files import remove_leftovers
 from utils.base.png import whole_png, write_png
 from utils.data.lists import read_examples
+from utils.data.outputs import Layout
+from utils.explanations.explain_list import ExplainSettings, explanation_files
 from utils.running import resuming
 
 KILLS = {"teacher": 3, "linear": 3, "simclr": 2, "CE": 6, "CE_simclr": 3, "CMaxGrad": 2, "random": 2, "optimal": 3}
@@ -211,6 +214,64 @@ def test_a_damaged_picture_of_a_finished_run_is_made_again(fork, commands, finis
     assert picture.read_bytes() == content
 
 
+DAMAGES = {
+    "emptied": lambda lines: [],
+    "cut within a line": lambda lines: [*lines[:7], lines[7][:-5]],
+    "cut at a line": lambda lines: lines[:-4],
+    "another order": lambda lines: lines[::-1],
+    "a row twice": lambda lines: [*lines, lines[-1]],
+    "one twice and one missing": lambda lines: [*lines[:-1], lines[-2]],
+    "other pictures": lambda lines: [line.replace("/0.05/", "/0.30/") for line in lines],
+    "other labels": lambda lines: [line.replace("_groundtruth_0", "_groundtruth_9") for line in lines],
+}
+
+
+@pytest.mark.parametrize("name", ["toy_gt_CE.txt", "toy_gt_CE_HTML.txt"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_list_of_other_explanations_is_not_believed(name, damage, reference, data_root, tmp_path, monkeypatch):
+    for one in ("toy_gt_CE.txt", "toy_gt_CE_HTML.txt"):
+        (tmp_path / "toy").mkdir(exist_ok=True)
+        shutil.copyfile(reference.folder / "toy" / one, tmp_path / "toy" / one)
+    monkeypatch.chdir(tmp_path)
+    rows = read_examples(data_root / "toy/toy_gt_tr.txt", 5)
+
+    def pictures():
+        how = ExplainSettings((0.05, 0.3), 64, 3, 0, "cpu")
+        return list(explanation_files(Layout(Path("toy"), "toy_gt"), rows, 5, how))[4:]
+
+    assert len(pictures()) == 20 * 4 * 2 * 3
+    path = tmp_path / "toy" / name
+    path.write_text("".join(DAMAGES[damage](path.read_text().splitlines(keepends=True))))
+    with pytest.raises(InputError, match="toy/toy_gt_CE"):
+        pictures()
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "damage"),
+    [
+        ("CE", "toy_gt_CE_HTML.txt", DAMAGES["cut at a line"]),
+        ("CE", "toy_gt_CE.txt", DAMAGES["emptied"]),
+        ("random", "course_random.json", lambda lines: lines[:-3]),
+        ("random", "evolution_random.csv", lambda lines: [*lines[:-1], lines[-1][:-4]]),
+    ],
+)
+def test_a_damaged_list_or_table_beside_whole_pictures_is_made_again(name, file, damage, fork, commands, reference, finished):
+    before, path = content_of(finished), finished / "toy" / file
+    path.write_text("".join(damage(path.read_text().splitlines(keepends=True))))
+    done = fork([*commands[name], "--resume"], finished)
+    assert done.status == 0 and "starting anew" in done.out, (done.out, done.err)
+    assert differing(before, content_of(finished)) == []
+
+
+@pytest.mark.parametrize("length", [0, 10, 70, -1])
+def test_numbers_that_are_cut_short_are_not_whole(length, tmp_path):
+    path = tmp_path / "acc.npy"
+    np.save(path, np.arange(20.0))
+    assert resuming.whole(path)
+    path.write_bytes(path.read_bytes()[:length])
+    assert not resuming.whole(path) and not resuming.whole(tmp_path)
+
+
 def test_whole_pictures_are_known_and_damaged_ones_too(tmp_path):
     path = tmp_path / "x.png"
     for shape in ((3, 6, 6), (6, 6)):
@@ -316,12 +377,29 @@ def test_a_run_on_another_list_is_not_resumed(fork, commands, tools, small_root,
 
 
 def test_a_finished_run_says_so_and_touches_nothing(fork, commands, reference, tools):
-    for name in ("teacher", "simclr", "CE", "CE_simclr", "random"):
+    for name in ("teacher", "simclr", "CE", "CE_simclr", "CMaxGrad", "random"):
         before = tools.snapshot(reference.folder / "toy")
         done = fork([*commands[name], "--resume"], reference.folder)
         assert done.status == 0 and "finished already" in done.out and done.out.count("\n") == 1, (done.out, done.err)
         changed = differing(before, tools.snapshot(reference.folder / "toy"))
         assert changed in ([], ["."]), changed  # the proof that the output folder can be written to changes its time
+
+
+def test_a_course_has_a_record_of_its_own_beside_the_last_run_s(reference):
+    """Two selections ran into one folder, random pairs last."""
+    records = {path.name: json.loads(path.read_text()) for path in (reference.folder / "toy").glob("run_*CMaxGrad*.json")}
+    script = "run_train_butterflies_CMaxGrad"
+    assert set(records) == {f"{script}.json", f"{script}_CMaxGrad.json", f"{script}_random.json"}
+    assert {record["script"] for record in records.values()} == {"train_butterflies_CMaxGrad"}
+    assert records[f"{script}.json"] == records[f"{script}_random.json"]
+    for selection in ("CMaxGrad", "random"):
+        record, measured = records[f"{script}_{selection}.json"], np.load(reference.folder / f"toy/all_test_acc_iter_{selection}.npy")
+        assert record["settings"]["selection"] == selection
+        assert record["measured"]["test_accuracy_after"] == {
+            "1": round(measured[0], 2),
+            "2": round(measured[1], 2),
+            "3": round(measured[2], 2),
+        }
 
 
 def test_with_nothing_to_resume_a_run_starts(fork, commands, reference, prepared):

@@ -126,15 +126,6 @@ def test_settings_of_the_same_name_are_of_the_same_type():
 
 
 @SCRIPT
-def test_every_setting_has_its_remark(script):
-    """The remark behind a field is what --help shows."""
-    source = (REPOSITORY / f"{script}.py").read_text().splitlines()
-    config = next(node for node in ast.parse("\n".join(source)).body if isinstance(node, ast.ClassDef) and node.name == "Config")
-    fields = [source[node.lineno - 1] for node in config.body if isinstance(node, ast.AnnAssign)]
-    assert fields and [line for line in fields if not re.search(r"  # \S", line)] == []
-
-
-@SCRIPT
 def test_a_script_has_the_order_of_all_scripts(script):
     """Docstring with the command, imports, Config, helpers, main, guard."""
     tree = ast.parse((REPOSITORY / f"{script}.py").read_text())

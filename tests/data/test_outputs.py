@@ -13,7 +13,6 @@ from utils.data.outputs import (
     listed_size,
     mask_size,
     people_list,
-    recorded_script,
     run_records,
     sibling,
     variant_of,
@@ -66,8 +65,9 @@ def test_records_are_found_and_tell_their_script(tmp_path):
     scripts = ["get_all_CE_gull", "get_all_CE_gull_simclr", "train_gull_CMaxGrad"]
     for script in scripts:
         layout.run_record(script).touch()
-    assert sorted(map(recorded_script, run_records(tmp_path, "get_all_CE_*"))) == scripts[:2]
-    assert sorted(map(recorded_script, run_records(tmp_path, "*"))) == scripts
+    assert sorted(path.stem for path in run_records(tmp_path, "get_all_CE_*")) == [f"run_{script}" for script in scripts[:2]]
+    assert sorted(path.stem for path in run_records(tmp_path, "*")) == [f"run_{script}" for script in scripts]
+    assert layout.run_record(scripts[2], "random").name == "run_train_gull_CMaxGrad_random.json"
     assert [variant_of(layout.run_record(script).stem) for script in scripts] == ["", "simclr", ""]
     lists = [Layout(tmp_path, "names_gt", variant).explanation_list() for variant in ("", "simclr")]
     assert [variant_of(path.stem) for path in lists] == ["", "simclr"]

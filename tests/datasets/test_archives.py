@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from datasets import archives
-from datasets.archives import Member, extract_images, plain_name
+from datasets.archives import Member, extract_images
 from tests.helpers.archives import CUB_FOLDERS, cub_members, make_tar, make_zip, names, one_error, picture, run, teach_members
+from utils.data.names import plain_name
 
 
 def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from datasets import own, prepare
 from datasets.labels import read_labels
-from datasets.names import LONGEST_STEM, Namer, file_name, safe
+from datasets.names import LONGEST_STEM, Namer, file_name
 from datasets.splits import Shares, share_out
 from datasets.trees import Picture
 from tests.helpers.own_images import CLASSES, draw, draw_badly_named
@@ -27,6 +27,7 @@ from utils.base.errors import InputError
 from utils.base.files import replacing
 from utils.data import catalog
 from utils.data.lists import locate, read_examples, write_examples
+from utils.data.names import safe
 from utils.data.outputs import explanation_name
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -502,6 +503,7 @@ def test_a_stopped_run_leaves_what_was_there(tmp_path, name, status, left):
     others = [path.name for path in data.iterdir() if path.name != "mine"]
     assert len(others) == left and all(re.fullmatch(r"\.mine\.\d+\.part", other) for other in others)
     assert run(folder, "--force") == 0
+    assert os.listdir(data) == ["mine"]  # the next run clears away what the killed one left
     assert counted(data / "mine") == {"train": [4, 4], "test": [1, 1]} and len(list(folder.rglob("*.png"))) == 10
 
 
@@ -541,7 +543,7 @@ def test_a_dataset_is_found_by_its_name(found):
     assert dataset.list_path(root, "rest") == root / "mine/mine_gt_rest_tr.txt"
     assert all(Path(locate(row.path, root)).exists() for row in read_examples(dataset.list_path(root, "test"), 3))
     assert catalog.find("mine_rest", root).list_path(root, "train") == root / "mine/mine_gt_rest_tr.txt"
-    for name in ("yours", "mine/../mine", "", ".", "toy_after_labeling_after_labeling", "chinese_chars_rest"):
+    for name in ("yours", "mine/../mine", "", ".", "toy_after_labeling_after_labeling", "yours_rest"):
         with pytest.raises(InputError, match=f"--dataset '{re.escape(name)}' is unknown.*toy.*mine"):
             catalog.find(name, root)
 
@@ -555,9 +557,29 @@ def test_a_dataset_is_found_by_its_name(found):
         ({"classes": ["Ab", "b", " "]}, "classes must be a list of two or more names"),
         ({"classes": ["Ab", "b", "b"]}, "the class 'b' stands twice"),
         ({"classes": ["Ab", "b", "../c"]}, "'../c' holds a path separator"),
+        ({"classes": ["Ab", "b", ".."]}, "'..' is no name of a folder; call the class and its folder otherwise, such as '_'"),
+        ({"classes": ["Ab", "b", "Red Fox"]}, "'Red Fox' holds a blank, which separates the fields of a list; call"),
+        ({"classes": ["Ab", "b", "Red Fox"]}, "otherwise, such as 'Red_Fox', and say in display_names what people are to read"),
+        ({"classes": ["Ab", "b", "c\u200b"]}, "holds U+200B, which cannot be seen"),
+        ({"classes": ["Ab", "b", "c\0"]}, "holds U+0000, which cannot be seen"),
+        ({"classes": ["Ab", "b", "\ud83d"]}, "classes must be a list of two or more names"),
+        ({"classes": ["Ab", "b", 3]}, "classes must be a list of two or more names"),
+        ({"classes": ["Ab", "b", "c" * 256]}, "is 256 bytes long, and 255 are the most"),
         ({"train": ""}, "train must be the name of a list"),
         ({"test": None}, "test must be the name of a list"),
         ({"test": "../x"}, "test must be the name of a list"),
+        (
+            {"train": "/pictures/mine_gt_tr"},
+            "train must be the name of a list in the same folder, without .txt; it is '/pictures/mine_gt_tr'",
+        ),
+        ({"train": ["mine_gt_tr"]}, "train must be the name of a list"),
+        ({"rest": None}, "rest must be the name of a list"),
+        ({"test": "\ud83d"}, "test must be the name of a list"),
+        ({"name": ["mine"]}, "name is ['mine'], and the folder's is 'mine'; give both the same name"),
+        ({"display_names": ["Ab"]}, "display_names must give class names"),
+        ({"display_names": {"c": 5}}, "display_names must give class names"),
+        ({"things": "bird"}, "things must be two words"),
+        ({"things": ["bird", 2]}, "things must be two words"),
         ({"rest": "mine_gt_rest_tr.txt"}, "mine_gt_rest_tr.txt.txt does not exist"),
         ({"display_names": {"d": "D"}}, "display_names has 'd', which is no class"),
         ({"display_names": {"c": ""}}, "display_names must give class names"),

@@ -11,7 +11,7 @@ import pytest
 from datasets import archives, prepare
 from datasets.sources import SOURCES
 from tests.helpers.archives import make_zip, names, one_error, run, teach_members
-from utils.data.catalog import DATASETS, GULLS
+from utils.data.catalog import GULLS, find
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -87,7 +87,7 @@ def test_help_names_every_option(capsys):
 
 def test_the_sources_agree_with_the_catalog():
     for name, source in {"butterflies_s300_rest": "butterflies", "gull_whole": "gull", "chinese_chars": "chinese_chars"}.items():
-        dataset, source = DATASETS[name], SOURCES[source]
+        dataset, source = find(name), SOURCES[source]
         assert (dataset.folder, dataset.classes) == (source.folder, source.classes)
         assert {dataset.train, dataset.test} <= set(source.list_stems)
     assert SOURCES["nabirds"].classes == GULLS

@@ -6,9 +6,11 @@ import os
 import re
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 
+from tests.helpers import axe
 from tests.helpers.drawn_course import TESTED
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -109,7 +111,7 @@ class Person:
     def shown(self):
         """The ids of the pictures on the screen, once they are there."""
         self.until(lambda: None, lambda: len(self.all("main img")) > 0, "pictures")
-        return [re.search(r"images/([0-9a-f]{16})\.png$", image.get_attribute("src"))[1] for image in self.all("main img")]
+        return [re.search(r"images/([0-9a-f]{16})\.(?:png|jpg)$", image.get_attribute("src"))[1] for image in self.all("main img")]
 
     def take_lessons(self):
         for lesson in self.course["lessons"][len(self.trials) :]:
@@ -132,3 +134,20 @@ def show_state(person, state):
     person.browser.execute_script("localStorage.clear()" if state is None else set_state, json.dumps(state))
     person.browser.refresh()
     person.until(lambda: None, lambda: person.text("h1") != "", "a screen")
+
+
+def look(person, name, checker=None):
+    """Looks at a screen: axe finds nothing, nothing is wider than the window, and controls are large enough for a finger."""
+    sizes = person.browser.execute_script(
+        "return [document.documentElement.scrollWidth, window.innerWidth, [...document.querySelectorAll('button, summary, label')]"
+        ".filter((some) => some.checkVisibility()).map((some) => [some.innerText, some.offsetWidth, some.offsetHeight])]"
+    )
+    assert sizes[0] <= sizes[1], f"{name}: wider than the window"
+    assert [some for some in sizes[2] if some[1] < 44 or some[2] < 44] == [], name
+    folder = os.environ.get("MEMORABLE_SCREENSHOTS")
+    if folder:
+        width = person.browser.execute_script("return window.innerWidth")
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        person.browser.save_screenshot(f"{folder}/{width}_{name}.png")
+    if checker:
+        assert axe.violations(person.browser, checker) == [], name

@@ -77,8 +77,9 @@ def test_an_em_step_against_plain_loops():
     _, votes = make_crowd(8, 25, 6, 4, [0.9, 0.7, 0.5, 0.8, 0.3, 0.6])
     posterior = np.random.RandomState(0).dirichlet(np.ones(5), 25)
     believed = np.random.RandomState(1).random_sample((6, 5, 5)) + 0.1
-    prior, confusion = aggregation.maximise(votes, posterior, believed, 0.7)
-    new, likelihood = aggregation.expect(votes, prior, confusion)
+    sums = aggregation.Sums.of(votes, believed.shape[1])
+    prior, confusion = aggregation.maximise(sums, posterior, believed, 0.7)
+    new, likelihood = aggregation.expect(sums, prior, confusion)
     plain = one_step_plainly(votes, posterior, believed, 0.7)
     assert prior == pytest.approx(np.array(plain[0])) and new == pytest.approx(np.array(plain[2])) and likelihood == pytest.approx(plain[3])
     assert all(confusion[p, j] == pytest.approx(np.array(row)) for (p, j), row in plain[1].items())

@@ -5,10 +5,8 @@ folder that MEMORABLE_SCREENSHOTS names, if it is set.
 """
 
 import json
-import os
 import re
 import time
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +17,7 @@ pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver import ActionChains  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
-from tests.helpers.person import DESKTOP, PHONE, SOON, Person, resize, show_state  # noqa: E402
+from tests.helpers.person import DESKTOP, PHONE, SOON, Person, look, resize, show_state  # noqa: E402
 
 FIELDS = ["trial_id", "trial_index", "trial_type", "phase", "time_elapsed", "rt", "stimulus", "response", "correct", "build_id"]
 
@@ -44,23 +42,6 @@ def person(browser, out, course):
     someone.sees("Learn to tell")
     yield someone
     assert [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
-
-
-def look(person, name, checker=None):
-    """Looks at a screen: axe finds nothing, nothing is wider than the window, and controls are large enough for a finger."""
-    sizes = person.browser.execute_script(
-        "return [document.documentElement.scrollWidth, window.innerWidth, [...document.querySelectorAll('button, summary, label')]"
-        ".filter((some) => some.checkVisibility()).map((some) => [some.innerText, some.offsetWidth, some.offsetHeight])]"
-    )
-    assert sizes[0] <= sizes[1], f"{name}: wider than the window"
-    assert [some for some in sizes[2] if some[1] < 44 or some[2] < 44] == [], name
-    folder = os.environ.get("MEMORABLE_SCREENSHOTS")
-    if folder:
-        width = person.browser.execute_script("return window.innerWidth")
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        person.browser.save_screenshot(f"{folder}/{width}_{name}.png")
-    if checker:
-        assert axe.violations(person.browser, checker) == [], name
 
 
 def check_trial(trial, number, phase, image, response, build_id):

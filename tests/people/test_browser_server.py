@@ -4,6 +4,7 @@ Needs Chromium and its driver; skips with a reason without them.
 """
 
 import contextlib
+import itertools
 import json
 import re
 import shutil
@@ -84,8 +85,7 @@ def test_answers_reach_the_server_even_if_it_was_gone_for_a_while(browser, cours
     first.sees("cannot be reached")
     assert len(first.state["unsent"]) == 1
     collecting.start("--labels-per-image", "1")
-    first.click("Try again")
-    first.sees("2 pictures labelled")
+    first.sees("2 pictures labelled")  # by itself
     first.click("Stop here")
     first.sees("All 10 answers have reached the server")
     state = first.state
@@ -150,6 +150,40 @@ def test_answers_are_sent_until_each_is_stored_or_refused(browser, course, marke
     person.sees("All 60 answers have reached the server")
     assert batches == [ids[:50], ids[:50], ids[1:51], ids[2:52], ids[52:]]
     assert person.state["unsent"] == [] and len(person.trials) == 60
+    browser.execute_script("localStorage.clear()")
+
+
+def test_a_server_that_is_busy_is_asked_again_after_growing_pauses(browser, course, marketplace):
+    """It says 503 when asked for a picture: the page waits 1, 2, 4 s and goes on by itself; with the button, at once."""
+    asked, busy, busy_for = [], {"error": "The server is busy."}, [3]
+
+    def answer(path, sent):
+        if path == "/api/hello":
+            return 200, {"build_id": course["build_id"]}
+        asked.append(time.monotonic())
+        return (200, {"image": course["label"][0]}) if len(asked) > busy_for[0] else (503, busy)
+
+    marketplace.answer = answer
+    browser.switch_to.default_content()
+    browser.get(marketplace.page)
+    person = Person(browser, course)
+    person.sees("They go to the server")
+    state = {"participant": "e" * 32, "server": True, "began": 1, "screen": "label", "trials": [], "unsent": [], "keys": True}
+    show_state(person, state)
+    person.sees("The server is busy.")
+    person.sees("Which kind")
+    pauses = [later - earlier for earlier, later in itertools.pairwise(asked)]
+    assert len(pauses) == 3 and all(least <= pause < least + 1 for least, pause in zip((0.95, 1.95, 3.95), pauses, strict=True)), pauses
+    asked.clear()
+    show_state(person, state)
+    person.sees("The server is busy.")
+    person.until(lambda: None, lambda: len(asked) == 2, "the second try")  # the third is 2 s away
+    assert browser.execute_script("return document.activeElement.textContent") == "One moment"
+    busy_for[0] = 2
+    began = time.monotonic()
+    person.click("Try again")
+    person.sees("Which kind")
+    assert len(asked) == 3 and asked[2] - began < 1
     browser.execute_script("localStorage.clear()")
 
 

@@ -96,6 +96,7 @@ def test_lessons_are_those_of_the_course_in_its_order(built, work):
     for shown, entry in zip(page["lessons"], course["lessons"], strict=True):
         assert (shown["label"], shown["answer"]) == (entry["label"], entry["answer"])
         assert key["images"][shown["image"]]["path"] == entry["image"]
+        assert set(shown) == {"image", "label", "answer", "pairs"}  # no partners, where all is explained
         assert set(shown["pairs"]) == set(entry["explanations"])
         for wrong, pair in shown["pairs"].items():
             expected = entry["explanations"][wrong]
@@ -314,7 +315,7 @@ def test_nothing_served_tells_what_test_and_labelling_images_are(built, data_roo
 
 def test_test_and_labelling_are_bare_sorted_ids(built):
     page = page_data(built)
-    assert set(page) == {"build_id", "dataset", "things", "classes", "borders", "lessons", "test", "label"}
+    assert set(page) == {"build_id", "dataset", "things", "classes", "borders", "lessons", "test", "label", "endings"}
     for phase in ("test", "label"):
         assert page[phase] == sorted(page[phase]) and all(isinstance(name, str) for name in page[phase])
     labels = [key_data(built)["images"][name]["label"] for name in page["label"]]
@@ -410,6 +411,24 @@ def taught_image(folder):
     return Example(lesson["image"], lesson["label"], 0)
 
 
+def unexplained(course, answer, partner):
+    """Takes an explanation out of lesson 2, and gives its answer a partner alone."""
+    del course["lessons"][1]["explanations"][answer]
+    course["lessons"][1]["partners"] = {answer: partner}
+
+
+def plain_partner(folder):
+    """Takes an explanation out of a course file and returns the image that is then shown without one, as an example."""
+    found = {}
+
+    def change(course):
+        found.update(course["lessons"][1]["explanations"]["0"])
+        unexplained(course, "0", found["partner"])
+
+    edited(change)(folder, None)
+    return Example(found["partner"], 0, 99)
+
+
 ALL_RENDERINGS = ("counterfactual_gradcam_img", "counterfactual_gradcam_mask", "demo/counterfactual_gradcam_mask")
 SPOILERS = {
     "no course": (
@@ -423,9 +442,17 @@ SPOILERS = {
     "other classes": (edited(lambda course: course["classes"].reverse()), ["--dataset"]),
     "no label": (edited(lambda course: course["lessons"][1].pop("label")), ["not a course file", "label"]),
     "label out of range": (edited(lambda course: course["lessons"][1].update(label=9)), ["lesson 2", "label is wrong"]),
-    "answer unexplained": (
-        edited(lambda course: course["lessons"][1]["explanations"].pop("2")),
-        ["lesson 2", "answer 2 has no explanation", "--counters"],
+    "partner of what is explained": (
+        edited(lambda course: course["lessons"][1].update(partners={"0": "./x.png"})),
+        ["lesson 2", "partners", "nothing explains"],
+    ),
+    "partner of the right class": (edited(lambda course: course["lessons"][1].update(partners={"1": "./x.png"})), ["lesson 2", "partners"]),
+    "partner that is no file": (edited(lambda course: unexplained(course, "0", 3)), ["lesson 2", "partner of class 0", "no file"]),
+    "partners that are a list": (edited(lambda course: course["lessons"][1].update(partners=[])), ["not a course file"]),
+    "partner not listed": (edited(lambda course: unexplained(course, "0", "./x.png")), ["lesson 2", "does not list ./x.png"]),
+    "plain partner in the rest list": (
+        lambda folder, root: rewrite(root, "toy_gt_rest_tr", lambda rows: [*rows, plain_partner(folder)]),
+        ["two parts of the page", "lesson and label"],
     ),
     "answer is the label": (edited(lambda course: course["lessons"][1].update(answer=1)), ["lesson 2", "answer 1", "no wrong class"]),
     "path is a number": (edited(lambda course: course["lessons"][1]["explanations"]["0"].update(image=3)), ["lesson 2", "class 0"]),

@@ -3,6 +3,7 @@
 import math
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from utils.explanations.explain_list import ExplainSettings, explain_list
 from utils.running.resuming import Unfinished
 from utils.teaching.choice import Choice
 from utils.teaching.cmaxgrad import CMaxGrad
-from utils.teaching.course import lesson_entry, teaching_rows
+from utils.teaching.course import lesson_entry, measured, teaching_rows
 from utils.teaching.loop import taught_explanations, teach
 from utils.teaching.maxgrad import log_psi
 from utils.teaching.pool import Pool
@@ -291,6 +292,9 @@ def test_a_course_from_a_list_that_explains_against_one_class_each(material, tmp
         assert len(taught) == 3  # one of a and b is the next class of the other
         entry = lesson_entry(pool, None, lesson.iteration, pair)
         assert entry["explanations"] == {} and entry["answer"] == pair.counter  # the other image of the pair has none
+        assert entry["partners"] == {str(wrong): images.rows[row].path for wrong, row in pair.partners.items()}
+        assert entry["partners"][str(pair.counter)] == entry["partner"]["image"]
+        assert "partners" not in lesson_entry(whole, None, lesson.iteration, pair)
     seen = student.survey(True)
     scores, alone = selector.scores(seen), log_psi(seen.logits, seen.labels, seen.codewords)
     for number, label in enumerate(LABELS):
@@ -328,3 +332,10 @@ def test_attention_on_one_position_is_that_position():
     feature_map, weights = torch.randn(2, 8, 3, 3), torch.zeros(2, 4, 3, 3)
     weights[:, :, 1, 2] = 0.7
     torch.testing.assert_close(attend(feature_map, weights), feature_map[:, :, 1, 2][:, None].expand(2, 4, 8))
+
+
+def test_accuracies_are_reported_after_eight_lessons():
+    taken = [SimpleNamespace(test_accuracy=float(number)) for number in range(1, 21)]
+    after = {"1": 1.0, "2": 2.0, "3": 3.0, "5": 5.0, "7": 7.0, "10": 10.0, "15": 15.0, "20": 20.0}
+    assert measured(taken) == {"lessons": 20, "test_accuracy_after": after, "test_accuracy_mean": 10.5}
+    assert list(measured(taken[:4])["test_accuracy_after"]) == ["1", "2", "3"]

@@ -8,13 +8,16 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from utils.base.errors import InputError
 
 NAME_BYTES = 255  # a file name's length on the usual file systems
-TEMPORARY = re.compile(r"\..+\.(\d+)\.part(\..*)?")  # what `replacing` writes to; the number is that of the process
+TEMPORARY = re.compile(r"\.(.+)\.(\d+)\.part(\..*)?")  # what `replacing` and `replacing_folder` write to, with the process's number
+# In a temporary folder, under names that no folder has: what stood in the place of the new one, and the lock.
+REPLACED, IN_USE = ".replaced", ".in_use"
 
 
 @contextlib.contextmanager
@@ -37,11 +40,58 @@ def replacing(path: str | Path):
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes the temporary files of killed processes from a folder; those of processes that still run stay."""
+    """Removes the temporary files and folders of killed processes from a folder; those of processes that still run stay.
+
+    A folder that was being replaced when its process was killed is put back first.
+    """
     for path in folder.glob(".*.part*"):
         found = TEMPORARY.fullmatch(path.name)
-        if found and not _another_runs(int(found[1])):
-            path.unlink(missing_ok=True)
+        if found and not _another_runs(int(found[2])):
+            if path.is_dir() and not path.is_symlink():
+                _remove_temporary_folder(path, folder / found[1])
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _remove_temporary_folder(path: Path, target: Path) -> None:
+    """Removes what a killed process was to make `target` of, if it is what `replacing_folder` makes, and nobody has it locked.
+
+    The process's number alone would not do: on a disk that several computers or containers share, it tells of this one only.
+    """
+    with contextlib.suppress(OSError):  # it may be somebody else's
+        if {entry.name for entry in path.iterdir()} <= {target.name, REPLACED, IN_USE}:
+            with _locked(path) as locked:
+                if locked:
+                    _put_back(path, target)
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+def _put_back(staging: Path, target: Path) -> None:
+    """Gives what was to be replaced its place again, if that is empty."""
+    replaced = staging / REPLACED
+    if os.path.lexists(replaced) and not os.path.lexists(target):
+        replaced.rename(target)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Locks a temporary folder; the system gives the lock back when the process ends, however it does.
+
+    Yields:
+        Whether it is locked now: not where another process, or another place of this one, has it, nor where there are no locks.
+    """
+    if sys.platform == "win32":
+        yield False
+        return
+    import fcntl  # not on Windows
+
+    with open(folder / IN_USE, "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = True
+        except OSError:  # another has it, or, on some network disks, there are no locks
+            locked = False
+        yield locked
 
 
 def _another_runs(process: int) -> bool:
@@ -69,7 +119,10 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, value: object) -> None:
     """Writes `value` to `path` as indented JSON, whole or not at all. NaN and infinity are refused (ValueError)."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    pieces = json.JSONEncoder(indent=1, allow_nan=False).iterencode(value)  # the text of a long list is never in memory as a whole
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.writelines(pieces)
+        file.write("\n")
 
 
 def name_limit(folder: str | Path) -> int:
@@ -132,6 +185,8 @@ def refuse_existing(folder: Path, force: bool) -> None:
 def replacing_folder(data_root: Path, name: str, force: bool):
     """Yields a temporary data root to make the folder `name` in; moves that to `data_root` at the end, or removes it all.
 
+    What killed processes have left there is removed first.
+
     Args:
         data_root: made if need be; the temporary one lies in it, so that moving is a rename.
         name: the folder.
@@ -141,18 +196,18 @@ def replacing_folder(data_root: Path, name: str, force: bool):
         InputError: the folder exists and `force` is not given, or the data root cannot be made.
     """
     target, staging = data_root / name, data_root / f".{name}.{os.getpid()}.part"
-    replaced = staging / "replaced"
+    remove_leftovers(data_root)
     refuse_existing(target, force)
     make_folder(data_root)
+    staging.mkdir()
     try:
-        staging.mkdir()
-        yield staging
-        if os.path.lexists(target):
-            target.rename(replaced)
-        (staging / name).rename(target)
+        with _locked(staging):
+            yield staging
+            if os.path.lexists(target):
+                target.rename(staging / REPLACED)
+            (staging / name).rename(target)
     finally:
-        if os.path.lexists(replaced) and not os.path.lexists(target):
-            replaced.rename(target)
+        _put_back(staging, target)
         # With what was replaced, if anything. A link is removed, not what it leads to.
         shutil.rmtree(staging, ignore_errors=True)
 

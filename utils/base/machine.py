@@ -4,13 +4,16 @@ Torch is imported where it is needed, not here: scripts that compute nothing ask
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
 from utils.base import processes
 from utils.base.errors import InputError
+
+AHEAD = 4  # groups a thread that are begun or wait before the caller has taken the first
 
 Group = TypeVar("Group")
 Result = TypeVar("Result")
@@ -77,8 +80,10 @@ def helpers(workers: int) -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def side_by_side(work: Callable[[Group], Result], groups: Sequence[Group], workers: int) -> Iterator[Result]:
+def side_by_side(work: Callable[[Group], Result], groups: Iterable[Group], workers: int) -> Iterator[Result]:
     """Calls `work` with every group, in several `helpers` at a time, and yields what it returns in the order of the groups.
+
+    Threads are a few groups ahead of the caller and no more, so that however many groups there are take no more memory.
 
     Args:
         work: computes, reads and writes; it must not mind its neighbours.
@@ -94,6 +99,15 @@ def side_by_side(work: Callable[[Group], Result], groups: Sequence[Group], worke
         with _own_number_of_threads():
             torch.set_num_threads(1)
             yield from map(work, groups)
-    else:
-        with helpers(workers) as pool:
-            yield from pool.map(work, groups)
+        return
+    with helpers(workers) as pool:
+        ahead: deque[Future[Result]] = deque()
+        try:
+            for group in groups:
+                ahead.append(pool.submit(work, group))
+                if len(ahead) > AHEAD * workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)

@@ -15,6 +15,7 @@ from typing import TypeGuard
 
 from utils.base.errors import InputError
 from utils.data.lists import locate
+from utils.data.names import fault, safe
 from utils.data.outputs import Layout
 
 DESCRIPTION = "dataset.json"
@@ -119,19 +120,10 @@ DATASETS = {
             "butterflies_gt_te",
             "butterflies_gt_s300_rest_tr",
         ),
-        Dataset(
-            "butterflies_s300_rest",
-            "butterflies_crop",
-            BUTTERFLIES,
-            "butterflies_gt_s300_rest_tr",
-            "butterflies_gt_te",
-            trains_on_rest=True,
-        ),
         Dataset("gull", "CUBgull", GULLS, "CUBgull_gt_tr", "CUBgull_gt_te", "./datasets/NAbirdsgull/NAbirdsgull_gt_tr"),
         Dataset("gull_whole", "CUBgull", GULLS, "ALLgull_gt_tr", "CUBgull_gt_te"),
         Dataset("chinese_chars", "chinese_chars", CHARACTERS, "ChineseChars_gt_tr", "ChineseChars_gt_te"),
         Dataset("toy", "toy", MOTHS, "toy_gt_tr", "toy_gt_te", "toy_gt_rest_tr"),
-        Dataset("toy_rest", "toy", MOTHS, "toy_gt_rest_tr", "toy_gt_te", trains_on_rest=True),
     )
 }
 
@@ -152,19 +144,18 @@ def find(name: str, data_root: str | Path = "datasets", out: str = "auto", selec
     Raises:
         InputError: there is no such dataset, or its description is malformed.
     """
-    if (dataset := _plain(name, data_root)) is not None:
+    if (dataset := _untaught(name, data_root)) is not None:
         return dataset
     if name.endswith(AFTER_LABELING) and (base := _taught(name.removesuffix(AFTER_LABELING), data_root)) is not None:
         labeled = Layout(Path(out), base.list_stem).labeled_list(selection).name
         folders = [base.out] if out in ("auto", name) else [out, base.out]
         folder = next((folder for folder in folders if Path(folder, labeled).exists()), folders[0])
         return dataclasses.replace(base, name=name, train=Path(labeled).stem, train_folder=folder, rest="")
-    if name.endswith(REST) and (base := _plain(name.removesuffix(REST), data_root)) is not None and base.rest:
-        return dataclasses.replace(base, name=name, train=base.rest, rest="", trains_on_rest=True)
     known = ", ".join([*DATASETS, *found_names(data_root)])
     raise InputError(
-        f"--dataset '{name}' is unknown: there is no {Path(data_root, name, DESCRIPTION)} either; choose one of: {known}; "
-        "or make it with datasets/prepare.py folder."
+        f"--dataset '{name}' is unknown: there is no {Path(data_root, name, DESCRIPTION)} either; choose one of: {known}; one of "
+        f"these with {REST} (its images for people to label) or {AFTER_LABELING} (what people labelled) behind its name; or make it with "
+        "datasets/prepare.py folder."
     )
 
 
@@ -182,13 +173,27 @@ def _plain(name: str, data_root: str | Path) -> Dataset | None:
     return read_description(path) if name and not re.search(r"[\s/\\]|^\.", name) and path.exists() else None
 
 
+def _untaught(name: str, data_root: str | Path) -> Dataset | None:
+    """A dataset that no answers of people are needed for: a plain one, or one of a plain one's rest list.
+
+    Raises:
+        InputError: it would be of the rest list of a dataset that has none, or a description is malformed.
+    """
+    if (dataset := _plain(name, data_root)) is not None or not name.endswith(REST):
+        return dataset
+    if (base := _plain(name.removesuffix(REST), data_root)) is None:
+        return None
+    base.list_path(data_root, "rest")
+    return dataclasses.replace(base, name=name, train=base.rest, rest="", trains_on_rest=True)
+
+
 def _taught(name: str, data_root: str | Path) -> Dataset | None:
     """The dataset whose course's output folder is called `name`, or which is itself called so.
 
     The folder comes first: `butterflies/` is that of butterflies_s300, which people are taught, and not that of all butterflies.
     """
     by_folder = next((dataset for dataset in DATASETS.values() if dataset.out == name), None)
-    return by_folder or _plain(name, data_root)
+    return by_folder or _untaught(name, data_root)
 
 
 def read_description(path: Path) -> Dataset:
@@ -216,8 +221,12 @@ def read_description(path: Path) -> Dataset:
 def _described_classes(path: Path, classes: object) -> tuple[str, ...]:
     if not isinstance(classes, list) or len(classes) < 2 or not all(_is_text(name) for name in classes):
         raise InputError(f"{path}: classes must be a list of two or more names, none of them empty; correct it.")
-    if parting := [name for name in classes if re.search(r"[/\\\0]", name)]:
-        raise InputError(f"{path}: the class name {parting[0]!r} holds a path separator; choose another one, and say it in display_names.")
+    for name in classes:
+        if wrong := fault(name):
+            raise InputError(
+                f"{path}: the class name {name!r} {wrong}; call the class and its folder otherwise, such as {safe(name, 40)!r}, and say "
+                "in display_names what people are to read."
+            )
     if twice := _repeated(classes):
         raise InputError(f"{path}: the class {twice!r} stands twice; name each class once.")
     return tuple(classes)
@@ -227,8 +236,8 @@ def _described_list(path: Path, split: str, stem: object) -> str:
     """The stem of a list, proved to exist."""
     if stem == "" and split == "rest":
         return ""
-    if not _is_text(stem) or re.search(r"[/\\\0]", stem):
-        raise InputError(f"{path}: {split} must be the name of a list in the same folder, without .txt; it is {stem!r}.")
+    if not _is_text(stem) or fault(stem.replace(" ", "_")):  # lists are named in no list
+        raise InputError(f"{path}: {split} must be the name of a list in the same folder, without .txt; it is {stem!r}; correct it.")
     if not (path.parent / f"{stem}.txt").is_file():
         raise InputError(f"{path}: its {split} list {path.parent / stem}.txt does not exist; make it, or correct the name (without .txt).")
     return stem
@@ -262,4 +271,5 @@ def _repeated(names: Sequence[str]) -> str:
 
 
 def _is_text(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and value.strip() != ""
+    # json takes halves of characters, which no file and no page can hold
+    return isinstance(value, str) and value.strip() != "" and not re.search("[\ud800-\udfff]", value)

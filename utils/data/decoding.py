@@ -70,6 +70,9 @@ def read_picture(stream: BinaryIO) -> Image.Image:
     - More than `REDUCED_ABOVE` pixels are reduced 2, 4, 8 ... times to at most that many, as long as the shorter side keeps
       `SHORTEST_REDUCED`: baseline JPEG while it is decoded, so that it may have any size; the rest in strips, after decoding.
 
+    Returns:
+        The picture. Its `format` is that of the stream, by Pillow's names, as its content tells it; nothing else of the file is kept.
+
     Raises:
         Undecodable: it is none, broken or cut short, its greys have an unknown range, or it has more than `MOST_PIXELS` pixels.
     """
@@ -80,7 +83,9 @@ def read_picture(stream: BinaryIO) -> Image.Image:
             frame = (image.tile[0][1] if image.format == "GIF" and image.tile else None) or (0, 0, *image.size)
             image.load()
             picture = _in_frame(_shrunk(image, _conversion(image)), image.size, frame)
-            return _turned(picture, _orientation(image))
+            upright = _turned(picture, _orientation(image))
+            upright.format = image.format
+            return upright
     except Undecodable:
         raise
     except Image.UnidentifiedImageError as error:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm import tqdm
+
 from utils.base.errors import InputError
 from utils.base.files import write_text
 
@@ -203,12 +205,12 @@ def locate(listed: str, data_root: str | Path) -> str:
 
 
 def check_files(rows: Sequence[Example | Explanation], list_path: str | Path, data_root: str | Path) -> None:
-    """Proves that every listed file is there and not empty, before any work starts.
+    """Proves that every listed file is there and not empty, before any work starts; a progress bar shows where the disk is slow.
 
     Raises:
         InputError: naming the first line whose file is missing or empty.
     """
-    for line, row in enumerate(rows, start=1):
+    for line, row in enumerate(tqdm(rows, desc="find files", unit="file", delay=2, leave=False), start=1):
         file = locate(row.path, data_root)
         try:
             size = os.stat(file).st_size

@@ -30,9 +30,10 @@ class Layout:
     def _variant(self) -> str:
         return f"_{self.variant}" if self.variant else ""
 
-    def run_record(self, script: str) -> Path:
-        """What a script was run with and what it measured. Variants are scripts of their own."""
-        return self.out / f"{RECORD}{script}.json"
+    def run_record(self, script: str, selection: str = "") -> Path:
+        """What a script was run with and what it measured, the last time; or, the last time with a selection. Variants are scripts of
+        their own."""
+        return self.out / f"{RECORD}{script}{selection and '_'}{selection}.json"
 
     def unfinished(self, script: str, selection: str = "") -> Path:
         """The folder where a run stands until it has ended; one for each selection, since their courses may be made side by side."""
@@ -188,11 +189,6 @@ def mask_size(picture: str) -> float | None:
 def run_records(out: str | Path, scripts: str) -> list[Path]:
     """The records below an output folder of the scripts whose names fit a pattern (as for `Path.glob`)."""
     return list(Path(out).glob(f"{RECORD}{scripts}.json"))
-
-
-def recorded_script(record: Path) -> str:
-    """The script that a record is of."""
-    return record.stem.removeprefix(RECORD)
 
 
 def variant_of(name: str) -> str:

@@ -2,12 +2,17 @@
 
     python -m utils.explanations.deletion butterflies --checkpoint TEACHER.pth.tar --second ANOTHER.pth.tar
 
-Takes the output folder of an explanation script. Each mask's pixels are replaced by those of the image blurred by a box (51 pixels wide
+Each mask's pixels are replaced by those of the image blurred by a box (51 pixels wide
 at 224, in proportion otherwise), and the loss of z_a - z_b is measured in the teacher and in a second network that was trained apart
 from it, which no explanation could have been fitted to. The same shape moved at random is blurred for comparison.
+
+Reads: output folders of get_all_CE_*.py, the images that were explained, and two networks as train_*_resnet18.py writes them.
+
+Writes: nothing; it prints the table.
+
+Takes: about 20 seconds for 20 images of 5 classes on a CPU core. No GPU is used.
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,6 +35,7 @@ from utils.data.outputs import MASK, Layout
 from utils.explanations.masks import moved
 from utils.explanations.sheet import spread
 from utils.explanations.storage import listed_counters, read_masks
+from utils.running.help import command_line
 from utils.running.launch import command
 
 BOX = 51 / 224  # width of the blur, as a share of the image's side
@@ -133,10 +139,10 @@ def _side(layout: Layout, size: float) -> int:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line("utils.explanations.deletion", __doc__)
     parser.add_argument("outs", nargs="+", type=expanded, metavar="OUT", help="output folder of an explanation script")
-    parser.add_argument("--dataset", default="butterflies_s300", help="what was explained")
-    parser.add_argument("--data-root", type=expanded, default="datasets", help="folder that holds the dataset's folder")
+    parser.add_argument("--dataset", default="butterflies_s300", help="what was explained (default: butterflies_s300)")
+    parser.add_argument("--data-root", type=expanded, default="datasets", help="folder that holds the dataset's folder (default: datasets)")
     parser.add_argument("--checkpoint", type=expanded, required=True, help="the teacher that was explained")
     parser.add_argument("--second", type=expanded, required=True, help="another network for the same classes, trained apart from it")
     parser.add_argument("--images", type=int, default=20, help="images of the list, evenly spread; 0: all (default: 20)")

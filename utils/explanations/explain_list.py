@@ -1,8 +1,9 @@
 """Explaining a whole list: every image against every wrong answer, or the strongest, as pictures, lists and heat maps."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from utils.base.machine import side_by_side
 from utils.base.png import whole_png, write_png
 from utils.data.catalog import Dataset
 from utils.data.images import decode, to_tensor, whole_view
-from utils.data.lists import Example, Explanation, listed_path, write_explanations
+from utils.data.lists import Example, Explanation, listed_path, read_explanations, write_explanations
 from utils.data.loading import ImageSet, in_batches, open_list, to_float
 from utils.data.outputs import DEMO, IMG, MASK, Layout, explanation_name, listed_size, name_problem
 from utils.explanations import sheet
@@ -141,7 +142,9 @@ def _make_folders(layout: Layout, how: ExplainSettings) -> None:
 def _conclude(images: ImageSet[Example], layout: Layout, classes: Sequence[str], heatmaps: HeatmapFile, how: ExplainSettings) -> dict:
     """Writes what needs all explanations: heat maps, lists, the contact sheet; returns what was measured."""
     heatmaps.write()
-    _write_lists(layout, images.rows, heatmaps.counters(), listed_size(how.mask_sizes))
+    for people in (False, True):
+        counters = map(np.ndarray.tolist, heatmaps.counters())
+        write_explanations(layout.explanation_list(people), _listed(layout, images.rows, counters, how, people))
     shown = sheet.spread(len(images), sheet.SHEET_ROWS)
     sheet.contact_sheet(layout.contact_sheet, [_sheet_row(number, images, layout, heatmaps, how) for number in shown], classes)
     answers, num_maps, flat = heatmaps.answers()[:, 0], len(images) * heatmaps.num_counters, heatmaps.constant_maps()
@@ -164,12 +167,19 @@ def explanation_files(layout: Layout, rows: Sequence[Example], num_classes: int,
     """The files that `explain_list` leaves; which pictures these are, its list says, which comes before them.
 
     Raises:
-        InputError: that list is malformed, or has not as many explanations of each image as it should.
+        InputError: that list, or the one for people, is not what would be written beside these pictures.
     """
     yield from (layout.heatmaps, layout.contact_sheet, layout.explanation_list(), layout.explanation_list(people=True))
-    for row, counter in zip(rows, listed_counters(layout, rows, num_classes), strict=True):
-        if len(counter) != how.num_counters(num_classes):
+    counters = listed_counters(layout, rows, num_classes)
+    for row, counter in zip(rows, counters, strict=True):
+        if not len(counter) == len(set(counter)) == how.num_counters(num_classes):
             raise InputError(f"{layout.explanation_list()} has {len(counter)} explanations of {row.path}; explain that list anew.")
+    for people in (False, True):
+        path = layout.explanation_list(people)
+        listed = read_explanations(path, num_classes)
+        if any(one != other for one, other in zip_longest(listed, _listed(layout, rows, counters, how, people))):
+            raise InputError(f"{path} names other explanations than there are of these images; explain that list anew.")
+    for row, counter in zip(rows, counters, strict=True):
         yield from _pictures(layout, row, counter, how)
 
 
@@ -305,13 +315,11 @@ def _render(pictures: Tensor, inside: Tensor) -> dict[str, Tensor]:
     return {IMG: fill_outside(pictures, inside), MASK: inside.to(torch.uint8) * 255, DEMO: draw_borders(pictures, inside)}
 
 
-def _write_lists(layout: Layout, rows: Sequence[Example], counters: np.ndarray, size: float) -> None:
-    """Writes the explanation lists: images in list order, the classes (N, B) that each is explained against ascending."""
-    for people, kind in ((False, IMG), (True, DEMO)):
-        folder = layout.explanations(kind, size)
-        explanations = (
-            Explanation(listed_path(folder / name), row.label, b, row.index)
-            for row, some in zip(rows, map(np.ndarray.tolist, counters), strict=True)
-            for b, name in zip(some, _names(row, some), strict=True)
-        )
-        write_explanations(layout.explanation_list(people), explanations)
+def _listed(
+    layout: Layout, rows: Sequence[Example], counters: Iterable[Sequence[int]], how: ExplainSettings, people: bool
+) -> Iterator[Explanation]:
+    """The rows of an explanation list: images in list order, the classes that each is explained against ascending."""
+    folder = layout.explanations(DEMO if people else IMG, listed_size(how.mask_sizes))
+    for row, some in zip(rows, counters, strict=True):
+        for b, name in zip(some, _names(row, some), strict=True):
+            yield Explanation(listed_path(folder / name), row.label, b, row.index)

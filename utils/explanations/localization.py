@@ -1,11 +1,19 @@
-"""Where explanations fall, held against exact counterfactuals: `python -m utils.explanations.localization toy toy_scout`.
+"""Where explanations fall, held against exact counterfactuals.
+
+    python -m utils.explanations.localization toy
+    python -m utils.explanations.localization toy toy_scout
 
 The scene of a drawn moth does not know its kind, so the same moth can be drawn as the wrong answer: the pixels that then differ are why
-it is class a and not class b. Takes output folders of explanation scripts that ran on the toy moths and puts all that they hold, each
-explainer at each mask size, into one table, beside the same masks and maps at random places and mirrored, and a disc in the middle.
+it is class a and not class b. All that the folders hold, each explainer at each mask size, comes into one table, beside the same masks and
+maps at random places and mirrored, and a disc in the middle.
+
+Reads: output folders of get_all_CE_*.py that ran on the toy moths, and those moths.
+
+Writes: nothing; it prints the table.
+
+Takes: about 15 seconds for 600 explanations on a CPU core. No GPU is used.
 """
 
-import argparse
 import json
 import re
 import zipfile
@@ -34,6 +42,7 @@ from utils.explanations.masks import moved
 from utils.explanations.methods import EXPLAINERS
 from utils.explanations.records import EXPLAINING, last_records
 from utils.explanations.storage import listed_counters, read_masks
+from utils.running.help import command_line
 from utils.running.launch import command
 from utils.running.settings import pick
 
@@ -250,10 +259,10 @@ def report(outs: Sequence[str], data_root: str, seed: int) -> Iterator[str]:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line("utils.explanations.localization", __doc__)
     parser.add_argument("outs", nargs="+", type=expanded, metavar="OUT", help="output folder of an explanation script")
-    parser.add_argument("--data-root", type=expanded, default="datasets", help="folder that holds the dataset's folder")
-    parser.add_argument("--seed", type=int, default=0, help="what the moths were drawn from (datasets/prepare.py toy --seed)")
+    parser.add_argument("--data-root", type=expanded, default="datasets", help="folder that holds the dataset's folder (default: datasets)")
+    parser.add_argument("--seed", type=int, default=0, help="of datasets/prepare.py toy, which drew the moths (default: 0)")
     arguments = parser.parse_args()
     with command("localization"):
         for line in report(arguments.outs, arguments.data_root, arguments.seed):

@@ -1,13 +1,20 @@
-"""Which parts of a bird explanations point at: `python -m utils.explanations.parts gull --archive CUB_200_2011.tgz`.
+"""Which parts of a bird explanations point at.
 
-As SCOUT's authors measure it (Wang & Vasconcelos, CVPR 2020): CUB-200-2011 marks up to 15 parts of each bird by a keypoint, and what people
-saw of each part in attributes. A part tells class a from class b where what was seen of it differs: with p_a the share of each of the
-part's attributes among all that were seen of it in class a, the dissimilarity is KL(p_a || p_b) + KL(p_b || p_a). The `TELLING` most
-dissimilar (pair of classes, part) are the truth. Of a mask, precision is the share of the parts in it that are true, recall the share of
-the true parts that are in it; parts that are not visible do not count.
+    python -m utils.explanations.parts gull --archive CUB_200_2011.tgz
+
+As SCOUT's authors measure it (Wang & Vasconcelos, CVPR 2020): CUB-200-2011 marks up to 15 parts of each bird by a keypoint, and what
+people saw of each part in attributes. A part tells class a from class b where what was seen of it differs: with p_a the share of each of
+the part's attributes among all that were seen of it in class a, the dissimilarity is KL(p_a || p_b) + KL(p_b || p_a). The fifth that is
+most dissimilar of all (pair of classes, part) is the truth (`TELLING`). Of a mask, precision is the share of the parts in it that are
+true, recall the share of the true parts that are in it; parts that are not visible do not count.
+
+Reads: output folders of get_all_CE_*.py, and the archive of CUB-200-2011.
+
+Writes: nothing; it prints the table.
+
+Takes: not measured, on a CPU or a GPU.
 """
 
-import argparse
 import sys
 import tarfile
 import zlib
@@ -27,6 +34,7 @@ from utils.data.outputs import Layout
 from utils.explanations.deletion import explanation_sizes
 from utils.explanations.masks import moved
 from utils.explanations.storage import listed_counters, read_masks
+from utils.running.help import command_line
 
 NEEDED = ("images.txt", "parts.txt", "part_locs.txt", "attributes.txt", "image_attribute_labels.txt")
 TELLING = 0.2  # share of all (pair of classes, part) that count as truth
@@ -171,11 +179,11 @@ def report(outs: Sequence[str], archive: Path, dataset: Dataset, data_root: str)
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line("utils.explanations.parts", __doc__)
     parser.add_argument("outs", nargs="+", metavar="OUT", help="output folder of an explanation script")
     parser.add_argument("--archive", required=True, type=Path, help="CUB_200_2011.tgz, or the folder it was unpacked into")
-    parser.add_argument("--dataset", default="gull", help="what was explained")
-    parser.add_argument("--data-root", default="datasets", help="folder that holds the dataset's folder")
+    parser.add_argument("--dataset", default="gull", help="what was explained (default: gull)")
+    parser.add_argument("--data-root", default="datasets", help="folder that holds the dataset's folder (default: datasets)")
     arguments = parser.parse_args()
     try:
         dataset = find(arguments.dataset, arguments.data_root)

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.special import logsumexp
+from tqdm import tqdm
 
 from utils.people.answers import Answer
 
@@ -157,22 +159,56 @@ def dawid_skene(votes: Votes, believed: np.ndarray, per_class: float = WRONG, to
     """
     posterior = votes.counts(believed.shape[1])
     posterior /= posterior.sum(1, keepdims=True)
+    sums = Sums.of(votes, believed.shape[1])
     objective: list[float] = []
     converged = False
-    while not converged and len(objective) < LONGEST:
-        before = posterior
-        prior, confusion = maximise(votes, posterior, believed, per_class)
-        posterior, likelihood = expect(votes, prior, confusion)
-        objective.append(likelihood + per_class * float(np.log(prior).sum()) + float((believed * np.log(confusion)).sum()))
-        converged = bool(np.abs(posterior - before).max() <= tolerance)
+    with tqdm(desc="Dawid-Skene", unit="step", delay=2) as bar:
+        while not converged and len(objective) < LONGEST:
+            before = posterior
+            prior, confusion = maximise(sums, posterior, believed, per_class)
+            posterior, likelihood = expect(sums, prior, confusion)
+            objective.append(likelihood + per_class * float(np.log(prior).sum()) + float((believed * np.log(confusion)).sum()))
+            change = float(np.abs(posterior - before).max())
+            converged = change <= tolerance
+            bar.set_postfix(change=f"{change:.1e}", refresh=False)
+            bar.update()
     return DawidSkene(posterior, prior, confusion, objective, converged)
 
 
-def maximise(votes: Votes, posterior: np.ndarray, believed: np.ndarray, per_class: float) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class Sums:
+    """The sums over answers that EM takes in every step, as sparse matrices, which add faster than NumPy's `add.at`, in its order.
+
+    Attributes:
+        of_answers: (P C, P C + N): what is believed of a person's answer k in the first columns, and the images to which it was given.
+        of_images: (N, 1 + P C): the first column for what holds of every image, and the answers that were given to it.
+    """
+
+    of_answers: csr_array
+    of_images: csr_array
+
+    @classmethod
+    def of(cls, votes: Votes, num_classes: int) -> "Sums":
+        """Of all answers, added in the order in which they stand."""
+        kinds = len(votes.people) * num_classes
+        kind = votes.person * num_classes + votes.answer
+        of_answers = _ones(kinds, kind, kinds + votes.image, np.arange(kinds), kinds + len(votes.images))
+        first = np.zeros(len(votes.images), np.int64)
+        return cls(of_answers, _ones(len(votes.images), votes.image, 1 + kind, first, 1 + kinds))
+
+
+def _ones(rows: int, row: np.ndarray, column: np.ndarray, first: np.ndarray, columns: int) -> csr_array:
+    """A sparse matrix with ones at the places given, the columns of a row in their order, after one at `first` of each row."""
+    row, column = np.concatenate([np.arange(rows), row]), np.concatenate([first, column])
+    starts = np.concatenate([[0], np.bincount(row, minlength=rows).cumsum()])
+    return csr_array((np.ones(len(row)), column[row.argsort(kind="stable")], starts), shape=(rows, columns))
+
+
+def maximise(sums: Sums, posterior: np.ndarray, believed: np.ndarray, per_class: float) -> tuple[np.ndarray, np.ndarray]:
     """The M-step.
 
     Args:
-        votes: the answers.
+        sums: of the answers.
         posterior: probability of every class, (N, C).
         believed: prior counts of each person's answers, (P, C, C): [person, class, answer].
         per_class: prior count of each class.
@@ -181,16 +217,17 @@ def maximise(votes: Votes, posterior: np.ndarray, believed: np.ndarray, per_clas
         The shares of the classes (C,) and the confusion matrices (P, C, C).
     """
     shares = posterior.sum(0) + per_class
-    answered = believed.transpose(0, 2, 1).copy()  # (P, C, C): [person, answer, class]
-    np.add.at(answered, (votes.person, votes.answer), posterior[votes.image])
-    confusion = answered.transpose(0, 2, 1)  # [person, class, answer]
+    num_classes = len(shares)
+    by_answer = believed.transpose(0, 2, 1).reshape(-1, num_classes)  # (P C, C): [person and answer, class]
+    answered = sums.of_answers @ np.concatenate([by_answer, posterior])
+    confusion = answered.reshape(-1, num_classes, num_classes).transpose(0, 2, 1)  # [person, class, answer]
     return shares / shares.sum(), confusion / confusion.sum(2, keepdims=True)
 
 
-def expect(votes: Votes, prior: np.ndarray, confusion: np.ndarray) -> tuple[np.ndarray, float]:
+def expect(sums: Sums, prior: np.ndarray, confusion: np.ndarray) -> tuple[np.ndarray, float]:
     """The E-step: the posterior (N, C) of the classes, and the log likelihood of the answers."""
-    joint = np.tile(np.log(prior), (len(votes.images), 1))  # (N, C)
-    np.add.at(joint, votes.image, np.log(confusion)[votes.person, :, votes.answer])
+    by_answer = np.log(confusion).transpose(0, 2, 1).reshape(-1, len(prior))  # (P C, C): [person and answer, class]
+    joint = sums.of_images @ np.concatenate([np.log(prior)[None], by_answer])  # (N, C)
     evidence = logsumexp(joint, axis=1, keepdims=True)
     return np.exp(joint - evidence), float(evidence.sum())
 

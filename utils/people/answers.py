@@ -137,23 +137,22 @@ def read_files(paths: Sequence[str | Path], key: Key | None, num_classes: int) -
 def _reason(participant: Participant, rejected: set[str]) -> str:
     """Why a row of a batch is left out; "" if it is not, or is none."""
     row = participant.submission
-    if row is None:
-        return ""
-    return row.reason or (REJECTED_ELSEWHERE if row.assignment in rejected else "")
+    return "" if row is None else row.reason or (REJECTED_ELSEWHERE if row.assignment in rejected else "")
 
 
 class _People:
     """Who is who over several files."""
 
     def __init__(self) -> None:
-        self.of_trial: dict[str, str] = {}  # trial id -> person
-        self._names: set[str] = set()
+        self.file = 0  # its number
+        self.of_trial: dict[str, tuple[str, int]] = {}  # trial id -> person, and the file that told so first
+        self._names: dict[str, int] = {}  # the same of names
         self._person_of: dict[str, str] = {}  # names that are the same person's in every file
         self._worker_of: dict[str, str] = {}
 
     def begin(self, path: str | Path) -> None:
         """The participants of another file follow. Within a file, a trial in common does not make two names one."""
-        self._path, self._earlier, self._earlier_names = path, dict(self.of_trial), set(self._names)
+        self._path, self.file = path, self.file + 1
 
     def find(self, participant: Participant) -> str:
         """The person who a participant is."""
@@ -161,9 +160,9 @@ class _People:
         person = None if participant.numbered else self._person_of.get(name)
         if person is None:
             person = self._known(participant)
-            clash = participant.numbered and name in self._earlier_names
+            clash = participant.numbered and self._names.get(name, self.file) < self.file
             person = person or (f"{name} ({self._path})" if clash else name)
-        self._names.add(person)
+        self._names.setdefault(person, self.file)
         if not participant.numbered:
             self._person_of[name] = person
         if participant.worker:
@@ -172,7 +171,8 @@ class _People:
 
     def _known(self, participant: Participant) -> str | None:
         """Who gave the same trials in an earlier file. Two workers are two people, whatever they handed in."""
-        known = next((self._earlier[trial] for trial, _ in participant.trials if trial in self._earlier), None)
+        told = (self.of_trial[trial] for trial, _ in participant.trials if trial in self.of_trial)
+        known = next((person for person, file in told if file < self.file), None)
         two = known and participant.worker and self._worker_of.get(known, participant.worker) != participant.worker
         return None if two else known
 
@@ -183,9 +183,9 @@ def _add(participant: Participant, people: _People, answers: dict[tuple[str, str
     for trial, answer in participant.trials:
         place = (person, answer.phase, answer.image)
         if trial in people.of_trial:
-            reasons[HANDED_IN_BEFORE] += people.of_trial[trial] != person
+            reasons[HANDED_IN_BEFORE] += people.of_trial[trial][0] != person
             continue
-        people.of_trial[trial] = person
+        people.of_trial[trial] = person, people.file
         if place in answers:
             reasons[ANSWERED_BEFORE] += 1
         else:

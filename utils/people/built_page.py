@@ -1,5 +1,6 @@
 """The course page as it was built: the files that may be served, and what the key beside them tells the server."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ STATIC_FILES = {"index.html": "text/html", "course.js": "text/javascript", "styl
 # The course itself. A script, not JSON: a page that was opened by double click may load scripts, but not fetch files.
 DATA, DATA_BEGINS = "data.js", "window.COURSE ="
 PAGE_FILES = STATIC_FILES | {DATA: "text/javascript"}
+ENDINGS = {"png": "image/png", "jpg": "image/jpeg"}  # of the pictures' names, which are their ids
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class BuiltPage:
         num_classes: C; responses lie in 0 .. C-1.
         phases: the phase in which each image is shown, by the image's id.
         lesson_labels: the true class of each lesson image. Labels of the other images are not kept: nothing here needs them.
-        files: the files that may be served, by the name under which the page asks for them.
+        folder: the page's folder.
+        files: names, relative to it, of the files that may be served, with their media types.
     """
 
     build_id: str
@@ -31,7 +34,8 @@ class BuiltPage:
     num_classes: int
     phases: dict[str, str]
     lesson_labels: dict[str, int]
-    files: dict[str, Path]
+    folder: Path
+    files: dict[str, str]
 
 
 def read_built_page(out: str | Path) -> BuiltPage:
@@ -52,14 +56,19 @@ def read_built_page(out: str | Path) -> BuiltPage:
     phases = {name: image.phase for name, image in key.images.items()}
     # All of them: a key with a lesson image of no class has been refused.
     lesson_labels = {name: image.label for name, image in key.images.items() if image.phase == "lesson" and image.label is not None}
-    return BuiltPage(key.build_id, key.dataset, len(key.classes), phases, lesson_labels, files)
+    return BuiltPage(key.build_id, key.dataset, len(key.classes), phases, lesson_labels, folder, files)
 
 
-def _files(folder: Path) -> dict[str, Path]:
-    """The files of a built page by their names relative to it; nothing else in the folder, and no link out of it."""
-    names = [*PAGE_FILES, *(f"images/{path.name}" for path in folder.glob("images/*.png") if IMAGE_ID.fullmatch(path.stem))]
-    files = {name: folder / name for name in names if (folder / name).is_file() and not (folder / name).is_symlink()}
+def _files(folder: Path) -> dict[str, str]:
+    """The files of a built page, relative to it, with their media types; nothing else in the folder, and no link out of it."""
+    files = {name: kind for name, kind in PAGE_FILES.items() if (folder / name).is_file() and not (folder / name).is_symlink()}
     missing = [name for name in PAGE_FILES if name not in files]
     if missing:
         raise InputError(f"{folder / missing[0]} does not exist; build the course page first (teach_butterflies.py), or correct --out.")
+    if (folder / "images").is_dir():
+        with os.scandir(folder / "images") as entries:  # does not ask the disk about each of them, as a Path would
+            for entry in entries:
+                name, _, ending = entry.name.partition(".")
+                if ending in ENDINGS and IMAGE_ID.fullmatch(name) and entry.is_file(follow_symlinks=False):
+                    files[f"images/{entry.name}"] = ENDINGS[ending]
     return files

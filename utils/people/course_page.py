@@ -3,27 +3,25 @@
 import hashlib
 import hmac
 import json
-import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 from tqdm import tqdm
 
 from utils.base.errors import InputError
 from utils.base.files import replacing_folder, write_text
 from utils.base.machine import side_by_side
-from utils.base.png import write_png
 from utils.data.catalog import Dataset
 from utils.data.lists import UNKNOWN, Example, read_examples
-from utils.data.loading import ImageSet
 from utils.data.outputs import Layout
-from utils.people.built_page import DATA, DATA_BEGINS, STATIC_FILES
-from utils.people.course_pictures import Explained, explained_view, fitted_view
+from utils.people.built_page import DATA, DATA_BEGINS, ENDINGS, STATIC_FILES
+from utils.people.course_pictures import Encoded, Explained, ListedPictures, explained_picture
 from utils.people.page_key import ID_DIGITS, KeyImage
+from utils.teaching.course import plain_partners
 
 STATIC = Path(__file__).parent / "page"  # what is the same for every course
 
@@ -56,23 +54,26 @@ class OpaquePictures:
 
     Attributes:
         views: what makes each picture, by its id.
+        endings: of the pictures' files, by id, once they are written.
         images: what people are asked about, by id.
-        explanations: what lessons show after the answer, as the course names it, by id.
+        explanations: what lessons show after the answer, as the course names it, by id: explanations, and plain pictures where nothing
+            is explained.
     """
 
     def __init__(self, seed: int, course: bytes) -> None:
         self._secret = hashlib.sha256(f"{seed}\n".encode() + course).digest()
-        self.views: dict[str, Callable[[], Tensor]] = {}
+        self.views: dict[str, Callable[[], Encoded]] = {}
+        self.endings: dict[str, str] = {}
         self.images: dict[str, KeyImage] = {}
         self.explanations: dict[str, str] = {}
 
-    def add(self, place: str, view: Callable[[], Tensor]) -> str:
+    def add(self, place: str, view: Callable[[], Encoded]) -> str:
         """Names the picture at `place`, some words that no other picture has; returns its id."""
         name = hmac.new(self._secret, place.encode(), hashlib.sha256).hexdigest()[:ID_DIGITS]
         self.views[name] = view
         return name
 
-    def add_asked(self, phase: str, place: str, row: Example, view: Callable[[], Tensor]) -> str:
+    def add_asked(self, phase: str, place: str, row: Example, view: Callable[[], Encoded]) -> str:
         """Adds a picture that people are asked about in `phase`."""
         name = self.add(f"{phase} {place}", view)
         label = None if row.label == UNKNOWN else row.label
@@ -81,8 +82,14 @@ class OpaquePictures:
 
     def add_explained(self, place: str, files: Explained, longest: int) -> str:
         """Adds a picture that a lesson shows after the answer, its longer side being at most `longest`."""
-        name = self.add(f"explanation {place}", partial(explained_view, files, longest))
+        name = self.add(f"explanation {place}", partial(explained_picture, files, longest))
         self.explanations[name] = files.listed
+        return name
+
+    def add_plain(self, listed: str, view: Callable[[], Encoded]) -> str:
+        """Adds a picture that lessons show after the answer without an explanation: one, however many answers show it."""
+        name = self.add(f"plain {listed}", view)
+        self.explanations[name] = listed
         return name
 
     def of(self, phase: str) -> list[str]:
@@ -113,7 +120,7 @@ def compose_page(dataset: Dataset, source: Path, lessons: Sequence[dict], pictur
     _add_asked(pictures, "test", test, draw_test(test, len(dataset.classes), how.test_images, how.seed))
     if dataset.rest:
         rest = _open(dataset, "rest", how)
-        _add_asked(pictures, "label", rest, draw_some(len(rest), how.label_images, how.seed))
+        _add_asked(pictures, "label", rest, draw_some(len(rest.rows), how.label_images, how.seed))
     _refuse_overlap(pictures, lessons)
     return {
         "dataset": dataset.name,
@@ -126,14 +133,14 @@ def compose_page(dataset: Dataset, source: Path, lessons: Sequence[dict], pictur
     }
 
 
-def _open(dataset: Dataset, split: str, how: PageSettings) -> ImageSet:
+def _open(dataset: Dataset, split: str, how: PageSettings) -> ListedPictures:
     """The images of a list as the page shows them, none of them held in memory."""
     path = dataset.list_path(how.data_root, split)
     rows = read_examples(path, len(dataset.classes), rest=split != "train")
-    return ImageSet(rows, path, how.data_root, partial(fitted_view, longest=how.image_size), budget=0)
+    return ListedPictures(rows, path, how.data_root, how.image_size)
 
 
-def draw_balanced(images: ImageSet, num_classes: int, wanted: int, seed: int) -> list[int]:
+def draw_balanced(images: ListedPictures, num_classes: int, wanted: int, seed: int) -> list[int]:
     """Draws rows of a list, the same number of each class; what does not divide evenly goes to random classes, one each.
 
     Raises:
@@ -142,8 +149,10 @@ def draw_balanced(images: ImageSet, num_classes: int, wanted: int, seed: int) ->
     rng = np.random.default_rng([seed, 0])
     favoured = rng.permutation(num_classes)[: wanted % num_classes]
     chosen: list[int] = []
-    for label in range(num_classes):
-        members = [number for number, row in enumerate(images.rows) if row.label == label]
+    members_of: list[list[int]] = [[] for _ in range(num_classes)]
+    for number, row in enumerate(images.rows):
+        members_of[row.label].append(number)
+    for label, members in enumerate(members_of):
         share = wanted // num_classes + int(label in favoured)
         if share > len(members):
             raise InputError(
@@ -153,17 +162,17 @@ def draw_balanced(images: ImageSet, num_classes: int, wanted: int, seed: int) ->
     return chosen
 
 
-def draw_test(images: ImageSet, num_classes: int, wanted: int, seed: int) -> list[int]:
+def draw_test(images: ListedPictures, num_classes: int, wanted: int, seed: int) -> list[int]:
     """Draws rows of a test list as `draw_balanced` does; where a class is unknown, whatever the classes are.
 
     Raises:
         InputError: there are too few images.
     """
-    if images.num_known == len(images):
+    if all(row.label != UNKNOWN for row in images.rows):
         return draw_balanced(images, num_classes, wanted, seed)
-    if wanted > len(images):
-        raise InputError(f"--test-images {wanted}: {images.source} has {len(images)} images; ask for fewer.")
-    return np.random.default_rng([seed, 0]).permutation(len(images))[:wanted].tolist()
+    if wanted > len(images.rows):
+        raise InputError(f"--test-images {wanted}: {images.source} has {len(images.rows)} images; ask for fewer.")
+    return np.random.default_rng([seed, 0]).permutation(len(images.rows))[:wanted].tolist()
 
 
 def draw_some(total: int, wanted: int, seed: int) -> list[int]:
@@ -177,7 +186,7 @@ def draw_some(total: int, wanted: int, seed: int) -> list[int]:
     return np.random.default_rng([seed, 1]).permutation(total)[: wanted or total].tolist()
 
 
-def _add_asked(pictures: OpaquePictures, phase: str, images: ImageSet, numbers: Sequence[int]) -> None:
+def _add_asked(pictures: OpaquePictures, phase: str, images: ListedPictures, numbers: Sequence[int]) -> None:
     """Adds rows of the test list or of the rest list."""
     line_of: dict[str, int] = {}
     for number in numbers:
@@ -189,18 +198,19 @@ def _add_asked(pictures: OpaquePictures, phase: str, images: ImageSet, numbers: 
 
 
 def _add_lessons(
-    pictures: OpaquePictures, entries: Sequence[dict], train: ImageSet, source: Path, how: PageSettings
+    pictures: OpaquePictures, entries: Sequence[dict], train: ListedPictures, source: Path, how: PageSettings
 ) -> tuple[list[dict], bool]:
     """Adds what the lessons show.
 
     Returns:
-        The lessons for the page, and whether every pair carries red borders.
+        The lessons for the page, and whether every pair carries red borders. A lesson's `partners` are the plain pictures beside which
+        wrong answers that nothing explains show the lesson's own; where there are none, there is no such key.
     """
     number_of = {row.path: number for number, row in enumerate(train.rows)}
     lessons, borders = [], True
     for place, entry in enumerate(entries):
         where = f"{source}, lesson {place + 1}"
-        for path in (entry["image"], *(pair["partner"] for pair in entry["explanations"].values())):
+        for path in (entry["image"], *_compared(entry)):
             if path not in number_of:
                 raise InputError(f"{where}: {train.source} does not list {path}; make the course anew, or correct --data-root.")
         pairs = {}
@@ -212,10 +222,18 @@ def _add_lessons(
                 "image": pictures.add_explained(f"{place} {wrong} image", own, how.image_size),
                 "partner": pictures.add_explained(f"{place} {wrong} partner", partner, how.image_size),
             }
+        plain = sorted(plain_partners(entry).items())
+        partners = {wrong: pictures.add_plain(path, partial(train.__getitem__, number_of[path])) for wrong, path in plain}
         asked = number_of[entry["image"]]
         image = pictures.add_asked("lesson", str(place), train.rows[asked], partial(train.__getitem__, asked))
-        lessons.append({"image": image, "label": entry["label"], "answer": entry["answer"], "pairs": pairs})
+        lesson = {"image": image, "label": entry["label"], "answer": entry["answer"], "pairs": pairs}
+        lessons.append(lesson | ({"partners": partners} if partners else {}))
     return lessons, borders
+
+
+def _compared(entry: dict) -> list[str]:
+    """The images that a lesson shows beside its own, as the course names them."""
+    return [*(pair["partner"] for pair in entry["explanations"].values()), *plain_partners(entry).values()]
 
 
 def _refuse_overlap(pictures: OpaquePictures, entries: Sequence[dict]) -> None:
@@ -224,7 +242,7 @@ def _refuse_overlap(pictures: OpaquePictures, entries: Sequence[dict]) -> None:
     Raises:
         InputError: naming the image.
     """
-    part_of = {pair["partner"]: "lesson" for entry in entries for pair in entry["explanations"].values()}
+    part_of = {path: "lesson" for entry in entries for path in _compared(entry)}
     for image in pictures.images.values():
         other = part_of.setdefault(image.path, image.phase)
         if other != image.phase:
@@ -250,22 +268,56 @@ def write_page(layout: Layout, page: dict, pictures: OpaquePictures, workers: in
 def report_page(layout: Layout, page: dict, pictures: OpaquePictures, build_id: str) -> dict:
     """Says where the page and its key are; returns what was built, in numbers."""
     print(f"Course page: {layout.course_page / 'index.html'} (open it in a browser); its key: {layout.course_page_key()}")
+    if told := told_by_endings(pictures, page["classes"]):
+        print(told)
     parts = {"lessons": len(page["lessons"]), "test_images": len(page["test"]), "label_images": len(page["label"])}
     return {"build_id": build_id, **parts, "pictures": len(pictures.views)}
 
 
+def told_by_endings(pictures: OpaquePictures, classes: Sequence[str]) -> str:
+    """A sentence where the format of a file would tell classes of the test and labelling parts apart; "" where it does not."""
+    endings_of: dict[int, set[str]] = {}
+    for name, image in pictures.images.items():
+        if image.phase != "lesson" and image.label is not None:
+            endings_of.setdefault(image.label, set()).add(pictures.endings[name])
+    alone = [next((label for label, found in sorted(endings_of.items()) if found == {ending}), None) for ending in ("png", "jpg")]
+    if None in alone:
+        return ""
+    one, other = (classes[label] for label in alone if label is not None)
+    return (
+        f"All pictures of {one} are PNG files and all of {other} JPEG files, which whoever looks into the page "
+        "can see; save the images of all classes in one format, and build the page again."
+    )
+
+
 def _write_files(folder: Path, page: dict, pictures: OpaquePictures, workers: int) -> str:
-    images = folder / "images"
-    images.mkdir(parents=True)
+    """Writes all files, each once and without reading it again; returns the build id. The page learns which file each picture is."""
+    (folder / "images").mkdir(parents=True)
+    digest = hashlib.sha256()
+    for static in STATIC_FILES:
+        content = (STATIC / static).read_bytes()
+        (folder / static).write_bytes(content)
+        digest.update(hashlib.sha256(content).digest())
     names = sorted(pictures.views)  # written in this order: the times of the files shall not tell the order of a list either
-    written = side_by_side(lambda name: write_png(images / f"{name}.png", pictures.views[name]()), names, workers)
-    for _ in tqdm(written, total=len(names), desc="pictures", unit="picture"):
-        pass
-    for name in STATIC_FILES:
-        shutil.copyfile(STATIC / name, folder / name)
-    digest = hashlib.sha256(json.dumps(page).encode())
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    written = side_by_side(lambda name: _write_picture(folder / "images" / name, pictures.views[name]()), names, workers)
+    for name, (ending, content) in zip(names, tqdm(written, total=len(names), desc="pictures", unit="picture"), strict=True):
+        pictures.endings[name] = ending
+        digest.update(content)
+    page["endings"] = _endings(pictures.endings)
+    digest.update(json.dumps(page).encode())
     build_id = digest.hexdigest()[:ID_DIGITS]
     write_text(folder / DATA, f"{DATA_BEGINS} {json.dumps({'build_id': build_id, **page})};\n")
     return build_id
+
+
+def _write_picture(path: Path, picture: Encoded) -> tuple[str, bytes]:
+    """Writes a picture's file; returns its ending and the digest of its bytes. `path` has no ending yet."""
+    path.with_name(f"{path.name}.{picture.ending}").write_bytes(picture.content)
+    return picture.ending, hashlib.sha256(picture.content).digest()
+
+
+def _endings(ending_of: dict[str, str]) -> dict:
+    """Which file each picture is, in few words: the ending that most have, the other one, and the ids of those that have that."""
+    counts = Counter(ending_of.values())
+    usual, other = sorted(ENDINGS, key=lambda ending: -counts[ending])
+    return {"usual": usual, "other": other, "others": [name for name, ending in ending_of.items() if ending == other]}

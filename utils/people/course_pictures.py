@@ -1,7 +1,11 @@
 """Pictures as people see them on the course page: whole, of a handy size, and in lessons with the explained part marked."""
 
+import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,13 +14,63 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from utils.base.errors import InputError
+from utils.base.png import channels_last, encode_png
 from utils.data.images import decode, to_tensor
-from utils.data.lists import locate
+from utils.data.lists import Example, check_files, locate
 from utils.data.outputs import IMG, MASK, sibling
 from utils.explanations.rendering import BORDER, RED, borders
 
 DRAWN_AT = 224  # pixels: side of the pictures that borders of `BORDER` pixels are drawn on
 HALO = (255, 255, 255)  # thin line around the red one, which would be hard to see on a reddish wing
+PHOTOGRAPHS = ("JPEG", "MPO")  # formats, by Pillow's names: the second is that of cameras which add a preview to a JPEG
+QUALITY = 90  # of JPEG, 0 .. 100
+
+
+class Encoded(NamedTuple):
+    """A picture as it lies on the disk: the ending of its name, `jpg` or `png`, and its bytes, in which nothing is told but the pixels."""
+
+    ending: str
+    content: bytes
+
+
+def encode(pixels: Tensor, photograph: bool) -> Encoded:
+    """A picture, uint8 (3, h, w), as PNG, or as JPEG where its pixels come from one: as PNG, it would be five times as large."""
+    if not photograph:
+        return Encoded("png", encode_png(channels_last(pixels)))
+    file = io.BytesIO()
+    # All colours in full resolution: kinds may differ in a small spot of colour.
+    Image.fromarray(channels_last(pixels)).save(file, format="JPEG", quality=QUALITY, subsampling=0, optimize=True)
+    return Encoded("jpg", file.getvalue())
+
+
+class ListedPictures:
+    """The images of a list as the page shows them, each read when it is asked for; none is held in memory.
+
+    They are encoded anew, since a file's own bytes, or what a camera wrote into it, would tell which file it is.
+
+    Args:
+        rows: rows of the list.
+        source: the list file, for error messages.
+        data_root: what `./datasets/` in the list stands for.
+        longest: longer side in pixels, at most.
+
+    Raises:
+        InputError: a listed file is missing or empty.
+    """
+
+    def __init__(self, rows: Sequence[Example], source: Path, data_root: str, longest: int) -> None:
+        check_files(rows, source, data_root)
+        self.rows, self.source = rows, source
+        self._data_root, self._longest = data_root, longest
+
+    def __getitem__(self, number: int) -> Encoded:
+        """The picture of row `number`.
+
+        Raises:
+            InputError: the image cannot be decoded.
+        """
+        image = decode(locate(self.rows[number].path, self._data_root), f"{self.source}, line {number + 1}")
+        return encode(fitted_view(image, self._longest), image.format in PHOTOGRAPHS)
 
 
 def fitted_view(image: Image.Image, longest: int) -> Tensor:
@@ -90,6 +144,11 @@ def explained_view(files: Explained, longest: int) -> Tensor:
         return draw_visible_border(to_tensor(plain.resize(size, Image.Resampling.BICUBIC)), _resized_mask(mask, size))
     shown = decode(files.human or files.machine, files.where)
     return to_tensor(shown.resize(_shape(plain, min(longest, max(*plain.size, *shown.size))), Image.Resampling.BICUBIC))
+
+
+def explained_picture(files: Explained, longest: int) -> Encoded:
+    """The same as a file: a PNG, in which the thin lines stay sharp."""
+    return encode(explained_view(files, longest), photograph=False)
 
 
 def _resized_mask(mask: Image.Image, size: tuple[int, int]) -> Tensor:

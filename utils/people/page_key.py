@@ -69,7 +69,8 @@ def write_key(layout: Layout, dataset: Dataset, build_id: str, images: Mapping[s
         dataset: what the page is of.
         build_id: the page's build.
         images: what people are asked about, by id.
-        explanations: what lessons show after the answer: the explanations as the course names them, by id. Nothing reads them back.
+        explanations: what lessons show after the answer: explanations, and images where nothing is explained, as the course names them,
+            by id. Nothing reads them back.
     """
     current = layout.course_page_key()
     try:

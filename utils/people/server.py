@@ -23,7 +23,7 @@ from werkzeug.exceptions import HTTPException
 from utils.base.errors import InputError
 from utils.base.files import replacing
 from utils.data.outputs import Layout
-from utils.people.built_page import PAGE_FILES, BuiltPage
+from utils.people.built_page import BuiltPage
 from utils.people.database import DatabaseTrouble
 from utils.people.export import FORMATS, pieces
 from utils.people.store import Store, StudyFull, UnknownParticipant
@@ -79,18 +79,18 @@ class Collector:
         self.page, self.store, self.token = page, store, token
 
     def page_file(self, name: str = "index.html") -> Response:
-        """A file of the page. The name is looked up among the built files, never made into a path.
+        """A file of the page. The name is looked up among the built files; no other is made into a path.
 
         It carries no time of change: the order in which the images were written would tell their classes.
         """
-        path = self.page.files.get(name)
-        if path is None:
+        kind = self.page.files.get(name)
+        if kind is None:
             abort(404, "There is no such page.")
         try:
-            content = path.read_bytes()
+            content = (self.page.folder / name).read_bytes()
         except FileNotFoundError:
             abort(503, "The course page was built anew; the server must be started again.")
-        response = Response(content, mimetype=PAGE_FILES.get(name, "image/png"))
+        response = Response(content, mimetype=kind)
         response.set_etag(self.page.build_id)
         response.cache_control.no_cache = True  # the browser asks whether its copy is of this build
         response.headers["Content-Security-Policy"] = PAGE_POLICY

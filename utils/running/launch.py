@@ -74,11 +74,12 @@ def _compute(main: Callable[..., dict | None], cfg) -> None:
         measured = main(cfg) or {}
     seconds = {"seconds": round(time.perf_counter() - started, 2)}
     if processes.is_first():
-        records.write_run_record(resuming.record_path(cfg), cfg, inputs, measured | seconds)
+        paths = resuming.record_paths(cfg)
+        records.write_run_record(paths, settings.script_name(), cfg, inputs, measured | seconds)
         resuming.forget(cfg)
         for sentence in measured.get("warnings", ()):
             print(f"warning: {sentence}")
-        print(f"Settings and measurements: {resuming.record_path(cfg)}")
+        print(f"Settings and measurements: {paths[-1]}")
 
 
 @contextmanager

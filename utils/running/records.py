@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ import torchvision
 
 from utils.base import processes
 from utils.base.files import write_json
-from utils.data.outputs import recorded_script
 
 TOP = Path(__file__).resolve().parents[2]
 # Of git's variables, those that say where a repository and its parts lie.
@@ -50,8 +50,9 @@ def _git(*words: str) -> str:
     return done.stdout.removesuffix("\n")
 
 
-def write_run_record(path: Path, cfg, inputs: dict[str, str], measured: dict) -> None:
-    """Writes a run's record: settings, digests of its input files, seed, commit, versions, device, and what it measured.
+def write_run_record(paths: Sequence[Path], script: str, cfg, inputs: dict[str, str], measured: dict) -> None:
+    """Writes a run's record under each of its names: settings, digests of its input files, seed, commit, versions, device, and what it
+    measured.
 
     Whether the run was resumed is left out, since nothing depends on it.
     """
@@ -59,7 +60,7 @@ def write_run_record(path: Path, cfg, inputs: dict[str, str], measured: dict) ->
     settings = {name: value for name, value in dataclasses.asdict(cfg).items() if name != "resume"}
     versions = {"torch": torch.__version__, "torchvision": torchvision.__version__, "numpy": np.__version__}
     record = {
-        "script": recorded_script(path),
+        "script": script,
         "settings": settings,
         "inputs": inputs,
         "seed": cfg.seed,
@@ -69,4 +70,5 @@ def write_run_record(path: Path, cfg, inputs: dict[str, str], measured: dict) ->
         "processes": processes.count(),
         "measured": measured,
     }
-    write_json(path, record)
+    for path in paths:
+        write_json(path, record)

@@ -6,13 +6,17 @@ randomness derives from (seed, epoch, image), so a run that goes on from there e
 
 import dataclasses
 import hashlib
+import io
 import json
 import shutil
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from utils.base import checkpoints, processes
 from utils.base.errors import Finished, InputError, RunError
@@ -30,15 +34,23 @@ SAVING_SHARE = 0.1
 ZIPPED = {".npz", ".tar", ".pt"}
 
 
-def record_path(cfg) -> Path:
-    """Where the record of the finished run stands; it is written last."""
-    return Layout(Path(cfg.out)).run_record(script_name())
+def record_paths(cfg) -> list[Path]:
+    """Where the record of the finished run stands. They are written last, and the last of them is the proof that the run has ended.
+
+    Courses of several selections share an output folder: each has a record of its own, beside the one of the script's last run.
+    """
+    layout, course = Layout(Path(cfg.out)), _course(cfg)
+    return [layout.run_record(script_name())] + ([layout.run_record(script_name(), course)] if course else [])
 
 
 def unfinished_folder(cfg) -> Path:
     """Where a run stands while it is unfinished."""
-    course = hasattr(cfg, "selection") and not hasattr(cfg, "train_list")  # to classifiers, a selection only says which list they learn
-    return Layout(Path(cfg.out)).unfinished(script_name(), cfg.selection if course else "")
+    return Layout(Path(cfg.out)).unfinished(script_name(), _course(cfg))
+
+
+def _course(cfg) -> str:
+    """The selection whose course a run makes; "" for any other run: to others, a selection only says which course's files they read."""
+    return cfg.selection if hasattr(cfg, "selection") and hasattr(cfg, "ce_list") else ""
 
 
 def inputs(cfg) -> dict[str, str]:
@@ -172,7 +184,8 @@ def resumable(cfg, outputs: Iterable[Path]) -> Iterator[Unfinished]:
 
 @processes.first_only
 def _begin(cfg, unfinished: Unfinished) -> None:
-    record_path(cfg).unlink(missing_ok=True)  # from here on the files below `out` are no longer those of an earlier run
+    for path in record_paths(cfg):
+        path.unlink(missing_ok=True)  # from here on the files below `out` are no longer those of an earlier run
     unfinished.begin()
 
 
@@ -183,28 +196,42 @@ def forget(cfg) -> None:
 
 
 def _check_finished(cfg, unfinished: Unfinished, outputs: Iterable[Path]) -> None:
+    proof = record_paths(cfg)[-1]
     try:
-        record = json.loads(record_path(cfg).read_text(encoding="utf-8"))
+        record = json.loads(proof.read_text(encoding="utf-8"))
         theirs = identity(record["settings"], record["inputs"], record["processes"])
     except (OSError, ValueError, KeyError, TypeError):
         return
     if theirs == unfinished.who and _all_whole(outputs):
         unfinished.remove()
-        raise Finished(f"This run is finished already, see {record_path(cfg)}; to run it again, start without --resume.")
+        raise Finished(f"This run is finished already, see {proof}; to run it again, start without --resume.")
 
 
 def _all_whole(outputs: Iterable[Path]) -> bool:
     """Whether all outputs are there whole. One that names others may turn out to be damaged (InputError) while these are looked for."""
     try:
-        return all(map(_whole, outputs))
+        return all(map(whole, outputs))
     except InputError:
         return False
 
 
-def _whole(path: Path) -> bool:
+def whole(path: Path) -> bool:
     """Whether an output is there and, as far as its format tells, not cut short."""
     if path.suffix == ".png":
         return whole_png(path)
+    if not path.is_file():
+        return False
     if path.suffix in ZIPPED:
-        return path.is_file() and zipfile.is_zipfile(path)
-    return path.is_file() and path.stat().st_size > 0
+        return zipfile.is_zipfile(path)
+    content = path.read_bytes()
+    if path.suffix == ".npy":
+        return _readable(partial(np.load, io.BytesIO(content)))
+    return content.endswith(b"\n") and (path.suffix != ".json" or _readable(partial(json.loads, content)))
+
+
+def _readable(read: Callable[[], object]) -> bool:
+    """Whether something can be read."""
+    with suppress(ValueError, EOFError, OSError):
+        read()
+        return True
+    return False

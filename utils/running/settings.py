@@ -15,6 +15,7 @@ from utils.base.errors import InputError
 from utils.base.files import expanded
 from utils.data import catalog
 from utils.data.catalog import Dataset
+from utils.running.help import laid_out
 
 
 class DataclassInstance(Protocol):
@@ -78,7 +79,7 @@ def script_name() -> str:
     return Path(sys.argv[0]).stem
 
 
-def parse(config: type[Config], description: str, arguments: list[str] | None = None) -> Config:
+def parse(config: type[Config], description: str, arguments: list[str] | None = None, program: str = "") -> Config:
     """Reads the command line into an instance of the dataclass `config`.
 
     Unknown and ill-typed settings end the process with a message and exit status 2 (tyro).
@@ -87,11 +88,14 @@ def parse(config: type[Config], description: str, arguments: list[str] | None = 
         config: the script's `Config`; the comment behind each field is its help.
         description: the script's docstring, shown by --help.
         arguments: the command line; None takes the process's own.
+        program: how --help calls it; by default as the script is called.
 
     Returns:
         The configuration, `~` and `$HOME` in its paths being what they stand for.
     """
-    cfg = tyro.cli(config, description=description, args=arguments)
+    if {"-h", "--help"} & set(sys.argv[1:] if arguments is None else arguments):
+        print(f"{laid_out(description)}\n")  # tyro would join its lines and not part them again
+    cfg = tyro.cli(config, prog=program or f"{script_name()}.py", description="", args=arguments)
     names = [field.name for field in dataclasses.fields(cfg)]
     return dataclasses.replace(cfg, **{name: _in_each(getattr(cfg, name), expanded) for name in names})
 

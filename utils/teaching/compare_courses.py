@@ -1,10 +1,16 @@
-"""Draws the learning curves of several courses into one figure: `python -m utils.teaching.compare_courses toy CMaxGrad random`.
+"""Draws the learning curves of several courses into one figure, and prints them as a table.
 
-Takes the output folder of a teaching script and the selections that were run there; writes `<out>/compare_courses.png` and prints a table.
+    python -m utils.teaching.compare_courses butterflies CMaxGrad KMaxGrad random
+
 Where every selection was run with --draws, the curves are means over the draws with their range; otherwise they are the single courses'.
+
+Reads: the output folder of train_*_CMaxGrad.py, with the accuracies after every lesson of each selection (with --draws their tables).
+
+Writes: <out>/compare_courses.png; with --simclr compare_courses_simclr.png.
+
+Takes: 2 seconds on a CPU core. No GPU is used.
 """
 
-import argparse
 import csv
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +21,10 @@ from utils.base import figures
 from utils.base.errors import InputError
 from utils.base.files import expanded
 from utils.data.outputs import Layout
+from utils.running.help import command_line
 from utils.running.launch import command
+from utils.teaching.course import REPORTED_LESSONS
 from utils.teaching.selection import SELECTORS
-
-REPORTED_LESSONS = (1, 2, 3, 5, 7, 10, 15, 20)
 
 
 def read_draws(path: Path) -> list[list[float]]:
@@ -93,9 +99,9 @@ def as_text(tables: dict[str, np.ndarray]) -> str:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=expanded, help="output folder of the teaching script")
-    parser.add_argument("selections", nargs="+", help=", ".join(SELECTORS))
+    parser = command_line("utils.teaching.compare_courses", __doc__)
+    parser.add_argument("out", type=expanded, metavar="OUT", help="output folder of the teaching script")
+    parser.add_argument("selections", nargs="+", metavar="SELECTION", help=f"what was run there: {', '.join(SELECTORS)}")
     parser.add_argument("--simclr", action="store_true", help="the courses of the SimCLR variant")
     arguments = parser.parse_args()
     with command("compare_courses"):

@@ -28,7 +28,7 @@ from utils.teaching.selection import Selection
 from utils.teaching.student import Student
 from utils.teaching.students import StudentKind
 
-REPORTED_LESSONS = (1, 3, 5, 10, 20)
+REPORTED_LESSONS = (1, 2, 3, 5, 7, 10, 15, 20)
 
 
 def people_rows(ce_list: str, rows: Sequence[Explanation], num_classes: int) -> list[Explanation] | None:
@@ -65,13 +65,18 @@ def teaching_rows(pool: Pool, choice: Choice, explain: bool) -> list[Example]:
 
 
 def lesson_entry(pool: Pool, people: Sequence[Explanation] | None, iteration: int, choice: Choice) -> dict:
-    """One lesson of course.json; a wrong answer is in it if both images of its pair have an explanation."""
+    """One lesson of course.json.
+
+    A wrong answer is among its `explanations` if both images of its pair have one. The others stand in `partners` with the image to
+    compare with; where there is none of them, there is no such key.
+    """
     labels = pool.images.labels.tolist()
     own = labels[choice.image]
-    explanations = {}
+    explanations, partners = {}, {}
     for wrong, partner in choice.partners.items():
         rows = int(pool.table[choice.image, wrong]), int(pool.table[partner, own])
         if min(rows) < 0:
+            partners[str(wrong)] = pool.images.rows[partner].path
             continue
         image, partner_image = (pool.rows[row].path for row in rows)
         human, partner_human = (people[row].path if people else None for row in rows)
@@ -82,7 +87,7 @@ def lesson_entry(pool: Pool, people: Sequence[Explanation] | None, iteration: in
             "partner_explanation": partner_image,
             "partner_human": partner_human,
         }
-    return {
+    entry = {
         "iteration": iteration,
         "image": pool.images.rows[choice.image].path,
         "label": own,
@@ -91,6 +96,16 @@ def lesson_entry(pool: Pool, people: Sequence[Explanation] | None, iteration: in
         "partner": {"image": pool.images.rows[choice.partner].path, "label": choice.counter},
         "explanations": explanations,
     }
+    return entry | ({"partners": partners} if partners else {})
+
+
+def plain_partners(entry: dict) -> dict[str, str]:
+    """The wrong answers of a lesson that nothing explains, each with the image to compare with, as the course names it.
+
+    Course files from before there was `partners` know that of the lesson's own answer alone.
+    """
+    known = {str(entry["answer"]): entry["partner"]["image"]} | entry.get("partners", {})
+    return {answer: image for answer, image in known.items() if answer not in entry["explanations"]}
 
 
 @dataclass(frozen=True)
@@ -313,18 +328,19 @@ def read_course(path: Path, dataset: Dataset) -> dict:
 
 
 def _check_lesson(lesson: dict, num_classes: int, where: str) -> None:
-    """Checks an entry as `lesson_entry` makes it: numbers in range, and a whole pair for each wrong answer that it has."""
+    """Checks an entry as `lesson_entry` makes it: numbers in range, a whole pair for each wrong answer that is explained, and an image for
+    each that has a partner alone."""
     wrong = {str(label) for label in range(num_classes)} - {str(lesson["label"])}
     if not isinstance(lesson["image"], str) or lesson["label"] not in range(num_classes):
         raise InputError(f"{where}: image or label is wrong; make the course anew.")
     if not {str(lesson["answer"]), *lesson["explanations"]} <= wrong:
         raise InputError(f"{where}: the answer {lesson['answer']} or another that is explained is no wrong class; make the course anew.")
-    if str(lesson["answer"]) not in lesson["explanations"]:
-        raise InputError(
-            f"{where}: the answer {lesson['answer']} has no explanation; explain the list against more classes (--counters), or against "
-            "all, and make the course anew."
-        )
     for answer, pair in lesson["explanations"].items():
         texts = [pair[name] for name in ("image", "partner", "partner_explanation")]
         if not all(isinstance(text, str) for text in texts + [pair[name] or "" for name in ("human", "partner_human")]):
             raise InputError(f"{where}: the explanation against class {answer} names no files; make the course anew.")
+    if not set(lesson.get("partners", {})) <= wrong - set(lesson["explanations"]):
+        raise InputError(f"{where}: partners are for wrong classes that nothing explains; make the course anew.")
+    for answer, image in plain_partners(lesson).items():
+        if not isinstance(image, str):
+            raise InputError(f"{where}: the partner of class {answer} names no file; make the course anew.")

@@ -14,8 +14,11 @@
   const LOADING = 300; // ms before waiting for a picture is spoken of
   const BATCH = 50; // trials that the server takes at once
   const PATIENCE = 10000; // ms to wait for the server's answer
-  const LONGEST_PAUSE = 30000; // ms between two tries to send
+  const FIRST_PAUSE = 1000; // ms until what failed is tried again; each time twice as many
+  const LONGEST_PAUSE = 30000;
   const KEPT_PICTURES = 60; // decoded pictures that are kept ready
+  const NUMBER_KEYS = 9; // up to so many classes each has a button and a number key; more are searched in a list
+  const NAMES_SHOWN = 30; // class names that the introduction lists at once
   const NO_ASSIGNMENT = "ASSIGNMENT_ID_NOT_AVAILABLE"; // what Mechanical Turk says while a worker looks at a preview
   const STAYS = "Close the page whenever you like: it goes on where you stopped.";
   const PARTS = { lesson: "Learn", test: "Test", label: "Label" };
@@ -24,6 +27,8 @@
     main.append(element("p", {}, "The file data.js is missing beside this page; build the course page again."));
     return;
   }
+
+  const FEW = COURSE.classes.length <= NUMBER_KEYS;
 
   // ---------------------------------------------------------------- small helpers
 
@@ -138,9 +143,19 @@
   /** The pictures of a part that are still to be answered, in the order in which this participant sees them. */
   function remaining(phase) {
     const done = new Set(trialsOf(phase).map((trial) => trial.stimulus));
-    if (phase === "lesson") return COURSE.lessons.map((lesson) => lesson.image).filter((image) => !done.has(image));
-    const place = new Map(COURSE[phase].map((image) => [image, hash(state.participant + image)]));
-    return COURSE[phase].filter((image) => !done.has(image)).sort((one, other) => place.get(one) - place.get(other));
+    const all = phase === "lesson" ? COURSE.lessons.map((lesson) => lesson.image) : ordered(phase);
+    return all.filter((image) => !done.has(image));
+  }
+
+  const orders = new Map(); // participant and part -> all its pictures in the participant's order: sorting a hundred thousand takes long
+
+  function ordered(phase) {
+    const whose = `${state.participant} ${phase}`;
+    if (!orders.has(whose)) {
+      const place = new Map(COURSE[phase].map((image) => [image, hash(state.participant + image)]));
+      orders.set(whose, [...COURSE[phase]].sort((one, other) => place.get(one) - place.get(other)));
+    }
+    return orders.get(whose);
   }
 
   function record(asked, response) {
@@ -179,7 +194,8 @@
   // ---------------------------------------------------------------- the collecting server
 
   let sending = null; // the sending that is under way, so that there is one at a time
-  let pause = 1000; // ms until the next try
+  let pause = FIRST_PAUSE; // ms until the next try
+  let nextTry = null; // its timer: there is one, whether sending failed or the screen, which sends first
   let trouble = ""; // why the last try failed
 
   async function ask(path, body) {
@@ -223,15 +239,29 @@
         const settled = new Set([...reply.stored, ...Object.keys(reply.refused)]);
         if (!batch.some((trial) => settled.has(trial.trial_id))) throw new Error("The server confirmed none of the answers.");
         state.unsent = state.unsent.filter((id) => !settled.has(id));
+        pause = FIRST_PAUSE;
         save();
       }
-      pause = 1000;
       trouble = "";
     } catch (error) {
       trouble = error.message;
-      setTimeout(send, pause);
-      pause = Math.min(2 * pause, LONGEST_PAUSE);
+      tryLater();
     }
+  }
+
+  /** Tries again by itself, after pauses that grow until something succeeds: what could not be sent, or the screen that waits for it. */
+  function tryLater() {
+    if (nextTry !== null) return;
+    nextTry = setTimeout(() => {
+      nextTry = null;
+      tryNow();
+    }, pause);
+    pause = Math.min(2 * pause, LONGEST_PAUSE);
+  }
+
+  function tryNow() {
+    if (main.querySelector("#trouble")) show(true);
+    else send();
   }
 
   /** The next picture to label: handed out by the server, or the next of this participant's order. Null: none is left. */
@@ -246,10 +276,15 @@
   // ---------------------------------------------------------------- pictures
 
   const pictures = new Map(); // id -> promise of the decoded image
+  const others = new Set(COURSE.endings.others); // ids of the pictures whose files have not the usual ending
+
+  function address(id) {
+    return `images/${id}.${others.has(id) ? COURSE.endings.other : COURSE.endings.usual}`;
+  }
 
   function load(id) {
     if (!pictures.has(id)) {
-      const image = element("img", { src: `images/${id}.png`, alt: "", draggable: false });
+      const image = element("img", { src: address(id), alt: "", draggable: false });
       const ready = image.decode().then(
         () => image,
         () => {
@@ -297,15 +332,16 @@
   let readyAt = 0; // when the buttons of this screen begin to count
   let asked = null; // the question on the screen: phase, image, shown
 
-  async function show() {
+  async function show(byItself = false) {
     const mine = ++turn;
     asked = null;
-    const waiting = setTimeout(showWaiting, LOADING);
+    const waiting = byItself ? null : setTimeout(showWaiting, LOADING); // nobody pressed anything that would have to be seen taken
     try {
       const screen = await SCREENS[state.screen]();
       if (mine !== turn || !screen) return;
       clearTimeout(waiting);
       main.classList.remove("waiting");
+      if (main.querySelector("#trouble")) pause = FIRST_PAUSE;
       main.replaceChildren(screen.content);
       document.title = `${screen.title} – ${courseName()}`;
       showSteps(screen.part, screen.done, screen.total);
@@ -313,7 +349,8 @@
       window.scrollTo(0, 0);
       const heading = main.querySelector("h1");
       heading.tabIndex = -1;
-      if (mine > 1) heading.focus({ preventScroll: true });
+      if (screen.starts) screen.starts.focus({ preventScroll: true });
+      else if (mine > 1) heading.focus({ preventScroll: true });
       say(screen.said ?? "");
       readyAt = Infinity;
       const shown = await painted();
@@ -342,14 +379,21 @@
     show();
   }
 
-  /** What could not be fetched can be tried again; nothing is lost. */
+  /** What could not be fetched is tried again, by itself and whenever one likes; nothing is lost. */
   function showTrouble(error) {
+    tryLater();
+    const text = `${error.message} Your answers are kept. The page tries again by itself, or at once if you press the button.`;
+    if (main.querySelector("#trouble p")?.textContent === text) {
+      if (status.textContent !== "") say(text); // somebody pressed the button; otherwise a screen reader would begin anew each time
+      return;
+    }
+    say("");
     const content = element(
       "div",
-      { className: "sheet" },
+      { className: "sheet", id: "trouble" },
       element("h1", { tabIndex: -1 }, "One moment"),
-      element("p", {}, `${error.message} Your answers are kept. Please try again.`),
-      element("div", { className: "actions" }, button("Try again", show, "primary")),
+      element("p", {}, text),
+      element("div", { className: "actions" }, button("Try again", () => show(), "primary")),
     );
     main.replaceChildren(content);
     content.querySelector("h1").focus();
@@ -393,17 +437,185 @@
     return following ? `${following}-intro` : "end";
   }
 
+  // ---------------------------------------------------------------- answers to choose from
+
+  const TOUCH = window.matchMedia("(hover: none) and (pointer: coarse)");
+
+  /** The numbers of the classes as people see them: few as they are, many by name, so that one finds them. */
+  const ORDER = inOrder();
+
+  function inOrder() {
+    const numbers = [...COURSE.classes.keys()];
+    const { compare } = new Intl.Collator("en", { numeric: true });
+    return FEW ? numbers : numbers.sort((one, other) => compare(COURSE.classes[one], COURSE.classes[other]));
+  }
+
+  function answerButtons() {
+    const buttons = COURSE.classes.map((name, number) =>
+      element(
+        "button",
+        { type: "button", onclick: () => answer(number) },
+        element("kbd", { "aria-hidden": "true" }, String(number + 1)),
+        element("span", {}, name),
+      ),
+    );
+    return element("div", { className: "answers", role: "group", "aria-label": "Your answer" }, ...buttons);
+  }
+
+  /** Letters that Unicode takes for letters of their own, as people type them who have no such key. */
+  const SPELT = { ß: "ss", æ: "ae", œ: "oe", ø: "o", ł: "l", đ: "d", ð: "d", þ: "th", ı: "i" };
+
+  /** A text as it is searched: small letters without accents, blanks for dots and dashes, no apostrophes. */
+  function folded(text) {
+    const plain = text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
+    const spelt = plain.replace(/['’‘`]/g, "").replace(/[ßæœøłđðþı]/g, (letter) => SPELT[letter]);
+    return spelt.replace(/[\p{P}\s]+/gu, " ").trim();
+  }
+
+  /** A text as it may be typed: folded, and, as Germans do without umlauts, with an e after a, o, u. */
+  function spellings(text) {
+    const german = text.normalize("NFC").replace(/[äöü]/gi, (letter) => `${letter}e`);
+    return [...new Set([folded(text), folded(german)])];
+  }
+
+  const ONE_LETTER = /^[a-z0-9]$/; // stands in nearly every name: such a word is looked for where words begin; a Chinese character anywhere
+
+  const NAMES = COURSE.classes.map((name) => ({ small: name.toLowerCase(), spelt: spellings(name) }));
+
+  /** How well a text fits a class: 0 it is the name, 1 but for accents and the like, 2 the name begins with it, 3 its words begin words,
+   * 4 they are in it; Infinity: not at all. */
+  function fit(typed, number) {
+    const { small, spelt } = NAMES[number];
+    const whole = typed.toLowerCase();
+    if (small === whole) return 0;
+    if (folded(typed) === "") return small.includes(whole) ? 4 : Infinity; // nothing but signs
+    return Math.min(...spellings(typed).flatMap((wanted) => spelt.map((name) => fitOf(wanted, name))));
+  }
+
+  function fitOf(wanted, name) {
+    const words = wanted.split(" ");
+    if (name === wanted) return 1;
+    if (name.startsWith(wanted)) return 2;
+    if (words.every((word) => ` ${name}`.includes(` ${word}`))) return 3;
+    return words.every((word) => !ONE_LETTER.test(word) && name.includes(word)) ? 4 : Infinity;
+  }
+
+  /** The classes that fit what was typed, the better ones first, else in their order; and the one that is meant beyond doubt, or null. */
+  function matching(typed) {
+    if (typed === "") return { found: ORDER, meant: null };
+    const fits = new Map(ORDER.map((number) => [number, fit(typed, number)]));
+    const found = ORDER.filter((number) => fits.get(number) < Infinity).sort((one, other) => fits.get(one) - fits.get(other));
+    const best = found.filter((number) => fits.get(number) === fits.get(found[0]));
+    const sure = found.length === 1 || (best.length === 1 && fits.get(best[0]) <= 1);
+    return { found, meant: sure ? best[0] : null };
+  }
+
+  /** Many classes: a list of all of them under a box to search in, the combobox of the ARIA Authoring Practices with a list that stays
+   * open, since nothing else is asked.
+   *
+   * It is the same list for 12 classes and for 200, and in lessons, test and labelling. A shorter one that must hold the true class
+   * gives it away by what else it holds; in the test and while labelling nobody knows that class; and one of what a network finds
+   * likely would pass its mistakes on to the people whose labels are to mend them. In lessons people practise what they do afterwards.
+   * The last answers do not stand first either: that suggests them, and pictures come in random order, so that of 200 classes the last
+   * five hold the next answer one time in forty.
+   *
+   * Enter takes the marked name. Of several that fit, none is marked until an arrow key does: the first is not more likely than the rest.
+   */
+  function searchedList() {
+    const options = COURSE.classes.map((name, number) => {
+      const choose = { onclick: () => answer(number), onmousedown: (event) => event.preventDefault() }; // typing goes on in the box
+      return element("li", { id: `kind-${number}`, role: "option", "aria-selected": "false", ...choose }, name);
+    });
+    // Some browsers let Tab stop at whatever scrolls; here the arrow keys scroll it from the box.
+    const list = element("ul", { id: "kinds", className: "kinds-list", role: "listbox", "aria-label": "Kinds", tabIndex: -1 });
+    const hint = element("p", { id: "hint", className: "soft" });
+    const box = searchBox();
+    let found = [];
+    let marked = null;
+
+    const mark = (number) => {
+      if (marked !== null) options[marked].setAttribute("aria-selected", "false");
+      marked = number;
+      if (marked === null) return box.removeAttribute("aria-activedescendant");
+      options[marked].setAttribute("aria-selected", "true");
+      box.setAttribute("aria-activedescendant", options[marked].id);
+      options[marked].scrollIntoView({ block: "nearest" });
+    };
+    const search = () => {
+      const typed = box.value.trim();
+      const matched = matching(typed);
+      found = matched.found;
+      list.replaceChildren(...found.map((number) => options[number]));
+      list.hidden = found.length === 0;
+      box.setAttribute("aria-expanded", String(found.length > 0));
+      list.scrollTop = 0;
+      mark(matched.meant);
+      hint.textContent = hintFor(typed, found.length);
+    };
+    const searchAndSay = () => {
+      search();
+      say(hint.textContent);
+    };
+    const step = (by) => {
+      const from = marked === null && by < 0 ? 0 : found.indexOf(marked); // up leads to the last name, down to the first
+      if (found.length) mark(found.at((from + by) % found.length));
+    };
+    const take = (event) => {
+      if (marked !== null && !event.repeat) answer(marked);
+      else say(hint.textContent);
+    };
+    const clear = () => {
+      box.value = "";
+      searchAndSay();
+    };
+    const pressed = (event) => {
+      // While a Chinese character is being spelt, Enter and the arrows belong to that.
+      if (event.isComposing || event.ctrlKey || event.altKey || event.metaKey) return;
+      const act = { ArrowDown: () => step(1), ArrowUp: () => step(-1), Enter: () => take(event), Escape: clear }[event.key];
+      if (!act) return;
+      event.preventDefault();
+      act();
+    };
+    box.addEventListener("input", searchAndSay);
+    box.addEventListener("keydown", pressed);
+    // A phone's keyboard covers the lower half: the box goes to the top, so that what fits is seen under it.
+    box.addEventListener("focus", () => TOUCH.matches && box.scrollIntoView({ block: "start" }));
+    search();
+    return element("div", { className: "searched", role: "group", "aria-label": "Your answer" }, box, hint, list);
+  }
+
+  function searchBox() {
+    return element("input", {
+      type: "text",
+      placeholder: "Type a part of its name",
+      autocomplete: "off",
+      autocapitalize: "none",
+      spellcheck: false,
+      role: "combobox",
+      "aria-labelledby": "question",
+      "aria-describedby": "hint",
+      "aria-controls": "kinds",
+      "aria-autocomplete": "list",
+    });
+  }
+
+  function hintFor(typed, number) {
+    if (typed === "") return `${number} kinds, by name`;
+    if (number === 0) return `No kind is called “${typed}”. Type less, or something else.`;
+    return number === 1 ? "1 kind fits: press Enter, or choose it" : `${number} kinds fit: choose one, or type on`;
+  }
+
   // ---------------------------------------------------------------- screens
 
   async function introScreen() {
-    preload([COURSE.lessons[0].image, ...pairPictures(COURSE.lessons[0])]);
+    preload([COURSE.lessons[0].image, ...comparedPictures(COURSE.lessons[0])]);
     state.server = await findServer();
     const [one, many] = COURSE.things;
-    const names = COURSE.classes.map((name) => element("li", {}, name));
+    const why = explains("pairs") ? ", and shown why" : "";
     const start = button("Start the first lesson", begin, "primary");
     start.disabled = preview;
     const stages = [
-      ["Learn", `${count(COURSE.lessons.length, ["lesson", "lessons"])}. You are told at once which kind it was, and shown why.`],
+      ["Learn", `${count(COURSE.lessons.length, ["lesson", "lessons"])}. You are told at once which kind it was${why}.`],
       ["Test", `${count(COURSE.test.length, ["picture", "pictures"])}. You are not told whether you are right.`],
       ["Label", "As many more pictures as you like. Stop at any time."],
     ].slice(0, parts().length);
@@ -417,28 +629,44 @@
         { className: "lead" },
         `Say for each picture which kind of ${one} it shows. At first you can only guess: every answer teaches you something.`,
       ),
-      element("div", {}, element("h2", {}, "The kinds"), element("ul", { className: "names" }, ...names)),
+      kinds(),
       element(
         "ol",
         { className: "parts" },
         ...stages.map(([name, text]) => element("li", {}, element("p", {}, element("strong", {}, `${name}: `), text))),
       ),
-      element(
-        "div",
-        { className: "legend" },
-        element("span", { className: COURSE.borders ? "legend-mark" : "legend-mark part", "aria-hidden": "true" }),
-        element("p", {}, legend()),
-      ),
+      legend(),
       element("p", { className: "soft" }, `${whereAnswersGo()} ${storage ? STAYS : ""}`),
       element("div", { className: "actions" }, start),
     );
     return { content, title: "Introduction", part: "lesson" };
   }
 
+  /** The names of the classes; many of them are folded away, so that the button that starts is not far below. */
+  function kinds() {
+    const names = element("ul", { className: "names" }, ...ORDER.map((number) => element("li", {}, COURSE.classes[number])));
+    if (ORDER.length <= NAMES_SHOWN) return element("div", {}, element("h2", {}, "The kinds"), names);
+    return element("details", { className: "kinds" }, element("summary", {}, `The ${ORDER.length} kinds`), names);
+  }
+
+  /** Whether a lesson has an answer with a pair (`pairs`), or one with two plain pictures (`partners`). */
+  function explains(how) {
+    return COURSE.lessons.some((lesson) => Object.keys(lesson[how] ?? {}).length > 0);
+  }
+
   function legend() {
-    return COURSE.borders
-      ? "In a lesson, you then see the picture beside one of another kind. The red border marks the part that tells the two apart."
-      : "In a lesson, you then see the picture beside one of another kind. What tells the two apart is left, the rest painted over.";
+    const beside = "In a lesson, you then see the picture beside one of another kind";
+    if (!explains("pairs")) return element("p", {}, `${beside}, to compare the two.`);
+    const marked = COURSE.borders
+      ? `${beside}. The red border marks the part that tells the two apart.`
+      : `${beside}. What tells the two apart is left, the rest painted over.`;
+    const whole = explains("partners") ? " Some pairs have no explanation: you then see both whole pictures." : "";
+    return element(
+      "div",
+      { className: "legend" },
+      element("span", { className: COURSE.borders ? "legend-mark" : "legend-mark part", "aria-hidden": "true" }),
+      element("p", {}, marked + whole),
+    );
   }
 
   function whereAnswersGo() {
@@ -460,33 +688,28 @@
     go("lesson");
   }
 
-  /** A question: the picture and a button per class. */
+  /** A question: the picture and the classes. */
   async function questionScreen(phase, image, heading, extra = null) {
     const left = remaining(phase);
     const following = left.filter((id) => id !== image).slice(0, 3);
     const picture = await load(image);
-    const buttons = COURSE.classes.map((name, number) =>
-      element(
-        "button",
-        { type: "button", onclick: () => answer(number) },
-        number < 9 ? element("kbd", { "aria-hidden": "true" }, String(number + 1)) : null,
-        element("span", {}, name),
-      ),
-    );
+    const choices = FEW ? answerButtons() : searchedList();
     const content = element(
       "div",
-      { className: "question" },
+      { className: FEW ? "question" : "question many" },
       frame(picture, "The picture to name"),
       element(
         "div",
         { className: "question-head" },
         element("p", { className: "eyebrow" }, heading),
-        element("h1", {}, `Which kind of ${COURSE.things[0]} is this?`),
+        element("h1", { id: "question" }, `Which kind of ${COURSE.things[0]} is this?`),
       ),
-      element("div", { className: "answers", role: "group", "aria-label": "Your answer" }, ...buttons),
+      choices,
       extra,
     );
-    return { content, title: heading, said: heading, part: phase, asks: { phase, image }, next: following };
+    // Who has a keyboard types at once. On a phone that would open its keyboard over the picture.
+    const starts = FEW || TOUCH.matches ? null : choices.querySelector("input");
+    return { content, title: heading, said: heading, part: phase, asks: { phase, image }, next: following, starts };
   }
 
   function answer(response) {
@@ -505,31 +728,28 @@
     const place = COURSE.lessons.findIndex((lesson) => lesson.image === image);
     const total = COURSE.lessons.length;
     const screen = await questionScreen("lesson", image, `Lesson ${place + 1} of ${total}`);
-    return { ...screen, done: place, total, next: [...pairPictures(COURSE.lessons[place]), ...screen.next] };
+    return { ...screen, done: place, total, next: [...comparedPictures(COURSE.lessons[place]), ...screen.next] };
   }
 
-  function pairPictures(lesson) {
-    return Object.values(lesson.pairs).flatMap((pair) => [pair.image, pair.partner]);
+  /** What is shown after a lesson in which `counter` is told from the right class: the pair that explains it, or, where none was made,
+   * the two plain pictures; null where there is nothing to compare with. */
+  function comparison(lesson, counter) {
+    if (counter in lesson.pairs) return { ...lesson.pairs[counter], explained: true };
+    const partner = lesson.partners?.[counter];
+    return partner === undefined ? null : { image: lesson.image, partner, explained: false };
+  }
+
+  /** The pictures that may come after a lesson's answer. Those of 200 answers are too many to fetch ahead: then those of a right one. */
+  function comparedPictures(lesson) {
+    const shown = (FEW ? ORDER : [lesson.answer]).map((counter) => comparison(lesson, counter));
+    return shown.filter((pair) => pair !== null).flatMap((pair) => [pair.image, pair.partner]);
   }
 
   async function feedbackScreen() {
     const trials = trialsOf("lesson");
     const { stimulus, response, correct } = trials[trials.length - 1];
     const lesson = COURSE.lessons.find((some) => some.image === stimulus);
-    // After a wrong answer the pair for it; after a right one, or where there is none, that of the student's own counter class.
-    const counter = !correct && response in lesson.pairs ? response : lesson.answer;
-    const pair = lesson.pairs[counter];
-    const [own, other] = [COURSE.classes[lesson.label], COURSE.classes[counter]];
-    const [image, partner] = await Promise.all([load(pair.image), load(pair.partner)]);
-    const verdict = correct ? `Right: it is ${withArticle(own)}.` : `Not quite: it is ${withArticle(own)}.`;
-    const marked = COURSE.borders ? "a red border around" : "only";
-    const captioned = (picture, note, name, against) =>
-      element(
-        "figure",
-        {},
-        enlargeable(picture, `${name}, with ${marked} the part that tells it from ${withArticle(against)}`),
-        element("figcaption", {}, element("span", {}, note), element("strong", {}, name)),
-      );
+    const verdict = `${correct ? "Right" : "Not quite"}: it is ${withArticle(COURSE.classes[lesson.label])}.`;
     const last = remaining("lesson").length === 0;
     const content = element(
       "div",
@@ -539,17 +759,36 @@
         { className: `verdict ${correct ? "right" : "wrong"}` },
         element("div", {}, element("h1", {}, verdict), correct ? null : element("p", {}, `You answered ${COURSE.classes[response]}.`)),
       ),
-      element("p", { className: "reason" }, `What makes it ${withArticle(own)} and not ${withArticle(other)}`),
-      element(
-        "div",
-        { className: "pair" },
-        captioned(image, "This picture", own, other),
-        captioned(partner, "For comparison", other, own),
-      ),
+      // After a wrong answer that one is compared with; after a right one, the student's own counter class.
+      ...(await compared(lesson, correct ? lesson.answer : response)),
       element("div", { className: "actions" }, button(last ? "Finish the lessons" : "Next lesson", () => go("lesson"), "primary")),
     );
     const done = trials.length;
     return { content, title: `Lesson ${done} of ${COURSE.lessons.length}, answer`, part: "lesson", done, total: COURSE.lessons.length };
+  }
+
+  /** The pictures after a lesson's answer, side by side under a line that says what to look for. */
+  async function compared(lesson, counter) {
+    const pair = comparison(lesson, counter);
+    const [own, other] = [COURSE.classes[lesson.label], COURSE.classes[counter]];
+    // Both first: a plain picture is the one on the screen, and leaves it when it is put into the next.
+    const [image, partner] = await Promise.all((pair ? [pair.image, pair.partner] : [lesson.image]).map(load));
+    const described = (name, against) => {
+      if (!pair?.explained) return `${name}, the whole picture`;
+      const marked = COURSE.borders ? "a red border around" : "only";
+      return `${name}, with ${marked} the part that tells it from ${withArticle(against)}`;
+    };
+    const captioned = (picture, note, name, against) => {
+      const caption = element("figcaption", {}, element("span", {}, note), element("strong", {}, name));
+      return element("figure", {}, enlargeable(picture, described(name, against)), caption);
+    };
+    const asked = captioned(image, "This picture", own, other);
+    if (pair === null) return [element("div", { className: "pair" }, asked)];
+    const beside = captioned(partner, "For comparison", other, own);
+    const reason = pair.explained
+      ? `What makes it ${withArticle(own)} and not ${withArticle(other)}`
+      : "No explanation was made for this pair; compare the whole pictures.";
+    return [element("p", { className: "reason" }, reason), element("div", { className: "pair" }, asked, beside)];
   }
 
   async function testIntroScreen() {
@@ -705,7 +944,7 @@
     menu.hidden = state.participant === null;
     document.body.classList.toggle("no-keys", !state.keys);
     for (const [number, some] of main.querySelectorAll(".answers button").entries()) {
-      if (number < 9 && state.keys) some.setAttribute("aria-keyshortcuts", String(number + 1));
+      if (state.keys) some.setAttribute("aria-keyshortcuts", String(number + 1));
       else some.removeAttribute("aria-keyshortcuts");
     }
     const handIn = document.getElementById("hand-in");
@@ -722,7 +961,7 @@
     panel.replaceChildren(
       element("p", {}, `${count(state.trials.length, ["answer", "answers"])} so far. ${held}`),
       element("button", { type: "button", onclick: download }, "Download answers"),
-      element("label", {}, keys, `Keys 1 to ${Math.min(9, COURSE.classes.length)} answer`),
+      ...(FEW ? [element("label", {}, keys, `Keys 1 to ${COURSE.classes.length} answer`)] : []),
     );
     panel.querySelectorAll("button, input")[focused]?.focus();
   }
@@ -739,7 +978,7 @@
     }
     if (event.repeat || event.ctrlKey || event.altKey || event.metaKey || menu.open) return;
     const number = /^[1-9]$/.test(event.key) ? Number(event.key) : 0;
-    if (number && state.keys && number <= COURSE.classes.length) answer(number - 1);
+    if (FEW && number && state.keys && number <= COURSE.classes.length) answer(number - 1);
     else if (event.key === "Enter" && !event.target.closest("a, button, input, summary")) main.querySelector("button.primary")?.click();
   });
 
@@ -750,7 +989,7 @@
     show();
   });
 
-  window.addEventListener("online", send);
+  window.addEventListener("online", tryNow);
   window.addEventListener("beforeunload", (event) => {
     if (!storage && !turk && state.trials.length) event.preventDefault();
   });

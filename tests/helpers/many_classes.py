@@ -1,0 +1,126 @@
+"""A drawn dataset of as many classes as wanted, and a course of it in which each image is explained against one class, made without any
+network but by the functions that make courses."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.helpers.runs import call
+from utils.base.files import write_json
+from utils.data.catalog import Dataset, find
+from utils.data.images import to_tensor
+from utils.data.lists import Example, Explanation, locate, write_examples, write_explanations
+from utils.data.loading import ImageSet
+from utils.data.outputs import explanation_name
+from utils.teaching.choice import Choice
+from utils.teaching.course import lesson_entry
+from utils.teaching.pool import Pool
+
+SIDE = 64  # of the images in pixels
+SPLITS = {"tr": 2, "te": 1, "rest_tr": 1}  # images a class
+
+TWELVE = (
+    *("Kleiner Fuchs", "Großer Fuchs", "Bläuling", "Éclair", "Öresund Blue", "草", "O'Hara's Owl", "Ring-billed Gull", "Øre", "Admiral"),
+    *("Red Admiral", "Type 10"),
+)
+
+
+def two_hundred():
+    """Names such as people give: two hundred, none of them twice."""
+    kinds = "Finch Gull Hawk Heron Jay Lark Owl Plover Swift Tern Thrush Vireo Warbler Wren Crane Dove Grebe Loon Quail Rail".split()
+    looks = "Amber Bearded Crested Dusky Elegant Golden Hooded Mourning Spotted Yellow".split()
+    return tuple(f"{look} {kind}" for kind in kinds for look in looks)
+
+
+def draw_dataset(root: Path, name: str, names: tuple[str, ...], side: int = SIDE) -> Dataset:
+    """Draws `<root>/<name>`: lists, a dataset.json and pictures of random blots; class n is called `c<n>`, and `names[n]` for people."""
+    folder, rng = root / name, np.random.default_rng(len(names))
+    (folder / "images").mkdir(parents=True)
+    classes = [f"c{number:03d}" for number in range(len(names))]
+    for split, count in SPLITS.items():
+        rows = []
+        for place, label in enumerate(label for label in range(len(names)) for _ in range(count)):
+            blots = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+            blots.resize((side, side), Image.Resampling.BICUBIC).save(folder / f"images/{split}_{place}.png")
+            rows.append(Example(f"./datasets/{name}/images/{split}_{place}.png", label, place))
+        write_examples(folder / f"{name}_{split}.txt", rows)
+    lists = {"train": f"{name}_tr", "test": f"{name}_te", "rest": f"{name}_rest_tr"}
+    described = {"name": name, "classes": classes, "display_names": dict(zip(classes, names, strict=True)), "things": ["bird", "birds"]}
+    write_json(folder / "dataset.json", described | lists)
+    return find(name, root)
+
+
+def explain_against_one(folder: Path, rows: list[Example], data_root: Path, name: str) -> Path:
+    """An explanation list as `--counters 1` gives it, and its pictures.
+
+    Each image of class 2k is explained against 2k + 1, and the other way round; of an odd number of classes the last against the first.
+
+    Returns:
+        The list. Its paths count from the working folder `folder`.
+    """
+    explanations = []
+    count = 1 + max(row.label for row in rows)
+    for row in rows:
+        counter = (row.label ^ 1) % count
+        named = f"./{name}/counterfactual_gradcam_img/0.05/{explanation_name(row.path, row.label, counter, row.index)}"
+        with Image.open(locate(row.path, data_root)) as image:
+            for kind, side in (("img", image), ("mask", _rectangle(image.size))):
+                path = folder / named.replace("_img/", f"_{kind}/")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                side.save(path)
+        explanations.append(Explanation(named, row.label, counter, row.index))
+    path = folder / name / f"{name}_CE.txt"
+    write_explanations(path, explanations)
+    return path
+
+
+def _rectangle(size: tuple[int, int]) -> Image.Image:
+    mask = np.zeros(size[::-1], np.uint8)
+    mask[size[1] // 4 : size[1] // 2, size[0] // 4 : size[0] // 2] = 255
+    return Image.fromarray(mask)
+
+
+def write_partial_course(folder: Path, data_root: Path, dataset: Dataset, lessons: int, change=lambda entry: None) -> list[dict]:
+    """Writes `<folder>/<name>/course_CMaxGrad.json`; to be used from the working folder `folder`.
+
+    Lesson n shows an image of class 2n beside the classes' first images. The student's own counter class is the explained one, 2n + 1,
+    in even lessons; in odd ones it is 2n + 2, which nothing explains. `change` is done to each lesson.
+
+    Returns:
+        The lessons.
+    """
+    name, count = dataset.name, len(dataset.classes)
+    rows = [Example(f"./datasets/{name}/images/tr_{place}.png", place // SPLITS["tr"], place) for place in range(SPLITS["tr"] * count)]
+    images = ImageSet(rows, f"{name}_tr.txt", data_root, to_tensor)
+    explained = str(explain_against_one(folder, rows, data_root, name))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        pool = Pool(images, explained, count, "image", SIDE)
+    entries = []
+    for number in range(lessons):
+        own, counter = 2 * number, (2 * number + 1 + number % 2) % count
+        partners = {wrong: SPLITS["tr"] * wrong for wrong in range(count) if wrong != own}
+        choice = Choice(SPLITS["tr"] * own + 1, partners[counter], counter, partners, 1.0)
+        entries.append(lesson_entry(pool, None, number, choice))
+        change(entries[-1])
+    course = {"dataset": name, "classes": dataset.classes, "selection": "CMaxGrad", "seed": 0, "mask_size": 0.05, "lessons": entries}
+    (folder / name / "course_CMaxGrad.json").write_text(json.dumps(course))
+    return entries
+
+
+def build_many(folder: Path, name: str, names: tuple[str, ...], lessons: int = 4, change=lambda entry: None) -> tuple[Path, dict]:
+    """Builds the page of a drawn course of many classes, with 4 test images and 5 to label; `change` is done to its lessons before.
+
+    Returns:
+        The output folder, and what data.js holds.
+    """
+    dataset = draw_dataset(folder / "data", name, names)
+    write_partial_course(folder, folder / "data", dataset, lessons, change)
+    few = ["--test-images", 4, "--label-images", 5, "--workers", 1]
+    done = call("teach_butterflies", "--dataset", name, "--data-root", folder / "data", *few, cwd=folder)
+    assert done.status == 0, done.err
+    text = (folder / name / "course_page/data.js").read_text()
+    return folder / name, json.loads(text.removeprefix("window.COURSE = ").removesuffix(";\n"))

@@ -1,0 +1,38 @@
+"""Names that lists can express: of a file, of the folder that it lies in, and so of the class that the folder is called after."""
+
+import re
+import unicodedata
+
+from utils.base.files import NAME_BYTES
+from utils.data.lists import MAY_STAND
+
+
+def plain_name(name: str) -> str:
+    """`name` with each run of characters other than letters, digits, `_`, `.` and `-` replaced by `_`: lists separate fields by blanks."""
+    return re.sub(r"[^\w.-]+", "_", name)
+
+
+def fault(name: str) -> str:
+    """Why no folder can be called `name`, or no list could name it: the end of a sentence that begins with the name; "" if it can be."""
+    if name in ("", ".", ".."):
+        return "is no name of a folder"
+    if re.search(r"[/\\]", name):
+        return "holds a path separator"
+    if re.search(r"\s", name):
+        return "holds a blank, which separates the fields of a list"
+    for character in name:
+        if unicodedata.category(character) in ("Cc", "Cf", "Cs") and character not in MAY_STAND:
+            return f"holds U+{ord(character):04X}, which cannot be seen"
+    length = len(name.encode())
+    return f"is {length} bytes long, and {NAME_BYTES} are the most" if length > NAME_BYTES else ""
+
+
+def safe(text: str, longest: int) -> str:
+    """`text` as a name that is not hidden, without blanks, in composed letters, of at most `longest` bytes; never empty."""
+    plain = plain_name(unicodedata.normalize("NFC", text))
+    return shortened(re.sub(r"^[.-]+", "_", plain), longest) or "_"
+
+
+def shortened(text: str, longest: int) -> str:
+    """The first letters of `text` that fit into `longest` bytes."""
+    return text.encode()[:longest].decode(errors="ignore")
