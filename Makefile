@@ -3,6 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 OUT ?= toy
+# Of `make results`: where the data is, what networks start from, where results go, and further flags such as --resume.
+DATA ?= datasets
+PRETRAINED ?= imagenet
+RESULTS ?= results
+FLAGS ?=
 
 # The demo's settings: small pictures and few epochs, for two CPU cores. SimCLR takes many small steps, since 250 pictures make few.
 # Courses from five parts of the pool tell what a selection is worth from what is luck.
@@ -11,10 +16,10 @@ FEATURES := --dataset toy_rest --epochs 12 --batch-size 10 --lr 1e-4 --temperatu
 STUDENT := --dataset toy --pretrained $(OUT)/simclr_checkpoint_12.tar --image-size 96 --draws 5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint format clean
+.PHONY: help demo test bench results results-check lint format clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 $(VENV)/installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -53,6 +58,12 @@ test: $(VENV)/installed ## the test suite
 
 bench: $(VENV)/installed datasets/toy/toy_gt_te.txt ## how fast it is, against the released procedure and the limits
 	$(RUN) -m benchmarks.bench
+
+results: $(VENV)/installed ## every number of docs/results.md (two hours); FLAGS=--resume goes on
+	$(RUN) -m benchmarks.results --data-root $(DATA) --pretrained $(PRETRAINED) --out $(RESULTS) $(FLAGS)
+
+results-check: $(VENV)/installed ## where docs/results.md and the CSVs differ
+	$(RUN) -m benchmarks.results.check --out $(RESULTS)
 
 lint: $(VENV)/installed ## ruff, and mypy over the packages
 	$(RUN) -m ruff check .

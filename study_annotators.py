@@ -1,16 +1,19 @@
 """How good must people be? Classifier accuracy against annotator accuracy, to plan a study: the paper's preliminary experiment.
 
 Annotators of every accuracy label the rest of the training images, errors spread evenly; a classifier learns from the expert's images
-and theirs, and is tested. Compared with the expert's images alone and with expert labels for all (Wang & Vasconcelos, ICCV 2021).
+and theirs, and is tested. Compared with expert labels for all (Wang & Vasconcelos, ICCV 2021) and with what needs no people: the expert's
+images alone, self-training on confident answers of its own (Lee 2013), and a head on features that SimCLR learned without labels.
 
     python study_annotators.py
+    python study_annotators.py --simclr-checkpoint butterflies_whole/simclr_checkpoint_100.tar  # of train_butterflies_simclr.py
     python study_annotators.py --classifier finetune --epochs 8 --milestones 5 7 --lr 0.01 --batch-size 32 --image-size 112   # hours
 
 Reads: the dataset's training, test and rest lists and their images, all with true labels; the weights that --pretrained names.
 
-Writes: below <out>, study_annotators.csv (one row per classifier), study_annotators.png and run_study_annotators.json.
+Writes: below <out>, study_annotators.csv (one row per classifier), study_annotators.png, of self-training
+study_annotators_rounds.csv, and run_study_annotators.json; says from which accuracy on annotators pay.
 
-Takes: 13 minutes on one busy CPU core for butterflies_s300, hours with --classifier finetune. Not measured on a GPU.
+Takes: 74 seconds on one CPU core for butterflies_s300, hours with --classifier finetune. Not measured on a GPU.
 """
 
 from dataclasses import dataclass
@@ -21,17 +24,31 @@ from typing import Literal
 from tqdm import tqdm
 
 from models.resnet import Arch
+from models.weights import load_encoder
 from utils.base import processes
 from utils.base.files import write_table
 from utils.base.machine import default_workers
 from utils.data.outputs import Layout
-from utils.people.study import annotator_study, finetune_classifier, open_material, plan, probe_classifier, run_once
+from utils.people.break_even import annotator_study, findings
+from utils.people.study import (
+    ROUNDS_TABLE,
+    TABLE,
+    Learner,
+    Material,
+    Study,
+    finetune_learner,
+    open_material,
+    pretrained_encoder,
+    probe_learner,
+    steps,
+)
 from utils.running import plausible
 from utils.running.launch import launch
 from utils.running.resuming import resumable
 from utils.running.settings import chosen_dataset, pick
 from utils.training.classifier import ClassifierRecipe
 from utils.training.probe import ProbeSettings
+from utils.training.self_training import SelfTraining
 
 
 @dataclass(frozen=True)
@@ -43,6 +60,10 @@ class Config:
     accuracy: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the annotators, 0 .. 1; 0.2 is chance of 5 classes
     labels_per_image: int = 1  # annotators per image; their majority counts
     repeats: int = 3  # seeds: each draws other errors and trains anew
+    # what needs no people
+    rounds: int = 5  # of self-training, at most; it ends when its labels settle; 3 in Noisy Student, 0: no self-training
+    confidence: float = 0.95  # least probability of an answer that self-training takes for a label; 0.95 in FixMatch, 0 in Lee 2013
+    simclr_checkpoint: str = "none"  # of SimCLR on all training images, for a linear head on its features; none: left out
     # classifier
     classifier: Literal["probe", "finetune"] = "probe"  # a linear head on frozen features (minutes), or the whole network (hours)
     arch: Arch = "resnet18"  # the network: resnet18 as published, resnet34 or resnet50
@@ -69,50 +90,65 @@ class Config:
     resume: bool = False  # go on where a run with the same settings was stopped
 
 
-def found(rows: list[dict], quality: float | str) -> list[float]:
-    """Test accuracies of the classifiers that learned from annotators of an accuracy ("": from none), one per seed."""
-    return [row["test_accuracy"] for row in rows if row["annotator_accuracy"] == quality]
+def learners(material: Material, cfg: Config) -> tuple[Learner, Learner | None]:
+    """How classifiers learn, and how a head on SimCLR features does if there is to be one. Networks are read first, then all the images."""
+    probe, encoder, simclr_encoder = pick(ProbeSettings, cfg), None, None
+    if cfg.classifier == "probe":
+        encoder = pretrained_encoder(cfg.arch, cfg.pretrained)
+    if cfg.simclr_checkpoint != "none":
+        simclr_encoder = load_encoder(cfg.simclr_checkpoint, "--simclr-checkpoint")
+    if encoder:
+        learner = probe_learner(material, encoder, probe)
+    else:
+        learner = finetune_learner(material, cfg.arch, cfg.pretrained, pick(ClassifierRecipe, cfg))
+    return learner, probe_learner(material, simclr_encoder, probe) if simclr_encoder else None
 
 
 @processes.first_only
 def report(rows: list[dict], layout: Layout, cfg: Config) -> dict:
-    """Writes the table and the figure; returns the means over the seeds."""
-    write_table(layout.annotator_study(".csv"), rows)
-    accuracies = sorted({row["annotator_accuracy"] for row in rows} - {""})
-    points = [found(rows, quality) for quality in accuracies]
-    levels = {"expert's images alone": found(rows, ""), "expert labels for all": found(rows, 1.0)}
+    """Writes the tables and the figure, and says from which accuracy on people pay; returns the means over the seeds."""
+    last = [row for row in rows if row["round"] in (0, cfg.rounds)]
+    write_table(layout.annotator_study(".csv"), [{name: row[name] for name in TABLE} for row in last])
+    rounds = [row for row in rows if row["round"]]
+    if rounds:
+        write_table(layout.annotator_study("_rounds.csv"), [{name: row[name] for name in ROUNDS_TABLE} for row in rounds])
+    else:
+        layout.annotator_study("_rounds.csv").unlink(missing_ok=True)  # of an earlier run
+    found = findings(last)
     title = f"{cfg.classifier}, {cfg.repeats} seeds, {cfg.labels_per_image} label(s) per image"
-    annotator_study(layout.annotator_study(".png"), accuracies, points, levels, title)
+    annotator_study(layout.annotator_study(".png"), found, title)
+    for one in found.alternatives:
+        print(one.sentence(found.qualities[0]))
     print(f"Study: {layout.annotator_study('.png')}, {layout.annotator_study('.csv')}")
-    by_accuracy = {f"{quality:g}": round(fmean(values), 2) for quality, values in zip(accuracies, points, strict=True)}
-    return {"classifier": cfg.classifier, "expert_alone": round(fmean(found(rows, "")), 2), "annotators": by_accuracy}
+    by_accuracy = {f"{quality:g}": round(fmean(values), 2) for quality, values in zip(found.qualities, found.points, strict=True)}
+    alone = round(fmean(found.alternatives[0].right), 2)
+    return {"classifier": cfg.classifier, "expert_alone": alone, "annotators": by_accuracy, "without_people": found.as_measured()}
 
 
 def main(cfg: Config) -> dict:
     dataset = chosen_dataset(cfg)
     layout = Layout(Path(cfg.out), dataset.list_stem)
     material = open_material(dataset, cfg.data_root, cfg.image_size)
-    if cfg.classifier == "probe":
-        classify = probe_classifier(material, cfg.arch, cfg.pretrained, pick(ProbeSettings, cfg))
-    else:
-        classify = finetune_classifier(material, cfg.arch, cfg.pretrained, pick(ClassifierRecipe, cfg))
-    runs = plan(cfg.accuracy, cfg.repeats, cfg.seed)
-    with resumable(cfg, [layout.annotator_study(".csv"), layout.annotator_study(".png")]) as unfinished:
-        rows = unfinished.state["rows"] if unfinished.state else []
-        left = runs[len(rows) :]
-        for quality, seed in tqdm(
-            left, total=len(runs), initial=len(rows), desc="study", unit="classifier", disable=not processes.is_first()
+    learner, simclr = learners(material, cfg)
+    planned = steps(cfg.accuracy, cfg.repeats, cfg.seed, cfg.rounds, simclr is not None)
+    outputs = [layout.annotator_study(ending) for ending in (".csv", ".png", *(["_rounds.csv"] if cfg.rounds else []))]
+    with resumable(cfg, outputs) as unfinished:
+        study = Study(material, learner, simclr, cfg.labels_per_image, pick(SelfTraining, cfg), unfinished.state)
+        left = planned[len(study.rows) :]
+        for step in tqdm(
+            left, total=len(planned), initial=len(study.rows), desc="study", unit="classifier", disable=not processes.is_first()
         ):
-            rows.append(run_once(material, classify, quality, cfg.labels_per_image, seed))
-            unfinished.save({"rows": rows})
-        accuracies, remedies = [row["test_accuracy"] for row in rows], "--pretrained, --epochs and --probe-epochs"
+            study.run(step)
+            unfinished.save(study.state)
+        accuracies, remedies = [row["test_accuracy"] for row in study.rows], "--pretrained, --epochs and --probe-epochs"
         doubts = [
             plausible.random_features(cfg.pretrained, frozen=cfg.classifier == "probe"),
             plausible.unknown_classes(material.test),
             plausible.missing_classes(material.test, dataset.classes),
             plausible.never_above_chance(accuracies, material.test.num_known, len(dataset.classes), remedies),
+            plausible.nothing_confident([row["own_labels"] for row in study.rows if row["round"]], cfg.confidence),
         ]
-        return plausible.with_warnings(report(rows, layout, cfg), doubts)
+        return plausible.with_warnings(report(study.rows, layout, cfg), doubts)
 
 
 if __name__ == "__main__":

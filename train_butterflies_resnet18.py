@@ -7,8 +7,8 @@ Step 2 of the framework (Wang & Vasconcelos, ICCV 2021): the network whose expla
 
 Reads: the dataset's training and test lists and their images; weights, where --pretrained names some.
 
-Writes: below <out>, checkpoint_pretrain_resnet18_s300.pth.tar, teacher.csv, teacher_curves.png, teacher_confusion.png,
-teacher_confusion.csv and run_train_butterflies_resnet18.json.
+Writes: below <out>, checkpoint_pretrain_resnet18_s300.pth.tar, teacher.csv, teacher_curves.png, teacher_confusion.png, .csv and
+run_train_butterflies_resnet18.json.
 
 Takes: about an hour for butterflies_s300 on 2 CPU cores. Not measured on a GPU.
 """

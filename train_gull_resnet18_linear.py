@@ -7,7 +7,7 @@ Step 2 of the framework (Wang & Vasconcelos, ICCV 2021), for a dataset too small
 Reads: the dataset's training and test lists and their images; the weights that --pretrained names.
 
 Writes: below <out>, checkpoint_pretrain_resnet18_linear.pth.tar (the head alone), teacher_linear.csv, teacher_linear_curves.png,
-teacher_linear_confusion.png, teacher_linear_confusion.csv and run_train_gull_resnet18_linear.json.
+teacher_linear_confusion.png, .csv and run_train_gull_resnet18_linear.json.
 
 Takes: about two minutes for the 150 images of gull's list on 2 CPU cores. Not measured on a GPU.
 """

@@ -5,6 +5,8 @@ import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tqdm import tqdm
+
 from utils.base.errors import InputError
 
 # What systems put beside pictures, in lower case.
@@ -55,24 +57,31 @@ def walk(folder: Path) -> Tree:
         raise InputError(f"{folder} is not a folder; give the folder that holds the images.")
     tree = Tree(folder.resolve())
     waiting = [""]
-    while waiting:
-        inside = waiting.pop()
-        try:
-            with os.scandir(tree.top / inside) as entries:
-                for entry in entries:
-                    name = f"{inside}{entry.name}"
-                    if reason := _unusable(entry, tree.top):
-                        tree.skipped[name] = reason
-                    elif entry.is_dir(follow_symlinks=False):
-                        waiting.append(f"{name}/")
-                    else:
-                        tree.files.append(name)
-        except OSError as error:
-            if not inside:
-                raise InputError(f"{folder} cannot be read ({error.strerror}); mend that, or give another folder.") from None
-            tree.skipped[inside.rstrip("/")] = f"cannot be read ({error.strerror})"
+    with tqdm(desc="find", unit="file", delay=2) as bar:
+        while waiting:
+            inside = waiting.pop()
+            try:
+                _look_into(inside, tree, waiting, bar)
+            except OSError as error:
+                if not inside:
+                    raise InputError(f"{folder} cannot be read ({error.strerror}); mend that, or give another folder.") from None
+                tree.skipped[inside.rstrip("/")] = f"cannot be read ({error.strerror})"
     tree.files.sort()
     return tree
+
+
+def _look_into(inside: str, tree: Tree, waiting: list[str], bar: tqdm) -> None:
+    """Sorts the entries of one folder into those to use, those to skip and the folders that wait; its path is "" or ends with a slash."""
+    with os.scandir(tree.top / inside) as entries:
+        for entry in entries:
+            name = f"{inside}{entry.name}"
+            if reason := _unusable(entry, tree.top):
+                tree.skipped[name] = reason
+            elif entry.is_dir(follow_symlinks=False):
+                waiting.append(f"{name}/")
+            else:
+                tree.files.append(name)
+            bar.update()
 
 
 def _unusable(entry: os.DirEntry, top: Path) -> str:

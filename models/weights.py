@@ -242,15 +242,19 @@ def save_simclr(path: str, model: SimCLR) -> None:
     checkpoints.save(path, model.state_dict())
 
 
-def load_encoder(path: str) -> Network:
+def load_encoder(path: str, setting: str = "--checkpoint") -> Network:
     """The frozen encoder of a SimCLR checkpoint, ours or a public one, of any of our architectures, whatever wraps it and however wide
     its projection is.
+
+    Args:
+        path: the checkpoint.
+        setting: the setting that errors name.
 
     Raises:
         InputError: the file is missing or is no network that was trained so (a classifier, another architecture).
     """
-    source = f"--checkpoint {path}"
-    content = checkpoints.read(path, "--checkpoint")
+    source = f"{setting} {path}"
+    content = checkpoints.read(path, setting)
     arch = architecture_of(content, source)
     found = locate_backbone(content, arch, source)
     if not projection_beside(found):

@@ -1,5 +1,6 @@
 """Memory stays flat however long the list is: peaks of two whole processes."""
 
+import os
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers.drawn_course import with_photographs, write_course
 from utils.data.catalog import CHARACTERS
 from utils.data.lists import Example, write_examples
 
@@ -56,3 +58,36 @@ def test_ten_times_the_images_need_no_more_memory(explain):
     assert many < 1.1 * few
     # torch alone takes hundreds of MB, ten per cent of which would hide a small leak. Held, the longer list's pictures take 26 MB more.
     assert many < few + 13
+
+
+BUILD = """
+import sys
+import teach_butterflies as script
+from utils.running.launch import launch
+launch(script.main, script.Config, script.__doc__)
+print(*(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_page_of_many_times_the_pictures_needs_no_more_memory(tools, data_root, tmp_path):
+    def build(count: int) -> float:
+        """The peak of the memory in MB when a page with so many pictures to label is built."""
+        folder = tmp_path / f"{count}"
+        folder.mkdir()
+        write_course(folder, with_photographs(data_root, folder / "data"))
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (384, 384, 3), np.uint8)).save(folder / "noise.jpg")
+        rows = [Example(f"./datasets/toy/rest_{number}.jpg", 0, number) for number in range(count)]
+        for row in rows:
+            os.link(folder / "noise.jpg", folder / row.path.replace("./datasets", "data"))
+        write_examples(folder / "data/toy/toy_gt_rest_tr.txt", rows)
+        settings = ["--dataset", "toy", "--data-root", folder / "data", "--out", folder / "toy", "--test-images", 5, "--workers", 2]
+        command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tools.repository)!r})\n{BUILD}", *map(str, settings)]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert len(list((folder / "toy/course_page/images").glob("*.jpg"))) >= count
+        return int(done.stdout.splitlines()[-1]) / 1024
+
+    few, many = build(20), build(200)
+    # Held, the pictures of the longer list would take 76 MB more, and their files alone 30 MB.
+    assert many < few + 20

@@ -21,7 +21,7 @@ from utils.data.outputs import Layout
 from utils.explanations.explain_list import ExplainSettings, explanation_files
 from utils.running import resuming
 
-KILLS = {"teacher": 3, "linear": 3, "simclr": 2, "CE": 6, "CE_simclr": 3, "CMaxGrad": 2, "random": 2, "optimal": 3}
+KILLS = {"teacher": 3, "linear": 3, "simclr": 2, "CE": 6, "CE_simclr": 3, "CMaxGrad": 2, "random": 2, "optimal": 3, "study": 2}
 ROOM = 100_000  # bytes that a file may have where the disk is full: enough for lists and pictures, too little for a network
 
 
@@ -60,6 +60,7 @@ def commands(data_root, tools):
     training = ["--epochs", 3, "--batch-size", 8, "--lr", 0.01, "--milestones", 1, "--eval-every", 2]
     lessons = [*tiny, *generic, "--iterations", 3, "--steps", 2, "--batch-size", 16]
     sgd, optimal = [*lessons, "--student", "sgd"], ["--out", "optimal", "--ce-list", "./toy/toy_gt_CE.txt"]
+    study = ["--accuracy", 0.5, "--repeats", 2, "--probe-epochs", 30, "--confidence", 0.3]
     probe = ["--checkpoint", "{out}/simclr_checkpoint_3.tar", "--probe-epochs", 30, "--batch-size", 7]
     return {
         "simclr": ["train_gull_simclr", *tiny, "--epochs", 3, "--batch-size", 8],
@@ -70,6 +71,7 @@ def commands(data_root, tools):
         "CMaxGrad": ["train_butterflies_CMaxGrad", *sgd, "--save-students"],
         "random": ["train_butterflies_CMaxGrad", *sgd, "--selection", "random"],
         "optimal": ["train_gull_CMaxGrad", *lessons, *optimal, "--save-students", "--draws", 3],
+        "study": ["study_annotators", *tiny, *generic, *study, "--simclr-checkpoint", generic[1]],
     }
 
 

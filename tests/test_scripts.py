@@ -17,6 +17,7 @@ from scipy.ndimage import label as scipy_label
 from torch.nn import functional as F
 from torchvision.models import resnet18
 
+from tests.helpers import docs
 from utils.base.errors import InputError
 from utils.data import images, lists
 from utils.data.catalog import MOTHS
@@ -107,6 +108,13 @@ def test_no_script_wrote_to_the_data_root_or_beside_its_output(space, drawn_toy,
         {"pictures", "optimal"} if "image" in space.runs else set()
     )
     assert not list(space.folder.rglob("*.part*")) + list(space.folder.rglob(".*"))
+
+
+def test_every_file_of_every_run_is_documented(space):
+    patterns = docs.documented(docs.read("docs/files.md"))
+    written = {path.relative_to(space.folder).as_posix().partition("/")[2] for path in space.folder.rglob("*") if path.is_file()}
+    assert len(written) > 100
+    assert [name for name in sorted(written) if not docs.is_output(name, patterns)] == []
 
 
 def test_every_figure_opens_and_is_no_single_colour(space):

@@ -236,9 +236,3 @@ def test_no_data_or_weights_are_tracked():
         for name in tracked
         if (REPOSITORY / name).is_file() and (REPOSITORY / name).stat().st_size > 200_000 and not name.startswith("docs/")
     ] == []
-
-
-def test_files_that_the_readme_names_exist():
-    named = set(re.findall(r"`((?:utils|models|datasets|benchmarks|tests)/[\w/]*(?:\.\w+)?)`", (REPOSITORY / "README.md").read_text()))
-    assert len(named) > 15
-    assert [name for name in sorted(named) if not (REPOSITORY / name).exists()] == []

@@ -1,5 +1,6 @@
 """Work side by side: all of it, in order, each piece in one thread."""
 
+import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,18 @@ def test_results_come_in_order(workers):
         return number**2
 
     assert list(side_by_side(work, range(20), workers)) == [number**2 for number in range(20)]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_no_more_is_begun_than_the_caller_will_soon_take(workers):
+    """However many groups there are: here they never end."""
+    begun = []
+    results = side_by_side(begun.append, itertools.count(), workers)
+    for taken in range(1, 20):
+        next(results)
+        time.sleep(0.002)
+        assert taken <= len(begun) <= taken + 4 * workers
+    results.close()
 
 
 def test_several_work_at_a_time():

@@ -49,7 +49,8 @@ def build_page(out, lessons=3, tests=4, labels=6, truth=0, build="0", classes=CL
     folder = out / "course_page"
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for name in images:
-        (folder / f"images/{name}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + name.encode())
+        ending, begins = ("jpg", b"\xff\xd8\xff\xe0") if name in ids["lesson"] else ("png", b"\x89PNG\r\n\x1a\n")
+        (folder / f"images/{name}.{ending}").write_bytes(begins + name.encode())
     (folder / "index.html").write_text('<!doctype html><script src="data.js"></script>')
     (folder / "course.js").write_text("'use strict';\n")
     (folder / "style.css").write_text("body { color: black }\n")

@@ -1,6 +1,7 @@
 """A short course on the drawn moths with rectangles for explanations, made without any network: what the course page is built from."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,19 @@ def write_course(folder: Path, data_root: Path, lessons: int = 3, leave_out: tup
     course = {"dataset": "toy", "classes": list(MOTHS), "selection": "CMaxGrad", "seed": 0, "mask_size": 0.05, "lessons": entries}
     (folder / "toy/course_CMaxGrad.json").write_text(json.dumps(course))
     return course
+
+
+def with_photographs(data_root: Path, target: Path) -> Path:
+    """Copies the toy dataset to `target`, every second image of the test and rest lists as JPEG, though its name ends with .png."""
+    shutil.copytree(data_root, target, copy_function=shutil.copyfile)
+    for path in (target, *target.rglob("*")):
+        path.chmod(0o755)
+    for stem in ("toy_gt_te", "toy_gt_rest_tr"):
+        for row in read_examples(target / f"toy/{stem}.txt", len(MOTHS))[::2]:
+            with Image.open(locate(row.path, target)) as image:
+                image.load()
+            image.convert("RGB").save(locate(row.path, target), format="JPEG", quality=95)
+    return target
 
 
 def rectangle(label: int, wrong: int) -> np.ndarray:

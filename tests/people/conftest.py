@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers.answering import make_key, make_trial
 from tests.helpers.collecting import SECRET, Clock, build_page, study_of
-from tests.helpers.drawn_course import LABELLED, TESTED, write_course
+from tests.helpers.drawn_course import LABELLED, TESTED, with_photographs, write_course
 from utils.data.lists import Example
 from utils.people import server
 from utils.people.built_page import read_built_page
@@ -62,10 +62,11 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def out(data_root, tools, tmp_path_factory):
-    """An output folder with the page of a course of 3 lessons, 5 classes, 5 test images and 6 images to label."""
+    """An output folder with the page of a course of 3 lessons, 5 classes, 5 test images and 6 images to label, some of them JPEG."""
     folder = tmp_path_factory.mktemp("people_browser")
     write_course(folder, data_root)
-    arguments = ["--dataset", "toy", "--data-root", data_root, "--test-images", TESTED, "--label-images", LABELLED, "--workers", 1]
+    root = with_photographs(data_root, folder / "data")
+    arguments = ["--dataset", "toy", "--data-root", root, "--test-images", TESTED, "--label-images", LABELLED, "--workers", 1]
     done = tools.call("teach_butterflies", *arguments, cwd=folder)
     assert done.status == 0, done.err
     return folder / "toy"

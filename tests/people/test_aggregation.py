@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 
 from utils.people import aggregation
 from utils.people.aggregation import Votes, aggregate, agreement, dawid_skene, majority, prior_counts
@@ -83,6 +84,24 @@ def test_an_em_step_against_plain_loops():
     plain = one_step_plainly(votes, posterior, believed, 0.7)
     assert prior == pytest.approx(np.array(plain[0])) and new == pytest.approx(np.array(plain[2])) and likelihood == pytest.approx(plain[3])
     assert all(confusion[p, j] == pytest.approx(np.array(row)) for (p, j), row in plain[1].items())
+
+
+def test_an_em_step_adds_as_numpy_would_to_the_last_bit():
+    """In the order in which the answers stand, whatever that is: the same answers, the same labels as ever."""
+    _, votes = make_crowd(9, 60, 7, 3, [0.8] * 7)
+    order = np.random.RandomState(2).permutation(len(votes.image))
+    votes = Votes(votes.images, votes.people, votes.image[order], votes.person[order], votes.answer[order])
+    posterior = np.random.RandomState(0).dirichlet(np.ones(5), 60)
+    believed = np.random.RandomState(1).random_sample((7, 5, 5)) + 0.1
+    prior, confusion = aggregation.maximise(aggregation.Sums.of(votes, 5), posterior, believed, 1.0)
+    answered = believed.transpose(0, 2, 1).copy()
+    np.add.at(answered, (votes.person, votes.answer), posterior[votes.image])
+    counts = answered.transpose(0, 2, 1)
+    assert np.array_equal(confusion, counts / counts.sum(2, keepdims=True))
+    joint = np.tile(np.log(prior), (60, 1))
+    np.add.at(joint, votes.image, np.log(confusion)[votes.person, :, votes.answer])
+    evidence = logsumexp(joint, axis=1, keepdims=True)
+    assert np.array_equal(aggregation.expect(aggregation.Sums.of(votes, 5), prior, confusion)[0], np.exp(joint - evidence))
 
 
 # Made once with crowd-kit 1.4.2 (DawidSkene(n_iter=5000, tol=1e-13), whose M-step has no prior but a floor of 1e-10), krippendorff

@@ -25,7 +25,7 @@ from tests.helpers.drawn_course import LABELLED
 pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from tests.helpers.person import DESKTOP, Person, resize, show_state  # noqa: E402
 
-KINDS = {"js": "text/javascript", "css": "text/css", "html": "text/html", "png": "image/png"}
+KINDS = {"js": "text/javascript", "css": "text/css", "html": "text/html", "png": "image/png", "jpg": "image/jpeg"}
 POLICY = (
     "default-src 'none'; img-src 'self'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; "
     "form-action http://127.0.0.1:*; frame-ancestors http://127.0.0.1:*"
@@ -212,7 +212,7 @@ def handler_of(standin, folder):
             if path == "/hit":
                 frame = f'<iframe src="{standin.page}?{query}" width="1000" height="700"{sandbox(query)}></iframe>'
                 return self.reply(f"<!doctype html><title>HIT</title>{frame}".encode(), "text/html", "")
-            if path.endswith(".png"):
+            if path.endswith((".png", ".jpg")):
                 time.sleep(standin.delay)
             if path.startswith("/api/") and standin.answer:
                 return self.reply_json(*standin.answer(path, None))

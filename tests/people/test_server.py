@@ -32,10 +32,11 @@ def test_every_file_of_the_page_is_served_with_its_type_and_policy(client, page)
     files = [path for path in page.folder.rglob("*") if path.is_file()]
     assert len(files) == 4 + 13
     types = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
+    types |= {".png": "image/png", ".jpg": "image/jpeg"}
     for path in files:
         answer = client.get(f"/{path.relative_to(page.folder)}")
         assert (answer.status_code, answer.data) == (200, path.read_bytes())
-        assert answer.headers["Content-Type"] == types.get(path.suffix, "image/png")
+        assert answer.headers["Content-Type"] == types[path.suffix]
         policy = answer.headers["Content-Security-Policy"]
         for directive in ("default-src 'none'", "img-src 'self'", "script-src 'self'", "style-src 'self'", "connect-src 'self'"):
             assert directive in policy.split("; ")

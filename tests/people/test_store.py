@@ -1,6 +1,7 @@
 """The store of the collecting server: its promises, its leases against a plain second implementation, and what it opens."""
 
 import errno
+import itertools
 import json
 import random
 import re
@@ -177,6 +178,43 @@ def test_asking_for_the_next_image_sorts_nothing(store):
     """It walks an index to the first image that will do, however many images there are."""
     plan = " / ".join(row[-1] for row in store._database.execute(f"EXPLAIN QUERY PLAN {stores.NEXT_IMAGE}", (1,)))
     assert plan.startswith("SCAN image USING") and "INDEX open_image" in plan and "TEMP B-TREE" not in plan, plan
+
+
+def steps_of_a_round(folder, labels):
+    """How many instructions SQLite executes while three people join and label ten images each, of so many."""
+    page, steps = build_page(folder, labels=labels), 0
+
+    def count():
+        nonlocal steps
+        steps += 1
+
+    with closing(Store(folder / "answers.sqlite", study_of(page, labels_per_image=3), Clock())) as store:
+        store._database.set_progress_handler(count, 1)
+        people = [store.join() for _ in range(3)]
+        for number, person in itertools.product(range(10), people):
+            image = store.next_image(person)
+            trials = stored_trial(page, image, trial_id=f"{number}{people.index(person)}" * 16)
+            assert store.add_trials(person, trials)[1] == {}
+    return steps
+
+
+def test_handing_out_and_taking_answers_cost_the_same_however_many_images_there_are(tmp_path):
+    few, many = steps_of_a_round(tmp_path / "few", 30), steps_of_a_round(tmp_path / "many", 3000)
+    assert 1000 < few == many
+
+
+def test_no_statement_of_a_request_reads_all_images_or_answers(store, page):
+    said = []
+    store._database.set_trace_callback(said.append)
+    person = store.join()
+    for _ in range(3):
+        store.add_trials(person, stored_trial(page, store.next_image(person)))
+    store.add_trials(person, stored_trial(page, page.test[0]))
+    store._database.set_trace_callback(None)
+    asked = {text for text in said if text.split()[0] in ("SELECT", "INSERT", "DELETE", "UPDATE")}
+    plans = [row[-1] for text in asked for row in store._database.execute(f"EXPLAIN QUERY PLAN {text}")]
+    assert len(asked) > 8 and any(plan.startswith("SEARCH image") for plan in plans)
+    assert {plan for plan in plans if re.match(r"SCAN (image|trial)\b", plan)} <= {"SCAN image USING INDEX open_image"}, plans
 
 
 class PlainLeases:

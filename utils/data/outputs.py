@@ -148,7 +148,7 @@ class Layout:
         return self.out / f"labels_{selection}{ending}"
 
     def annotator_study(self, suffix: str) -> Path:
-        """The figure (.png) and the table (.csv) of study_annotators.py."""
+        """The figure (.png), the table (.csv) and that of self-training (_rounds.csv) of study_annotators.py."""
         return self.out / f"study_annotators{suffix}"
 
 

@@ -94,7 +94,7 @@ def open_explained(dataset: Dataset, data_root: str | Path, image_size: int, out
 def explain_list(
     network: Network, images: ImageSet[Example], layout: Layout, classes: Sequence[str], how: ExplainSettings, unfinished: Unfinished
 ) -> dict | None:
-    """Explains every image of a list against every wrong class, or the strongest, and writes all that formats.md names.
+    """Explains every image of a list against every wrong class, or the strongest, and writes all that docs/files.md names.
 
     One forward pass per batch serves all classes and answers. Each thread takes a batch from decoding to encoding.
 

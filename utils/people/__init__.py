@@ -19,5 +19,6 @@ aggregation      which label do many answers make, and how far do people agree?
 labelling        who is believed, and what becomes of their labels?
 report           what is said of people and their labels?
 simulated        what would people answer?
-study            how good must people be?
+study            what does a classifier learn from people of an accuracy, and without any?
+break_even       how good must people be?
 """

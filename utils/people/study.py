@@ -1,16 +1,17 @@
-"""What a classifier learns from annotators of a given accuracy: labels are simulated, classifiers are trained on them and tested."""
+"""What a classifier learns from annotators of a given accuracy, and what it learns without any: labels are simulated or its own confident
+answers, classifiers are trained on them and tested."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from models.resnet import build
+from models.resnet import Network, build
 from models.weights import load_backbone
-from utils.base import figures, processes
+from utils.base import processes
 from utils.base.errors import InputError
 from utils.data.catalog import Dataset
 from utils.data.images import eval_view, full_view
@@ -18,11 +19,17 @@ from utils.data.lists import UNKNOWN, Example
 from utils.data.loading import ImageSet, open_list
 from utils.people.aggregation import Votes, majority
 from utils.people.simulated import respond, symmetric
-from utils.training.classifier import ClassifierRecipe, train_classifier
-from utils.training.evaluation import accuracy
+from utils.training.classifier import ClassifierRecipe, test_view, train_classifier
+from utils.training.evaluation import accuracy, logits_of_list
 from utils.training.probe import ProbeSettings, encode, fit_probe
+from utils.training.self_training import SelfTraining, confident_labels
 
-EXPERT, ANNOTATORS = "expert alone", "expert and annotators"  # who labelled what the classifier learns from
+# Who labelled what the classifier learns from.
+EXPERT, ANNOTATORS, SELF_TRAINED = "expert alone", "expert and annotators", "expert and own confident answers"
+ON_SIMCLR = ", SimCLR features"  # behind these, where a head on a SimCLR encoder learns
+# Columns of the study's table and of that of self-training's rounds, of those that the rows have.
+TABLE = ("labels", "annotator_accuracy", "seed", "label_accuracy", "test_accuracy")
+ROUNDS_TABLE = ("labels", "seed", "round", "own_labels", "changed", "label_accuracy", "test_accuracy")
 
 
 @dataclass(frozen=True)
@@ -42,8 +49,21 @@ class Material:
     num_classes: int
 
 
-# From (rows with labels to learn from, seed) to the accuracy on the test list in percent.
-Classify = Callable[[Sequence[Example], int], float]
+@dataclass(frozen=True)
+class Learned:
+    """What a classifier has learned.
+
+    Attributes:
+        test_accuracy: on the test list, in percent.
+        on_rest: gives its probabilities of the images of the rest list, (N, C), in their order.
+    """
+
+    test_accuracy: float
+    on_rest: Callable[[], Tensor]
+
+
+# From (rows with labels to learn from, seed) to what was learned.
+Learner = Callable[[Sequence[Example], int], Learned]
 
 
 def open_material(dataset: Dataset, data_root: str, image_size: int) -> Material:
@@ -64,33 +84,38 @@ def open_material(dataset: Dataset, data_root: str, image_size: int) -> Material
     return Material(list(expert.rows), known, test, len(dataset.classes))
 
 
-def probe_classifier(material: Material, arch: str, pretrained: str, how: ProbeSettings) -> Classify:
-    """A linear head on the frozen features of the pretrained network, which are computed here, once, from the test view.
+def pretrained_encoder(arch: str, pretrained: str) -> Network:
+    """A network without a head, of an architecture of `models.resnet.ARCHITECTURES`, filled as in `load_backbone`."""
+    encoder = build(arch, 0)
+    load_backbone(encoder, pretrained)
+    return encoder
+
+
+def probe_learner(material: Material, encoder: Network, how: ProbeSettings) -> Learner:
+    """A linear head on the frozen features of a network, which are computed here, once, from the test view.
 
     Args:
         material: the images.
-        arch: of the network, a name of `models.resnet.ARCHITECTURES`.
-        pretrained: its features, as in `load_backbone`.
+        encoder: the network.
         how: settings of the head; every classifier has a seed of its own.
     """
-    encoder = build(arch, 0)
-    load_backbone(encoder, pretrained)
     rows = [*material.expert, *material.rest]
     images = ImageSet(rows, "the lists of the study", material.test.data_root, material.test.view)
     features = encode(encoder, images, how)
     test_features = encode(encoder, material.test, how)
     place = {row.path: number for number, row in enumerate(rows)}
 
-    def classify(labelled: Sequence[Example], seed: int) -> float:
+    def learn(labelled: Sequence[Example], seed: int) -> Learned:
         seen = features[[place[row.path] for row in labelled]]
         labels = torch.tensor([row.label for row in labelled], device=seen.device)
         head, _ = fit_probe(seen, labels, material.num_classes, replace(how, seed=seed), quiet=True)
-        return accuracy(head(test_features).argmax(1).cpu(), material.test.labels)
+        right = accuracy(head(test_features).argmax(1).cpu(), material.test.labels)
+        return Learned(right, lambda: head(features[len(material.expert) :]).softmax(1))
 
-    return classify
+    return learn
 
 
-def finetune_classifier(material: Material, arch: str, pretrained: str, how: ClassifierRecipe) -> Classify:
+def finetune_learner(material: Material, arch: str, pretrained: str, how: ClassifierRecipe) -> Learner:
     """The whole network, trained as train_butterflies_resnet18.py trains it.
 
     Args:
@@ -99,16 +124,18 @@ def finetune_classifier(material: Material, arch: str, pretrained: str, how: Cla
         pretrained: what it starts from, as in `load_backbone`.
         how: that script's settings; every classifier has a seed of its own.
     """
+    rest = ImageSet(material.rest, "the rest list", material.test.data_root, material.test.view)
 
-    def classify(labelled: Sequence[Example], seed: int) -> float:
+    def learn(labelled: Sequence[Example], seed: int) -> Learned:
         torch.manual_seed(seed)
         network = build(arch, material.num_classes)
         load_backbone(network, pretrained)
         recipe = replace(how, seed=seed)
         images = ImageSet(list(labelled), "the lists of the study", material.test.data_root, full_view)
-        return train_classifier(network, images, material.test, recipe)[-1]["test_accuracy"]
+        right = train_classifier(network, images, material.test, recipe)[-1]["test_accuracy"]
+        return Learned(right, lambda: logits_of_list(test_view(network, rest, recipe)).softmax(1))
 
-    return classify
+    return learn
 
 
 def simulated_labels(rest: Sequence[Example], num_classes: int, quality: float, per_image: int, seed: int) -> list[Example]:
@@ -144,39 +171,123 @@ def plan(accuracies: Sequence[float], repeats: int, seed: int) -> list[tuple[flo
     return [(quality, one) for quality in (None, *sorted({*accuracies, 1.0})) for one in range(seed, seed + repeats)]
 
 
-def run_once(material: Material, classify: Classify, quality: float | None, per_image: int, seed: int) -> dict:
-    """One row of the study's table."""
-    rest = [] if quality is None else simulated_labels(material.rest, material.num_classes, quality, per_image, seed)
-    right = [row.label == true.label for row, true in zip(rest, material.rest, strict=False)]
-    return {
-        "labels": EXPERT if quality is None else ANNOTATORS,
-        "annotator_accuracy": "" if quality is None else quality,
-        "seed": seed,
-        "label_accuracy": round(100 * sum(right) / len(right), 3) if right else "",
-        "test_accuracy": round(classify([*material.expert, *rest], seed), 3),
-    }
+@dataclass(frozen=True)
+class Step:
+    """One classifier of a study.
+
+    Attributes:
+        seed: of its training, and of the annotators' errors.
+        quality: accuracy of the annotators who label the rest, 0 .. 1; None: there are none.
+        round: of self-training, from 1; 0: its own answers are no labels.
+        simclr: whether it is a head on SimCLR features.
+    """
+
+    seed: int
+    quality: float | None = None
+    round: int = 0
+    simclr: bool = False
+
+    @property
+    def labels(self) -> str:
+        """Who labelled what it learns from, as the tables say it."""
+        without_people = SELF_TRAINED if self.round else EXPERT
+        return (without_people if self.quality is None else ANNOTATORS) + ON_SIMCLR * self.simclr
 
 
-def annotator_study(
-    path: str | Path, accuracies: Sequence[float], points: Sequence[Sequence[float]], levels: dict[str, Sequence[float]], title: str
-) -> None:
-    """Classifier accuracy against annotator accuracy: the mean over the repeats with every repeat as a dot, and what to compare with.
+def steps(accuracies: Sequence[float], repeats: int, seed: int, rounds: int, simclr: bool) -> list[Step]:
+    """The classifiers of a study in their order: those of `plan`, then the same question to no people.
 
     Args:
-        path: the PNG.
-        accuracies: of the annotators, 0 .. 1.
-        points: for each of them the classifier's accuracies in percent, one per repeat.
-        levels: horizontal lines: name and accuracies, one per repeat, of which the mean is drawn.
-        title: how it was measured.
+        accuracies, repeats, seed: as in `plan`.
+        rounds: of self-training; each needs the one before it.
+        simclr: whether there are heads on SimCLR features too.
     """
-    drawn = figures.figure(6.4, 4.2, layout="constrained")
-    axes = drawn.add_subplot()
-    axes.plot(accuracies, [np.mean(values) for values in points], marker="o", color="tab:blue", label="expert's and annotators' labels")
-    for quality, values in zip(accuracies, points, strict=True):
-        axes.scatter([quality] * len(values), values, s=8, color="tab:blue", alpha=0.5)
-    for (name, values), colour in zip(levels.items(), ("tab:red", "tab:green"), strict=False):
-        axes.axhline(float(np.mean(values)), color=colour, linestyle="--", linewidth=1, label=name)
-    axes.set(xlabel="annotators' accuracy", ylabel="classifier's test accuracy (%)", title=title)
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figures.save(path, drawn)
+    seeds = range(seed, seed + repeats)
+    found = [Step(one, quality) for quality, one in plan(accuracies, repeats, seed)]
+    for on_simclr in (False, True)[: 1 + simclr]:
+        if on_simclr:
+            found += [Step(one, simclr=True) for one in seeds]
+        found += [Step(one, round=number, simclr=on_simclr) for one in seeds for number in range(1, rounds + 1)]
+    return found
+
+
+class Study:
+    """The classifiers of a study, made one after the other.
+
+    Args:
+        material: the images.
+        learner: of the classifiers that people's labels are for.
+        simclr: of heads on SimCLR features; None where there are none.
+        per_image: annotators per image.
+        how: of self-training.
+        state: what an earlier process had found (`state`); None: nothing.
+
+    Attributes:
+        rows: what was found, a dict for each step so far: `labels`, `annotator_accuracy`, `seed`, `label_accuracy` (of the labels that
+            are not the expert's), `test_accuracy`, `round`, `own_labels` (how many of its own answers it learned from) and `changed` (how
+            many of the rest have another label by them than in the round before; 0: the labels have settled).
+    """
+
+    def __init__(
+        self, material: Material, learner: Learner, simclr: Learner | None, per_image: int, how: SelfTraining, state: dict | None = None
+    ) -> None:
+        self._material = material
+        self._learners = {False: learner, True: simclr}
+        self._per_image = per_image
+        self._how = how
+        self.rows: list[dict] = state["rows"] if state else []
+        self._answers: dict[str, dict] = state["answers"] if state else {}  # of self-training, by seed and features
+
+    @property
+    def state(self) -> dict:
+        """What an object that goes on from here is given."""
+        return {"rows": self.rows, "answers": self._answers}
+
+    def run(self, step: Step) -> None:
+        """Makes the next classifier."""
+        if step.round:
+            self._train_itself(step)
+            return
+        rest: list[Example] = []
+        if step.quality is not None:
+            rest = simulated_labels(self._material.rest, self._material.num_classes, step.quality, self._per_image, step.seed)
+        learned = self._learn(step, rest)
+        if step.quality is None and self._how.rounds:
+            self._keep(step, torch.full((len(self._material.rest),), UNKNOWN), learned)
+        self._note(step, rest, learned.test_accuracy)
+
+    def _train_itself(self, step: Step) -> None:
+        """A round of self-training, whose labels are the confident answers of the round before."""
+        before = self._answers[self._key(step)]
+        labels = before["next"]
+        own = [replace(row, label=label) for row, label in zip(self._material.rest, labels.tolist(), strict=True) if label != UNKNOWN]
+        changed = int((labels != before["labels"]).sum())
+        if changed:  # the same labels and the same seed make the same classifier
+            self._keep(step, labels, self._learn(step, own))
+        self._note(step, own, self._answers[self._key(step)]["test_accuracy"], len(own), changed)
+
+    def _learn(self, step: Step, rest: Sequence[Example]) -> Learned:
+        learner = self._learners[step.simclr]
+        assert learner is not None  # or the study has no such step
+        return learner([*self._material.expert, *rest], step.seed)
+
+    def _keep(self, step: Step, labels: Tensor, learned: Learned) -> None:
+        """What the next round of self-training starts from: the labels of this one, and the confident answers of its classifier."""
+        answers = confident_labels(learned.on_rest(), self._how.confidence)
+        self._answers[self._key(step)] = {"labels": labels, "next": answers, "test_accuracy": learned.test_accuracy}
+
+    @staticmethod
+    def _key(step: Step) -> str:
+        return f"{step.seed}{ON_SIMCLR * step.simclr}"
+
+    def _note(self, step: Step, rest: Sequence[Example], test_accuracy: float, own_labels: int = 0, changed: int = 0) -> None:
+        truth = {row.path: row.label for row in self._material.rest}
+        right = [row.label == truth[row.path] for row in rest]
+        row = {
+            "labels": step.labels,
+            "annotator_accuracy": "" if step.quality is None else step.quality,
+            "seed": step.seed,
+            "label_accuracy": round(100 * sum(right) / len(right), 3) if right else "",
+            "test_accuracy": round(test_accuracy, 3),
+        }
+        self.rows.append(row | {"round": step.round, "own_labels": own_labels, "changed": changed})

@@ -207,3 +207,18 @@ def random_features(pretrained: str, frozen: bool = True) -> str | None:
         "--pretrained none: the features are drawn at random by --seed and stay so, since only the head learns; give imagenet or the path "
         "of a state dict."
     )
+
+
+def nothing_confident(own_labels: Sequence[int], confidence: float) -> str | None:
+    """Self-training in which no answer was confident enough to be learned from.
+
+    Args:
+        own_labels: how many there were, in each of its rounds; none where nothing trained itself.
+        confidence: the setting of that name.
+    """
+    if not own_labels or any(own_labels):
+        return None
+    return (
+        f"Self-training added nothing to the expert's images: no answer reached --confidence {confidence:g}; lower it, or train longer "
+        "(--epochs, --probe-epochs)."
+    )

@@ -28,7 +28,7 @@ from utils.running.settings import chosen_dataset, script_name
 # Settings that change how a run is computed but not what comes out.
 FREE = {"resume", "workers"}
 # Settings that name input files; the files' contents are compared too, since a path may hold another file by now.
-FILES = ("checkpoint", "pretrained", "ce_list", "train_list")
+FILES = ("checkpoint", "pretrained", "ce_list", "train_list", "simclr_checkpoint")
 # Saving may take this share of the time: the state of a network is 100 MB, and a short epoch must not wait for it.
 SAVING_SHARE = 0.1
 ZIPPED = {".npz", ".tar", ".pt"}

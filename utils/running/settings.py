@@ -39,6 +39,7 @@ RULES: dict[str, tuple[Callable, str]] = {
     "accuracy": (lambda v: len(v) > 0 and all(0 <= a <= 1 for a in v), "must be shares of right answers, each in 0 .. 1"),
     "alpha": (lambda v: 0 <= v <= 1, "must lie in 0 .. 1"),
     "batch_size": (lambda v: v >= 1, "must be 1 or more"),
+    "confidence": (lambda v: 0 <= v <= 1, "must be a probability, 0 .. 1"),
     "counters": (lambda v: v >= 0, "must be 0 (all wrong classes) or more"),
     "crop_scale": (lambda v: 0 < v <= 1, "must lie above 0 and not above 1"),
     "draws": (lambda v: v >= 0, "must be 0 (none) or more"),
@@ -64,6 +65,7 @@ RULES: dict[str, tuple[Callable, str]] = {
     "probe_lr": (lambda v: 0 < v <= HIGHEST_LR, f"must lie above 0 and not above {HIGHEST_LR:g}"),
     "repeats": (lambda v: v >= 1, "must be 1 or more"),
     "ridge": (lambda v: 0 < v <= 1e6, "must lie above 0 and not above 1e6"),
+    "rounds": (lambda v: v >= 0, "must be 0 (no self-training) or more"),
     "seed": (lambda v: 0 <= v < 2**32, "must lie in 0 .. 4294967295"),  # what NumPy takes
     "steps": (lambda v: v >= 1, "must be 1 or more"),
     "temperature": (lambda v: v > 0, "must be above 0"),
