@@ -47,10 +47,11 @@ class Config:
     data_root: str = "datasets"  # folder that holds the dataset's folder; it is only read
     ce_list: str = "{out}/{list}_CE_simclr.txt"  # explanations of the training list; {out}: output folder, {list}: the list's stem
     # student
-    student: StudentKind = "optimal"  # optimal: its head learns each lesson to the end (ours); sgd: all of it takes steps, as published
+    student: StudentKind = "optimal"  # optimal: learns its head to the end (ours); sgd: some steps, as published; exemplar: remembers
     arch: Arch = "resnet18"  # the network: resnet18 as published, resnet34 or resnet50
     pretrained: str = "imagenet"  # what the network starts from: imagenet, none (random weights), or the path of a state dict
     ridge: float = 1e-3  # optimal alone: weight of the head's squared length beside the risk
+    beta: float = 5.0  # exemplar alone: how fast likeness falls with the angle between features; Nosofsky fits it to people
     freeze_features: bool = False  # sgd alone: only its head learns, for features too young to be trained on by 4 to 80 images
     explanation_view: ExplanationView = "attention"  # attention: seen as a region (ours); image: as a picture, as published
     # course

@@ -5,8 +5,13 @@ parts         which parts are there? One more is one file and one line there.
 table         what does a part give?
 work          with what does it work, and what is kept so that a killed run goes on?
 stages        which teachers, encoders and explanations do several parts need?
+courses       which course teaches a machine student best?
+explanations  where do explanations fall, and what does it cost to blur that?
 labels        what are people's labels worth, and what needs no people?
+people        how well do students predict what real people answered?
+people_tables what is said of that?
 disc          what would explanations be worth that point at nothing?
+curves        how are learning curves and bars drawn?
 page          how does a table get into the page, and out of it?
 check         where do the page and the CSVs differ? (a command)
 environment   on what was it measured?

@@ -38,6 +38,7 @@ class Config:
     # data
     data_root: str = "datasets"  # folder that holds the datasets' folders; what is not there is left out, and said
     pretrained: str = "imagenet"  # generic features of teachers and students: imagenet, none, or the path of a state dict
+    teaching_images: str = "auto"  # explain_teach's table of the pictures people saw; auto: {data_root}/explain_teach/butterflies_crop/
     # run
     out: str = "results"  # output folder
     page: str = "docs/results.md"  # page that gets the tables, and a folder of its name beside it their files; none: no page
@@ -79,29 +80,36 @@ def work_of(cfg: Config) -> Work:
     if cfg.pretrained not in ("imagenet", "none") and not Path(cfg.pretrained).is_file():
         raise InputError(f"--pretrained {cfg.pretrained} does not exist; give imagenet, none, or the path of a state dict.")
     device = machine.choose(cfg.device)
-    who = {"data_root": cfg.data_root, "pretrained": environment.weights(cfg.pretrained), "seed": cfg.seed}
+    who = {
+        "data_root": cfg.data_root,
+        "pretrained": environment.weights(cfg.pretrained),
+        "seed": cfg.seed,
+        "teaching_images": cfg.teaching_images,
+    }
     folder = output_folder(cfg.out) / "work"
     begin(folder, who | {"device": device, "quick": cfg.quick}, cfg.resume)
     data_root = stages.drawn_moths(folder, cfg.seed) if cfg.quick else cfg.data_root
-    return Work(data_root, cfg.pretrained, folder, cfg.seed, device, cfg.workers, cfg.quick)
+    return Work(data_root, cfg.pretrained, folder, cfg.seed, device, cfg.workers, cfg.quick, cfg.teaching_images)
 
 
 def main(cfg: Config) -> None:
-    """Runs the parts one after the other; each is written as soon as it has ended."""
+    """Runs the parts one after the other; each table is written as soon as it is there."""
     parts, path = chosen(cfg.only), page_of(cfg)
     work = work_of(cfg)
     for name in parts:
         started = time.monotonic()
         make_repeatable(cfg.seed)
-        tables = PARTS[name](work)
-        for table in tables:
+        written = []
+        for table in PARTS[name](work):
             table.write(Path(cfg.out))
+            written.append(f"{table.name}.csv")
+            if path:
+                page.put(path, [table], Path(cfg.out))
         if path:
-            page.put(path, tables, Path(cfg.out))
             environment.put(path, name, work)
         with open(work.folder / "times.txt", "a", encoding="utf-8") as file:
             file.write(f"{name}: {time.monotonic() - started:.0f} s\n")
-        print(f"{name}: {', '.join(f'{table.name}.csv' for table in tables)} in {cfg.out}{f', and on {path}' if path else ''}", flush=True)
+        print(f"{name}: {', '.join(written)} in {cfg.out}{f', and on {path}' if path else ''}", flush=True)
 
 
 if __name__ == "__main__":

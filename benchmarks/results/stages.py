@@ -23,7 +23,7 @@ QUICK = "--epochs 2 --milestones 1 --lr 0.01 --batch-size 10 --image-size 64 --e
 SIMCLR_EPOCHS = 20
 SIMCLR = "--batch-size 64 --lr 3e-4 --temperature 0.1 --image-size 80 --crop-scale 0.2"
 SIMCLR_QUICK = "--batch-size 10 --image-size 64"
-EXPLANATION_SIZE, QUICK_SIZE = 224, 64  # sides of explanations' pictures, in pixels
+EXPLANATION_SIZE, SIMCLR_SIZE, QUICK_SIZE = 224, 112, 64  # sides of explanations' pictures, in pixels
 
 
 def drawn_moths(folder: Path, seed: int) -> str:
@@ -101,7 +101,7 @@ def explanations(work: Work, dataset: str, kind: str) -> Layout:
         kind: one of `EXPLAINED`.
     """
     if kind == "disc":
-        return discs(work, dataset, explanations(work, dataset, "margin"))
+        return discs(work, dataset, explanations(work, dataset, "margin"), side(work))
     files = layout(work, dataset, kind)
     where = ["--dataset", dataset, "--out", str(files.out), "--data-root", root(work, dataset)]
     how = ["--explanation", kind, "--checkpoint", str(teacher(work, dataset).teacher), "--image-size", str(side(work))]
@@ -110,19 +110,20 @@ def explanations(work: Work, dataset: str, kind: str) -> Layout:
 
 
 def simclr_explanations(work: Work, dataset: str, kind: str) -> Layout:
-    """As `explanations`, by a linear head on the SimCLR encoder."""
+    """As `explanations`, by a linear head on the SimCLR encoder, at the size that its crops were like."""
+    side = QUICK_SIZE if work.quick else SIMCLR_SIZE
     if kind == "disc":
-        return discs(work, dataset, simclr_explanations(work, dataset, "margin"))
+        return discs(work, dataset, simclr_explanations(work, dataset, "margin"), side)
     files = layout(work, dataset, f"simclr_{kind}", variant="simclr")
-    where = ["--dataset", dataset, "--out", str(files.out), "--checkpoint", str(simclr(work)), "--image-size", str(side(work))]
+    where = ["--dataset", dataset, "--out", str(files.out), "--checkpoint", str(simclr(work)), "--image-size", str(side)]
     work.script("get_all_CE_butterflies_simclr", *where, "--explanation", kind, *(["--probe-epochs", "20"] if work.quick else []))
     return files
 
 
-def discs(work: Work, dataset: str, explained: Layout) -> Layout:
-    """Explanations with a disc in the middle of the picture in place of every mask of `explained`, of the same area."""
+def discs(work: Work, dataset: str, explained: Layout, size: int) -> Layout:
+    """Explanations with a disc in the middle of the picture in place of every mask of `explained`, of the same area, on `size` pixels."""
     files = Layout(explained.out.with_name(f"{explained.out.name}_disc"), explained.list_stem, explained.variant)
-    images = open_list(found(work, dataset), "train", root(work, dataset), partial(whole_view, size=side(work)), budget=0)
+    images = open_list(found(work, dataset), "train", root(work, dataset), partial(whole_view, size=size), budget=0)
     if not files.explanation_list().exists():  # it is written last
         write_discs(explained, files, images, len(found(work, dataset).classes))
     return files

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from utils.base.errors import InputError, RunError
@@ -32,6 +32,7 @@ class Work:
         device: where networks compute.
         workers: threads that decode and encode.
         quick: whether everything is to be as small as it can be, to see that it runs.
+        teaching_images: the public logs' table from number to picture; auto: where the data root has it.
     """
 
     data_root: str
@@ -41,9 +42,12 @@ class Work:
     device: str
     workers: int
     quick: bool
+    teaching_images: str = "auto"
+    _ran: set[tuple[str, ...]] = field(default_factory=set, init=False, repr=False)
 
     def script(self, name: str, *flags: str) -> None:
-        """Runs one of the scripts as a process of its own; where it was run before, it goes on or says that it has ended (--resume).
+        """Runs one of the scripts as a process of its own; where it was run before, it goes on or says that it has ended (--resume). What
+        this work has run already is not run again.
 
         Args:
             name: of the script, without `.py`. Behind it come its settings, as on the command line; --data-root, --seed, --workers and
@@ -52,6 +56,8 @@ class Work:
         Raises:
             RunError: it failed; with its last lines, and where its log is.
         """
+        if (name, *flags) in self._ran:
+            return
         words = [f"{name}.py", *map(str, flags), *self._common(name, flags)]
         log = self.folder / "logs" / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -64,6 +70,7 @@ class Work:
         if done.returncode:
             said = re.split("[\r\n]+", log.read_bytes()[begin:].decode(errors="replace").strip())
             raise RunError(f"{name}.py failed (exit status {done.returncode}), see {log}; it said: {' / '.join(said[-LAST_LINES:])}")
+        self._ran.add((name, *flags))
 
     def _common(self, name: str, flags: tuple[str, ...]) -> list[str]:
         """The settings of this work that a script has and `flags` do not name."""

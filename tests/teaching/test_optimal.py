@@ -1,16 +1,12 @@
 """The optimal student: its head against Newton's method, its saved network against its head, and its course against its protocol."""
 
-from functools import partial
-
 import pytest
 import torch
-from PIL import Image
 
 from models.weights import load_classifier
+from tests.helpers.noise import CLASSES, SIZE, noise_material, settings
 from utils.base import checkpoints
 from utils.base.errors import InputError
-from utils.data.images import whole_view
-from utils.data.lists import Example, Explanation, write_explanations
 from utils.data.loading import ImageSet, to_float
 from utils.teaching.choice import Choice
 from utils.teaching.draws import DrawSettings, draw_courses, drawn_rows
@@ -18,11 +14,7 @@ from utils.teaching.loop import teach
 from utils.teaching.optimal import OptimalStudent, learn_head
 from utils.teaching.pool import Pool
 from utils.teaching.selection import SELECTORS, SelectorSettings, make_selector
-from utils.teaching.student import StudentSettings
 from utils.training.evaluation import share_right
-
-SIZE, CLASSES = 64, 3
-LABELS = (0, 1, 2, 0, 1, 2, 0, 1, 0, 0)
 
 
 def newton(features, labels, classes, ridge):
@@ -60,31 +52,7 @@ def test_classes_that_were_not_taught_tie():
 @pytest.fixture(scope="module")
 def material(tmp_path_factory):
     """Ten noise pictures, and noise masks and pictures for their explanations."""
-    root = tmp_path_factory.mktemp("optimal")
-    rng = torch.Generator().manual_seed(0)
-
-    def draw(path, pixels):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels.numpy()).save(path)
-        return str(path)
-
-    def noise():
-        return torch.randint(0, 256, (SIZE, SIZE, 3), dtype=torch.uint8, generator=rng)
-
-    rows, explanations = [], []
-    for index, label in enumerate(LABELS):
-        rows.append(Example(draw(root / f"{index}.png", noise()), label, index))
-        for counter in set(range(CLASSES)) - {label}:
-            mask = (torch.rand(SIZE, SIZE, generator=rng) < 0.2).byte() * 255
-            draw(root / f"x_mask/0.20/{index}_{counter}.png", mask)
-            explanations.append(Explanation(draw(root / f"x_img/0.20/{index}_{counter}.png", noise()), label, counter, index))
-    write_explanations(root / "CE.txt", explanations)
-    return ImageSet(rows, root / "list.txt", root, partial(whole_view, size=SIZE)), str(root / "CE.txt")
-
-
-def settings(**changes):
-    values = dict(pretrained="none", ridge=1e-3, freeze_features=False, steps=1, lr=1e-3, momentum=0.9, weight_decay=0.0, max_grad_norm=0.0)
-    return StudentSettings(**(values | dict(arch="resnet18", image_size=SIZE, batch_size=4, seed=0, workers=0, device="cpu") | changes))
+    return noise_material(tmp_path_factory.mktemp("optimal"))
 
 
 def student_of(material, view="attention", explain=True, **changes):

@@ -10,9 +10,10 @@ balanced         how are random images drawn so that classes stay even?
 random_pairs     how is a random pair drawn?
 selection        which selectors are there?
 student          what does the loop ask of a student, and how does a student see images and explanations?
-optimal          how does a student learn to the end?
+frozen           what have students in common that keep their features?
+optimal          how does a student learn its head to the end?
+exemplar         how does a student answer that remembers what it was shown?
 sgd              how does the student as released learn?
-optimal          how does a student learn that keeps its features and learns its head to the end?
 students         which students are there?
 pool             what can a course be made of?
 loop             what happens in a lesson?

@@ -58,9 +58,9 @@ class Survey(Labels):
     """The pool through the eyes of a student that is about to be taught, all on the CPU: N images, M explanations, C classes.
 
     Attributes:
-        logits: z = W f of the images, (N, C).
-        codewords: W, (C, d).
-        features: f of the images, (N, d).
+        logits: z of the images, (N, C): W f of a linear head.
+        codewords: W, (C, d); of a student without a linear head those by which the margins of its predictions are written.
+        features: f of the images, (N, d), whose inner product is the kernel by which the student generalises.
         explained: the explanations, M, to which the table points; None where explanations are not looked at.
     """
 

@@ -26,7 +26,7 @@ from utils.teaching.loop import Lesson
 from utils.teaching.pool import Pool
 from utils.teaching.selection import Selection
 from utils.teaching.student import Student
-from utils.teaching.students import StudentKind
+from utils.teaching.students import STUDENTS, StudentKind
 
 REPORTED_LESSONS = (1, 2, 3, 5, 7, 10, 15, 20)
 
@@ -142,11 +142,13 @@ class CourseFiles:
         how: settings.
 
     Raises:
-        InputError: a picture for people is missing, or their list is of other explanations.
+        InputError: a picture for people is missing, their list is of other explanations, or such a student cannot be saved.
     """
 
     def __init__(self, dataset: Dataset, layout: Layout, pool: Pool, explain: bool, how: CourseSettings) -> None:
         self.dataset, self.layout, self.pool, self.explain, self.how = dataset, layout, pool, explain, how
+        if how.save_students and not STUDENTS[how.student].has_network:
+            raise InputError(f"--save-students: --student {how.student} is no network that a checkpoint could hold; leave one of them out.")
         self._people = people_rows(how.ce_list, pool.rows, len(dataset.classes))
         if self._people:
             check_files(self._people, people_list(how.ce_list), how.data_root)

@@ -71,10 +71,12 @@ class MaxGrad(Seeded):
     def choose(self, seen: Survey, remaining: Tensor) -> Choice | None:
         """As in `Selector`; the score is s(i, b).
 
-        Where all codewords are equal psi is 0 everywhere, so a student who knows nothing yet is seen through a head drawn at random.
+        A student who knows nothing yet tells no two classes apart, and psi is the same everywhere (0 where all codewords are equal), so it
+        is seen through a head drawn at random.
         """
-        if seen.codewords.eq(seen.codewords[0]).all():
-            seen = seen.through(FIRST_HEAD * torch.randn(seen.codewords.shape, generator=self.rng, dtype=torch.float64))
+        if seen.logits.eq(seen.logits[:, :1]).all():
+            shape = seen.num_classes, seen.features.shape[1]
+            seen = seen.through(FIRST_HEAD * torch.randn(shape, generator=self.rng, dtype=torch.float64))
         scores = self.scores(seen)
         choice = pair_by_score(scores, seen.logits, seen.labels, remaining)
         return choice and replace(choice, score=from_log(scores[choice.image].max().item()))

@@ -42,6 +42,30 @@ def make_network(arch: str, num_classes: int, pretrained: str, seed: int, device
     return network.to(device).eval()
 
 
+def take_steps(logits: Callable[[], Tensor], labels: Tensor, optimizer: torch.optim.Optimizer, how: StudentSettings) -> None:
+    """Lowers the risk of a teaching set, as one batch, by `how.steps` steps.
+
+    Args:
+        logits: gives those of all items as they are now, (M, C).
+        labels: their classes, (M,).
+        optimizer: of what learns.
+        how: settings.
+
+    Raises:
+        RunError: the risk is no longer a finite number.
+    """
+    learning = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for _ in range(how.steps):
+        risk = margin_risk(logits(), labels)
+        if not math.isfinite(risk.item()):
+            raise RunError(f"The student's risk became {risk.item()} with {len(labels)} items taught; lower --lr or set --max-grad-norm.")
+        optimizer.zero_grad()
+        risk.backward()
+        if how.max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(learning, how.max_grad_norm)
+        optimizer.step()
+
+
 @dataclass
 class TeachingSet:
     """What the student has been taught, on its device.
@@ -107,6 +131,7 @@ class SGDStudent:
         rows: the rows of `pool` that are its pool; None: all.
     """
 
+    has_network = True
     remedies = "--lr, --steps, --pretrained and --freeze-features"
 
     def __init__(self, pool: Pool, test: ImageSet, explain: bool, how: StudentSettings, rows: Tensor | None = None) -> None:
@@ -152,18 +177,7 @@ class SGDStudent:
         network, taught = self._network.eval(), self._taught
         # Frozen features stay what they are from step to step, so they are pooled once.
         frozen = taught.features() if network.backbone_frozen else None
-        for _ in range(self._how.steps):
-            features = taught.features() if frozen is None else frozen
-            risk = margin_risk(network.head(features), taught.labels)
-            if not math.isfinite(risk.item()):
-                raise RunError(
-                    f"The student's risk became {risk.item()} with {len(taught)} items taught; lower --lr or set --max-grad-norm."
-                )
-            self._optimizer.zero_grad()
-            risk.backward()
-            if self._how.max_grad_norm:
-                torch.nn.utils.clip_grad_norm_(network.parameters(), self._how.max_grad_norm)
-            self._optimizer.step()
+        take_steps(lambda: network.head(taught.features() if frozen is None else frozen), taught.labels, self._optimizer, self._how)
         processes.align(network)
 
     def accuracies(self) -> tuple[float, float]:

@@ -32,6 +32,7 @@ class StudentSettings:
         seed: of the head's initialisation (and of all weights where `pretrained` is `none`).
         workers: threads that load.
         device: where it lives.
+        beta: how fast likeness falls with the angle between features (exemplar).
     """
 
     arch: Arch
@@ -48,6 +49,7 @@ class StudentSettings:
     seed: int
     workers: int
     device: str
+    beta: float = 5.0
 
 
 class Student(Protocol):
@@ -89,7 +91,11 @@ class Student(Protocol):
         ...
 
     def network(self) -> Network:
-        """Itself as a classifier."""
+        """Itself as a classifier.
+
+        Raises:
+            InputError: it is none.
+        """
         ...
 
     def anew(self, rows: Tensor) -> "Student":

@@ -1,0 +1,265 @@
+"""Which course teaches a machine student best: every selection, with every kind of explanation, in random parts of the pool."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from statistics import fmean, stdev
+
+import torch
+from tqdm import tqdm
+
+from benchmarks.results import stages
+from benchmarks.results.curves import Curves, draw_panels, shortest
+from benchmarks.results.table import Table
+from benchmarks.results.work import Work
+from train_butterflies_CMaxGrad import Config
+from utils.data.images import eval_view, whole_view
+from utils.data.lists import Example
+from utils.data.loading import ImageSet, open_list
+from utils.running.settings import pick
+from utils.teaching.choice import Choice
+from utils.teaching.compare_courses import REPORTED_LESSONS
+from utils.teaching.draws import DrawSettings, draw_courses, drawn_rows
+from utils.teaching.optimal import learn_head
+from utils.teaching.pool import Pool
+from utils.teaching.selection import SELECTORS, SelectorSettings, make_selector
+from utils.teaching.student import Student, StudentSettings
+from utils.teaching.students import STUDENTS
+
+NONE, POOL, RANDOM = "none", "the whole pool", "random"
+TITLES = {NONE: "images alone", "scout": "explanations: scout", "margin": "explanations: margin", "disc": "a disc in the middle"}
+DATASETS = ("butterflies_s300", "chinese_chars", "CUBgull_standin")
+DRAWS, LESSONS, QUICK_DRAWS, QUICK_LESSONS = 6, 20, 2, 3
+SGD_SIZE = 112  # pixels: side of what a student sees that learns with its whole network
+
+Key = tuple[str, str]  # selection, kind of explanation
+
+
+@dataclass(frozen=True)
+class Courses:
+    """The courses of one table.
+
+    Attributes:
+        name: of the table.
+        dataset: what is taught.
+        title: the table's heading.
+        text: whom the courses teach, as Markdown.
+        size: side of what the student sees, in pixels.
+        student: a name of `STUDENTS`.
+        simclr: whether encoder and explanations are SimCLR's.
+    """
+
+    name: str
+    dataset: str
+    title: str
+    text: str
+    size: int = stages.EXPLANATION_SIZE
+    student: str = "optimal"
+    simclr: bool = False
+
+    def keys(self) -> list[Key]:
+        """What is taught, by selection and explanation. The student as published is taught explanations by those who score them."""
+        if self.student == "optimal":
+            return [(selection, kind) for kind in TITLES for selection in SELECTORS]
+        scoring = {selection: make_selector(SelectorSettings(selection, 0, 0)).explains for selection in SELECTORS}  # type: ignore[arg-type]
+        return [(selection, "scout" if explains else NONE) for selection, explains in scoring.items()]
+
+    def kinds(self) -> list[str]:
+        """The kinds of explanations that are taught, in order."""
+        return [kind for kind in TITLES if kind in {kind for _, kind in self.keys()}]
+
+
+OPTIMAL = (
+    "The student keeps its generic features and learns its head to the end after every lesson (`--student optimal`). Each kind of "
+    "explanations is taught with every selection, with those too that look at images alone."
+)
+SIMCLR = (
+    "The optimal student with the features of a SimCLR encoder, by whose linear head images are explained too. It was trained from nothing "
+    f"on all training images without their labels ({stages.SIMCLR_EPOCHS} epochs, `{stages.SIMCLR}`), for minutes, not for the days that "
+    "SimCLR is made for."
+)
+SGD = (
+    "The student as published (`--student sgd`): the whole network takes some steps after every lesson. Explanations as published too: by "
+    "scout, seen as regions of the image, and taught by the selections that score them alone."
+)
+
+
+def all_courses(quick: bool) -> list[Courses]:
+    """The tables: the optimal student on each dataset; on the butterflies the SimCLR variant and the student as published too."""
+    size, simclr, sgd = (stages.QUICK_SIZE,) * 3 if quick else (stages.EXPLANATION_SIZE, stages.SIMCLR_SIZE, SGD_SIZE)
+    datasets = (stages.MOTHS,) if quick else DATASETS
+    first = datasets[0]
+    return [
+        *(Courses(f"courses_{name}", name, f"Courses on {name}", OPTIMAL, size) for name in datasets),
+        Courses(f"courses_{first}_simclr", first, f"Courses on {first}, SimCLR features", SIMCLR, simclr, simclr=True),
+        Courses(f"courses_{first}_sgd", first, f"Courses on {first}, the student as published", SGD, sgd, student="sgd"),
+    ]
+
+
+def tables(work: Work) -> Iterator[Table]:
+    """A table for each of `all_courses`."""
+    courses = all_courses(work.quick)
+    reasons = {one.dataset: stages.absent(work, one.dataset) for one in courses}
+    for reason in filter(None, reasons.values()):
+        print(reason)
+    made = [one for one in courses if not reasons[one.dataset]]
+    with tqdm(total=sum(len(one.keys()) for one in made) * _draws(work).draws, desc="courses", unit="course") as bar:
+        for one in courses:
+            if one in made:
+                yield _table(work, one, _materials(work, one), bar)
+            else:
+                yield Table(one.name, one.title, reasons[one.dataset], stages.command("courses"), [], lambda path: None)
+
+
+def _draws(work: Work) -> DrawSettings:
+    draws, lessons = (QUICK_DRAWS, QUICK_LESSONS) if work.quick else (DRAWS, LESSONS)
+    return DrawSettings(draws=draws, iterations=lessons, seed=work.seed)
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What courses are made of: settings of the student, the number of classes, and the explanation list of each kind."""
+
+    cfg: Config
+    num_classes: int
+    lists: dict[str, str]
+
+
+def _materials(work: Work, courses: Courses) -> Materials:
+    """Trains and explains what the courses of a table need."""
+    explain = stages.simclr_explanations if courses.simclr else stages.explanations
+    lists = {kind: str(explain(work, courses.dataset, kind).explanation_list()) for kind in courses.kinds() if kind != NONE}
+    features = str(stages.simclr(work)) if courses.simclr else work.pretrained
+    where = {"dataset": courses.dataset, "data_root": stages.root(work, courses.dataset)}
+    how = {"image_size": courses.size, "seed": work.seed, "workers": work.workers, "device": work.device}
+    cfg = Config(**where, **how, pretrained=features)  # type: ignore[arg-type]  # of several types
+    return Materials(cfg, len(stages.found(work, courses.dataset).classes), lists)
+
+
+def _table(work: Work, courses: Courses, materials: Materials, bar: tqdm) -> Table:
+    """Teaches the courses of a table that an earlier run has not taught."""
+    how, curves, ceilings = _draws(work), {}, {}
+    images = _images(work, courses)
+    for kind in courses.kinds():
+        # Opened when the first course needs it, and let go with the kind: the explanations of one take hundreds of megabytes.
+        student = cache(partial(_student, courses, materials, *images, kind))
+        for selection in (selection for selection, of in courses.keys() if of == kind):
+            teach = partial(_teach, student, selection, materials.cfg, how, bar)
+            before = bar.n
+            curves[selection, kind] = work.kept(f"{courses.name}/{kind}_{selection}", teach)
+            bar.update(before + how.draws - bar.n)
+        if courses.student == "optimal":
+            ceilings[kind] = work.kept(f"{courses.name}/{kind}_whole_pool", partial(_ceilings, student, how, materials.cfg.ridge))
+    levels = {TITLES[kind]: fmean(values) for kind, values in ceilings.items()}
+    draw = partial(draw_panels, panels=panels(curves), levels=levels)
+    text = f"{courses.text} {columns_text(how)}"
+    return Table(courses.name, courses.title, text, stages.command("courses"), rows(curves, ceilings), draw)
+
+
+def _images(work: Work, courses: Courses) -> tuple[Callable[[], ImageSet[Example]], Callable[[], ImageSet[Example]]]:
+    """What opens the training list and the test list; each is opened once."""
+    dataset, root = stages.found(work, courses.dataset), stages.root(work, courses.dataset)
+    train = cache(partial(open_list, dataset, "train", root, partial(whole_view, size=courses.size)))
+    return train, cache(partial(open_list, dataset, "test", root, partial(eval_view, size=courses.size)))
+
+
+def _student(courses: Courses, materials: Materials, train: Callable, test: Callable, kind: str) -> Student:
+    """A student of the whole pool, who is taught explanations of one kind."""
+    pool = Pool(train(), materials.lists.get(kind), materials.num_classes, "attention", courses.size)
+    return STUDENTS[courses.student](pool, test(), kind != NONE, pick(StudentSettings, materials.cfg))
+
+
+def _teach(student: Callable[[], Student], selection: str, cfg: Config, how: DrawSettings, bar: tqdm) -> list[list[float]]:
+    """The curves of a selection's courses: test accuracy (%) after each lesson, of draw after draw."""
+    make = partial(make_selector, SelectorSettings(selection, cfg.alpha, cfg.seed))  # type: ignore[arg-type]  # from SELECTORS
+    curves = []
+    for curve in draw_courses(student(), make, how):
+        curves.append(curve)
+        bar.update()
+    return curves
+
+
+def _ceilings(student: Callable[[], Student], how: DrawSettings, ridge: float) -> list[float]:
+    """Of each draw, the test accuracy (%) of a student that was taught the whole of it."""
+    whole = student()
+    return [ceiling(whole.anew(drawn_rows(len(whole.labels), how.seed, draw)), ridge) for draw in range(how.draws)]
+
+
+def ceiling(pupil: Student, ridge: float) -> float:
+    """The test accuracy (%) of an untaught optimal student that learns its whole pool: every image, and every explanation if it has any.
+
+    Args:
+        pupil: the student.
+        ridge: of its head.
+    """
+    seen = pupil.survey(pupil.explain)
+    features, labels = [seen.features], [seen.labels]
+    if seen.explained:
+        image, counter = (seen.table >= 0).nonzero(as_tuple=True)
+        features.append(seen.explained.features[seen.table[image, counter]])
+        labels.append(seen.labels[image])
+    head = learn_head(torch.cat(features).double(), torch.cat(labels), seen.num_classes, ridge)
+    other = int((seen.labels != seen.labels[0]).nonzero()[0])
+    pupil.add(Choice(0, other, int(seen.labels[other]), {}, None))  # accuracies are also of what was taught, which must be something
+    pupil.load_state_dict({"head": head})
+    return pupil.accuracies()[1]
+
+
+# ---------------------------------------------------------------- what it comes to
+
+
+def rows(curves: Mapping[Key, Curves], ceilings: Mapping[str, Sequence[float]]) -> list[dict]:
+    """The table's rows.
+
+    Args:
+        curves: by selection and explanation, of draw after draw, the test accuracies (%) after each lesson.
+        ceilings: by explanation, of draw after draw, the test accuracy (%) after the whole pool.
+    """
+    lessons = [lesson for lesson in REPORTED_LESSONS if lesson <= max(shortest(some).shape[1] for some in curves.values())]
+    means = {key: [fmean(curve) for curve in some] for key, some in curves.items()}
+    means |= {(POOL, kind): list(values) for kind, values in ceilings.items()}
+    of_random = {kind: values for (selection, kind), values in means.items() if selection == RANDOM}
+    found = []
+    for (selection, kind), values in means.items():
+        table = shortest(curves[selection, kind]) if selection != POOL else None
+        reached = [round(float(table[:, n - 1].mean()), 1) if table is not None and n <= table.shape[1] else "" for n in lessons]
+        to_random = of_random.get(kind, next(iter(of_random.values()))) if selection not in (RANDOM, POOL) else None
+        to_none = means.get((selection, NONE)) if kind != NONE else None
+        row = {"selection": selection, "explanation": kind} | dict(zip(map(str, lessons), reached, strict=True))
+        row |= {"mean": round(fmean(values), 1), "sd": spread(values)}
+        row |= difference(values, to_random, "random") | difference(values, to_none, "none")
+        found.append(row)
+    return found
+
+
+def spread(values: Sequence[float]) -> float | str:
+    """The standard deviation, of draws; of a single one there is none."""
+    return round(stdev(values), 1) if len(values) > 1 else ""
+
+
+def difference(values: Sequence[float], others: Sequence[float] | None, name: str) -> dict:
+    """Draw by draw, how much more: mean and standard deviation of the differences; empty where there is nothing to compare with."""
+    if others is None:
+        return {f"minus {name}": "", f"sd of minus {name}": ""}
+    apart = [one - other for one, other in zip(values, others, strict=True)]
+    return {f"minus {name}": round(fmean(apart), 1), f"sd of minus {name}": spread(apart)}
+
+
+def panels(curves: Mapping[Key, Curves]) -> dict[str, dict[str, Curves]]:
+    """What the figure's panels show: a panel for each kind of explanations, or one where each selection has its own kind."""
+    kinds = list(dict.fromkeys(kind for _, kind in curves))
+    if len(curves) == len({selection for selection, _ in curves}):
+        return {"as published": {f"{selection} ({TITLES[kind]})": some for (selection, kind), some in curves.items()}}
+    return {TITLES[kind]: {selection: some for (selection, of), some in curves.items() if of == kind} for kind in kinds}
+
+
+def columns_text(how: DrawSettings) -> str:
+    """What the columns and the rows are."""
+    return (
+        f"Test accuracy in percent after 1, 2, 3 ... lessons of a pair, the mean of {how.draws} draws of 80 % of the training list, the "
+        f"same draws in all rows (seed {how.seed}); `mean` is that of all {how.iterations} lessons, and `sd` its standard deviation over "
+        "the draws. `minus random` and `minus none` are differences of such means, draw by draw, to random pairs with the same "
+        "explanations and to the same selection with none; behind them their standard deviations. `margin` is this repository's way of explaining, "
+        "`scout` the published one, `disc` a control: a disc of the area of margin's mask in the middle of the picture. Of "
+        f"`{POOL}` a student was taught every image of the draw at once, with every explanation of the kind."
+    )

@@ -1,0 +1,43 @@
+"""A pool of noise: pictures, masks and explanations that mean nothing, and a student's settings for them."""
+
+from functools import partial
+
+import torch
+from PIL import Image
+
+from utils.data.images import whole_view
+from utils.data.lists import Example, Explanation, write_explanations
+from utils.data.loading import ImageSet
+from utils.teaching.student import StudentSettings
+
+SIZE, CLASSES = 64, 3
+LABELS = (0, 1, 2, 0, 1, 2, 0, 1, 0, 0)
+
+
+def noise_material(root):
+    """Ten noise pictures as a list, and the path of a list of explanations, noise masks and pictures against every wrong class."""
+    rng = torch.Generator().manual_seed(0)
+
+    def draw(path, pixels):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.numpy()).save(path)
+        return str(path)
+
+    def noise():
+        return torch.randint(0, 256, (SIZE, SIZE, 3), dtype=torch.uint8, generator=rng)
+
+    rows, explanations = [], []
+    for index, label in enumerate(LABELS):
+        rows.append(Example(draw(root / f"{index}.png", noise()), label, index))
+        for counter in set(range(CLASSES)) - {label}:
+            mask = (torch.rand(SIZE, SIZE, generator=rng) < 0.2).byte() * 255
+            draw(root / f"x_mask/0.20/{index}_{counter}.png", mask)
+            explanations.append(Explanation(draw(root / f"x_img/0.20/{index}_{counter}.png", noise()), label, counter, index))
+    write_explanations(root / "CE.txt", explanations)
+    return ImageSet(rows, root / "list.txt", root, partial(whole_view, size=SIZE)), str(root / "CE.txt")
+
+
+def settings(**changes):
+    """A student's, on random weights."""
+    values = dict(pretrained="none", ridge=1e-3, freeze_features=False, steps=1, lr=1e-3, momentum=0.9, weight_decay=0.0, max_grad_norm=0.0)
+    return StudentSettings(**(values | dict(arch="resnet18", image_size=SIZE, batch_size=4, seed=0, workers=0, device="cpu") | changes))
