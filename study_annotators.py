@@ -26,13 +26,10 @@ from tqdm import tqdm
 from models.resnet import Arch
 from models.weights import load_encoder
 from utils.base import processes
-from utils.base.files import write_table
 from utils.base.machine import default_workers
 from utils.data.outputs import Layout
 from utils.people.break_even import annotator_study, findings
 from utils.people.study import (
-    ROUNDS_TABLE,
-    TABLE,
     Learner,
     Material,
     Study,
@@ -41,6 +38,7 @@ from utils.people.study import (
     pretrained_encoder,
     probe_learner,
     steps,
+    write_study,
 )
 from utils.running import plausible
 from utils.running.launch import launch
@@ -107,13 +105,7 @@ def learners(material: Material, cfg: Config) -> tuple[Learner, Learner | None]:
 @processes.first_only
 def report(rows: list[dict], layout: Layout, cfg: Config) -> dict:
     """Writes the tables and the figure, and says from which accuracy on people pay; returns the means over the seeds."""
-    last = [row for row in rows if row["round"] in (0, cfg.rounds)]
-    write_table(layout.annotator_study(".csv"), [{name: row[name] for name in TABLE} for row in last])
-    rounds = [row for row in rows if row["round"]]
-    if rounds:
-        write_table(layout.annotator_study("_rounds.csv"), [{name: row[name] for name in ROUNDS_TABLE} for row in rounds])
-    else:
-        layout.annotator_study("_rounds.csv").unlink(missing_ok=True)  # of an earlier run
+    last = write_study(layout, rows, cfg.rounds)
     found = findings(last)
     title = f"{cfg.classifier}, {cfg.repeats} seeds, {cfg.labels_per_image} label(s) per image"
     annotator_study(layout.annotator_study(".png"), found, title)

@@ -259,7 +259,8 @@ def columns_text(how: DrawSettings) -> str:
         f"Test accuracy in percent after 1, 2, 3 ... lessons of a pair, the mean of {how.draws} draws of 80 % of the training list, the "
         f"same draws in all rows (seed {how.seed}); `mean` is that of all {how.iterations} lessons, and `sd` its standard deviation over "
         "the draws. `minus random` and `minus none` are differences of such means, draw by draw, to random pairs with the same "
-        "explanations and to the same selection with none; behind them their standard deviations. `margin` is this repository's way of explaining, "
+        "explanations and to the same selection with none; behind them their standard deviations. `margin` is "
+        "this repository's way of explaining, "
         "`scout` the published one, `disc` a control: a disc of the area of margin's mask in the middle of the picture. Of "
         f"`{POOL}` a student was taught every image of the draw at once, with every explanation of the kind."
     )

@@ -51,10 +51,13 @@ def _localized(work: Work) -> Table:
     found = work.kept(LOCALIZATION, partial(localize, outs, stages.root(work, stages.MOTHS), work.seed))
     text = (
         "A drawn moth's scene does not know its kind, so the same moth can be drawn as the wrong answer b too; the pixels that then "
-        f"differ, T, are exactly why it is a and not b. They cover {found['covered']} % of the pictures. {found['explanations']} explanations "
-        f"by one teacher, with the settings of `make demo`, masks of {TEACHING_SIZE:.0%} of the picture, in percent: how much of the mask lies "
+        f"differ, T, are exactly why it is a and not b. They cover {found['covered']} % of the pictures. "
+        f"{found['explanations']} explanations "
+        f"by one teacher, with the settings of `make demo`, masks of {TEACHING_SIZE:.0%} of the picture, in "
+        "percent: how much of the mask lies "
         "on T and how much of T in the mask; the same for T on marks of a; of the map, whether its largest value lies in T, its mass in T, "
-        "and how many of its largest values, as many as T has pixels, lie in T. Controls: the same masks and maps moved at random and mirrored, and "
+        "and how many of its largest values, as many as T has pixels, lie in T. Controls: the same masks and maps "
+        "moved at random and mirrored, and "
         "a disc in the middle of the mask's area."
     )
     table = localized_rows(found["percent"])
@@ -100,9 +103,11 @@ def _deleted(work: Work, dataset: str) -> Table:
     found = work.kept(DELETION, partial(delete, work, dataset))
     count = QUICK_IMAGES if work.quick else IMAGES
     text = (
-        f"On photographs nobody knows the truth, so what is pointed at is blurred: the mean margin z_a - z_b of {count} images of {dataset} "
+        "On photographs nobody knows the truth, so what is pointed at is blurred: the mean margin z_a - z_b of "
+        f"{count} images of {dataset} "
         "against every wrong answer b, and what it loses where the mask is blurred, or the same shape moved at random. In the teacher that "
-        "was explained, and in a second network that was trained apart from it (the next seed), which no explanation could have been fitted "
+        "was explained, and in a second network that was trained apart from it (the next seed), which no "
+        "explanation could have been fitted "
         "to. "
         "`disc` is a control: a disc in the middle of the picture, where a photographer puts the animal."
     )

@@ -13,10 +13,12 @@ from models.resnet import Network, build
 from models.weights import load_backbone
 from utils.base import processes
 from utils.base.errors import InputError
+from utils.base.files import write_table
 from utils.data.catalog import Dataset
 from utils.data.images import eval_view, full_view
 from utils.data.lists import UNKNOWN, Example
 from utils.data.loading import ImageSet, open_list
+from utils.data.outputs import Layout
 from utils.people.aggregation import Votes, majority
 from utils.people.simulated import respond, symmetric
 from utils.training.classifier import ClassifierRecipe, test_view, train_classifier
@@ -291,3 +293,24 @@ class Study:
             "test_accuracy": round(test_accuracy, 3),
         }
         self.rows.append(row | {"round": step.round, "own_labels": own_labels, "changed": changed})
+
+
+def write_study(layout: Layout, rows: Sequence[dict], last_round: int) -> list[dict]:
+    """Writes the table of the study, a row per classifier, and that of self-training's rounds if there were any.
+
+    Args:
+        layout: names of the files.
+        rows: of all classifiers, those of every round too.
+        last_round: of self-training; 0: there is none.
+
+    Returns:
+        The rows of the first table.
+    """
+    last = [row for row in rows if row["round"] in (0, last_round)]
+    write_table(layout.annotator_study(".csv"), [{name: row[name] for name in TABLE} for row in last])
+    rounds = [row for row in rows if row["round"]]
+    if rounds:
+        write_table(layout.annotator_study("_rounds.csv"), [{name: row[name] for name in ROUNDS_TABLE} for row in rounds])
+    else:
+        layout.annotator_study("_rounds.csv").unlink(missing_ok=True)  # of an earlier run
+    return last
