@@ -170,7 +170,7 @@ def confusion_matrix(path: str | Path, counts: np.ndarray, classes: Sequence[str
         from matplotlib.colors import PowerNorm
 
         shown = axes.imshow(100 * shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100))  # by the root: rare confusions shall show too
-        drawn.colorbar(shown, ax=axes, label="share of the true class's images (%)", shrink=0.5)
+        drawn.colorbar(shown, ax=axes, label="share of the true class (%)", shrink=0.5)
     drawable, named, style = fonts.drawable(classes), range(0, len(classes), -(-len(classes) // NAMES)), fonts.style(classes)
     names = [_shortened(drawable[label]) for label in named]
     axes.set_xticks(named, names, rotation=30 if few else 90, ha="right" if few else "center", **style)
