@@ -3,6 +3,7 @@
 Every machine student is taught exactly the pictures that a person was shown, in order, and then asked what that person was asked.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -61,9 +62,9 @@ def tables(work: Work) -> list[Table]:
         try:
             measured.append(work.kept(f"people/{path.parent.name}", partial(_measured, work, path)))
         except InputError as error:
-            said.append(f"Left out: {error}")
-    for sentence in said:
-        print(sentence, flush=True)
+            print(f"Left out: {error}", flush=True)
+            # The page is the same wherever the data lies: it names the folder as its commands do.
+            said.append(f"Left out: {str(error).replace(os.path.normpath(work.data_root), 'datasets')}")
     return people_tables.made(measured, said)
 
 
