@@ -1,6 +1,6 @@
 """Where explanations fall: on drawn moths, whose true differences are known; on photographs, by blurring what is pointed at."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -33,13 +33,18 @@ COLUMNS = (
 NETWORKS = ("the teacher", "the second network")
 
 
-def tables(work: Work) -> list[Table]:
+def tables(work: Work) -> Iterator[Table]:
     """The two tables of this part."""
+    yield _localized(work)
     dataset = stages.MOTHS if work.quick else stages.BUTTERFLIES
-    if reason := stages.absent(work, dataset):
+    reason = stages.absent(work, dataset)
+    if reason:
         print(reason)
-        return [_localized(work), Table(DELETION, TITLES[DELETION], reason, stages.command("explanations"), [], lambda path: None)]
-    return [_localized(work), _deleted(work, dataset)]
+    yield (
+        Table(DELETION, TITLES[DELETION], reason, stages.command("explanations"), [], lambda path: None)
+        if reason
+        else _deleted(work, dataset)
+    )
 
 
 # ---------------------------------------------------------------- on moths
