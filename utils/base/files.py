@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
 from utils.base.errors import InputError
 
 NAME_BYTES = 255  # a file name's length on the usual file systems
@@ -63,7 +65,18 @@ def _remove_temporary_folder(path: Path, target: Path) -> None:
             with _locked(path) as locked:
                 if locked:
                     _put_back(path, target)
-                    shutil.rmtree(path, ignore_errors=True)
+                    _remove_tree(path)
+
+
+def _remove_tree(folder: Path) -> None:
+    """Removes a folder with all that is in it; what cannot be removed stays. A disk may need minutes for a hundred thousand files."""
+    with tqdm(desc="clear away", unit="file", delay=2, leave=False) as bar:
+        for here, _, names in os.walk(folder):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(here, name))
+                bar.update()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _put_back(staging: Path, target: Path) -> None:
@@ -209,7 +222,7 @@ def replacing_folder(data_root: Path, name: str, force: bool):
     finally:
         _put_back(staging, target)
         # With what was replaced, if anything. A link is removed, not what it leads to.
-        shutil.rmtree(staging, ignore_errors=True)
+        _remove_tree(staging)
 
 
 def make_folder(folder: Path) -> None:
