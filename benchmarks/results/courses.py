@@ -30,6 +30,7 @@ NONE, POOL, RANDOM = "none", "the whole pool", "random"
 TITLES = {NONE: "images alone", "scout": "explanations: scout", "margin": "explanations: margin", "disc": "a disc in the middle"}
 DATASETS = ("butterflies_s300", "chinese_chars", "CUBgull_standin")
 DRAWS, LESSONS, QUICK_DRAWS, QUICK_LESSONS = 6, 20, 2, 3
+SGD_DRAWS = 3  # a course of the whole network takes minutes
 SGD_SIZE = 112  # pixels: side of what a student sees that learns with its whole network
 
 Key = tuple[str, str]  # selection, kind of explanation
@@ -73,6 +74,7 @@ OPTIMAL = (
     "The student keeps its generic features and learns its head to the end after every lesson (`--student optimal`). Each kind of "
     "explanations is taught with every selection, with those too that look at images alone."
 )
+POOL_TEXT = f"Of `{POOL}` a student was taught every image of the draw at once, with every explanation of the kind."
 SIMCLR = (
     "The optimal student with the features of a SimCLR encoder, by whose linear head images are explained too. It was trained from nothing "
     f"on all training images without their labels ({stages.SIMCLR_EPOCHS} epochs, `{stages.SIMCLR}`), for minutes, not for the days that "
@@ -103,7 +105,7 @@ def tables(work: Work) -> Iterator[Table]:
     for reason in filter(None, reasons.values()):
         print(reason)
     made = [one for one in courses if not reasons[one.dataset]]
-    with tqdm(total=sum(len(one.keys()) for one in made) * _draws(work).draws, desc="courses", unit="course") as bar:
+    with tqdm(total=sum(len(one.keys()) * _draws(work, one).draws for one in made), desc="courses", unit="course") as bar:
         for one in courses:
             if one in made:
                 yield _table(work, one, _materials(work, one), bar)
@@ -111,8 +113,8 @@ def tables(work: Work) -> Iterator[Table]:
                 yield Table(one.name, one.title, reasons[one.dataset], stages.command("courses"), [], lambda path: None)
 
 
-def _draws(work: Work) -> DrawSettings:
-    draws, lessons = (QUICK_DRAWS, QUICK_LESSONS) if work.quick else (DRAWS, LESSONS)
+def _draws(work: Work, courses: Courses) -> DrawSettings:
+    draws, lessons = (QUICK_DRAWS, QUICK_LESSONS) if work.quick else (SGD_DRAWS if courses.student == "sgd" else DRAWS, LESSONS)
     return DrawSettings(draws=draws, iterations=lessons, seed=work.seed)
 
 
@@ -138,7 +140,7 @@ def _materials(work: Work, courses: Courses) -> Materials:
 
 def _table(work: Work, courses: Courses, materials: Materials, bar: tqdm) -> Table:
     """Teaches the courses of a table that an earlier run has not taught."""
-    how, curves, ceilings = _draws(work), {}, {}
+    how, curves, ceilings = _draws(work, courses), {}, {}
     images = _images(work, courses)
     for kind in courses.kinds():
         # Opened when the first course needs it, and let go with the kind: the explanations of one take hundreds of megabytes.
@@ -152,7 +154,7 @@ def _table(work: Work, courses: Courses, materials: Materials, bar: tqdm) -> Tab
             ceilings[kind] = work.kept(f"{courses.name}/{kind}_whole_pool", partial(_ceilings, student, how, materials.cfg.ridge))
     levels = {TITLES[kind]: fmean(values) for kind, values in ceilings.items()}
     draw = partial(draw_panels, panels=panels(curves), levels=levels)
-    text = f"{courses.text} {columns_text(how)}"
+    text = f"{courses.text} {columns_text(how)} {POOL_TEXT if ceilings else ''}"
     return Table(courses.name, courses.title, text, stages.command("courses"), rows(curves, ceilings), draw)
 
 
@@ -242,7 +244,7 @@ def difference(values: Sequence[float], others: Sequence[float] | None, name: st
     if others is None:
         return {f"minus {name}": "", f"sd of minus {name}": ""}
     apart = [one - other for one, other in zip(values, others, strict=True)]
-    return {f"minus {name}": round(fmean(apart), 1), f"sd of minus {name}": spread(apart)}
+    return {f"minus {name}": round(fmean(apart), 1) + 0.0, f"sd of minus {name}": spread(apart)}
 
 
 def panels(curves: Mapping[Key, Curves]) -> dict[str, dict[str, Curves]]:
@@ -259,8 +261,6 @@ def columns_text(how: DrawSettings) -> str:
         f"Test accuracy in percent after 1, 2, 3 ... lessons of a pair, the mean of {how.draws} draws of 80 % of the training list, the "
         f"same draws in all rows (seed {how.seed}); `mean` is that of all {how.iterations} lessons, and `sd` its standard deviation over "
         "the draws. `minus random` and `minus none` are differences of such means, draw by draw, to random pairs with the same "
-        "explanations and to the same selection with none; behind them their standard deviations. `margin` is "
-        "this repository's way of explaining, "
-        "`scout` the published one, `disc` a control: a disc of the area of margin's mask in the middle of the picture. Of "
-        f"`{POOL}` a student was taught every image of the draw at once, with every explanation of the kind."
+        "explanations and to the same selection with none; behind them their standard deviations. `margin` is this repository's way of "
+        "explaining, `scout` the published one, `disc` a control: a disc of the area of margin's mask in the middle of the picture."
     )

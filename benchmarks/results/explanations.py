@@ -56,14 +56,11 @@ def _localized(work: Work) -> Table:
     found = work.kept(LOCALIZATION, partial(localize, outs, stages.root(work, stages.MOTHS), work.seed))
     text = (
         "A drawn moth's scene does not know its kind, so the same moth can be drawn as the wrong answer b too; the pixels that then "
-        f"differ, T, are exactly why it is a and not b. They cover {found['covered']} % of the pictures. "
-        f"{found['explanations']} explanations "
-        f"by one teacher, with the settings of `make demo`, masks of {TEACHING_SIZE:.0%} of the picture, in "
-        "percent: how much of the mask lies "
-        "on T and how much of T in the mask; the same for T on marks of a; of the map, whether its largest value lies in T, its mass in T, "
-        "and how many of its largest values, as many as T has pixels, lie in T. Controls: the same masks and maps "
-        "moved at random and mirrored, and "
-        "a disc in the middle of the mask's area."
+        f"differ, T, are exactly why it is a and not b. They cover {found['covered']} % of the pictures. {found['explanations']} "
+        f"explanations by one teacher, with the settings of `make demo`, masks of {TEACHING_SIZE:.0%} of the picture, in percent: how much "
+        "of the mask lies on T and how much of T in the mask; the same for T on marks of a; of the map, whether its largest value lies in "
+        "T, its mass in T, and how many of its largest values, as many as T has pixels, lie in T. Controls: the same masks and maps moved "
+        "at random and mirrored, and a disc in the middle of the mask's area."
     )
     table = localized_rows(found["percent"])
     names = [f"{row['explanation']}, {row['variant']}" for row in table]
@@ -108,13 +105,10 @@ def _deleted(work: Work, dataset: str) -> Table:
     found = work.kept(DELETION, partial(delete, work, dataset))
     count = QUICK_IMAGES if work.quick else IMAGES
     text = (
-        "On photographs nobody knows the truth, so what is pointed at is blurred: the mean margin z_a - z_b of "
-        f"{count} images of {dataset} "
-        "against every wrong answer b, and what it loses where the mask is blurred, or the same shape moved at random. In the teacher that "
-        "was explained, and in a second network that was trained apart from it (the next seed), which no "
-        "explanation could have been fitted "
-        "to. "
-        "`disc` is a control: a disc in the middle of the picture, where a photographer puts the animal."
+        f"On photographs nobody knows the truth, so what is pointed at is blurred: the mean margin z_a - z_b of {count} images of "
+        f"{dataset} against every wrong answer b, and what it loses where the mask is blurred, or the same shape moved at random. In the "
+        "teacher that was explained, and in a second network that was trained apart from it (the next seed), which no explanation could "
+        "have been fitted to. `disc` is a control: a disc in the middle of the picture, where a photographer puts the animal."
     )
     table = deleted_rows(found)
     names = [f"{row['explanation']}, {row['network']}" for row in table]
@@ -140,7 +134,7 @@ def deleted_rows(found: Mapping[str, Mapping[str, Sequence[float]]]) -> list[dic
     """The rows: kinds of explanations in each network."""
     columns = ("z_a - z_b", "lost, blurred", "lost, moved at random")
     return [
-        {"explanation": kind, "network": name} | {column: round(value, 2) for column, value in zip(columns, values, strict=True)}
+        {"explanation": kind, "network": name} | {column: round(value, 2) + 0.0 for column, value in zip(columns, values, strict=True)}
         for kind, of_kind in found.items()
         for name, values in of_kind.items()
     ]

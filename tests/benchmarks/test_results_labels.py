@@ -9,19 +9,10 @@ import pytest
 
 from benchmarks.results import labels
 from benchmarks.results.parts import PARTS
-from benchmarks.results.work import Work
-from tests.helpers.runs import call
+from tests.helpers.working import HereWork
 from utils.base.files import write_table
 from utils.data.outputs import Layout
 from utils.people.study import ANNOTATORS, EXPERT, SELF_TRAINED
-
-
-class HereWork(Work):
-    """Runs the scripts in this process, which has torch at hand."""
-
-    def script(self, name, *flags):
-        done = call(name, *flags, *self._common(name, flags), cwd=Path.cwd())
-        assert done.status == 0, done.err
 
 
 @pytest.fixture
