@@ -111,7 +111,7 @@ def main(cfg: Config) -> None:
             table.write(Path(cfg.out))
             written.append(f"{table.name}.csv")
             if path:
-                page.put(path, [table], Path(cfg.out))
+                page.put(path, table, Path(cfg.out))
         if path:
             environment.put(path, name, work)
         with open(work.folder / "times.txt", "a", encoding="utf-8") as file:

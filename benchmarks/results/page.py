@@ -81,12 +81,12 @@ def as_section(table: Table, page: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def put(page: Path, tables: Sequence[Table], written: Path) -> None:
-    """Puts tables into a page, and copies of their CSVs and figures beside it.
+def put(page: Path, table: Table, written: Path) -> None:
+    """Puts a table into a page, and copies of its CSV and figure beside it.
 
     Args:
         page: made where there is none.
-        tables: whose files were written.
+        table: whose files were written.
         written: the folder where they were.
 
     Raises:
@@ -95,16 +95,15 @@ def put(page: Path, tables: Sequence[Table], written: Path) -> None:
     text = read(page)
     folder = copies(page)
     folder.mkdir(parents=True, exist_ok=True)
-    for table in tables:
-        if table.name not in named(text):
-            print(f"{page} has no markers of the table {table.name} yet: it is put at the end.")
-        text = replaced(text, markers(table.name), as_section(table, page), page)
-        for suffix in (".csv", ".png"):
-            source, target = written / f"{table.name}{suffix}", folder / f"{table.name}{suffix}"
-            if table.rows:
-                shutil.copyfile(source, target)
-            else:
-                target.unlink(missing_ok=True)
+    if table.name not in named(text):
+        print(f"{page} has no markers of the table {table.name} yet: it is put at the end.")
+    text = replaced(text, markers(table.name), as_section(table, page), page)
+    for suffix in (".csv", ".png"):
+        source, target = written / f"{table.name}{suffix}", folder / f"{table.name}{suffix}"
+        if table.rows:
+            shutil.copyfile(source, target)
+        else:
+            target.unlink(missing_ok=True)
     write_text(page, text)
 
 

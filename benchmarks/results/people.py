@@ -271,6 +271,6 @@ def _courses(
 def _course(work: Work, seen: Seen, selection: Selection, chooser: Chooser, draw: int) -> list[int]:
     """The pictures of a course from a random part of the training list, in order: as many as people were shown."""
     part = drawn_rows(len(seen.train), work.seed, draw)
-    selector = make_selector(SelectorSettings(selection, 0.5, work.seed), draw)
+    selector = make_selector(SelectorSettings(selection, TeachingScript.alpha, work.seed), draw)
     lessons = teach(chooser.sharing(seen.student, part), selector, LESSONS, quiet=True)
     return [int(part[row]) for lesson in lessons for row in (lesson.choice.image, lesson.choice.partner)]

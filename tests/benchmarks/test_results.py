@@ -194,7 +194,7 @@ def test_what_is_not_in_the_data_root_is_left_out_and_said(work, data_root, tmp_
         (tmp_path / name).touch()
     tables[1].write(tmp_path)
     assert not list(tmp_path.glob("courses*"))
-    page.put(tmp_path / "page.md", tables[1:2], tmp_path)
+    page.put(tmp_path / "page.md", tables[1], tmp_path)
     text = (tmp_path / "page.md").read_text()
     assert sentence in text and "|" not in text and list(check.differences(tmp_path / "page.md")) == []
 
@@ -212,7 +212,7 @@ def shown(tmp_path):
     path = tmp_path / "page.md"
     path.write_text("Before.\n\n<!-- table things -->\nold\n<!-- end things -->\n\nBehind.\n")
     table.write(tmp_path)
-    page.put(path, [table], tmp_path)
+    page.put(path, table, tmp_path)
     return path
 
 

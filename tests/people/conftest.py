@@ -5,6 +5,7 @@ from contextlib import closing
 
 import pytest
 
+from tests.helpers import axe
 from tests.helpers.answering import make_key, make_trial
 from tests.helpers.collecting import SECRET, Clock, build_page, study_of
 from tests.helpers.drawn_course import LABELLED, TESTED, with_photographs, write_course
@@ -12,6 +13,15 @@ from utils.data.lists import Example
 from utils.people import server
 from utils.people.built_page import read_built_page
 from utils.people.store import Store
+
+
+@pytest.fixture(scope="module")
+def checker():
+    """axe's script."""
+    try:
+        return axe.source()
+    except axe.Unavailable as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.fixture

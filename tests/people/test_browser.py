@@ -10,7 +10,6 @@ import time
 
 import pytest
 
-from tests.helpers import axe
 from tests.helpers.drawn_course import LABELLED, TESTED
 
 pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -20,15 +19,6 @@ from selenium.webdriver.common.keys import Keys  # noqa: E402
 from tests.helpers.person import DESKTOP, PHONE, SOON, Person, look, resize, show_state  # noqa: E402
 
 FIELDS = ["trial_id", "trial_index", "trial_type", "phase", "time_elapsed", "rt", "stimulus", "response", "correct", "build_id"]
-
-
-@pytest.fixture(scope="module")
-def checker():
-    """axe's script."""
-    try:
-        return axe.source()
-    except axe.Unavailable as reason:
-        pytest.skip(str(reason))
 
 
 @pytest.fixture

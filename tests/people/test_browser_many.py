@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.helpers import axe
 from tests.helpers.many_classes import TWELVE, build_many, two_hundred
 
 pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -55,15 +54,6 @@ def opened(browser, pages):
     yield visit
     assert [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
     resize(browser, DESKTOP)
-
-
-@pytest.fixture(scope="module")
-def checker():
-    """axe's script."""
-    try:
-        return axe.source()
-    except axe.Unavailable as reason:
-        pytest.skip(str(reason))
 
 
 def listed(person):

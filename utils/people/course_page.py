@@ -168,11 +168,12 @@ def draw_test(images: ListedPictures, num_classes: int, wanted: int, seed: int) 
     Raises:
         InputError: there are too few images.
     """
-    if images.num_known == len(images):
+    if all(row.label != UNKNOWN for row in images.rows):
         return draw_balanced(images, num_classes, wanted, seed)
-    if wanted > len(images):
-        raise InputError(f"--test-images {wanted}: {images.source} has {len(images)} images; ask for fewer.")
-    return np.random.default_rng([seed, 0]).permutation(len(images))[:wanted].tolist()
+    total = len(images.rows)
+    if wanted > total:
+        raise InputError(f"--test-images {wanted}: {images.source} has {total} images; ask for fewer.")
+    return np.random.default_rng([seed, 0]).permutation(total)[:wanted].tolist()
 
 
 def draw_some(total: int, wanted: int, seed: int) -> list[int]:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from utils.base.errors import InputError
 from utils.base.png import channels_last, encode_png
 from utils.data.images import decode, to_tensor
-from utils.data.lists import UNKNOWN, Example, check_files, locate
+from utils.data.lists import Example, check_files, locate
 from utils.data.outputs import IMG, MASK, sibling
 from utils.explanations.rendering import BORDER, RED, borders
 
@@ -62,14 +62,6 @@ class ListedPictures:
         check_files(rows, source, data_root)
         self.rows, self.source = rows, source
         self._data_root, self._longest = data_root, longest
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @property
-    def num_known(self) -> int:
-        """How many of the images have a class that is known."""
-        return sum(row.label != UNKNOWN for row in self.rows)
 
     def __getitem__(self, number: int) -> Encoded:
         """The picture of row `number`.
