@@ -33,6 +33,7 @@ from utils.people.study import (
     Learner,
     Material,
     Study,
+    accuracies,
     finetune_learner,
     open_material,
     pretrained_encoder,
@@ -62,6 +63,7 @@ class Config:
     rounds: int = 5  # of self-training, at most; it ends when its labels settle; 3 in Noisy Student, 0: no self-training
     confidence: float = 0.95  # least probability of an answer that self-training takes for a label; 0.95 in FixMatch, 0 in Lee 2013
     simclr_checkpoint: str = "none"  # of SimCLR on all training images, for a linear head on its features; none: left out
+    simclr_image_size: int = 224  # side of the images that the SimCLR encoder sees, in pixels; that of its training, or somewhat more
     # classifier
     classifier: Literal["probe", "finetune"] = "probe"  # a linear head on frozen features (minutes), or the whole network (hours)
     arch: Arch = "resnet18"  # the network: resnet18 as published, resnet34 or resnet50
@@ -99,7 +101,7 @@ def learners(material: Material, cfg: Config) -> tuple[Learner, Learner | None]:
         learner = probe_learner(material, encoder, probe)
     else:
         learner = finetune_learner(material, cfg.arch, cfg.pretrained, pick(ClassifierRecipe, cfg))
-    return learner, probe_learner(material, simclr_encoder, probe) if simclr_encoder else None
+    return learner, probe_learner(material.seen_at(cfg.simclr_image_size), simclr_encoder, probe) if simclr_encoder else None
 
 
 @processes.first_only
@@ -126,18 +128,18 @@ def main(cfg: Config) -> dict:
     outputs = [layout.annotator_study(ending) for ending in (".csv", ".png", *(["_rounds.csv"] if cfg.rounds else []))]
     with resumable(cfg, outputs) as unfinished:
         study = Study(material, learner, simclr, cfg.labels_per_image, pick(SelfTraining, cfg), unfinished.state)
-        left = planned[len(study.rows) :]
-        for step in tqdm(
-            left, total=len(planned), initial=len(study.rows), desc="study", unit="classifier", disable=not processes.is_first()
-        ):
+        bar = {"total": len(planned), "initial": len(study.rows), "desc": "study", "unit": "classifier"}
+        for step in tqdm(planned[len(study.rows) :], **bar, disable=not processes.is_first()):
             study.run(step)
             unfinished.save(study.state)
-        accuracies, remedies = [row["test_accuracy"] for row in study.rows], "--pretrained, --epochs and --probe-epochs"
+        right = accuracies(study.rows)
+        images, remedies = material.test.num_known, "--pretrained, --epochs and --probe-epochs"
         doubts = [
             plausible.random_features(cfg.pretrained, frozen=cfg.classifier == "probe"),
             plausible.unknown_classes(material.test),
             plausible.missing_classes(material.test, dataset.classes),
-            plausible.never_above_chance(accuracies, material.test.num_known, len(dataset.classes), remedies),
+            plausible.never_above_chance(sum(right.values(), []), images, len(dataset.classes), remedies),
+            plausible.some_at_chance(right, images, len(dataset.classes), remedies),
             plausible.nothing_confident([row["own_labels"] for row in study.rows if row["round"]], cfg.confidence),
         ]
         return plausible.with_warnings(report(study.rows, layout, cfg), doubts)

@@ -49,6 +49,7 @@ def study(work: Work) -> Layout:
     files = stages.layout(work, dataset, "annotators")
     where = ["--dataset", dataset, "--out", str(files.out), "--data-root", stages.root(work, dataset)]
     networks = ["--pretrained", work.pretrained, "--simclr-checkpoint", str(stages.simclr(work))]
+    networks += ["--simclr-image-size", str(stages.simclr_side(work))]
     work.script("study_annotators", *where, *networks, *(STUDY_QUICK.split() if work.quick else ["--repeats", str(SEEDS)]))
     return files
 

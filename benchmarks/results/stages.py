@@ -110,12 +110,11 @@ def explanations(work: Work, dataset: str, kind: str) -> Layout:
 
 
 def simclr_explanations(work: Work, dataset: str, kind: str) -> Layout:
-    """As `explanations`, by a linear head on the SimCLR encoder, at the size that its crops were like."""
-    side = QUICK_SIZE if work.quick else SIMCLR_SIZE
+    """As `explanations`, by a linear head on the SimCLR encoder."""
     if kind == "disc":
-        return discs(work, dataset, simclr_explanations(work, dataset, "margin"), side)
+        return discs(work, dataset, simclr_explanations(work, dataset, "margin"), simclr_side(work))
     files = layout(work, dataset, f"simclr_{kind}", variant="simclr")
-    where = ["--dataset", dataset, "--out", str(files.out), "--checkpoint", str(simclr(work)), "--image-size", str(side)]
+    where = ["--dataset", dataset, "--out", str(files.out), "--checkpoint", str(simclr(work)), "--image-size", str(simclr_side(work))]
     work.script("get_all_CE_butterflies_simclr", *where, "--explanation", kind, *(["--probe-epochs", "20"] if work.quick else []))
     return files
 
@@ -132,6 +131,12 @@ def discs(work: Work, dataset: str, explained: Layout, size: int) -> Layout:
 def side(work: Work) -> int:
     """Side of the explanations' pictures, in pixels."""
     return QUICK_SIZE if work.quick else EXPLANATION_SIZE
+
+
+def simclr_side(work: Work) -> int:
+    """Side of the pictures that the SimCLR encoder sees, in pixels. Crops enlarged what it was trained on; whole pictures that are larger
+    than them show things at the size that it knows (Touvron et al., NeurIPS 2019)."""
+    return QUICK_SIZE if work.quick else SIMCLR_SIZE
 
 
 def command(part: str) -> str:

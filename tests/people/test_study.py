@@ -209,7 +209,7 @@ def rows_in(path):
 def test_the_script_with_everything_that_needs_no_people(tools, data_root, weights, encoder, tmp_path):
     settings = ["--pretrained", weights, "--probe-epochs", 3, "--accuracy", 0.5, "--repeats", 2, "--confidence", 0.3, "--rounds", 2]
     command = ["study_annotators", *tools.common(data_root), *settings]
-    done = tools.call(*command, "--simclr-checkpoint", encoder, cwd=tmp_path)
+    done = tools.call(*command, "--simclr-checkpoint", encoder, "--simclr-image-size", 96, cwd=tmp_path)
     assert done.status == 0, done.err
     rows, rounds = (rows_in(tmp_path / f"toy/study_annotators{ending}.csv") for ending in ("", "_rounds"))
     assert [row["labels"] for row in rows[6:]] == [
@@ -230,6 +230,27 @@ def test_the_script_with_everything_that_needs_no_people(tools, data_root, weigh
     assert alone.status == 0, alone.err
     assert rows_in(tmp_path / "people/study_annotators.csv") == rows[:6]
     assert not (tmp_path / "people/study_annotators_rounds.csv").exists()
+    at_96 = [*command, "--pretrained", encoder, "--image-size", 96, "--out", "at_96"]
+    assert tools.call(*at_96, cwd=tmp_path).status == 0  # the encoder in the place of the network: the same without people
+    without = [row for row in rows_in(tmp_path / "at_96/study_annotators.csv") if not row["annotator_accuracy"]]
+    on_simclr = [row | {"labels": row["labels"].removesuffix(ON_SIMCLR)} for row in rows if row["labels"].endswith(ON_SIMCLR)]
+    assert without == on_simclr and len(without) == 4
+
+
+def test_a_comparison_with_a_classifier_at_chance_is_warned_of(tools, data_root, weights, encoder, tmp_path, monkeypatch):
+    """Learners that are always right, and on SimCLR features always wrong."""
+    accuracies = iter((100.0, 0.0))
+
+    def made_up(material, *_):
+        learned = Learned(next(accuracies), lambda: torch.eye(5)[[row.label for row in material.rest]])
+        return lambda labelled, seed: learned
+
+    monkeypatch.setattr("study_annotators.probe_learner", made_up)
+    command = ["study_annotators", *tools.common(data_root), "--pretrained", weights, "--accuracy", 0.5, "--repeats", 1]
+    done = tools.call(*command, "--simclr-checkpoint", encoder, cwd=tmp_path)
+    assert done.status == 0, done.err
+    guessing = [f"{who}, SimCLR features (0.0 % at best)" for who in (EXPERT, SELF_TRAINED)]
+    assert f"warning: No better than guessing on 15 images of 5 classes: {', '.join(guessing)}; a comparison" in done.out
 
 
 def test_a_network_that_trains_itself_is_the_one_of_the_training_script(tools, data_root, weights, tmp_path):

@@ -91,6 +91,14 @@ def test_accuracies_that_never_leave_chance():
     assert "may reach 100.0 %" in plausible.never_above_chance([50.0], 5, 2, "--lr")
 
 
+def test_single_classifiers_that_guess_are_named():
+    found = plausible.some_at_chance({"a": [31.9, 20.0], "b": [32.1, 12.0], "c": [1.0]}, 100, 5, "--lr")
+    assert found.startswith("No better than guessing on 100 images of 5 classes: a (31.9 % at best), c (1.0 % at best); ")
+    assert plausible.some_at_chance({"a": [32.1], "b": [40.0]}, 100, 5, "--lr") is None
+    assert plausible.some_at_chance({"a": [31.9], "b": [30.0]}, 100, 5, "--lr") is None  # `never_above_chance` tells of it
+    assert plausible.some_at_chance({"a": [0.0], "b": [0.0]}, 0, 5, "--lr") is None  # nothing was measured
+
+
 def test_a_probe_that_has_not_learned_or_not_finished():
     guessing = math.log(5)
     assert "learned nothing" in plausible.not_converged([1.0, guessing], 5)

@@ -50,6 +50,10 @@ class Material:
     test: ImageSet
     num_classes: int
 
+    def seen_at(self, image_size: int) -> "Material":
+        """The same images at another size, in pixels: networks differ in the size that their training was like."""
+        return replace(self, test=self.test.seen_as(partial(eval_view, size=image_size)))
+
 
 @dataclass(frozen=True)
 class Learned:
@@ -293,6 +297,14 @@ class Study:
             "test_accuracy": round(test_accuracy, 3),
         }
         self.rows.append(row | {"round": step.round, "own_labels": own_labels, "changed": changed})
+
+
+def accuracies(rows: Sequence[dict]) -> dict[str, list[float]]:
+    """The test accuracies of a study's rows, in percent, by who labelled what the classifiers learned from."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        found.setdefault(row["labels"], []).append(row["test_accuracy"])
+    return found
 
 
 def write_study(layout: Layout, rows: Sequence[dict], last_round: int) -> list[dict]:

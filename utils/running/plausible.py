@@ -5,7 +5,7 @@ sentences stand in the run record as `warnings`, and the launcher prints them.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import overload
 
 import numpy as np
@@ -147,12 +147,36 @@ def never_above_chance(test_accuracies: Sequence[float], images: int, num_classe
     """
     if images == 0:
         return None
-    best, level = max(test_accuracies), chance_level(num_classes, images)
-    if best > (level if level < 100 else 100 / num_classes):
+    best, level = max(test_accuracies), guessable(num_classes, images)
+    if best > level:
         return None
     return (
         f"The test accuracy never left chance: {best:.1f} % at best, where guessing on {images} images of {num_classes} classes may reach "
-        f"{min(level, 100):.1f} %; try other values of {remedies}."
+        f"{min(chance_level(num_classes, images), 100):.1f} %; try other values of {remedies}."
+    )
+
+
+def guessable(num_classes: int, images: int) -> float:
+    """The accuracy in percent that must be exceeded not to be taken for guessing: `chance_level`, or 1 / C where that is out of reach."""
+    level = chance_level(num_classes, images)
+    return level if level < 100 else 100 / num_classes
+
+
+def some_at_chance(test_accuracies: Mapping[str, Sequence[float]], images: int, num_classes: int, remedies: str) -> str | None:
+    """Classifiers that cannot be told from guessing although others can: what is compared with them says nothing.
+
+    Args:
+        test_accuracies: in percent, by name of the classifier, one or more each.
+        images, num_classes, remedies: as in `never_above_chance`, which tells of the case that all of them are at chance.
+    """
+    best = {name: max(values) for name, values in test_accuracies.items()}
+    level = guessable(num_classes, images) if images else 0.0
+    guessing = [f"{name} ({value:.1f} % at best)" for name, value in best.items() if value <= level]
+    if not guessing or len(guessing) == len(best):
+        return None
+    return (
+        f"No better than guessing on {images} images of {num_classes} classes: {_first_of(guessing)}; a comparison with that says "
+        f"nothing: try other values of {remedies}."
     )
 
 

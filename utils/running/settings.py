@@ -68,6 +68,7 @@ RULES: dict[str, tuple[Callable, str]] = {
     "ridge": (lambda v: 0 < v <= 1e6, "must lie above 0 and not above 1e6"),
     "rounds": (lambda v: v >= 0, "must be 0 (no self-training) or more"),
     "seed": (lambda v: 0 <= v < 2**32, "must lie in 0 .. 4294967295"),  # what NumPy takes
+    "simclr_image_size": (lambda v: v >= 64, "must be 64 pixels or more"),
     "steps": (lambda v: v >= 1, "must be 1 or more"),
     "temperature": (lambda v: v > 0, "must be above 0"),
     "test_images": (lambda v: v >= 1, "must be 1 or more"),
