@@ -30,6 +30,7 @@ NONE, POOL, RANDOM = "none", "the whole pool", "random"
 TITLES = {NONE: "images alone", "scout": "explanations: scout", "margin": "explanations: margin", "disc": "a disc in the middle"}
 DATASETS = ("butterflies_s300", "chinese_chars", "CUBgull_standin")
 DRAWS, LESSONS, QUICK_DRAWS, QUICK_LESSONS = 6, 20, 2, 3
+QUICK_STEPS = 2  # of the student as published, after every lesson
 SGD_DRAWS = 3  # a course of the whole network takes minutes
 SGD_SIZE = 112  # pixels: side of what a student sees that learns with its whole network
 
@@ -134,6 +135,7 @@ def _materials(work: Work, courses: Courses) -> Materials:
     features = str(stages.simclr(work)) if courses.simclr else work.pretrained
     where = {"dataset": courses.dataset, "data_root": stages.root(work, courses.dataset)}
     how = {"image_size": courses.size, "seed": work.seed, "workers": work.workers, "device": work.device}
+    how |= {"steps": QUICK_STEPS} if work.quick else {}
     cfg = Config(**where, **how, pretrained=features)  # type: ignore[arg-type]  # of several types
     return Materials(cfg, len(stages.found(work, courses.dataset).classes), lists)
 
