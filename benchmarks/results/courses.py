@@ -31,7 +31,6 @@ TITLES = {NONE: "images alone", "scout": "explanations: scout", "margin": "expla
 DATASETS = ("butterflies_s300", "chinese_chars", "CUBgull_standin")
 DRAWS, LESSONS, QUICK_DRAWS, QUICK_LESSONS = 6, 20, 2, 3
 QUICK_STEPS = 2  # of the student as published, after every lesson
-SGD_DRAWS = 3  # a course of the whole network takes minutes
 SGD_SIZE = 112  # pixels: side of what a student sees that learns with its whole network
 
 Key = tuple[str, str]  # selection, kind of explanation
@@ -106,7 +105,7 @@ def tables(work: Work) -> Iterator[Table]:
     for reason in filter(None, reasons.values()):
         print(reason)
     made = [one for one in courses if not reasons[one.dataset]]
-    with tqdm(total=sum(len(one.keys()) * _draws(work, one).draws for one in made), desc="courses", unit="course") as bar:
+    with tqdm(total=sum(len(one.keys()) * _draws(work).draws for one in made), desc="courses", unit="course") as bar:
         for one in courses:
             if one in made:
                 yield _table(work, one, _materials(work, one), bar)
@@ -114,8 +113,8 @@ def tables(work: Work) -> Iterator[Table]:
                 yield Table(one.name, one.title, reasons[one.dataset], stages.command("courses"), [], lambda path: None)
 
 
-def _draws(work: Work, courses: Courses) -> DrawSettings:
-    draws, lessons = (QUICK_DRAWS, QUICK_LESSONS) if work.quick else (SGD_DRAWS if courses.student == "sgd" else DRAWS, LESSONS)
+def _draws(work: Work) -> DrawSettings:
+    draws, lessons = (QUICK_DRAWS, QUICK_LESSONS) if work.quick else (DRAWS, LESSONS)
     return DrawSettings(draws=draws, iterations=lessons, seed=work.seed)
 
 
@@ -142,7 +141,7 @@ def _materials(work: Work, courses: Courses) -> Materials:
 
 def _table(work: Work, courses: Courses, materials: Materials, bar: tqdm) -> Table:
     """Teaches the courses of a table that an earlier run has not taught."""
-    how, curves, ceilings = _draws(work, courses), {}, {}
+    how, curves, ceilings = _draws(work), {}, {}
     images = _images(work, courses)
     for kind in courses.kinds():
         # Opened when the first course needs it, and let go with the kind: the explanations of one take hundreds of megabytes.
