@@ -6,6 +6,7 @@ table         what does a part give?
 work          with what does it work, and what is kept so that a killed run goes on?
 stages        which teachers, encoders and explanations do several parts need?
 courses       which course teaches a machine student best?
+overview      what do all courses come to?
 explanations  where do explanations fall, and what does it cost to blur that?
 labels        what are people's labels worth, and what needs no people?
 people        how well do students predict what real people answered?

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from benchmarks.results import stages
 from benchmarks.results.curves import Curves, draw_panels, shortest
+from benchmarks.results.overview import PUBLISHED, Group, overview
 from benchmarks.results.table import Table
 from benchmarks.results.work import Work
 from train_butterflies_CMaxGrad import Config
@@ -65,6 +66,13 @@ class Courses:
         scoring = {selection: make_selector(SelectorSettings(selection, 0, 0)).explains for selection in SELECTORS}  # type: ignore[arg-type]
         return [(selection, "scout" if explains else NONE) for selection, explains in scoring.items()]
 
+    def groups(self, table: Sequence[dict]) -> list[Group]:
+        """What the overview has of this table: with margin's explanations and without; all in one where selections differ in that."""
+        group = partial(Group, self.dataset, self.student, "SimCLR" if self.simclr else "pretrained")
+        if self.student != "optimal":
+            return [group(PUBLISHED, table)]
+        return [group(kind, [row for row in table if row["explanation"] == kind]) for kind in ("margin", NONE)]
+
     def kinds(self) -> list[str]:
         """The kinds of explanations that are taught, in order."""
         return [kind for kind in TITLES if kind in {kind for _, kind in self.keys()}]
@@ -99,8 +107,8 @@ def all_courses(quick: bool) -> list[Courses]:
 
 
 def tables(work: Work) -> Iterator[Table]:
-    """A table for each of `all_courses`."""
-    courses = all_courses(work.quick)
+    """A table for each of `all_courses`, and one of what they come to."""
+    courses, groups = all_courses(work.quick), list[Group]()
     reasons = {one.dataset: stages.absent(work, one.dataset) for one in courses}
     for reason in filter(None, reasons.values()):
         print(reason)
@@ -108,9 +116,13 @@ def tables(work: Work) -> Iterator[Table]:
     with tqdm(total=sum(len(one.keys()) * _draws(work).draws for one in made), desc="courses", unit="course") as bar:
         for one in courses:
             if one in made:
-                yield _table(work, one, _materials(work, one), bar)
+                table = _table(work, one, _materials(work, one), bar)
+                groups += one.groups(table.rows)
+                yield table
             else:
                 yield Table(one.name, one.title, reasons[one.dataset], stages.command("courses"), [], lambda path: None)
+    if groups:
+        yield overview(groups, stages.command("courses"))
 
 
 def _draws(work: Work) -> DrawSettings:
@@ -252,7 +264,7 @@ def panels(curves: Mapping[Key, Curves]) -> dict[str, dict[str, Curves]]:
     """What the figure's panels show: a panel for each kind of explanations, or one where each selection has its own kind."""
     kinds = list(dict.fromkeys(kind for _, kind in curves))
     if len(curves) == len({selection for selection, _ in curves}):
-        return {"as published": {f"{selection} ({TITLES[kind]})": some for (selection, kind), some in curves.items()}}
+        return {PUBLISHED: {f"{selection} ({TITLES[kind]})": some for (selection, kind), some in curves.items()}}
     return {TITLES[kind]: {selection: some for (selection, of), some in curves.items() if of == kind} for kind in kinds}
 
 
