@@ -687,7 +687,13 @@ def test_draws_are_compared_where_every_selection_has_some(tmp_path, capsys):
     assert best == "KMaxGrad  50.0  65.0  75.0    63.3  (60.0 to 66.7 over 2 draws)"
     assert other == "random    20.0  25.0  45.0    30.0  (30.0 to 30.0 over 2 draws)"
     compare_courses.compare(tmp_path, ["KMaxGrad", "MaxGrad"])  # which was run without
-    assert capsys.readouterr().out.splitlines()[1:] == ["KMaxGrad  10.0  20.0  30.0    20.0", "MaxGrad   11.0  22.0     -    16.5"]
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "KMaxGrad  10.0  20.0  30.0    20.0  of 3 lessons",
+        "MaxGrad   11.0  22.0     -    16.5  of 2 lessons",
+    ]
+    (tmp_path / "all_test_acc_iter_MaxGrad.npy").write_bytes(b"")
+    with pytest.raises(InputError, match="all_test_acc_iter_MaxGrad.npy cannot be read .*; run the course with --selection MaxGrad anew"):
+        compare_courses.compare(tmp_path, ["KMaxGrad", "MaxGrad"])
     (tmp_path / "draws_random.csv").write_text("draw,lesson\n0,1\n")
     with pytest.raises(InputError, match="draws_random.csv is no table of draws"):
         compare_courses.compare(tmp_path, ["KMaxGrad", "random"])

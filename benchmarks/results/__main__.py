@@ -92,6 +92,7 @@ def work_of(cfg: Config) -> Work:
         "pretrained": environment.weights(cfg.pretrained),
         "seed": cfg.seed,
         "teaching_images": cfg.teaching_images,
+        "machine": environment.place(device),
     }
     folder = output_folder(cfg.out) / "work"
     begin(folder, who | {"device": device, "quick": cfg.quick}, cfg.resume)

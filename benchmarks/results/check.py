@@ -51,7 +51,10 @@ def compared(name: str, one: list[list[str]], other: list[list[str]], names: tup
     if len(one) != len(other):
         yield f"{name}: {names[0]} has {len(one) - 1} rows, {names[1]} {len(other) - 1}."
     for number, (here, there) in enumerate(zip(one[1:], other[1:], strict=False), start=1):
-        for column, a, b in zip(one[0], here, there, strict=True):
+        if len(here) != len(there):
+            yield f"{name}, row {number}: {names[0]} has {len(here)} cells, {names[1]} {len(there)}."
+            continue
+        for column, a, b in zip(one[0], here, there, strict=False):
             if a != b:
                 yield f"{name}, row {number} ({here[0]}), column {column}: {names[0]} says {a or 'nothing'}, {names[1]} {b or 'nothing'}."
 

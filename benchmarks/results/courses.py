@@ -1,9 +1,10 @@
 """Which course teaches a machine student best: every selection, with every kind of explanation, in random parts of the pool."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from statistics import fmean, stdev
+from typing import Literal
 
 import torch
 from tqdm import tqdm
@@ -49,6 +50,7 @@ class Courses:
         size: side of what the student sees, in pixels.
         student: a name of `STUDENTS`.
         simclr: whether encoder and explanations are SimCLR's.
+        view: how it sees explanations, as `--explanation-view`.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Courses:
     size: int = stages.EXPLANATION_SIZE
     student: str = "optimal"
     simclr: bool = False
+    view: Literal["attention", "image"] = "attention"
 
     def keys(self) -> list[Key]:
         """What is taught, by selection and explanation. The student as published is taught explanations by those who score them."""
@@ -90,7 +93,8 @@ SIMCLR = (
 )
 SGD = (
     "The student as published (`--student sgd`): the whole network takes some steps after every lesson. Explanations as published too: by "
-    "scout, seen as regions of the image, and taught by the selections that score them alone."
+    "scout, seen as images of their own (`--explanation-view image`), and taught by the selections that score them alone, CMaxGrad and "
+    "KMaxGrad. Only the pictures are smaller than the published 224 x 224."
 )
 
 
@@ -102,17 +106,17 @@ def all_courses(quick: bool) -> list[Courses]:
     return [
         *(Courses(f"courses_{name}", name, f"Courses on {name}", OPTIMAL, size) for name in datasets),
         Courses(f"courses_{first}_simclr", first, f"Courses on {first}, SimCLR features", SIMCLR, simclr, simclr=True),
-        Courses(f"courses_{first}_sgd", first, f"Courses on {first}, the student as published", SGD, sgd, student="sgd"),
+        Courses(f"courses_{first}_sgd", first, f"Courses on {first}, the student as published", SGD, sgd, student="sgd", view="image"),
     ]
 
 
 def tables(work: Work) -> Iterator[Table]:
     """A table for each of `all_courses`, and one of what they come to."""
     courses, groups = all_courses(work.quick), list[Group]()
-    reasons = {one.dataset: stages.absent(work, one.dataset) for one in courses}
-    for reason in filter(None, reasons.values()):
+    reasons = {one.name: stages.absent(work, one.dataset) or (stages.absent_simclr(work) if one.simclr else "") for one in courses}
+    for reason in sorted({*reasons.values()} - {""}):
         print(reason)
-    made = [one for one in courses if not reasons[one.dataset]]
+    made = [one for one in courses if not reasons[one.name]]
     with tqdm(total=sum(len(one.keys()) * _draws(work).draws for one in made), desc="courses", unit="course") as bar:
         for one in courses:
             if one in made:
@@ -120,7 +124,7 @@ def tables(work: Work) -> Iterator[Table]:
                 groups += one.groups(table.rows)
                 yield table
             else:
-                yield Table(one.name, one.title, reasons[one.dataset], stages.command("courses"), [], lambda path: None)
+                yield Table(one.name, one.title, reasons[one.name], stages.command("courses"), [], lambda path: None)
     if groups:
         yield overview(groups, stages.command("courses"))
 
@@ -154,6 +158,7 @@ def _materials(work: Work, courses: Courses) -> Materials:
 def _table(work: Work, courses: Courses, materials: Materials, bar: tqdm) -> Table:
     """Teaches the courses of a table that an earlier run has not taught."""
     how, curves, ceilings = _draws(work), {}, {}
+    of = asdict(how) | _settings(courses, materials.cfg)
     images = _images(work, courses)
     for kind in courses.kinds():
         # Opened when the first course needs it, and let go with the kind: the explanations of one take hundreds of megabytes.
@@ -161,14 +166,21 @@ def _table(work: Work, courses: Courses, materials: Materials, bar: tqdm) -> Tab
         for selection in (selection for selection, of in courses.keys() if of == kind):
             teach = partial(_teach, student, selection, materials.cfg, how, bar)
             before = bar.n
-            curves[selection, kind] = work.kept(f"{courses.name}/{kind}_{selection}", teach)
+            curves[selection, kind] = work.kept(f"{courses.name}/{kind}_{selection}", teach, of)
             bar.update(before + how.draws - bar.n)
         if courses.student == "optimal":
-            ceilings[kind] = work.kept(f"{courses.name}/{kind}_whole_pool", partial(_ceilings, student, how, materials.cfg.ridge))
+            ceilings[kind] = work.kept(f"{courses.name}/{kind}_whole_pool", partial(_ceilings, student, how, materials.cfg.ridge), of)
     levels = {TITLES[kind]: fmean(values) for kind, values in ceilings.items()}
     draw = partial(draw_panels, panels=panels(curves), levels=levels)
-    text = f"{courses.text} {columns_text(how)} {POOL_TEXT if ceilings else ''}"
+    text = f"{courses.text} {columns_text(how, courses)} {POOL_TEXT if ceilings else ''}"
     return Table(courses.name, courses.title, text, stages.command("courses"), rows(curves, ceilings), draw)
+
+
+def _settings(courses: Courses, cfg: Config) -> dict:
+    """What courses depend on, besides the pictures and the draws; of explanations, the scripts know what they depend on."""
+    return {"student": courses.student, "view": courses.view, "alpha": cfg.alpha} | {
+        name: value for name, value in asdict(pick(StudentSettings, cfg)).items() if name not in ("pretrained", "workers", "device")
+    }
 
 
 def _images(work: Work, courses: Courses) -> tuple[Callable[[], ImageSet[Example]], Callable[[], ImageSet[Example]]]:
@@ -180,7 +192,7 @@ def _images(work: Work, courses: Courses) -> tuple[Callable[[], ImageSet[Example
 
 def _student(courses: Courses, materials: Materials, train: Callable, test: Callable, kind: str) -> Student:
     """A student of the whole pool, who is taught explanations of one kind."""
-    pool = Pool(train(), materials.lists.get(kind), materials.num_classes, "attention", courses.size)
+    pool = Pool(train(), materials.lists.get(kind), materials.num_classes, courses.view, courses.size)
     return STUDENTS[courses.student](pool, test(), kind != NONE, pick(StudentSettings, materials.cfg))
 
 
@@ -233,6 +245,7 @@ def rows(curves: Mapping[Key, Curves], ceilings: Mapping[str, Sequence[float]]) 
     lessons = [lesson for lesson in REPORTED_LESSONS if lesson <= max(shortest(some).shape[1] for some in curves.values())]
     means = {key: [fmean(curve) for curve in some] for key, some in curves.items()}
     means |= {(POOL, kind): list(values) for kind, values in ceilings.items()}
+    alike = len(curves) > len({selection for selection, _ in curves})  # selections are taught the same explanations, and none too
     of_random = {kind: values for (selection, kind), values in means.items() if selection == RANDOM}
     found = []
     for (selection, kind), values in means.items():
@@ -242,7 +255,7 @@ def rows(curves: Mapping[Key, Curves], ceilings: Mapping[str, Sequence[float]]) 
         to_none = means.get((selection, NONE)) if kind != NONE else None
         row = {"selection": selection, "explanation": kind} | dict(zip(map(str, lessons), reached, strict=True))
         row |= {"mean": round(fmean(values), 1), "sd": spread(values)}
-        row |= difference(values, to_random, "random") | difference(values, to_none, "none")
+        row |= difference(values, to_random, "random") | (difference(values, to_none, "none") if alike else {})
         found.append(row)
     return found
 
@@ -268,12 +281,19 @@ def panels(curves: Mapping[Key, Curves]) -> dict[str, dict[str, Curves]]:
     return {TITLES[kind]: {selection: some for (selection, of), some in curves.items() if of == kind} for kind in kinds}
 
 
-def columns_text(how: DrawSettings) -> str:
+def columns_text(how: DrawSettings, courses: Courses) -> str:
     """What the columns and the rows are."""
+    text = (
+        f"Pictures have {courses.size} x {courses.size} pixels. Test accuracy in percent after 1, 2, 3 ... lessons of a pair, the mean of "
+        f"{how.draws} draws of 80 % of the training list, the same draws in all rows (seed {how.seed}); `mean` is that of all "
+        f"{how.iterations} lessons, and `sd` its standard deviation over the draws. "
+    )
+    if courses.student != "optimal":
+        return (
+            f"{text}`minus random` are differences of such means, draw by draw, to random pairs, and behind them their standard deviation."
+        )
     return (
-        f"Test accuracy in percent after 1, 2, 3 ... lessons of a pair, the mean of {how.draws} draws of 80 % of the training list, the "
-        f"same draws in all rows (seed {how.seed}); `mean` is that of all {how.iterations} lessons, and `sd` its standard deviation over "
-        "the draws. `minus random` and `minus none` are differences of such means, draw by draw, to random pairs with the same "
-        "explanations and to the same selection with none; behind them their standard deviations. `margin` is this repository's way of "
-        "explaining, `scout` the published one, `disc` a control: a disc of the area of margin's mask in the middle of the picture."
+        f"{text}`minus random` and `minus none` are differences of such means, draw by draw, to random pairs with the same explanations "
+        "and to the same selection with none; behind them their standard deviations. `margin` is this repository's way of explaining, "
+        "`scout` the published one, `disc` a control: a disc of the area of margin's mask in the middle of the picture."
     )

@@ -21,13 +21,18 @@ def weights(pretrained: str) -> str:
     return f"{Path(pretrained).name} (SHA-256 {hashlib.sha256(Path(pretrained).read_bytes()).hexdigest()[:16]})"
 
 
-def line(part: str, work: Work) -> str:
-    """What a part was measured on, as a line of a Markdown list."""
-    found = machine(work.device)
+def place(device: str) -> str:
+    """On what is computed: processors or GPU, threads, and versions."""
+    found = machine(device)
     gpu = f", {found['gpu']}" if "gpu" in found else ""
     versions = f"Python {platform.python_version()}, torch {found['torch']}, torchvision {torchvision.__version__}, NumPy {np.__version__}"
     threads = f"{found['cores']} cores, {found['threads']} threads of PyTorch"
-    return f"- `{part}`: {found['cpu']}{gpu}, {threads}; {versions}; seed {work.seed}; weights {weights(work.pretrained)}.\n"
+    return f"{found['cpu']}{gpu}, {threads}; {versions}"
+
+
+def line(part: str, work: Work) -> str:
+    """What a part was measured on, as a line of a Markdown list."""
+    return f"- `{part}`: {place(work.device)}; seed {work.seed}; weights {weights(work.pretrained)}.\n"
 
 
 def put(page: Path, part: str, work: Work) -> None:

@@ -53,7 +53,7 @@ def tables(work: Work) -> Iterator[Table]:
 def _localized(work: Work) -> Table:
     """The table of drawn moths."""
     outs = {kind: str(stages.explanations(work, stages.MOTHS, kind).out) for kind in EXPLAINERS}
-    found = work.kept(LOCALIZATION, partial(localize, outs, stages.root(work, stages.MOTHS), work.seed))
+    found = work.kept(LOCALIZATION, partial(localize, outs, stages.root(work, stages.MOTHS), work.seed), {"size": TEACHING_SIZE})
     text = (
         "A drawn moth's scene does not know its kind, so the same moth can be drawn as the wrong answer b too; the pixels that then "
         f"differ, T, are exactly why it is a and not b. They cover {found['covered']} % of the pictures. {found['explanations']} "
@@ -102,8 +102,8 @@ def localized_rows(percent: Mapping[str, Mapping[str, Sequence[float]]]) -> list
 
 def _deleted(work: Work, dataset: str) -> Table:
     """The table of photographs."""
-    found = work.kept(DELETION, partial(delete, work, dataset))
     count = QUICK_IMAGES if work.quick else IMAGES
+    found = work.kept(DELETION, partial(delete, work, dataset, count), {"size": TEACHING_SIZE, "images": count})
     text = (
         f"On photographs nobody knows the truth, so what is pointed at is blurred: the mean margin z_a - z_b of {count} images of "
         f"{dataset} against every wrong answer b, and what it loses where the mask is blurred, or the same shape moved at random. In the "
@@ -117,15 +117,16 @@ def _deleted(work: Work, dataset: str) -> Table:
     return Table(DELETION, TITLES[DELETION], text, stages.command("explanations"), table, draw)
 
 
-def delete(work: Work, dataset: str) -> dict:
-    """What `deletion` measures of every kind of explanation in two networks: by kind and network the margin, and its two losses."""
+def delete(work: Work, dataset: str, count: int) -> dict:
+    """What `deletion` measures of every kind of explanation of `count` images in two networks: by kind and network the margin, and its two
+    losses."""
     described, root, side = stages.found(work, dataset), stages.root(work, dataset), stages.side(work)
     layouts = {kind: stages.explanations(work, dataset, kind) for kind in (*EXPLAINERS, "disc")}
     teachers = [stages.teacher(work, dataset, second) for second in (False, True)]
     paths = {name: files.teacher for name, files in zip(NETWORKS, teachers, strict=True)}
     networks = {name: load_classifier(str(path), described.classes).folded() for name, path in paths.items()}
     images = open_list(described, "train", root, partial(whole_view, size=side), budget=0)
-    chosen = spread(len(images), QUICK_IMAGES if work.quick else IMAGES)
+    chosen = spread(len(images), count)
     measured = {kind: deletion.measure(networks, images, files, TEACHING_SIZE, chosen) for kind, files in layouts.items()}
     return {kind: {name: values.tolist() for name, values in of_kind.items()} for kind, of_kind in measured.items()}
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from benchmarks.results import stages
 from benchmarks.results.table import Table
 from benchmarks.results.work import Work
 from utils.base import figures
+from utils.base.files import write_bytes
 from utils.data.outputs import Layout
 from utils.people.break_even import Findings, findings
 
@@ -31,7 +31,8 @@ TITLES = (
 
 def tables(work: Work) -> list[Table]:
     """The three tables of this part."""
-    if reason := stages.absent(work, dataset_of(work)):
+    reason = stages.absent(work, dataset_of(work), ("train", "rest", "test")) or stages.absent_simclr(work)
+    if reason:
         return [
             Table(name, title, reason, stages.command("labels"), [], lambda path: None) for name, title in zip(NAMES, TITLES, strict=True)
         ]
@@ -73,11 +74,15 @@ def study_tables(files: Layout) -> list[Table]:
         "counts in the table above; none was chosen by the test list."
     )
     command = stages.command("labels")
-    draw = partial(shutil.copyfile, files.annotator_study(".png"))
+    draw = partial(_copy, files.annotator_study(".png"))
     return [
         Table(NAMES[0], TITLES[0], text, command, by_source(rows, found), draw),
         Table(NAMES[1], TITLES[1], rounds_text, command, rounds, partial(draw_rounds, rounds)),
     ]
+
+
+def _copy(source: Path, target: Path) -> None:
+    write_bytes(target, source.read_bytes())
 
 
 def read_rows(path: Path) -> list[dict]:

@@ -1,13 +1,12 @@
 """The page of results: tables stand between markers, which a run replaces; all else is prose, and stays."""
 
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.results.table import Table
 from utils.base.errors import InputError
-from utils.base.files import write_text
+from utils.base.files import write_bytes, write_text
 
 BEGIN = re.compile(r"^<!-- table (\S+) -->$", flags=re.M)
 ENVIRONMENT = "<!-- environment -->", "<!-- end environment -->"
@@ -101,7 +100,7 @@ def put(page: Path, table: Table, written: Path) -> None:
     for suffix in (".csv", ".png"):
         source, target = written / f"{table.name}{suffix}", folder / f"{table.name}{suffix}"
         if table.rows:
-            shutil.copyfile(source, target)
+            write_bytes(target, source.read_bytes())
         else:
             target.unlink(missing_ok=True)
     write_text(page, text)

@@ -3,6 +3,7 @@
 Every machine student is taught exactly the pictures that a person was shown, in order, and then asked what that person was asked.
 """
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -60,11 +61,11 @@ def tables(work: Work) -> list[Table]:
     measured, said = [], []
     for path in sources(work):
         try:
-            measured.append(work.kept(f"people/{path.parent.name}", partial(_measured, work, path)))
+            measured.append(work.kept(f"people/{path.parent.name}", partial(_measured, work, path), _depends_on(path)))
         except InputError as error:
             print(f"Left out: {error}", flush=True)
             # The page is the same wherever the data lies: it names the folder as its commands do.
-            said.append(f"Left out: {str(error).replace(os.path.normpath(work.data_root), 'datasets')}")
+            said.append(f"Left out: {str(error).replace(os.path.normpath(work.data_root) + os.sep, f'datasets{os.sep}')}")
     return people_tables.made(measured, said)
 
 
@@ -73,6 +74,21 @@ def sources(work: Work) -> list[Path]:
     first = Path(work.data_root, "explain_teach", EXPERIMENTS[0], TABLE) if work.teaching_images == "auto" else Path(work.teaching_images)
     beside = [first.parent.parent / name / TABLE for name in EXPERIMENTS]
     return [first, *(path for path in beside if path != first and path.parent.exists())]
+
+
+def _depends_on(path: Path) -> dict:
+    """What is measured on an experiment depends on, besides pictures and weights.
+
+    Raises:
+        InputError: its table or its log is not there.
+    """
+    if not path.exists():
+        raise InputError(f"{path} is absent, so the pictures of {path.parent.name} that people saw are unknown; give --teaching-images.")
+    log = path.with_name(LOG)
+    if not log.exists():
+        raise InputError(f"{log} is absent, so what people of {path.parent.name} answered is unknown; put it beside {TABLE}.")
+    sizes = {"folds": FOLDS, "draws": DRAWS, "lessons": LESSONS}
+    return sizes | {one.name: hashlib.sha256(one.read_bytes()).hexdigest() for one in (path, log)}
 
 
 @dataclass(frozen=True)
@@ -113,8 +129,6 @@ def _measured(work: Work, path: Path) -> dict:
     Raises:
         InputError: something is missing, or table and log do not agree.
     """
-    if not path.exists():
-        raise InputError(f"{path} is absent, so the pictures of {path.parent.name} that people saw are unknown; give --teaching-images.")
     dataset = _dataset_of(table_folder(path), work.data_root)
     learners = read_learners(path, path.with_name(LOG), dataset.classes)
     seen = _looked_at(work, dataset)
@@ -123,7 +137,7 @@ def _measured(work: Work, path: Path) -> dict:
     ways = tqdm(list(product(PUPILS, (False, True))), desc="students of people's lessons", unit="student")
     students = {way: _answers(learners, seen, *way) for way in ways}
     answers = {people_tables.named(*way): strengths for way, strengths in students.items()}
-    answers["network taught all images"] = logits_of(seen.student.features.test, seen.network_taught_all)[asked.image]
+    answers[people_tables.NETWORK] = logits_of(seen.student.features.test, seen.network_taught_all)[asked.image]
     every = np.array([len({listed.label for listed in learner.lessons}) == asked.num_classes for learner in learners])
     some = {people_tables.EVERYBODY: np.ones(len(asked.truth), dtype=bool), people_tables.WHOLLY: every[asked.person]}
     rows = [row for name, chosen in some.items() for row in _predictions(work, name, chosen, asked, answers)]

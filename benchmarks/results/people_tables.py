@@ -11,7 +11,7 @@ from benchmarks.results.table import Table
 from utils.base import figures
 from utils.people.prediction import summary
 
-TABLE_ROW = "confusion table"
+TABLE_ROW, NETWORK = "confusion table", "network taught all images"
 EVERYBODY, WHOLLY = "all", "shown every class"  # whose answers are predicted
 
 
@@ -113,13 +113,15 @@ def _predicted(measured: dict) -> str:
     people = f"{measured['people']} people gave {measured['answers']:,} answers, {measured['right']:.1f} % of them right"
     said = [f"On {measured['dataset']} {people}."]
     for name, of in ((EVERYBODY, "all people"), (WHOLLY, "people who were shown every class")):
-        rows = [row for row in prediction_rows(measured) if row["with_table_sd"] != "" and row["people"] == name]
+        rows = [
+            row for row in prediction_rows(measured) if row["with_table_sd"] != "" and row["people"] == name and row["predictor"] != NETWORK
+        ]
         if rows:
             best = max(rows, key=lambda row: row["auc"])
             said.append(
-                f"Of {of} ({best['count']}) the largest AUC within class is {best['auc']:.3f} ({best['predictor']}), against 0.5 of what "
-                f"knows the class alone; beside the confusion table that student adds {best['gain']:+.4f} (standard deviation over folds "
-                f"{best['gain_sd']:.4f}) to the log-likelihood of an answer."
+                f"Of {of} ({best['count']}) the students' largest AUC within class is {best['auc']:.3f} ({best['predictor']}), against 0.5 "
+                f"of what knows the class alone; beside the confusion table that student adds {best['gain']:+.4f} (standard deviation over "
+                f"folds {best['gain_sd']:.4f}) to the log-likelihood of an answer."
             )
     return " ".join([*said, "Were the answers wholly told by the lessons, the AUC would be 1."])
 
@@ -132,7 +134,7 @@ def _carried(measured: dict) -> str:
     return (
         f"On {measured['dataset']}, from {first['course']} to {best['course']} the student goes from {first['student']:.1f} to "
         f"{best['student']:.1f} %, and people, if it stood for them, from {first['predicted']:.1f} to {best['predicted']:.1f} %. So the "
-        "machine student's large gain is not known to carry over to people: this is the prediction of a model that knows little of their "
+        "machine student's gain is not known to carry over to people: this is the prediction of a model that knows little of their "
         "answers, and nobody has taken these courses yet."
     )
 

@@ -1,6 +1,7 @@
 """What several parts need and one of them makes first: datasets, teachers, the SimCLR encoder, explanations. Each runs a script of ours."""
 
 import shlex
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -35,16 +36,26 @@ def drawn_moths(folder: Path, seed: int) -> str:
     return str(root)
 
 
-def absent(work: Work, dataset: str) -> str:
-    """Why nothing can be measured on a dataset, a sentence: its lists or its pictures are not in the data root. Empty where they are."""
+def absent(work: Work, dataset: str, splits: Sequence[str] = ("train", "test")) -> str:
+    """Why nothing can be measured on a dataset, a sentence: lists or pictures of these splits are not in the data root. Empty where they
+    are."""
     there = dataset in DATASETS or dataset in found_names(work.data_root)
     if there:
         described = find(dataset, work.data_root)
-        lists = [described.list_path(work.data_root, split) for split in ("train", "test")]
+        lists = [described.list_path(work.data_root, split) for split in splits]
         there = all(path.exists() for path in lists) and all(
             Path(locate(read_examples(path, len(described.classes))[0].path, work.data_root)).exists() for path in lists
         )
     return "" if there else f"The dataset {dataset} was not in the data root, so nothing was measured on it."
+
+
+def absent_simclr(work: Work) -> str:
+    """As `absent`, of the pictures that SimCLR learns from."""
+    return absent(work, _of_simclr(work), ("train",))
+
+
+def _of_simclr(work: Work) -> str:
+    return MOTHS if work.quick else "butterflies"
 
 
 def found(work: Work, dataset: str) -> Dataset:
@@ -85,7 +96,7 @@ def train(work: Work, dataset: str, out: Path, *flags: str) -> None:
 
 def simclr(work: Work) -> Path:
     """The SimCLR encoder, trained without labels: its checkpoint, as every --pretrained and --checkpoint takes it."""
-    dataset, epochs = (MOTHS, 1) if work.quick else ("butterflies", SIMCLR_EPOCHS)
+    dataset, epochs = _of_simclr(work), 1 if work.quick else SIMCLR_EPOCHS
     files = layout(work, dataset, "simclr")
     settings = SIMCLR_QUICK if work.quick else SIMCLR
     work.script("train_butterflies_simclr", "--dataset", dataset, "--out", str(files.out), "--epochs", str(epochs), *settings.split())

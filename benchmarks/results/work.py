@@ -8,7 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -84,18 +84,22 @@ class Work:
         ]
         return words + (["--resume"] if "resume" in has else [])
 
-    def kept(self, name: str, compute: Callable[[], object]):
+    def kept(self, name: str, compute: Callable[[], object], of: Mapping[str, object]):
         """What `compute` gives, as JSON gives it back; computed once, and read by every later run with --resume.
 
         Args:
             name: of the file below `<folder>/kept/`, without `.json`; `/` makes folders.
             compute: gives JSON values.
+            of: what it depends on besides the settings of this work, as JSON values: where that is another, it is computed anew.
         """
-        path = self.folder / "kept" / f"{name}.json"
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, compute())
-        return json.loads(path.read_text(encoding="utf-8"))
+        path, wanted = self.folder / "kept" / f"{name}.json", json.loads(json.dumps(of))
+        if path.exists():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if found["of"] == wanted:
+                return found["value"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"of": wanted, "value": compute()})
+        return json.loads(path.read_text(encoding="utf-8"))["value"]
 
 
 def begin(folder: Path, who: dict, resume: bool) -> None:
@@ -111,14 +115,33 @@ def begin(folder: Path, who: dict, resume: bool) -> None:
     """
     record = folder / WHO
     if record.exists():
-        theirs = json.loads(record.read_text(encoding="utf-8"))
+        theirs = _read(record)
         other = [name for name in who if who[name] != theirs.get(name)]
         if resume and other:
             differences = ", ".join(f"{name} (was {theirs.get(name)}, is {who[name]})" for name in other)
             raise InputError(f"--resume: {folder} was begun with other settings: {differences}; restore them, or start without --resume.")
         if not resume:
-            shutil.rmtree(folder)
+            _clear(folder)
     elif folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} holds files that are not of this command; move them, or give another --out.")
     output_folder(folder)
     write_json(record, who)
+
+
+def _read(record: Path) -> dict:
+    """Who began a folder; nothing where the record is damaged."""
+    try:
+        return dict(json.loads(record.read_text(encoding="utf-8")))
+    except ValueError:
+        return {}
+
+
+def _clear(folder: Path) -> None:
+    """Empties a work folder, its record last: until then it is known to be ours."""
+    for path in folder.iterdir():
+        if path.name == WHO:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

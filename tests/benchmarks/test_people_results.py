@@ -58,7 +58,7 @@ def test_tables_and_figures(work, tmp_path):
     assert float(taken["picked, one list"]["reached"]) == pytest.approx(100 * np.mean(right[6:]), abs=0.05)
     assert float(taken["random, their own lists"]["reached"]) == pytest.approx(100 * np.mean(right[:6]), abs=0.05)
     assert f"On toy 8 people gave {8 * QUESTIONS} answers" in predicted.text
-    assert "large gain is not known to carry over to people" in courses.text and "nobody has taken these courses" in courses.text
+    assert "gain is not known to carry over to people" in courses.text and "nobody has taken these courses" in courses.text
 
 
 def test_what_is_absent_or_disagrees_is_said_and_left_out(work, tmp_path):

@@ -87,6 +87,8 @@ def test_every_selection_and_explanation_has_its_row(here):
     assert [tuple(row[:2]) for row in rows[1:]] == keys + [(courses.POOL, kind) for kind in ("none", "scout", "margin", "disc")]
     assert rows[0][2:5] == ["1", "2", "3"]
     sgd = {row[0]: row[1] for row in check.read_csv(Path("one/courses_toy_sgd.csv"))[1:]}
+    text = page.section(Path("page.md").read_text(), page.markers("courses_toy_sgd"), "page.md")
+    assert "minus none" not in text and "with the same explanations" not in text and "64 x 64 pixels" in text
     assert set(sgd) == set(SELECTORS) and {name for name, kind in sgd.items() if kind == "scout"} == {"CMaxGrad", "KMaxGrad"}
     moths = check.read_csv(Path("one/explanations_localization.csv"))[1:]
     assert [row[0] for row in moths] == ["margin"] * 5 + ["scout"] * 5
@@ -152,6 +154,29 @@ def test_a_work_folder_begins_anew_and_is_not_taken_from_others(tmp_path):
     assert (folder / "thesis.tex").exists()
 
 
+def test_a_work_folder_that_was_half_cleared_is_still_ours(tmp_path, monkeypatch):
+    folder = tmp_path / "work"
+    begin(folder, {"seed": 1}, resume=False)
+    for name in ("a", "b", "c"):
+        (folder / name / "deep").mkdir(parents=True)
+    removed = []
+
+    def killed(path):
+        if removed:
+            raise KeyboardInterrupt
+        removed.append(path.rename(tmp_path / "gone"))
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("benchmarks.results.work.shutil.rmtree", killed)
+        begin(folder, {"seed": 2}, resume=False)
+    begin(folder, {"seed": 2}, resume=False)
+    assert [path.name for path in folder.iterdir()] == ["made_by.json"]
+    (folder / "made_by.json").write_text("{")  # damaged: not gone on with, but begun anew
+    with pytest.raises(InputError, match=r"seed \(was None, is 2\)"):
+        begin(folder, {"seed": 2}, resume=True)
+    begin(folder, {"seed": 2}, resume=False)
+
+
 # ---------------------------------------------------------------- work
 
 
@@ -174,13 +199,24 @@ def test_a_script_gets_the_settings_that_it_has_and_says_why_it_failed(work, tmp
     ]
 
 
-def test_what_is_kept_is_computed_once(work):
+def test_what_is_kept_is_computed_once_for_the_same_settings(work):
     calls = []
-    given = [work.kept("a/b", lambda: calls.append(1) or {"x": (1, 2)}) for _ in range(2)]
-    assert given == [{"x": [1, 2]}] * 2 and calls == [1]
+    given = [work.kept("a/b", lambda: calls.append(1) or {"x": (1, 2)}, {"draws": draws, "sizes": (1,)}) for draws in (3, 3, 6, 6)]
+    assert given == [{"x": [1, 2]}] * 4 and calls == [1, 1]
     with pytest.raises(ValueError):
-        work.kept("c", lambda: float("nan"))
+        work.kept("c", lambda: float("nan"), {})
     assert not list((work.folder / "kept").rglob("*c*"))
+
+
+def test_courses_are_taught_anew_where_their_settings_are_others(here):
+    """What a course depends on: its draws, the student, and how it sees."""
+    whole, sgd = courses.all_courses(True)[0], courses.all_courses(True)[-1]
+    cfg = courses.Config(image_size=64, seed=5)
+    settings = courses._settings(whole, cfg)
+    assert settings == courses._settings(whole, replace(cfg, workers=9, selection="random", out="x"))
+    assert settings != courses._settings(sgd, cfg) and sgd.view == "image"
+    for other in (replace(cfg, ridge=0.1), replace(cfg, image_size=96), replace(cfg, alpha=0.1), replace(cfg, seed=6)):
+        assert settings != courses._settings(whole, other)
 
 
 def test_what_is_not_in_the_data_root_is_left_out_and_said(work, data_root, tmp_path, capsys):
@@ -189,7 +225,8 @@ def test_what_is_not_in_the_data_root_is_left_out_and_said(work, data_root, tmp_
     sentence = "The dataset chinese_chars was not in the data root, so nothing was measured on it."
     assert tables[1].text == sentence and capsys.readouterr().out.splitlines().count(sentence) == 1
     there = replace(work, data_root=str(data_root))
-    assert stages.absent(there, "toy") == "" and stages.absent(there, "butterflies_s300") and stages.absent(there, "nobodys_birds")
+    assert stages.absent(there, "toy") == stages.absent(there, "toy", ("rest",)) == "" and stages.absent_simclr(there)
+    assert stages.absent(there, "butterflies_s300") and stages.absent(there, "nobodys_birds")
     # An earlier run's files of the table are of nothing any more.
     for name in ("courses_chinese_chars.csv", "courses_chinese_chars.png"):
         (tmp_path / name).touch()
@@ -240,6 +277,9 @@ def test_the_check_finds_what_differs(shown, tmp_path):
     assert list(check.differences(shown)) == [f"things, row 1 (a | b), column share: the page says 2.6, {csv} 2.5."]
     shown.write_text(shown.read_text().replace("| 2.6 |", "| 2.5 |").replace("| c | 10 |  |\n", ""))
     assert list(check.differences(shown)) == [f"things: the page has 1 rows, {csv} 2."]
+    shown.write_text(shown.read_text().replace("| 2.5 |", "| 2.5 | 7 |"))
+    assert f"things, row 1: the page has 4 cells, {csv} 3." in check.differences(shown)
+    shown.write_text(shown.read_text().replace("| 2.5 | 7 |", "| 2.5 |"))
     (tmp_path / "page/things.png").unlink()
     csv.rename(csv.with_name("others.csv"))
     assert list(check.differences(shown)) == [

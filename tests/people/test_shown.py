@@ -40,6 +40,20 @@ def test_a_table_that_disagrees_is_told_with_counts(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("people", "says"),
+    [
+        ([PEOPLE[0], ("q", "explain", [0, 1], [], [])], "2 people, 1 of them without lessons or without a test"),
+        ([PEOPLE[0], ("q", "explain", [], [3], [0])], "2 people, 1 of them without lessons or without a test"),
+        (PEOPLE[:1], "holds 1 people, 0 of them"),
+    ],
+)
+def test_a_log_with_a_gap(people, says, tmp_path):
+    write_logs(tmp_path, PATHS, people, CLASSES)
+    with pytest.raises(InputError, match=f"results.json .*{says}.*; give the whole log of the experiment"):
+        learners_of(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("content", "says"),
     [
         ("[]", "must hold a list"),

@@ -8,7 +8,7 @@ from torch import Generator
 
 
 def generator(*key: int) -> Generator:
-    """A random generator that depends on the numbers of `key` alone."""
+    """A random generator that depends on the numbers of `key` alone; zeros at its end do not count, (7,) and (7, 0) give the same."""
     return Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
 
 

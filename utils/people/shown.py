@@ -95,7 +95,7 @@ def read_learners(table: str | Path, log: str | Path, classes: Sequence[str]) ->
 
     Raises:
         InputError: a file is missing or malformed, or table and log do not agree: how many answers are to pictures whose class differs,
-            or that the table lacks.
+            or that the table lacks; or somebody had no lessons or no test, or there are fewer than two people.
     """
     listed, answers = read_table(table, classes), read_answers([log], None, len(classes))
     numbers = [_number(answer, log) for answer in answers]
@@ -108,7 +108,14 @@ def read_learners(table: str | Path, log: str | Path, classes: Sequence[str]) ->
     people: dict[str, list[tuple[Answer, Listed]]] = {}
     for n, answer in zip(numbers, answers, strict=True):
         people.setdefault(answer.person, []).append((answer, listed[n]))
-    return [_learner(name, shown) for name, shown in people.items()]
+    learners = [_learner(name, shown) for name, shown in people.items()]
+    lacking = sum(not learner.lessons or not learner.tested for learner in learners)
+    if lacking or len(learners) < 2:
+        raise InputError(
+            f"{log} holds {len(learners)} people, {lacking} of them without lessons or without a test; give the whole log of the "
+            "experiment, whose people have both."
+        )
+    return learners
 
 
 def _number(answer: Answer, log: str | Path) -> int:

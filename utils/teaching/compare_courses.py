@@ -59,7 +59,12 @@ def curves_of(layout: Layout, selections: Sequence[str]) -> dict[str, list[list[
         path = layout.accuracy("test", selection)
         if not path.exists():
             raise InputError(f"{path} does not exist; run the course with --selection {selection} first.")
-        curves[selection] = [np.load(path).tolist()]
+        try:
+            curves[selection] = [np.load(path).tolist()]
+        except (EOFError, ValueError) as error:
+            raise InputError(
+                f"{path} cannot be read ({type(error).__name__}); run the course with --selection {selection} anew."
+            ) from error
         if np.isnan(curves[selection]).any():
             raise InputError(f"{path} holds no accuracies, since no class of the test list was known; compare courses that were measured.")
     return curves
@@ -93,7 +98,8 @@ def as_text(tables: dict[str, np.ndarray]) -> str:
         cells = "".join(f"{values[lesson - 1]:6.1f}" if lesson <= len(values) else "     -" for lesson in lessons)
         means = table.mean(1)
         several = f"  ({means.min():.1f} to {means.max():.1f} over {len(means)} draws)" if len(means) > 1 else ""
-        lines.append(f"{name:{width}}{cells}  {means.mean():6.1f}{several}")
+        shorter = f"  of {len(values)} lessons" if len({table.shape[1] for table in tables.values()}) > 1 else ""
+        lines.append(f"{name:{width}}{cells}  {means.mean():6.1f}{shorter}{several}")
     return "\n".join(lines)
 
 

@@ -108,6 +108,11 @@ def plain_partners(entry: dict) -> dict[str, str]:
     return {answer: image for answer, image in known.items() if answer not in entry["explanations"]}
 
 
+def name_of_student(iteration: int) -> str:
+    """The file of the student who makes the choice of an iteration."""
+    return f"iter_{iteration:03d}.pt"
+
+
 @dataclass(frozen=True)
 class CourseSettings:
     """Settings of a course's files.
@@ -168,7 +173,7 @@ class CourseFiles:
         folder = self.layout.students(self.how.selection)
         folder.mkdir(parents=True, exist_ok=True)
         processes.first_only(remove_leftovers)(folder)
-        checkpoints.save(folder / f"iter_{iteration:03d}.pt", student.network().state_dict())
+        checkpoints.save(folder / name_of_student(iteration), student.network().state_dict())
 
     def write(self, lessons: Iterable[Lesson], student: Student, test: ImageSet) -> dict | None:
         """Lets the course take place, showing how far it is, and writes it.
@@ -187,13 +192,24 @@ class CourseFiles:
         for lesson in progress:
             taken.append(lesson)
             progress.set_postfix({"test": f"{lesson.test_accuracy:.1f} %"} if test.num_known else {})
-        if self.how.save_students:
-            network, classes = student.network(), list(self.dataset.classes)
-            content = {"epoch": len(taken), "arch": network.arch, "state_dict_m": network.state_dict(), "classes": classes}
-            checkpoints.save(self.layout.taught_student(self.how.selection), content)
+        self._keep_taught(student, len(taken))
         self._write_course(taken)
         _write_curve(self.layout, taken, self.how.selection, len(self.dataset.classes))
         return plausible.with_warnings(measured(taken), self._doubts(taken, student, test))
+
+    def _keep_taught(self, student: Student, lessons: int) -> None:
+        """Saves the taught student, if students are kept; an earlier course's students, who would be taken for this one's, are removed."""
+        taught, chose = self.layout.taught_student(self.how.selection), self.layout.students(self.how.selection)
+        choices = min(lessons + 1, self.how.iterations)  # where no pair remains, the last student found none
+        kept = {chose / name_of_student(number) for number in range(choices)} if self.how.save_students else set()
+        for path in set(chose.glob("iter_*.pt")) - kept:
+            processes.first_only(path.unlink)(missing_ok=True)
+        if not self.how.save_students:
+            processes.first_only(taught.unlink)(missing_ok=True)
+            return
+        network = student.network()
+        content = {"epoch": lessons, "arch": network.arch, "state_dict_m": network.state_dict(), "classes": list(self.dataset.classes)}
+        checkpoints.save(taught, content)
 
     def _doubts(self, lessons: Sequence[Lesson], student: Student, test: ImageSet) -> list[str | None]:
         """What speaks against the results, if anything."""

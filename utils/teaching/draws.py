@@ -47,7 +47,7 @@ def draw_courses(student: Student, selector_of: Callable[[int], Selector], how: 
         begin: the first draw.
 
     Yields:
-        Test accuracy after each lesson, in percent, of draw after draw.
+        Test accuracy after each lesson, in percent, of draw after draw; of a draw with images of one class alone there are no lessons.
     """
     for draw in range(begin, how.draws):
         pupil = student.anew(drawn_rows(len(student.labels), how.seed, draw))
@@ -63,8 +63,8 @@ def run_draws(student: Student, selector_of: Callable[[int], Selector], how: Dra
         unfinished: the run.
 
     Returns:
-        What was measured: the mean over lessons of each draw, and the mean of those; nothing where there are no draws, or where the
-        classes of the test list are unknown.
+        What was measured: the mean over lessons of each draw, and the mean of those; nothing where there are no draws, where none of them
+        has two classes, or where the classes of the test list are unknown.
     """
     if not how.draws:
         processes.first_only(path.unlink)(missing_ok=True)  # an earlier run's draws are not of this course
@@ -74,15 +74,21 @@ def run_draws(student: Student, selector_of: Callable[[int], Selector], how: Dra
     processes.wait()  # nobody writes before all have read
     course = draw_courses(student, selector_of, how, begin=len(curves))
     for curve in tqdm(course, total=how.draws, initial=len(curves), desc="draws", unit="course", disable=not processes.is_first()):
-        if math.isnan(curve[0]):
+        if any(map(math.isnan, curve)):
             processes.say("Draws: none are made, for nothing can be measured on this test list.")
             processes.first_only(path.unlink)(missing_ok=True)
             return {}
         curves.append(curve)
         processes.first_only(write_json)(kept, curves)
+    taught = [curve for curve in curves if curve]
+    if len(taught) < len(curves):
+        processes.say(f"Draws: {len(curves) - len(taught)} of {len(curves)} hold images of one class alone, and are no courses.")
+    if not taught:
+        processes.first_only(path.unlink)(missing_ok=True)
+        return {}
     write_draws(path, curves)
     processes.say(f"Draws: {path}")
-    means = [round(float(np.mean(curve)), 2) for curve in curves]
+    means = [round(float(np.mean(curve)), 2) for curve in taught]
     return {"draws": {"test_accuracy_mean": round(float(np.mean(means)), 2), "of_each": means}}
 
 

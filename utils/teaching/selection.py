@@ -35,5 +35,6 @@ class SelectorSettings:
 
 
 def make_selector(how: SelectorSettings, *key: int) -> Selector:
-    """A selector at the beginning of a course; `key` tells its randomness from that of other courses of the same seed."""
+    """A selector at the beginning of a course; `key` tells its randomness from that of other courses of the same seed;
+    a key of 0, as the first draw has, is that of the course without a key."""
     return SELECTORS[how.selection](generator(how.seed, *key), how.alpha)
