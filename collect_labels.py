@@ -5,7 +5,7 @@ people as it needs labels. Every answer is on the disk before it is acknowledged
 
     python collect_labels.py
     python collect_labels.py --out toy --port 8080
-    python collect_labels.py --out toy --export answers.json
+    python collect_labels.py --out toy --export toy/answers.json
 
 Reads: <out>/course_page/, which teach_butterflies.py or teach_gull.py built, and its key beside it.
 

@@ -5,10 +5,11 @@ and theirs, and is tested. Compared with expert labels for all (Wang & Vasconcel
 images alone, self-training on confident answers of its own (Lee 2013), and a head on features that SimCLR learned without labels.
 
     python study_annotators.py
-    python study_annotators.py --simclr-checkpoint butterflies_whole/simclr_checkpoint_100.tar  # of train_butterflies_simclr.py
+    python study_annotators.py --simclr-checkpoint butterflies_whole/simclr_checkpoint_100.tar
     python study_annotators.py --classifier finetune --epochs 8 --milestones 5 7 --lr 0.01 --batch-size 32 --image-size 112   # hours
 
-Reads: the dataset's training, test and rest lists and their images, all with true labels; the weights that --pretrained names.
+Reads: the dataset's training, test and rest lists and their images, all with true labels; the weights that --pretrained names; with
+--simclr-checkpoint what `train_butterflies_simclr.py --dataset butterflies` leaves, say.
 
 Writes: below <out>, study_annotators.csv (one row per classifier), study_annotators.png, of self-training
 study_annotators_rounds.csv, and run_study_annotators.json; says from which accuracy on annotators pay.

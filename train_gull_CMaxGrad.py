@@ -88,7 +88,7 @@ def main(cfg: Config) -> dict:
     files = CourseFiles(dataset, layout, pool, explain, pick(CourseSettings, cfg))
     student = STUDENTS[cfg.student](pool, test, explain, pick(StudentSettings, cfg))
     with resumable(cfg, files.main(draws=cfg.draws > 0)) as unfinished:
-        lessons = teach(student, selector, cfg.iterations, files.keep, unfinished)
+        lessons = teach(student, selector, cfg.iterations, files.students.keep, unfinished)
         measured = files.write(lessons, student, test)
         draws = run_draws(student, partial(make_selector, how), pick(DrawSettings, cfg), layout.draws(cfg.selection), unfinished)
         return (measured or {}) | draws

@@ -9,5 +9,5 @@ baseline      what did everybody do before?
 pools         what does one choice cost, by the size of the pool? (a command)
 limits        what can no implementation avoid?
 report        how is it told?
-results       every number of docs/results.md, from one command (a package)
+results       what can it do? The tables of docs/results.md, from one command (a package)
 """

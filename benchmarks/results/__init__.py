@@ -1,4 +1,4 @@
-"""Every number of docs/results.md from one command: `python -m benchmarks.results`, or `make results`.
+"""The tables between markers in docs/results.md from one command: `python -m benchmarks.results`, or `make results`.
 
 __main__      how does a run go? (a command)
 parts         which parts are there? One more is one file and one line there.

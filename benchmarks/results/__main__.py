@@ -1,4 +1,4 @@
-"""Every number of docs/results.md, from one command.
+"""The tables between markers in docs/results.md, from one command.
 
     make results DATA=datasets PRETRAINED=imagenet
     python -m benchmarks.results --data-root datasets --pretrained imagenet --out results
@@ -7,11 +7,12 @@
 Trains the teachers and encoders, explains, teaches, and measures. What is made on the way lies in <out>/work: a run that was stopped
 goes on with --resume; without it that folder begins anew.
 
-Reads: the datasets butterflies, chinese_chars, CUBgull_standin and toy below --data-root, the logs of explain_teach where they are, and the
-weights that --pretrained names; what is not there is left out, and said.
+Reads: the datasets butterflies, chinese_chars and CUBgull_standin below --data-root, the logs of explain_teach where they are, and the
+weights that --pretrained names. The moths are drawn.
 
 Writes: each table as <out>/<table>.csv with its figure <table>.png, the same beside the page, and the tables into the page, between its
-markers.
+markers. Of what is not there the page says so, in place of the table that it had: results of several weights never stand beside each
+other. --page none leaves the page as it is.
 
 Takes: hours on 2 CPU cores (the whole was never timed in one go; <out>/work/times.txt says what each part took). Not measured on a GPU.
 """

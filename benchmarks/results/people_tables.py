@@ -22,10 +22,10 @@ def named(kind: str, attention: bool) -> str:
 
 PREDICTED = """How well the answers of real people are predicted after their own twenty lessons, by students who were taught exactly the
 pictures that each person was shown, in order, and then asked the same questions. The people are those of the public logs of explain_teach
-(Mac Aodha et al., CVPR 2018). Students see frozen features of the weights named above: `optimal` learns its head to the end, `sgd` takes
-the published steps after every lesson (its features frozen, unlike the released student's), `exemplar` is psychology's generalized context
-model (Nosofsky, 1986; beta is 5 and not fitted). With `attention` each lesson also teaches the picture's region that SCOUT's explanation
-against the likeliest wrong class points at, 5 % of it, by a network taught the whole training list.
+(Mac Aodha et al., CVPR 2018). Students see frozen features of the weights that the end of this page names: `optimal` learns its head to
+the end, `sgd` takes the published steps after every lesson (its features frozen, unlike the released student's), `exemplar` is
+psychology's generalized context model (Nosofsky, 1986; beta is 5 and not fitted). With `attention` each lesson also teaches the picture's
+region that SCOUT's explanation against the likeliest wrong class points at, 5 % of it, by a network taught the whole training list.
 
 - `student_right`: how often the student itself is right, in percent, on the questions that people were asked.
 - `log_likelihood`: mean natural logarithm of the share given to what was answered; higher is better. Of a student it is

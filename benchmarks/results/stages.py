@@ -152,4 +152,4 @@ def simclr_side(work: Work) -> int:
 
 def command(part: str) -> str:
     """The command that makes a part's tables alone."""
-    return shlex.join(["python", "-m", "benchmarks.results", "--only", part, "--data-root", "datasets", "--pretrained", "imagenet"])
+    return shlex.join(["python", "-m", "benchmarks.results", "--only", part, "--data-root", "datasets", "--pretrained", "WEIGHTS"])

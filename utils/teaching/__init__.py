@@ -19,6 +19,6 @@ pool             what can a course be made of?
 loop             what happens in a lesson?
 draws            how much of a course is the luck of its pool?
 course           what is a course on disk?
+saved_students   which students of a course are kept?
 compare_courses  which course teaches better? (a command)
-draws            how much of that is the luck of the pool?
 """

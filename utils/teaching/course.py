@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from utils.base import checkpoints, figures, fonts, processes
+from utils.base import figures, fonts, processes
 from utils.base.errors import InputError
 from utils.base.files import remove_leftovers, write_bytes, write_json, write_table
 from utils.data.catalog import Dataset
@@ -24,6 +24,7 @@ from utils.running import plausible
 from utils.teaching.choice import Choice
 from utils.teaching.loop import Lesson
 from utils.teaching.pool import Pool
+from utils.teaching.saved_students import SavedStudents
 from utils.teaching.selection import Selection
 from utils.teaching.student import Student
 from utils.teaching.students import STUDENTS, StudentKind
@@ -108,11 +109,6 @@ def plain_partners(entry: dict) -> dict[str, str]:
     return {answer: image for answer, image in known.items() if answer not in entry["explanations"]}
 
 
-def name_of_student(iteration: int) -> str:
-    """The file of the student who makes the choice of an iteration."""
-    return f"iter_{iteration:03d}.pt"
-
-
 @dataclass(frozen=True)
 class CourseSettings:
     """Settings of a course's files.
@@ -154,6 +150,7 @@ class CourseFiles:
         self.dataset, self.layout, self.pool, self.explain, self.how = dataset, layout, pool, explain, how
         if how.save_students and not STUDENTS[how.student].has_network:
             raise InputError(f"--save-students: --student {how.student} is no network that a checkpoint could hold; leave one of them out.")
+        self.students = SavedStudents(layout, how.selection, how.iterations, dataset.classes, how.save_students)
         self._people = people_rows(how.ce_list, pool.rows, len(dataset.classes))
         if self._people:
             check_files(self._people, people_list(how.ce_list), how.data_root)
@@ -165,15 +162,6 @@ class CourseFiles:
         accuracies = [layout.accuracy(split, selection) for split in ("train", "test")]
         tables = [layout.evolution(selection, ".csv")] + ([layout.draws(selection)] if draws else [])
         return [layout.course(selection), layout.teaching_list(selection), *tables, *pictures, *accuracies]
-
-    def keep(self, iteration: int, student: Student) -> None:
-        """Saves the student that is about to make the choice of an iteration, if students are kept."""
-        if not self.how.save_students:
-            return
-        folder = self.layout.students(self.how.selection)
-        folder.mkdir(parents=True, exist_ok=True)
-        processes.first_only(remove_leftovers)(folder)
-        checkpoints.save(folder / name_of_student(iteration), student.network().state_dict())
 
     def write(self, lessons: Iterable[Lesson], student: Student, test: ImageSet) -> dict | None:
         """Lets the course take place, showing how far it is, and writes it.
@@ -192,24 +180,10 @@ class CourseFiles:
         for lesson in progress:
             taken.append(lesson)
             progress.set_postfix({"test": f"{lesson.test_accuracy:.1f} %"} if test.num_known else {})
-        self._keep_taught(student, len(taken))
+        self.students.keep_taught(student, len(taken))
         self._write_course(taken)
         _write_curve(self.layout, taken, self.how.selection, len(self.dataset.classes))
         return plausible.with_warnings(measured(taken), self._doubts(taken, student, test))
-
-    def _keep_taught(self, student: Student, lessons: int) -> None:
-        """Saves the taught student, if students are kept; an earlier course's students, who would be taken for this one's, are removed."""
-        taught, chose = self.layout.taught_student(self.how.selection), self.layout.students(self.how.selection)
-        choices = min(lessons + 1, self.how.iterations)  # where no pair remains, the last student found none
-        kept = {chose / name_of_student(number) for number in range(choices)} if self.how.save_students else set()
-        for path in set(chose.glob("iter_*.pt")) - kept:
-            processes.first_only(path.unlink)(missing_ok=True)
-        if not self.how.save_students:
-            processes.first_only(taught.unlink)(missing_ok=True)
-            return
-        network = student.network()
-        content = {"epoch": lessons, "arch": network.arch, "state_dict_m": network.state_dict(), "classes": list(self.dataset.classes)}
-        checkpoints.save(taught, content)
 
     def _doubts(self, lessons: Sequence[Lesson], student: Student, test: ImageSet) -> list[str | None]:
         """What speaks against the results, if anything."""

@@ -1,12 +1,10 @@
-"""The files of a course."""
-
-from types import SimpleNamespace
+"""The students of a course on disk."""
 
 from tests.helpers.noise import CLASSES, SIZE, noise_material, settings
 from utils.data.outputs import Layout
-from utils.teaching.course import CourseFiles, CourseSettings
 from utils.teaching.optimal import OptimalStudent
 from utils.teaching.pool import Pool
+from utils.teaching.saved_students import SavedStudents
 
 
 def test_students_of_an_earlier_course_do_not_stay(tmp_path):
@@ -15,10 +13,9 @@ def test_students_of_an_earlier_course_do_not_stay(tmp_path):
     pool = Pool(images, ce_list, CLASSES, "attention", SIZE)
     student = OptimalStudent(pool, images, True, settings())
     for lessons, kept, left in ((4, True, 4), (2, True, 2), (1, True, 2), (2, False, 0)):
-        how = CourseSettings("random", "optimal", max(lessons, 2), "none", 0, ce_list, ".", SIZE, kept)
-        files = CourseFiles(SimpleNamespace(classes=("a", "b", "c")), Layout(tmp_path), pool, True, how)
+        students = SavedStudents(Layout(tmp_path), "random", max(lessons, 2), ("a", "b", "c"), kept)
         for iteration in range(left):
-            files.keep(iteration, student)
-        files._keep_taught(student, lessons)
+            students.keep(iteration, student)
+        students.keep_taught(student, lessons)
         assert sorted(path.name for path in tmp_path.glob("students_random/*")) == [f"iter_{number:03d}.pt" for number in range(left)]
         assert (tmp_path / "student_random.pth.tar").exists() == kept
