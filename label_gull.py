@@ -23,7 +23,7 @@ from utils.data.lists import read_examples
 from utils.data.outputs import Layout
 from utils.people.aggregation import Aggregation
 from utils.people.answers import read_files
-from utils.people.labelling import LabelSettings, aggregate_parts, describe_all, write_list
+from utils.people.labelling import LabelSettings, aggregate_parts, check_course, describe_all, write_list
 from utils.people.page_key import read_key_if_there
 from utils.people.report import write_report
 from utils.running.launch import launch
@@ -53,6 +53,7 @@ def main(cfg: Config) -> dict:
     expert = read_examples(dataset.list_path(cfg.data_root, "train"), len(dataset.classes))
     key = read_key_if_there(cfg.key, dataset.name, dataset.classes)
     reading = read_files(cfg.answers, key, len(dataset.classes))
+    check_course(reading.answers, key, cfg.selection)
     people = describe_all(reading.answers, cfg.min_accuracy)
     parts = aggregate_parts(reading.answers, people, len(dataset.classes), how)
     listed = write_list(layout.labeled_list(cfg.selection), expert, key, parts.get("label"))

@@ -19,12 +19,12 @@ def test_a_key_is_read_as_it_was_written_and_earlier_ones_stay(tmp_path):
         "c" * 16: KeyImage("label", "./datasets/toy/images/l1.png", 4, 10),
         "a" * 16: KeyImage("lesson", "./datasets/toy/images/x.png", 2, 0),
     }
-    write_key(layout, dataset, "0" * 16, images, {"d" * 16: "./toy/e.png"})
+    write_key(layout, dataset, "random", "0" * 16, images, {"d" * 16: "./toy/e.png"})
     for key in (read_key(layout.course_page_key(), "toy", CLASSES), read_built_key(layout.course_page_key())):
         assert (key.build_id, key.dataset, key.classes, key.images) == ("0" * 16, "toy", CLASSES, images)
         assert list(key.of_phase("label")) == ["c" * 16, "b" * 16] and list(key.of_phase("test")) == []
     for build_id in ("0" * 16, "1" * 16):
-        write_key(layout, dataset, build_id, images, {})
+        write_key(layout, dataset, "random", build_id, images, {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["course_page_key.json", f"course_page_key_{'0' * 16}.json"]
     assert read_key(layout.course_page_key("0" * 16), "toy", CLASSES).build_id == "0" * 16
 

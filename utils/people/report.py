@@ -89,6 +89,8 @@ def write_report(
     write_text(layout.labels_report(selection, ".txt"), text)
     if "label" in parts:
         write_table(layout.labels_report(selection, ".csv"), _image_rows(parts["label"]))
+    else:
+        layout.labels_report(selection, ".csv").unlink(missing_ok=True)  # of an earlier run
     counts = sum((np.array(part["confusion"]) for part in summarised.values()), confusion_counts([], len(dataset.classes)))
     drawn = [layout.labels_report(selection, ending) for ending in ("_confusion.png", "_people.png")]
     if counts.any():
@@ -161,7 +163,8 @@ def _unmeasured(parts: Mapping[str, Part]) -> list[str]:
 
 def _text(report: dict, parts: Mapping[str, dict], people: Sequence[Person], remarks: Sequence[str]) -> str:
     """The report as tables, with remarks below those of the parts."""
-    names = f"{report['dataset']}, {report['selection']}, {report['aggregation']}"
+    course = report["selection"] + (" of the SimCLR variant" if "simclr" in report else "")
+    names = f"{report['dataset']}, {course}, {report['aggregation']}"
     also = "; see below for what is left out of the files" if "left_out_of_the_files" in report else ""
     lines = [f"{names}: {len(people)} people, {report['people_left_out']} left out{also}"]
     shown = ("people", "answers", "images", "answer_accuracy", "label_accuracy", "agreement", "alpha", "ties_drawn")
