@@ -143,7 +143,7 @@ def test_dawid_skene_gives_what_crowd_kit_gives(arguments):
     found = dawid_skene(votes, nothing, per_class=1e-10, tolerance=1e-9)
     label = found.posterior.argmax(1)
     assert ((label == truth).sum(), (label * np.arange(len(label))).sum()) == (right, checksum)
-    assert found.prior == pytest.approx(prior, abs=2e-6) and np.diag(found.confusion[0]) == pytest.approx(diagonal, abs=2e-6)
+    assert found.prior == pytest.approx(prior, abs=2e-6) and np.diag(found.people[0]) == pytest.approx(diagonal, abs=2e-6)
     assert found.posterior.max(1).mean() == pytest.approx(certainty, abs=2e-6)
     assert agreement(votes, 5)["alpha"] == pytest.approx(alpha, abs=1e-9)
 
@@ -155,7 +155,7 @@ def test_dawid_skene_beats_the_majority_where_many_are_bad(seed):
     found = dawid_skene(votes, np.tile(prior_counts(5), (12, 1, 1)))
     assert found.converged and (np.diff(found.objective) >= -1e-9).all()  # EM climbs
     assert (found.posterior.argmax(1) == truth).mean() > (plain == truth).mean() + 0.1
-    accuracy = np.trace(found.confusion, axis1=1, axis2=2) / 5
+    accuracy = np.trace(found.people, axis1=1, axis2=2) / 5
     assert accuracy[:4].min() > accuracy[4:].max()
 
 

@@ -148,13 +148,14 @@ def _drawn(scores: np.ndarray, seed: int) -> tuple[np.ndarray, int]:
 
 
 @dataclass(frozen=True)
-class Climb:
-    """How EM went.
+class Fitted:
+    """A model that EM has fitted.
 
     Attributes:
         posterior: probability of every class, (N, C).
         prior: share of every class, (C,).
-        people: the parameters of the people, as the model has them.
+        people: of Dawid and Skene's model, the probability that a person answers k to an image of class j, (P, C, C): [person, j, k];
+            of the one-coin model, the probability that a person is right, (P,).
         objective: log posterior of the parameters before every step; it never falls.
         converged: whether EM ended by itself.
     """
@@ -170,25 +171,7 @@ class Climb:
         return len(self.objective)
 
 
-class DawidSkene(Climb):
-    """The fitted model."""
-
-    @property
-    def confusion(self) -> np.ndarray:
-        """Probability that a person answers k to an image of class j, (P, C, C): [person, j, k]."""
-        return self.people
-
-
-class OneCoin(Climb):
-    """The fitted model."""
-
-    @property
-    def accuracy(self) -> np.ndarray:
-        """Probability that a person is right, (P,)."""
-        return self.people
-
-
-def dawid_skene(votes: Votes, believed: np.ndarray, per_class: float = WRONG, tolerance: float = TOLERANCE) -> DawidSkene:
+def dawid_skene(votes: Votes, believed: np.ndarray, per_class: float = WRONG, tolerance: float = TOLERANCE) -> Fitted:
     """True classes and every person's confusion matrix together, by EM.
 
     Model (Dawid & Skene, Applied Statistics 28, 1979): image i is of class j with probability prior_j; person p answers k to it
@@ -209,10 +192,10 @@ def dawid_skene(votes: Votes, believed: np.ndarray, per_class: float = WRONG, to
         posterior, likelihood = expect(sums, prior, confusion)
         return posterior, prior, confusion, likelihood + per_class * np.log(prior).sum() + (believed * np.log(confusion)).sum()
 
-    return DawidSkene(*_climb(votes.counts(believed.shape[1]), step, tolerance, "Dawid-Skene"))
+    return _climb(votes.counts(believed.shape[1]), step, tolerance, "Dawid-Skene")
 
 
-def one_coin(votes: Votes, num_classes: int, believed: np.ndarray, per_class: float = WRONG, tolerance: float = TOLERANCE) -> OneCoin:
+def one_coin(votes: Votes, num_classes: int, believed: np.ndarray, per_class: float = WRONG, tolerance: float = TOLERANCE) -> Fitted:
     """True classes and every person's accuracy together, by EM.
 
     The one-coin Dawid-Skene model (as in Zhang, Chen, Zhou, Jordan, Spectral Methods Meet EM, NeurIPS 2014): that of `dawid_skene`
@@ -242,7 +225,7 @@ def one_coin(votes: Votes, num_classes: int, believed: np.ndarray, per_class: fl
         believing = (believed * np.stack([hit, miss], axis=1)).sum()
         return np.exp(joint - evidence), prior, accuracy, likelihood + per_class * np.log(prior).sum() + believing
 
-    return OneCoin(*_climb(votes.counts(num_classes), step, tolerance, "one coin"))
+    return _climb(votes.counts(num_classes), step, tolerance, "one coin")
 
 
 # What a step of EM, which takes a posterior (N, C), makes of it: the next posterior, the shares of the classes, the people's parameters
@@ -250,10 +233,8 @@ def one_coin(votes: Votes, num_classes: int, believed: np.ndarray, per_class: fl
 Step = tuple[np.ndarray, np.ndarray, np.ndarray, float]
 
 
-def _climb(
-    counts: np.ndarray, step: Callable[[np.ndarray], Step], tolerance: float, name: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[float], bool]:
-    """EM from the shares of the answers, of which there are `counts` (N, C), to its end; returns the attributes of `Climb`."""
+def _climb(counts: np.ndarray, step: Callable[[np.ndarray], Step], tolerance: float, name: str) -> Fitted:
+    """EM from the shares of the answers, of which there are `counts` (N, C), to its end."""
     posterior = counts / counts.sum(1, keepdims=True)
     objective: list[float] = []
     converged = False
@@ -266,7 +247,7 @@ def _climb(
             converged = change <= tolerance
             bar.set_postfix(change=f"{change:.1e}", refresh=False)
             bar.update()
-    return posterior, prior, people, objective, converged
+    return Fitted(posterior, prior, people, objective, converged)
 
 
 @dataclass(frozen=True)

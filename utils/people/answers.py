@@ -11,7 +11,7 @@ from pathlib import Path
 
 from utils.base.errors import InputError
 from utils.people.page_key import IMAGE_ID, PHASES, Key, is_count
-from utils.people.tables import csv_rows, number, parsed_json, read_text, separator
+from utils.people.tables import csv_rows, parsed_json, parsed_number, read_text, separator
 from utils.people.trials import is_secret_id
 from utils.people.turk import NEEDED, Submission, submissions
 
@@ -274,7 +274,7 @@ def _read_csv(text: str, path: str | Path, key: Key | None, num_classes: int) ->
         for line, row in rows:
             where = f"{path}, line {line}"
             name = _checked_name(row["participant"], where)
-            numbers = {name: number(row[name], kind, separated_by) for name, kind in (("rt", float), ("response", int))}
+            numbers = {name: parsed_number(row[name], kind, separated_by) for name, kind in (("rt", float), ("response", int))}
             trial = _whole_ids(row, where) | numbers
             participant = participants.setdefault(name, Participant(name, where, numbered=True))
             participant.trials.append(_page_trial(trial, name, where, key, num_classes))

@@ -94,7 +94,7 @@ def separator(text: str) -> str:
     return max(SEPARATORS, key=lambda one: len(next(csv.reader([first], delimiter=one), [])))
 
 
-def number(text: str, kind: type, separated_by: str) -> object:
+def parsed_number(text: str, kind: type, separated_by: str) -> object:
     """A number in a table; the text itself where it is none.
 
     A comma is decimal only where it does not separate the fields. Where it does, it stands in a number to group its digits ("1,234"),
