@@ -245,7 +245,7 @@ def too_few_answers(people: int, answers: int, num_classes: int) -> str | None:
     if answers >= people * numbers:
         return None
     return (
-        f"--aggregation dawid_skene estimates {numbers} numbers of each person, who gave {answers / people:.0f} answers on average, "
+        f"--aggregation dawid_skene estimates {numbers} numbers of each person, who gave {answers / people:.1f} answers on average, "
         "and may label worse than the majority; give one_coin, which estimates one."
     )
 
