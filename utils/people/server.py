@@ -40,6 +40,7 @@ PAGE_POLICY = (
     "default-src 'none'; img-src 'self'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; "
     f"form-action {MECHANICAL_TURK}; frame-ancestors 'self' {MECHANICAL_TURK}"
 )
+BUILT_ANEW = "The course page was built anew; the server must be started again."
 CLOSED_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 PROGRESS = """<!doctype html>
@@ -89,7 +90,8 @@ class Collector:
         try:
             content = (self.page.folder / name).read_bytes()
         except FileNotFoundError:
-            abort(503, "The course page was built anew; the server must be started again.")
+            abort(503, BUILT_ANEW)
+        self._check_page()
         response = Response(content, mimetype=kind)
         response.set_etag(self.page.build_id)
         response.cache_control.no_cache = True  # the browser asks whether its copy is of this build
@@ -99,11 +101,13 @@ class Collector:
 
     def hello(self) -> Response:
         """Tells a page that this is its server."""
+        self._check_page()
         return jsonify(build_id=self.page.build_id)
 
     def join(self) -> Response:
         """Takes in a new person."""
         _body()
+        self._check_page()
         try:
             return jsonify(participant=self.store.join())
         except StudyFull:
@@ -156,6 +160,11 @@ class Collector:
         response.call_on_close(gathered.close)
         response.headers["Content-Disposition"] = f'attachment; filename="answers{suffix}"'
         return response
+
+    def _check_page(self) -> None:
+        """Nobody new is taken in, and no file given out, of a page that was built anew; answers to this one are still taken."""
+        if not self.page.still_there:
+            abort(503, BUILT_ANEW)
 
     def _check_token(self) -> None:
         """Compared in constant time, so that response times tell nothing about how much of it is right."""
