@@ -290,13 +290,15 @@ def test_a_study_that_takes_no_more_people_says_so_for_good(browser, course, mar
 
 @pytest.mark.parametrize("unsent", [0, 1])
 def test_a_server_that_knows_somebody_no_more_lets_them_go(browser, course, marketplace, checker, unsent):
-    """Its database is another: whether an answer is refused or the next picture, the answers can be downloaded, and another person begin."""
-    asked = []
+    """Its database is another: an answer or the next picture is refused. The answers can be downloaded, and another person begin."""
+    asked, restored = [], []
 
     def answer(path, body):
         if path == "/api/hello":
             return 200, {"build_id": course["build_id"]}
         asked.append(path)
+        if restored:
+            return 200, {"image": course["label"][0], "stored": ["1" * 32], "refused": {}}
         return 403, {"error": "This participant is unknown; join first."}
 
     marketplace.answer = answer
@@ -304,7 +306,7 @@ def test_a_server_that_knows_somebody_no_more_lets_them_go(browser, course, mark
     person.sees("They go to the server")
     show_state(person, labelling(unsent))
     person.sees("The server does not know you any more")
-    person.sees("Your 1 answer is kept in this browser: download")
+    person.sees("Your 1 answer is kept in this browser. Download")
     look(person, "unknown", checker)
     time.sleep(1.5)  # the next try would be due after 1 s
     assert asked == ["/api/trials" if unsent else "/api/next"]
@@ -314,7 +316,14 @@ def test_a_server_that_knows_somebody_no_more_lets_them_go(browser, course, mark
     person.until(lambda: None, lambda: set(browser.downloads.glob("*.json")) - before, "the file")
     (file,) = set(browser.downloads.glob("*.json")) - before
     assert json.loads(file.read_text())["trials"] == person.trials == labelling()["trials"]
-    browser.execute_script("[...document.querySelectorAll('main button')].at(-1).click()")
+    restored.append(True)
+    browser.refresh()
+    person.sees("1 picture labelled so far")  # the old database is there again: on it goes
+    restored.clear()
+    show_state(person, labelling(unsent))
+    person.sees("The server does not know you any more")
+    script = "[...document.querySelectorAll('main button')].at(-1).click()"
+    person.until(lambda: browser.execute_script(script), lambda: "This removes" in person.text(), "the second step")
     person.sees("This removes your answers from this browser. Download them first.")
     person.click("Remove my answers and start again")
     person.sees("They go to the server")

@@ -926,10 +926,10 @@
 
   /** Where the server takes nobody more, or knows this participant no more, as with another database: nothing to wait for. */
   async function refusedScreen() {
-    const total = count(state.trials.length, ["answer is", "answers are"]);
+    const kept = `Your ${count(state.trials.length, ["answer is", "answers are"])} kept in this browser.`;
     const known = state.participant !== null;
     const text = known
-      ? `It takes no more of your answers. Your ${total} kept in this browser: download them and pass the file on to whoever gave you this page.`
+      ? `It takes no more of your answers. ${kept} Download them and pass the file on to whoever gave you this page.`
       : "Thank you for coming. You can close the page.";
     const content = element(
       "div",
