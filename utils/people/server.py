@@ -34,13 +34,13 @@ LONGEST_BODY = 64 * 1024  # bytes; 50 trials take about 20 KB
 CONNECTIONS = 500  # at the same time; each may hold LONGEST_BODY and a page file in memory
 PIECE = 64 * 1024  # bytes of a download that are in memory at a time
 IDLE = 60  # seconds after which a silent connection is closed
+BUILT_ANEW = "The course page was built anew; the server must be started again."
 
 MECHANICAL_TURK = "https://*.mturk.com"  # shows the page in a frame and takes its form
 PAGE_POLICY = (
     "default-src 'none'; img-src 'self'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; "
     f"form-action {MECHANICAL_TURK}; frame-ancestors 'self' {MECHANICAL_TURK}"
 )
-BUILT_ANEW = "The course page was built anew; the server must be started again."
 CLOSED_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 PROGRESS = """<!doctype html>
