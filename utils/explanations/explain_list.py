@@ -160,7 +160,7 @@ def _conclude(images: ImageSet[Example], layout: Layout, classes: Sequence[str],
     doubts = [
         plausible.constant_maps(flat, num_maps),
         plausible.one_answer(evaluation.confusion(answers, images.labels, len(classes)), classes, images.source),
-        plausible.guesses(accuracy, len(classes), images.source),
+        plausible.guesses(accuracy, images.labels, len(classes), images.source),
     ]
     return plausible.with_warnings(measured, doubts)
 
