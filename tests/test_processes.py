@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,13 +16,16 @@ from torch.nn import functional as F
 
 from models.resnet import build
 from models.simclr import SimCLR, nt_xent
-from models.weights import load_backbone
-from utils.base import checkpoints
+from models.weights import load_backbone, load_classifier
+from utils.base import checkpoints, figures
+from utils.base.files import write_table
 from utils.data import catalog
-from utils.data.images import full_view
+from utils.data.images import eval_view, full_view
 from utils.data.loading import open_list, to_float
+from utils.training import evaluation
 from utils.training.classifier import ClassifierRecipe, random_load
 from utils.training.epochs import epoch_order
+from utils.training.features import FeatureMaps
 from utils.training.simclr import SimCLRRecipe, simclr_load
 
 ONE_EPOCH = ["--epochs", 1, "--batch-size", 20, "--lr", 0.01]
@@ -164,6 +168,24 @@ def test_a_batch_in_two_parts_teaches_what_the_maths_says(start_wide, explained,
         optimizer.step()
     found = torch.load(tmp_path / "toy/checkpoint_pretrain_resnet18_s300.pth.tar", weights_only=True)["state_dict_m"]
     torch.testing.assert_close(found, dict(network.state_dict()), rtol=1e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("seed", [0, 2])  # with statistics of its own in each process, both would tell another accuracy
+def test_the_accuracy_told_is_that_of_the_saved_network(seed, start_wide, explained, data_root, tools, tmp_path):
+    """Each process measures its share of the test list, and its batch-norm statistics have followed its own images."""
+    settings = ["--epochs", 2, "--batch-size", 10, "--lr", 0.003, "--eval-every", 2, "--seed", seed]
+    done = start_wide(2, ["train_butterflies_resnet18", *explained.tiny, *settings], tmp_path)
+    assert done.status == [0, 0], done.err
+    out, dataset = tmp_path / "toy", catalog.find("toy")
+    test = open_list(dataset, "test", str(data_root), partial(eval_view, size=tools.size))
+    network = load_classifier(str(out / "checkpoint_pretrain_resnet18_s300.pth.tar"), dataset.classes)
+    answers = evaluation.predict(FeatureMaps(network, test, len(test), 1, "cpu"))
+    confusions = figures.confusions(evaluation.confusion(answers, test.labels, len(dataset.classes)), dataset.classes)
+    write_table(tmp_path / "confusions.csv", confusions, figures.CONFUSIONS)
+    assert (out / "teacher_confusion.csv").read_text() == (tmp_path / "confusions.csv").read_text()
+    right = round(evaluation.accuracy(answers, test.labels), 3)
+    assert json.loads((out / "run_train_butterflies_resnet18.json").read_text())["measured"]["test_accuracy"] == right
+    assert float((out / "teacher.csv").read_text().splitlines()[-1].split(",")[-1]) == right
 
 
 def test_simclr_gathers_negatives_from_all_processes(start_wide, explained, data_root, tools, tmp_path):

@@ -8,8 +8,8 @@ An order has `script`, `arguments` and `cwd`, and may have
 
 The answer, a line on stdout, has `status` (negative: the signal that ended the child), `out`, `err` and `seconds`.
 
-The networks are an eighth as wide as ResNet-18, so that their state has 2 MB, not 100, and contact sheets have two rows: whether a
-run goes on well depends on neither.
+The networks are an eighth as wide as ResNet-18, so that their state has 2 MB, not 100, contact sheets have two rows, and networks are
+measured on four test images at a time, so that several processes share them: whether a run goes on well depends on none of these.
 """
 
 import contextlib
@@ -31,6 +31,7 @@ import torch  # noqa: E402
 
 from utils.explanations import sheet  # noqa: E402
 from utils.running import launch, resuming
+from utils.training import classifier
 
 torch.set_num_threads(1)  # a process with threads cannot be forked
 
@@ -45,7 +46,7 @@ def child(order, out, err):
         os.chdir(order["cwd"])
         if "file_limit" in order:
             resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_limit"], resource.RLIM_INFINITY))
-        sheet.SHEET_ROWS = 2
+        sheet.SHEET_ROWS, classifier.EVAL_BATCH = 2, 4
         resuming.SAVING_SHARE = 1.0  # save after every epoch and lesson, however short
         sys.argv = [f"{order['script']}.py", *order["arguments"]]
         module = importlib.import_module(order["script"])
