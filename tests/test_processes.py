@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -231,21 +232,21 @@ def test_the_simclr_variant_runs_in_two_processes(start, explained, tmp_path):
     assert content_of(tmp_path / "1") == content_of(tmp_path / "2")
 
 
-def test_a_killed_run_goes_on_with_the_same_number_of_processes(start, explained, tmp_path):
-    # Long enough that a fast machine is not done before it is killed.
-    command = ["train_gull_simclr", *explained.tiny, "--epochs", 24, "--batch-size", 10]
+@pytest.mark.parametrize("script", ["train_gull_simclr", "train_butterflies_resnet18"])
+def test_a_killed_run_goes_on_with_the_same_number_of_processes(script, start, explained, tmp_path):
+    command = [script, *explained.tiny, "--epochs", 4, "--batch-size", 10, "--lr", 0.003]
     whole = start(2, command, tmp_path / "whole")
     assert whole.status == [0, 0], whole.err
-    cut = start(2, command, tmp_path / "cut", after=0.5)
-    assert all(cut.status)
+    state = f"toy/.unfinished_{script}/state.pt"
+    cut = start(2, command, tmp_path / "cut", watched=state, versions=3)  # at the start, after one epoch, after two
+    assert cut.status == [-signal.SIGKILL] * 2, cut.err
+    learned = len(torch.load(tmp_path / "cut" / state, weights_only=True)["state"]["history"])
     other = start(1, [*command, "--resume"], tmp_path / "cut")
-    if other.status == [0]:
-        assert "Nothing to resume" in other.out[0]  # killed before it began
-    else:
-        assert other.status == [2] and "processes (was 2, is 1)" in other.err[0]
-        done = start(2, [*command, "--resume"], tmp_path / "cut")
-        assert done.status == [0, 0], done.err
-        assert content_of(tmp_path / "cut") == content_of(tmp_path / "whole")
+    assert other.status == [2] and "processes (was 2, is 1)" in other.err[0]
+    done = start(2, [*command, "--resume"], tmp_path / "cut")
+    assert done.status == [0, 0] and 2 <= learned < 4, done.err
+    assert "Going on with the unfinished run" in done.out[0] and f" {20 * learned}/80 " in done.err[0].split("\r")[1], done.err
+    assert content_of(tmp_path / "cut") == content_of(tmp_path / "whole")
 
 
 def test_a_last_image_alone_joins_the_batch_before_it(start, explained, tmp_path):

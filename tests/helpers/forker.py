@@ -63,6 +63,19 @@ def child(order, out, err):
         os._exit(status)
 
 
+class Watch:
+    """Whether the file that an order says to be `watched` was seen in so many `versions`; never, where it names none."""
+
+    def __init__(self, order):
+        self.order, self.seen = order, set()
+
+    def over(self):
+        with contextlib.suppress(FileNotFoundError, KeyError):
+            about = os.stat(os.path.join(self.order["cwd"], self.order["watched"]))
+            self.seen.add((about.st_ino, about.st_mtime_ns))
+        return len(self.seen) >= self.order.get("versions", 1)
+
+
 def run(order):
     """Carries out an order; returns the answer."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -70,13 +83,10 @@ def run(order):
         process = os.fork()
         if process == 0:
             child(order, out, err)
-        ended, status, seen = 0, 0, set()
-        while not ended and time.monotonic() < started + order.get("after", 300) and len(seen) < order.get("versions", 1):
+        ended, status, watch = 0, 0, Watch(order)
+        while not ended and time.monotonic() < started + order.get("after", 300) and not watch.over():
             time.sleep(0.002)
             ended, status = os.waitpid(process, os.WNOHANG)
-            with contextlib.suppress(FileNotFoundError, KeyError):
-                about = os.stat(os.path.join(order["cwd"], order["watched"]))
-                seen.add((about.st_ino, about.st_mtime_ns))
         if not ended:
             os.kill(process, order.get("signal", signal.SIGKILL))
             _, status = os.waitpid(process, 0)
