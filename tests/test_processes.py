@@ -236,7 +236,7 @@ def test_the_simclr_variant_runs_in_two_processes(start, explained, tmp_path):
 def test_a_killed_run_goes_on_with_the_same_number_of_processes(script, start, explained, tmp_path):
     command = [script, *explained.tiny, "--epochs", 4, "--batch-size", 10, "--lr", 0.003]
     whole = start(2, command, tmp_path / "whole")
-    assert whole.status == [0, 0], whole.err
+    assert whole.status == [0, 0] and "strides" not in whole.err[0], whole.err
     state = f"toy/.unfinished_{script}/state.pt"
     cut = start(2, command, tmp_path / "cut", watched=state, versions=3)  # at the start, after one epoch, after two
     assert cut.status == [-signal.SIGKILL] * 2, cut.err
