@@ -29,8 +29,9 @@ def choose(device: str) -> str:
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda:") and processes.on_this_node() > 1:
-        raise InputError(f"--device {device}: the {processes.on_this_node()} processes on this machine need a GPU each; give --device cuda.")
+    sharing = processes.on_this_node()
+    if device.startswith("cuda:") and sharing > 1:
+        raise InputError(f"--device {device}: the {sharing} processes on this machine need a GPU each; give --device cuda.")
     device = processes.own_device(device)
     try:
         kind = torch.device(device)
