@@ -1,7 +1,8 @@
 """Labels the rest of the butterflies with the answers of people who took the course.
 
 Step 4 of the framework (Wang & Vasconcelos, ICCV 2021): answers, collected by our server or Mechanical Turk, become one label per
-image, by majority or by Dawid & Skene's model (1979), and the expert's images and these make the list that the classifier learns.
+image, by majority or by Dawid & Skene's model (1979), and the expert's images and these make the list that the classifier learns. The
+model has one accuracy a person (one_coin), or C (C - 1) probabilities of taking one of C classes for another (dawid_skene).
 
     python label_butterflies.py
     python label_butterflies.py --answers batch_1.csv batch_2.csv --min-accuracy 0.6 --aggregation dawid_skene
@@ -23,7 +24,7 @@ from utils.data.lists import read_examples
 from utils.data.outputs import Layout
 from utils.people.aggregation import Aggregation
 from utils.people.answers import read_files
-from utils.people.labelling import LabelSettings, aggregate_parts, describe_all, write_list
+from utils.people.labelling import LabelSettings, aggregate_parts, check_course, describe_all, write_list
 from utils.people.page_key import read_key_if_there
 from utils.people.report import write_report
 from utils.running.launch import launch
@@ -41,7 +42,7 @@ class Config:
     selection: Selection = "CMaxGrad"  # the course that people took; the list is named after it
     # labels
     min_accuracy: float = 0.0  # leave out people who were right on less of the test, 0 .. 1; 0 keeps everybody
-    aggregation: Aggregation = "majority"  # majority, or dawid_skene, better where some people are much worse than others
+    aggregation: Aggregation = "majority"  # majority; where some are much worse, one_coin, or dawid_skene if each gave C (C - 1) answers
     # run
     out: str = "auto"  # output folder; auto: named after the dataset
     seed: int = 0  # draws the labels that are tied
@@ -53,6 +54,7 @@ def main(cfg: Config) -> dict:
     expert = read_examples(dataset.list_path(cfg.data_root, "train"), len(dataset.classes))
     key = read_key_if_there(cfg.key, dataset.name, dataset.classes)
     reading = read_files(cfg.answers, key, len(dataset.classes))
+    check_course(reading.answers, key, cfg.selection)
     people = describe_all(reading.answers, cfg.min_accuracy)
     parts = aggregate_parts(reading.answers, people, len(dataset.classes), how)
     listed = write_list(layout.labeled_list(cfg.selection), expert, key, parts.get("label"))

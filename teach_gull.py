@@ -53,7 +53,7 @@ def main(cfg: Config) -> dict:
     pictures = OpaquePictures(cfg.seed, source.read_bytes())
     page = compose_page(dataset, source, lessons, pictures, pick(PageSettings, cfg))
     build_id = write_page(layout, page, pictures, cfg.workers)
-    write_key(layout, dataset, build_id, pictures.images, pictures.explanations)
+    write_key(layout, dataset, cfg.selection, build_id, pictures.images, pictures.explanations)
     return report_page(layout, page, pictures, build_id)
 
 

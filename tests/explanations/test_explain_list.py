@@ -14,6 +14,7 @@ from utils.data.images import whole_view
 from utils.data.lists import Example, read_explanations
 from utils.data.loading import ImageSet
 from utils.data.outputs import DEMO, IMG, MASK, Layout, explanation_name
+from utils.explanations import explain_list as module
 from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files
 from utils.explanations.explained import Explained, Stored, chosen_counters, counters, spread, strongest_counters
 from utils.explanations.masks import resized
@@ -146,6 +147,23 @@ def test_an_image_is_explained_against_its_strongest_wrong_classes_as_ever(noise
     for kind in (IMG, MASK, DEMO):
         made = {path.name: path.read_bytes() for path in layout.explanations(kind, 0.05).iterdir()}
         assert made == {name: (everything.explanations(kind, 0.05) / name).read_bytes() for name in names}
+
+
+def test_explanations_are_drawn_a_few_at_a_time_and_the_same(tmp_path, monkeypatch):
+    """Three images against five classes at two sizes, with more, as many and fewer at a time than there are: the same pictures."""
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8, generator=rng)
+    relevance = torch.rand(3, 5, 4, 4, generator=rng).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    how = ExplainSettings((0.05, 0.2), 64, batch_size=3, workers=0, device="cpu")
+    names, found = [f"{number}.png" for number in range(15)], []
+    for few in (64, 15, 7, 1):
+        monkeypatch.setattr(module, "AT_ONCE", few)
+        folders = {(kind, size): tmp_path / f"{few}/{kind}{size}" for kind in module.KINDS for size in how.mask_sizes}
+        for folder in folders.values():
+            folder.mkdir(parents=True)
+        module._write_pictures(images, relevance, names, folders, how)
+        found.append([(folder / name).read_bytes() for folder in folders.values() for name in names])
+    assert len(set(found[0])) > 80 and all(some == found[0] for some in found)
 
 
 def test_which_pictures_a_run_leaves_its_list_says(noise, tmp_path):

@@ -2,13 +2,14 @@
 
 import itertools
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
 from scipy.special import logsumexp
 
 from utils.people import aggregation
-from utils.people.aggregation import Votes, aggregate, agreement, dawid_skene, majority, prior_counts
+from utils.people.aggregation import AGGREGATIONS, Aggregation, Votes, aggregate, agreement, dawid_skene, majority, one_coin, prior_counts
 from utils.people.answers import Answer
 
 
@@ -18,15 +19,19 @@ def votes_of(rows):
     return Votes([str(i) for i in range(image.max() + 1)], [str(p) for p in range(person.max() + 1)], image, person, answer)
 
 
-def make_crowd(seed, images, people, per_image, accuracies):
+def make_crowd(seed, images, people, per_image, accuracies, classes=5):
     """True classes and answers, drawn plainly with NumPy's frozen legacy generator: the same numbers for ever."""
     rng = np.random.RandomState(seed)
-    truth, rows = rng.randint(0, 5, images), []
+    truth, rows = rng.randint(0, classes, images), []
     for image in range(images):
         for person in rng.permutation(people)[:per_image]:
             right = rng.random_sample() < accuracies[person]
-            rows.append((image, person, truth[image] if right else (truth[image] + 1 + rng.randint(0, 4)) % 5))
+            rows.append((image, person, truth[image] if right else (truth[image] + 1 + rng.randint(0, classes - 1)) % classes))
     return truth, votes_of(rows)
+
+
+def test_every_aggregation_has_a_name():
+    assert get_args(Aggregation) == tuple(AGGREGATIONS)
 
 
 def test_majority_by_hand():
@@ -47,7 +52,7 @@ def test_ties_are_drawn_fairly_and_by_the_seed():
 def test_the_order_of_answers_does_not_matter():
     answers = [Answer(f"p{p}", "label", f"i{i}", (p * i) % 5, None, None) for i in range(30) for p in range(4)]
     one, other = Votes.of(answers), Votes.of(answers[::-1])
-    for method in ("majority", "dawid_skene"):
+    for method in AGGREGATIONS:
         first, second = (aggregate(votes, 5, method, np.zeros((4, 5, 5)), 3) for votes in (one, other))
         assert first.label.tolist() == second.label.tolist() and first.certainty.tolist() == second.certainty.tolist()
 
@@ -143,7 +148,7 @@ def test_dawid_skene_gives_what_crowd_kit_gives(arguments):
     found = dawid_skene(votes, nothing, per_class=1e-10, tolerance=1e-9)
     label = found.posterior.argmax(1)
     assert ((label == truth).sum(), (label * np.arange(len(label))).sum()) == (right, checksum)
-    assert found.prior == pytest.approx(prior, abs=2e-6) and np.diag(found.confusion[0]) == pytest.approx(diagonal, abs=2e-6)
+    assert found.prior == pytest.approx(prior, abs=2e-6) and np.diag(found.people[0]) == pytest.approx(diagonal, abs=2e-6)
     assert found.posterior.max(1).mean() == pytest.approx(certainty, abs=2e-6)
     assert agreement(votes, 5)["alpha"] == pytest.approx(alpha, abs=1e-9)
 
@@ -155,14 +160,14 @@ def test_dawid_skene_beats_the_majority_where_many_are_bad(seed):
     found = dawid_skene(votes, np.tile(prior_counts(5), (12, 1, 1)))
     assert found.converged and (np.diff(found.objective) >= -1e-9).all()  # EM climbs
     assert (found.posterior.argmax(1) == truth).mean() > (plain == truth).mean() + 0.1
-    accuracy = np.trace(found.confusion, axis1=1, axis2=2) / 5
+    accuracy = np.trace(found.people, axis1=1, axis2=2) / 5
     assert accuracy[:4].min() > accuracy[4:].max()
 
 
-def test_what_people_did_on_the_test_helps_both_methods():
-    truth, votes = make_crowd(5, 300, 12, 3, [0.9] * 4 + [0.2] * 8)
+def test_what_people_did_on_the_test_helps_every_method():
+    truth, votes = make_crowd(5, 100, 12, 3, [0.9] * 4 + [0.2] * 8)
     seen = np.stack([np.full((5, 5), 4 * (1 - a) / 4) + np.eye(5) * (4 * a - (1 - a)) for a in [0.9] * 4 + [0.2] * 8])
-    for method in ("majority", "dawid_skene"):
+    for method in AGGREGATIONS:
         right = [(aggregate(votes, 5, method, known, 0).label == truth).mean() for known in (0 * seen, seen)]
         assert right[1] > right[0]
 
@@ -177,8 +182,86 @@ def test_few_answers_do_not_mislead_dawid_skene():
 
 def test_many_answers_to_one_image_do_not_underflow():
     votes = votes_of([(image, person, image % 5) for image in range(5) for person in range(3000)])
-    found = dawid_skene(votes, np.tile(prior_counts(5), (3000, 1, 1)))
-    assert found.posterior.argmax(1).tolist() == [0, 1, 2, 3, 4] and np.isfinite(found.objective).all()
+    for found in (dawid_skene(votes, np.tile(prior_counts(5), (3000, 1, 1))), one_coin(votes, 5, np.tile([5.0, 1.0], (3000, 1)))):
+        assert found.posterior.argmax(1).tolist() == [0, 1, 2, 3, 4] and np.isfinite(found.objective).all()
+
+
+# ---------------------------------------------------------------- one coin
+
+
+def test_a_step_of_one_coin_by_hand():
+    """Two people agree on the first image and disagree on the second; the first step alone, since no change exceeds a tolerance of 1."""
+    votes = votes_of([(0, 0, 0), (0, 1, 0), (1, 0, 1), (1, 1, 2)])
+    found = one_coin(votes, 3, np.array([[3.0, 1.0], [1.0, 1.0]]), per_class=1.0, tolerance=1.0)
+    assert found.prior == pytest.approx([0.4, 0.3, 0.3])  # (1 + 1, 1/2 + 1, 1/2 + 1) of 5
+    assert found.people == pytest.approx([0.75, 0.625])  # (3 + 1 + 1/2) of 6, (1 + 1 + 1/2) of 4
+    # 0.4 x 0.75 x 0.625 against twice 0.3 x 0.125 x 0.1875; 0.4 x 0.125 x 0.1875, 0.3 x 0.75 x 0.1875, 0.3 x 0.125 x 0.625
+    assert found.posterior == pytest.approx(np.array([[40 / 43, 1.5 / 43, 1.5 / 43], [0.125, 0.5625, 0.3125]]))
+    believed = math.log(0.4 * 0.3 * 0.3) + math.log(0.75**3 * 0.25 * 0.625 * 0.375)
+    assert found.objective == pytest.approx([math.log(0.2015625) + math.log(0.075) + believed]) and found.converged
+
+
+def one_coin_plainly(rows, classes, believed, steps):
+    """The model's EM as it reads, by loops over probabilities: the posterior of every image, and everybody's accuracy."""
+    answers = {}
+    for image, person, answer in rows:
+        answers.setdefault(image, []).append((person, answer))
+    posterior = {i: [sum(a == j for _, a in own) / len(own) for j in range(classes)] for i, own in answers.items()}
+    for _ in range(steps):
+        shares = [1 + sum(posterior[i][j] for i in answers) for j in range(classes)]
+        accuracy = []
+        for person, (right, wrong) in enumerate(believed):
+            own = [posterior[image][answer] for image, who, answer in rows if who == person]
+            accuracy.append((right + sum(own)) / (right + wrong + len(own)))
+        for i, own in answers.items():
+            chance = [[accuracy[p] if a == j else (1 - accuracy[p]) / (classes - 1) for p, a in own] for j in range(classes)]
+            joint = [share * math.prod(of_one) for share, of_one in zip(shares, chance, strict=True)]
+            posterior[i] = [value / sum(joint) for value in joint]
+    return [posterior[i] for i in sorted(answers)], accuracy
+
+
+def test_one_coin_against_plain_loops():
+    """To its end, and with what people did on a test: 18 of 20 right, 10 of 20 ..."""
+    truth, votes = make_crowd(4, 60, 6, 3, [0.9, 0.6, 0.3] * 2, classes=7)
+    seen = np.zeros((6, 7, 7))
+    seen[:, 0, 0], seen[:, 3, 3], seen[:, 3, 4] = 8, [10, 2, 0] * 2, [2, 10, 12] * 2
+    rows = list(zip(votes.image.tolist(), votes.person.tolist(), votes.answer.tolist(), strict=True))
+    believed = [(5 + 18, 1 + 2), (5 + 10, 1 + 10), (5 + 8, 1 + 12)] * 2
+    found = one_coin(votes, 7, np.array(believed, float))
+    posterior, accuracy = one_coin_plainly(rows, 7, believed, found.steps)
+    assert found.posterior == pytest.approx(np.array(posterior)) and found.people == pytest.approx(np.array(accuracy))
+    assert found.converged and 3 < found.steps and (np.diff(found.objective) >= -1e-9).all()  # EM climbs
+    labels = aggregate(votes, 7, "one_coin", seen, 0)
+    assert labels.label.tolist() == found.posterior.argmax(1).tolist() and labels.certainty == pytest.approx(found.posterior.max(1))
+    assert (labels.steps, labels.converged, labels.drawn) == (found.steps, True, 0) and (labels.label == truth).mean() > 0.5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_coin_beats_the_others_on_a_mixed_crowd_of_many_classes(seed):
+    """Where a confusion matrix a person has 2,450 numbers, and a person answers 150 times."""
+    truth, votes = make_crowd(seed, 1000, 20, 3, [(0.9, 0.6, 0.3)[person % 3] for person in range(20)], classes=50)
+    right = {method: (aggregate(votes, 50, method, np.zeros((20, 50, 50)), seed).label == truth).mean() for method in AGGREGATIONS}
+    assert right["one_coin"] > right["majority"] + 0.02 and right["one_coin"] > right["dawid_skene"] + 0.02
+
+
+def test_one_coin_is_the_majority_where_nothing_tells_people_apart():
+    """Everybody answered to one image alone."""
+    rng = np.random.RandomState(0)
+    pairs = [(rng.randint(0, 6), rng.randint(0, 6)) for _ in range(200)]
+    answers = [(one, other, one)[image % 3 :] + (one, other, one)[: image % 3] for image, (one, other) in enumerate(pairs)]
+    votes = votes_of([(image, 3 * image + place, answer) for image, three in enumerate(answers) for place, answer in enumerate(three)])
+    labels = aggregate(votes, 6, "one_coin", np.zeros((600, 6, 6)), 0)
+    assert labels.label.tolist() == [one for one, _ in pairs] == majority(votes, 6, np.ones(600), 0).label.tolist()
+    unanimous = np.array([one == other for one, other in pairs])
+    assert labels.certainty[unanimous].min() > labels.certainty[~unanimous].max() > 0.5
+
+
+def test_one_coin_draws_ties_as_the_majority_does():
+    rows = [(image, person, (1, 4)[(image + person) % 2]) for image in range(2000) for person in range(2)]
+    found = [aggregate(votes_of(rows), 5, "one_coin", np.zeros((2, 5, 5)), seed) for seed in (0, 0, 1)]
+    assert found[0].drawn == 2000 and set(found[0].label) == {1, 4} and found[0].certainty == pytest.approx(np.full(2000, 0.5), abs=0.01)
+    assert abs((found[0].label == 1).mean() - 0.5) < 4 * math.sqrt(0.25 / 2000)
+    assert (found[0].label == found[1].label).all() and (found[0].label != found[2].label).any()
 
 
 def test_agreement_by_hand():

@@ -17,8 +17,9 @@ from utils.data.images import decode, eval_view
 from utils.data.lists import locate, read_examples
 from utils.data.outputs import Layout
 from utils.people import study
-from utils.people.answers import read_answers
-from utils.people.labelling import Person
+from utils.people.aggregation import AGGREGATIONS
+from utils.people.answers import Answer, read_answers
+from utils.people.labelling import Person, describe_all
 from utils.people.page_key import read_key
 from utils.people.report import people_accuracy
 
@@ -97,6 +98,67 @@ def test_the_report_says_what_is_left_out_and_why(tools, finished, data_root):
     assert "left_out_of_the_files" not in json.loads((finished / "toy/labels_CMaxGrad.json").read_text())
 
 
+def test_who_is_exactly_as_right_as_asked_for_is_kept():
+    """Of all shares of up to 50 answers; the next larger number asks for more."""
+    for total in range(1, 51):
+        for right in range(1, total + 1):
+            answers = [Answer("ann", "test", f"image {n}", int(n < right), None, 1) for n in range(total)]
+            asked = [right / total, np.nextafter(right / total, 2), np.nextafter(right / total, 0)]
+            assert [describe_all(answers, share)[0].kept for share in asked] == [True, False, True], (right, total)
+            assert describe_all(answers, 0.55)[0].kept == (20 * right >= 11 * total), (right, total)
+
+
+def test_labels_of_another_course_are_refused(tools, finished, data_root):
+    """The key names its course; logs of explain_teach, which are of none, and keys that name none pass."""
+    ran(tools.call("simulate_people", *data(data_root), "--accuracy", 1, "--people", 2, cwd=finished))
+    path, label = finished / "toy/course_page_key.json", ["label_gull", *data(data_root), "--answers"]
+    key = json.loads(path.read_text())
+    path.write_text(json.dumps(key | {"selection": "random", "simclr": False}))
+    done = tools.call(*label, "toy/answers_simulated.json", cwd=finished)
+    assert done.status == 2 and done.err.strip().endswith(
+        "--selection CMaxGrad: these answers were given on the page of the course random, as toy/course_page_key.json tells; give "
+        "--selection random."
+    )
+    assert not list(finished.glob("toy/labels_*")) and not list(finished.glob("toy/*_tr.txt"))
+    ran(tools.call(*label, "toy/answers_simulated.json", "--selection", "random", cwd=finished))
+    assert "simclr" not in json.loads((finished / "toy/labels_random.json").read_text())
+    (finished / "results.json").write_text(json.dumps([explain_teach_log()]))
+    ran(tools.call(*label, "results.json", cwd=finished))
+    path.write_text(json.dumps(key | {"selection": "random", "simclr": True}))
+    done = ran(tools.call(*label, "toy/answers_simulated.json", "--selection", "random", cwd=finished))
+    assert "toy, random of the SimCLR variant, majority: 2 people" in done.out
+    assert json.loads((finished / "toy/labels_random.json").read_text())["simclr"] is True
+
+
+def test_labels_of_an_earlier_run_go_with_it(tools, finished, data_root):
+    ran(tools.call("simulate_people", *data(data_root), "--accuracy", 1, cwd=finished))
+    label = ["label_butterflies", *data(data_root), "--answers"]
+    ran(tools.call(*label, "toy/answers_simulated.json", cwd=finished))
+    gone = [finished / "toy/toy_turker_label_gt_CMaxGrad_labeled_tr.txt", finished / "toy/labels_CMaxGrad.csv"]
+    assert all(path.exists() for path in gone)
+    (finished / "results.json").write_text(json.dumps([explain_teach_log()]))
+    done = ran(tools.call(*label, "results.json", cwd=finished))
+    assert "so no list is written, and that of an earlier run is removed; the report" in done.out
+    assert not any(path.exists() for path in gone)
+    assert json.loads((finished / "toy/labels_CMaxGrad.json").read_text())["list"] is None
+    done = ran(tools.call(*label, "results.json", cwd=finished))
+    assert "so no list is written; the report" in done.out
+
+
+def test_a_model_of_more_numbers_than_answers_is_warned_of(tools, finished, data_root):
+    """Ten people give 15 answers to the test and 2 labels each, one gives 15 and 20: a confusion matrix has 20 numbers."""
+    told = "--aggregation dawid_skene estimates 20 numbers of each person, who gave 17.0 answers on average, and may label worse"
+    for people, method, warned in ((10, "dawid_skene", True), (1, "dawid_skene", False), (10, "one_coin", False)):
+        ran(tools.call("simulate_people", *data(data_root), "--people", people, "--labels-per-image", 1, cwd=finished))
+        answers = ["--answers", "toy/answers_simulated.json", "--aggregation", method]
+        done = ran(tools.call("label_gull", *data(data_root), *answers, cwd=finished))
+        assert done.out.count(f"warning: {told}") == done.out.count("--aggregation dawid_skene") == warned
+        assert (finished / "toy/labels_CMaxGrad.txt").read_text().count(told) == warned
+        report = json.loads((finished / "toy/labels_CMaxGrad.json").read_text())
+        assert report.get("warnings", []) == measured(finished / "toy", "label_gull").get("warnings", [])
+        assert len(report.get("warnings", [])) == warned and report["aggregation"] == method
+
+
 def test_nobody_hides_behind_the_legend(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(figures, "save", lambda path, figure: drawn.append(figure) or figure.canvas.draw())
@@ -106,7 +168,7 @@ def test_nobody_hides_behind_the_legend(tmp_path, monkeypatch):
 
 
 def test_perfect_labels_make_the_expert_s_list(tools, finished, data_root):
-    for aggregated in ("majority", "dawid_skene"):
+    for aggregated in AGGREGATIONS:
         ran(tools.call("simulate_people", *data(data_root), "--accuracy", 1, cwd=finished))
         label = ["--answers", "toy/answers_simulated.json", "--aggregation", aggregated, "--selection", "random"]
         ran(tools.call("label_butterflies", *data(data_root), *label, cwd=finished))

@@ -163,6 +163,15 @@ def test_the_earlier_key_is_kept_since_answers_may_need_it(built, build, another
     assert key_data(another / "toy")["build_id"] == page_data(another / "toy")["build_id"] != first["build_id"]
 
 
+def test_the_key_tells_which_course_the_page_is_of(built, build, another):
+    assert [key_data(built)[name] for name in ("selection", "simclr")] == ["CMaxGrad", False]
+    for selection, variant, settings in (("random", "", []), ("KMaxGrad", "_simclr", ["--simclr"])):
+        shutil.copyfile(another / "toy/course_CMaxGrad.json", another / f"toy/course_{selection}{variant}.json")
+        done = build("--selection", selection, *settings, folder=another)
+        assert done.status == 0, done.err
+        assert [key_data(another / "toy")[name] for name in ("selection", "simclr")] == [selection, bool(variant)]
+
+
 # ---------------------------------------------------------------- pictures
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections import Counter
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from tests.helpers.answering import batch, csv_text, download, export, make_trial, mturk_row
 from utils.base.errors import InputError
 from utils.people.answers import read_answers, read_files
-from utils.people.tables import csv_rows
+from utils.people.tables import csv_rows, parsed_number
 
 
 def labels_of(key, person, number=2):
@@ -129,13 +130,34 @@ def test_tables_of_other_countries_hold_the_same(key, tmp_path, trials, table):
     expected = (tmp_path / "a.json", path)
     expected[0].write_text(json.dumps(download(trials)))
     assert read_answers([path], key, 5) == read_answers([expected[0]], key, 5)
-    answers = [{"participant": "ann"} | {"correct": ""} | trial | {"rt": str(trial["rt"]).replace(".", ",")} for trial in trials]
+    point = "." if separator == "," else ","
+    answers = [{"participant": "ann"} | {"correct": ""} | trial | {"rt": str(trial["rt"]).replace(".", point)} for trial in trials]
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(answers[0]), delimiter=separator)
     writer.writeheader()
     writer.writerows(answers)
     path.write_bytes((before + text.getvalue()).encode(encoding))
     assert read_answers([path], key, 5) == read_answers([expected[0]], key, 5)
+
+
+@pytest.mark.parametrize("written", ["1,234", "1234,5", "1,234.5", "1,234,567"])
+def test_a_comma_in_a_number_between_commas_is_asked_about(key, tmp_path, trials, written):
+    """1,234 milliseconds, with thousands set apart, are not 1.234."""
+    rows = [{"participant": "ann"} | {"correct": ""} | trial for trial in trials]
+    rows[1]["rt"] = written
+    (tmp_path / "a.csv").write_text(csv_text(rows))
+    told = f"a.csv, line 3: rt {written} must be milliseconds, 0 or more, without separators of thousands; correct it."
+    with pytest.raises(InputError, match=re.escape(told)):
+        read_answers([tmp_path / "a.csv"], key, 5)
+
+
+def test_numbers_in_tables():
+    found = {
+        separator: [parsed_number(text, float, separator) for text in ("1,25", "1.25", "7", "1,234,567", "1.234,5")] for separator in ",;\t"
+    }
+    assert found[","] == ["1,25", 1.25, 7, "1,234,567", "1.234,5"]
+    assert found[";"] == found["\t"] == [1.25, 1.25, 7, "1,234,567", "1.234,5"]
+    assert parsed_number("3", int, ",") == 3 and parsed_number("3,0", int, ";") == "3,0"
 
 
 @pytest.mark.parametrize(("column", "value"), [("trial_id", "1.23457E+31"), ("stimulus", "1.23457E+15"), ("participant", " ")])

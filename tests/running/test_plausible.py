@@ -51,6 +51,13 @@ def test_a_test_list_whose_classes_are_unknown(labels, says):
     assert (plausible.missing_classes(test, CLASSES) is None) == (labels != [2, -1, 1])
 
 
+def test_a_confusion_matrix_of_more_numbers_than_answers():
+    assert plausible.too_few_answers(3, 60, 5) is None  # 20 numbers a person, 20 answers a person
+    told = plausible.too_few_answers(3, 59, 5)
+    assert told.startswith("--aggregation dawid_skene estimates 20 numbers of each person, who gave 19.7 answers on average, and")
+    assert "estimates 9900 numbers of each person, who gave 170.0 answers" in plausible.too_few_answers(20, 3400, 100)
+
+
 def test_a_course_that_is_too_short_for_its_classes():
     assert plausible.untaught_classes(3, 4, 5) is None  # three pairs could show five classes
     assert plausible.untaught_classes(20, 37, 200).startswith("The course shows 37 of 200 classes")

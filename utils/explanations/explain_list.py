@@ -34,6 +34,7 @@ from utils.running.settings import pick
 from utils.training import evaluation
 
 KINDS = (IMG, MASK, DEMO)  # the renderings of an explanation
+AT_ONCE = 64  # explanations that a thread draws at a time: of a batch with 200 classes all would take gigabytes, in every thread
 
 
 @dataclass(frozen=True)
@@ -292,13 +293,16 @@ def _write_pictures(
         folders: where each rendering at each mask size goes.
         how: mask sizes and so on.
     """
-    upsampled = how.explainer.upsample(relevance.flatten(0, 1), how.image_size)  # (N B, s, s)
-    cut = how.explainer.clean(masks(upsampled, how.mask_sizes), upsampled)  # (N B, T, s, s)
-    pictures = images.repeat_interleave(relevance.shape[1], dim=0)  # (N B, 3, s, s)
-    for place, size in enumerate(how.mask_sizes):
-        for kind, rendering in _render(pictures, cut[:, place]).items():
-            for name, picture in zip(names, rendering.cpu(), strict=True):
-                write_png(folders[kind, size] / name, picture)
+    maps = relevance.flatten(0, 1)  # (N B, H, W)
+    for start in range(0, len(names), AT_ONCE):
+        few = range(start, min(start + AT_ONCE, len(names)))
+        upsampled = how.explainer.upsample(maps[start : start + AT_ONCE], how.image_size)  # (M, s, s)
+        cut = how.explainer.clean(masks(upsampled, how.mask_sizes), upsampled)  # (M, T, s, s)
+        pictures = images[[number // relevance.shape[1] for number in few]]  # (M, 3, s, s)
+        for place, size in enumerate(how.mask_sizes):
+            for kind, rendering in _render(pictures, cut[:, place]).items():
+                for number, picture in zip(few, rendering.cpu(), strict=True):
+                    write_png(folders[kind, size] / names[number], picture)
 
 
 def _sheet_row(number: int, images: ImageSet[Example], layout: Layout, heatmaps: HeatmapFile, how: ExplainSettings) -> sheet.SheetRow:

@@ -1,6 +1,6 @@
 """One label per image from the answers of many people, and how much the people agree."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,12 +11,13 @@ from tqdm import tqdm
 
 from utils.people.answers import Answer
 
-Aggregation = Literal["majority", "dawid_skene"]
+Aggregation = Literal["majority", "dawid_skene", "one_coin"]
 
 # What is believed of people before they answer, as counts of answers per class: better than chance, and able of every error. Without
-# that, people with few answers get extreme confusion matrices, and Dawid-Skene labels worse than the majority.
+# that, people with few answers get extreme confusion matrices, and Dawid-Skene labels worse than the majority. The one-coin model,
+# which has one number a person, takes them once a person.
 RIGHT, WRONG = 5.0, 1.0
-TOLERANCE = 1e-6  # Dawid-Skene has converged when no probability of a class changes by more
+TOLERANCE = 1e-6  # EM has converged when no probability of a class changes by more
 LONGEST = 2000  # EM steps
 TIES = 2**31  # keeps the draws of ties apart from all else that is drawn with the same seed
 
@@ -62,7 +63,7 @@ class Labels:
 
     Attributes:
         label: (N,), in the order of `Votes.images`.
-        certainty: share of the answers (majority) or probability (Dawid-Skene) of that label, (N,).
+        certainty: share of the answers (majority) or probability (the models) of that label, (N,).
         drawn: images whose tie was left to the draw.
         steps: of EM; 0 for the majority.
         converged: whether EM ended by itself.
@@ -81,16 +82,38 @@ def aggregate(votes: Votes, num_classes: int, method: Aggregation, seen: np.ndar
     Args:
         votes: the answers.
         num_classes: C.
-        method: how.
-        seen: what people answered where the truth is known, counts (P, C, C): [person, class, answer]. Both methods weigh people by it,
+        method: how, one of `AGGREGATIONS`.
+        seen: what people answered where the truth is known, counts (P, C, C): [person, class, answer]. Every method weighs people by it,
             the majority only where it is tied.
         seed: draws what remains tied.
     """
+    return AGGREGATIONS[method](votes, num_classes, seen, seed)
+
+
+def _by_majority(votes: Votes, num_classes: int, seen: np.ndarray, seed: int) -> Labels:
     believed = prior_counts(num_classes) + seen  # (P, C, C)
-    if method == "majority":
-        return majority(votes, num_classes, np.trace(believed, axis1=1, axis2=2) / believed.sum((1, 2)), seed)
-    found = dawid_skene(votes, believed)
+    return majority(votes, num_classes, np.trace(believed, axis1=1, axis2=2) / believed.sum((1, 2)), seed)
+
+
+def _by_dawid_skene(votes: Votes, num_classes: int, seen: np.ndarray, seed: int) -> Labels:
+    found = dawid_skene(votes, prior_counts(num_classes) + seen)
     return Labels(found.posterior.argmax(1), found.posterior.max(1), 0, found.steps, found.converged)
+
+
+def _by_one_coin(votes: Votes, num_classes: int, seen: np.ndarray, seed: int) -> Labels:
+    right = np.trace(seen, axis1=1, axis2=2)
+    believed = np.stack([RIGHT + right, WRONG + seen.sum((1, 2)) - right], axis=1)  # (P, 2)
+    found = one_coin(votes, num_classes, believed)
+    label, drawn = _drawn(found.posterior, seed)
+    return Labels(label, found.posterior.max(1), drawn, found.steps, found.converged)
+
+
+# Each takes the answers, C, what people answered where the truth is known, and the seed, as `aggregate` describes them.
+AGGREGATIONS: dict[str, Callable[[Votes, int, np.ndarray, int], Labels]] = {
+    "majority": _by_majority,
+    "dawid_skene": _by_dawid_skene,
+    "one_coin": _by_one_coin,
+}
 
 
 def prior_counts(num_classes: int) -> np.ndarray:
@@ -113,28 +136,33 @@ def majority(votes: Votes, num_classes: int, trust: np.ndarray, seed: int) -> La
     counts = votes.counts(num_classes)
     trusted = votes.counts(num_classes, trust[votes.person])
     leading = counts == counts.max(1, keepdims=True)
-    trusted = np.where(leading, trusted, -np.inf)
-    tied = leading & np.isclose(trusted, trusted.max(1, keepdims=True), rtol=1e-9, atol=1e-12)
-    draws = np.random.default_rng((TIES, seed)).random(counts.shape)
-    label = np.where(tied, draws, -1).argmax(1)
-    return Labels(label, counts.max(1) / counts.sum(1), int((tied.sum(1) > 1).sum()))
+    label, drawn = _drawn(np.where(leading, trusted, -np.inf), seed)
+    return Labels(label, counts.max(1) / counts.sum(1), drawn)
+
+
+def _drawn(scores: np.ndarray, seed: int) -> tuple[np.ndarray, int]:
+    """The class of each image's highest score (N, C), of equal ones one that is drawn; and for how many images it was drawn."""
+    tied = np.isclose(scores, scores.max(1, keepdims=True), rtol=1e-9, atol=1e-12)
+    draws = np.random.default_rng((TIES, seed)).random(scores.shape)
+    return np.where(tied, draws, -1).argmax(1), int((tied.sum(1) > 1).sum())
 
 
 @dataclass(frozen=True)
-class DawidSkene:
-    """The fitted model.
+class Fitted:
+    """A model that EM has fitted.
 
     Attributes:
         posterior: probability of every class, (N, C).
         prior: share of every class, (C,).
-        confusion: probability that a person answers k to an image of class j, (P, C, C): [person, j, k].
+        people: of Dawid and Skene's model, the probability that a person answers k to an image of class j, (P, C, C): [person, j, k];
+            of the one-coin model, the probability that a person is right, (P,).
         objective: log posterior of the parameters before every step; it never falls.
         converged: whether EM ended by itself.
     """
 
     posterior: np.ndarray
     prior: np.ndarray
-    confusion: np.ndarray
+    people: np.ndarray
     objective: list[float]
     converged: bool
 
@@ -143,7 +171,7 @@ class DawidSkene:
         return len(self.objective)
 
 
-def dawid_skene(votes: Votes, believed: np.ndarray, per_class: float = WRONG, tolerance: float = TOLERANCE) -> DawidSkene:
+def dawid_skene(votes: Votes, believed: np.ndarray, per_class: float = WRONG, tolerance: float = TOLERANCE) -> Fitted:
     """True classes and every person's confusion matrix together, by EM.
 
     Model (Dawid & Skene, Applied Statistics 28, 1979): image i is of class j with probability prior_j; person p answers k to it
@@ -157,22 +185,69 @@ def dawid_skene(votes: Votes, believed: np.ndarray, per_class: float = WRONG, to
         per_class: prior count of each class.
         tolerance: EM ends when no probability in the posterior changes by more.
     """
-    posterior = votes.counts(believed.shape[1])
-    posterior /= posterior.sum(1, keepdims=True)
     sums = Sums.of(votes, believed.shape[1])
+
+    def step(posterior: np.ndarray) -> Step:
+        prior, confusion = maximise(sums, posterior, believed, per_class)
+        posterior, likelihood = expect(sums, prior, confusion)
+        return posterior, prior, confusion, likelihood + per_class * np.log(prior).sum() + (believed * np.log(confusion)).sum()
+
+    return _climb(votes.counts(believed.shape[1]), step, tolerance, "Dawid-Skene")
+
+
+def one_coin(votes: Votes, num_classes: int, believed: np.ndarray, per_class: float = WRONG, tolerance: float = TOLERANCE) -> Fitted:
+    """True classes and every person's accuracy together, by EM.
+
+    The one-coin Dawid-Skene model (as in Zhang, Chen, Zhou, Jordan, Spectral Methods Meet EM, NeurIPS 2014): that of `dawid_skene`
+    with one number a person instead of C (C - 1): whatever the class, person p is right with probability accuracy_p, and wrong with
+    each of the other classes equally often. Priors, beginning and end are those of `dawid_skene`.
+
+    Args:
+        votes: the answers.
+        num_classes: C, two or more.
+        believed: prior counts of each person's right and wrong answers, above 0, (P, 2).
+        per_class: prior count of each class.
+        tolerance: EM ends when no probability in the posterior changes by more.
+    """
+    cell, shape = votes.image * num_classes + votes.answer, (len(votes.images), num_classes)
+    answers = believed.sum(1) + np.bincount(votes.person, minlength=len(votes.people))
+
+    def step(posterior: np.ndarray) -> Step:
+        shares = posterior.sum(0) + per_class
+        prior = shares / shares.sum()
+        right = np.bincount(votes.person, posterior.reshape(-1)[cell], len(votes.people))
+        accuracy = (believed[:, 0] + right) / answers
+        hit, miss = np.log(accuracy), np.log(1 - accuracy)
+        other = miss - np.log(num_classes - 1)  # of one of the wrong classes
+        joint = np.log(prior) + np.bincount(cell, (hit - other)[votes.person], shape[0] * shape[1]).reshape(shape)
+        evidence = logsumexp(joint, axis=1, keepdims=True)
+        likelihood = evidence.sum() + other[votes.person].sum()
+        believing = (believed * np.stack([hit, miss], axis=1)).sum()
+        return np.exp(joint - evidence), prior, accuracy, likelihood + per_class * np.log(prior).sum() + believing
+
+    return _climb(votes.counts(num_classes), step, tolerance, "one coin")
+
+
+# What a step of EM, which takes a posterior (N, C), makes of it: the next posterior, the shares of the classes, the people's parameters
+# and the objective.
+Step = tuple[np.ndarray, np.ndarray, np.ndarray, float]
+
+
+def _climb(counts: np.ndarray, step: Callable[[np.ndarray], Step], tolerance: float, name: str) -> Fitted:
+    """EM from the shares of the answers, of which there are `counts` (N, C), to its end."""
+    posterior = counts / counts.sum(1, keepdims=True)
     objective: list[float] = []
     converged = False
-    with tqdm(desc="Dawid-Skene", unit="step", delay=2) as bar:
+    with tqdm(desc=name, unit="step", delay=2) as bar:
         while not converged and len(objective) < LONGEST:
             before = posterior
-            prior, confusion = maximise(sums, posterior, believed, per_class)
-            posterior, likelihood = expect(sums, prior, confusion)
-            objective.append(likelihood + per_class * float(np.log(prior).sum()) + float((believed * np.log(confusion)).sum()))
+            posterior, prior, people, reached = step(posterior)
+            objective.append(float(reached))
             change = float(np.abs(posterior - before).max())
             converged = change <= tolerance
             bar.set_postfix(change=f"{change:.1e}", refresh=False)
             bar.update()
-    return DawidSkene(posterior, prior, confusion, objective, converged)
+    return Fitted(posterior, prior, people, objective, converged)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from utils.base.errors import InputError
 from utils.people.page_key import IMAGE_ID, PHASES, Key, is_count
-from utils.people.tables import csv_rows, parsed_json, read_text
+from utils.people.tables import csv_rows, parsed_json, parsed_number, read_text, separator
 from utils.people.trials import is_secret_id
 from utils.people.turk import NEEDED, Submission, submissions
 
@@ -250,7 +250,7 @@ def _page_trial(trial: object, person: str, where: str, key: Key | None, num_cla
     if image is None or image.phase != phase:
         raise InputError(f"{where}: {key.path} has no {phase} image {stimulus}; give the key of the page that was answered.")
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds) or seconds < 0:
-        raise InputError(f"{where}: rt {seconds} must be milliseconds, 0 or more; correct it.")
+        raise InputError(f"{where}: rt {seconds} must be milliseconds, 0 or more, without separators of thousands; correct it.")
     response = _checked_class(trial.get("response"), "response", where, num_classes)
     return trial_id, Answer(person, phase, image.path, response, seconds / 1000, image.label)
 
@@ -270,10 +270,12 @@ def _read_csv(text: str, path: str | Path, key: Key | None, num_classes: int) ->
             yield _turk_participant(submission, path, key, num_classes)
     elif {"participant", "trial_id", "phase", "rt", "stimulus", "response", "build_id"} <= columns.keys():
         participants: dict[str, Participant] = {}
+        separated_by = separator(text)
         for line, row in rows:
             where = f"{path}, line {line}"
             name = _checked_name(row["participant"], where)
-            trial = _whole_ids(row, where) | {"rt": _number(row["rt"], float), "response": _number(row["response"], int)}
+            numbers = {name: parsed_number(row[name], kind, separated_by) for name, kind in (("rt", float), ("response", int))}
+            trial = _whole_ids(row, where) | numbers
             participant = participants.setdefault(name, Participant(name, where, numbered=True))
             participant.trials.append(_page_trial(trial, name, where, key, num_classes))
         yield from participants.values()
@@ -297,14 +299,6 @@ def _whole_ids(row: dict[str, str], where: str) -> dict[str, str]:
         if not whole:
             raise InputError(f"{where}: {name} {row[name]} is none; a spreadsheet may have changed it: export the answers anew.")
     return row
-
-
-def _number(text: str, kind: type) -> object:
-    """A number that stands as text, with a decimal point or comma; the text itself where it is none."""
-    try:
-        return kind(text.replace(",", ".") if text.count(",") == 1 else text)
-    except ValueError:
-        return text
 
 
 def _explain_teach_log(log: dict, where: str, num_classes: int) -> Participant:

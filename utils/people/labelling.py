@@ -74,6 +74,27 @@ class Part:
     truth: np.ndarray
 
 
+def check_course(answers: Sequence[Answer], key: Key, selection: Selection) -> None:
+    """Makes sure that answers which were given on a course page come from the course that is named.
+
+    Args:
+        answers: everybody's; logs of explain_teach are of no course of ours.
+        key: of the course page. Keys of earlier versions do not tell the course, and pass.
+        selection: the course that people are said to have taken.
+
+    Raises:
+        InputError: they took another one.
+    """
+    if key.selection in ("", selection):
+        return
+    paths = {image.path for image in key.images.values()}
+    if any(answer.image in paths for answer in answers):
+        raise InputError(
+            f"--selection {selection}: these answers were given on the page of the course {key.selection}, as {key.path} tells; give "
+            f"--selection {key.selection}."
+        )
+
+
 def describe_all(answers: Sequence[Answer], min_accuracy: float) -> list[Person]:
     """Everybody who answered, by name; they are kept if at least `min_accuracy` (0 .. 1) of their test answers are right."""
     return [_describe(name, own, min_accuracy) for name, own in sorted(_by_person(answers).items())]
@@ -91,13 +112,13 @@ def _describe(name: str, own: Sequence[Answer], min_accuracy: float) -> Person:
     test = [answer for answer in own if answer.phase == "test"]
     label = [answer for answer in own if answer.phase == "label"]
     times = [answer.seconds for answer in test + label if answer.seconds is not None]
-    right = share_right(test)
+    accuracy = share_right(test)
     return Person(
         name=name,
         group=own[0].group,
-        kept=min_accuracy == 0 or (right is not None and right >= 100 * min_accuracy),
+        kept=min_accuracy == 0 or _reaches(test, min_accuracy),
         test_answers=len(test),
-        test_accuracy=right,
+        test_accuracy=accuracy,
         labels=len(label),
         label_accuracy=share_right(label),
         seconds=median(times) if times else None,
@@ -106,8 +127,22 @@ def _describe(name: str, own: Sequence[Answer], min_accuracy: float) -> Person:
 
 def share_right(answers: Sequence[Answer]) -> float | None:
     """Percent of right answers among those whose truth is known; None without any."""
-    right = [answer.response == answer.truth for answer in answers if answer.truth is not None]
+    right = _whether_right(answers)
     return 100 * sum(right) / len(right) if right else None
+
+
+def _reaches(answers: Sequence[Answer], min_accuracy: float) -> bool:
+    """Whether at least the share `min_accuracy` of the answers whose truth is known is right.
+
+    The share is compared and not the percentage: 11 / 20 is the number 0.55 to the last bit, 100 * 0.55 is more than 55.
+    """
+    right = _whether_right(answers)
+    return bool(right) and sum(right) / len(right) >= min_accuracy
+
+
+def _whether_right(answers: Sequence[Answer]) -> list[bool]:
+    """Of each answer whose truth is known, whether it is right."""
+    return [answer.response == answer.truth for answer in answers if answer.truth is not None]
 
 
 def aggregate_parts(answers: Sequence[Answer], people: Sequence[Person], num_classes: int, how: LabelSettings) -> dict[str, Part]:
@@ -170,7 +205,7 @@ def labeled_rows(expert: Sequence[Example], images: Sequence[KeyImage], part: Pa
 
 
 def write_list(path: Path, expert: Sequence[Example], key: Key, part: Part | None) -> dict:
-    """Writes the list that a classifier learns from, if anything was labelled.
+    """Writes the list that a classifier learns from, if anything was labelled; else there is none, not even that of an earlier run.
 
     Args:
         path: the list.
@@ -179,14 +214,17 @@ def write_list(path: Path, expert: Sequence[Example], key: Key, part: Part | Non
         part: the labelling part; None where nobody answered it.
 
     Returns:
-        The list's name and what it holds, for the report.
+        The list's name and what it holds, for the report; and, where it is so, that people took the SimCLR variant's course.
     """
+    course = {"simclr": True} if key.simclr else {}
     if part is None or not key.images:
-        print("Nobody labelled an image, so no list is written; the report is about the test alone.")
-        return {"list": None, "expert_images": len(expert), "labelled_images": 0, "unlabelled_images": None}
+        earlier = ", and that of an earlier run is removed" if path.exists() else ""
+        path.unlink(missing_ok=True)
+        print(f"Nobody labelled an image, so no list is written{earlier}; the report is about the test alone.")
+        return course | {"list": None, "expert_images": len(expert), "labelled_images": 0, "unlabelled_images": None}
     images = list(key.of_phase("label").values())
     write_examples(path, labeled_rows(expert, images, part))
     labelled = len(part.votes.images)
     print(f"Labelled {labelled} of {len(images)} images; with the expert's {len(expert)}: {path}")
     counts = {"expert_images": len(expert), "labelled_images": labelled, "unlabelled_images": len(images) - labelled}
-    return {"list": listed_path(path)} | counts
+    return course | {"list": listed_path(path)} | counts

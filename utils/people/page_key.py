@@ -47,6 +47,8 @@ class Key:
         dataset: the dataset's name.
         classes: its classes in label order.
         images: image ids and what they stand for.
+        selection: how the lessons of the page's course were picked; "" where the key does not tell, as earlier versions wrote it.
+        simclr: whether that course is the SimCLR variant's.
     """
 
     path: str
@@ -54,6 +56,8 @@ class Key:
     dataset: str
     classes: tuple[str, ...]
     images: dict[str, KeyImage]
+    selection: str = ""
+    simclr: bool = False
 
     def of_phase(self, phase: str) -> dict[str, KeyImage]:
         """The images of a phase by id, in the order of their lists."""
@@ -61,12 +65,15 @@ class Key:
         return dict(sorted(chosen, key=lambda item: (item[1].index, item[1].path)))
 
 
-def write_key(layout: Layout, dataset: Dataset, build_id: str, images: Mapping[str, KeyImage], explanations: Mapping[str, str]) -> None:
+def write_key(
+    layout: Layout, dataset: Dataset, selection: str, build_id: str, images: Mapping[str, KeyImage], explanations: Mapping[str, str]
+) -> None:
     """Writes the key of a page. That of an earlier build stays under its build id: answers that were given to it need it.
 
     Args:
-        layout: names of the files.
+        layout: names of the files; its variant is that of the page's course.
         dataset: what the page is of.
+        selection: how the lessons of its course were picked.
         build_id: the page's build.
         images: what people are asked about, by id.
         explanations: what lessons show after the answer: explanations, and images where nothing is explained, as the course names them,
@@ -80,7 +87,8 @@ def write_key(layout: Layout, dataset: Dataset, build_id: str, images: Mapping[s
     if BUILD_ID.fullmatch(earlier) and earlier != build_id:
         os.replace(current, layout.course_page_key(earlier))
     entries = {"images": {name: asdict(image) for name, image in images.items()}, "explanations": dict(explanations)}
-    write_json(current, {"build_id": build_id, "dataset": dataset.name, "classes": list(dataset.classes)} | entries)
+    course = {"selection": selection, "simclr": layout.variant == "simclr"}
+    write_json(current, {"build_id": build_id, "dataset": dataset.name, "classes": list(dataset.classes)} | course | entries)
 
 
 def read_key(path: str | Path, dataset: str, classes: Sequence[str]) -> Key:
@@ -152,7 +160,8 @@ def _key_of(path: str | Path, content: dict) -> Key:
     images = {
         name: KeyImage(entry["phase"], entry["path"], entry.get("label"), entry["index"]) for name, entry in content["images"].items()
     }
-    return Key(str(path), str(content["build_id"]), str(content["dataset"]), tuple(content["classes"]), images)
+    course = str(content.get("selection", "")), content.get("simclr") is True
+    return Key(str(path), str(content["build_id"]), str(content["dataset"]), tuple(content["classes"]), images, *course)
 
 
 def _is_image(entry: object, num_classes: int) -> bool:

@@ -14,6 +14,7 @@ from utils.data.outputs import Layout
 from utils.people.aggregation import agreement, confusion_counts
 from utils.people.answers import LeftOut
 from utils.people.labelling import LabelSettings, Part, Person
+from utils.running import plausible
 
 PLACES_SHOWN = 20  # of what is left out for one reason; the JSON names all
 
@@ -74,33 +75,49 @@ def write_report(
         left_out: what the files of answers hold that does not count; the report speaks of it only where there is something.
 
     Returns:
-        The report without the single people and confusions.
+        The report without the single people and confusions; under `warnings` why its labels may be worth little, if there is a reason.
     """
     selection = how.selection
     summary = {"dataset": dataset.name, "selection": selection, "aggregation": how.aggregation, "min_accuracy": how.min_accuracy} | listed
     summarised = {name: summarise(part, len(dataset.classes)) for name, part in parts.items()}
     not_kept = sum(not person.kept for person in people)
     report = summary | {"people": len(people), "people_left_out": not_kept, "groups": group_means(people)} | summarised
+    report = plausible.with_warnings(report, [_doubt(people, len(dataset.classes), how)])
     if left_out:
         report["left_out_of_the_files"] = count_left_out(left_out)
     parts_left_out = {"each_left_out": [asdict(part) for part in left_out]} if left_out else {}
     write_json(layout.labels_report(selection, ".json"), report | {"each": [_plain(person) for person in people]} | parts_left_out)
     text = _text(report, summarised, people, _unmeasured(parts)) + _text_left_out(left_out)
-    write_text(layout.labels_report(selection, ".txt"), text)
+    write_text(layout.labels_report(selection, ".txt"), text + "".join(f"\n{sentence}\n" for sentence in report.get("warnings", ())))
     if "label" in parts:
         write_table(layout.labels_report(selection, ".csv"), _image_rows(parts["label"]))
-    counts = sum((np.array(part["confusion"]) for part in summarised.values()), confusion_counts([], len(dataset.classes)))
-    drawn = [layout.labels_report(selection, ending) for ending in ("_confusion.png", "_people.png")]
-    if counts.any():
-        title = f"answers after the lessons: {_percent(np.trace(counts), counts.sum()):.1f} % right"
-        figures.confusion_matrix(drawn[0], counts, dataset.classes, title)
-        people_accuracy(drawn[1], people, how.min_accuracy, 100 / len(dataset.classes))
     else:
-        figures.remove_matrix(drawn[0])
-        drawn[1].unlink(missing_ok=True)
-    print(text, end="")
+        layout.labels_report(selection, ".csv").unlink(missing_ok=True)  # of an earlier run
+    counts = sum((np.array(part["confusion"]) for part in summarised.values()), confusion_counts([], len(dataset.classes)))
+    _draw(layout, dataset, people, counts, how)
+    print(text, end="")  # the launcher prints the warnings
     print(f"Report: {layout.labels_report(selection, '.json')}, .txt{', _confusion.png, _people.png' if counts.any() else ''}")
     return report | {name: {key: value for key, value in part.items() if key != "confusion"} for name, part in summarised.items()}
+
+
+def _doubt(people: Sequence[Person], num_classes: int, how: LabelSettings) -> str | None:
+    """Whether the model has enough answers to be believed."""
+    answers = [count for person in people if person.kept and (count := person.test_answers + person.labels)]
+    if how.aggregation != "dawid_skene" or not answers:
+        return None
+    return plausible.too_few_answers(len(answers), sum(answers), num_classes)
+
+
+def _draw(layout: Layout, dataset: Dataset, people: Sequence[Person], counts: np.ndarray, how: LabelSettings) -> None:
+    """Draws what people confused, counts (C, C), and how right each was; where no truth is known, removes what an earlier run drew."""
+    confusion, accuracies = (layout.labels_report(how.selection, ending) for ending in ("_confusion.png", "_people.png"))
+    if counts.any():
+        title = f"answers after the lessons: {_percent(np.trace(counts), counts.sum()):.1f} % right"
+        figures.confusion_matrix(confusion, counts, dataset.classes, title)
+        people_accuracy(accuracies, people, how.min_accuracy, 100 / len(dataset.classes))
+    else:
+        figures.remove_matrix(confusion)
+        accuracies.unlink(missing_ok=True)
 
 
 def count_left_out(left_out: Sequence[LeftOut]) -> dict[str, dict]:
@@ -161,7 +178,8 @@ def _unmeasured(parts: Mapping[str, Part]) -> list[str]:
 
 def _text(report: dict, parts: Mapping[str, dict], people: Sequence[Person], remarks: Sequence[str]) -> str:
     """The report as tables, with remarks below those of the parts."""
-    names = f"{report['dataset']}, {report['selection']}, {report['aggregation']}"
+    course = report["selection"] + (" of the SimCLR variant" if "simclr" in report else "")
+    names = f"{report['dataset']}, {course}, {report['aggregation']}"
     also = "; see below for what is left out of the files" if "left_out_of_the_files" in report else ""
     lines = [f"{names}: {len(people)} people, {report['people_left_out']} left out{also}"]
     shown = ("people", "answers", "images", "answer_accuracy", "label_accuracy", "agreement", "alpha", "ties_drawn")

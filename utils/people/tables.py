@@ -67,7 +67,7 @@ def csv_rows(text: str, path: str | Path) -> Iterator[tuple[int, dict[str, str]]
     """
     limit = csv.field_size_limit(LONGEST_FIELD)
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_separator(text))
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator(text))
         header, line = None, 1
         for fields in reader:
             if any(field.strip() for field in fields) and not (line == 1 and _names_separator(text)):
@@ -86,9 +86,26 @@ def _names_separator(text: str) -> bool:
     return text[:4].lower() == "sep=" and text[5:6] in ("\n", "")
 
 
-def _separator(text: str) -> str:
-    """The separator of a table, by its header."""
+def separator(text: str) -> str:
+    """The separator of a table, one of `SEPARATORS`, by its header."""
     if _names_separator(text) and text[4:5] in SEPARATORS:
         return text[4]
     first = text.lstrip("\n").split("\n", 1)[0]
-    return max(SEPARATORS, key=lambda separator: len(next(csv.reader([first], delimiter=separator), [])))
+    return max(SEPARATORS, key=lambda one: len(next(csv.reader([first], delimiter=one), [])))
+
+
+def parsed_number(text: str, kind: type, separated_by: str) -> object:
+    """A number in a table; the text itself where it is none.
+
+    A comma is decimal only where it does not separate the fields. Where it does, it stands in a number to group its digits ("1,234"),
+    or since somebody wrote decimals so; which, nobody knows, so that the text is no number then.
+
+    Args:
+        text: of the field.
+        kind: `int` or `float`.
+        separated_by: the table's `separator`.
+    """
+    try:
+        return kind(text.replace(",", ".") if separated_by != "," and text.count(",") == 1 else text)
+    except ValueError:
+        return text

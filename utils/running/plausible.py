@@ -233,6 +233,23 @@ def random_features(pretrained: str, frozen: bool = True) -> str | None:
     )
 
 
+def too_few_answers(people: int, answers: int, num_classes: int) -> str | None:
+    """Dawid and Skene's model where it has more numbers a person than there are answers to tell them from.
+
+    Args:
+        people: whose answers it weighed, at least one.
+        answers: all of theirs to the test and of the labels.
+        num_classes: C; a person's confusion matrix has C (C - 1) free numbers.
+    """
+    numbers = num_classes * (num_classes - 1)
+    if answers >= people * numbers:
+        return None
+    return (
+        f"--aggregation dawid_skene estimates {numbers} numbers of each person, who gave {answers / people:.1f} answers on average, "
+        "and may label worse than the majority; give one_coin, which estimates one."
+    )
+
+
 def nothing_confident(own_labels: Sequence[int], confidence: float) -> str | None:
     """Self-training in which no answer was confident enough to be learned from.
 
