@@ -134,13 +134,13 @@ def main(cfg: Config) -> dict:
             study.run(step)
             unfinished.save(study.state)
         right = accuracies(study.rows)
-        images, remedies = material.test.num_known, "--pretrained, --epochs and --probe-epochs"
+        labels, remedies = material.test.labels, "--pretrained, --epochs and --probe-epochs"
         doubts = [
             plausible.random_features(cfg.pretrained, frozen=cfg.classifier == "probe"),
             plausible.unknown_classes(material.test),
             plausible.missing_classes(material.test, dataset.classes),
-            plausible.never_above_chance(sum(right.values(), []), images, len(dataset.classes), remedies),
-            plausible.some_at_chance(right, images, len(dataset.classes), remedies),
+            plausible.never_above_chance(sum(right.values(), []), labels, len(dataset.classes), remedies),
+            plausible.some_at_chance(right, labels, len(dataset.classes), remedies),
             plausible.nothing_confident([row["own_labels"] for row in study.rows if row["round"]], cfg.confidence),
         ]
         return plausible.with_warnings(report(study.rows, layout, cfg), doubts)

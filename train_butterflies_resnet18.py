@@ -72,7 +72,7 @@ def main(cfg: Config) -> dict:
         history = train_classifier(network, train, test, recipe, unfinished)
         content = {"epoch": cfg.epochs, "arch": network.arch, "state_dict_m": network.state_dict(), "classes": list(dataset.classes)}
         checkpoints.save(checkpoint, content)
-        return report_classifier(cfg.out, "teacher", network, test, dataset.classes, history, recipe)
+        return report_classifier(cfg.out, "teacher", network, train, test, dataset.classes, history, recipe)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def main(cfg: Config) -> dict:
         history = train_classifier(network, train, test, recipe, unfinished)
         content = {"epoch": cfg.epochs, "arch": "linear", "state_dict_m": network.head.state_dict(), "classes": list(dataset.classes)}
         checkpoints.save(checkpoint, content)
-        measured = report_classifier(cfg.out, "teacher_linear", network, test, dataset.classes, history, recipe)
+        measured = report_classifier(cfg.out, "teacher_linear", network, train, test, dataset.classes, history, recipe)
         return plausible.with_warnings(measured, [plausible.random_features(cfg.pretrained)])
 
 

@@ -1,6 +1,7 @@
 """Networks from files: ours, the paper's, torchvision's and other tools'. Each loader takes what it needs or says what is in the way."""
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from http.client import HTTPException
@@ -11,12 +12,16 @@ from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
 from models.resnet import ARCHITECTURES, UNNORMALISED_SUFFIX, Network, build
-from models.simclr import SimCLR
+from models.simclr import PROJECTION, SimCLR
 from utils.base import checkpoints
 from utils.base.errors import InputError
 
 BACKBONE = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")  # the parts of the network but its head
 HEADS = ("fc", "classifier", "head", "linear")  # what a linear head may be called, ours first
+ENCODER_SIGN = "layer1.0.conv1.weight"  # the name of every copy of a backbone ends so
+# Words in the names of encoders of which there are two: MoCo's, BYOL's, DINO's.
+OF_TWO = checkpoints.SECOND_ENCODER | {"q", "query", "online", "student"}
+NOT_OF_SIMCLR = ("decoder", "predict", "prototype")  # parts of other networks: segmentation and autoencoders, BYOL and SimSiam, SwAV
 
 
 def title(arch: str) -> str:
@@ -44,7 +49,7 @@ def load_backbone(model: Network, pretrained: str) -> None:
     found = locate_backbone(content, model.name, source)
     head = {f"fc.{name}": value for name, value in model.head.state_dict().items()}
     checkpoints.fit(model, {**found.weights, **head}, title(model.name), source, lenient=("fc",))
-    model.normalize = not takes_unnormalised(content, found)
+    model.normalize = not takes_unnormalised(content, found, source)
 
 
 def _imagenet_file(arch: str) -> Path:
@@ -120,14 +125,44 @@ def projection_beside(found: checkpoints.Found) -> bool:
     The projection is known by its name (`projector`, `projection_head`) or, around a `backbone`, by being a multi-layer perceptron in
     the place of the head or beside it: two linear layers or more.
     """
-    words = set(re.split(r"[._]", found.prefix))
+    words = _words(found.prefix)
     if "encoder" in words:
         return True
-    others = {name: tensor for name, tensor in found.weights.items() if name.split(".")[0] not in BACKBONE} | found.beside
+    others = _but_backbone(found)
     if any("project" in name or _part(found, name).startswith("proj") for name in others):
         return True
-    layers = Counter(_part(found, name) for name, tensor in others.items() if name.endswith("weight") and tensor.ndim == 2)
-    return "backbone" in words and max(layers.values(), default=0) > 1
+    return "backbone" in words and max(_linear_layers(found, others).values(), default=0) > 1
+
+
+def simclr_layout(found: checkpoints.Found) -> bool:
+    """Whether a network has the shape of SimCLR's encoder: beside it stand a projection of two linear layers without batch norm, perhaps
+    a linear head, and averages of all of that, but no third layer, no second encoder, no decoder and no predictor.
+
+    Supervised contrastive training (SupCon) leaves the same shape.
+    """
+    others = {name: tensor for name, tensor in _but_backbone(found).items() if checkpoints.TRAILING.isdisjoint(_words(name))}
+    encoders = [found.prefix, *(name for name in found.beside if name.endswith(ENCODER_SIGN))]
+    if any(OF_TWO & _words(name) for name in encoders):
+        return False
+    if any(name.endswith("running_mean") or any(part in name for part in NOT_OF_SIMCLR) for name in others):
+        return False
+    layers = _linear_layers(found, others)
+    return projection_beside(found) and sum(count for part, count in layers.items() if count > 1 or part not in HEADS) == 2
+
+
+def _words(name: str) -> set[str]:
+    return set(re.split(r"[._]", name.lower()))
+
+
+def _but_backbone(found: checkpoints.Found) -> dict[str, Tensor]:
+    """What a checkpoint holds but the backbone: parts in the place of its head, by the network's names, and all beside, by whole names."""
+    return {name: tensor for name, tensor in found.weights.items() if name.split(".")[0] not in BACKBONE} | found.beside
+
+
+def _linear_layers(found: checkpoints.Found, tensors: Mapping[str, Tensor]) -> Counter[str]:
+    """How many linear layers there are in each part among tensors of `_but_backbone`; one may be of several (`weight_v`, `weight_g`)."""
+    named = {name.rpartition(".")[0] for name, tensor in tensors.items() if name.split(".")[-1].startswith("weight") and tensor.ndim == 2}
+    return Counter(_part(found, f"{stem}.weight") for stem in named)
 
 
 def _part(found: checkpoints.Found, name: str) -> str:
@@ -136,13 +171,40 @@ def _part(found: checkpoints.Found, name: str) -> str:
     return name.removeprefix(f"{around}.").split(".")[0]
 
 
-def takes_unnormalised(content: Mapping, found: checkpoints.Found) -> bool:
+def takes_unnormalised(content: Mapping, found: checkpoints.Found, source: str) -> bool:
     """Whether the backbone in a checkpoint expects images in [0, 1] without ImageNet's mean and standard deviation.
 
-    A checkpoint of ours tells by its `arch`. Else SimCLR encoders do (Chen et al., ICML 2020, and the public PyTorch releases), and
-    everything else, MoCo's `encoder_q` included (He et al., CVPR 2020), is taken to be trained as ImageNet classifiers are.
+    A checkpoint of ours tells by its `arch`, or is a SimCLR as we save it. Else encoders of SimCLR's layout do (Chen et al., ICML 2020,
+    and the public PyTorch releases), and everything else is taken to be trained as ImageNet classifiers are: MoCo (He et al., CVPR 2020),
+    BYOL, DINO, Barlow Twins. Of another tool's encoder a warning says what was taken.
     """
-    return str(content.get("arch")).endswith(UNNORMALISED_SUFFIX) or (projection_beside(found) and "encoder_q" not in found.prefix)
+    if str(content.get("arch")).endswith(UNNORMALISED_SUFFIX) or _saved_simclr(found):
+        return True
+    unnormalised = simclr_layout(found)
+    if projection_beside(found):
+        warnings.warn(_what_was_taken(unnormalised, source), stacklevel=2)
+    return unnormalised
+
+
+def _saved_simclr(found: checkpoints.Found) -> bool:
+    """Whether a checkpoint is what `save_simclr` leaves, to the last tensor."""
+    last = found.beside.get("projector.2.weight")
+    ours = found.prefix == "encoder." and found.beside.keys() == {"projector.0.weight", "projector.2.weight"}
+    return ours and last is not None and last.shape[0] == PROJECTION
+
+
+def _what_was_taken(unnormalised: bool, source: str) -> str:
+    """The sentence on the images that a network of another tool is taken to expect, and on what to do where that is wrong."""
+    silent = "and does not say which images it expects: it gets them"
+    if unnormalised:
+        return (
+            f"{source} has the layout of SimCLR {silent} without ImageNet's mean and standard deviation; if it was trained with them, save "
+            "its encoder alone, as 'encoder.*', and give that."
+        )
+    return (
+        f"{source} holds an encoder without SimCLR's layout {silent} with ImageNet's mean and standard deviation; if it was trained "
+        f"without, add an entry 'arch' to the file, 'resnet18{UNNORMALISED_SUFFIX}' say."
+    )
 
 
 def load_classifier(path: str, classes: tuple[str, ...]) -> Network:
@@ -163,8 +225,7 @@ def load_classifier(path: str, classes: tuple[str, ...]) -> Network:
         wanted = build(arch, len(classes), bias=False).state_dict()
     found = checkpoints.locate(content, wanted, f"{title(arch)} classifier", source)
     weights = {name: tensor for name, tensor in found.weights.items() if name.split(".")[0] not in HEADS} | _linear_head(found)
-    unnormalised = str(content.get("arch")).endswith(UNNORMALISED_SUFFIX)
-    model = build(arch, len(classes), bias="fc.bias" in weights, normalize=not unnormalised)
+    model = build(arch, len(classes), bias="fc.bias" in weights, normalize=not takes_unnormalised(content, found, source))
     checkpoints.fit(model, weights, f"{title(arch)} classifier", source)
     return model.eval()
 
@@ -259,6 +320,6 @@ def load_encoder(path: str, setting: str = "--checkpoint") -> Network:
     found = locate_backbone(content, arch, source)
     if not projection_beside(found):
         raise InputError(f"{source} lacks a projection, so its {title(arch)} is no SimCLR encoder; give a checkpoint of SimCLR.")
-    encoder = build(arch, num_classes=0, normalize=not takes_unnormalised(content, found))
+    encoder = build(arch, num_classes=0, normalize=not takes_unnormalised(content, found, source))
     checkpoints.fit(encoder, found.weights, title(arch), source)
     return encoder.eval().freeze_backbone()

@@ -1,6 +1,7 @@
 """What surrounds a run: fonts, warnings of libraries, the repository that the code lies in, paths as shells leave them, long names."""
 
 import os
+import re
 import subprocess
 import threading
 import warnings
@@ -17,8 +18,10 @@ from PIL import Image
 
 from datasets import prepare
 from utils.base import figures, fonts
+from utils.base.errors import InputError
 from utils.base.files import name_limit, remove_leftovers, replacing, write_text
 from utils.base.warned import plain_warnings
+from utils.data.lists import listed_path, locate
 from utils.explanations.sheet import SheetRow, contact_sheet
 from utils.running import records
 from utils.running.settings import parse, resolve
@@ -204,6 +207,26 @@ def test_paths_are_taken_as_a_shell_leaves_them(tmp_path, monkeypatch):
     assert resolve(parse(Config, "", ["--data-root=~/my data/", "--out", "/"])).out == "/"
     assert resolve(parse(Config, "", ["--data-root=~/my data/"])).data_root == f"{tmp_path}/my data"
     assert prepare.build_parser().parse_args(["check", "toy", "--data-root=~/data/"]).data_root == tmp_path / "data"
+
+
+@pytest.mark.parametrize("out", ["datasets", "datasets/run1", "./datasets/run1/", "datasets/../run1"])
+def test_an_output_folder_that_lists_would_take_for_the_data_root_is_refused(tmp_path, monkeypatch, out):
+    """`./datasets/run1/x.png` in a list of that run would be looked for as `<data root>/run1/x.png`."""
+    monkeypatch.chdir(tmp_path)
+    named = str(Path(out))
+    said = f"--out {named} lies below ./datasets/, which stands for --data-root /data in lists, so that"
+    with pytest.raises(InputError, match=f"^{re.escape(said)} [^\n]*; give another folder\\.$"):
+        resolve(parse(Config, "", ["--data-root", "/data", "--out", out]))
+    for data_root in ("datasets", "./datasets/", str(tmp_path / "datasets")):
+        assert resolve(parse(Config, "", ["--data-root", data_root, "--out", out])).out == named
+
+
+@pytest.mark.parametrize("out", ["auto", "run1", "datasets2/run1", "runs/datasets/run1", "../datasets/run1", "/elsewhere/datasets/run1"])
+def test_other_output_folders_go_with_any_data_root(tmp_path, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    cfg = resolve(parse(Config, "", ["--data-root", "/data", "--out", out]))
+    listed = listed_path(f"{cfg.out}/x.png")
+    assert Path(locate(listed, cfg.data_root)) == Path(cfg.out, "x.png")
 
 
 def test_a_name_as_long_as_names_can_be_is_written(tmp_path):

@@ -262,6 +262,7 @@ OUT_OF_RANGE = {
     "ridge": ("course", [0, -1, "nan", "inf"]),
     "rounds": ("study", [-1]),
     "seed": ("course", [-1, 2**32]),
+    "simclr_image_size": ("study", [32]),
     "steps": ("course", [0]),
     "temperature": ("simclr", [0, -1]),
     "test_images": ("page", [0]),

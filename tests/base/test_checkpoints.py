@@ -4,8 +4,10 @@ import argparse
 import io
 import json
 import pickle
+import re
 import struct
 import tarfile
+import warnings
 import zipfile
 from collections import OrderedDict
 
@@ -45,9 +47,22 @@ def under(prefix, weights):
     return {prefix + name: value for name, value in weights.items()}
 
 
-def mlp(prefix, width):
+def mlp(prefix, width, bias=True):
     """A projection: two linear layers."""
-    return {f"{prefix}0.weight": torch.ones(512, 512), f"{prefix}2.weight": torch.ones(width, 512), f"{prefix}2.bias": torch.ones(width)}
+    layers = {f"{prefix}0.weight": torch.ones(512, 512), f"{prefix}2.weight": torch.ones(width, 512)}
+    return layers | ({f"{prefix}2.bias": torch.ones(width)} if bias else {})
+
+
+def deep_mlp(prefix, layers, norm=False):
+    """Linear layers in a row, with batch norm between them or not, as Barlow Twins, BYOL and DINO have them."""
+    linear = {f"{prefix}{3 * place}.weight": torch.ones(8, 8) for place in range(layers)}
+    parts = {f"{3 * place + 1}.{name}" for place in range(layers - 1) for name in ("weight", "bias", "running_mean", "running_var")}
+    return linear | ({prefix + name: torch.ones(8) for name in parts} if norm else {})
+
+
+def plus_one(weights):
+    """A copy that can be told from the network."""
+    return {name: value + 1 for name, value in weights.items()}
 
 
 def saved(folder, content, **how):
@@ -142,36 +157,114 @@ def test_half_precision_becomes_single(tmp_path, teacher, dtype):
     assert network(torch.rand(1, 3, 64, 64)).logits.dtype == torch.float32
 
 
-# Of each layout: how it holds an encoder, whether SimCLR's scripts take it, whether its images are without mean and standard deviation.
+# Of each layout: how it holds an encoder, whether SimCLR's scripts take it, whether its images are without mean and standard deviation,
+# and whether the file tells that itself (True) or it is taken to be so, which is said.
 SELF_SUPERVISED = {
-    "ours": (lambda w: under("encoder.", w) | mlp("projector.", 64), True, True),
-    "128 wide": (lambda w: {"state_dict": under("module.encoder.", w) | mlp("projector.", 128)}, True, True),
-    "encoder alone": (lambda w: under("encoder.", w), True, True),
-    "in dictionaries of their own": (lambda w: {"encoder": w, "projection_head": mlp("", 128)}, True, True),
-    "backbone with an MLP": (lambda w: {"arch": "resnet18", "state_dict": under("backbone.", w) | mlp("backbone.fc.", 128)}, True, True),
-    "backbone, MLP beside": (lambda w: {"state_dict": under("m.backbone.", w) | mlp("m.g.", 128)}, True, True),
-    "projection of its own name": (lambda w: w | mlp("projection.", 128), True, True),
-    "BYOL": (
-        lambda w: under("target.net.", {n: v + 1 for n, v in w.items()}) | under("online.net.", w) | mlp("online.projector.", 256),
+    "ours": (lambda w: under("encoder.", w) | mlp("projector.", 64, False), True, True, True),
+    "public": (lambda w: {"state_dict": under("module.encoder.", w) | mlp("projector.", 128)}, True, True, False),
+    "in dictionaries of their own": (lambda w: {"encoder": w, "projection_head": mlp("", 128)}, True, True, False),
+    "backbone with an MLP": (
+        lambda w: {"arch": "resnet18", "state_dict": under("backbone.", w) | mlp("backbone.fc.", 128)},
         True,
         True,
+        False,
     ),
+    "backbone, MLP beside": (lambda w: {"state_dict": under("m.backbone.", w) | mlp("m.g.", 128)}, True, True, False),
+    "projection of its own name": (lambda w: w | mlp("projection.", 128), True, True, False),
+    "SimCLR and a linear head on it": (
+        lambda w: {"state_dict": under("backbone.", w) | mlp("projector.", 256) | {"classifier.weight": torch.ones(9, 512)}},
+        True,
+        True,
+        False,
+    ),
+    "SimCLR and its average": (
+        lambda w: {
+            "model": under("encoder.", w) | mlp("projector.", 128),
+            "ema": under("encoder.", plus_one(w)) | mlp("projector.", 128),
+        },
+        True,
+        True,
+        False,
+    ),
+    "SimCLR and its optimizer": (
+        lambda w: {
+            "state_dict": under("backbone.", w) | mlp("backbone.fc.", 128),
+            "optimizer": {"state": {0: {"momentum_buffer": torch.ones(512, 512)}}},
+        },
+        True,
+        True,
+        False,
+    ),
+    "SupCon": (lambda w: {"model": under("encoder.", w) | mlp("head.", 128)}, True, True, False),  # of the same shape
+    "encoder alone": (lambda w: under("encoder.", w), True, False, False),
+    "SimCLR with batch norm": (lambda w: under("backbone.", w) | deep_mlp("projection_head.layers.", 2, norm=True), True, False, False),
+    "one linear layer": (lambda w: under("encoder.", w) | {"projector.weight": torch.ones(128, 512)}, True, False, False),
+    "Barlow Twins": (
+        lambda w: {"model": under("module.backbone.", w) | deep_mlp("module.projector.", 3, norm=True)},
+        True,
+        False,
+        False,
+    ),
+    "DINO": (
+        lambda w: {
+            who: under("module.backbone.", of) | deep_mlp("module.head.mlp.", 3) | {"module.head.last_layer.weight_v": torch.ones(9, 8)}
+            for who, of in (("teacher", plus_one(w)), ("student", w))
+        },
+        True,
+        False,
+        False,
+    ),
+    "DINO's student of a shallow head": (
+        lambda w: under("backbone.", w) | deep_mlp("head.mlp.", 2) | {"head.last_layer.weight_v": torch.ones(9, 8)},
+        True,
+        False,
+        False,
+    ),
+    "BYOL": (
+        lambda w: under("target.net.", plus_one(w)) | under("online.net.", w) | mlp("online.projector.", 256),
+        True,
+        False,
+        False,
+    ),
+    "BYOL, online network alone": (lambda w: under("online_encoder.", w) | mlp("online_projector.", 256), True, False, False),
+    "BYOL or SimSiam, two networks of one name": (
+        lambda w: under("encoder.", w) | mlp("encoder.fc.", 256) | mlp("predictor.", 256),
+        True,
+        False,
+        False,
+    ),
+    "SwAV": (
+        lambda w: w | deep_mlp("projection_head.", 2, norm=True) | {"prototypes.weight": torch.ones(9, 8)},
+        True,
+        False,
+        False,
+    ),
+    "segmentation": (lambda w: under("encoder.", w) | mlp("decoder.", 9), True, False, False),
     "MoCo": (
         lambda w: {
-            "state_dict": under("module.encoder_k.", {n: v + 1 for n, v in w.items()})
+            "state_dict": under("module.encoder_k.", plus_one(w))
             | under("module.encoder_q.", w)
             | mlp("module.encoder_q.fc.", 128)
             | {"module.queue": torch.ones(128, 8)}
         },
         True,
         False,
+        False,
     ),
-    "backbone with a linear head": (lambda w: under("backbone.", w) | {"backbone.fc.weight": torch.ones(9, 512)}, False, False),
-    "classifier with an MLP": (lambda w: {"model": w | mlp("fc.", 9)}, False, False),
-    "bare": (lambda w: w, False, False),
+    "MoCo, query encoder alone": (
+        lambda w: {"state_dict": under("module.encoder_q.", w) | mlp("module.encoder_q.fc.", 128)},
+        True,
+        False,
+        False,
+    ),
+    "backbone with a linear head": (lambda w: under("backbone.", w) | {"backbone.fc.weight": torch.ones(9, 512)}, False, False, True),
+    "classifier with an MLP": (lambda w: {"model": w | mlp("fc.", 9)}, False, False, True),
+    "bare": (lambda w: w, False, False, True),
+    "encoder alone that says so": (lambda w: {"arch": f"resnet18{UNNORMALISED_SUFFIX}", **under("encoder.", w)}, True, True, True),
     "ours, trained on from SimCLR": (
         lambda w: {"arch": f"resnet18{UNNORMALISED_SUFFIX}", "state_dict_m": w | {"fc.weight": torch.ones(5, 512)}},
         False,
+        True,
         True,
     ),
 }
@@ -179,9 +272,15 @@ SELF_SUPERVISED = {
 
 @pytest.mark.parametrize("kind", SELF_SUPERVISED)
 def test_encoders_and_the_images_they_expect(tmp_path, bare, kind):
-    make, simclr, unnormalised = SELF_SUPERVISED[kind]
+    make, simclr, unnormalised, known = SELF_SUPERVISED[kind]
     path, network = saved(tmp_path, make(bare)), build("resnet18", 5)
-    load_backbone(network, path)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        load_backbone(network, path)
+    sentence = (
+        rf"--pretrained {path} [^\n]*it gets them {'without' if unnormalised else 'with'} ImageNet's mean and standard deviation; .*\."
+    )
+    assert len(said) == (not known) and all(re.fullmatch(sentence, str(one.message)) for one in said)
     assert holds(network, bare) and network.normalize == (not unnormalised)
     if simclr:
         encoder = load_encoder(path)
@@ -189,6 +288,13 @@ def test_encoders_and_the_images_they_expect(tmp_path, bare, kind):
     else:
         with pytest.raises(InputError, match="no SimCLR encoder"):
             load_encoder(path)
+
+
+def test_a_teacher_in_a_file_of_simclr_gets_the_images_of_its_encoder(tmp_path, bare):
+    head = {"classifier.weight": torch.rand(3, 512), "classifier.bias": torch.rand(3)}
+    path = saved(tmp_path, {"state_dict": under("backbone.", bare) | mlp("projector.", 256) | head})
+    with pytest.warns(UserWarning, match=f"^--checkpoint {path} has the layout of SimCLR"):
+        assert not load_classifier(path, CLASSES).normalize
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "fc.", "module.fc.", "_orig_mod."])

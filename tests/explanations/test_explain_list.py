@@ -1,5 +1,8 @@
 """A whole list explained by a way of explaining that the test brings itself: one class, one line of the dictionary."""
 
+import threading
+import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,6 +12,7 @@ import torch
 from PIL import Image
 
 from models.resnet import build
+from utils.base import machine
 from utils.base.errors import InputError
 from utils.data.images import whole_view
 from utils.data.lists import Example, read_explanations
@@ -161,7 +165,7 @@ def test_explanations_are_drawn_a_few_at_a_time_and_the_same(tmp_path, monkeypat
         folders = {(kind, size): tmp_path / f"{few}/{kind}{size}" for kind in module.KINDS for size in how.mask_sizes}
         for folder in folders.values():
             folder.mkdir(parents=True)
-        module._write_pictures(images, relevance, names, folders, how)
+        module._write_pictures(images, relevance, names, folders, how, nullcontext())
         found.append([(folder / name).read_bytes() for folder in folders.values() for name in names])
     assert len(set(found[0])) > 80 and all(some == found[0] for some in found)
 
@@ -179,3 +183,45 @@ def test_which_pictures_a_run_leaves_its_list_says(noise, tmp_path):
         list(explanation_files(layout, noise.rows, CLASSES, how))
     listed.unlink()
     assert listed_counters(layout, noise.rows, CLASSES) == [[1, 2], [0, 2], [0, 1], [1, 2], [0, 2]]
+
+
+def test_no_more_than_two_batches_are_on_a_gpu_at_once_and_the_results_are_those_of_the_cpu(noise, tmp_path, monkeypatch):
+    """The processor computes, under the name of a GPU as far as `turns` sees."""
+    inside, most, lock = [], [0], threading.Lock()
+
+    def counted(step):
+        def work(*arguments):
+            with lock:
+                inside.append(step)
+                most[0] = max(most[0], len(inside))
+            time.sleep(0.03)
+            found = step(*arguments)
+            with lock:
+                inside.remove(step)
+            return found
+
+        return work
+
+    monkeypatch.setitem(EXPLAINERS, "corner", Corner)
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "gpu").mkdir()
+    on_cpu, _ = explain(noise, tmp_path / "cpu", explanation="corner", batch_size=1, workers=5)
+    monkeypatch.setattr(Corner, "__call__", counted(Corner.__call__))
+    monkeypatch.setattr(Corner, "upsample", staticmethod(counted(resized)))
+    monkeypatch.setattr(module, "_render", counted(module._render))
+    monkeypatch.setattr(module, "turns", lambda device: machine.turns("cuda:1"))
+    on_gpu, _ = explain(noise, tmp_path / "gpu", explanation="corner", batch_size=1, workers=5)
+    assert most == [2] and not inside
+    pictures = sorted(path.relative_to(on_cpu.out) for path in on_cpu.out.rglob("*.png"))
+    assert len(pictures) == 5 * 2 * 3 + 1
+    assert all((on_cpu.out / name).read_bytes() == (on_gpu.out / name).read_bytes() for name in pictures)
+
+
+def test_on_the_cpu_all_threads_work_at_once():
+    turns, meeting = machine.turns("cpu"), threading.Barrier(3, timeout=10)
+
+    def work(_):
+        with turns:
+            return meeting.wait()
+
+    assert len(list(machine.side_by_side(work, range(6), 3))) == 6

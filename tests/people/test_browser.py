@@ -166,11 +166,18 @@ def test_every_screen_is_accessible(person, checker):
         look_at_all_widths(person, name, checker)
     browser.execute_script("document.getElementById('menu').open = true")
     look_at_all_widths(person, "9_menu", checker)
+    press(person, "#menu", "Start again as another person")
+    look_at_all_widths(person, "9_menu_leaving", checker)
     resize(browser, DESKTOP)
     show_state(person, SCREENS["3_wrong"])
     browser.execute_script("document.querySelector('.enlarge').click()")
     person.until(lambda: None, lambda: person.all("dialog[open] img"), "large picture")
     look_at_all_widths(person, "3_wrong_enlarged", checker)
+
+
+def press(person, place, words):
+    """Presses the button in `place` that says `words`, as the mouse does."""
+    next(some for some in person.all(f"{place} button") if words in some.text).click()
 
 
 def look_at_all_widths(person, name, checker):
@@ -247,6 +254,33 @@ def tab_to(person, words, kind="button, summary"):
         if there:
             return
     raise AssertionError(f"Tab does not lead to '{words}'")
+
+
+def test_the_next_person_at_a_computer_starts_anew(person):
+    """From the menu, in the middle of the course, in two steps; closing the menu takes the first back."""
+    person.click("Start the first lesson")
+    person.sees("Which kind")
+    person.answer(0, by_key=True)
+    person.sees("What makes it")
+    kept = person.state
+    for leave in (
+        lambda: press(person, "#menu", "Keep my answers"),
+        lambda: person.key(Keys.ESCAPE),
+        lambda: press(person, "#menu", "Remove my answers and start again"),
+    ):
+        if not person.all("#menu[open]"):
+            person.all("#menu summary")[0].click()
+        time.sleep(0.5)
+        press(person, "#menu", "Start again as another person")
+        assert "This removes your answers from this browser. Download them first." in person.text("#menu")
+        assert person.browser.switch_to.active_element.text == "Keep my answers" and person.state == kept
+        leave()
+        person.until(lambda: None, lambda: "This removes" not in person.text("#menu"), "the first step")
+    person.sees("Learn to tell")
+    assert person.state is None
+    person.click("Start the first lesson")
+    person.sees("Lesson 1")
+    assert person.trials == [] and person.state["participant"] != kept["participant"]
 
 
 def test_another_tab_that_goes_on_is_followed(person):

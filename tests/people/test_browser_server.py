@@ -23,7 +23,7 @@ import pytest
 from tests.helpers.drawn_course import LABELLED
 
 pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-from tests.helpers.person import DESKTOP, Person, resize, show_state  # noqa: E402
+from tests.helpers.person import DESKTOP, Person, look, resize, show_state  # noqa: E402
 
 KINDS = {"js": "text/javascript", "css": "text/css", "html": "text/html", "png": "image/png", "jpg": "image/jpeg"}
 POLICY = (
@@ -187,12 +187,175 @@ def test_a_server_that_is_busy_is_asked_again_after_growing_pauses(browser, cour
     browser.execute_script("localStorage.clear()")
 
 
+TROUBLES = {  # what is answered when the page asks for its server, and what the page says then
+    "a proxy's page": (502, "Bad gateway", "The server cannot be reached just now."),
+    "a busy proxy": (429, "Too many requests", "The server cannot be reached just now."),
+    "a lost connection": (None, None, "The server cannot be reached just now."),
+    "the server's own words": (503, {"error": "The course page was built anew."}, "The course page was built anew."),
+    "another build": (200, {"build_id": "f" * 16}, "answers to another build of this page: reload the page."),
+}
+
+
+@pytest.mark.parametrize("what", TROUBLES)
+def test_a_server_that_is_in_trouble_at_first_is_not_taken_for_none(browser, course, marketplace, what):
+    """It fails once: the page says so, tries again by itself, and then its answers do reach the server."""
+    status, reply, words = TROUBLES[what]
+    hellos, sent = [], []
+
+    def answer(path, body):
+        if path == "/api/hello":
+            hellos.append(path)
+            return (status, reply) if len(hellos) == 1 else (200, {"build_id": course["build_id"]})
+        if path == "/api/join":
+            return 200, {"participant": "d" * 32}
+        sent.extend(body["trials"])
+        return 200, {"stored": [trial["trial_id"] for trial in body["trials"]], "refused": {}}
+
+    marketplace.answer = answer
+    person = visit(browser, course, marketplace)
+    person.sees(f"{words} The page tries again by itself")  # no answers are there that could be kept
+    person.sees("They go to the server of this study")
+    person.click("Start the first lesson")
+    person.sees("Which kind")
+    trial = person.answer(1, by_key=True)
+    person.until(lambda: None, lambda: sent == [trial] and person.state["unsent"] == [], "the answer at the server")
+    assert len(hellos) == 2
+
+
+def visit(browser, course, marketplace):
+    """Someone who opens the page from its server, in a browser that has never seen it."""
+    browser.switch_to.default_content()
+    browser.get(f"{marketplace.page.rpartition('/')[0]}/style.css")  # of the same origin, without a script
+    browser.execute_script("localStorage.clear()")
+    browser.get(marketplace.page)
+    return Person(browser, course)
+
+
+@pytest.mark.parametrize("status", [200, 403, 404, 405])
+def test_a_plain_web_server_is_none(browser, course, marketplace, status):
+    """What it answers where a file is not: a page of its own, also with status 200; stores in a cloud say 403."""
+    marketplace.answer = lambda path, body: (status, "Nothing here")
+    person = visit(browser, course, marketplace)
+    person.sees("They stay in this browser")
+    person.click("Start the first lesson")
+    person.sees("Lesson 1")
+    assert person.state["server"] is False and "/api/join" not in marketplace.paths
+
+
+def test_a_server_that_does_not_answer_is_given_up_and_asked_again(browser, course, marketplace):
+    """The first hello takes longer than the page waits (here 0.3 s in place of 10); the browser is one without AbortSignal.timeout."""
+    hellos = []
+
+    def answer(path, body):
+        hellos.append(path)
+        time.sleep(1 if len(hellos) == 1 else 0)
+        return 200, {"build_id": course["build_id"]}
+
+    marketplace.answer = answer
+    impatient = (
+        "delete AbortSignal.timeout; const plain = window.setTimeout;"
+        "window.setTimeout = (act, delay) => plain(act, delay === 10000 ? 300 : delay)"
+    )
+    script = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": impatient})
+    try:
+        person = visit(browser, course, marketplace)
+        person.sees("The server cannot be reached just now.")
+        person.sees("They go to the server of this study")
+    finally:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+    assert len(hellos) == 2
+
+
+def test_a_study_that_takes_no_more_people_says_so_for_good(browser, course, marketplace, checker):
+    """A busy server is asked again for a place by the page itself, without the introduction in between; a full one is not."""
+    joins = []
+
+    def answer(path, body):
+        if path == "/api/hello":
+            return 200, {"build_id": course["build_id"]}
+        joins.append(path)
+        return (503, {"error": "The server is busy."}) if len(joins) == 1 else (403, {"error": "This study takes no more people."})
+
+    marketplace.answer = answer
+    person = visit(browser, course, marketplace)
+    person.sees("They go to the server")
+    person.click("Start the first lesson")
+    person.sees("The server is busy. The page tries again by itself")
+    person.sees("This study takes no more people.")
+    look(person, "full", checker)
+    time.sleep(2.5)  # the next try would be due after 2 s
+    assert person.text().split("\n\n") == ["This study takes no more people.", "Thank you for coming. You can close the page."]
+    assert len(joins) == 2 and marketplace.paths.count("/api/hello") == 1 and person.state is None
+
+
+@pytest.mark.parametrize("unsent", [0, 1])
+def test_a_server_that_knows_somebody_no_more_lets_them_go(browser, course, marketplace, checker, unsent):
+    """Its database is another: an answer or the next picture is refused. The answers can be downloaded, and another person begin."""
+    asked, restored = [], []
+
+    def answer(path, body):
+        if path == "/api/hello":
+            return 200, {"build_id": course["build_id"]}
+        asked.append(path)
+        if restored:
+            return 200, {"image": course["label"][0], "stored": ["1" * 32], "refused": {}}
+        return 403, {"error": "This participant is unknown; join first."}
+
+    marketplace.answer = answer
+    person = visit(browser, course, marketplace)
+    person.sees("They go to the server")
+    show_state(person, labelling(unsent))
+    person.sees("The server does not know you any more")
+    person.sees("Your 1 answer is kept in this browser. Download")
+    look(person, "unknown", checker)
+    time.sleep(1.5)  # the next try would be due after 1 s
+    assert asked == ["/api/trials" if unsent else "/api/next"]
+    before = set(browser.downloads.glob("*.json"))
+    person.until(lambda: None, lambda: person.all("main button.primary")[0].text == "Download your answers", "the download")
+    person.all("main button.primary")[0].click()
+    person.until(lambda: None, lambda: set(browser.downloads.glob("*.json")) - before, "the file")
+    (file,) = set(browser.downloads.glob("*.json")) - before
+    assert json.loads(file.read_text())["trials"] == person.trials == labelling()["trials"]
+    restored.append(True)
+    browser.refresh()
+    person.sees("1 picture labelled so far")  # the old database is there again: on it goes
+    restored.clear()
+    show_state(person, labelling(unsent))
+    person.sees("The server does not know you any more")
+    script = "[...document.querySelectorAll('main button')].at(-1).click()"
+    person.until(lambda: browser.execute_script(script), lambda: "This removes" in person.text(), "the second step")
+    person.sees("This removes your answers from this browser. Download them first.")
+    person.click("Remove my answers and start again")
+    person.sees("They go to the server")
+    assert person.state is None
+
+
+def labelling(unsent=0):
+    """What the page remembers of someone who has labelled a picture, which reached the server or not."""
+    trials = [{"trial_id": "1" * 32, "phase": "label", "stimulus": "", "time_elapsed": 1}]
+    ids = [trial["trial_id"] for trial in trials][:unsent]
+    return {"participant": f"{unsent:032x}", "server": True, "began": 1, "screen": "label", "trials": trials, "unsent": ids, "keys": True}
+
+
+def test_labelling_can_be_stopped_while_the_server_is_gone(browser, course, marketplace, checker):
+    marketplace.answer = lambda path, body: (200, {"build_id": course["build_id"]}) if path == "/api/hello" else (503, {"error": "Busy."})
+    person = visit(browser, course, marketplace)
+    person.sees("They go to the server")
+    show_state(person, labelling(unsent=1))
+    person.sees("Busy. Your answers are kept.")
+    look(person, "trouble_label", checker)
+    person.click("Stop here")
+    person.sees("1 of 1 answer are still on their way to the server")
+    assert person.state["screen"] == "end"
+
+
 @pytest.fixture
 def marketplace(out):
     """A stand-in of Mechanical Turk: a page with the course in a frame of another origin, and the address that takes its form.
 
     Pictures come late by `delay` seconds. `paths` is what was asked for, `submitted` the fields of the forms that were handed in.
-    Where `answer` is set, the stand-in is a collecting server too: it maps a path below /api and what was sent to status and reply.
+    Where `answer` is set, the stand-in is a collecting server too: it maps a path below /api and what was sent to status and reply. The
+    status None hangs up.
     """
     standin = SimpleNamespace(delay=0.0, paths=[], submitted=[], answer=None)
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(standin, out / "course_page"))
@@ -230,6 +393,8 @@ def handler_of(standin, folder):
             self.reply(b"<!doctype html><title>Thanks</title><p>Handed in.", "text/html", "")
 
         def reply_json(self, status, value):
+            if status is None:
+                return  # hangs up
             self.reply(json.dumps(value).encode(), "application/json", "", status)
 
         def reply(self, content, kind, policy, status=200):
@@ -275,6 +440,10 @@ def test_a_worker_previews_accepts_and_submits(browser, course, marketplace):
     open_hit(browser, marketplace, "3ASSIGNMENT&<\"'")
     worker.sees("Learn to tell")
     worker.click("Start the first lesson")
+    browser.execute_script("document.getElementById('menu').open = true")
+    worker.until(lambda: None, lambda: "Download answers" in worker.text("#menu"), "the menu")
+    assert "another person" not in worker.text("#menu")  # an assignment is one worker's
+    browser.execute_script("document.getElementById('menu').open = false")
     worker.take_lessons()
     trials, ended = worker.trials, json.dumps({**worker.state, "screen": "end"})  # the test and labelling are as elsewhere
     browser.execute_script(

@@ -48,9 +48,25 @@ def test_every_file_of_the_page_is_served_with_its_type_and_policy(client, page)
         assert (again.status_code, again.data) == (304, b"")
 
 
-def test_a_page_built_anew_beside_the_server_is_noticed(client, page):
-    (page.folder / f"images/{page.test[0]}.png").unlink()
-    answer = client.get(f"/images/{page.test[0]}.png")
+def test_a_page_built_anew_beside_the_server_is_noticed(client, page, store):
+    """Files of the new build, pictures of the old one, hello and join: none is given; an answer to the old build is still stored."""
+    person, names = joined(client), [path.relative_to(page.folder) for path in page.folder.rglob("*") if path.is_file()]
+    build_page(page.out)  # the same build again, byte by byte
+    assert client.get("/").status_code == client.get("/api/hello").status_code == 200
+    assert build_page(page.out, build="1").build_id != page.build_id
+    asked = [client.get(f"/{name}") for name in ("", *names)] + [client.get("/api/hello"), client.post("/api/join", json={})]
+    said = {"error": "The course page was built anew; the server must be started again."}
+    assert [(answer.status_code, answer.get_json()) for answer in asked] == [(503, said)] * (1 + 17 + 2)
+    assert post_trials(client, person, sent_trial(page, page.test[0]))[0] == 200
+    assert (store.progress().joined, store.progress().answers["test"]) == (1, 1)
+
+
+@pytest.mark.parametrize("lost", ["images/{picture}.png", "data.js"])
+def test_a_page_that_is_being_built_anew_is_noticed(client, page, lost):
+    """A file is away for a moment."""
+    name = lost.format(picture=page.test[0])
+    (page.folder / name).unlink()
+    answer = client.get(f"/{name}")
     assert answer.status_code == 503 and "must be started again" in answer.get_json()["error"]
 
 

@@ -11,6 +11,8 @@ from utils.data.loading import ImageSet
 from utils.running import plausible
 
 CLASSES = ("Monocle", "Spectacle", "Sash")
+EQUAL = torch.arange(100) % 5  # labels of 100 images of five classes
+NINE_TO_ONE = torch.tensor([0] * 90 + [1] * 10)
 
 
 def test_warnings_are_added_only_where_there_are_any():
@@ -80,40 +82,67 @@ def test_one_answer_to_every_image(confusion, says):
 
 
 def test_a_classifier_that_guesses_on_its_training_list():
-    assert "20.0 % of tr.txt, no more than guessing (20.0 %)" in plausible.guesses(20.0, 5, "tr.txt")
-    assert plausible.guesses(20.1, 5, "tr.txt") is None
+    assert "20.0 % of tr.txt, no more than guessing (20.0 %)" in plausible.guesses(20.0, EQUAL, 5, "tr.txt")
+    assert plausible.guesses(20.1, EQUAL, 5, "tr.txt") is None
 
 
 def test_chance_level_by_hand():
-    assert plausible.chance_level(5, 100) == pytest.approx(20 + 3 * 4)  # sqrt(0.2 * 0.8 / 100) = 0.04
-    assert plausible.chance_level(2, 225) == pytest.approx(50 + 3 * 100 / 30)
+    assert plausible.chance_level(1 / 5, 100) == pytest.approx(20 + 3 * 4)  # sqrt(0.2 * 0.8 / 100) = 0.04
+    assert plausible.chance_level(1 / 2, 225) == pytest.approx(50 + 3 * 100 / 30)
 
 
 def test_accuracies_that_never_leave_chance():
-    found = plausible.never_above_chance([12.0, 31.9, 20.0], 100, 5, "--lr and --steps")
+    found = plausible.never_above_chance([12.0, 31.9, 20.0], EQUAL, 5, "--lr and --steps")
     assert "31.9 % at best" in found and "may reach 32.0 %" in found and found.endswith("--lr and --steps.")
-    assert plausible.never_above_chance([12.0, 32.1, 20.0], 100, 5, "--lr") is None
-    # Of 5 images and 2 classes even all might be guessed: only what is no more than 1 / C is said.
-    assert plausible.never_above_chance([60.0], 5, 2, "--lr") is None
-    assert "may reach 100.0 %" in plausible.never_above_chance([50.0], 5, 2, "--lr")
+    assert plausible.never_above_chance([12.0, 32.1, 20.0], EQUAL, 5, "--lr") is None
+    # Of 4 images and 2 classes even all might be guessed: only what is no more than 1 / C is said.
+    four = torch.arange(4) % 2
+    assert plausible.never_above_chance([60.0], four, 2, "--lr") is None
+    assert "may reach 100.0 %" in plausible.never_above_chance([50.0], four, 2, "--lr")
+
+
+def test_chance_is_the_share_of_the_largest_class_where_classes_are_unequal():
+    assert plausible.chance(EQUAL, 5) == pytest.approx(1 / 5)
+    assert plausible.chance(NINE_TO_ONE, 2) == pytest.approx(0.9)
+    assert plausible.chance(torch.tensor([3, 3, 1, -1, -1, -1]), 4) == pytest.approx(2 / 3)  # of the known ones
+    assert plausible.chance(torch.tensor([1, 1, -1]), 4) == plausible.chance(torch.tensor([-1]), 4) == 1 / 4  # nothing to tell apart
+
+
+def test_unequal_classes_by_hand():
+    """At 90 : 10 of 100 images, three standard deviations are 3 x sqrt(0.9 x 0.1 / 100) = 9 %."""
+    said = "The classifier is right on 90.0 % of tr.txt, no more than guessing (90.0 %, the share of its largest class); train"
+    assert plausible.guesses(90.0, NINE_TO_ONE, 2, "tr.txt").startswith(said)
+    assert plausible.guesses(90.1, NINE_TO_ONE, 2, "tr.txt") is None
+    assert plausible.guesses(66.667, torch.tensor([0, 0, 1]), 2, "tr.txt") is not None  # rounded up
+    assert plausible.never_above_chance([99.1], NINE_TO_ONE, 2, "--lr") is None
+    found = plausible.never_above_chance([50.0, 98.9], NINE_TO_ONE, 2, "--lr")
+    assert "98.9 % at best, where guessing on 100 images of 2 classes, 90.0 % of them of one class, may reach 99.0 %; try" in found
+    found = plausible.some_at_chance({"a": [90.0], "b": [99.5]}, NINE_TO_ONE, 2, "--lr")
+    assert found.startswith("No better than guessing on 100 images of 2 classes, 90.0 % of them of one class: a (90.0 % at best); a")
+    # Of ten images even all might be guessed: only what is no more than the share is said.
+    assert plausible.never_above_chance([90.0], NINE_TO_ONE[::10], 2, "--lr") is not None
+    assert plausible.never_above_chance([100.0], NINE_TO_ONE[::10], 2, "--lr") is None
+    # The loss of guessing is -0.9 log 0.9 - 0.1 log 0.1 = 0.3251.
+    assert "not below that of guessing (0.325)" in plausible.not_converged([0.6, 0.3252], NINE_TO_ONE)
+    assert plausible.not_converged([0.33, 0.3249, 0.3248], NINE_TO_ONE) is None
 
 
 def test_single_classifiers_that_guess_are_named():
-    found = plausible.some_at_chance({"a": [31.9, 20.0], "b": [32.1, 12.0], "c": [1.0]}, 100, 5, "--lr")
+    found = plausible.some_at_chance({"a": [31.9, 20.0], "b": [32.1, 12.0], "c": [1.0]}, EQUAL, 5, "--lr")
     assert found.startswith("No better than guessing on 100 images of 5 classes: a (31.9 % at best), c (1.0 % at best); ")
-    assert plausible.some_at_chance({"a": [32.1], "b": [40.0]}, 100, 5, "--lr") is None
-    assert plausible.some_at_chance({"a": [31.9], "b": [30.0]}, 100, 5, "--lr") is None  # `never_above_chance` tells of it
-    assert plausible.some_at_chance({"a": [0.0], "b": [0.0]}, 0, 5, "--lr") is None  # nothing was measured
+    assert plausible.some_at_chance({"a": [32.1], "b": [40.0]}, EQUAL, 5, "--lr") is None
+    assert plausible.some_at_chance({"a": [31.9], "b": [30.0]}, EQUAL, 5, "--lr") is None  # `never_above_chance` tells of it
+    assert plausible.some_at_chance({"a": [0.0], "b": [9.0]}, EQUAL[:0], 5, "--lr") is None  # nothing was measured
 
 
 def test_a_probe_that_has_not_learned_or_not_finished():
-    guessing = math.log(5)
-    assert "learned nothing" in plausible.not_converged([1.0, guessing], 5)
+    guessing = math.log(5) + 1e-12
+    assert "learned nothing" in plausible.not_converged([1.0, guessing], EQUAL)
     # The last tenth of 20 epochs are 2: the third loss from behind counts, and 1 % of log 5 is 0.0161.
-    assert "from 0.517 to 0.500" in plausible.not_converged([1.6] * 17 + [0.517, 0.51, 0.5], 5)
-    assert plausible.not_converged([1.6] * 17 + [0.516, 0.51, 0.5], 5) is None
-    assert "from 1.600 to 1.500" in plausible.not_converged([1.6, 1.5], 5)
-    assert plausible.not_converged([1.5], 5) is None  # one epoch has no course
+    assert "from 0.517 to 0.500" in plausible.not_converged([1.6] * 17 + [0.517, 0.51, 0.5], EQUAL)
+    assert plausible.not_converged([1.6] * 17 + [0.516, 0.51, 0.5], EQUAL) is None
+    assert "from 1.600 to 1.500" in plausible.not_converged([1.6, 1.5], EQUAL)
+    assert plausible.not_converged([1.5], EQUAL) is None  # one epoch has no course
 
 
 def test_simclr_that_tells_no_image_apart():

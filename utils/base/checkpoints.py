@@ -25,8 +25,9 @@ from utils.base.files import write_bytes
 WRAPPERS = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 # Where released checkpoints keep the network: the paper's key, then the common one. They decide between copies of one network.
 WEIGHT_KEYS = ("state_dict_m", "state_dict")
-# Words in the names of copies that trail behind the network that learns: of averages, and of BYOL's, MoCo's and DINO's second encoder.
-TRAILING = frozenset({"ema", "swa", "averaged", "avg", "shadow", "momentum", "target", "teacher", "key", "k"})
+# Words in the names of copies that trail behind the network that learns: BYOL's, MoCo's and DINO's second encoder, and averages.
+SECOND_ENCODER = frozenset({"momentum", "target", "teacher", "key", "k"})
+TRAILING = SECOND_ENCODER | {"ema", "swa", "averaged", "avg", "shadow"}
 COUNTER = "num_batches_tracked"  # of a batch norm with a fixed momentum; not read by it, and not in files of before 2018
 SHOWN = 4  # names that a message quotes
 SAVE_ADVICE = "save the state dict alone where the network was trained, torch.save(model.state_dict(), ...), and give that file"

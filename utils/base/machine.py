@@ -4,16 +4,19 @@ Torch is imported where it is needed, not here: scripts that compute nothing ask
 """
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import TypeVar
 
 from utils.base import processes
 from utils.base.errors import InputError
 
 AHEAD = 4  # groups a thread that are begun or wait before the caller has taken the first
+ON_GPU = 2  # batches that are on a GPU at once: one computes while another comes or goes
 
 Group = TypeVar("Group")
 Result = TypeVar("Result")
@@ -52,6 +55,27 @@ def processors() -> int:
 def default_workers() -> int:
     """Threads that decode and encode: this process's share of the processors."""
     return max(1, processors() // processes.on_this_node())
+
+
+def available_memory() -> int | None:
+    """Bytes of main memory that could be had now without pushing out other programs; None where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, IndexError, StopIteration):  # not Linux, or one of before 2014
+        pass
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def turns(device: str) -> AbstractContextManager:
+    """What threads enter for as long as they have a batch on the device: on a GPU two are within at a time, on the CPU all.
+
+    There are as many threads as processors, sixty perhaps, since decoding and encoding are theirs; sixty batches may not fit on a GPU.
+    """
+    return threading.BoundedSemaphore(ON_GPU) if device.startswith("cuda") else nullcontext()
 
 
 @contextmanager

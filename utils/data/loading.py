@@ -11,16 +11,25 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from utils.base import processes
 from utils.base.errors import InputError
-from utils.base.machine import helpers
+from utils.base.machine import available_memory, helpers
 from utils.data.catalog import Dataset
 from utils.data.images import decode
 from utils.data.lists import UNKNOWN, Example, Explanation, check_files, locate, read_examples
 
-RAM_BUDGET = 8 * 2**30  # bytes of decoded images that one ImageSet may hold; beyond it images are decoded each time
+RAM_BUDGET = 8 * 2**30  # bytes of decoded images that one ImageSet may hold at most; beyond it images are decoded each time
+SHARE = 4  # of the memory that is available, one part: a script has up to three lists
 READ_AHEAD = 2  # batches that the threads prepare while the network works
 
 Row = TypeVar("Row", bound=Example | Explanation, covariant=True)
+
+
+def ram_budget() -> int:
+    """Bytes of decoded images that a list may hold: `RAM_BUDGET`, or a share of the memory that is available where that is less; of
+    several processes on this machine each has its part."""
+    available = available_memory()
+    return (RAM_BUDGET if available is None else min(RAM_BUDGET, available // SHARE)) // processes.on_this_node()
 
 
 class ImageSet(Generic[Row]):
@@ -31,7 +40,7 @@ class ImageSet(Generic[Row]):
         source: the list file, for error messages.
         data_root: what `./datasets/` in the list stands for.
         view: from a decoded image to the uint8 tensor (3, h, w) that is kept.
-        budget: bytes that may be held; 0 decodes each time.
+        budget: bytes that may be held, by default `ram_budget`; 0 decodes each time.
 
     Raises:
         InputError: a listed file is missing or empty.
@@ -43,7 +52,7 @@ class ImageSet(Generic[Row]):
         source: str | Path,
         data_root: str | Path,
         view: Callable[[Image.Image], Tensor],
-        budget: int = RAM_BUDGET,
+        budget: int | None = None,
     ) -> None:
         check_files(rows, source, data_root)
         self.rows = rows
@@ -51,7 +60,7 @@ class ImageSet(Generic[Row]):
         self.data_root = data_root
         self.view = view
         self.labels = torch.tensor([row.label for row in rows])  # (N,)
-        self._budget = budget
+        self._budget = ram_budget() if budget is None else budget
         self._held: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
@@ -90,7 +99,7 @@ def open_list(
     data_root: str | Path,
     view: Callable[[Image.Image], Tensor],
     list_path: str | None = None,
-    budget: int = RAM_BUDGET,
+    budget: int | None = None,
     labels: bool = True,
 ) -> ImageSet[Example]:
     """The images of a dataset's list.

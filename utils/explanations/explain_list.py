@@ -1,6 +1,7 @@
 """Explaining a whole list: every image against every wrong answer, or the strongest, as pictures, lists and heat maps."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
@@ -15,16 +16,16 @@ from models.resnet import Network
 from utils.base import processes
 from utils.base.errors import InputError
 from utils.base.files import name_limit, remove_leftovers
-from utils.base.machine import side_by_side
+from utils.base.machine import side_by_side, turns
 from utils.base.png import whole_png, write_png
 from utils.data.catalog import Dataset
 from utils.data.images import decode, to_tensor, whole_view
 from utils.data.lists import Example, Explanation, listed_path, read_explanations, write_explanations
-from utils.data.loading import ImageSet, in_batches, open_list, to_float
+from utils.data.loading import ImageSet, in_batches, open_list
 from utils.data.outputs import DEMO, IMG, MASK, Layout, explanation_name, listed_size, name_problem
 from utils.explanations import sheet
-from utils.explanations.explained import Explainer, chosen_counters
-from utils.explanations.masks import constant, masks
+from utils.explanations.explained import Explainer, explain_batch
+from utils.explanations.masks import masks
 from utils.explanations.methods import EXPLAINERS
 from utils.explanations.rendering import draw_borders, fill_outside
 from utils.explanations.storage import HeatmapFile, listed_counters
@@ -159,7 +160,7 @@ def _conclude(images: ImageSet[Example], layout: Layout, classes: Sequence[str],
     doubts = [
         plausible.constant_maps(flat, num_maps),
         plausible.one_answer(evaluation.confusion(answers, images.labels, len(classes)), classes, images.source),
-        plausible.guesses(accuracy, len(classes), images.source),
+        plausible.guesses(accuracy, images.labels, len(classes), images.source),
     ]
     return plausible.with_warnings(measured, doubts)
 
@@ -212,23 +213,20 @@ def _explain_missing(network: Network, images: ImageSet[Example], layout: Layout
     """
     share = processes.share(in_batches(range(len(images)), how.batch_size))
     missing = _missing(share, images, layout, heatmaps, how)
-    folders, explainer = _folders(layout, how), how.explainer
+    folders, on_device = _folders(layout, how), turns(how.device)
 
     def explain(numbers: list[int], patient: bool = True) -> bool:
         """Explains a batch; returns whether it did. A patient one leaves constant maps for later."""
-        pixels, label = torch.stack([images[number] for number in numbers]).to(how.device), images.labels[numbers].to(how.device)
-        with explainer.gradient_mode():
-            choose = partial(chosen_counters, label, heatmaps.num_counters)
-            explained = explainer(network, to_float(pixels, how.device), label, choose)
-            if not (explained.logits.isfinite().all() and explained.relevance.isfinite().all()):
-                raise InputError("The teacher's outputs are not finite numbers; replace what --checkpoint or --pretrained name.")
-            flat = constant(explained.relevance)  # (N, B)
+        pixels, label = torch.stack([images[number] for number in numbers]), images.labels[numbers]
+        with how.explainer.gradient_mode():
+            with on_device:
+                explained, flat = explain_batch(network, how.explainer, pixels, label, heatmaps.num_counters, how.device)
             if patient and flat.all():
                 return False
             heatmaps.add(numbers, label, explained)
             listed = zip(numbers, explained.counter.tolist(), strict=True)
             names = [name for number, counter in listed for name in _names(images.rows[number], counter)]
-            _write_pictures(pixels, explained.relevance, names, folders, how)
+            _write_pictures(pixels, explained.relevance, names, folders, how, on_device)
         heatmaps.finish(numbers, label, explained, flat.sum(1))
         return True
 
@@ -282,7 +280,12 @@ def _bar(groups: Sequence[list[int]], missing: Sequence[list[int]]) -> tqdm:
 
 
 def _write_pictures(
-    images: Tensor, relevance: Tensor, names: Sequence[str], folders: dict[tuple[str, float], Path], how: ExplainSettings
+    images: Tensor,
+    relevance: Tensor,
+    names: Sequence[str],
+    folders: dict[tuple[str, float], Path],
+    how: ExplainSettings,
+    on_device: AbstractContextManager,
 ) -> None:
     """Cuts masks, renders and writes: three renderings of every explanation of a batch at every mask size.
 
@@ -292,17 +295,26 @@ def _write_pictures(
         names: the file names of those explanations, N B.
         folders: where each rendering at each mask size goes.
         how: mask sizes and so on.
+        on_device: what is entered for as long as something of it is on the device (`machine.turns`).
     """
     maps = relevance.flatten(0, 1)  # (N B, H, W)
     for start in range(0, len(names), AT_ONCE):
         few = range(start, min(start + AT_ONCE, len(names)))
-        upsampled = how.explainer.upsample(maps[start : start + AT_ONCE], how.image_size)  # (M, s, s)
-        cut = how.explainer.clean(masks(upsampled, how.mask_sizes), upsampled)  # (M, T, s, s)
+        with on_device:
+            cut = _cut(maps[start : start + AT_ONCE].to(how.device), how)
         pictures = images[[number // relevance.shape[1] for number in few]]  # (M, 3, s, s)
         for place, size in enumerate(how.mask_sizes):
-            for kind, rendering in _render(pictures, cut[:, place]).items():
-                for number, picture in zip(few, rendering.cpu(), strict=True):
+            with on_device:
+                rendered = _render(pictures.to(how.device), cut[:, place].to(how.device))
+            for kind, rendering in rendered.items():
+                for number, picture in zip(few, rendering, strict=True):
                     write_png(folders[kind, size] / names[number], picture)
+
+
+def _cut(maps: Tensor, how: ExplainSettings) -> Tensor:
+    """The masks of maps (M, H, W) at every mask size, bool (M, T, s, s), on the CPU."""
+    upsampled = how.explainer.upsample(maps, how.image_size)  # (M, s, s)
+    return how.explainer.clean(masks(upsampled, how.mask_sizes), upsampled).cpu()
 
 
 def _sheet_row(number: int, images: ImageSet[Example], layout: Layout, heatmaps: HeatmapFile, how: ExplainSettings) -> sheet.SheetRow:
@@ -315,8 +327,9 @@ def _sheet_row(number: int, images: ImageSet[Example], layout: Layout, heatmaps:
 
 
 def _render(pictures: Tensor, inside: Tensor) -> dict[str, Tensor]:
-    """The three renderings of pictures uint8 (M, 3, s, s) with masks bool (M, s, s)."""
-    return {IMG: fill_outside(pictures, inside), MASK: inside.to(torch.uint8) * 255, DEMO: draw_borders(pictures, inside)}
+    """The three renderings of pictures uint8 (M, 3, s, s) with masks bool (M, s, s), on the CPU."""
+    rendered = {IMG: fill_outside(pictures, inside), MASK: inside.to(torch.uint8) * 255, DEMO: draw_borders(pictures, inside)}
+    return {kind: some.cpu() for kind, some in rendered.items()}
 
 
 def _listed(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -10,6 +11,9 @@ import torch
 from torch import Tensor
 
 from models.resnet import Network
+from utils.base.errors import InputError
+from utils.data.loading import to_float
+from utils.explanations.masks import constant
 
 # From the logits (N, C) of images to the classes that each is explained against, ascending, (N, B).
 Choose = Callable[[Tensor], Tensor]
@@ -30,6 +34,11 @@ class Explained:
     counter: Tensor
     relevance: Tensor
     maps: dict[str, Tensor]
+
+    def on_cpu(self) -> "Explained":
+        """The same in main memory."""
+        maps = {name: values.cpu() for name, values in self.maps.items()}
+        return Explained(self.logits.cpu(), self.counter.cpu(), self.relevance.cpu(), maps)
 
 
 class Stored(NamedTuple):
@@ -91,6 +100,32 @@ class Explainer(Protocol):
     def panels(self, maps: dict[str, Tensor], label: int, counter: int, size: int) -> list[tuple[Tensor, str]]:
         """What the contact sheet shows between image and mask, from stored maps of one image: maps (H, W) with their titles."""
         ...
+
+
+def explain_batch(
+    network: Network, explainer: Explainer, pixels: Tensor, label: Tensor, num_counters: int, device: str
+) -> tuple[Explained, Tensor]:
+    """Explains a batch on a device, and keeps what comes of it on the CPU.
+
+    Args:
+        network: in evaluation mode, folded, on the device.
+        explainer: the way of explaining.
+        pixels: uint8 (N, 3, s, s), on the CPU.
+        label: a, the true class of each image, (N,), on the CPU.
+        num_counters: B; each image is explained against the strongest.
+        device: where the network lives.
+
+    Returns:
+        The explanations, and which of their maps of relevance are constant, bool (N, B).
+
+    Raises:
+        InputError: the network's outputs are not finite numbers.
+    """
+    label = label.to(device)
+    explained = explainer(network, to_float(pixels, device), label, partial(chosen_counters, label, num_counters))
+    if not (explained.logits.isfinite().all() and explained.relevance.isfinite().all()):
+        raise InputError("The teacher's outputs are not finite numbers; replace what --checkpoint or --pretrained name.")
+    return explained.on_cpu(), constant(explained.relevance).cpu()
 
 
 def counters(label: Tensor, num_classes: int) -> Tensor:

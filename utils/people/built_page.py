@@ -13,6 +13,7 @@ STATIC_FILES = {"index.html": "text/html", "course.js": "text/javascript", "styl
 DATA, DATA_BEGINS = "data.js", "window.COURSE ="
 PAGE_FILES = STATIC_FILES | {DATA: "text/javascript"}
 ENDINGS = {"png": "image/png", "jpg": "image/jpeg"}  # of the pictures' names, which are their ids
+HEAD = 100  # bytes of data.js, which begins with its build
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class BuiltPage:
         lesson_labels: the true class of each lesson image. Labels of the other images are not kept: nothing here needs them.
         folder: the page's folder.
         files: names, relative to it, of the files that may be served, with their media types.
+        head: how data.js begins.
     """
 
     build_id: str
@@ -36,6 +38,12 @@ class BuiltPage:
     lesson_labels: dict[str, int]
     folder: Path
     files: dict[str, str]
+    head: bytes
+
+    @property
+    def still_there(self) -> bool:
+        """Whether the folder holds this build still. Pictures keep their names in some builds, so that only data.js tells."""
+        return _head(self.folder) == self.head
 
 
 def read_built_page(out: str | Path) -> BuiltPage:
@@ -47,6 +55,7 @@ def read_built_page(out: str | Path) -> BuiltPage:
     layout = Layout(Path(out))
     folder, key = layout.course_page, read_built_key(layout.course_page_key())
     files = _files(folder)
+    head = _head(folder)  # read first: where the page is built anew just now, the server notices it afterwards
     course = read_object(folder / DATA, DATA_BEGINS)
     if "build_id" not in course:
         raise InputError(f"{folder / DATA} is damaged (around 'build_id'); build the course page anew.")
@@ -56,7 +65,16 @@ def read_built_page(out: str | Path) -> BuiltPage:
     phases = {name: image.phase for name, image in key.images.items()}
     # All of them: a key with a lesson image of no class has been refused.
     lesson_labels = {name: image.label for name, image in key.images.items() if image.phase == "lesson" and image.label is not None}
-    return BuiltPage(key.build_id, key.dataset, len(key.classes), phases, lesson_labels, folder, files)
+    return BuiltPage(key.build_id, key.dataset, len(key.classes), phases, lesson_labels, folder, files, head)
+
+
+def _head(folder: Path) -> bytes:
+    """How data.js begins; nothing where it cannot be read."""
+    try:
+        with (folder / DATA).open("rb") as data:
+            return data.read(HEAD)
+    except OSError:
+        return b""
 
 
 def _files(folder: Path) -> dict[str, str]:

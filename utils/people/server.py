@@ -34,6 +34,7 @@ LONGEST_BODY = 64 * 1024  # bytes; 50 trials take about 20 KB
 CONNECTIONS = 500  # at the same time; each may hold LONGEST_BODY and a page file in memory
 PIECE = 64 * 1024  # bytes of a download that are in memory at a time
 IDLE = 60  # seconds after which a silent connection is closed
+BUILT_ANEW = "The course page was built anew; the server must be started again."
 
 MECHANICAL_TURK = "https://*.mturk.com"  # shows the page in a frame and takes its form
 PAGE_POLICY = (
@@ -89,7 +90,8 @@ class Collector:
         try:
             content = (self.page.folder / name).read_bytes()
         except FileNotFoundError:
-            abort(503, "The course page was built anew; the server must be started again.")
+            abort(503, BUILT_ANEW)
+        self._check_page()
         response = Response(content, mimetype=kind)
         response.set_etag(self.page.build_id)
         response.cache_control.no_cache = True  # the browser asks whether its copy is of this build
@@ -99,11 +101,13 @@ class Collector:
 
     def hello(self) -> Response:
         """Tells a page that this is its server."""
+        self._check_page()
         return jsonify(build_id=self.page.build_id)
 
     def join(self) -> Response:
         """Takes in a new person."""
         _body()
+        self._check_page()
         try:
             return jsonify(participant=self.store.join())
         except StudyFull:
@@ -156,6 +160,11 @@ class Collector:
         response.call_on_close(gathered.close)
         response.headers["Content-Disposition"] = f'attachment; filename="answers{suffix}"'
         return response
+
+    def _check_page(self) -> None:
+        """Nobody new is taken in, and no file given out, of a page that was built anew; answers to this one are still taken."""
+        if not self.page.still_there:
+            abort(503, BUILT_ANEW)
 
     def _check_token(self) -> None:
         """Compared in constant time, so that response times tell nothing about how much of it is right."""

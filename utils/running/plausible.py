@@ -9,13 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import overload
 
 import numpy as np
+from torch import Tensor
 
 from utils.data.lists import UNKNOWN
 from utils.data.loading import ImageSet
 
 DEVIATIONS = 3  # standard deviations above chance that guessing reaches once in 700 times
-STILL_FALLING = 0.01  # of the loss of guessing, log C: a probe whose loss falls by more over its last tenth has not converged
+STILL_FALLING = 0.01  # of the loss of guessing: a probe whose loss falls by more over its last tenth has not converged
 NO_CONTRAST = 0.999  # of the loss of projections that do not differ
+ROUNDED = 1e-3  # percent: as far as accuracies are rounded
 NAMED = 10  # classes that a sentence names at most
 
 
@@ -113,81 +115,108 @@ def one_answer(confusion: np.ndarray, classes: Sequence[str], source: object) ->
     return f"The classifier answers {classes[answered[0]]} to every image of {source}; train it anew, with another --lr or more --epochs."
 
 
-def guesses(accuracy: float, num_classes: int, source: object) -> str | None:
+def chance(labels: Tensor, num_classes: int) -> float:
+    """How often guessing is right on a list, 0 .. 1: 1 / C, or more where always answering the most frequent class is right more often.
+
+    Args:
+        labels: of the list, (N,). Where those that are known are all of one class they say nothing of telling it from others
+            (`missing_classes` tells), and it is 1 / C.
+        num_classes: C.
+    """
+    counts = _counts(labels)
+    return max(1 / num_classes, counts.max() / counts.sum()) if np.count_nonzero(counts) > 1 else 1 / num_classes
+
+
+def _counts(labels: Tensor) -> np.ndarray:
+    """How many images of a list are of each class, as far as classes are known."""
+    return np.bincount(labels[labels != UNKNOWN].cpu().numpy())
+
+
+def _guessing(labels: Tensor, num_classes: int) -> str:
+    """`guessing on 40 images of 2 classes`, and how many are of one class where they are unequal."""
+    share, images = chance(labels, num_classes), _counts(labels).sum()
+    unequal = f", {100 * share:.1f} % of them of one class," if share > 1 / num_classes else ""
+    return f"guessing on {images} images of {num_classes} classes{unequal}"
+
+
+def guesses(accuracy: float, labels: Tensor, num_classes: int, source: object) -> str | None:
     """A classifier that is not more often right than guessing on the very list that it was trained on.
 
     Args:
         accuracy: in percent.
-        num_classes: C; guessing is right in 100 / C percent.
+        labels, num_classes: as in `chance`.
         source: how the sentence calls the list.
     """
-    if accuracy > 100 / num_classes:
+    share = chance(labels, num_classes)
+    if accuracy > 100 * share + ROUNDED:
         return None
+    largest = ", the share of its largest class" if share > 1 / num_classes else ""
     return (
-        f"The classifier is right on {accuracy:.1f} % of {source}, no more than guessing ({100 / num_classes:.1f} %); train it anew, with "
-        "another --lr or more --epochs."
+        f"The classifier is right on {accuracy:.1f} % of {source}, no more than guessing ({100 * share:.1f} %{largest}); train it anew, "
+        "with another --lr or more --epochs."
     )
 
 
-def chance_level(num_classes: int, images: int) -> float:
-    """The accuracy in percent that guessing on a list hardly exceeds: 1 / C and three standard deviations of a binomial share."""
-    chance = 1 / num_classes
-    return 100 * (chance + DEVIATIONS * math.sqrt(chance * (1 - chance) / images))
+def chance_level(share: float, images: int) -> float:
+    """The accuracy in percent that guessing, right with a chance of `share`, hardly exceeds: the share and three standard deviations of a
+    binomial one."""
+    return 100 * (share + DEVIATIONS * math.sqrt(share * (1 - share) / images))
 
 
-def never_above_chance(test_accuracies: Sequence[float], images: int, num_classes: int, remedies: str) -> str | None:
+def never_above_chance(test_accuracies: Sequence[float], labels: Tensor, num_classes: int, remedies: str) -> str | None:
     """Accuracies on a test list of which none can be told from guessing.
 
     Args:
         test_accuracies: in percent, after each lesson or of each classifier; at least one.
-        images: length of the test list, as far as its classes are known; 0: nothing was measured. Where it is so short that even
-            100 % might be guessed, 1 / C alone is asked for.
+        labels: of the test list, as in `chance`; none known: nothing was measured. Where it is so short that even 100 % might be guessed,
+            no more than `chance` is asked for.
         num_classes: C.
         remedies: the settings that the sentence names.
     """
-    if images == 0:
-        return None
-    best, level = max(test_accuracies), guessable(num_classes, images)
-    if best > level:
+    images, share = _counts(labels).sum(), chance(labels, num_classes)
+    if images == 0 or max(test_accuracies) > guessable(share, images):
         return None
     return (
-        f"The test accuracy never left chance: {best:.1f} % at best, where guessing on {images} images of {num_classes} classes may reach "
-        f"{min(chance_level(num_classes, images), 100):.1f} %; try other values of {remedies}."
+        f"The test accuracy never left chance: {max(test_accuracies):.1f} % at best, where {_guessing(labels, num_classes)} may reach "
+        f"{min(chance_level(share, images), 100):.1f} %; try other values of {remedies}."
     )
 
 
-def guessable(num_classes: int, images: int) -> float:
-    """The accuracy in percent that must be exceeded not to be taken for guessing: `chance_level`, or 1 / C where that is out of reach."""
-    level = chance_level(num_classes, images)
-    return level if level < 100 else 100 / num_classes
+def guessable(share: float, images: int) -> float:
+    """The accuracy in percent that must be exceeded not to be taken for guessing: `chance_level`, or the share where that cannot be."""
+    level = chance_level(share, images)
+    return (level if level < 100 else 100 * share) + ROUNDED
 
 
-def some_at_chance(test_accuracies: Mapping[str, Sequence[float]], images: int, num_classes: int, remedies: str) -> str | None:
+def some_at_chance(test_accuracies: Mapping[str, Sequence[float]], labels: Tensor, num_classes: int, remedies: str) -> str | None:
     """Classifiers that cannot be told from guessing although others can: what is compared with them says nothing.
 
     Args:
         test_accuracies: in percent, by name of the classifier, one or more each.
-        images, num_classes, remedies: as in `never_above_chance`, which tells of the case that all of them are at chance.
+        labels, num_classes, remedies: as in `never_above_chance`, which tells of the case that all of them are at chance.
     """
-    best = {name: max(values) for name, values in test_accuracies.items()}
-    level = guessable(num_classes, images) if images else 0.0
+    best, images = {name: max(values) for name, values in test_accuracies.items()}, _counts(labels).sum()
+    if images == 0:
+        return None
+    level = guessable(chance(labels, num_classes), images)
     guessing = [f"{name} ({value:.1f} % at best)" for name, value in best.items() if value <= level]
     if not guessing or len(guessing) == len(best):
         return None
     return (
-        f"No better than guessing on {images} images of {num_classes} classes: {_first_of(guessing)}; a comparison with that says "
-        f"nothing: try other values of {remedies}."
+        f"No better than {_guessing(labels, num_classes).rstrip(',')}: {_first_of(guessing)}; a comparison with that says nothing: try "
+        f"other values of {remedies}."
     )
 
 
-def not_converged(losses: Sequence[float], num_classes: int) -> str | None:
+def not_converged(losses: Sequence[float], labels: Tensor) -> str | None:
     """A linear probe that has not learned, or had not finished learning.
 
     Args:
         losses: mean cross entropy of every epoch, at least one.
-        num_classes: C; guessing has the loss log C.
+        labels: of the training list, (N,); guessing has as its loss the entropy of their shares, log C where classes are equal.
     """
-    guessing, last = math.log(num_classes), losses[-1]
+    shares = np.array([count for count in _counts(labels) if count]) / _counts(labels).sum()
+    guessing, last = float(-(shares * np.log(shares)).sum()), losses[-1]
     before = losses[max(0, len(losses) - 1 - max(1, len(losses) // 10))]
     if last >= guessing:
         return (

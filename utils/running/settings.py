@@ -15,6 +15,7 @@ from utils.base.errors import InputError
 from utils.base.files import expanded
 from utils.data import catalog
 from utils.data.catalog import Dataset
+from utils.data.lists import DATASETS_PREFIX, listed_path
 from utils.running.help import laid_out
 
 
@@ -112,7 +113,7 @@ def resolve(cfg):
         The configuration with `out`, `device`, `mask_sizes` and paths made definite.
 
     Raises:
-        InputError: a setting is out of range.
+        InputError: a setting is out of range, or the lists of a run would name its files as if they were the dataset's.
     """
     if not hasattr(cfg, "dataset"):
         check(cfg)
@@ -120,6 +121,7 @@ def resolve(cfg):
     dataset = chosen_dataset(cfg)
     check(cfg)
     out = dataset.out if cfg.out == "auto" else str(Path(cfg.out))  # without ./ before it and / behind it
+    _check_out(out, cfg.data_root)
     names = {field.name for field in dataclasses.fields(cfg)}
     values = {name: _in_each(getattr(cfg, name), partial(_fill, out=out, list_stem=dataset.list_stem)) for name in names}
     values |= {"out": out, "data_root": str(Path(cfg.data_root))}
@@ -130,6 +132,21 @@ def resolve(cfg):
     if "mask_sizes" in names:
         values["mask_sizes"] = tuple(sorted({round(t, 2) for t in cfg.mask_sizes}))
     return dataclasses.replace(cfg, **values)
+
+
+def _check_out(out: str, data_root: str) -> None:
+    """Proves that files below the output folder are found again by the names that lists give them.
+
+    Raises:
+        InputError: they would be looked for below the data root.
+    """
+    below = f"{listed_path(out)}/".startswith(DATASETS_PREFIX)
+    if not below or Path(data_root).resolve() == Path(DATASETS_PREFIX).resolve():
+        return
+    raise InputError(
+        f"--out {out} lies below {DATASETS_PREFIX}, which stands for --data-root {data_root} in lists, so that what this run lists would "
+        "be looked for there; give another folder."
+    )
 
 
 def chosen_dataset(cfg) -> Dataset:

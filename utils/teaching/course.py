@@ -194,7 +194,7 @@ class CourseFiles:
             plausible.random_features(self.how.pretrained, student.keeps_features),
             plausible.unknown_classes(test),
             plausible.missing_classes(test, self.dataset.classes),
-            plausible.never_above_chance(accuracies, test.num_known, len(self.dataset.classes), student.remedies),
+            plausible.never_above_chance(accuracies, test.labels, len(self.dataset.classes), student.remedies),
         ]
 
     @processes.first_only

@@ -15,8 +15,8 @@ HELD_BUDGET = 2 * 2**30  # bytes of feature maps that one list may hold
 class FeatureMaps:
     """The feature maps of a list, in evaluation mode; iterated once for every look of the network at the list.
 
-    A frozen backbone sees the same each time, so its maps are computed at the first look and held while they fit the budget. Of
-    several processes each looks at its share of the batches.
+    A frozen backbone sees the same each time, so its maps are computed at the first look and held if all of them fit the budget; as soon
+    as it shows that they do not, none are. Of several processes each looks at its share of the batches.
 
     Args:
         network: the network.
@@ -58,6 +58,8 @@ class FeatureMaps:
             room -= maps.nbytes
             if room >= 0:
                 held.append((numbers, maps))
+            else:
+                held.clear()  # now: the pass may be long, and they lie where the network computes
             yield numbers, maps
         self._held = held if room >= 0 else None
 

@@ -124,7 +124,7 @@ def add_linear_probe(encoder: Network, train: ImageSet, test: ImageSet, classes:
         right["probe_test_accuracy"] = accuracy(head(encode(encoder, test, how)).argmax(1).cpu(), test.labels)
     checkpoints.save(path, content)
     processes.say(f"Linear probe: {list(right.values())[-1]:.2f} % of the {'test' if test.num_known else 'training'} list.")
-    doubts = [plausible.not_converged(losses, len(classes)), plausible.unknown_classes(test), plausible.missing_classes(test, classes)]
+    doubts = [plausible.not_converged(losses, train.labels), plausible.unknown_classes(test), plausible.missing_classes(test, classes)]
     measured = {"probe_loss": round(losses[-1], 6)} | {name: round(value, 3) for name, value in right.items()}
     return plausible.with_warnings(measured, doubts)
 

@@ -16,7 +16,7 @@ from utils.training.epochs import Recipe
 
 
 def report_classifier(
-    out: str, stem: str, network: Network, test: ImageSet, classes: Sequence[str], history: Sequence[dict], recipe: Recipe
+    out: str, stem: str, network: Network, train: ImageSet, test: ImageSet, classes: Sequence[str], history: Sequence[dict], recipe: Recipe
 ) -> dict | None:
     """Writes `<stem>.csv`, `<stem>_curves.png` and, if a class of the test list is known, `<stem>_confusion.png` and `.csv` below `out`.
 
@@ -24,6 +24,7 @@ def report_classifier(
         out: the output folder.
         stem: how the files' names begin.
         network: the trained classifier.
+        train: the list that it was trained on.
         test: the test list.
         classes: class names in label order.
         history: what `train_classifier` returned.
@@ -38,7 +39,7 @@ def report_classifier(
         plausible.unknown_classes(test),
         plausible.missing_classes(test, classes),
         plausible.one_answer(counts, classes, test.source),
-        plausible.guesses(history[-1]["train_accuracy"], len(classes), "its own training list"),
+        plausible.guesses(history[-1]["train_accuracy"], train.labels, len(classes), "its own training list"),
     ]
     measured = _write_classifier_report(Path(out), stem, counts, evaluation.accuracy(answers, test.labels), classes, history)
     return plausible.with_warnings(measured, doubts)

@@ -19,6 +19,8 @@
   const KEPT_PICTURES = 60; // decoded pictures that are kept ready
   const NUMBER_KEYS = 9; // up to so many classes each has a button and a number key; more are searched in a list
   const NAMES_SHOWN = 30; // class names that the introduction lists at once
+  const NO_SERVER = [403, 404, 405, 410]; // what plain web servers and stores answer where a file is not
+  const UNREACHABLE = "The server cannot be reached just now.";
   const NO_ASSIGNMENT = "ASSIGNMENT_ID_NOT_AVAILABLE"; // what Mechanical Turk says while a worker looks at a preview
   const STAYS = "Close the page whenever you like: it goes on where you stopped.";
   const PARTS = { lesson: "Learn", test: "Test", label: "Label" };
@@ -195,35 +197,63 @@
 
   let sending = null; // the sending that is under way, so that there is one at a time
   let pause = FIRST_PAUSE; // ms until the next try
+  let again = show; // what the screen that waits tries again
   let nextTry = null; // its timer: there is one, whether sending failed or the screen, which sends first
   let trouble = ""; // why the last try failed
 
-  async function ask(path, body) {
+  let refused = ""; // the server's definite no to this participant, or to one more: waiting changes nothing, a reload asks again
+
+  /** What is answered at `path`: its status, and its content, an object, or null where it is something else, such as a proxy's page. */
+  async function reach(path, body) {
     const options = body ? { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) } : {};
-    let reply, content;
+    const waiting = new AbortController();
+    const over = setTimeout(() => waiting.abort(), PATIENCE);
     try {
-      reply = await fetch(path, { ...options, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
-      content = await reply.json();
+      const reply = await fetch(path, { ...options, cache: "no-store", signal: waiting.signal });
+      return { status: reply.status, content: objectIn(await reply.text()) };
     } catch {
-      throw new Error("The server cannot be reached just now.");
+      throw new Error(UNREACHABLE);
+    } finally {
+      clearTimeout(over);
     }
-    if (!reply.ok) throw new Error(content.error || `The server answered ${reply.status}.`);
+  }
+
+  function objectIn(text) {
+    try {
+      const value = JSON.parse(text);
+      return typeof value === "object" ? value : null;
+    } catch {
+      return null;
+    }
+  }
+
+  /** The content of what a server that collects answers replied; an error where it replied something else. */
+  function contentOf({ status, content }) {
+    if (content === null) throw new Error(UNREACHABLE);
+    if (status !== 200) throw new Error(content.error || `The server answered ${status}.`);
     return content;
   }
 
-  /** Whether a server that collects answers to this very page gave us the page. */
+  async function ask(path, body) {
+    const { participant } = state;
+    const reply = await reach(path, body);
+    if (reply.status === 403 && participant === state.participant) refused = reply.content?.error ?? "";
+    return contentOf(reply);
+  }
+
+  /** Whether a server that collects answers gave us the page. Only a definite reply says that there is none: one that cannot be reached
+   * just now, or is of another build, is trouble, or answers would stay here that somebody waits for. */
   async function findServer() {
     if (turk || !/^https?:$/.test(location.protocol)) return false;
-    try {
-      return (await ask("api/hello")).build_id === COURSE.build_id;
-    } catch {
-      return false;
-    }
+    const reply = await reach("api/hello");
+    if (NO_SERVER.includes(reply.status) || (reply.status === 200 && !reply.content?.build_id)) return false;
+    if (contentOf(reply).build_id === COURSE.build_id) return true;
+    throw new Error("The server collects answers to another build of this page: reload the page.");
   }
 
   /** Sends what is unsent. A trial counts as sent once the server has said that it stored or refused it. */
   function send() {
-    if (!state.server) return Promise.resolve();
+    if (!state.server || refused) return Promise.resolve();
     sending ??= sendAll().finally(() => {
       sending = null;
       showMenu();
@@ -245,7 +275,8 @@
       trouble = "";
     } catch (error) {
       trouble = error.message;
-      tryLater();
+      if (refused) show();
+      else tryLater();
     }
   }
 
@@ -260,7 +291,7 @@
   }
 
   function tryNow() {
-    if (main.querySelector("#trouble")) show(true);
+    if (main.querySelector("#trouble")) again(true);
     else send();
   }
 
@@ -337,7 +368,7 @@
     asked = null;
     const waiting = byItself ? null : setTimeout(showWaiting, LOADING); // nobody pressed anything that would have to be seen taken
     try {
-      const screen = await SCREENS[state.screen]();
+      const screen = await (refused ? refusedScreen : SCREENS[state.screen])();
       if (mine !== turn || !screen) return;
       clearTimeout(waiting);
       main.classList.remove("waiting");
@@ -379,10 +410,14 @@
     show();
   }
 
-  /** What could not be fetched is tried again, by itself and whenever one likes; nothing is lost. */
-  function showTrouble(error) {
+  /** What failed is tried again, by itself and whenever one likes; nothing is lost. But for a definite no. */
+  function showTrouble(error, retry = show) {
+    if (refused) return show();
+    again = retry;
     tryLater();
-    const text = `${error.message} Your answers are kept. The page tries again by itself, or at once if you press the button.`;
+    readyAt = performance.now() + GUARD;
+    const kept = state.trials.length ? "Your answers are kept. " : "";
+    const text = `${error.message} ${kept}The page tries again by itself, or at once if you press the button.`;
     if (main.querySelector("#trouble p")?.textContent === text) {
       if (status.textContent !== "") say(text); // somebody pressed the button; otherwise a screen reader would begin anew each time
       return;
@@ -393,11 +428,15 @@
       { className: "sheet", id: "trouble" },
       element("h1", { tabIndex: -1 }, "One moment"),
       element("p", {}, text),
-      element("div", { className: "actions" }, button("Try again", () => show(), "primary")),
+      element(
+        "div",
+        { className: "actions" },
+        button("Try again", () => again(), "primary"),
+        state.screen === "label" ? button("Stop here", () => go("end")) : null,
+      ),
     );
     main.replaceChildren(content);
     content.querySelector("h1").focus();
-    readyAt = performance.now() + GUARD;
   }
 
   /** A button that waits out the second half of a double click. */
@@ -678,10 +717,13 @@
   async function begin() {
     if (preview) return;
     readyAt = Infinity; // one participant, however often the button is pressed
+    const mine = ++turn;
     try {
-      state.participant = state.server ? (await ask("api/join", {})).participant : randomId();
+      const participant = state.server ? (await ask("api/join", {})).participant : randomId();
+      if (mine !== turn) return;
+      state.participant = participant;
     } catch (error) {
-      showTrouble(error);
+      if (mine === turn) showTrouble(error, begin);
       return;
     }
     state.began = Date.now();
@@ -882,6 +924,24 @@
     return { content, title: "Done", part: "end" };
   }
 
+  /** Where the server takes nobody more, or knows this participant no more, as with another database: nothing to wait for. */
+  async function refusedScreen() {
+    const kept = `Your ${count(state.trials.length, ["answer is", "answers are"])} kept in this browser.`;
+    const known = state.participant !== null;
+    const text = known
+      ? `It takes no more of your answers. ${kept} Download them and pass the file on to whoever gave you this page.`
+      : "Thank you for coming. You can close the page.";
+    const content = element(
+      "div",
+      { className: "sheet" },
+      element("h1", {}, known ? "The server does not know you any more" : refused),
+      element("p", {}, text),
+      known ? element("div", { className: "actions" }, button("Download your answers", download, "primary")) : null,
+      known ? startOver() : null,
+    );
+    return { content, title: "Closed", part: null };
+  }
+
   function handInText() {
     const total = count(state.trials.length, ["answer", "answers"]);
     if (turk && !turk.target) return "The address of this page does not say where to hand in; open it from Mechanical Turk.";
@@ -904,17 +964,19 @@
     );
   }
 
-  /** For computers that several people use one after the other. Asks once more, since the answers leave this browser. */
+  /** For computers that several people use one after the other. Asks once more, since the answers leave this browser. A reload begins,
+   * since what is still under way belongs to who leaves. */
   function startOver() {
     const box = element("div", { className: "actions" });
     const first = button("Start again as another person", () => {
       const keep = button("Keep my answers", () => box.replaceChildren(first));
       const forget = button("Remove my answers and start again", () => {
         state = newState();
-        go("intro");
+        storage?.removeItem(KEY);
+        location.reload();
       });
       const lost = state.unsent.length;
-      const text = !state.server
+      const text = !state.server || refused
         ? "This removes your answers from this browser. Download them first."
         : lost
           ? `${count(lost, ["answer has", "answers have"])} not reached the server yet and would be lost.`
@@ -939,7 +1001,9 @@
 
   // ---------------------------------------------------------------- menu
 
-  /** The menu, as it stands: number of answers, download, the number keys. */
+  let leaving = null; // the menu's way to another person; it stays as it is while the rest is brought up to date
+
+  /** The menu, as it stands: number of answers, download, the number keys, another person. */
   function showMenu() {
     menu.hidden = state.participant === null;
     document.body.classList.toggle("no-keys", !state.keys);
@@ -962,12 +1026,20 @@
       element("p", {}, `${count(state.trials.length, ["answer", "answers"])} so far. ${held}`),
       element("button", { type: "button", onclick: download }, "Download answers"),
       ...(FEW ? [element("label", {}, keys, `Keys 1 to ${COURSE.classes.length} answer`)] : []),
+      ...(turk ? [] : [(leaving ??= startOver())]),
     );
     panel.querySelectorAll("button, input")[focused]?.focus();
   }
 
   document.addEventListener("click", (event) => {
-    if (menu.open && !menu.contains(event.target)) menu.open = false;
+    // By its path: a button that was pressed may be gone by now.
+    if (menu.open && !event.composedPath().includes(menu)) menu.open = false;
+  });
+
+  menu.addEventListener("toggle", () => {
+    if (menu.open) return;
+    leaving = null;
+    showMenu();
   });
 
   document.addEventListener("keydown", (event) => {
@@ -985,8 +1057,10 @@
   // Another tab of the same course went on: follow it, or the two would overwrite each other's answers.
   window.addEventListener("storage", (event) => {
     if (event.key !== KEY || preview) return;
+    const { participant } = state;
     state = readState();
-    show();
+    if (state.participant !== participant) location.reload(); // what is under way belongs to somebody else
+    else show();
   });
 
   window.addEventListener("online", tryNow);

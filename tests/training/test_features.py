@@ -1,0 +1,57 @@
+"""The feature maps of a list: held where all fit, and let go as soon as they do not."""
+
+import gc
+import weakref
+
+import pytest
+import torch
+
+from utils.training.features import FeatureMaps
+
+MAP_BYTES = 2 * 4 * 3 * 3 * 4  # of a batch: two images, four features, 3 x 3 places, single precision
+
+
+class Counting:
+    """Stands in for a frozen network: its maps are numbers of the pixels, and it counts and remembers them."""
+
+    backbone_frozen = True
+
+    def __init__(self):
+        self.made = []
+
+    def folded(self):
+        return self
+
+    def feature_map(self, pixels):
+        maps = pixels.mean((1, 2, 3))[:, None, None, None].expand(-1, 4, 3, 3).clone()
+        self.made.append(weakref.ref(maps))
+        return maps
+
+    def alive(self):
+        gc.collect()
+        return [place for place, maps in enumerate(self.made) if maps() is not None]
+
+
+def looks(batches, budget):
+    """A network and its maps of a list of so many batches of two images."""
+    images = [torch.full((3, 4, 4), number, dtype=torch.uint8) for number in range(2 * batches)]
+    network = Counting()
+    return network, FeatureMaps(network, images, 2, 0, "cpu", budget)
+
+
+def test_maps_that_all_fit_are_computed_once():
+    network, maps = looks(3, 3 * MAP_BYTES)
+    first, again = list(maps), list(maps)
+    assert len(network.made) == 3 and [numbers for numbers, _ in again] == [[0, 1], [2, 3], [4, 5]]
+    assert all(one is other for (_, one), (_, other) in zip(first, again, strict=True))
+
+
+@pytest.mark.parametrize("budget", [0, MAP_BYTES - 1, 2 * MAP_BYTES, 5 * MAP_BYTES - 1])
+def test_maps_that_do_not_all_fit_are_let_go_as_soon_as_that_shows(budget):
+    network, maps = looks(5, budget)
+    fitting = budget // MAP_BYTES
+    for place, (_numbers, _maps) in enumerate(maps):
+        assert network.alive() == (list(range(place + 1)) if place < fitting else [place])
+    del _maps
+    assert network.alive() == []
+    assert torch.cat([some for _, some in maps])[:, 0, 0, 0].tolist() == pytest.approx([number / 255 for number in range(10)])
