@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,13 +17,16 @@ from torch.nn import functional as F
 
 from models.resnet import build
 from models.simclr import SimCLR, nt_xent
-from models.weights import load_backbone
-from utils.base import checkpoints
+from models.weights import load_backbone, load_classifier
+from utils.base import checkpoints, figures
+from utils.base.files import write_table
 from utils.data import catalog
-from utils.data.images import full_view
+from utils.data.images import eval_view, full_view
 from utils.data.loading import open_list, to_float
+from utils.training import evaluation
 from utils.training.classifier import ClassifierRecipe, random_load
 from utils.training.epochs import epoch_order
+from utils.training.features import FeatureMaps
 from utils.training.simclr import SimCLRRecipe, simclr_load
 
 ONE_EPOCH = ["--epochs", 1, "--batch-size", 20, "--lr", 0.01]
@@ -166,6 +171,24 @@ def test_a_batch_in_two_parts_teaches_what_the_maths_says(start_wide, explained,
     torch.testing.assert_close(found, dict(network.state_dict()), rtol=1e-3, atol=2e-5)
 
 
+@pytest.mark.parametrize("seed", [0, 2])  # with statistics of its own in each process, both would tell another accuracy
+def test_the_accuracy_told_is_that_of_the_saved_network(seed, start_wide, explained, data_root, tools, tmp_path):
+    """Each process measures its share of the test list, and its batch-norm statistics have followed its own images."""
+    settings = ["--epochs", 2, "--batch-size", 10, "--lr", 0.003, "--eval-every", 2, "--seed", seed]
+    done = start_wide(2, ["train_butterflies_resnet18", *explained.tiny, *settings], tmp_path)
+    assert done.status == [0, 0], done.err
+    out, dataset = tmp_path / "toy", catalog.find("toy")
+    test = open_list(dataset, "test", str(data_root), partial(eval_view, size=tools.size))
+    network = load_classifier(str(out / "checkpoint_pretrain_resnet18_s300.pth.tar"), dataset.classes)
+    answers = evaluation.predict(FeatureMaps(network, test, len(test), 1, "cpu"))
+    confusions = figures.confusions(evaluation.confusion(answers, test.labels, len(dataset.classes)), dataset.classes)
+    write_table(tmp_path / "confusions.csv", confusions, figures.CONFUSIONS)
+    assert (out / "teacher_confusion.csv").read_text() == (tmp_path / "confusions.csv").read_text()
+    right = round(evaluation.accuracy(answers, test.labels), 3)
+    assert json.loads((out / "run_train_butterflies_resnet18.json").read_text())["measured"]["test_accuracy"] == right
+    assert float((out / "teacher.csv").read_text().splitlines()[-1].split(",")[-1]) == right
+
+
 def test_simclr_gathers_negatives_from_all_processes(start_wide, explained, data_root, tools, tmp_path):
     """One step of SGD's gradient cannot be read from Adam's, so the loss is compared: epoch 1 and, after its steps, epoch 2."""
     done = start_wide(2, ["train_gull_simclr", *explained.tiny, "--epochs", 2, "--batch-size", 13, "--lr", 1e-3], tmp_path)
@@ -209,21 +232,21 @@ def test_the_simclr_variant_runs_in_two_processes(start, explained, tmp_path):
     assert content_of(tmp_path / "1") == content_of(tmp_path / "2")
 
 
-def test_a_killed_run_goes_on_with_the_same_number_of_processes(start, explained, tmp_path):
-    # Long enough that a fast machine is not done before it is killed.
-    command = ["train_gull_simclr", *explained.tiny, "--epochs", 24, "--batch-size", 10]
+@pytest.mark.parametrize("script", ["train_gull_simclr", "train_butterflies_resnet18"])
+def test_a_killed_run_goes_on_with_the_same_number_of_processes(script, start, explained, tmp_path):
+    command = [script, *explained.tiny, "--epochs", 4, "--batch-size", 10, "--lr", 0.003]
     whole = start(2, command, tmp_path / "whole")
-    assert whole.status == [0, 0], whole.err
-    cut = start(2, command, tmp_path / "cut", after=0.5)
-    assert all(cut.status)
+    assert whole.status == [0, 0] and "strides" not in whole.err[0], whole.err
+    state = f"toy/.unfinished_{script}/state.pt"
+    cut = start(2, command, tmp_path / "cut", watched=state, versions=3)  # at the start, after one epoch, after two
+    assert cut.status == [-signal.SIGKILL] * 2, cut.err
+    learned = len(torch.load(tmp_path / "cut" / state, weights_only=True)["state"]["history"])
     other = start(1, [*command, "--resume"], tmp_path / "cut")
-    if other.status == [0]:
-        assert "Nothing to resume" in other.out[0]  # killed before it began
-    else:
-        assert other.status == [2] and "processes (was 2, is 1)" in other.err[0]
-        done = start(2, [*command, "--resume"], tmp_path / "cut")
-        assert done.status == [0, 0], done.err
-        assert content_of(tmp_path / "cut") == content_of(tmp_path / "whole")
+    assert other.status == [2] and "processes (was 2, is 1)" in other.err[0]
+    done = start(2, [*command, "--resume"], tmp_path / "cut")
+    assert done.status == [0, 0] and 2 <= learned < 4, done.err
+    assert "Going on with the unfinished run" in done.out[0] and f" {20 * learned}/80 " in done.err[0].split("\r")[1], done.err
+    assert content_of(tmp_path / "cut") == content_of(tmp_path / "whole")
 
 
 def test_a_last_image_alone_joins_the_batch_before_it(start, explained, tmp_path):

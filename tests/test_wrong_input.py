@@ -1,6 +1,7 @@
 """What the scripts say when something is wrong: one sentence that names the culprit, the right exit status, nothing half-written."""
 
 import dataclasses
+import importlib
 import json
 import re
 import shutil
@@ -18,7 +19,7 @@ from models.simclr import SimCLR
 from utils.base.errors import InputError
 from utils.data import lists
 from utils.running import launch
-from utils.running.settings import RULES
+from utils.running.settings import RULES, check
 
 WRONG_INPUT, RUN_WENT_WRONG, INTERRUPTED = 2, 1, 130
 RENDERINGS = re.compile(r"(counterfactual_gradcam(_simclr)?_(img|mask)|demo(_simclr)?/counterfactual_gradcam_mask)/")
@@ -278,7 +279,40 @@ def test_every_rule_of_the_settings_is_tried():
 @pytest.mark.parametrize(("setting", "value"), [(setting, value) for setting, (_, values) in OUT_OF_RANGE.items() for value in values])
 def test_a_setting_out_of_range(stage, setting, value):
     flag = f"--{setting.replace('_', '-')}"
-    refused(stage, OUT_OF_RANGE[setting][0], flag, *str(value).split(), says=[f"{flag} ", "must" if setting != "mask_sizes" else "needs"])
+    demand = "needs" if setting == "mask_sizes" and value != "nan" else "must"
+    refused(stage, OUT_OF_RANGE[setting][0], flag, *str(value).split(), says=[f"{flag} ", demand])
+
+
+INFINITE = ("inf", "-inf", "nan")
+
+
+@pytest.mark.parametrize(
+    ("name", "flag", "values"),
+    [
+        ("course", "--max-grad-norm", INFINITE),
+        ("simclr", "--temperature", INFINITE),
+        ("teacher", "--weight-decay", INFINITE),
+        ("study", "--accuracy", INFINITE),
+        ("study", "--accuracy", ("0.5 inf", "nan 0.5")),
+        ("CE", "--mask-sizes", ("0.3 inf",)),
+    ],
+)
+def test_a_setting_that_is_not_finite(stage, name, flag, values):
+    """Some rules hold for infinity, and a record cannot hold it: hours later the run would end without one."""
+    for value in values:
+        refused(stage, name, flag, *value.split(), says=[f"{flag} ", "must be finite; correct it"])
+
+
+def test_a_finite_number_in_any_setting_passes():
+    @dataclasses.dataclass
+    class Config:
+        text: str = "inf"
+        nested: tuple = ((1.0, "nan"), (2,))
+        max_grad_norm: float = 1e308
+
+    check(Config())
+    with pytest.raises(InputError, match="^--nested .* must be finite"):
+        check(Config(nested=((1.0,), (float("inf"),))))
 
 
 @pytest.mark.parametrize(
@@ -615,15 +649,16 @@ def test_what_an_earlier_run_left_survives_a_failing_one(stage):
     assert len(kept) == 5 and [name for name in kept if after[name] != before[name]] == []
 
 
-def ending_with(error, stage, monkeypatch, capsys):
+def ending_with(error, stage, monkeypatch, capsys, kind="simclr"):
     """Exit status and stderr of a script whose story ends with `error`."""
-    import train_butterflies_simclr as script
+    name, *arguments = stage.commands[kind]
+    script = importlib.import_module(name)
 
     def main(cfg):
         raise error
 
     monkeypatch.chdir(stage.folder)
-    monkeypatch.setattr("sys.argv", ["train_butterflies_simclr.py", *map(str, stage.commands["simclr"][1:])])
+    monkeypatch.setattr("sys.argv", [f"{name}.py", *map(str, arguments)])
     with pytest.raises(SystemExit) as stop:
         launch.launch(main, script.Config, "")
     return stop.value.code, capsys.readouterr().err
@@ -634,7 +669,47 @@ def test_a_full_disk_and_ctrl_c_end_with_a_sentence(stage, monkeypatch, capsys):
     assert status == RUN_WENT_WRONG and "No space left on device" in said and said.count("\n") == 1
     status, said = ending_with(KeyboardInterrupt(), stage, monkeypatch, capsys)
     assert status == INTERRUPTED and said.count("\n") == 1
-    assert said.startswith("train_butterflies_simclr.py: stopped by Ctrl-C; go on with: python ") and said.endswith(" --resume\n")
+    assert said.startswith("train_gull_simclr.py: stopped by Ctrl-C; go on with: python ") and said.endswith(" --resume\n")
+
+
+FULL = {
+    "the GPU's": (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of"), "cpu"),
+    "the GPU's before it begins": (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be"), "cpu"),
+    "the GPU's in a library": (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "cpu"),
+    "Python's": (MemoryError(), "this machine"),
+    "torch's": (RuntimeError("[enforce fail at alloc_cpu.cpp] . DefaultCPUAllocator: can't allocate memory: you"), "this machine"),
+    "torch's on Windows": (
+        RuntimeError("[enforce fail at alloc_cpu.cpp] data. DefaultCPUAllocator: not enough memory: you tried"),
+        "this machine",
+    ),
+}
+
+
+@pytest.mark.parametrize("whose", FULL)
+def test_a_full_memory_ends_with_a_sentence(whose, stage, monkeypatch, capsys):
+    """The device is the settings', here the CPU."""
+    error, place = FULL[whose]
+    workers = " or lower --workers" if place == "this machine" else ""
+    status, said = ending_with(error, stage, monkeypatch, capsys)
+    assert status == RUN_WENT_WRONG and said == (
+        f"train_gull_simclr.py: error: The memory of {place} is full; end what else fills it{workers}, then go on with --resume, "
+        "or begin anew with a lower --batch-size or --image-size.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags"), [("people", ["--workers", "--batch-size", "--image-size"]), ("page", ["--workers", "--image-size"]), ("label", [])]
+)
+def test_a_full_memory_names_what_the_script_has(kind, flags, stage, monkeypatch, capsys):
+    status, said = ending_with(MemoryError(), stage, monkeypatch, capsys, kind)
+    lowered = "".join(f" or lower {flag}" for flag in flags)
+    assert status == RUN_WENT_WRONG
+    assert said.endswith(f": error: The memory of this machine is full; end what else fills it{lowered}, then begin anew.\n")
+
+
+def test_other_faults_of_torch_are_no_full_memory(stage, monkeypatch, capsys):
+    with pytest.raises(RuntimeError, match="shapes"):
+        ending_with(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), stage, monkeypatch, capsys)
 
 
 def test_a_fault_of_ours_keeps_its_traceback(stage, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """Checkpoints as other tools save them: what loads, into which values, and what is said of what does not."""
 
 import argparse
+import io
 import json
 import pickle
 import re
@@ -469,3 +470,55 @@ def test_a_dictionary_that_holds_itself(tmp_path):
     content = {"weight": torch.ones(2)}
     content["again"] = content
     assert list(checkpoints.tensors_of(content)) == ["weight"]
+
+
+# ---------------------------------------------------------------- saving
+
+
+class OnGpu(torch.Tensor):
+    """A tensor as if it were on the second GPU; `here` holds its numbers."""
+
+    @staticmethod
+    def __new__(cls, here):
+        return torch.Tensor._make_wrapper_subclass(cls, here.shape, strides=here.stride(), dtype=here.dtype, device="cuda:1")
+
+    def __init__(self, here):
+        self.here = here
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, arguments=(), named=None):
+        assert function is torch.ops.aten._to_copy.default and named["device"] == torch.device("cpu"), function
+        return arguments[0].here.clone(memory_format=torch.preserve_format)
+
+
+def run_state(place):
+    """Everything a run saves: a network's state dict, an optimizer's, and plain values; each of its tensors is given to `place`."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.BatchNorm2d(2)).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(network.parameters())
+    network(torch.rand(2, 3, 5, 5)).square().sum().backward()
+    optimizer.step()
+    weights, steps = network.state_dict(), optimizer.state_dict()
+    for name, value in weights.items():
+        weights[name] = place(value)
+    for values in steps["state"].values():
+        values |= {name: place(value) for name, value in values.items()}
+    lists = [(place(torch.arange(3)), [place(torch.ones(2)), 1.5]), "text", None]
+    return {"network": weights, "optimizer": steps, "history": [{"epoch": 1}], "lists": lists}
+
+
+def test_a_checkpoint_of_a_gpu_has_the_bytes_of_one_of_a_cpu(tmp_path):
+    here, there = run_state(lambda value: value), run_state(OnGpu)
+    assert there["network"]["0.weight"].device == there["lists"][0][1][0].device == torch.device("cuda:1")
+    checkpoints.save(tmp_path / "cpu.tar", here)
+    checkpoints.save(tmp_path / "gpu.tar", there)
+    loaded = torch.load(tmp_path / "gpu.tar", weights_only=True)
+    torch.testing.assert_close(loaded["network"], here["network"], rtol=0, atol=0)
+    assert loaded["network"]._metadata == here["network"]._metadata  # the versions of the layers
+    assert (tmp_path / "cpu.tar").read_bytes() == (tmp_path / "gpu.tar").read_bytes()
+    buffer = io.BytesIO()
+    torch.save(here, buffer)
+    assert (tmp_path / "cpu.tar").read_bytes() == buffer.getvalue()
+    assert isinstance(there["network"]["0.weight"], OnGpu)  # what is saved is left where it is

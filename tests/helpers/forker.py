@@ -8,8 +8,8 @@ An order has `script`, `arguments` and `cwd`, and may have
 
 The answer, a line on stdout, has `status` (negative: the signal that ended the child), `out`, `err` and `seconds`.
 
-The networks are an eighth as wide as ResNet-18, so that their state has 2 MB, not 100, and contact sheets have two rows: whether a
-run goes on well depends on neither.
+The networks are an eighth as wide as ResNet-18, so that their state has 2 MB, not 100, contact sheets have two rows, and networks are
+measured on four test images at a time, so that several processes share them: whether a run goes on well depends on none of these.
 """
 
 import contextlib
@@ -31,6 +31,7 @@ import torch  # noqa: E402
 
 from utils.explanations import sheet  # noqa: E402
 from utils.running import launch, resuming
+from utils.training import classifier
 
 torch.set_num_threads(1)  # a process with threads cannot be forked
 
@@ -45,7 +46,7 @@ def child(order, out, err):
         os.chdir(order["cwd"])
         if "file_limit" in order:
             resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_limit"], resource.RLIM_INFINITY))
-        sheet.SHEET_ROWS = 2
+        sheet.SHEET_ROWS, classifier.EVAL_BATCH = 2, 4
         resuming.SAVING_SHARE = 1.0  # save after every epoch and lesson, however short
         sys.argv = [f"{order['script']}.py", *order["arguments"]]
         module = importlib.import_module(order["script"])
@@ -62,6 +63,19 @@ def child(order, out, err):
         os._exit(status)
 
 
+class Watch:
+    """Whether the file that an order says to be `watched` was seen in so many `versions`; never, where it names none."""
+
+    def __init__(self, order):
+        self.order, self.seen = order, set()
+
+    def over(self):
+        with contextlib.suppress(FileNotFoundError, KeyError):
+            about = os.stat(os.path.join(self.order["cwd"], self.order["watched"]))
+            self.seen.add((about.st_ino, about.st_mtime_ns))
+        return len(self.seen) >= self.order.get("versions", 1)
+
+
 def run(order):
     """Carries out an order; returns the answer."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -69,13 +83,10 @@ def run(order):
         process = os.fork()
         if process == 0:
             child(order, out, err)
-        ended, status, seen = 0, 0, set()
-        while not ended and time.monotonic() < started + order.get("after", 300) and len(seen) < order.get("versions", 1):
+        ended, status, watch = 0, 0, Watch(order)
+        while not ended and time.monotonic() < started + order.get("after", 300) and not watch.over():
             time.sleep(0.002)
             ended, status = os.waitpid(process, os.WNOHANG)
-            with contextlib.suppress(FileNotFoundError, KeyError):
-                about = os.stat(os.path.join(order["cwd"], order["watched"]))
-                seen.add((about.st_ino, about.st_mtime_ns))
         if not ended:
             os.kill(process, order.get("signal", signal.SIGKILL))
             _, status = os.waitpid(process, 0)

@@ -30,12 +30,13 @@ def run(order):
             os.environ |= {name: str(value) for name, value in where.items()} | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
             forker.child(order, out, err)
         running[process] = rank
-    started = time.monotonic()
+    started, watch, over = time.monotonic(), forker.Watch(order), False
     while running:
         ended, status = os.waitpid(-1, os.WNOHANG)
         if ended:
             statuses[running.pop(ended)] = os.waitstatus_to_exitcode(status)
-        if any(statuses.values()) or time.monotonic() > started + order.get("after", 200):
+        over = over or watch.over() or time.monotonic() > started + order.get("after", 200)
+        if any(statuses.values()) or over:
             for process in running:
                 os.kill(process, signal.SIGKILL)
         time.sleep(0.002)

@@ -5,7 +5,9 @@ things beside it. Here both are one thing: every tensor of a file has a dotted n
 where the names of its own tensors follow one common prefix.
 """
 
+import copy
 import io
+import operator
 import re
 import warnings
 from collections.abc import Collection, Mapping
@@ -61,12 +63,32 @@ class Found(NamedTuple):
 
 @processes.first_only
 def save(path: str | Path, content: dict) -> None:
-    """Saves `content` with torch.save, whole or not at all."""
+    """Saves `content` with torch.save, whole or not at all; its tensors as they would be on a CPU, wherever they are.
+
+    A tensor that is saved on a GPU carries its number: where there is no such GPU, a plain torch.load refuses it.
+    """
     # Through memory: given a name, torch.save would write the temporary one, process number and all, into the archive; given an open
     # file, it would report a full disk as a fault of its own.
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save(_on_cpu(content), buffer)
     write_bytes(path, buffer.getbuffer())
+
+
+def _on_cpu(value):
+    """A value with all tensors in its dictionaries, lists and tuples on the CPU; the value itself where they are."""
+    if isinstance(value, Tensor):
+        return value.cpu()  # itself where it is there
+    if isinstance(value, dict):
+        moved = {key: _on_cpu(item) for key, item in value.items()}
+        if all(moved[key] is item for key, item in value.items()):
+            return value
+        copied = copy.copy(value)  # of its own kind, with what a state dict keeps beside its items
+        copied.update(moved)
+        return copied
+    if isinstance(value, (list, tuple)):
+        items = [_on_cpu(item) for item in value]
+        return value if all(map(operator.is_, items, value)) else type(value)(items)
+    return value
 
 
 def read(path: str | Path, setting: str) -> Mapping:

@@ -26,12 +26,15 @@ def choose(device: str) -> str:
     """Resolves `--device`: `auto` (CUDA where there is one), `cpu`, `cuda` (of several processes each takes its own) or `cuda:<number>`.
 
     Raises:
-        InputError: the device does not exist here.
+        InputError: the device does not exist here, or several processes would have to share it.
     """
     import torch
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    sharing = processes.on_this_node()
+    if device.startswith("cuda:") and sharing > 1:
+        raise InputError(f"--device {device}: the {sharing} processes on this machine need a GPU each; give --device cuda.")
     device = processes.own_device(device)
     try:
         kind = torch.device(device)

@@ -70,7 +70,7 @@ def joined(device: str) -> Iterator[None]:
     """Joins the processes, over nccl on GPUs and gloo on CPUs, for the time of a with block.
 
     Raises:
-        ConnectionError: another process ended before its time.
+        ConnectionError: another process ended before its time, or the GPUs do not reach each other.
     """
     if count() == 1:
         yield
@@ -85,7 +85,8 @@ def joined(device: str) -> Iterator[None]:
         yield
     except RuntimeError as error:
         if any(sign in str(error) for sign in LOST):
-            raise ConnectionError("The connection to another process broke; that process says why.") from error
+            text = " ".join(str(error).split())  # nccl says so of every fault, its own too
+            raise ConnectionError(f"The connection to another process broke; that process says why, or else this does: {text}") from error
         raise
     dist.destroy_process_group()  # not after an error: it would wait for processes that wait for this one
 

@@ -18,6 +18,10 @@ from utils.base.warned import plain_warnings
 from utils.running import settings
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# How torch, beside the errors that it has for it, tells that memory is full: the GPU's (CUDA, cuDNN, cuBLAS), and the machine's.
+GPU_FULL = ("CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+MACHINE = "this machine"
+MACHINE_FULL = ("DefaultCPUAllocator: not enough memory", "DefaultCPUAllocator: can't allocate memory")
 
 
 def launch(main: Callable[..., dict | None], config: type, description: str) -> None:
@@ -61,7 +65,11 @@ def launch(main: Callable[..., dict | None], config: type, description: str) -> 
 
 
 def _compute(main: Callable[..., dict | None], cfg) -> None:
-    """Tells the story of a script that computes, repeatably, and writes its record."""
+    """Tells the story of a script that computes, repeatably, and writes its record.
+
+    Raises:
+        RunError: the memory is full.
+    """
     from utils.base import randomness
     from utils.running import records, resuming
 
@@ -70,8 +78,14 @@ def _compute(main: Callable[..., dict | None], cfg) -> None:
     randomness.make_repeatable(cfg.seed)
     device = getattr(cfg, "device", None)
     started = time.perf_counter()
-    with processes.joined(device) if device else nullcontext(), plain_warnings(processes.is_first()):
-        measured = main(cfg) or {}
+    try:
+        with processes.joined(device) if device else nullcontext(), plain_warnings(processes.is_first()):
+            measured = main(cfg) or {}
+    except (MemoryError, RuntimeError) as error:
+        full = _full_memory(error, device)
+        if full:
+            raise RunError(f"The memory of {full} is full; {_less_memory(cfg, full)}.") from error
+        raise
     seconds = {"seconds": round(time.perf_counter() - started, 2)}
     if processes.is_first():
         paths = resuming.record_paths(cfg)
@@ -80,6 +94,26 @@ def _compute(main: Callable[..., dict | None], cfg) -> None:
         for sentence in measured.get("warnings", ()):
             print(f"warning: {sentence}")
         print(f"Settings and measurements: {paths[-1]}")
+
+
+def _full_memory(error: Exception, device: str | None) -> str:
+    """Whose memory an error says to be full, a GPU's or this machine's; "" where it says something else."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in GPU_FULL):
+        return device or "the GPU"
+    return MACHINE if isinstance(error, MemoryError) or any(sign in str(error) for sign in MACHINE_FULL) else ""
+
+
+def _less_memory(cfg, full: str) -> str:
+    """What a user can do about memory that is full, to end that sentence. A run goes on with the settings that it began with, but for
+    its number of workers, which hold pictures in the machine's memory."""
+    workers = ["--workers"] if hasattr(cfg, "workers") and full == MACHINE else []
+    smaller = [f"--{name.replace('_', '-')}" for name in ("batch_size", "image_size") if hasattr(cfg, name)]
+    if not hasattr(cfg, "resume"):
+        return " or lower ".join(["end what else fills it", *workers, *smaller]) + ", then begin anew"
+    going_on = " or lower ".join(["end what else fills it", *workers]) + ", then go on with --resume"
+    return f"{going_on}, or begin anew with a lower {' or '.join(smaller)}"
 
 
 @contextmanager

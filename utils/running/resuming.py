@@ -68,6 +68,8 @@ def inputs(cfg) -> dict[str, str]:
 def identity(settings: dict, contents: dict[str, str], num_processes: int) -> dict:
     """What must be equal for a run to be the same run, in plain values: settings, contents of input files, number of processes."""
     same = {name: value for name, value in settings.items() if name not in FREE}
+    if "device" in same:
+        same["device"] = same["device"].partition(":")[0]  # not its number: every process has a GPU of its own, and one saves for all
     same |= {f"content of {name}": digest[:16] for name, digest in contents.items()}
     same["processes"] = num_processes  # batch norm sees one process's part of a batch
     return json.loads(json.dumps(same))  # tuples become lists, as in a record that was read

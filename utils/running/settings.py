@@ -171,7 +171,7 @@ def _fill(text: str, out: str, list_stem: str) -> str:
 
 
 def check(cfg) -> None:
-    """Checks every setting that has a rule.
+    """Checks that every number is finite, as a record in JSON needs it, and every setting that has a rule.
 
     Raises:
         InputError: naming the setting, its value and what it must be.
@@ -179,8 +179,17 @@ def check(cfg) -> None:
     for field in dataclasses.fields(cfg):
         holds, demand = RULES.get(field.name, (None, ""))
         value = getattr(cfg, field.name)
+        if not _finite(value):
+            raise InputError(f"--{field.name.replace('_', '-')} {value} must be finite; correct it.")
         if holds and not holds(value):
             raise InputError(f"--{field.name.replace('_', '-')} {value} {demand}; correct it.")
+
+
+def _finite(value) -> bool:
+    """Whether a setting, or each of several values in one, is anything but an infinity or no number (`inf`, `nan`)."""
+    if isinstance(value, tuple):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def pick(kind: type, cfg):

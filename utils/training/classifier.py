@@ -68,6 +68,7 @@ def train_classifier(
             row = {"epoch": epoch, "lr": optimizer.param_groups[0]["lr"]}
             row |= _classifier_epoch(learner, train, recipe, epoch, optimizer, progress)
             schedule.step()
+            processes.align(network)  # all measure the network that is saved: each had batch-norm statistics of its own last part
             due = test.num_known and (epoch % recipe.eval_every == 0 or epoch == recipe.epochs)
             row["test_accuracy"] = round(evaluation.accuracy(evaluation.predict(seen), test.labels), 3) if due else ""
             history.append(row)
