@@ -124,7 +124,7 @@ def tables(work: Work) -> Iterator[Table]:
                 groups += one.groups(table.rows)
                 yield table
             else:
-                yield Table(one.name, one.title, reasons[one.name], stages.command("courses"), [], lambda path: None)
+                yield Table.empty(one.name, one.title, reasons[one.name], stages.command("courses"))
     if groups:
         yield overview(groups, stages.command("courses"))
 
@@ -158,7 +158,7 @@ def _materials(work: Work, courses: Courses) -> Materials:
 def _table(work: Work, courses: Courses, materials: Materials, bar: tqdm) -> Table:
     """Teaches the courses of a table that an earlier run has not taught."""
     how, curves, ceilings = _draws(work), {}, {}
-    of = asdict(how) | _settings(courses, materials.cfg)
+    settings = asdict(how) | _settings(courses, materials.cfg)
     images = _images(work, courses)
     for kind in courses.kinds():
         # Opened when the first course needs it, and let go with the kind: the explanations of one take hundreds of megabytes.
@@ -166,10 +166,11 @@ def _table(work: Work, courses: Courses, materials: Materials, bar: tqdm) -> Tab
         for selection in (selection for selection, of in courses.keys() if of == kind):
             teach = partial(_teach, student, selection, materials.cfg, how, bar)
             before = bar.n
-            curves[selection, kind] = work.kept(f"{courses.name}/{kind}_{selection}", teach, of)
+            curves[selection, kind] = work.kept(f"{courses.name}/{kind}_{selection}", teach, settings)
             bar.update(before + how.draws - bar.n)
         if courses.student == "optimal":
-            ceilings[kind] = work.kept(f"{courses.name}/{kind}_whole_pool", partial(_ceilings, student, how, materials.cfg.ridge), of)
+            whole = partial(_ceilings, student, how, materials.cfg.ridge)
+            ceilings[kind] = work.kept(f"{courses.name}/{kind}_whole_pool", whole, settings)
     levels = {TITLES[kind]: fmean(values) for kind, values in ceilings.items()}
     draw = partial(draw_panels, panels=panels(curves), levels=levels)
     text = f"{courses.text} {columns_text(how, courses)} {POOL_TEXT if ceilings else ''}"
@@ -245,7 +246,6 @@ def rows(curves: Mapping[Key, Curves], ceilings: Mapping[str, Sequence[float]]) 
     lessons = [lesson for lesson in REPORTED_LESSONS if lesson <= max(shortest(some).shape[1] for some in curves.values())]
     means = {key: [fmean(curve) for curve in some] for key, some in curves.items()}
     means |= {(POOL, kind): list(values) for kind, values in ceilings.items()}
-    alike = len(curves) > len({selection for selection, _ in curves})  # selections are taught the same explanations, and none too
     of_random = {kind: values for (selection, kind), values in means.items() if selection == RANDOM}
     found = []
     for (selection, kind), values in means.items():
@@ -255,7 +255,7 @@ def rows(curves: Mapping[Key, Curves], ceilings: Mapping[str, Sequence[float]]) 
         to_none = means.get((selection, NONE)) if kind != NONE else None
         row = {"selection": selection, "explanation": kind} | dict(zip(map(str, lessons), reached, strict=True))
         row |= {"mean": round(fmean(values), 1), "sd": spread(values)}
-        row |= difference(values, to_random, "random") | (difference(values, to_none, "none") if alike else {})
+        row |= difference(values, to_random, "random") | ({} if _one_kind_each(curves) else difference(values, to_none, "none"))
         found.append(row)
     return found
 
@@ -273,10 +273,15 @@ def difference(values: Sequence[float], others: Sequence[float] | None, name: st
     return {f"minus {name}": round(fmean(apart), 1) + 0.0, f"sd of minus {name}": spread(apart)}
 
 
+def _one_kind_each(curves: Mapping[Key, Curves]) -> bool:
+    """Whether each selection is taught its own kind of explanations, as published, and none of them two."""
+    return len(curves) == len({selection for selection, _ in curves})
+
+
 def panels(curves: Mapping[Key, Curves]) -> dict[str, dict[str, Curves]]:
     """What the figure's panels show: a panel for each kind of explanations, or one where each selection has its own kind."""
     kinds = list(dict.fromkeys(kind for _, kind in curves))
-    if len(curves) == len({selection for selection, _ in curves}):
+    if _one_kind_each(curves):
         return {PUBLISHED: {f"{selection} ({TITLES[kind]})": some for (selection, kind), some in curves.items()}}
     return {TITLES[kind]: {selection: some for (selection, of), some in curves.items() if of == kind} for kind in kinds}
 

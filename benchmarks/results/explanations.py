@@ -40,11 +40,7 @@ def tables(work: Work) -> Iterator[Table]:
     reason = stages.absent(work, dataset)
     if reason:
         print(reason)
-    yield (
-        Table(DELETION, TITLES[DELETION], reason, stages.command("explanations"), [], lambda path: None)
-        if reason
-        else _deleted(work, dataset)
-    )
+    yield Table.empty(DELETION, TITLES[DELETION], reason, stages.command("explanations")) if reason else _deleted(work, dataset)
 
 
 # ---------------------------------------------------------------- on moths

@@ -33,9 +33,7 @@ def tables(work: Work) -> list[Table]:
     """The three tables of this part."""
     reason = stages.absent(work, dataset_of(work), ("train", "rest", "test")) or stages.absent_simclr(work)
     if reason:
-        return [
-            Table(name, title, reason, stages.command("labels"), [], lambda path: None) for name, title in zip(NAMES, TITLES, strict=True)
-        ]
+        return [Table.empty(name, title, reason, stages.command("labels")) for name, title in zip(NAMES, TITLES, strict=True)]
     return [*study_tables(study(work)), chain_table(chain_rows(work))]
 
 

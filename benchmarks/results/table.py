@@ -28,6 +28,11 @@ class Table:
     rows: Sequence[dict]
     draw: Callable[[Path], None]
 
+    @classmethod
+    def empty(cls, name: str, title: str, reason: str, command: str) -> "Table":
+        """A table of what was not there, as `reason`, a sentence, tells."""
+        return cls(name, title, reason, command, [], lambda path: None)
+
     def write(self, folder: Path) -> None:
         """Writes `<name>.csv` and `<name>.png` into a folder; without rows it removes those of an earlier run."""
         csv, figure = folder / f"{self.name}.csv", folder / f"{self.name}.png"

@@ -9,7 +9,7 @@ from statistics import fmean
 import numpy as np
 
 from utils.base import figures
-from utils.people.study import EXPERT, ON_SIMCLR, SELF_TRAINED
+from utils.people.study import EXPERT, ON_SIMCLR, SELF_TRAINED, accuracies
 
 # What needs no people, as the sentences and the figure call it: the `labels` of its rows, and the colour of its line.
 WITHOUT_PEOPLE = {
@@ -125,9 +125,9 @@ def findings(rows: Sequence[dict]) -> Findings:
     """
     qualities = sorted({row["annotator_accuracy"] for row in rows} - {""})
     points = [[row["test_accuracy"] for row in rows if row["annotator_accuracy"] == quality] for quality in qualities]
-    found = []
+    found, by_labels = [], accuracies(rows)
     for name, (labels, _) in WITHOUT_PEOPLE.items():
-        right = [row["test_accuracy"] for row in rows if row["labels"] == labels]
+        right = by_labels.get(labels)
         if right:
             by_seed = [break_even(qualities, curve, level) for curve, level in zip(zip(*points, strict=True), right, strict=True)]
             found.append(Alternative(name, right, break_even(qualities, list(map(fmean, points)), fmean(right)), by_seed))
