@@ -53,6 +53,7 @@ class Config:
     page: str = "docs/results.md"  # page that gets the tables, and a folder of its name beside it their files; none: no page
     seed: int = 0  # same seed, same machine: same bytes
     workers: int = default_workers()  # threads that read and write pictures; no result depends on them
+    threads: int = 1  # of PyTorch in each process on a CPU; last digits depend on them, but not on how many processors there are
     device: str = "auto"  # auto (a GPU where there is one), cpu, cuda, cuda:1
     resume: bool = False  # go on where a run with the same settings was stopped
 
@@ -99,11 +100,16 @@ def work_of(cfg: Config) -> Work:
     folder = output_folder(cfg.out) / "work"
     begin(folder, who | {"device": device, "quick": cfg.quick}, cfg.resume)
     data_root = stages.drawn_moths(folder, cfg.seed) if cfg.quick else cfg.data_root
-    return Work(data_root, cfg.pretrained, folder, cfg.seed, device, cfg.workers, cfg.quick, cfg.teaching_images)
+    return Work(data_root, cfg.pretrained, folder, cfg.seed, device, cfg.workers, cfg.threads, cfg.quick, cfg.teaching_images)
 
 
 def main(cfg: Config) -> None:
     """Runs the parts one after the other; each table is written as soon as it is there."""
+    with machine.threads(cfg.threads):
+        _run(cfg)
+
+
+def _run(cfg: Config) -> None:
     parts, path = chosen(cfg.only), page_of(cfg)
     work = work_of(cfg)
     for name in parts:

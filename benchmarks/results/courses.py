@@ -1,7 +1,7 @@
 """Which course teaches a machine student best: every selection, with every kind of explanation, in random parts of the pool."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from statistics import fmean, stdev
 from typing import Literal
@@ -15,6 +15,8 @@ from benchmarks.results.overview import PUBLISHED, Group, overview
 from benchmarks.results.table import Table
 from benchmarks.results.work import Work
 from train_butterflies_CMaxGrad import Config
+from utils.base import machine
+from utils.base.randomness import make_repeatable
 from utils.data.images import eval_view, whole_view
 from utils.data.lists import Example
 from utils.data.loading import ImageSet, open_list
@@ -157,24 +159,67 @@ def _materials(work: Work, courses: Courses) -> Materials:
 
 def _table(work: Work, courses: Courses, materials: Materials, bar: tqdm) -> Table:
     """Teaches the courses of a table that an earlier run has not taught."""
-    how, curves, ceilings = _draws(work), {}, {}
-    settings = asdict(how) | _settings(courses, materials.cfg)
-    images = _images(work, courses)
+    curves: dict[Key, Curves] = {}
+    ceilings: dict[str, list[float]] = {}
+    how, images = _draws(work), _images(work, courses)
+    if courses.student != "optimal":
+        _teach_side_by_side(work, courses, materials, bar)
     for kind in courses.kinds():
         # Opened when the first course needs it, and let go with the kind: the explanations of one take hundreds of megabytes.
         student = cache(partial(_student, courses, materials, *images, kind))
-        for selection in (selection for selection, of in courses.keys() if of == kind):
-            teach = partial(_teach, student, selection, materials.cfg, how, bar)
-            before = bar.n
-            curves[selection, kind] = work.kept(f"{courses.name}/{kind}_{selection}", teach, settings)
-            bar.update(before + how.draws - bar.n)
+        for key in courses.keys():
+            if key[1] == kind:
+                curves[key] = [_curve(work, courses, materials, student, (key, draw)) for draw in range(how.draws)]
+                bar.update(how.draws if courses.student == "optimal" else 0)
         if courses.student == "optimal":
             whole = partial(_ceilings, student, how, materials.cfg.ridge)
-            ceilings[kind] = work.kept(f"{courses.name}/{kind}_whole_pool", whole, settings)
+            ceilings[kind] = work.kept(f"{courses.name}/{kind}_whole_pool", whole, _depends_on(work, courses, materials))
     levels = {TITLES[kind]: fmean(values) for kind, values in ceilings.items()}
-    draw = partial(draw_panels, panels=panels(curves), levels=levels)
+    draw_figure = partial(draw_panels, panels=panels(curves), levels=levels)
     text = f"{courses.text} {columns_text(how, courses)} {POOL_TEXT if ceilings else ''}"
-    return Table(courses.name, courses.title, text, stages.command("courses"), rows(curves, ceilings), draw)
+    return Table(courses.name, courses.title, text, stages.command("courses"), rows(curves, ceilings), draw_figure)
+
+
+def _teach_side_by_side(work: Work, courses: Courses, materials: Materials, bar: tqdm) -> None:
+    """Teaches a table's courses in several processes, for students of which every course takes minutes."""
+    # The long ones, with explanations, first: so no processor waits for the last of them.
+    every = [(key, draw) for key in reversed(courses.keys()) for draw in range(_draws(work).draws)]
+    missing = [one for one in every if not work.keeps(_name(courses, *one), _depends_on(work, courses, materials))]
+    bar.update(len(every) - len(missing))
+    # On a GPU one after the other: how many courses fit into its memory, nobody knows.
+    processes = machine.processors() // work.threads if work.device == "cpu" else 1
+    for _ in machine.in_processes(partial(_teach_one, work, courses, materials), missing, processes):
+        bar.update()
+
+
+def _teach_one(work: Work, courses: Courses, materials: Materials, one: tuple[Key, int]) -> None:
+    """Teaches one course, perhaps in a process of its own."""
+    with machine.threads(work.threads):
+        make_repeatable(work.seed)
+        _curve(work, courses, materials, partial(_student, courses, materials, *_images(work, courses), one[0][1]), one)
+
+
+def _curve(work: Work, courses: Courses, materials: Materials, student: Callable[[], Student], one: tuple[Key, int]) -> list[float]:
+    """The curve of one course: test accuracy (%) after each lesson. An earlier run's is read."""
+    (selection, _), draw = one
+    how = replace(_draws(work), draws=draw + 1)
+
+    def teach() -> list[float]:
+        settings = SelectorSettings(selection, materials.cfg.alpha, materials.cfg.seed)  # type: ignore[arg-type]  # from SELECTORS
+        return next(draw_courses(student(), partial(make_selector, settings), how, begin=draw))
+
+    return work.kept(_name(courses, *one), teach, _depends_on(work, courses, materials))
+
+
+def _name(courses: Courses, key: Key, draw: int) -> str:
+    """What a course is kept as."""
+    selection, kind = key
+    return f"{courses.name}/{kind}_{selection}/{draw}"
+
+
+def _depends_on(work: Work, courses: Courses, materials: Materials) -> dict:
+    """What courses depend on, besides the pictures."""
+    return asdict(_draws(work)) | _settings(courses, materials.cfg)
 
 
 def _settings(courses: Courses, cfg: Config) -> dict:
@@ -195,16 +240,6 @@ def _student(courses: Courses, materials: Materials, train: Callable, test: Call
     """A student of the whole pool, who is taught explanations of one kind."""
     pool = Pool(train(), materials.lists.get(kind), materials.num_classes, courses.view, courses.size)
     return STUDENTS[courses.student](pool, test(), kind != NONE, pick(StudentSettings, materials.cfg))
-
-
-def _teach(student: Callable[[], Student], selection: str, cfg: Config, how: DrawSettings, bar: tqdm) -> list[list[float]]:
-    """The curves of a selection's courses: test accuracy (%) after each lesson, of draw after draw."""
-    make = partial(make_selector, SelectorSettings(selection, cfg.alpha, cfg.seed))  # type: ignore[arg-type]  # from SELECTORS
-    curves = []
-    for curve in draw_courses(student(), make, how):
-        curves.append(curve)
-        bar.update()
-    return curves
 
 
 def _ceilings(student: Callable[[], Student], how: DrawSettings, ridge: float) -> list[float]:

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import os
 import re
 import shlex
 import shutil
@@ -31,6 +32,7 @@ class Work:
         seed: of everything that is drawn.
         device: where networks compute.
         workers: threads that decode and encode.
+        threads: PyTorch's, of each process on a CPU: last digits depend on their number.
         quick: whether everything is to be as small as it can be, to see that it runs.
         teaching_images: the public logs' table from number to picture; auto: where the data root has it.
     """
@@ -41,6 +43,7 @@ class Work:
     seed: int
     device: str
     workers: int
+    threads: int
     quick: bool
     teaching_images: str = "auto"
     _ran: set[tuple[str, ...]] = field(default_factory=set, init=False, repr=False)
@@ -66,7 +69,12 @@ class Work:
             file.write(f"$ {shlex.join(words)}\n")
             file.flush()
             begin = file.tell()
-            done = subprocess.run([sys.executable, str(TOP / words[0]), *words[1:]], stdout=file, stderr=subprocess.STDOUT)
+            done = subprocess.run(
+                [sys.executable, str(TOP / words[0]), *words[1:]],
+                env=os.environ | {"OMP_NUM_THREADS": str(self.threads)},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
         if done.returncode:
             said = re.split("[\r\n]+", log.read_bytes()[begin:].decode(errors="replace").strip())
             raise RunError(f"{name}.py failed (exit status {done.returncode}), see {log}; it said: {' / '.join(said[-LAST_LINES:])}")
@@ -92,14 +100,19 @@ class Work:
             compute: gives JSON values.
             of: what it depends on besides the settings of this work, as JSON values: where that is another, it is computed anew.
         """
-        path, wanted = self.folder / "kept" / f"{name}.json", json.loads(json.dumps(of))
-        if path.exists():
-            found = json.loads(path.read_text(encoding="utf-8"))
-            if found["of"] == wanted:
-                return found["value"]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"of": wanted, "value": compute()})
-        return json.loads(path.read_text(encoding="utf-8"))["value"]
+        if not self.keeps(name, of):
+            path = self._path(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, {"of": json.loads(json.dumps(of)), "value": compute()})
+        return json.loads(self._path(name).read_text(encoding="utf-8"))["value"]
+
+    def keeps(self, name: str, of: Mapping[str, object]) -> bool:
+        """Whether `kept` has it already, of these settings."""
+        path = self._path(name)
+        return path.exists() and json.loads(path.read_text(encoding="utf-8"))["of"] == json.loads(json.dumps(of))
+
+    def _path(self, name: str) -> Path:
+        return self.folder / "kept" / f"{name}.json"
 
 
 def begin(folder: Path, who: dict, resume: bool) -> None:

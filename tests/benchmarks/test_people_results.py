@@ -29,7 +29,7 @@ def work(data_root, weights, tmp_path):
         person.append((f"p{name}", "random" if name < 6 else "picked", lessons, tests, answers))
     table = write_logs(tmp_path / "logs/toy", [row.path.removeprefix("./datasets/") for row in rows], person, MOTHS)
     (tmp_path / "work").mkdir()
-    return Work(str(data_root), str(weights), tmp_path / "work", 0, "cpu", 1, True, str(table))
+    return Work(str(data_root), str(weights), tmp_path / "work", 0, "cpu", 1, 1, True, str(table))
 
 
 def test_tables_and_figures(work, tmp_path):

@@ -107,16 +107,21 @@ def test_a_second_run_gives_the_same_bytes(here):
 
 def test_a_killed_run_goes_on_where_it_was(here, monkeypatch):
     """What was computed is not computed again; what is missing is."""
-    for name in ("courses_toy/margin_KMaxGrad", explanations.DELETION):
+    for name in ("courses_toy/margin_KMaxGrad/0", explanations.DELETION):
         Path(f"one/work/kept/{name}.json").unlink()
     before, taught = files("one"), []
     for path in Path("one").glob("*.*"):
         path.unlink()
     teach = courses.draw_courses
-    monkeypatch.setattr(courses, "draw_courses", lambda student, make, how: taught.append(make(0)) or teach(student, make, how))
+
+    def teach_and_tell(student, make, how, begin):
+        taught.append((type(make(0)).__name__, begin))
+        return teach(student, make, how, begin)
+
+    monkeypatch.setattr(courses, "draw_courses", teach_and_tell)
     measured = monkeypatch.setattr(explanations, "localize", lambda *_: pytest.fail("measured again"))
     results.main(replace(here, resume=True, page="none"))
-    assert measured is None and [type(one).__name__ for one in taught] == ["KMaxGrad"]
+    assert measured is None and taught == [("KMaxGrad", 0)]
     assert files("one") == before
 
 
@@ -182,7 +187,7 @@ def test_a_work_folder_that_was_half_cleared_is_still_ours(tmp_path, monkeypatch
 
 @pytest.fixture
 def work(tmp_path):
-    return Work(str(tmp_path / "data"), "none", tmp_path / "work", 3, "cpu", 1, quick=False)
+    return Work(str(tmp_path / "data"), "none", tmp_path / "work", 3, "cpu", 1, 1, quick=False)
 
 
 def test_a_script_gets_the_settings_that_it_has_and_says_why_it_failed(work, tmp_path):

@@ -21,7 +21,7 @@ def work(data_root, weights, tmp_path, monkeypatch):
     shutil.copytree(data_root, tmp_path / "work/moths", copy_function=shutil.copyfile)
     for path in [tmp_path / "work/moths", *(tmp_path / "work/moths").rglob("*")]:
         path.chmod(0o755)
-    return HereWork(str(tmp_path / "work/moths"), str(weights), Path("work"), 0, "cpu", 1, quick=True)
+    return HereWork(str(tmp_path / "work/moths"), str(weights), Path("work"), 0, "cpu", 1, 1, quick=True)
 
 
 def test_the_part_from_beginning_to_end_and_once_more(work, tmp_path):

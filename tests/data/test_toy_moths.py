@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import signal
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -83,13 +82,6 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_others(drawn, tmp_path,
     first, again, other = _bytes(drawn), _bytes(tmp_path / "again"), _bytes(tmp_path / "other")
     assert first == again
     assert not set(first.values()) & set(other.values())
-
-
-@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="Windows holds no signals back")
-def test_processes_that_draw_never_hear_ctrl_c():
-    """Not even before their initializer: they start with what the process that starts them holds back."""
-    held = list(toy_moths._side_by_side(signal.pthread_sigmask, 2, [signal.SIG_BLOCK], [()]))
-    assert signal.SIGINT in held[0] and signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 @pytest.mark.parametrize("label", LABELS)

@@ -1,19 +1,22 @@
-"""What a run computes on: the device, the processors, and threads that share them.
+"""What a run computes on: the device, the processors, and the threads and processes that share them.
 
 Torch is imported where it is needed, not here: scripts that compute nothing ask for processors too, and start at once.
 """
 
+import multiprocessing
 import os
+import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
 from utils.base import processes
-from utils.base.errors import InputError
+from utils.base.errors import InputError, RunError
 
 AHEAD = 4  # groups a thread that are begun or wait before the caller has taken the first
 ON_GPU = 2  # batches that are on a GPU at once: one computes while another comes or goes
@@ -79,15 +82,16 @@ def turns(device: str) -> AbstractContextManager:
 
 
 @contextmanager
-def _own_number_of_threads() -> Iterator[None]:
-    """Gives the calling thread the number of PyTorch's threads back that it had before."""
+def threads(number: int | None = None) -> Iterator[None]:
+    """Lets PyTorch compute with `number` threads meanwhile (None: with as many as before), and afterwards with as many as before."""
     import torch
 
-    threads = torch.get_num_threads()  # asked for here, it is settled: a thread that has not asked takes the number that was set last
+    before = torch.get_num_threads()  # asked for here, it is settled: a thread that has not asked takes the number that was set last
     try:
+        torch.set_num_threads(number or before)
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 @contextmanager
@@ -103,7 +107,7 @@ def helpers(workers: int) -> Iterator[ThreadPoolExecutor]:
     """
     import torch
 
-    with _own_number_of_threads(), ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with threads(), ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         yield pool
 
 
@@ -121,10 +125,7 @@ def side_by_side(work: Callable[[Group], Result], groups: Iterable[Group], worke
         Exception: what `work` raises first; no further group is begun then.
     """
     if workers == 0:
-        import torch
-
-        with _own_number_of_threads():
-            torch.set_num_threads(1)
+        with threads(1):
             yield from map(work, groups)
         return
     with helpers(workers) as pool:
@@ -138,3 +139,68 @@ def side_by_side(work: Callable[[Group], Result], groups: Iterable[Group], worke
                 yield ahead.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def in_processes(work: Callable[[Group], Result], groups: Sequence[Group], processes: int, chunk: int = 1) -> Iterator[Result]:
+    """As `side_by_side`, in processes, for work that keeps Python's lock, or that computes with PyTorch's own threads.
+
+    A caller that is stopped, by an error or by Ctrl-C, stops them: what they have not ended is lost. A script that comes here needs its
+    `if __name__ == "__main__"`, for each process imports it.
+
+    Args:
+        work: a function of a module, or a `partial` of one; what it takes and returns is pickled.
+        groups: what it is called with.
+        processes: how many; 1 works in the calling process.
+        chunk: groups that a process fetches at a time: several, where each takes but a moment.
+
+    Raises:
+        Exception: what `work` raises first.
+        RunError: a process was killed from without, as the system does where memory is full.
+    """
+    if processes <= 1:
+        yield from map(work, groups)
+        return
+    # Not by fork, which may stop for good in a process that has threads (NumPy's arithmetic has some, PyTorch many).
+    pool = ProcessPoolExecutor(min(processes, len(groups)) or 1, multiprocessing.get_context("spawn"), initializer=_obey_the_first)
+    others = set(multiprocessing.active_children())
+    try:
+        with _ctrl_c_later():
+            results = pool.map(work, groups, chunksize=chunk)
+        yield from results
+    except BaseException as error:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        if isinstance(error, BrokenProcessPool):
+            raise RunError("A process that computed for this one was killed; the memory may have been full.") from error
+        raise
+    finally:
+        pool.shutdown()
+
+
+def _obey_the_first() -> None:
+    """In a process of `in_processes`: Ctrl-C is the first's to answer, and where the first was killed, this one ends too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def _end_with(first: multiprocessing.process.BaseProcess) -> None:
+    """Waits for the end of a process, and ends this one."""
+    first.join()
+    os._exit(1)
+
+
+@contextmanager
+def _ctrl_c_later() -> Iterator[None]:
+    """Holds Ctrl-C back meanwhile. Processes started here never hear it: it reaches all of a terminal, and the first alone shall answer.
+
+    What a process starts with, it takes from the thread that starts it; its initializer would come only after its imports.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows: there the initializer has to do
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -6,12 +6,8 @@ wing, y to the head, and a forewing is about one unit long. Both halves of the m
 """
 
 import colorsys
-import contextlib
 import math
-import multiprocessing
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +21,7 @@ from tqdm import tqdm
 
 from utils.base.errors import RunError
 from utils.base.files import replacing_folder
+from utils.base.machine import in_processes
 from utils.data.catalog import MOTHS
 from utils.data.lists import DATASETS_PREFIX, Example, write_examples
 
@@ -441,8 +438,9 @@ def _draw_into(folder: Path, seed: int, workers: int) -> None:
         (folder / "parts" / kind).mkdir(parents=True)
     names, labels = zip(*_roles(seed), strict=True)
     files = [f"{MOTHS[label]}/moth{number:04d}.png" for number, label in enumerate(labels)]
-    with tqdm(total=len(labels), desc="drawing moths", unit="moth") as bar:
-        for _ in _side_by_side(partial(_draw_one, folder, seed), workers, range(len(labels)), labels, files):
+    moths = list(zip(range(len(labels)), labels, files, strict=True))
+    with tqdm(total=len(moths), desc="drawing moths", unit="moth") as bar:
+        for _ in in_processes(partial(_draw_one, folder, seed), moths, workers, chunk=10):
             bar.update()
     for name in PER_CLASS:
         chosen = [number for number, of in enumerate(names) if of == name]
@@ -450,41 +448,9 @@ def _draw_into(folder: Path, seed: int, workers: int) -> None:
         write_examples(folder / f"{name}.txt", rows)
 
 
-def _side_by_side(work: Callable, workers: int, *arguments: Sequence) -> Iterator:
-    """`map`, by several processes where there are several."""
-    if workers <= 1:
-        yield from map(work, *arguments)
-        return
-    # Not by fork, which may stop for good in a process that has threads (NumPy's arithmetic has some, PyTorch many).
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
-    try:
-        with _ctrl_c_later():
-            drawn = pool.map(work, *arguments, chunksize=10)
-        yield from drawn
-    finally:
-        # After Ctrl-C, what still waits is not drawn.
-        pool.shutdown(cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _ctrl_c_later():
-    """Holds Ctrl-C back meanwhile. Processes started here never hear it: it reaches all of a terminal, and the first alone shall answer.
-
-    What a process starts with, it takes from the thread that starts it; its initializer would come only after its imports.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows: there the initializer has to do
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _draw_one(folder: Path, seed: int, number: int, label: int, file: str) -> None:
-    """Draws one moth and its mask."""
+def _draw_one(folder: Path, seed: int, moth: tuple[int, int, str]) -> None:
+    """Draws one moth (its number, label, and file) and its mask."""
+    number, label, file = moth
     picture, mask = draw_moth(seed, number, label)
     Image.fromarray(picture).save(folder / "images" / file)
     Image.fromarray(mask).save(folder / "parts" / file)
