@@ -169,8 +169,11 @@ def in_processes(work: Callable[[Group], Result], groups: Sequence[Group], proce
         yield from results
     except BaseException as error:
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - others:
+        started = set(multiprocessing.active_children()) - others
+        for process in started:
             process.terminate()
+        for process in started:
+            process.join()
         if isinstance(error, BrokenProcessPool):
             raise RunError("A process that computed for this one was killed; the memory may have been full.") from error
         raise
