@@ -8,6 +8,7 @@ from PIL import Image
 from utils.data.images import whole_view
 from utils.data.lists import Example, Explanation, write_explanations
 from utils.data.loading import ImageSet
+from utils.data.outputs import explanation_name
 from utils.teaching.student import StudentSettings
 
 SIZE, CLASSES = 64, 3
@@ -31,8 +32,9 @@ def noise_material(root):
         rows.append(Example(draw(root / f"{index}.png", noise()), label, index))
         for counter in set(range(CLASSES)) - {label}:
             mask = (torch.rand(SIZE, SIZE, generator=rng) < 0.2).byte() * 255
-            draw(root / f"x_mask/0.20/{index}_{counter}.png", mask)
-            explanations.append(Explanation(draw(root / f"x_img/0.20/{index}_{counter}.png", noise()), label, counter, index))
+            name = explanation_name(f"{index}.png", label, counter, index)
+            draw(root / "x_mask/0.20" / name, mask)
+            explanations.append(Explanation(draw(root / "x_img/0.20" / name, noise()), label, counter, index))
     write_explanations(root / "CE.txt", explanations)
     return ImageSet(rows, root / "list.txt", root, partial(whole_view, size=SIZE)), str(root / "CE.txt")
 

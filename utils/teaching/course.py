@@ -45,7 +45,7 @@ def people_rows(ce_list: str, rows: Sequence[Explanation], num_classes: int) -> 
     if not path.exists():
         return None
     people = read_explanations(path, num_classes)
-    keys = [[(row.index, row.label, row.counter) for row in some] for some in (rows, people)]
+    keys = [[(row.index, row.label, row.counter, Path(row.path).name) for row in some] for some in (rows, people)]
     if keys[0] != keys[1]:
         raise InputError(f"{path} lists other explanations than {ce_list}; explain the list anew.")
     return people

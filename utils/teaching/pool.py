@@ -16,7 +16,7 @@ from utils.data.catalog import Dataset
 from utils.data.images import to_tensor, whole_view
 from utils.data.lists import Example, Explanation, read_explanations
 from utils.data.loading import ImageSet, open_list
-from utils.data.outputs import IMG, MASK, sibling
+from utils.data.outputs import IMG, MASK, explanation_name, sibling
 
 ExplanationView = Literal["image", "attention"]
 
@@ -34,7 +34,8 @@ def match_explanations(images: ImageSet[Example], rows: Sequence[Explanation], s
         Row numbers (N, C), -1 where the list has none (at b = c_i always).
 
     Raises:
-        InputError: a row belongs to no example, contradicts its label or stands twice, or an image has fewer than others or none.
+        InputError: a row belongs to no example, contradicts its label, is named after another image or stands twice, or an image has
+            fewer than others or none.
     """
     number_of = {row.index: number for number, row in enumerate(images.rows)}
     table = torch.full((len(images), num_classes), -1, dtype=torch.long)
@@ -47,11 +48,27 @@ def match_explanations(images: ImageSet[Example], rows: Sequence[Explanation], s
                 f"{source}, line {line}: label {row.label}, but line {number + 1} of {images.source} says "
                 f"{images.rows[number].label}; explain that list anew."
             )
+        _refuse_others(row, images.rows[number], f"{source}, line {line}", f"line {number + 1} of {images.source}")
         if table[number, row.counter] >= 0:
             raise InputError(f"{source}, line {line}: repeats image {row.index} against class {row.counter}; explain the list anew.")
         table[number, row.counter] = line - 1
     _refuse_gaps(table, images, source)
     return table
+
+
+def _refuse_others(row: Explanation, image: Example, where: str, there: str) -> None:
+    """Proves that an explanation is called as that of its image is. Its index and label alone may be those of another image: a list that
+    is made anew numbers its images anew.
+
+    Raises:
+        InputError: it is called otherwise; folders do not count.
+    """
+    name = explanation_name(image.path, row.label, row.counter, row.index)
+    if row.path.rpartition("/")[2] != name:
+        raise InputError(
+            f"{where}: {row.path} is not named as an explanation of image {row.index}, {image.path} ({there}), is: {name}; explain that "
+            "list anew."
+        )
 
 
 def _refuse_gaps(table: Tensor, images: ImageSet[Example], source: str | Path) -> None:
