@@ -7,6 +7,7 @@ archives  how are pictures taken out of an archive that is not trusted?
 placing   how do lists and folders come into place together, or not at all?
 splits    how are lists drawn where the paper's are not used?
 own       how does a folder of one's own become a dataset?
+apart     do images, dataset and outputs lie apart?
 trees     what lies below a folder that is not trusted?
 labels    which labels does a table give?
 names     which names can lists express, each given once?

@@ -12,21 +12,20 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from datasets.apart import refuse_name, refuse_outputs, refuse_overlap
 from datasets.checking import count_table
 from datasets.images import inspections
 from datasets.labels import label_by_table, read_labels
-from datasets.names import LONGEST_CLASS, LONGEST_DATASET, Namer, file_name
+from datasets.names import LONGEST_CLASS, Namer, file_name
 from datasets.splits import Shares, share_out
 from datasets.trees import Picture, Tree, label_by_folders, shown, walk
 from utils.base.errors import InputError
 from utils.base.files import refuse_existing, replacing_folder, write_json
-from utils.data.catalog import AFTER_LABELING, DATASETS, DESCRIPTION, REST
+from utils.data.catalog import DESCRIPTION
 from utils.data.lists import DATASETS_PREFIX, UNKNOWN, Example, write_examples
 
 # Formats, by Pillow's names, whose decoders run no other program, as that of EPS does.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
-# Folders of the repository: the scripts write into a folder of the dataset's name beside them.
-CODE = {"benchmarks", "datasets", "docs", "models", "tests", "utils"}
 NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 ENDINGS = {"train": "_gt_tr", "test": "_gt_te", "rest": "_gt_rest_tr"}  # of the lists' names
 EXAMPLES_SHOWN = 5  # names that a remark lists
@@ -88,6 +87,7 @@ def make_own_dataset(own: Own) -> Made:
     refuse_existing(target, own.force)
     tree = walk(own.folder)
     refuse_overlap(tree.top, target)
+    refuse_outputs(tree.top, own.name)
     if own.labels is None:
         pictures = label_by_folders(tree)
     else:
@@ -112,36 +112,6 @@ def make_own_dataset(own: Own) -> Made:
 def classes_of(pictures: Sequence[Picture]) -> set[str]:
     """The names of the classes that pictures are of."""
     return {picture.label for picture in pictures if picture.label is not None}
-
-
-def refuse_name(name: str) -> None:
-    """Proves that a dataset, its folder and its output folder may be called `name`.
-
-    Raises:
-        InputError: it may not.
-    """
-    reason = ""
-    if not re.fullmatch(r"\w[\w.-]*", name) or len(name.encode()) > LONGEST_DATASET:
-        reason = f"must be letters, digits, _, . and -, at most {LONGEST_DATASET} bytes, the first a letter or digit"
-    elif name in DATASETS or name in {dataset.folder for dataset in DATASETS.values()} or name == "NAbirdsgull":
-        reason = "is the name of a dataset that the scripts know already, or of its folder"
-    elif name in CODE:
-        reason = "is a folder of this repository, and the scripts would write into it"
-    elif name.endswith((AFTER_LABELING, REST)):
-        reason = f"must not end with {AFTER_LABELING} or {REST}, which stand for parts of datasets"
-    if reason:
-        raise InputError(f"--name '{name}' {reason}; choose another one.")
-
-
-def refuse_overlap(top: Path, target: Path) -> None:
-    """Proves that neither the images lie in what is replaced, nor the dataset among the images.
-
-    Raises:
-        InputError: one lies in the other.
-    """
-    place = target.resolve()
-    if top == place or place in top.parents or top in place.parents:
-        raise InputError(f"The images in {top} and the dataset {place} would lie one in the other; choose another --data-root or --name.")
 
 
 def look_into(pictures: Sequence[Picture], tree: Tree) -> list[Picture]:

@@ -389,6 +389,7 @@ def test_hostile_and_foreign_entries_are_left_out_and_listed(tmp_path, monkeypat
     monkeypatch.chdir(folder)  # a socket's path must be short
     place.bind("s.png")
     place.close()
+    monkeypatch.chdir(tmp_path)
     for name in (".DS_Store", "Thumbs.db", "__MACOSX/x.png", ".git/x.png", "a/notes.txt", "a/film.mp4", "b/paper.pdf", "b/figure.eps"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n" if name.endswith("eps") else b"%PDF text")
@@ -469,6 +470,33 @@ def test_images_and_dataset_must_not_lie_one_in_the_other(tmp_path, capsys):
     for place, root in ((folder, tmp_path / "data"), (folder, folder), (tmp_path / "data/mine", tmp_path / "data")):
         assert prepare.main(["folder", str(place), "--name", "mine", "--data-root", str(root), "--force"]) == 2
         assert "one in the other" in said(capsys) and sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_scripts_must_not_write_among_the_images(tmp_path, monkeypatch, capsys):
+    folder = tree(tmp_path / "birds", a=3, b=3)
+    for place, name in ((tmp_path, "birds"), (folder, "mine"), (tmp_path.parent, tmp_path.name)):
+        monkeypatch.chdir(place)
+        assert run(folder, name=name) == 2
+        assert said(capsys) == (
+            f"prepare.py: error: --name {name}: run from here, the scripts would write into {place / name}, and the images lie in "
+            f"{folder}; give another --name, or run from elsewhere."
+        )
+    assert not (tmp_path / "data").exists()
+    monkeypatch.chdir(tmp_path)
+    assert run(folder, name="bird") == 0
+
+
+def test_a_folder_that_scripts_wrote_into_is_no_folder_of_images(tmp_path, capsys):
+    folder = tree(tmp_path / "mine", a=3, b=3)
+    for content in ("[]", "no JSON", '{"script": "of_another_program"}', "{}"):  # others call files so too
+        (folder / "run_1.json").write_text(content)
+        assert run(folder, "--force") == 0
+    (folder / "run_train_gull_CMaxGrad_KMaxGrad.json").write_text('{"script": "train_gull_CMaxGrad", "seed": 0}')
+    assert run(folder, "--force") == 2
+    assert said(capsys).endswith(
+        f"{folder} is a folder that scripts wrote into (run_train_gull_CMaxGrad_KMaxGrad.json is a record of a run); give the folder "
+        "that holds the images alone."
+    )
     assert run(tmp_path / "nowhere", name="other") == 2
     assert "is not a folder" in said(capsys)
 
