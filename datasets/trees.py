@@ -1,7 +1,9 @@
 """What lies below a folder of the user's own, which is not trusted: files to look into, and what is left, each with the reason."""
 
 import os
+import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +14,10 @@ from utils.base.errors import InputError
 # What systems put beside pictures, in lower case.
 OF_THE_SYSTEM = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information"}
 UNLABELLED = {"unlabeled", "unlabelled"}  # folders of images without labels, in lower case
-HELD_OUT = {"test", "val", "valid", "validation", "dev"}
+# Folders of a part, in lower case, as collections call them: train, Training, test_set, seg_test, train-images ...
+ADDED = r"(?:[ _-]?(?:set|images|data))?"
+PART = re.compile(rf"(?:seg[_-])?(train|test)(?:ing)?{ADDED}")
+HELD_OUT = re.compile(rf"(?:seg[_-])?(?:val|valid|validation|dev){ADDED}")
 
 
 @dataclass
@@ -110,23 +115,49 @@ def label_by_folders(tree: Tree) -> list[Picture]:
     Raises:
         InputError: beside `train/` and a held-out part there are other folders.
     """
-    tops = {name.split("/")[0] for name in tree.files if "/" in name}
-    parts = {name for name in tops if name.lower() in {"train", "test"}}
-    others = {name for name in tops - parts if name.lower() not in UNLABELLED}
-    divided = "train" in {name.lower() for name in parts}
-    if divided and others and {name.lower() for name in parts | others} & HELD_OUT:
-        raise InputError(
-            f"{tree.top} holds {', '.join(f'{name}/' for name in sorted(parts | others))}: beside train/ and test/ only unlabeled/ may "
-            "stand; move the images of the others into one of these, or away."
-        )
-    divided = divided and not others
+    parts = parts_of(tree.top, tree.files)
+    # An archive unpacked into a folder of its name: seg_train/seg_train/<Class>.
+    wrapped = {top for top in parts if all(name.split("/")[1:-1][:1] == [top] for name in tree.files if name.startswith(f"{top}/"))}
     pictures = []
     for name in tree.files:
         *folders, _file = name.split("/")
-        part = folders.pop(0).lower() if divided and folders and folders[0] in parts else ""
+        part = parts.get(folders[0], "") if folders else ""
+        if part:
+            folders = folders[2 if folders[0] in wrapped else 1 :]
         known = bool(folders) and folders[0].lower() not in UNLABELLED
-        pictures.append(Picture(name, (class_name(folders[0]) if known else "") or None, part if known else ""))
-    if not any(picture.part == "test" for picture in pictures):  # test images without labels test nothing
+        label = (class_name(folders[0]) if known else "") or None
+        pictures.append(Picture(name, label, part if label else ""))
+    return settled(pictures)
+
+
+def parts_of(top: Path, names: Sequence[str]) -> dict[str, str]:
+    """The folders at the top of a tree that stand for a part, "train" or "test", by their names; none where there is no `train/`, or where
+    folders of classes stand beside it.
+
+    Args:
+        top: the tree's.
+        names: the files that count, below it.
+
+    Raises:
+        InputError: beside `train/` and a held-out part there are other folders.
+    """
+    tops = {name.split("/")[0] for name in names if "/" in name}
+    parts = {name: found[1] for name in tops if (found := PART.fullmatch(name.lower()))}
+    others = {name for name in tops - parts.keys() if name.lower() not in UNLABELLED}
+    if "train" not in parts.values():
+        return {}
+    if others and ("test" in parts.values() or any(HELD_OUT.fullmatch(name.lower()) for name in others)):
+        listed = ", ".join(f"{shown(name)}/" for name in sorted(parts.keys() | others))
+        raise InputError(
+            f"{top} holds {listed}: beside train/ and test/ only unlabeled/ may stand; move the images of the others into one of these, or "
+            "away."
+        )
+    return {} if others else parts
+
+
+def settled(pictures: list[Picture]) -> list[Picture]:
+    """Pictures whose parts count only if one of them is for testing: test images without labels test nothing."""
+    if not any(picture.part == "test" for picture in pictures):
         for picture in pictures:
             picture.part = ""
     return pictures

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -301,6 +302,43 @@ def test_a_test_part_without_labels_is_for_people_to_label(tmp_path):
         draw(folder / f"test/{i}.png", 500 + i)
     assert run(folder) == 0
     assert counted(tmp_path / "data/mine") == {"train": [4, 4], "test": [1, 1], "rest": [0, 0, 3]}
+
+
+@pytest.mark.parametrize(
+    "train, test",
+    [
+        ("Training", "Testing"),
+        ("training_set", "test_set"),
+        ("Training", "Test"),
+        ("TRAINSET", "testset"),
+        ("seg_train", "seg_test/seg_test"),
+    ],
+)
+def test_parts_by_the_other_names_that_collections_give_them(tmp_path, capsys, train, test):
+    folder = tmp_path / "pictures"
+    tree(folder / train, a=3, b=4)
+    for i in range(2):
+        draw(folder / test / f"a/{i}.png", 500 + i)
+        draw(folder / test / f"b/{i}.png", 600 + i)
+    assert run(folder) == 0
+    made = tmp_path / "data/mine"
+    assert described(made)["classes"] == ["a", "b"] and counted(made) == {"train": [3, 4], "test": [2, 2]}
+    for held_out in ("valid", "Validation_set", "seg_pred"):
+        draw(folder / held_out / "a/0.png", 900)
+        assert run(folder, "--force") == 2
+        assert f"{held_out}/" in said(capsys)
+        shutil.rmtree(folder / held_out)
+
+
+def test_classes_that_are_called_as_parts_are_stay_classes(tmp_path):
+    folder = tree(tmp_path / "vehicles", train=3, bus=3, training_wheels=3)
+    assert run(folder) == 0
+    assert described(tmp_path / "data/mine")["classes"] == ["bus", "train", "training_wheels"]
+    folder = tree(tmp_path / "divided/train", train=3, bus=3)
+    tree(tmp_path / "divided/test", train=2, bus=2)
+    assert run(tmp_path / "divided", name="again") == 0
+    assert described(tmp_path / "data/again")["classes"] == ["bus", "train"]
+    assert counted(tmp_path / "data/again") == {"train": [1, 1], "test": [2, 2]}  # two of each three look as those in test/ do
 
 
 # ---------------------------------------------------------------- tables of labels
