@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.trees import Picture, Tree, class_name
+from datasets.trees import Picture, Tree, class_name, parts_of
 from utils.base.errors import InputError
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -87,9 +87,13 @@ def _labels(rows: list[tuple[int, list[str]]], path_column: str, label_column: s
 
 
 def label_by_table(tree: Tree, rows: list[Row], table: Path) -> list[Picture]:
-    """Gives each file of a tree the label of its row; files without a row have none.
+    """Gives each file of a tree the label of its row; files without a row have none. What lies in `train/` and `test/` of the tree stays in
+    these parts, where both hold files with labels.
 
     Rows that name no file, and files with two classes, are put among what is skipped.
+
+    Raises:
+        InputError: files with labels lie in other folders beside `train/` and `test/`.
     """
     finder = Finder(tree, table)
     line_of: dict[str, tuple[int, str]] = {}
@@ -103,7 +107,11 @@ def label_by_table(tree: Tree, rows: list[Row], table: Path) -> list[Picture]:
             tree.skipped[name] = f"has two labels in {table.name}: '{label}' in line {line}, '{row.label}' in line {row.line}"
     own = os.path.relpath(table.resolve(), tree.top)
     tree.files = [name for name in tree.files if name not in tree.skipped and name != own]
-    return [Picture(name, line_of.get(name, (0, ""))[1] or None) for name in tree.files]
+    labels = {name: line_of[name][1] for name in tree.files if name in line_of and line_of[name][1]}
+    parts = parts_of(tree.top, list(labels))
+    if "test" not in parts.values():
+        parts = {}
+    return [Picture(name, labels.get(name), parts.get(name.split("/")[0], "") if name in labels else "") for name in tree.files]
 
 
 class Finder:

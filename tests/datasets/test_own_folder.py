@@ -382,6 +382,31 @@ def test_tables_that_cannot_be_used_are_refused(tmp_path, capsys, content, words
     assert words in sentence and "t.csv" in sentence and not (tmp_path / "data").exists()
 
 
+def test_parts_of_the_folder_stay_apart_where_a_table_gives_the_labels(tmp_path, capsys):
+    folder = tmp_path / "pictures"
+    for number in range(16):
+        draw(folder / ("Train" if number < 10 else "Test") / f"{number}.png", number)
+    draw(folder / "Test/new.png", 50)
+    draw(folder / "background/stone.png", 60)  # without a label, it is in nobody's way
+    table_of = tmp_path / "labels.csv"
+    labels = [f"{number}.png,{'ab'[number % 2]}\n" for number in range(16)]
+    table_of.write_text("path,label\n" + "".join(labels))
+    assert run(folder, "--labels", table_of) == 0
+    made = tmp_path / "data/mine"
+    assert counted(made) == {"train": [5, 5], "test": [3, 3], "rest": [0, 0, 2]}
+    parts = {row["original"]: row["list"] for row in table(made / "original_names.csv")}
+    assert all(parts[f"Train/{number}.png"] == "train" for number in range(10))
+    assert all(parts[f"Test/{number}.png"] == "test" for number in range(10, 16))
+    assert run(folder, "--labels", table_of, "--test-share", 0.5, "--force") == 2
+    assert "--test-share 0.5" in said(capsys)
+    table_of.write_text("path,label\n" + "".join(labels[:10]))  # as of a competition, which keeps the labels of its test images
+    assert run(folder, "--labels", table_of, "--force") == 0
+    assert counted(made) == {"train": [4, 4], "test": [1, 1], "rest": [0, 0, 8]}
+    table_of.write_text("path,label\nbackground/stone.png,a\n" + "".join(labels))
+    assert run(folder, "--labels", table_of, "--force") == 2
+    assert "holds Test/, Train/, background/: beside train/ and test/ only unlabeled/ may stand" in said(capsys)
+
+
 def test_labels_come_from_a_table(tmp_path):
     folder = tmp_path / "pictures"
     for i in range(9):
