@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from datasets.images import Inspection, inspect_images
+from datasets.trees import some
 from utils.data.catalog import Dataset
 from utils.data.lists import UNKNOWN, Example, locate, read_examples
 from utils.data.outputs import name_problem
@@ -13,7 +14,7 @@ KINDS = {"train": "training", "test": "test"}  # of images, by the list that nam
 MOST_COLUMNS = 20  # classes that a table of counts can show
 
 
-def check_dataset(dataset: Dataset, data_root: Path) -> tuple[str, list[str]]:
+def check_dataset(dataset: Dataset, data_root: Path) -> tuple[str, list[str], list[str]]:
     """Reads the lists of a dataset and decodes every image in them; the rest list only where it is there.
 
     Args:
@@ -21,8 +22,9 @@ def check_dataset(dataset: Dataset, data_root: Path) -> tuple[str, list[str]]:
         data_root: where its folder lies; it is only read.
 
     Returns:
-        A table of the counts per list and class, and the problems, each one line: missing or broken files, labels that
-        disagree with the class folder, names too long, images listed twice, images in several lists (by path, by content, by pixels).
+        A table of the counts per list and class; the problems, each one line: classes without a training image, missing or broken
+        files, labels that disagree with the class folder, names too long, images listed twice, images in several lists (by path, by
+        content, by pixels); and remarks, what scripts would warn of: classes without a test image.
 
     Raises:
         InputError: a list is missing or malformed, or an index or an image stands twice with two meanings.
@@ -35,7 +37,12 @@ def check_dataset(dataset: Dataset, data_root: Path) -> tuple[str, list[str]]:
     rows = {split: read_examples(path, len(dataset.classes), unique=True, rest=split in unlabelled) for split, path in lists.items()}
     files = [Path(locate(row.path, data_root)) for split in rows.values() for row in split]
     inspected = inspect_images(files)
+    absent = {split: _absent(rows[split], dataset.classes) for split in KINDS}
     problems = []
+    if absent["train"] and not dataset.trains_on_rest:  # which are for people to label
+        problems.append(
+            f"{lists['train']} has no image of {some(absent['train'])}; a classifier cannot learn what it never sees: add some."
+        )
     for split, path in lists.items():
         problems += _file_problems(path, rows[split], data_root, inspected)
         problems += _label_problems(path, rows[split], dataset.classes)
@@ -44,7 +51,14 @@ def check_dataset(dataset: Dataset, data_root: Path) -> tuple[str, list[str]]:
     for split, path in lists.items():
         problems += _leaks(path, split, rows, data_root, inspected)
     table = count_table(dataset.classes, {path.stem: rows[split] for split, path in lists.items()})
-    return table, problems
+    untested = f"{lists['test']} has no image of {some(absent['test'])}: test accuracies say nothing of what is not there; add some."
+    return table, problems, [untested] if absent["test"] else []
+
+
+def _absent(rows: list[Example], classes: tuple[str, ...]) -> list[str]:
+    """The classes that no image of a list is of; none where images are of unknown classes, which may be these."""
+    present = {row.label for row in rows}
+    return [name for label, name in enumerate(classes) if label not in present] if UNKNOWN not in present else []
 
 
 def count_table(classes: tuple[str, ...], lists: dict[str, list[Example]]) -> str:

@@ -18,7 +18,7 @@ from datasets.images import inspections
 from datasets.labels import label_by_table, read_labels
 from datasets.names import LONGEST_CLASS, Namer, file_name
 from datasets.splits import Shares, share_out
-from datasets.trees import Picture, Tree, label_by_folders, shown, walk
+from datasets.trees import Picture, Tree, label_by_folders, shown, some, walk
 from utils.base.errors import InputError
 from utils.base.files import refuse_existing, replacing_folder, write_json
 from utils.data.catalog import DESCRIPTION
@@ -28,7 +28,6 @@ from utils.data.lists import DATASETS_PREFIX, UNKNOWN, Example, write_examples
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
 NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 ENDINGS = {"train": "_gt_tr", "test": "_gt_te", "rest": "_gt_rest_tr"}  # of the lists' names
-EXAMPLES_SHOWN = 5  # names that a remark lists
 
 
 @dataclass(frozen=True)
@@ -267,17 +266,12 @@ def remarks(classes: Sequence[str], lists: dict[str, list[Picture]], shares: Sha
     counts = {split: Counter(picture.label for picture in members) for split, members in lists.items()}
     sentences = []
     if untested := [name for name in classes if not counts["test"][name]]:
-        sentences.append(f"Without a test image, since they have too few: {_some(untested)}.")
+        sentences.append(f"Without a test image, since they have too few: {some(untested)}.")
     if shares.expert is not None and (small := [name for name in classes if counts["train"][name] < shares.expert]):
-        sentences.append(f"With fewer than --expert {shares.expert} training images: {_some(small)}.")
+        sentences.append(f"With fewer than --expert {shares.expert} training images: {some(small)}.")
     looks = Counter(picture.pixels for members in lists.values() for picture in members)
     if twins := sum(count for count in looks.values() if count > 1):
         sentences.append(f"{twins} images look the same as others; each stays in the list of its like.")
     if unknown := counts["rest"][None]:
         sentences.append(f"The class of {unknown} images of the rest list is unknown: people's labels of these cannot be checked.")
     return sentences
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - EXAMPLES_SHOWN} more" if len(names) > EXAMPLES_SHOWN else ""
-    return ", ".join(map(shown, names[:EXAMPLES_SHOWN])) + more

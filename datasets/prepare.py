@@ -252,8 +252,8 @@ def build(args: argparse.Namespace, archive: Path, lists: dict[str, Path] | None
 def run_check(args: argparse.Namespace) -> int:
     """Prints the counts and problems of a dataset in place."""
     dataset = find(args.dataset, args.data_root)
-    table, problems = check_dataset(dataset, args.data_root)
-    print(f"{dataset.name} in {args.data_root / dataset.folder}\n{table}")
+    table, problems, remarks = check_dataset(dataset, args.data_root)
+    print("\n".join([f"{dataset.name} in {args.data_root / dataset.folder}", table, *remarks]))
     for problem in problems[:PROBLEMS_SHOWN]:
         print(problem)
     if len(problems) > PROBLEMS_SHOWN:

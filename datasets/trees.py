@@ -18,6 +18,7 @@ UNLABELLED = {"unlabeled", "unlabelled"}  # folders of images without labels, in
 ADDED = r"(?:[ _-]?(?:set|images|data))?"
 PART = re.compile(rf"(?:seg[_-])?(train|test)(?:ing)?{ADDED}")
 HELD_OUT = re.compile(rf"(?:seg[_-])?(?:val|valid|validation|dev){ADDED}")
+EXAMPLES_SHOWN = 5  # names that a sentence lists
 
 
 @dataclass
@@ -174,3 +175,9 @@ def shown(name: str) -> str:
     """A path of any bytes as text that can be printed and written: what cannot be seen, or is no text, as an escape."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def some(names: Sequence[str]) -> str:
+    """Names in a row, of many the first ones."""
+    more = f" and {len(names) - EXAMPLES_SHOWN} more" if len(names) > EXAMPLES_SHOWN else ""
+    return ", ".join(map(shown, names[:EXAMPLES_SHOWN])) + more

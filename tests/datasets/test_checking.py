@@ -131,4 +131,20 @@ def test_check_shows_the_first_of_many_problems(characters, capsys):
     path, rows, _ = listed(characters, "train")
     write_examples(path, [Example(f"./datasets/chinese_chars/images/stem/{i}.png", 2, i) for i in range(25)])
     status, lines = checked(capsys, characters)
-    assert status == 1 and lines[-2:] == ["... and 5 more", "25 problems."] and len(lines) == 4 + 20 + 2
+    assert status == 1 and lines[-2:] == ["... and 6 more", "26 problems."] and len(lines) == 4 + 1 + 20 + 2
+
+
+def test_check_names_classes_of_which_a_list_has_no_image(characters, capsys):
+    train, rows, _ = listed(characters, "train")
+    test, tested, _ = listed(characters, "test")
+    untested = [name for label, name in enumerate(CHARACTERS) if label not in {row.label for row in tested}]
+    status, lines = checked(capsys, characters)
+    remark = f"{test} has no image of {untested[0]}: test accuracies say nothing of what is not there; add some."
+    assert len(untested) == 1 and status == 0 and lines[4] == remark and lines[5].startswith("No problems")
+    write_examples(test, [Example(row.path, -1, row.index) for row in tested])  # which may be of any class
+    status, lines = checked(capsys, characters)
+    assert status == 0 and lines[4].startswith("No problems")
+    write_examples(train, [row for row in rows if row.label == 1])
+    status, lines = checked(capsys, characters)
+    problem = f"{train} has no image of grass, stem; a classifier cannot learn what it never sees: add some."
+    assert status == 1 and lines[4:] == [problem, "1 problem."]
