@@ -220,7 +220,7 @@ def _write_skipped(folder: Path, skipped: dict[str, str]) -> None:
         with open(folder / "skipped.csv", "w", encoding="utf-8", newline="") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(("path", "reason"))
-            table.writerows((shown(path), reason) for path, reason in skipped.items())
+            table.writerows((shown(path), shown(reason)) for path, reason in skipped.items())
 
 
 def _named(lists: dict[str, list[Picture]], folders: dict[str, str], nowhere: str) -> Iterator[tuple[str, Picture, str]]:

@@ -204,7 +204,7 @@ def run_folder(args: argparse.Namespace) -> int:
     if made.skipped:
         print(f"Left out: {len(made.skipped)} (all in {target / 'skipped.csv'}).")
     for kind, paths in by_kind(made.skipped).items():
-        print(f"  {len(paths)} {kind}, such as {shown(paths[0])}")
+        print(f"  {len(paths)} {shown(kind)}, such as {shown(paths[0])}")
     print(f"Next: python train_butterflies_resnet18.py --dataset {own.name}")
     return 0
 

@@ -1,8 +1,10 @@
 """What surrounds a run: fonts, warnings of libraries, the repository that the code lies in, paths as shells leave them, long names."""
 
+import io
 import os
 import re
 import subprocess
+import sys
 import threading
 import warnings
 from dataclasses import dataclass
@@ -21,11 +23,19 @@ from utils.base import figures, fonts
 from utils.base.errors import InputError
 from utils.base.files import name_limit, remove_leftovers, replacing, write_text
 from utils.base.warned import plain_warnings
+from utils.data.catalog import DATASETS
 from utils.data.lists import listed_path, locate
 from utils.explanations.sheet import SheetRow, contact_sheet
-from utils.running import records
+from utils.running import records, settings
+from utils.running.launch import launch
 from utils.running.settings import parse, resolve
 from utils.teaching import compare_courses
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """The settings of a script that has none."""
+
 
 # ---------------------------------------------------------------- fonts
 
@@ -130,6 +140,41 @@ def test_every_command_says_warnings_so(command, tmp_path, monkeypatch, capsys):
                 compare_courses.main()
             assert stopped.value.code == 130
     assert capsys.readouterr().err.startswith("warning: a thing is old\n")
+
+
+def test_a_script_says_warnings_so_from_its_settings_on(monkeypatch, capsys):
+    """That CUDA is older than its driver, say, is warned of where `--device auto` is resolved."""
+
+    def warn(cfg):
+        warnings.warn("a thing is old", stacklevel=1)
+        raise InputError("stopped.")
+
+    monkeypatch.setattr(settings, "resolve", warn)
+    monkeypatch.setattr("sys.argv", ["script.py"])
+    with warnings.catch_warnings(), pytest.raises(SystemExit):
+        warnings.simplefilter("always")
+        launch(lambda cfg: None, NoSettings, "")
+    assert capsys.readouterr().err == "warning: a thing is old\nscript.py: error: stopped.\n"
+
+
+# ---------------------------------------------------------------- terminals that cannot write every name
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
+def test_names_that_a_terminal_cannot_write_end_no_command(encoding, monkeypatch, tmp_path):
+    written = {name: io.TextIOWrapper(io.BytesIO(), encoding) for name in ("stdout", "stderr")}
+    for name, stream in written.items():
+        monkeypatch.setattr(sys, name, stream)
+    monkeypatch.setattr(prepare, "check_dataset", lambda *_: ("蝶", ["file \udcff.png"], []))
+    monkeypatch.setattr(prepare, "find", lambda *_: DATASETS["toy"])
+    assert prepare.main(["check", "toy", "--data-root", str(tmp_path)]) == 1
+    monkeypatch.setattr("sys.argv", ["蝶.py"])
+    monkeypatch.setattr(settings, "resolve", lambda cfg: cfg)
+    launch(lambda cfg: print("蝶"), NoSettings, "")
+    name = "蝶" if encoding == "utf-8" else "\\u8776"
+    written["stdout"].flush()
+    lines = written["stdout"].buffer.getvalue().decode(encoding).splitlines()
+    assert lines[1:] == [name, "file \\udcff.png", "1 problem.", name]
 
 
 # ---------------------------------------------------------------- the commit of the run record

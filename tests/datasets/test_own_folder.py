@@ -382,6 +382,14 @@ def test_tables_that_cannot_be_used_are_refused(tmp_path, capsys, content, words
     assert words in sentence and "t.csv" in sentence and not (tmp_path / "data").exists()
 
 
+def test_a_table_whose_name_is_no_text_can_be_told_of(tmp_path):
+    folder = tree(tmp_path / "pictures", a=2, b=2)
+    labels = tmp_path / os.fsdecode(b"t\xff.csv")
+    labels.write_text("path,label\nnone.png,a\n" + "".join(f"{name}/{i}.png,{name}\n" for name in "ab" for i in range(2)))
+    assert run(folder, "--labels", labels) == 0
+    assert left_out(tmp_path / "data/mine") == {"none.png": r"is named in t\xff.csv, and is no file of the folder: line 2"}
+
+
 def test_parts_of_the_folder_stay_apart_where_a_table_gives_the_labels(tmp_path, capsys):
     folder = tmp_path / "pictures"
     for number in range(16):

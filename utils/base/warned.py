@@ -1,5 +1,6 @@
-"""What libraries warn of, as users read it: one line each, without places in source code."""
+"""What a command says, as users read it: warnings of libraries in one line each, without places in source code; names in any script."""
 
+import io
 import sys
 import warnings
 from collections.abc import Iterator
@@ -16,12 +17,14 @@ UNSAID = ("Grad strides do not match bucket view strides",)
 def plain_warnings(speaks: bool = True) -> Iterator[None]:
     """For the time of a with block, warnings are printed to stderr as `warning: <text>`, each text once, but for those in UNSAID.
 
-    Every command does its work within this: Python's own form shows a line of a library's source code, which says nothing to
-    whoever runs the command. Warnings that Python is told to turn into errors still become errors.
+    Every command does all of its work within this: Python's own form shows a line of a library's source code, which says nothing to
+    whoever runs the command. Warnings that Python is told to turn into errors still become errors. From here on, the command's end
+    included, characters that the terminal or a file in its place cannot take are written as escapes (`\\u8776`).
 
     Args:
         speaks: whether this process prints them; of several, the first alone does.
     """
+    _escape_what_cannot_be_written()
     said = set()
 
     def say(message, category, filename, lineno, file=None, line=None) -> None:
@@ -35,3 +38,10 @@ def plain_warnings(speaks: bool = True) -> Iterator[None]:
         yield
     finally:
         warnings.showwarning = usual
+
+
+def _escape_what_cannot_be_written() -> None:
+    """Keeps a name that stdout's encoding lacks, or a file name that is no text, from ending a command whose work is done."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # in notebooks they are not, and None where there is no terminal
+            stream.reconfigure(errors="backslashreplace")

@@ -40,13 +40,13 @@ def launch(main: Callable[..., dict | None], config: type, description: str) -> 
     """
     script, computes = settings.script_name(), "seed" in {field.name for field in dataclasses.fields(config)}
     try:
-        cfg = settings.resolve(settings.parse(config, description))
-        if not hasattr(cfg, "device") and not processes.is_first():
-            return  # a script without a device has no work to share
-        if computes:
-            _compute(main, cfg)
-        else:
-            with plain_warnings():
+        with plain_warnings(processes.is_first()):  # around all that may ask libraries for something, the settings too
+            cfg = settings.resolve(settings.parse(config, description))
+            if not hasattr(cfg, "device") and not processes.is_first():
+                return  # a script without a device has no work to share
+            if computes:
+                _compute(main, cfg)
+            else:
                 main(cfg)
     except Finished as finished:
         processes.say(finished)
@@ -79,7 +79,7 @@ def _compute(main: Callable[..., dict | None], cfg) -> None:
     device = getattr(cfg, "device", None)
     started = time.perf_counter()
     try:
-        with processes.joined(device) if device else nullcontext(), plain_warnings(processes.is_first()):
+        with processes.joined(device) if device else nullcontext():
             measured = main(cfg) or {}
     except (MemoryError, RuntimeError) as error:
         full = _full_memory(error, device)
