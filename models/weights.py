@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
+from models.named_classes import check_classes
 from models.resnet import ARCHITECTURES, UNNORMALISED_SUFFIX, Network, build
 from models.simclr import PROJECTION, SimCLR
 from utils.base import checkpoints
@@ -282,20 +283,6 @@ def _check_features(shape: tuple[int, ...], model: Network, source: str) -> None
         f"{source} does not fit --arch {model.name}: it holds a head on {shape[1]} features, a {title(model.name)} has "
         f"{model.num_features}; {advice}."
     )
-
-
-def check_classes(content: Mapping, classes: tuple[str, ...], path: str) -> None:
-    """Proves that a checkpoint, where it names its classes, names those of the dataset.
-
-    Raises:
-        InputError: the names differ.
-    """
-    named = content.get("classes")
-    if isinstance(named, (list, tuple)) and tuple(named) != tuple(classes):
-        raise InputError(
-            f"--checkpoint {path} was trained for the classes {', '.join(map(str, named))}, the dataset has {', '.join(classes)}; "
-            "give the checkpoint of this dataset."
-        )
 
 
 def save_simclr(path: str, model: SimCLR) -> None:
