@@ -124,7 +124,7 @@ def projection_beside(found: checkpoints.Found) -> bool:
     """Whether a network was trained without labels, as SimCLR does: it is an `encoder`, or a projection stands beside it.
 
     The projection is known by its name (`projector`, `projection_head`) or, around a `backbone`, by being a multi-layer perceptron in
-    the place of the head or beside it: two linear layers or more.
+    the place of the head or beside it: two linear layers or more. Around `f`, as the paper of SimCLR calls the encoder, as well.
     """
     words = _words(found.prefix)
     if "encoder" in words:
@@ -132,7 +132,7 @@ def projection_beside(found: checkpoints.Found) -> bool:
     others = _but_backbone(found)
     if any("project" in name or _part(found, name).startswith("proj") for name in others):
         return True
-    return "backbone" in words and max(_linear_layers(found, others).values(), default=0) > 1
+    return not words.isdisjoint({"backbone", "f"}) and max(_linear_layers(found, others).values(), default=0) > 1
 
 
 def simclr_layout(found: checkpoints.Found) -> bool:

@@ -14,7 +14,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
-from torchvision.models import resnet18, resnet101
+from torchvision.models import resnet18, resnet101, vgg11_bn
 
 from models.resnet import UNNORMALISED_SUFFIX, build
 from models.weights import load_backbone, load_classifier, load_encoder, load_head
@@ -45,6 +45,12 @@ def bare(teacher):
 
 def under(prefix, weights):
     return {prefix + name: value for name, value in weights.items()}
+
+
+def in_a_row(weights, numbers=(0, 1, 4, 5, 6, 7, 10)):
+    """A network by the numbers of its parts, as nn.Sequential(*network.children()) names it."""
+    parts = dict(zip(("conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"), numbers, strict=True))
+    return {f"{parts[part]}.{rest}": value for part, _, rest, value in ((*name.partition("."), value) for name, value in weights.items())}
 
 
 def mlp(prefix, width, bias=True):
@@ -130,6 +136,12 @@ WRAPPED = {
     "parameters": lambda w: {name: torch.nn.Parameter(value, value.is_floating_point()) for name, value in w.items()},
     "a backbone and its head": lambda w: {f"{'' if name.startswith('fc.') else 'backbone.'}{name}": value for name, value in w.items()},
     "a head of another name": lambda w: {"net": {name.replace("fc.", "classifier."): value for name, value in w.items()}},
+    "parts in a row": in_a_row,
+    "parts in a row, wrapped": lambda w: {"state_dict": under("module.net.", in_a_row(w))},
+    "a backbone in a row and its head": lambda w: {
+        **under("backbone.", in_a_row({name: value for name, value in w.items() if not name.startswith("fc.")})),
+        **{name: value for name, value in w.items() if name.startswith("fc.")},
+    },
     "dropout before the head": lambda w: {name.replace("fc.", "fc.1."): value for name, value in w.items()},
 }
 
@@ -257,6 +269,28 @@ SELF_SUPERVISED = {
         False,
         False,
     ),
+    "parts in a row": (in_a_row, False, False, True),
+    "parts in a row, backbone": (lambda w: under("backbone.", in_a_row(w)), False, False, True),
+    "parts in a row, without maxpool": (lambda w: under("f.", in_a_row(w, (0, 1, 3, 4, 5, 6, 8))), False, False, True),
+    "parts in a row, f and g": (
+        lambda w: {"model": under("f.", in_a_row(w, (0, 1, 3, 4, 5, 6, 8))) | mlp("g.", 128)},
+        True,
+        True,
+        False,
+    ),
+    "parts in a row, encoder": (lambda w: under("encoder.", in_a_row(w)) | mlp("projector.", 128), True, True, False),
+    "parts in a row, backbone with an MLP beside": (
+        lambda w: {"state_dict": under("backbone.", in_a_row(w)) | mlp("projection_head.layers.", 128)},
+        True,
+        True,
+        False,
+    ),
+    "parts in a row, MoCo": (
+        lambda w: under("encoder_k.", in_a_row(plus_one(w))) | under("encoder_q.", in_a_row(w)) | mlp("encoder_q.9.", 128),
+        True,
+        False,
+        False,
+    ),
     "backbone with a linear head": (lambda w: under("backbone.", w) | {"backbone.fc.weight": torch.ones(9, 512)}, False, False, True),
     "classifier with an MLP": (lambda w: {"model": w | mlp("fc.", 9)}, False, False, True),
     "bare": (lambda w: w, False, False, True),
@@ -323,6 +357,15 @@ def deeper(weights):
 UNFIT = {
     "a deeper one of the same names and shapes": (deeper, "holds 'layer1.2.conv1.weight', which a ResNet-18"),
     "wrapped, deeper": (lambda w: {"model": under("module.", deeper(w))}, "holds 'layer1.2.conv1.weight', which a ResNet-18"),
+    "a deeper one in a row": (lambda w: in_a_row(deeper(w)), "holds 'layer1.2.conv1.weight', which a ResNet-18"),
+    "in a row, without its last layer": (
+        lambda w: in_a_row({name: value for name, value in w.items() if name[:6] not in ("layer4", "fc.wei", "fc.bia")}),
+        "(lacks 'layer4.0.conv1.weight'|holds no ResNet-18 classifier)",
+    ),
+    "another network in a row": (
+        lambda w: under("features.", drawn(lambda: vgg11_bn(num_classes=3).features, 4)),
+        "holds no ResNet-18",
+    ),
     "bottlenecks": (lambda w: drawn(resnet101, 3, num_classes=3), r"has 'layer1.0.conv1.weight' of shape \(64, 64, 1, 1\)"),
     "small pictures": (
         lambda w: changed(w, "conv1.weight", torch.ones(64, 3, 3, 3)),

@@ -2,7 +2,8 @@
 
 Other tools wrap a network in dictionaries (`state_dict`, `model`, ...) and in prefixes (`module.`, `backbone.`, ...), and save other
 things beside it. Here both are one thing: every tensor of a file has a dotted name, dictionaries included, and a network is found
-where the names of its own tensors follow one common prefix.
+where the names of its own tensors follow one common prefix. A network whose parts were put in a row, `nn.Sequential(*network.children())`,
+numbers them; they get their names back.
 """
 
 import copy
@@ -180,7 +181,7 @@ def locate(content: Mapping, wanted: Mapping[str, Tensor], what: str, source: st
     Raises:
         InputError: nowhere is even half of the network.
     """
-    tensors = tensors_of(content)
+    tensors = _parts_named(tensors_of(content), wanted)
     shapes = {name: tensor.shape for name, tensor in wanted.items() if not name.endswith(COUNTER)}
     named: dict[str, int] = {}  # by prefix
     fitting: dict[str, int] = {}
@@ -197,6 +198,32 @@ def locate(content: Mapping, wanted: Mapping[str, Tensor], what: str, source: st
         raise InputError(f"{source} holds no {what}: {_names_in(tensors, content)}; give a checkpoint of one.")
     inside = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     return Found(prefix, inside, {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)})
+
+
+def _parts_named(tensors: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by names in which the parts of a network have the names that they have in `wanted` where a file numbers them.
+
+    The numbers skip whatever has no tensors (`relu`, `maxpool`), and some leave one of these out, so that their order counts and not
+    their values. The last part may be missing: heads are left out, or stand elsewhere.
+    """
+    beginnings: dict[str, tuple[str, int]] = {}  # of each part, its first tensor
+    for name, tensor in wanted.items():
+        part, _, rest = name.partition(".")
+        beginnings.setdefault(part, (rest, tensor.ndim))
+    rows: dict[str, dict[int, dict[str, str]]] = {}  # by prefix and number, whole names by what follows
+    for whole in tensors if len(beginnings) > 2 else ():
+        for found in re.finditer(r"(?<![^.])[0-9]{1,4}\.", whole):
+            row = rows.setdefault(whole[: found.start()], {})
+            row.setdefault(int(found[0][:-1]), {})[whole[found.end() :]] = whole
+    names: dict[str, str] = {}
+    for prefix, row in rows.items():
+        pairs = list(zip(beginnings.items(), sorted(row), strict=False))
+        fits = [rest in row[number] and tensors[row[number][rest]].ndim == ndim for (_, (rest, ndim)), number in pairs]
+        if len(pairs) < len(beginnings) - 1 or not all(fits[: len(beginnings) - 1]):
+            continue
+        for (part, _), number in (pair for pair, fit in zip(pairs, fits, strict=True) if fit):
+            names |= {whole: f"{prefix}{part}.{rest}" for rest, whole in row[number].items()}
+    return {names.get(whole, whole): tensor for whole, tensor in tensors.items()}
 
 
 def _preference(prefix: str) -> tuple[bool, int]:
