@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,8 +11,10 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from utils.base.machine import processors
 from utils.data.decoding import Undecodable, read_picture
 
+MOST_THREADS = 8  # more would wait for the disk
 READ_AHEAD = 32  # files that threads may be ahead of whoever looks at the results
 
 
@@ -49,7 +50,7 @@ def inspections(files: Sequence[Path], formats: tuple[str, ...] | None = None) -
         files: the files.
         formats: as in `inspect_image`.
     """
-    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(min(MOST_THREADS, processors()))
     waiting: deque[Future] = deque()
     try:
         with tqdm(total=len(files), unit="image", desc="decode") as bar:

@@ -1,16 +1,14 @@
-"""Work side by side: all of it, in order, each piece in one thread. And the memory that is there for it."""
+"""Work side by side: all of it, in order, each piece in one thread."""
 
 import itertools
-import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import torch
 
-from utils.base.machine import available_memory, helpers, side_by_side
+from utils.base.machine import helpers, side_by_side
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3, 50])
@@ -77,42 +75,3 @@ def test_an_error_stops_the_others(workers):
     with pytest.raises(ValueError, match="three"):
         list(side_by_side(work, range(200), workers))
     assert len(begun) < 20 and torch.get_num_threads() == before
-
-
-MEMINFO = "MemTotal:       32614532 kB\nMemFree:          301000 kB\nMemAvailable:   20480000 kB\n"
-
-
-@pytest.mark.parametrize(
-    ("meminfo", "pages", "expected"),
-    [
-        (MEMINFO, 5, 20480000 * 1024),
-        (MEMINFO.replace("MemAvailable", "Cached"), 5, 5 * 4096),
-        ("", 5, 5 * 4096),
-        (None, 5, 5 * 4096),
-        (None, None, None),
-    ],
-)
-def test_the_memory_that_is_available(monkeypatch, meminfo, pages, expected):
-    """As Linux tells it, else as other systems do, else not at all."""
-
-    def told(path, **how):
-        assert str(path) == "/proc/meminfo"
-        if meminfo is None:
-            raise FileNotFoundError(path)
-        return meminfo
-
-    def asked(name):
-        if pages is None:
-            raise ValueError("unrecognized configuration name")
-        return {"SC_AVPHYS_PAGES": pages, "SC_PAGE_SIZE": 4096}[name]
-
-    monkeypatch.setattr(Path, "read_text", told)
-    monkeypatch.setattr(os, "sysconf", asked)
-    found = available_memory()
-    monkeypatch.undo()
-    assert found == expected
-
-
-def test_the_memory_of_this_machine_is_between_a_megabyte_and_what_it_has():
-    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        assert 2**20 < available_memory() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,11 +1,13 @@
 """`prepare.py check`: what it counts and what it finds."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from datasets import images
 from datasets.images import inspect_image
 from tests.helpers.archives import make_zip, run, teach_members
 from utils.data.catalog import CHARACTERS, DATASETS
@@ -90,6 +92,15 @@ def test_check_finds_test_images_in_training(characters, capsys, kind):
     status, lines = checked(capsys, characters)
     expected = f"{test_path}, line 2: {test_rows[1].path} has the same {kind} as the training image {twin}."
     assert status == 1 and lines[-2:] == [expected, "1 problem."]
+
+
+@pytest.mark.parametrize(("processors", "threads"), [(3, 3), (64, 8)])
+def test_as_many_threads_decode_as_this_process_may_use(tmp_path, monkeypatch, processors, threads):
+    """However many processors the machine has."""
+    asked = []
+    monkeypatch.setattr(images, "processors", lambda: processors)
+    monkeypatch.setattr(images, "ThreadPoolExecutor", lambda number: asked.append(number) or ThreadPoolExecutor(number))
+    assert [one.problem for one in images.inspections([tmp_path / "none.png"])] == ["is missing"] and asked == [threads]
 
 
 def test_pictures_of_other_sizes_are_no_duplicates(tmp_path):

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 from typing import TypeVar
 
 from utils.base import processes
@@ -58,19 +57,6 @@ def processors() -> int:
 def default_workers() -> int:
     """Threads that decode and encode: this process's share of the processors."""
     return max(1, processors() // processes.on_this_node())
-
-
-def available_memory() -> int | None:
-    """Bytes of main memory that could be had now without pushing out other programs; None where the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, ValueError, IndexError, StopIteration):  # not Linux, or one of before 2014
-        pass
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return None
 
 
 def turns(device: str) -> AbstractContextManager:

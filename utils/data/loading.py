@@ -13,7 +13,8 @@ from torch import Tensor
 
 from utils.base import processes
 from utils.base.errors import InputError
-from utils.base.machine import available_memory, helpers
+from utils.base.machine import helpers
+from utils.base.memory import available_memory
 from utils.data.catalog import Dataset
 from utils.data.images import decode
 from utils.data.lists import UNKNOWN, Example, Explanation, check_files, locate, read_examples
