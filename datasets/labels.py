@@ -97,14 +97,18 @@ def label_by_table(tree: Tree, rows: list[Row], table: Path) -> list[Picture]:
     """
     finder = Finder(tree, table)
     line_of: dict[str, tuple[int, str]] = {}
+    elsewhere = []
     for row in rows:
-        name = finder.find(row.path)
-        if name is None:
+        if (name := finder.find(row.path)) is None:
+            elsewhere.append((row, finder.find_by_tail(row.path)))
+        else:
+            _give(name, row, line_of, tree, table)
+    certain = set(line_of)  # a row that names a file itself outweighs one that names a file of another folder
+    for row, name in elsewhere:
+        if name is None or (name in certain and line_of[name][1] != row.label):
             tree.skipped.setdefault(row.path, f"is named in {table.name}, and is no file of the folder: line {row.line}")
-            continue
-        line, label = line_of.setdefault(name, (row.line, row.label))
-        if label != row.label:
-            tree.skipped[name] = f"has two labels in {table.name}: '{label}' in line {line}, '{row.label}' in line {row.line}"
+        else:
+            _give(name, row, line_of, tree, table)
     own = os.path.relpath(table.resolve(), tree.top)
     tree.files = [name for name in tree.files if name not in tree.skipped and name != own]
     labels = {name: line_of[name][1] for name in tree.files if name in line_of and line_of[name][1]}
@@ -114,8 +118,17 @@ def label_by_table(tree: Tree, rows: list[Row], table: Path) -> list[Picture]:
     return [Picture(name, labels.get(name), parts.get(name.split("/")[0], "") if name in labels else "") for name in tree.files]
 
 
+def _give(name: str, row: Row, line_of: dict[str, tuple[int, str]], tree: Tree, table: Path) -> None:
+    """Notes line and label of a file's row; a file that has another label already is skipped."""
+    line, label = line_of.setdefault(name, (row.line, row.label))
+    if label != row.label:
+        tree.skipped[name] = f"has two labels in {table.name}: '{label}' in line {line}, '{row.label}' in line {row.line}"
+
+
 class Finder:
     """Finds the files that a table names: below the folder, by the table's own place, by an absolute path, or by a name that is unique.
+
+    A file of this very spelling is taken before one that is spelled otherwise (umlauts of one or of two characters).
 
     Args:
         tree: the files.
@@ -125,11 +138,14 @@ class Finder:
     def __init__(self, tree: Tree, table: Path) -> None:
         self._top = tree.top
         self._beside = table.resolve().parent
-        self._files = {_key(name): name for name in tree.files}
-        self._by_name: dict[str, str | None] = {}
-        for key, name in self._files.items():
-            bare = key.rsplit("/", 1)[-1]
-            self._by_name[bare] = None if bare in self._by_name else name
+        self._exact = set(tree.files)
+        self._files: dict[str, str | None] = {}  # None: there are several
+        self._ends: dict[str, str | None] = {}
+        for name in tree.files:
+            parts = _key(name).split("/")
+            for start in range(len(parts)):
+                end, found = "/".join(parts[start:]), self._ends if start else self._files
+                found[end] = None if end in found else name
 
     def find(self, written: str) -> str | None:
         """The file that a path stands for; None if it stands for none."""
@@ -141,11 +157,25 @@ class Finder:
             else:
                 candidates = [path, os.path.relpath(self._beside / path, self._top)]
             for candidate in candidates:
-                if (name := self._files.get(_key(candidate))) is not None:
+                if (name := self._at(candidate)) is not None:
                     return name
-            if "/" not in path and (name := self._by_name.get(_key(path))):
+            if "/" not in path and (name := self._ends.get(_key(path))):
                 return name
         return None
+
+    def find_by_tail(self, written: str) -> str | None:
+        """The file whose whole path below the folder is the longest tail of a path, as of one on another machine (`C:\\two\\a\\0.png`);
+        or the one file whose path ends with the whole of it. Where folders contradict, there is none."""
+        parts = [part for part in _key(written.replace("\\", "/")).split("/") if part not in ("", "..")]
+        for start in range(len(parts)):
+            if (name := self._at("/".join(parts[start:]))) is not None:
+                return name
+        return self._ends.get("/".join(parts))
+
+    def _at(self, path: str) -> str | None:
+        """The file at a path below the folder: in this spelling, else in another."""
+        plain = posixpath.normpath(path)
+        return plain if plain in self._exact else self._files.get(_key(plain))
 
 
 def _key(path: str) -> str:

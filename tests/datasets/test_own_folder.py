@@ -19,10 +19,10 @@ import pytest
 from PIL import Image
 
 from datasets import own, prepare
-from datasets.labels import read_labels
+from datasets.labels import label_by_table, read_labels
 from datasets.names import LONGEST_STEM, Namer, file_name
 from datasets.splits import Shares, share_out
-from datasets.trees import Picture
+from datasets.trees import Picture, walk
 from tests.helpers.own_images import CLASSES, draw, draw_badly_named
 from utils.base.errors import InputError
 from utils.base.files import replacing
@@ -388,6 +388,38 @@ def test_a_table_whose_name_is_no_text_can_be_told_of(tmp_path):
     labels.write_text("path,label\nnone.png,a\n" + "".join(f"{name}/{i}.png,{name}\n" for name in "ab" for i in range(2)))
     assert run(folder, "--labels", labels) == 0
     assert left_out(tmp_path / "data/mine") == {"none.png": r"is named in t\xff.csv, and is no file of the folder: line 2"}
+
+
+def listing(folder: Path, files: str, *rows: str) -> dict[str, str | None]:
+    """The labels that files (empty ones, parted by blanks) get from rows `path,label` of a table that lies elsewhere."""
+    top, table_of = folder / "pictures", folder / "elsewhere/labels.csv"
+    for file in (top / name for name in files.split()):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    table_of.parent.mkdir()
+    table_of.write_text("\n".join(["path,label", *rows]), encoding="utf-8")
+    return {picture.source: picture.label for picture in label_by_table(walk(top), read_labels(table_of, "path", "label"), table_of)}
+
+
+COMPOSED, DECOMPOSED = unicodedata.normalize("NFC", "é.png"), unicodedata.normalize("NFD", "é.png")
+PATHS = {
+    "of another machine": ("a/0.png b/0.png", [r"C:\Users\me\two\a\0.png,A", r"D:\b\0.png,B"], ["A", "B"]),
+    "of another folder": ("a/0.png b/0.png", ["/home/me/two/a/0.png,A", "two/b/0.png,B"], ["A", "B"]),
+    "that are flat here": ("0.png 1.png", [r"C:\two\a\0.png,A", "b/1.png,B"], ["A", "B"]),
+    "without the first folder": ("Train/a/0.png Train/b/0.png", ["a/0.png,A", r"b\0.png,B"], ["A", "B"]),
+    "the longest tail": ("0.png a/0.png", ["/x/a/0.png,A", "/x/b/0.png,B"], ["B", "A"]),
+    "folders that contradict": ("a/0.png b/1.png", ["/x/c/0.png,C", "b/1.png,B"], [None, "B"]),
+    "several that end so": ("Train/a/0.png Test/a/0.png", ["a/0.png,A"], [None, None]),
+    "a certain one beside one of another folder": ("a/0.png", ["/x/a/0.png,B", "a/0.png,A"], ["A"]),
+    "spelled in two ways": (f"a/{COMPOSED} b/{DECOMPOSED}", [f"a/{DECOMPOSED},A", f"b/{COMPOSED},B"], ["A", "B"]),
+    "that differ in spelling alone": (f"{DECOMPOSED} {COMPOSED}", [f"{COMPOSED},A", f"{DECOMPOSED},B"], ["B", "A"]),
+}
+
+
+@pytest.mark.parametrize("kind", PATHS)
+def test_which_files_the_paths_of_a_table_stand_for(tmp_path, kind):
+    files, rows, expected = PATHS[kind]
+    assert listing(tmp_path, files, *rows) == dict(zip(files.split(), expected, strict=True))
 
 
 def test_parts_of_the_folder_stay_apart_where_a_table_gives_the_labels(tmp_path, capsys):
