@@ -1,16 +1,19 @@
 """Whether images, the dataset that is made of them and what the scripts write about it stay apart, each in a folder of its own."""
 
 import json
+import os
 import re
 from pathlib import Path
 
 from datasets.names import LONGEST_DATASET
 from utils.base.errors import InputError
-from utils.data.catalog import AFTER_LABELING, DATASETS, REST
+from utils.data.catalog import AFTER_LABELING, DATASETS, DESCRIPTION, REST
+from utils.data.names import plain_name
 from utils.data.outputs import RECORD, run_records
 
-# Folders of the repository: the scripts write into a folder of the dataset's name beside them.
-CODE = {"benchmarks", "datasets", "docs", "models", "tests", "utils"}
+# The repository, whose scripts write into a folder of the dataset's name beside them, and folders in it that are none of a dataset.
+REPOSITORY = Path(__file__).resolve().parents[1]
+FOLDERS = {"bench", "benchmarks", "datasets", "docs", "models", "results", "tests", "utils"}
 
 
 def refuse_name(name: str) -> None:
@@ -20,16 +23,26 @@ def refuse_name(name: str) -> None:
         InputError: it may not.
     """
     reason = ""
-    if not re.fullmatch(r"\w[\w.-]*", name) or len(name.encode()) > LONGEST_DATASET:
+    if not re.match(r"\w", name) or plain_name(name) != name or len(name.encode()) > LONGEST_DATASET:
         reason = f"must be letters, digits, _, . and -, at most {LONGEST_DATASET} bytes, the first a letter or digit"
-    elif name in DATASETS or name in {dataset.folder for dataset in DATASETS.values()} or name == "NAbirdsgull":
-        reason = "is the name of a dataset that the scripts know already, or of its folder"
-    elif name in CODE:
-        reason = "is a folder of this repository, and the scripts would write into it"
+    elif name in {"NAbirdsgull", *DATASETS} | {folder for dataset in DATASETS.values() for folder in (dataset.folder, dataset.out)}:
+        reason = "is the name of a dataset that the scripts know already, or of one of its folders"
+    elif name in FOLDERS or any((folder / name).is_file() for folder in (REPOSITORY, REPOSITORY / "datasets")):
+        reason = "is a file or folder of this repository, and the scripts would write there"
     elif name.endswith((AFTER_LABELING, REST)):
         reason = f"must not end with {AFTER_LABELING} or {REST}, which stand for parts of datasets"
     if reason:
         raise InputError(f"--name '{name}' {reason}; choose another one.")
+
+
+def refuse_foreign(target: Path) -> None:
+    """Proves that a folder that would be replaced is a dataset.
+
+    Raises:
+        InputError: it is something else, which --force is not meant for.
+    """
+    if os.path.lexists(target) and not (target / DESCRIPTION).exists():
+        raise InputError(f"{target} exists and is no dataset, for it has no {DESCRIPTION}; choose another --name.")
 
 
 def refuse_overlap(top: Path, target: Path) -> None:

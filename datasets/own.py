@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from datasets.apart import refuse_name, refuse_outputs, refuse_overlap
+from datasets.apart import refuse_foreign, refuse_name, refuse_outputs, refuse_overlap
 from datasets.checking import count_table
 from datasets.images import inspections
 from datasets.labels import label_by_table, read_labels
@@ -86,6 +86,7 @@ def make_own_dataset(own: Own) -> Made:
     refuse_existing(target, own.force)
     tree = walk(own.folder)
     refuse_overlap(tree.top, target)
+    refuse_foreign(target)
     refuse_outputs(tree.top, own.name)
     if own.labels is None:
         pictures = label_by_folders(tree)
@@ -160,10 +161,11 @@ def refuse_too_few(folder: Path, classes: Sequence[str], pictures: Sequence[Pict
         InputError: there are not; it says what there is.
     """
     if len(classes) < 2:
-        left_out = "; ".join(f"{len(names)} {kind}" for kind, names in by_kind(tree.skipped).items()) or "nothing"
+        found = f"{len(classes)} class{'' if len(classes) == 1 else 'es'} ({', '.join(map(shown, classes)) or 'none'})"
+        left_out = "; ".join(told(kind, paths) for kind, paths in by_kind(tree.skipped).items()) or "nothing"
         raise InputError(
-            f"{folder} holds usable images of {len(classes)} classes ({', '.join(map(shown, classes)) or 'none'}), {len(pictures)} in all "
-            f"(left out: {left_out}), and a classifier needs two classes; put images into folders <Class>/, or give --labels."
+            f"{folder} holds usable images of {found}, {len(pictures)} in all (left out: {left_out}), and a classifier needs two classes; "
+            "put images into folders <Class>/, or give --labels."
         )
 
 
@@ -261,6 +263,12 @@ def by_kind(skipped: dict[str, str]) -> dict[str, list[str]]:
     return dict(sorted(kinds.items(), key=lambda kind: -len(kind[1])))
 
 
+def told(kind: str, paths: Sequence[str]) -> str:
+    """How many paths were left out for a kind of reason, and one of them."""
+    one = shown(paths[0])
+    return f"1, which {shown(kind)}: {one}" if len(paths) == 1 else f"{len(paths)}, each of which {shown(kind)}, such as {one}"
+
+
 def remarks(classes: Sequence[str], lists: dict[str, list[Picture]], shares: Shares) -> list[str]:
     """What a user should know about the lists."""
     counts = {split: Counter(picture.label for picture in members) for split, members in lists.items()}
@@ -273,5 +281,6 @@ def remarks(classes: Sequence[str], lists: dict[str, list[Picture]], shares: Sha
     if twins := sum(count for count in looks.values() if count > 1):
         sentences.append(f"{twins} images look the same as others; each stays in the list of its like.")
     if unknown := counts["rest"][None]:
-        sentences.append(f"The class of {unknown} images of the rest list is unknown: people's labels of these cannot be checked.")
+        images = "1 image" if unknown == 1 else f"{unknown} images"
+        sentences.append(f"The class of {images} of the rest list is unknown: people's labels of such images cannot be checked.")
     return sentences

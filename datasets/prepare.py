@@ -27,12 +27,11 @@ from datasets.archives import extract_images, is_saved_page
 from datasets.checking import check_dataset
 from datasets.download import check_scheme, fetch, file_md5
 from datasets.images import inspect_images
-from datasets.own import Own, by_kind, make_own_dataset
+from datasets.own import Own, by_kind, make_own_dataset, told
 from datasets.placing import find_lists, place_lists, settle_whole_gulls, write_drawn_lists
 from datasets.sources import LISTS_URL, SOURCES, Layout, Source
 from datasets.splits import Shares
 from datasets.telling import TOLD, of_archive
-from datasets.trees import shown
 from utils.base.errors import InputError, RunError
 from utils.base.files import expanded, make_folder, refuse_existing, replacing_folder
 from utils.base.warned import plain_warnings
@@ -204,7 +203,7 @@ def run_folder(args: argparse.Namespace) -> int:
     if made.skipped:
         print(f"Left out: {len(made.skipped)} (all in {target / 'skipped.csv'}).")
     for kind, paths in by_kind(made.skipped).items():
-        print(f"  {len(paths)} {shown(kind)}, such as {shown(paths[0])}")
+        print(f"  {told(kind, paths)}")
     print(f"Next: python train_butterflies_resnet18.py --dataset {own.name}")
     return 0
 

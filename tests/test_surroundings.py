@@ -312,3 +312,17 @@ def test_what_a_killed_process_left_is_removed(tmp_path, monkeypatch):
     assert temporary.exists()
     remove_leftovers(tmp_path)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("out", ["", " "])
+def test_an_output_folder_without_a_name_is_refused(out):
+    """As a variable that is not set leaves it; all would be poured into the working folder."""
+
+    @dataclass(frozen=True)
+    class Settings:
+        out: str
+
+    with pytest.raises(InputError) as refusal:
+        settings.check(Settings(out))
+    assert str(refusal.value) == f"--out '{out}' must name a folder, or be auto; correct it."
+    settings.check(Settings("auto"))

@@ -351,7 +351,9 @@ def test_too_little_memory_is_one_sentence(refusal, monkeypatch):
 
 
 def test_what_is_no_picture_is_said_so(refusal, tmp_path):
-    assert refusal(b"<html></html>").endswith("cannot be decoded (it is in no known picture format); restore it.")
+    ending = "cannot be decoded (it is in no picture format that is known here); save it as PNG or JPEG, or restore it."
+    assert refusal(b"<html></html>").endswith(ending)
+    assert refusal(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic").endswith(ending)
     with pytest.raises(InputError, match=r"^here: the image .* cannot be read \(Is a directory\); mend that\.$"):
         decode(str(tmp_path), "here")
 

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from datasets import own, prepare
+from datasets.apart import refuse_name
 from datasets.labels import label_by_table, read_labels
 from datasets.names import LONGEST_STEM, Namer, file_name
 from datasets.splits import Shares, share_out
@@ -173,11 +174,48 @@ def test_names_are_safe_and_each_is_given_once():
 
 @pytest.mark.parametrize(
     "name",
-    ["", "a b", "../x", "a/b", ".hidden", "-x", "toy", "gull", "CUBgull", "NAbirdsgull", "models", "x_after_labeling", "x_rest", "x" * 81],
+    [
+        *("", "a b", "../x", "a/b", ".hidden", "-x", "ที่ x", "\u0301x", "x" * 81),
+        *("toy", "gull", "CUBgull", "NAbirdsgull", "butterflies_whole", "x_after_labeling", "x_rest"),
+        *("models", "bench", "results", "README.md", "Makefile", "prepare.py", "collect_labels.py"),
+    ],
 )
 def test_names_that_cannot_be_a_dataset_s_are_refused(tmp_path, capsys, name):
     assert prepare.main(["folder", str(tree(tmp_path / "p", a=2, b=2)), f"--name={name}", "--data-root", str(tmp_path / "data")]) == 2
     assert f"--name '{name}'" in said(capsys) and not (tmp_path / "data").exists()
+
+
+def test_no_folder_of_the_repository_can_be_a_dataset_s():
+    """Whatever is added to it."""
+    tracked = {path.split("/")[0] for path in git("ls-files").splitlines()} | set(
+        git("ls-files", "datasets").replace("datasets/", "").split()
+    )
+    for name in tracked:
+        with pytest.raises(InputError, match="^--name '"):
+            refuse_name(name)
+
+
+@pytest.mark.parametrize("name", ["हिन्दी", "ที่", "my_birds", "Vögel-2", "gull2"])
+def test_names_of_every_script_can_be_a_dataset_s(tmp_path, name):
+    assert run(tree(tmp_path / "p", a=2, b=2), name=name) == 0
+    assert catalog.find(name, tmp_path / "data").out == name
+
+
+def test_force_replaces_nothing_but_datasets(tmp_path, capsys):
+    folder = tree(tmp_path / "pictures", a=2, b=2)
+    (tmp_path / "data/logs").mkdir(parents=True)
+    (tmp_path / "data/logs/precious.json").touch()
+    assert run(folder, "--force", name="logs") == 2
+    assert said(capsys).endswith("data/logs exists and is no dataset, for it has no dataset.json; choose another --name.")
+    assert [path.name for path in (tmp_path / "data/logs").iterdir()] == ["precious.json"]
+
+
+def test_one_of_a_kind_is_said_as_one(tmp_path, capsys):
+    folder = tree(tmp_path / "pictures", a=1)
+    (folder / ".DS_Store").touch()
+    assert run(folder) == 2
+    sentence = "holds usable images of 1 class (a), 1 in all (left out: 1, which is hidden: .DS_Store), and a classifier needs two"
+    assert sentence in said(capsys)
 
 
 # ---------------------------------------------------------------- how images are shared out
@@ -519,7 +557,7 @@ def test_hostile_and_foreign_entries_are_left_out_and_listed(tmp_path, monkeypat
     }
     assert counted(tmp_path / "data/mine") == {"train": [4, 3], "test": [1, 1]}  # the link to a/0.png is one of a's five
     out = capsys.readouterr().out
-    assert "Left out: 17 (all in" in out and f"  5 {no_picture}, such as a/film.mp4" in out
+    assert "Left out: 17 (all in" in out and f"  5, each of which {no_picture}, such as a/film.mp4" in out
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -538,7 +576,7 @@ def test_what_may_not_be_read_is_left_out(tmp_path):
     ("classes", "words"),
     [
         ({}, "usable images of 0 classes (none), 0 in all (left out: nothing)"),
-        ({"a": 3}, "usable images of 1 classes (a), 3 in all"),
+        ({"a": 3}, "usable images of 1 class (a), 3 in all"),
         ({"a": 1, "b": 1}, "no class has two different images"),
     ],
 )
@@ -628,6 +666,7 @@ def test_a_stopped_run_leaves_what_was_there(tmp_path, name, status, left):
     folder, data = tree(tmp_path / "pictures", a=5, b=5), tmp_path / "data"
     (data / "mine").mkdir(parents=True)
     (data / "mine/earlier.txt").write_text("earlier")
+    (data / "mine/dataset.json").touch()
     command = [sys.executable, "-c", KILLED.format(root=str(ROOT), signal=name), "folder", folder, "--name", "mine", "--data-root", data]
     assert subprocess.run([*command, "--force"], capture_output=True).returncode == status
     assert (data / "mine/earlier.txt").read_text() == "earlier"

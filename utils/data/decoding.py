@@ -89,7 +89,7 @@ def read_picture(stream: BinaryIO) -> Image.Image:
     except Undecodable:
         raise
     except Image.UnidentifiedImageError as error:
-        raise Undecodable("it is in no known picture format") from error
+        raise Undecodable("it is in no picture format that is known here", "save it as PNG or JPEG, or restore it") from error
     except MemoryError as error:
         raise Undecodable("it does not fit into the memory that is free", "reduce it") from error
     except Exception as error:  # on damaged files, Pillow raises OSError, SyntaxError, ValueError, struct.error, EOFError and more

@@ -2,14 +2,32 @@
 
 import re
 import unicodedata
+from itertools import takewhile
 
 from utils.base.files import NAME_BYTES
 from utils.data.lists import MAY_STAND
 
+# Marks that choose between forms of a character (of emoji, for instance) or join: nothing shows that they are there.
+UNSEEN_MARKS = re.compile("[\u034f\u17b4\u17b5\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+
 
 def plain_name(name: str) -> str:
-    """`name` with each run of characters other than letters, digits, `_`, `.` and `-` replaced by `_`: lists separate fields by blanks."""
-    return re.sub(r"[^\w.-]+", "_", name)
+    """`name` with each run of characters other than letters, digits, `_`, `.` and `-` replaced by `_`: lists separate fields by blanks.
+
+    The marks on letters, as vowels and tones are written in many scripts, are part of the letters.
+    """
+    return re.sub(r"[^\w.-]+", _replaced, name)
+
+
+def _replaced(run: re.Match[str]) -> str:
+    """What stands in a name for a run of other characters: the marks that belong to the letter before it, and `_` for the rest."""
+    before = run.string[: run.start()][-1:]
+    marks = "".join(takewhile(_is_mark, run[0])) if before.isalnum() else ""
+    return marks if marks == run[0] else f"{marks}_"
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character) in ("Mn", "Mc") and not UNSEEN_MARKS.match(character)
 
 
 def fault(name: str) -> str:

@@ -61,6 +61,7 @@ RULES: dict[str, tuple[Callable, str]] = {
     "min_accuracy": (lambda v: 0 <= v <= 1, "must lie in 0 .. 1"),
     "momentum": (lambda v: 0 <= v < 1, "must lie in 0 .. 1, 1 excluded"),
     "port": (lambda v: 0 <= v <= 65535, "must lie in 0 .. 65535"),
+    "out": (lambda v: v.strip() != "", "must name a folder, or be auto"),
     "people": (lambda v: v >= 1, "must be 1 or more"),
     "probe_batch_size": (lambda v: v >= 1, "must be 1 or more"),
     "probe_epochs": (lambda v: v >= 1, "must be 1 or more"),
@@ -179,10 +180,11 @@ def check(cfg) -> None:
     for field in dataclasses.fields(cfg):
         holds, demand = RULES.get(field.name, (None, ""))
         value = getattr(cfg, field.name)
+        setting = f"--{field.name.replace('_', '-')} {value if str(value).strip() else repr(value)}"
         if not _finite(value):
-            raise InputError(f"--{field.name.replace('_', '-')} {value} must be finite; correct it.")
+            raise InputError(f"{setting} must be finite; correct it.")
         if holds and not holds(value):
-            raise InputError(f"--{field.name.replace('_', '-')} {value} {demand}; correct it.")
+            raise InputError(f"{setting} {demand}; correct it.")
 
 
 def _finite(value) -> bool:
