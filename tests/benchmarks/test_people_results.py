@@ -60,9 +60,8 @@ def test_tables_and_figures(work, tmp_path):
     assert float(taken["random, their own lists"]["reached"]) == pytest.approx(100 * np.mean(right[:6]), abs=0.05)
     assert f"On toy 8 people gave {8 * QUESTIONS} answers" in predicted.text
     number = r"([+-]?0\.\d+)"
-    told = re.search(rf"Of all people .*? is {number} \((.*?)\), .*? and {number} of the network .*?: {number} fold by fold", predicted.text)
-        r"Of all people .* is (0\.\d+) \((.*?)\), .* and (0\.\d+) of the network .*: ([+-]0\.\d+) fold by fold", predicted.text
-    )
+    sentence = rf"Of all people .*? is {number} \((.*?)\), .*? and {number} of the network .*?: {number} fold by fold"
+    told = re.search(sentence, predicted.text)
     best, network = (float(rows["all", name]["auc"]) for name in (told[2], "network taught all images"))
     assert [float(number) for number in told.group(1, 3, 4)] == pytest.approx([best, network, best - network], abs=0.001)
     assert "gain is not known to carry over to people" in courses.text and "nobody has taken these courses" in courses.text
