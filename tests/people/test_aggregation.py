@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 
 from utils.people import aggregation
 from utils.people.aggregation import AGGREGATIONS, Aggregation, Votes, aggregate, agreement, dawid_skene, majority, one_coin, prior_counts
-from utils.people.answers import Answer
+from utils.people.participants import Answer
 
 
 def votes_of(rows):

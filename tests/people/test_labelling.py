@@ -18,9 +18,10 @@ from utils.data.lists import locate, read_examples
 from utils.data.outputs import Layout
 from utils.people import study
 from utils.people.aggregation import AGGREGATIONS
-from utils.people.answers import Answer, read_answers
+from utils.people.answers import read_answers
 from utils.people.labelling import Person, describe_all
 from utils.people.page_key import read_key
+from utils.people.participants import Answer
 from utils.people.report import people_accuracy
 
 

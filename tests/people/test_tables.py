@@ -146,7 +146,7 @@ def test_a_comma_in_a_number_between_commas_is_asked_about(key, tmp_path, trials
     rows = [{"participant": "ann"} | {"correct": ""} | trial for trial in trials]
     rows[1]["rt"] = written
     (tmp_path / "a.csv").write_text(csv_text(rows))
-    told = f"a.csv, line 3: rt {written} must be milliseconds, 0 or more, without separators of thousands; correct it."
+    told = f"a.csv, line 3: rt {written} must be milliseconds, 0 .. 1e+12, without separators of thousands; correct it."
     with pytest.raises(InputError, match=re.escape(told)):
         read_answers([tmp_path / "a.csv"], key, 5)
 

@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 from scipy.special import logsumexp
 from tqdm import tqdm
 
-from utils.people.answers import Answer
+from utils.people.participants import Answer
 
 Aggregation = Literal["majority", "dawid_skene", "one_coin"]
 

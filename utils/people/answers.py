@@ -1,18 +1,18 @@
 """What people answered, read from every kind of file it comes in: our server's export (JSON or CSV), one participant's download,
 a Mechanical Turk batch, and the public logs of explain_teach. The kind is recognised by a file's content."""
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from utils.base.errors import InputError
 from utils.people.page_key import IMAGE_ID, PHASES, Key, is_count
-from utils.people.tables import csv_rows, parsed_json, parsed_number, read_text, separator
-from utils.people.trials import is_secret_id
+from utils.people.participants import Answer, Participant, checked_name
+from utils.people.tables import csv_rows, parsed_json, parsed_number, read_text, separator, shown
+from utils.people.trials import LONGEST, is_secret_id, is_time
 from utils.people.turk import NEEDED, Submission, submissions
 
 DAY = 24 * 60 * 60  # seconds
@@ -20,53 +20,6 @@ LOGGED = ("image_id", "gt_label", "is_train", "response", "time")  # the lists o
 REJECTED_ELSEWHERE = "rejected in another row of the same assignment"
 ANSWERED_BEFORE = "answered again by the same person (the first answer counts)"
 HANDED_IN_BEFORE = "handed in by somebody else already (the same trial ids)"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer of one person to one image.
-
-    Attributes:
-        person: who.
-        phase: `lesson` (feedback followed), `test` or `label`.
-        image: the path as lists name it; `image <number>` in logs that name no files.
-        response: the class that was answered.
-        seconds: how long it took; None where unknown.
-        truth: the image's class; None where unknown.
-        group: what the person was taught by, where the file tells.
-    """
-
-    person: str
-    phase: str
-    image: str
-    response: int
-    seconds: float | None
-    truth: int | None
-    group: str = ""
-
-
-@dataclass
-class Participant:
-    """One participant's part of a file.
-
-    Attributes:
-        name: as the file has it.
-        where: file, and participant or line, for error messages.
-        trials: trial id and answer; logs without trial ids have names of their own for them.
-        numbered: whether the name is a number within this export, which another export may have given to somebody else.
-        submission: the row of a Mechanical Turk batch that it is.
-    """
-
-    name: str
-    where: str
-    trials: list[tuple[str, Answer]] = field(default_factory=list)
-    numbered: bool = False
-    submission: Submission | None = None
-
-    @property
-    def worker(self) -> str:
-        """The worker of Mechanical Turk; "" where unknown."""
-        return self.submission.worker if self.submission else ""
 
 
 @dataclass(frozen=True)
@@ -215,18 +168,11 @@ def _page_participant(entry: object, where: str, key: Key | None, num_classes: i
     """One participant of our export or download."""
     if not isinstance(entry, dict) or not isinstance(entry.get("participant"), str) or not isinstance(entry.get("trials"), list):
         raise InputError(f"{where}: expected an object with participant and trials; export the answers anew.")
-    name = _checked_name(entry["participant"], where)
+    name = checked_name(entry["participant"], where)
     participant = Participant(name, f"{where} ({name})", numbered=numbered)
     for number, trial in enumerate(entry["trials"], start=1):
         participant.trials.append(_page_trial(trial, participant.name, f"{participant.where}, trial {number}", key, num_classes))
     return participant
-
-
-def _checked_name(name: str, where: str) -> str:
-    """A participant's name. People without one would become one person."""
-    if not name.strip():
-        raise InputError(f"{where}: participant is empty, so that nobody knows whose answers these are; correct it.")
-    return name
 
 
 def _page_trial(trial: object, person: str, where: str, key: Key | None, num_classes: int) -> tuple[str, Answer]:
@@ -239,25 +185,28 @@ def _page_trial(trial: object, person: str, where: str, key: Key | None, num_cla
         place = f", but {key.path} does not exist" if key else ""
         raise InputError(f"{where} was given on a course page: reading it needs the page's key{place}; correct --key.")
     trial = trial if isinstance(trial, dict) else {}
-    trial_id, phase, seconds = trial.get("trial_id"), trial.get("phase"), trial.get("rt")
+    trial_id, phase, milliseconds = trial.get("trial_id"), trial.get("phase"), trial.get("rt")
     if not isinstance(trial_id, str) or not trial_id or phase not in PHASES:
         raise InputError(f"{where}: a trial needs a trial_id and a phase out of {', '.join(PHASES)}; export the answers anew.")
     if trial.get("build_id") != key.build_id:
         found = trial.get("build_id")
-        raise InputError(f"{where} belongs to build {found} of the course page, {key.path} to build {key.build_id}; give the right --key.")
+        raise InputError(
+            f"{where} belongs to build {shown(found)} of the course page, {key.path} to build {key.build_id}; give the right --key."
+        )
     stimulus = trial.get("stimulus")
     image = key.images.get(stimulus) if isinstance(stimulus, str) else None
     if image is None or image.phase != phase:
-        raise InputError(f"{where}: {key.path} has no {phase} image {stimulus}; give the key of the page that was answered.")
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds) or seconds < 0:
-        raise InputError(f"{where}: rt {seconds} must be milliseconds, 0 or more, without separators of thousands; correct it.")
+        raise InputError(f"{where}: {key.path} has no {phase} image {shown(stimulus)}; give the key of the page that was answered.")
+    if not is_time(milliseconds):
+        allowed = f"milliseconds, 0 .. {LONGEST:g}, without separators of thousands"
+        raise InputError(f"{where}: rt {shown(milliseconds)} must be {allowed}; correct it.")
     response = _checked_class(trial.get("response"), "response", where, num_classes)
-    return trial_id, Answer(person, phase, image.path, response, seconds / 1000, image.label)
+    return trial_id, Answer(person, phase, image.path, response, milliseconds / 1000, image.label)
 
 
 def _checked_class(value: object, name: str, where: str, num_classes: int) -> int:
     if not is_count(value) or value >= num_classes:
-        raise InputError(f"{where}: {name} {value} is out of range (0 .. {num_classes - 1}); correct it, or --dataset.")
+        raise InputError(f"{where}: {name} {shown(value)} is out of range (0 .. {num_classes - 1}); correct it, or --dataset.")
     return value
 
 
@@ -273,7 +222,7 @@ def _read_csv(text: str, path: str | Path, key: Key | None, num_classes: int) ->
         separated_by = separator(text)
         for line, row in rows:
             where = f"{path}, line {line}"
-            name = _checked_name(row["participant"], where)
+            name = checked_name(row["participant"], where)
             numbers = {name: parsed_number(row[name], kind, separated_by) for name, kind in (("rt", float), ("response", int))}
             trial = _whole_ids(row, where) | numbers
             participant = participants.setdefault(name, Participant(name, where, numbered=True))
@@ -286,7 +235,8 @@ def _read_csv(text: str, path: str | Path, key: Key | None, num_classes: int) ->
 def _turk_participant(row: Submission, path: str | Path, key: Key | None, num_classes: int) -> Participant:
     """A row of a Mechanical Turk batch. Where it does not tell the worker, the assignment is a person of its own."""
     where = f"{path}, line {row.line}"
-    name = row.worker or (f"assignment {row.assignment}" if row.assignment else where)
+    told = row.worker or (f"assignment {row.assignment}" if row.assignment else "")
+    name = checked_name(told, where) if told else where
     if row.reason:
         return Participant(name, where, submission=row)
     participant = _page_participant({"participant": name, "trials": row.trials}, where, key, num_classes, numbered=False)
@@ -297,7 +247,7 @@ def _whole_ids(row: dict[str, str], where: str) -> dict[str, str]:
     """A row of our export whose ids a spreadsheet has not taken for numbers and rounded, which could make two of them one."""
     for name, whole in (("trial_id", is_secret_id(row["trial_id"])), ("stimulus", IMAGE_ID.fullmatch(row["stimulus"]))):
         if not whole:
-            raise InputError(f"{where}: {name} {row[name]} is none; a spreadsheet may have changed it: export the answers anew.")
+            raise InputError(f"{where}: {name} {shown(row[name])} is none; a spreadsheet may have changed it: export the answers anew.")
     return row
 
 
@@ -312,6 +262,8 @@ def _explain_teach_log(log: dict, where: str, num_classes: int) -> Participant:
     name = identity.get("$oid") if isinstance(identity, dict) else None
     if not isinstance(name, str) or len(lists) < len(LOGGED):
         raise InputError(f"{where}: expected _id and the lists {', '.join(LOGGED)}; replace the file.")
+    checked_name(name, where, "_id")
+    group = checked_name(told, where, "strategy") if (told := str(log.get("strategy", ""))) else ""
     if len({len(values) for values in lists.values()}) != 1:
         raise InputError(f"{where} (participant {name}): {', '.join(lists)} differ in length; replace the file.")
     participant = Participant(name, f"{where} (participant {name})")
@@ -326,7 +278,7 @@ def _explain_teach_log(log: dict, where: str, num_classes: int) -> Participant:
             _checked_class(response, "response", there, num_classes),
             None if before is None else (moment - before) % DAY,  # midnight may lie between
             _checked_class(truth, "gt_label", there, num_classes),
-            str(log.get("strategy", "")),
+            group,
         )
         participant.trials.append((f"{name} {number}", answer))
         before = moment
@@ -336,9 +288,9 @@ def _explain_teach_log(log: dict, where: str, num_classes: int) -> Participant:
 def _clock(text: object, where: str) -> float:
     """Seconds since midnight of `HH:MM:SS`."""
     if not isinstance(text, str) or not re.fullmatch(r"\d\d:\d\d:\d\d", text):
-        raise InputError(f"{where}: time {text} must be HH:MM:SS; correct it.")
+        raise InputError(f"{where}: time {shown(text)} must be HH:MM:SS; correct it.")
     try:
         moment = datetime.strptime(text, "%H:%M:%S")
     except ValueError:
-        raise InputError(f"{where}: time {text} must be HH:MM:SS; correct it.") from None
+        raise InputError(f"{where}: time {shown(text)} must be HH:MM:SS; correct it.") from None
     return moment.hour * 3600.0 + moment.minute * 60 + moment.second

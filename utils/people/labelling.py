@@ -10,8 +10,8 @@ import numpy as np
 from utils.base.errors import InputError
 from utils.data.lists import Example, listed_path, write_examples
 from utils.people.aggregation import Aggregation, Labels, Votes, aggregate, confusion_counts
-from utils.people.answers import Answer
 from utils.people.page_key import Key, KeyImage
+from utils.people.participants import Answer
 from utils.teaching.selection import Selection
 
 
