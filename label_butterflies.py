@@ -42,7 +42,7 @@ class Config:
     selection: Selection = "CMaxGrad"  # the course that people took; the list is named after it
     # labels
     min_accuracy: float = 0.0  # leave out people who were right on less of the test, 0 .. 1; 0 keeps everybody
-    aggregation: Aggregation = "majority"  # majority; where some are much worse, one_coin, or dawid_skene if each gave C (C - 1) answers
+    aggregation: Aggregation = "majority"  # majority; one_coin if some are worse; dawid_skene if each confuses classes of their own
     # run
     out: str = "auto"  # output folder; auto: named after the dataset
     seed: int = 0  # draws the labels that are tied
