@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers.answering import CLASSES, batch, csv_text, download, explain_teach_log, export, make_trial, mturk_row
+from tests.helpers.answering import BUILD, CLASSES, batch, csv_text, download, explain_teach_log, export, make_trial, mturk_row
 from utils.base.errors import InputError
-from utils.people.answers import read_answers
+from utils.people.answers import read_answers, read_files
 from utils.people.labelling import aggregate_part, describe_all
 from utils.people.page_key import read_key
 from utils.people.participants import Answer
@@ -113,9 +113,9 @@ WRONG_TRIALS = {
     r"has no test image \\x1b\[2J\\nx{55}\.\.\.;": {"stimulus": "\x1b[2J\n" + "x" * 100},
     "has no test image 00": {"stimulus": "00"},
     r"has no test image \['a'\]": {"stimulus": ["a"]},
-    "belongs to build other": {"build_id": "other"},
-    "needs a trial_id and a phase": {"phase": "lunch"},
+    "needs a trial_id, a build_id and a phase out of lesson, test, label": {"phase": "lunch"},
     "needs a trial_id": {"trial_id": 7},
+    "needs a trial_id, a build_id": {"build_id": None},
 }
 
 
@@ -168,6 +168,27 @@ def test_a_number_of_thousands_of_digits_is_named(key, tmp_path, field):
     for file, place in (("a.json", "a.json"), ("b.csv", "b.csv, line 2: Answer.trials")):
         with pytest.raises(InputError, match=f"{place} {told}$"):
             read_answers([tmp_path / file], key, 5)
+
+
+def test_answers_to_another_build_are_left_out_and_counted(key, tmp_path):
+    """Of a page that was built anew while answers came in: its other images are in no key of ours, and nothing of them is checked."""
+    own = [make_trial(key, "test", number, 1) for number in range(2)]
+    other = [make_trial(key, "label", number, 9, "bob", build_id="fedc", stimulus="0" * 16) for number in range(3)]
+    batch(tmp_path / "a.csv", mturk_row("ann", own), mturk_row("bob", other))
+    (tmp_path / "b.json").write_text(json.dumps(export({"p0001": [*other, *own]})))
+    (tmp_path / "c.csv").write_text(csv_text([{"participant": "p0001"} | trial for trial in [*other, *own]]))
+    for file, place, person in (("a.csv", ", line ", "bob"), ("b.json", ", participant number 1", "p0001"), ("c.csv", ", line 2", "p0001")):
+        reading = read_files([tmp_path / file], key, 5)
+        assert len(reading.answers) == 2 and {answer.phase for answer in reading.answers} == {"test"}
+        [part] = reading.left_out
+        assert part.where.startswith(f"{tmp_path / file}{place}") and part.person == person and part.answers == 3
+        assert part.reason == "given on another build of the course page, fedc"
+    (tmp_path / "d.json").write_text(json.dumps(download(other)))
+    told = (
+        rf"d.json: there is no answer in it \(left out: .*d.json \(ann\): given on another build of the course page, fedc\); {key.path} is "
+    )
+    with pytest.raises(InputError, match=f"{told}of build {BUILD}: give the right --key.$"):
+        read_files([tmp_path / "d.json"], key, 5)
 
 
 WRONG_FILES = {

@@ -2,7 +2,6 @@
 a Mechanical Turk batch, and the public logs of explain_teach. The kind is recognised by a file's content."""
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,6 +18,7 @@ DAY = 24 * 60 * 60  # seconds
 LOGGED = ("image_id", "gt_label", "is_train", "response", "time")  # the lists of a log of explain_teach, in the order of their use
 REJECTED_ELSEWHERE = "rejected in another row of the same assignment"
 ANSWERED_BEFORE = "answered again by the same person (the first answer counts)"
+OTHER_BUILD = "given on another build of the course page"
 HANDED_IN_BEFORE = "handed in by somebody else already (the same trial ids)"
 
 
@@ -57,7 +57,8 @@ def read_files(paths: Sequence[str | Path], key: Key | None, num_classes: int) -
 
     A trial that stands in several files (a download and an export, two exports of one server) counts once, and tells that their
     participants are one person, unless they are two workers of Mechanical Turk. Of several answers of a person to an image in one
-    phase the first counts. An assignment that is rejected in one file is left out of all.
+    phase the first counts. An assignment that is rejected in one file is left out of all. Answers to another build of the page are left
+    out as well.
 
     Args:
         paths: the files.
@@ -65,7 +66,7 @@ def read_files(paths: Sequence[str | Path], key: Key | None, num_classes: int) -
         num_classes: C; answers must lie in 0 .. C-1.
 
     Raises:
-        InputError: a file is missing, of no known kind or malformed; the message names file and line or participant.
+        InputError: a file is missing, of no known kind or malformed; the message names file and line or participant. Or nothing counts.
     """
     files = [(path, list(_read_file(path, key, num_classes))) for path in paths]
     rows = [participant.submission for _, participants in files for participant in participants if participant.submission]
@@ -83,7 +84,9 @@ def read_files(paths: Sequence[str | Path], key: Key | None, num_classes: int) -
                 left_out += _add(participant, people, answers)
     if not answers:
         why = f" (left out: {'; '.join(f'{part.where}: {part.reason}' for part in left_out[:3])})" if left_out else ""
-        raise InputError(f"{', '.join(map(str, paths)) or '--answers'}: there is no answer in it{why}; give files with answers.")
+        other = any(part.reason.startswith(OTHER_BUILD) for part in left_out)
+        remedy = f"{key.path} is of build {key.build_id}: give the right --key" if key and other else "give files with answers"
+        raise InputError(f"{', '.join(map(str, paths)) or '--answers'}: there is no answer in it{why}; {remedy}.")
     return Reading(list(answers.values()), left_out)
 
 
@@ -132,7 +135,7 @@ class _People:
 
 def _add(participant: Participant, people: _People, answers: dict[tuple[str, str, str], Answer]) -> list[LeftOut]:
     """Adds a participant's answers to those of all; returns what of them does not count."""
-    person, reasons = people.find(participant), Counter[str]()
+    person, reasons = people.find(participant), participant.left_out.copy()
     for trial, answer in participant.trials:
         place = (person, answer.phase, answer.image)
         if trial in people.of_trial:
@@ -171,29 +174,33 @@ def _page_participant(entry: object, where: str, key: Key | None, num_classes: i
     name = checked_name(entry["participant"], where)
     participant = Participant(name, f"{where} ({name})", numbered=numbered)
     for number, trial in enumerate(entry["trials"], start=1):
-        participant.trials.append(_page_trial(trial, participant.name, f"{participant.where}, trial {number}", key, num_classes))
+        _take(participant, trial, f"{participant.where}, trial {number}", key, num_classes)
     return participant
 
 
-def _page_trial(trial: object, person: str, where: str, key: Key | None, num_classes: int) -> tuple[str, Answer]:
-    """A trial as the course page records it: its id and the answer.
+def _take(participant: Participant, trial: object, where: str, key: Key | None, num_classes: int) -> None:
+    """Adds a trial, as the course page records it, to those of a participant. What another build of the page asked is left out.
 
     Raises:
-        InputError: it is malformed, of another build of the page, or about an image that the page does not show in that phase.
+        InputError: it is malformed, or about an image that the page does not show in that phase.
     """
     if key is None or not key.build_id:
         place = f", but {key.path} does not exist" if key else ""
         raise InputError(f"{where} was given on a course page: reading it needs the page's key{place}; correct --key.")
     trial = trial if isinstance(trial, dict) else {}
-    trial_id, phase, milliseconds = trial.get("trial_id"), trial.get("phase"), trial.get("rt")
-    if not isinstance(trial_id, str) or not trial_id or phase not in PHASES:
-        raise InputError(f"{where}: a trial needs a trial_id and a phase out of {', '.join(PHASES)}; export the answers anew.")
-    if trial.get("build_id") != key.build_id:
-        found = trial.get("build_id")
-        raise InputError(
-            f"{where} belongs to build {shown(found)} of the course page, {key.path} to build {key.build_id}; give the right --key."
-        )
-    stimulus = trial.get("stimulus")
+    trial_id, phase, build = trial.get("trial_id"), trial.get("phase"), trial.get("build_id")
+    if not isinstance(trial_id, str) or not trial_id or not isinstance(build, str) or phase not in PHASES:
+        needed = f"a trial needs a trial_id, a build_id and a phase out of {', '.join(PHASES)}"
+        raise InputError(f"{where}: {needed}; export the answers anew.")
+    if build == key.build_id:
+        participant.trials.append((trial_id, _page_answer(trial, participant.name, where, key, num_classes)))
+    else:
+        participant.left_out[f"{OTHER_BUILD}, {shown(build)}"] += 1
+
+
+def _page_answer(trial: dict, person: str, where: str, key: Key, num_classes: int) -> Answer:
+    """The answer of a trial of the page whose key it is."""
+    phase, stimulus, milliseconds = trial["phase"], trial.get("stimulus"), trial.get("rt")
     image = key.images.get(stimulus) if isinstance(stimulus, str) else None
     if image is None or image.phase != phase:
         raise InputError(f"{where}: {key.path} has no {phase} image {shown(stimulus)}; give the key of the page that was answered.")
@@ -201,7 +208,7 @@ def _page_trial(trial: object, person: str, where: str, key: Key | None, num_cla
         allowed = f"milliseconds, 0 .. {LONGEST:g}, without separators of thousands"
         raise InputError(f"{where}: rt {shown(milliseconds)} must be {allowed}; correct it.")
     response = _checked_class(trial.get("response"), "response", where, num_classes)
-    return trial_id, Answer(person, phase, image.path, response, milliseconds / 1000, image.label)
+    return Answer(person, phase, image.path, response, milliseconds / 1000, image.label)
 
 
 def _checked_class(value: object, name: str, where: str, num_classes: int) -> int:
@@ -226,7 +233,7 @@ def _read_csv(text: str, path: str | Path, key: Key | None, num_classes: int) ->
             numbers = {name: parsed_number(row[name], kind, separated_by) for name, kind in (("rt", float), ("response", int))}
             trial = _whole_ids(row, where) | numbers
             participant = participants.setdefault(name, Participant(name, where, numbered=True))
-            participant.trials.append(_page_trial(trial, name, where, key, num_classes))
+            _take(participant, trial, where, key, num_classes)
         yield from participants.values()
     else:
         raise InputError(f"{path} holds no answers in a known form (our export or download, Mechanical Turk CSV, explain_teach logs).")

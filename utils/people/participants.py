@@ -1,5 +1,6 @@
 """One answer, and the participant of a file who gave it."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from utils.base.errors import InputError
@@ -41,6 +42,7 @@ class Participant:
         trials: trial id and answer; logs without trial ids have names of their own for them.
         numbered: whether the name is a number within this export, which another export may have given to somebody else.
         submission: the row of a Mechanical Turk batch that it is.
+        left_out: how many further trials do not count, by the reason.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Participant:
     trials: list[tuple[str, Answer]] = field(default_factory=list)
     numbered: bool = False
     submission: Submission | None = None
+    left_out: Counter[str] = field(default_factory=Counter)
 
     @property
     def worker(self) -> str:
