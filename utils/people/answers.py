@@ -9,7 +9,7 @@ from pathlib import Path
 
 from utils.base.errors import InputError
 from utils.people.page_key import IMAGE_ID, PHASES, Key, is_count
-from utils.people.participants import Answer, Participant, checked_name
+from utils.people.participants import Answer, Participant, checked_name, in_telling_order, who_is_who
 from utils.people.tables import csv_rows, parsed_json, parsed_number, read_text, separator, shown
 from utils.people.trials import LONGEST, is_secret_id, is_time
 from utils.people.turk import NEEDED, Submission, submissions
@@ -57,8 +57,8 @@ def read_files(paths: Sequence[str | Path], key: Key | None, num_classes: int) -
 
     A trial that stands in several files (a download and an export, two exports of one server) counts once, and tells that their
     participants are one person, unless they are two workers of Mechanical Turk. Of several answers of a person to an image in one
-    phase the first counts. An assignment that is rejected in one file is left out of all. Answers to another build of the page are left
-    out as well.
+    phase the first counts, those of batches before others. An assignment that is rejected in one file is left out of all. Answers to
+    another build of the page are left out as well.
 
     Args:
         paths: the files.
@@ -68,20 +68,19 @@ def read_files(paths: Sequence[str | Path], key: Key | None, num_classes: int) -
     Raises:
         InputError: a file is missing, of no known kind or malformed; the message names file and line or participant. Or nothing counts.
     """
-    files = [(path, list(_read_file(path, key, num_classes))) for path in paths]
+    files = in_telling_order([(path, list(_read_file(path, key, num_classes))) for path in paths])
     rows = [participant.submission for _, participants in files for participant in participants if participant.submission]
     rejected = {row.assignment for row in rows if row.rejected} - {""}
-    people = _People()
+    people = iter(who_is_who([(path, [some for some in participants if not _reason(some, rejected)]) for path, participants in files]))
     answers: dict[tuple[str, str, str], Answer] = {}
+    owners: dict[str, str] = {}
     left_out: list[LeftOut] = []
-    for path, participants in files:
-        people.begin(path)
-        for participant in participants:
-            reason = _reason(participant, rejected)
-            if reason:
-                left_out.append(LeftOut(participant.where, participant.name, reason))
-            else:
-                left_out += _add(participant, people, answers)
+    for participant in (participant for _, participants in files for participant in participants):
+        reason = _reason(participant, rejected)
+        if reason:
+            left_out.append(LeftOut(participant.where, participant.name, reason))
+        else:
+            left_out += _add(participant, next(people), owners, answers)
     if not answers:
         why = f" (left out: {'; '.join(f'{part.where}: {part.reason}' for part in left_out[:3])})" if left_out else ""
         other = any(part.reason.startswith(OTHER_BUILD) for part in left_out)
@@ -96,52 +95,15 @@ def _reason(participant: Participant, rejected: set[str]) -> str:
     return "" if row is None else row.reason or (REJECTED_ELSEWHERE if row.assignment in rejected else "")
 
 
-class _People:
-    """Who is who over several files."""
-
-    def __init__(self) -> None:
-        self.file = 0  # its number
-        self.of_trial: dict[str, tuple[str, int]] = {}  # trial id -> person, and the file that told so first
-        self._names: dict[str, int] = {}  # the same of names
-        self._person_of: dict[str, str] = {}  # names that are the same person's in every file
-        self._worker_of: dict[str, str] = {}
-
-    def begin(self, path: str | Path) -> None:
-        """The participants of another file follow. Within a file, a trial in common does not make two names one."""
-        self._path, self.file = path, self.file + 1
-
-    def find(self, participant: Participant) -> str:
-        """The person who a participant is."""
-        name = participant.name
-        person = None if participant.numbered else self._person_of.get(name)
-        if person is None:
-            person = self._known(participant)
-            clash = participant.numbered and self._names.get(name, self.file) < self.file
-            person = person or (f"{name} ({self._path})" if clash else name)
-        self._names.setdefault(person, self.file)
-        if not participant.numbered:
-            self._person_of[name] = person
-        if participant.worker:
-            self._worker_of[person] = participant.worker
-        return person
-
-    def _known(self, participant: Participant) -> str | None:
-        """Who gave the same trials in an earlier file. Two workers are two people, whatever they handed in."""
-        told = (self.of_trial[trial] for trial, _ in participant.trials if trial in self.of_trial)
-        known = next((person for person, file in told if file < self.file), None)
-        two = known and participant.worker and self._worker_of.get(known, participant.worker) != participant.worker
-        return None if two else known
-
-
-def _add(participant: Participant, people: _People, answers: dict[tuple[str, str, str], Answer]) -> list[LeftOut]:
-    """Adds a participant's answers to those of all; returns what of them does not count."""
-    person, reasons = people.find(participant), participant.left_out.copy()
+def _add(participant: Participant, person: str, owners: dict[str, str], answers: dict[tuple[str, str, str], Answer]) -> list[LeftOut]:
+    """Adds a participant's answers to those of all, and the person to the `owners` of trials; returns what of them does not count."""
+    reasons = participant.left_out.copy()
     for trial, answer in participant.trials:
         place = (person, answer.phase, answer.image)
-        if trial in people.of_trial:
-            reasons[HANDED_IN_BEFORE] += people.of_trial[trial][0] != person
+        if trial in owners:
+            reasons[HANDED_IN_BEFORE] += owners[trial] != person
             continue
-        people.of_trial[trial] = person, people.file
+        owners[trial] = person
         if place in answers:
             reasons[ANSWERED_BEFORE] += 1
         else:
