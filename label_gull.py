@@ -57,7 +57,7 @@ def main(cfg: Config) -> dict:
     check_course(reading.answers, key, cfg.selection)
     people = describe_all(reading.answers, cfg.min_accuracy)
     parts = aggregate_parts(reading.answers, people, len(dataset.classes), how)
-    listed = write_list(layout.labeled_list(cfg.selection), expert, key, parts.get("label"))
+    listed = write_list(layout.labeled_list(cfg.selection), expert, key, parts.get("label"), people, how)
     return write_report(layout, dataset, people, parts, how, listed, reading.left_out)
 
 

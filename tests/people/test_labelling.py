@@ -146,6 +146,21 @@ def test_labels_of_an_earlier_run_go_with_it(tools, finished, data_root):
     assert "so no list is written; the report" in done.out
 
 
+def test_labels_of_people_who_are_not_kept_are_not_nobody_s(tools, finished, data_root):
+    """One who passed the test and stopped there, one who failed it and labelled."""
+    ran(tools.call("simulate_people", *data(data_root), "--people", 2, "--accuracy", 1, 0, cwd=finished))
+    path = finished / "toy/answers_simulated.json"
+    answers = json.loads(path.read_text())
+    good = answers["participants"][0]
+    good["trials"] = [trial for trial in good["trials"] if trial["phase"] == "test"]
+    path.write_text(json.dumps(answers))
+    label = ["label_butterflies", *data(data_root), "--answers", "toy/answers_simulated.json"]
+    assert "Labelled" in ran(tools.call(*label, cwd=finished)).out
+    done = ran(tools.call(*label, "--min-accuracy", 0.6, cwd=finished))
+    told = "None of those who labelled reached --min-accuracy 0.6, so no list is written, and that of an earlier run is removed;"
+    assert told in done.out and "Nobody" not in done.out
+
+
 def test_a_model_of_more_numbers_than_answers_is_warned_of(tools, finished, data_root):
     """Ten people give 15 answers to the test and 2 labels each, one gives 15 and 20: a confusion matrix has 20 numbers."""
     told = "--aggregation dawid_skene estimates 20 numbers of each person, who gave 17.0 answers on average, and may label worse"
