@@ -300,6 +300,26 @@ def test_a_clock_that_is_set_back_gives_no_place_away_twice(store, page, clock):
     assert len(rows_of(store.path, "SELECT * FROM trial")) == 2
 
 
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_clock_that_was_ahead_reserves_no_place_for_longer_than_a_lease(store, page, clock, asks):
+    """An hour ahead for a moment: two people are shown an image then, and leave. Whoever is there later asks for it, or just sends it."""
+    a, b, c = (store.join() for _ in range(3))
+    clock.now += 3600
+    assert store.next_image(a) == store.next_image(b) == page.label[0]
+    clock.now -= 3600
+    image = store.next_image(c) if asks else page.label[0]
+    assert image == page.label[0] and store.add_trials(c, stored_trial(page, image))[1] == {}
+    assert store.add_trials(a, stored_trial(page, page.label[0]))[1] == {}  # there is room for one of the two
+    assert list(store.add_trials(b, stored_trial(page, page.label[0]))[1].values()) == ["this image has its labels already"]
+
+
+def test_a_lease_of_this_moment_holds_to_its_end(store, page, clock):
+    """The bound is no shorter than a lease: of 60 s, given now."""
+    a, b, c = (store.join() for _ in range(3))
+    assert store.next_image(a) == store.next_image(b) == page.label[0] != store.next_image(c)
+    assert store.add_trials(c, stored_trial(page, page.label[0]))[0] == []
+
+
 def test_an_opened_database_goes_on(page, clock):
     path = page.out / "answers.sqlite"
     with closing(Store(path, study_of(page), clock)) as store:
