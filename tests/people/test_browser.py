@@ -7,6 +7,7 @@ folder that MEMORABLE_SCREENSHOTS names, if it is set.
 import json
 import re
 import time
+from functools import partial
 
 import pytest
 
@@ -238,6 +239,28 @@ def test_keyboard_only(person, course):
     for key in ("1", "2"):  # no answer is asked for here
         person.key(key)
     assert [trial["response"] for trial in person.trials] == [1, 3]
+
+
+def strike(person, key, code, shift=False):
+    """Presses a key as a keyboard of any country does: what it writes, and which key it is."""
+    event = {"key": key, "code": code, "modifiers": 8 if shift else 0}
+    person.browser.execute_cdp_cmd("Input.dispatchKeyEvent", {"type": "keyDown", **event})
+    person.browser.execute_cdp_cmd("Input.dispatchKeyEvent", {"type": "keyUp", **event})
+
+
+def test_number_keys_of_keyboards_whose_digits_need_shift(person):
+    """A French one: & and é are on the keys of 1 and 2. Neither ! (Shift and 1 elsewhere) nor End (1 without NumLock) is a digit."""
+    person.click("Start the first lesson")
+    person.sees("Which kind")
+    time.sleep(0.5)
+    for key, code, shift in (("!", "Digit1", True), ("End", "Numpad1", False), ("0", "Digit1", False), ("a", "KeyQ", False)):
+        strike(person, key, code, shift)
+    assert person.trials == []
+    for number, pressed in enumerate([("&", "Digit1"), ("é", "Digit2"), ("3", "Digit3", True)]):
+        person.sees("Which kind")
+        person.until(partial(strike, person, *pressed), lambda: "What makes it" in person.text(), pressed)
+        assert [trial["response"] for trial in person.trials] == [0, 1, 2][: number + 1]
+        person.click("Finish" if number == 2 else "Next")
 
 
 def tab_to(person, words, kind="button, summary"):

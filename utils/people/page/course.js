@@ -1042,6 +1042,14 @@
     showMenu();
   });
 
+  /** The digit 1 to 9 that a key stands for, or 0. Where the digits need Shift, as on French and Czech keyboards, their keys count without it
+   * too. A number pad that moves the cursor (NumLock) gives no digits. */
+  function digitOf({ key, code, shiftKey }) {
+    if (/^[1-9]$/.test(key)) return Number(key);
+    const sign = key.length === 1 && key !== "0" && !shiftKey;
+    return sign ? Number(/^(?:Digit|Numpad)([1-9])$/.exec(code)?.[1] ?? 0) : 0;
+  }
+
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && menu.open) {
       menu.open = false;
@@ -1049,7 +1057,7 @@
       return;
     }
     if (event.repeat || event.ctrlKey || event.altKey || event.metaKey || menu.open) return;
-    const number = /^[1-9]$/.test(event.key) ? Number(event.key) : 0;
+    const number = digitOf(event);
     if (FEW && number && state.keys && number <= COURSE.classes.length) answer(number - 1);
     else if (event.key === "Enter" && !event.target.closest("a, button, input, summary")) main.querySelector("button.primary")?.click();
   });
