@@ -279,6 +279,23 @@ def tab_to(person, words, kind="button, summary"):
     raise AssertionError(f"Tab does not lead to '{words}'")
 
 
+def test_a_clock_that_is_set_spoils_no_time(person, course):
+    """It jumps far ahead, then back to 1970: what counts is the time that passes on the page; over a reload it goes on from the last."""
+    person.click("Start the first lesson")
+    times = []
+    for number, (clock, reload) in enumerate((("5e15", False), ("0", False), ("0", True))):
+        if reload:
+            person.browser.refresh()
+        person.sees(f"Lesson {number + 1} of 3")
+        person.browser.execute_script(f"Date.now = () => {clock}")
+        trial = person.answer(course["lessons"][number]["label"])
+        passed = trial["time_elapsed"] - (times[-1] if times else 0)
+        assert 400 <= trial["rt"] <= passed < 1000 * SOON
+        times.append(trial["time_elapsed"])
+        person.sees("What makes it")
+        person.click("Finish" if number == 2 else "Next")
+
+
 def test_the_next_person_at_a_computer_starts_anew(person):
     """From the menu, in the middle of the course, in two steps; closing the menu takes the first back."""
     person.click("Start the first lesson")

@@ -17,6 +17,7 @@ import pytest
 
 import collect_labels
 from tests.helpers.collecting import (
+    REPOSITORY,
     SECRET,
     WRONG_INPUT,
     Clock,
@@ -82,6 +83,10 @@ def test_a_late_answer_counts_while_there_is_room(store, page, clock):
     late, in_time = stored_trial(page, image), stored_trial(page, image)
     assert list(store.add_trials(b, late)[1].values()) == ["this image has its labels already"]
     assert store.add_trials(d, in_time) == ([*in_time], {})
+
+
+def test_the_page_knows_the_reason_by_which_nothing_is_lost():
+    assert f'const NOT_NEEDED = "{stores.NOT_NEEDED}";' in (REPOSITORY / "utils/people/page/course.js").read_text()
 
 
 def test_everybody_who_holds_a_lease_may_answer(store, page):

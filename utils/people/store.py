@@ -44,6 +44,7 @@ NEXT_IMAGE = """SELECT id FROM image WHERE answers < wanted
 # WAL: exports read while answers are written. fullfsync: what `synchronous=FULL` needs on macOS.
 PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "fullfsync = ON", "foreign_keys = ON")
 TURN_TIMEOUT = 5.0  # seconds that a request waits for its turn
+NOT_NEEDED = "this image has its labels already"  # the page knows this reason: nothing is lost by it
 
 
 class UnknownParticipant(Exception):
@@ -318,7 +319,7 @@ def _add(database: sqlite3.Connection, person: int, trial_id: str, trial: Trial 
     )
     database.execute("DELETE FROM lease WHERE participant = ? AND image = ?", (person, trial.stimulus))
     if not room:
-        return "this image has its labels already"
+        return NOT_NEEDED
     database.execute(
         "INSERT INTO trial VALUES (:trial_id, :person, :trial_index, :time_elapsed, :rt, :stimulus, :response, :correct)",
         {**vars(trial), "person": person},

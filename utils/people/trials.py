@@ -21,7 +21,7 @@ class Trial:
         trial_index: the trial's place in the person's course, from 0.
         trial_type: the same as `phase`.
         phase: `lesson`, `test` or `label`.
-        time_elapsed: milliseconds since the person began.
+        time_elapsed: milliseconds since the person began in which the page was open; not those between an answer and a reload.
         rt: milliseconds from showing the image to the answer.
         stimulus: the image's id.
         response: the class that was answered.
