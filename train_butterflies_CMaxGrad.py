@@ -1,7 +1,7 @@
 """Teaches butterflies to a machine student: CMaxGrad picks a course of images and explanations.
 
 CMaxGrad (Wang & Vasconcelos, ICCV 2021) and `--selection MaxGrad` (Wang, Nagrecha & Vasconcelos, CVPR 2021) are the papers';
-`KMaxGrad` is ours and teaches better; `MaxHerding` (Bae et al., ECCV 2024), `balanced` and `random` are baselines.
+`KMaxGrad` is ours and teaches the optimal student better; `MaxHerding` (Bae et al., ECCV 2024), `balanced` and `random` are baselines.
 Run get_all_CE_butterflies.py first: its explanation list is the course's material.
 
     python train_butterflies_CMaxGrad.py
@@ -54,7 +54,7 @@ class Config:
     freeze_features: bool = False  # sgd alone: only its head learns, for features too young to be trained on by 4 to 80 images
     explanation_view: ExplanationView = "attention"  # attention: seen as a region (ours); image: as a picture, as published
     # course
-    selection: Selection = "CMaxGrad"  # how lessons are picked; CMaxGrad is the paper's, KMaxGrad teaches better
+    selection: Selection = "CMaxGrad"  # how lessons are picked; CMaxGrad is the paper's, KMaxGrad teaches the optimal student better
     iterations: int = 20  # lessons; each teaches a pair of images
     teach_explanations: TeachExplanations = "by_selection"  # by_selection: CMaxGrad and KMaxGrad do; yes, no: for controls
     alpha: float = 0.5  # weight of the image against its explanation in the score, 0 .. 1

@@ -321,6 +321,7 @@ def test_a_run_with_other_settings_is_not_resumed(name, changes, says, fork, com
     [
         ("CE", "toy/checkpoint_pretrain_resnet18_s300.pth.tar", "content of checkpoint"),
         ("CMaxGrad", "toy/toy_gt_CE.txt", "content of ce_list"),
+        ("CMaxGrad", "toy/run_get_all_CE_butterflies.json", "content of explanations"),
     ],
 )
 def test_a_run_from_other_files_is_not_resumed(name, file, says, fork, commands, stopped):
@@ -329,12 +330,30 @@ def test_a_run_from_other_files_is_not_resumed(name, file, says, fork, commands,
     if path.suffix == ".txt":
         for one in (path, path.with_name("toy_gt_CE_HTML.txt")):  # the same rows in another order
             one.write_text("".join(reversed(one.read_text().splitlines(keepends=True))))
+    elif path.suffix == ".json":  # explained anew by another teacher: list and names are the same
+        record = json.loads(path.read_text())
+        record["inputs"]["checkpoint"] = "0" * 64
+        path.write_text(json.dumps(record))
     else:
         content = torch.load(path, weights_only=True)
         content["state_dict_m"]["fc.bias"] += 1
         torch.save(content, path)
     done = fork([*commands[name], "--resume"], folder)
     assert done.status == 2 and says in done.err and done.err.count("(was") == 1, done.err
+
+
+def test_a_finished_course_of_other_explanations_is_not_taken_for_this_one(fork, commands, finished):
+    """The pictures that its list names are others by now, under the same names; those of the same run made again are the same."""
+    record, course = finished / "toy/run_get_all_CE_butterflies.json", [*commands["random"], "--resume"]
+    content = json.loads(record.read_text())
+    content["measured"]["seconds"] += 1
+    content["settings"] |= {"workers": 7, "out": "elsewhere"}
+    record.write_text(json.dumps(content))
+    assert "This run is finished already" in fork(course, finished).out
+    content["settings"]["explanation_layer"] = 1
+    record.write_text(json.dumps(content))
+    done = fork(course, finished)
+    assert done.status == 0 and "Nothing to resume" in done.out, done.err
 
 
 def test_what_another_run_left_is_not_believed(fork, commands, reference, prepared):

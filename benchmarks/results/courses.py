@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from benchmarks.results import stages
 from benchmarks.results.curves import Curves, draw_panels, shortest
-from benchmarks.results.overview import PUBLISHED, Group, overview
+from benchmarks.results.overview import Group, overview
 from benchmarks.results.table import Table
 from benchmarks.results.work import Work
 from train_butterflies_CMaxGrad import Config
@@ -31,6 +31,7 @@ from utils.teaching.student import Student, StudentSettings
 from utils.teaching.students import STUDENTS
 
 NONE, POOL, RANDOM = "none", "the whole pool", "random"
+RIVALS = (RANDOM, "MaxHerding")  # with whom selections are compared: the paper's baseline, and the best of the others
 TITLES = {NONE: "images alone", "scout": "explanations: scout", "margin": "explanations: margin", "disc": "a disc in the middle"}
 DATASETS = ("butterflies_s300", "chinese_chars", "CUBgull_standin")
 DRAWS, LESSONS, QUICK_DRAWS, QUICK_LESSONS = 6, 20, 2, 3
@@ -65,18 +66,18 @@ class Courses:
     view: Literal["attention", "image"] = "attention"
 
     def keys(self) -> list[Key]:
-        """What is taught, by selection and explanation. The student as published is taught explanations by those who score them."""
+        """What is taught, by selection and explanation: all of each, but to the student as published, whose courses take minutes, the
+        published explanations alone, and by random pairs and those selections alone that score explanations."""
         if self.student == "optimal":
             return [(selection, kind) for kind in TITLES for selection in SELECTORS]
-        scoring = {selection: make_selector(SelectorSettings(selection, 0, 0)).explains for selection in SELECTORS}  # type: ignore[arg-type]
-        return [(selection, "scout" if explains else NONE) for selection, explains in scoring.items()]
+        scoring = [name for name in SELECTORS if make_selector(SelectorSettings(name, 0, 0)).explains]  # type: ignore[arg-type]
+        return [*((selection, NONE) for selection in SELECTORS), *((selection, "scout") for selection in (RANDOM, *scoring))]
 
     def groups(self, table: Sequence[dict]) -> list[Group]:
-        """What the overview has of this table: with margin's explanations and without; all in one where selections differ in that."""
+        """What the overview has of this table: with the explanations that the student's scripts make, and without."""
         group = partial(Group, self.dataset, self.student, "SimCLR" if self.simclr else "pretrained")
-        if self.student != "optimal":
-            return [group(PUBLISHED, table)]
-        return [group(kind, [row for row in table if row["explanation"] == kind]) for kind in ("margin", NONE)]
+        kinds = ("margin" if self.student == "optimal" else "scout", NONE)
+        return [group(kind, [row for row in table if row["explanation"] == kind]) for kind in kinds]
 
     def kinds(self) -> list[str]:
         """The kinds of explanations that are taught, in order."""
@@ -95,8 +96,9 @@ SIMCLR = (
 )
 SGD = (
     "The student as published (`--student sgd`): the whole network takes some steps after every lesson. Explanations as published too: by "
-    "scout, seen as images of their own (`--explanation-view image`), and taught by the selections that score them alone, CMaxGrad and "
-    "KMaxGrad. Only the pictures are smaller than the published 224 x 224."
+    "scout, seen as images of their own (`--explanation-view image`), and taught by the selections that score them, CMaxGrad and KMaxGrad; "
+    "random pairs with explanations are their control. Not as published: the size of the pictures (224 x 224), the weights that networks "
+    "start from, the teacher (200 epochs, from nothing), the draws, and that batch norm keeps the statistics that it came with."
 )
 
 
@@ -183,7 +185,7 @@ def _table(work: Work, courses: Courses, materials: Materials, bar: tqdm) -> Tab
 def _teach_side_by_side(work: Work, courses: Courses, materials: Materials, bar: tqdm) -> None:
     """Teaches a table's courses in several processes, for students of which every course takes minutes."""
     # The long ones, with explanations, first: so no processor waits for the last of them.
-    every = [(key, draw) for key in reversed(courses.keys()) for draw in range(_draws(work).draws)]
+    every = [(key, draw) for key in sorted(courses.keys(), key=lambda key: key[1] == NONE) for draw in range(_draws(work).draws)]
     missing = [one for one in every if not work.keeps(_name(courses, *one), _depends_on(work, courses, materials))]
     bar.update(len(every) - len(missing))
     # On a GPU one after the other: how many courses fit into its memory, nobody knows.
@@ -281,17 +283,17 @@ def rows(curves: Mapping[Key, Curves], ceilings: Mapping[str, Sequence[float]]) 
     lessons = [lesson for lesson in REPORTED_LESSONS if lesson <= max(shortest(some).shape[1] for some in curves.values())]
     means = {key: [fmean(curve) for curve in some] for key, some in curves.items()}
     means |= {(POOL, kind): list(values) for kind, values in ceilings.items()}
-    of_random = {kind: values for (selection, kind), values in means.items() if selection == RANDOM}
+    rivals = {rival: {kind: values for (selection, kind), values in means.items() if selection == rival} for rival in RIVALS}
     found = []
     for (selection, kind), values in means.items():
         table = shortest(curves[selection, kind]) if selection != POOL else None
         reached = [round(float(table[:, n - 1].mean()), 1) if table is not None and n <= table.shape[1] else "" for n in lessons]
-        to_random = of_random.get(kind, next(iter(of_random.values()))) if selection not in (RANDOM, POOL) else None
         to_none = means.get((selection, NONE)) if kind != NONE else None
         row = {"selection": selection, "explanation": kind} | dict(zip(map(str, lessons), reached, strict=True))
         row |= {"mean": round(fmean(values), 1), "sd": spread(values)}
-        row |= difference(values, to_random, "random") | ({} if _one_kind_each(curves) else difference(values, to_none, "none"))
-        found.append(row)
+        for rival, of_rival in rivals.items():
+            row |= difference(values, of_rival.get(kind) if selection not in (rival, POOL) else None, rival)
+        found.append(row | difference(values, to_none, "none"))
     return found
 
 
@@ -308,32 +310,19 @@ def difference(values: Sequence[float], others: Sequence[float] | None, name: st
     return {f"minus {name}": round(fmean(apart), 1) + 0.0, f"sd of minus {name}": spread(apart)}
 
 
-def _one_kind_each(curves: Mapping[Key, Curves]) -> bool:
-    """Whether each selection is taught its own kind of explanations, as published, and none of them two."""
-    return len(curves) == len({selection for selection, _ in curves})
-
-
 def panels(curves: Mapping[Key, Curves]) -> dict[str, dict[str, Curves]]:
-    """What the figure's panels show: a panel for each kind of explanations, or one where each selection has its own kind."""
+    """What the figure's panels show: a panel for each kind of explanations."""
     kinds = list(dict.fromkeys(kind for _, kind in curves))
-    if _one_kind_each(curves):
-        return {PUBLISHED: {f"{selection} ({TITLES[kind]})": some for (selection, kind), some in curves.items()}}
     return {TITLES[kind]: {selection: some for (selection, of), some in curves.items() if of == kind} for kind in kinds}
 
 
 def columns_text(how: DrawSettings, courses: Courses) -> str:
     """What the columns and the rows are."""
-    text = (
+    return (
         f"Pictures have {courses.size} x {courses.size} pixels. Test accuracy in percent after 1, 2, 3 ... lessons of a pair, the mean of "
         f"{how.draws} draws of 80 % of the training list, the same draws in all rows (seed {how.seed}); `mean` is that of all "
-        f"{how.iterations} lessons, and `sd` its standard deviation over the draws. "
-    )
-    if courses.student != "optimal":
-        return (
-            f"{text}`minus random` are differences of such means, draw by draw, to random pairs, and behind them their standard deviation."
-        )
-    return (
-        f"{text}`minus random` and `minus none` are differences of such means, draw by draw, to random pairs with the same explanations "
-        "and to the same selection with none; behind them their standard deviations. `margin` is this repository's way of explaining, "
-        "`scout` the published one, `disc` a control: a disc of the area of margin's mask in the middle of the picture."
+        f"{how.iterations} lessons, and `sd` its standard deviation over the draws. `minus random`, `minus MaxHerding` and `minus none` "
+        "are differences of such means, draw by draw, to random pairs and to MaxHerding with the same explanations, and to the same "
+        "selection with none; behind them their standard deviations. `margin` is this repository's way of explaining, `scout` the "
+        "published one, `disc` a control: a disc of the area of margin's mask in the middle of the picture."
     )

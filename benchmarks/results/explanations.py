@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from statistics import fmean, stdev
 
 import numpy as np
 
@@ -99,12 +100,13 @@ def localized_rows(percent: Mapping[str, Mapping[str, Sequence[float]]]) -> list
 def _deleted(work: Work, dataset: str) -> Table:
     """The table of photographs."""
     count = QUICK_IMAGES if work.quick else IMAGES
-    found = work.kept(DELETION, partial(delete, work, dataset, count), {"size": TEACHING_SIZE, "images": count})
+    found = work.kept(DELETION, partial(delete, work, dataset, count), {"size": TEACHING_SIZE, "images": count, "mean": "image by image"})
     text = (
         f"On photographs nobody knows the truth, so what is pointed at is blurred: the mean margin z_a - z_b of {count} images of "
         f"{dataset} against every wrong answer b, and what it loses where the mask is blurred, or the same shape moved at random. In the "
-        "teacher that was explained, and in a second network that was trained apart from it (the next seed), which no explanation could "
-        "have been fitted to. `disc` is a control: a disc in the middle of the picture, where a photographer puts the animal."
+        "teacher that was explained, and in a second network to which no explanation was fitted: trained alike, from the same weights, by "
+        "another seed. `disc` is a control: a disc in the middle of the picture, where a photographer puts the animal. `sd` is that of the "
+        "losses over the images, each the mean of its wrong answers."
     )
     table = deleted_rows(found)
     names = [f"{row['explanation']}, {row['network']}" for row in table]
@@ -114,8 +116,8 @@ def _deleted(work: Work, dataset: str) -> Table:
 
 
 def delete(work: Work, dataset: str, count: int) -> dict:
-    """What `deletion` measures of every kind of explanation of `count` images in two networks: by kind and network the margin, and its two
-    losses."""
+    """What `deletion` measures of every kind of explanation of `count` images in two networks: by kind and network, image by image, the
+    margin, and its two losses, means over the wrong answers."""
     described, root, side = stages.found(work, dataset), stages.root(work, dataset), stages.side(work)
     layouts = {kind: stages.explanations(work, dataset, kind) for kind in (*EXPLAINERS, "disc")}
     teachers = [stages.teacher(work, dataset, second) for second in (False, True)]
@@ -127,11 +129,18 @@ def delete(work: Work, dataset: str, count: int) -> dict:
     return {kind: {name: values.tolist() for name, values in of_kind.items()} for kind, of_kind in measured.items()}
 
 
-def deleted_rows(found: Mapping[str, Mapping[str, Sequence[float]]]) -> list[dict]:
-    """The rows: kinds of explanations in each network."""
-    columns = ("z_a - z_b", "lost, blurred", "lost, moved at random")
-    return [
-        {"explanation": kind, "network": name} | {column: round(value, 2) + 0.0 for column, value in zip(columns, values, strict=True)}
-        for kind, of_kind in found.items()
-        for name, values in of_kind.items()
-    ]
+def deleted_rows(found: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]) -> list[dict]:
+    """The rows: kinds of explanations in each network.
+
+    Args:
+        found: by kind and network, image by image, the margin, its loss, and its loss by the moved shape.
+    """
+    return [_deleted_row(kind, name, values) for kind, of_kind in found.items() for name, values in of_kind.items()]
+
+
+def _deleted_row(kind: str, network: str, values: Sequence[Sequence[float]]) -> dict:
+    margin, lost, moved = (list(column) for column in zip(*values, strict=True))
+    row: dict[str, object] = {"explanation": kind, "network": network, "z_a - z_b": round(fmean(margin), 2) + 0.0}
+    for name, losses in (("lost, blurred", lost), ("lost, moved at random", moved)):
+        row |= {name: round(fmean(losses), 2) + 0.0, f"sd of {name}": round(stdev(losses), 2) if len(losses) > 1 else ""}
+    return row

@@ -34,7 +34,7 @@ def tables(work: Work) -> list[Table]:
     reason = stages.absent(work, dataset_of(work), ("train", "rest", "test")) or stages.absent_simclr(work)
     if reason:
         return [Table.empty(name, title, reason, stages.command("labels")) for name, title in zip(NAMES, TITLES, strict=True)]
-    return [*study_tables(study(work)), chain_table(chain_rows(work))]
+    return [*study_tables(study(work), dataset_of(work)), chain_table(chain_rows(work), dataset_of(work))]
 
 
 def dataset_of(work: Work) -> str:
@@ -53,23 +53,24 @@ def study(work: Work) -> Layout:
     return files
 
 
-def study_tables(files: Layout) -> list[Table]:
+def study_tables(files: Layout, dataset: str) -> list[Table]:
     """What the study found: by who labelled what, and self-training round by round."""
     rows = read_rows(files.annotator_study(".csv"))
     found = findings(rows)
     seeds = len({row["seed"] for row in rows})
     sentences = " ".join(one.sentence(found.qualities[0]) for one in found.alternatives)
     text = (
-        f"A linear head on frozen features learns from the expert's images and from one simulated label for each image of the rest list; "
-        f"test accuracy in percent, mean and standard deviation of {seeds} seeds; accuracies of people and of labels in percent. "
-        f"`people_pay_above`: the accuracy of people, in percent, above which their labels give a better classifier than what stands in "
-        f"the row (the lowest that was measured, if all do), from the means, and lowest and highest of single seeds. {sentences}"
+        f"On {dataset}, a linear head on frozen features learns from the expert's images and from one simulated label for each image of "
+        "the rest list, whose errors are spread evenly over the other classes, as people's are not; test accuracy in percent, mean and "
+        f"standard deviation of {seeds} seeds; accuracies of people and of labels in percent. `people_pay_above`: the accuracy of people, "
+        "in percent, above which their labels give a better classifier than what stands in the row (the lowest that was measured, if all "
+        f"do), from the means, and lowest and highest of single seeds. {sentences}"
     )
     rounds = self_training(read_rows(files.annotator_study("_rounds.csv")))
     rounds_text = (
-        "A classifier learns from the expert's images and from those of its own answers to the rest list that it is sure of, anew in each "
-        f"round; means of {seeds} seeds. `changed`: images of the rest list with another label than in the round before. The last round "
-        "counts in the table above; none was chosen by the test list."
+        f"On {dataset}, a classifier learns from the expert's images and from those of its own answers to the rest list that it is sure "
+        f"of, anew in each round; means of {seeds} seeds. `changed`: images of the rest list with another label than in the round before. "
+        "The last round counts in the table above; none was chosen by the test list."
     )
     command = stages.command("labels")
     draw = partial(_copy, files.annotator_study(".png"))
@@ -180,12 +181,13 @@ def retrained(work: Work, dataset: str, page: Layout, quality: float) -> Path:
     return out
 
 
-def chain_table(rows: Sequence[dict]) -> Table:
+def chain_table(rows: Sequence[dict], dataset: str) -> Table:
     """The table of the chain."""
     text = (
-        f"{PEOPLE} simulated people answer a course's page, each image labelled by one of them; `label_butterflies.py` makes a list of the "
-        "expert's images and theirs, and the whole network learns from it as the teacher did from the expert's; one seed. Accuracies of "
-        "people, of their labels, and of the network on the test list, in percent."
+        f"On {dataset}, {PEOPLE} simulated people, whose errors are spread evenly over the other classes, answer a course's page, each "
+        "image labelled by one of them; `label_butterflies.py` makes a list of the expert's images and theirs, and the whole network "
+        "learns from it as the teacher did from the expert's; one seed. Accuracies of people, of their labels, and of the network on the "
+        "test list, in percent."
     )
     return Table(NAMES[2], TITLES[2], text, stages.command("labels"), rows, partial(draw_chain, rows))
 

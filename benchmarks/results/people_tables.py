@@ -112,16 +112,21 @@ def _predicted(measured: dict) -> str:
     """What the people of an experiment are, and how much the students know of their answers."""
     people = f"{measured['people']} people gave {measured['answers']:,} answers, {measured['right']:.1f} % of them right"
     said = [f"On {measured['dataset']} {people}."]
+    aucs = {(one["people"], one["predictor"]): one["auc"] for one in measured["predictions"]}
     for name, of in ((EVERYBODY, "all people"), (WHOLLY, "people who were shown every class")):
         rows = [
             row for row in prediction_rows(measured) if row["with_table_sd"] != "" and row["people"] == name and row["predictor"] != NETWORK
         ]
         if rows:
             best = max(rows, key=lambda row: row["auc"])
+            network = aucs[name, NETWORK]
+            ahead, spread = summary(np.subtract(aucs[name, best["predictor"]], network))
             said.append(
                 f"Of {of} ({best['count']}) the students' largest AUC within class is {best['auc']:.3f} ({best['predictor']}), against 0.5 "
-                f"of what knows the class alone; beside the confusion table that student adds {best['gain']:+.4f} (standard deviation over "
-                f"folds {best['gain_sd']:.4f}) to the log-likelihood of an answer."
+                f"of what knows the class alone and {summary(network)[0]:.3f} of the network that was taught all images, which knows which "
+                f"pictures are hard and nothing of who was shown what: {ahead:+.3f} fold by fold (standard deviation {spread:.3f}). Beside "
+                f"the confusion table that student adds {best['gain']:+.4f} (standard deviation over folds {best['gain_sd']:.4f}) to the "
+                "log-likelihood of an answer."
             )
     return " ".join([*said, "Were the answers wholly told by the lessons, the AUC would be 1."])
 

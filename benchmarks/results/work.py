@@ -71,7 +71,7 @@ class Work:
             begin = file.tell()
             done = subprocess.run(
                 [sys.executable, str(TOP / words[0]), *words[1:]],
-                env=os.environ | {"OMP_NUM_THREADS": str(self.threads)},
+                env=os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(self.threads)),
                 stdout=file,
                 stderr=subprocess.STDOUT,
             )

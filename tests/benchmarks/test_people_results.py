@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -58,6 +59,11 @@ def test_tables_and_figures(work, tmp_path):
     assert float(taken["picked, one list"]["reached"]) == pytest.approx(100 * np.mean(right[6:]), abs=0.05)
     assert float(taken["random, their own lists"]["reached"]) == pytest.approx(100 * np.mean(right[:6]), abs=0.05)
     assert f"On toy 8 people gave {8 * QUESTIONS} answers" in predicted.text
+    number = r"([+-]?0\.\d+)"
+    sentence = rf"Of all people .*? is {number} \((.*?)\), .*? and {number} of the network .*?: {number} fold by fold"
+    told = re.search(sentence, predicted.text)
+    best, network = (float(rows["all", name]["auc"]) for name in (told[2], "network taught all images"))
+    assert [float(number) for number in told.group(1, 3, 4)] == pytest.approx([best, network, best - network], abs=0.001)
     assert "gain is not known to carry over to people" in courses.text and "nobody has taken these courses" in courses.text
 
 

@@ -64,7 +64,7 @@ def test_seeds_are_merged_by_hand(tmp_path):
     of_seeds = [of_round | {"seed": 0, "own_labels": 0, "label_accuracy": "", "test_accuracy": 75.0}]
     of_seeds += [of_round | {"seed": 1, "own_labels": 7, "label_accuracy": 90.0, "test_accuracy": 70.0}]
     write_table(files.annotator_study("_rounds.csv"), of_seeds)
-    study, rounds = labels.study_tables(files)
+    study, rounds = labels.study_tables(files, "moths")
     columns = ("labels", "people", "label_accuracy", "test_accuracy", "deviation", "people_pay_above", "lowest", "highest")
     assert [tuple(one.values()) for one in study.rows] == [
         (EXPERT, "", "", 55.0, 7.07, 66.7, 62.5, 75.0),
@@ -73,6 +73,7 @@ def test_seeds_are_merged_by_hand(tmp_path):
         (SELF_TRAINED, "", 90.0, 72.5, 3.54, 95.8, 87.5, "never"),
     ]
     assert tuple(study.rows[0]) == columns
+    assert study.text.startswith("On moths, a linear head") and rounds.text.startswith("On moths, a classifier")
     assert "Against self-training (72.5 % right), annotators pay if they are right on more than 96 % of the images" in study.text
     assert [tuple(one.values()) for one in rounds.rows] == [(SELF_TRAINED, 1, 3.5, 7.0, 90.0, 72.5)]
 

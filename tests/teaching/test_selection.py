@@ -8,7 +8,7 @@ import torch
 from utils.base.randomness import generator
 from utils.teaching.choice import Labels
 from utils.teaching.cmaxgrad import combine_scores
-from utils.teaching.pairing import pair_by_score
+from utils.teaching.pairing import pair_by_score, strongest_first
 from utils.teaching.random_pairs import RandomPairs
 
 
@@ -100,6 +100,18 @@ def test_a_student_that_is_right_is_countered_by_its_strongest_wrong_class():
     choice = pair_by_score(scores, logits, labels, torch.ones(4, dtype=torch.bool))
     assert (choice.image, choice.counter, choice.partner) == (0, 2, 3)
     assert choice.partners == {1: 1, 2: 3}
+
+
+@pytest.mark.parametrize("noise", [1e-16, -1e-16, 3e-16])
+def test_classes_that_were_not_taught_tie_whatever_the_rounding(noise):
+    """Their logits are equal by the method; the processor's rounding must not choose the counter class. Label 2 is the lowest of three."""
+    labels = torch.arange(5)
+    logits = torch.tensor([[0.9, -0.4, 0.6160328584440373, 0.6160328584440373, 0.6160328584440373 + noise]] * 5, dtype=torch.double)
+    scores = torch.full((5, 5), 1.0).fill_diagonal_(-math.inf)
+    assert pair_by_score(scores, logits, labels, torch.ones(5, dtype=torch.bool)).counter == 2
+    assert strongest_first(logits[0]) == [0, 2, 3, 4, 1]
+    assert strongest_first(torch.zeros(3)) == [0, 1, 2]
+    assert strongest_first(torch.tensor([1.0, 2.0, 3.0, 2.0 + 1e-3])) == [2, 3, 1, 0]  # further apart than by rounding
 
 
 def test_an_exhausted_class_gives_way_to_the_next_strongest():

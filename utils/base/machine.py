@@ -190,7 +190,7 @@ def _obey_the_first() -> None:
 def _end_with(first: multiprocessing.process.BaseProcess) -> None:
     """Waits for the end of a process, and ends this one."""
     first.join()
-    os._exit(1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager

@@ -7,7 +7,6 @@
 - `masks`: maps brought to the image's size and cut to their highest pixels.
 - `rendering`: the pictures for machines and for people.
 - `storage`: what the network says about a whole list, gathered on disk.
-- `records`: which way of explaining made the explanations in a folder.
 - `explain_list`: a whole list, from decoding to files.
 - `sheet`: the contact sheet.
 - `localization`: whether explanations find what makes a drawn moth this kind and not that one (a command).

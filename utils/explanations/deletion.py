@@ -4,7 +4,7 @@
 
 Each mask's pixels are replaced by those of the image blurred by a box (51 pixels wide
 at 224, in proportion otherwise), and the loss of z_a - z_b is measured in the teacher and in a second network that was trained apart
-from it, which no explanation could have been fitted to. The same shape moved at random is blurred for comparison.
+from it, to which no explanation was fitted. The same shape moved at random is blurred for comparison.
 
 Reads: output folders of get_all_CE_*.py, the images that were explained, and two networks as train_*_resnet18.py writes them.
 
@@ -84,7 +84,7 @@ def explanation_sizes(layout: Layout) -> list[float]:
 def measure(
     networks: dict[str, Network], images: ImageSet[Example], layout: Layout, size: float, chosen: Sequence[int]
 ) -> dict[str, Tensor]:
-    """What blurring costs, over all counter classes of some images.
+    """What blurring costs, over all counter classes of each of some images.
 
     Args:
         networks: by name, in evaluation mode, of the same classes.
@@ -94,10 +94,11 @@ def measure(
         chosen: numbers of the images.
 
     Returns:
-        By network: the mean margin, its mean loss where the masks are blurred, and where the same shapes moved at random are, (3,).
+        By network, image by image: the margin, its loss where the masks are blurred, and its loss where the same shapes moved at random
+        are, each the mean over the counter classes, (M, 3).
     """
     rng = generator(0)
-    sums: dict[str, list[Tensor]] = {name: [] for name in networks}
+    found: dict[str, list[Tensor]] = {name: [] for name in networks}
     listed = listed_counters(layout, images.rows, next(iter(networks.values())).linear_head.out_features)
     for number in tqdm(chosen, desc=f"blurring, t = {size:.2f}", unit="image", leave=False):
         label, image = int(images.labels[number]), to_float(images[number][None], "cpu")[0]
@@ -106,8 +107,9 @@ def measure(
         (elsewhere,) = moved(rng, masks)
         for name, network in networks.items():
             margin, lost = losses(network, image, masks, label, counter)
-            sums[name].append(torch.stack([margin, lost, losses(network, image, elsewhere, label, counter)[1]]))
-    return {name: torch.cat(found, dim=1).double().mean(1) for name, found in sums.items()}
+            moved_lost = losses(network, image, elsewhere, label, counter)[1]
+            found[name].append(torch.stack([margin, lost, moved_lost]).double().mean(1))
+    return {name: torch.stack(rows) for name, rows in found.items()}
 
 
 def report(outs: Sequence[str], networks: dict[str, Network], dataset: Dataset, data_root: str, count: int) -> Iterator[str]:
@@ -126,7 +128,7 @@ def report(outs: Sequence[str], networks: dict[str, Network], dataset: Dataset, 
         for size in sizes:
             yield f"{out}, t = {size:.2f}, {len(chosen)} images x {len(dataset.classes) - 1}"
             for name, values in measure(networks, images, layout, size, chosen).items():
-                yield f"  {name:<30}" + "".join(f"{value:>16.3f}" for value in values.tolist())
+                yield f"  {name:<30}" + "".join(f"{value:>16.3f}" for value in values.mean(0).tolist())
 
 
 def _side(layout: Layout, size: float) -> int:

@@ -76,7 +76,8 @@ class Alternative:
             found = f"annotators pay at every accuracy measured, from {100 * lowest:.0f} % on"
         else:
             found = f"annotators pay if they are right on more than {100 * self.pays_from:.0f} % of the images"
-        return f"{against}, {found}{self._spread()}."
+        features = "; other features learn there, so it compares these too" if self.labels.endswith(ON_SIMCLR) else ""
+        return f"{against}, {found}{self._spread()}{features}."
 
     def _spread(self) -> str:
         """The range of the seeds, as words."""

@@ -1,6 +1,7 @@
 """What a run leaves besides its results: its record, which says what was run, on what, and what it measured."""
 
 import dataclasses
+import json
 import os
 import subprocess
 from collections.abc import Sequence
@@ -12,7 +13,9 @@ import torchvision
 
 from utils.base import processes
 from utils.base.files import write_json
+from utils.data.outputs import run_records, variant_of
 
+EXPLAINING = "get_all_CE_*"  # the scripts that explain
 TOP = Path(__file__).resolve().parents[2]
 # Of git's variables, those that say where a repository and its parts lie.
 GIT_PLACES = {
@@ -72,3 +75,25 @@ def write_run_record(paths: Sequence[Path], script: str, cfg, inputs: dict[str, 
     }
     for path in paths:
         write_json(path, record)
+
+
+def last_records(out: str | Path) -> dict[str, Path]:
+    """The records of the explanation runs whose files lie in an output folder, the last of each variant (as in `Layout.variant`)."""
+    records = sorted(run_records(out, EXPLAINING), key=lambda path: path.stat().st_mtime)
+    return {variant_of(path.stem): path for path in records}
+
+
+def explanation_run(ce_list: str | Path) -> dict:
+    """The record of the run that made an explanation list; empty where none beside it tells (the paper's lists have none)."""
+    record = last_records(Path(ce_list).parent).get(variant_of(Path(ce_list).stem))
+    try:
+        found = json.loads(record.read_text(encoding="utf-8")) if record else {}
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and isinstance(found.get("settings"), dict) else {}
+
+
+def explained_by(ce_list: str | Path) -> str | None:
+    """The name of the explainer that made an explanation list; None where no record beside it tells."""
+    name = explanation_run(ce_list).get("settings", {}).get("explanation")
+    return None if name is None else str(name)

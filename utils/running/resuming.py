@@ -23,10 +23,12 @@ from utils.base.errors import Finished, InputError, RunError
 from utils.base.files import remove_leftovers
 from utils.base.png import whole_png
 from utils.data.outputs import Layout
+from utils.running.records import explanation_run
 from utils.running.settings import chosen_dataset, script_name
 
 # Settings that change how a run is computed but not what comes out.
 FREE = {"resume", "workers"}
+PLACES = {"out", "data_root", "checkpoint", "device"}  # where an explanation run read, wrote and computed: its inputs have digests
 # Settings that name input files; the files' contents are compared too, since a path may hold another file by now.
 FILES = ("checkpoint", "pretrained", "ce_list", "train_list", "simclr_checkpoint")
 # Saving may take this share of the time: the state of a network is 100 MB, and a short epoch must not wait for it.
@@ -54,7 +56,8 @@ def _course(cfg) -> str:
 
 
 def inputs(cfg) -> dict[str, str]:
-    """SHA-256 of the files that a run starts from: the dataset's lists, and those that settings name."""
+    """SHA-256 of the files that a run starts from: the dataset's lists, and those that settings name. For the pictures that an explanation
+    list names stands what they were made from and how, if that is known: their names are the same whoever explains."""
     dataset = chosen_dataset(cfg)
     files = {f"{split} list": dataset.list_path(cfg.data_root, split) for split in ("train", "test", "rest") if getattr(dataset, split)}
     files |= {name: Path(getattr(cfg, name)) for name in FILES if hasattr(cfg, name)}
@@ -62,6 +65,11 @@ def inputs(cfg) -> dict[str, str]:
     for name, path in files.items():
         with suppress(OSError, ValueError):  # no such file: a setting may also say `none`, and who reads a list complains of it
             digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    made = explanation_run(cfg.ce_list) if "ce_list" in digests else {}
+    if made:
+        how = {name: value for name, value in made["settings"].items() if name not in FREE | PLACES}
+        told = json.dumps([how, made.get("inputs")], sort_keys=True)
+        digests["explanations"] = hashlib.sha256(told.encode()).hexdigest()
     return digests
 
 

@@ -19,8 +19,8 @@ from utils.data.images import decode, whole_view
 from utils.data.lists import Example, Explanation, check_files, locate, read_explanations, write_examples
 from utils.data.loading import ImageSet
 from utils.data.outputs import Layout, mask_size, people_list
-from utils.explanations.records import explained_by
 from utils.running import plausible
+from utils.running.records import explained_by
 from utils.teaching.choice import Choice
 from utils.teaching.loop import Lesson
 from utils.teaching.pool import Pool

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from utils.teaching.choice import Choice
+from utils.training.evaluation import TIE
 
 
 def first_argmax(values: Tensor, allowed: Tensor) -> int | None:
@@ -35,11 +36,22 @@ def next_classes(labels: Tensor, remaining: Tensor, num_classes: int) -> tuple[i
     return (turn[0], turn[1]) if len(turn) >= 2 else None
 
 
+def strongest_first(logits: Tensor) -> list[int]:
+    """The classes by falling logits (C,), of equals the lower labels first.
+
+    Classes that a student was taught nothing of have the same logit but for rounding, which is another with every processor and number of
+    threads; so has what follows from their order.
+    """
+    falling, order = logits.sort(descending=True, stable=True)
+    place = ((falling[:-1] - falling[1:]) > TIE * logits.abs().max()).cumsum(0).tolist()  # of all but the first, among distinct values
+    return [label for _, label in sorted(zip([0, *place], order.tolist(), strict=True))]
+
+
 def pair_by_score(scores: Tensor, logits: Tensor, labels: Tensor, remaining: Tensor) -> Choice | None:
     """The pair of the largest score (method of CMaxGrad; with scores that do not depend on b, of MaxGrad).
 
     b is what the student takes i for, or, where it is right, the strongest wrong class; classes without a remaining image give way to the
-    next strongest. Ties go to the image that stands first in the list.
+    next strongest. Ties go to the image that stands first in the list, and to the lower class.
 
     Args:
         scores: log s(i, b), (N, C).
@@ -55,7 +67,7 @@ def pair_by_score(scores: Tensor, logits: Tensor, labels: Tensor, remaining: Ten
     if image is None:
         return None
     own = int(labels[image])
-    by_strength = [b for b in logits[image].argsort(descending=True, stable=True).tolist() if b != own]
+    by_strength = [b for b in strongest_first(logits[image]) if b != own]
     # A wrong answer is the largest logit, so it comes first here; after a right answer the strongest wrong class does.
     partners = {b: best_of_class(best, labels, remaining, b) for b in sorted(by_strength)}
     shown = {b: row for b, row in partners.items() if row is not None}
