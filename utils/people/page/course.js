@@ -1063,10 +1063,10 @@
   });
 
   /** The digit 1 to 9 that a key stands for, or 0. Where the digits need Shift, as on French and Czech keyboards, their keys count without it
-   * too. A number pad that moves the cursor (NumLock) gives no digits. */
+   * too. A number pad that moves the cursor (NumLock) gives no digits; what fills in forms sends keys that are none. */
   function digitOf({ key, code, shiftKey }) {
     if (/^[1-9]$/.test(key)) return Number(key);
-    const sign = key.length === 1 && key !== "0" && !shiftKey;
+    const sign = key?.length === 1 && key !== "0" && !shiftKey;
     return sign ? Number(/^(?:Digit|Numpad)([1-9])$/.exec(code)?.[1] ?? 0) : 0;
   }
 
