@@ -182,7 +182,7 @@ class CourseFiles:
             progress.set_postfix({"test": f"{lesson.test_accuracy:.1f} %"} if test.num_known else {})
         self.students.keep_taught(student, len(taken))
         self._write_course(taken)
-        _write_curve(self.layout, taken, self.how.selection, len(self.dataset.classes))
+        _write_curve(self.layout, taken, self.how.selection, plausible.chance(test.labels, len(self.dataset.classes)))
         return plausible.with_warnings(measured(taken), self._doubts(taken, student, test))
 
     def _doubts(self, lessons: Sequence[Lesson], student: Student, test: ImageSet) -> list[str | None]:
@@ -254,8 +254,8 @@ def draw_course(path: str | Path, lessons: Sequence[Sequence[tuple[torch.Tensor,
 
 
 @processes.first_only
-def _write_curve(layout: Layout, lessons: Sequence[Lesson], selection: str, num_classes: int) -> None:
-    """Writes the learning curve as arrays, table and picture."""
+def _write_curve(layout: Layout, lessons: Sequence[Lesson], selection: str, chance: float) -> None:
+    """Writes the learning curve as arrays, table and picture; `chance` is how often guessing is right, 0 .. 1."""
     accuracies = {
         "train": [lesson.train_accuracy for lesson in lessons],
         "test": [lesson.test_accuracy for lesson in lessons],
@@ -273,7 +273,7 @@ def _write_curve(layout: Layout, lessons: Sequence[Lesson], selection: str, num_
     lines = {"teaching set": accuracies["train"], "test list": accuracies["test"]}
     if math.isnan(accuracies["test"][0]):
         del lines["test list"]
-    figures.curves(layout.evolution(selection), lines, numbers, "lessons", "student's accuracy (%)", 100 / num_classes)
+    figures.curves(layout.evolution(selection), lines, numbers, "lessons", "student's accuracy (%)", 100 * chance)
     print(f"Learning curve: {layout.evolution(selection)}")
 
 
