@@ -45,6 +45,11 @@ def choose(device: str) -> str:
         kind = None
     if kind is None or kind.type not in ("cpu", "cuda"):
         raise InputError(f"--device '{device}' is unknown; choose auto, cpu, cuda or cuda:1.")
+    if kind.type == "cuda" and sharing > torch.cuda.device_count():
+        raise InputError(
+            f"The {sharing} processes on this machine need a GPU each, and it shows {torch.cuda.device_count()}; start as many as it shows "
+            "(--nproc-per-node), or give --device cpu."
+        )
     if kind.type == "cuda" and (kind.index or 0) >= torch.cuda.device_count():
         raise InputError(f"--device {device}: this machine shows {torch.cuda.device_count()} CUDA devices; choose another, or auto.")
     return device

@@ -30,6 +30,7 @@ from utils.teaching.student import Student
 from utils.teaching.students import STUDENTS, StudentKind
 
 REPORTED_LESSONS = (1, 2, 3, 5, 7, 10, 15, 20)
+PER_ROW = 2  # lessons of a course side by side
 
 
 def people_rows(ce_list: str, rows: Sequence[Explanation], num_classes: int) -> list[Explanation] | None:
@@ -163,7 +164,7 @@ class CourseFiles:
         tables = [layout.evolution(selection, ".csv")] + ([layout.draws(selection)] if draws else [])
         return [layout.course(selection), layout.teaching_list(selection), *tables, *pictures, *accuracies]
 
-    def write(self, lessons: Iterable[Lesson], student: Student, test: ImageSet) -> dict | None:
+    def write(self, lessons: Iterable[Lesson], student: Student, test: ImageSet) -> dict:
         """Lets the course take place, showing how far it is, and writes it.
 
         Args:
@@ -240,17 +241,16 @@ class CourseFiles:
         ]
 
 
-def draw_course(path: str | Path, lessons: Sequence[Sequence[tuple[torch.Tensor, str]]], per_row: int = 2) -> None:
+def draw_course(path: str | Path, lessons: Sequence[Sequence[tuple[torch.Tensor, str]]]) -> None:
     """A course lesson by lesson. A lesson without explanations leaves their places empty where another has some.
 
     Args:
         path: the PNG.
         lessons: for each lesson its pictures uint8 (3, h, w) with their titles.
-        per_row: lessons side by side.
     """
-    starts, width = range(0, len(lessons), per_row), max(map(len, lessons))
+    starts, width = range(0, len(lessons), PER_ROW), max(map(len, lessons))
     shown = [[tile for picture in lesson for tile in (picture, None)] if len(lesson) < width else lesson for lesson in lessons]
-    figures.tiles(path, [[tile for lesson in shown[start : start + per_row] for tile in lesson] for start in starts])
+    figures.tiles(path, [[tile for lesson in shown[start : start + PER_ROW] for tile in lesson] for start in starts])
 
 
 @processes.first_only
