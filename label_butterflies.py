@@ -42,7 +42,7 @@ class Config:
     selection: Selection = "CMaxGrad"  # the course that people took; the list is named after it
     # labels
     min_accuracy: float = 0.0  # leave out people who were right on less of the test, 0 .. 1; 0 keeps everybody
-    aggregation: Aggregation = "majority"  # majority; where some are much worse, one_coin, or dawid_skene if each gave C (C - 1) answers
+    aggregation: Aggregation = "majority"  # majority; one_coin if some are worse; dawid_skene if each confuses classes of their own
     # run
     out: str = "auto"  # output folder; auto: named after the dataset
     seed: int = 0  # draws the labels that are tied
@@ -57,7 +57,7 @@ def main(cfg: Config) -> dict:
     check_course(reading.answers, key, cfg.selection)
     people = describe_all(reading.answers, cfg.min_accuracy)
     parts = aggregate_parts(reading.answers, people, len(dataset.classes), how)
-    listed = write_list(layout.labeled_list(cfg.selection), expert, key, parts.get("label"))
+    listed = write_list(layout.labeled_list(cfg.selection), expert, key, parts.get("label"), people, how)
     return write_report(layout, dataset, people, parts, how, listed, reading.left_out)
 
 

@@ -91,7 +91,7 @@ def main(cfg: Config) -> dict:
         lessons = teach(student, selector, cfg.iterations, files.students.keep, unfinished)
         measured = files.write(lessons, student, test)
         draws = run_draws(student, partial(make_selector, how), pick(DrawSettings, cfg), layout.draws(cfg.selection), unfinished)
-        return (measured or {}) | draws
+        return measured | draws
 
 
 if __name__ == "__main__":

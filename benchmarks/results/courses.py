@@ -1,6 +1,7 @@
 """Which course teaches a machine student best: every selection, with every kind of explanation, in random parts of the pool."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from statistics import fmean, stdev
@@ -67,11 +68,13 @@ class Courses:
 
     def keys(self) -> list[Key]:
         """What is taught, by selection and explanation: all of each, but to the student as published, whose courses take minutes, the
-        published explanations alone, and by random pairs and those selections alone that score explanations."""
+        published explanations alone, and by random pairs and those selections alone that score explanations. CMaxGrad without is MaxGrad.
+        """
         if self.student == "optimal":
             return [(selection, kind) for kind in TITLES for selection in SELECTORS]
         scoring = [name for name in SELECTORS if make_selector(SelectorSettings(name, 0, 0)).explains]  # type: ignore[arg-type]
-        return [*((selection, NONE) for selection in SELECTORS), *((selection, "scout") for selection in (RANDOM, *scoring))]
+        without = [(selection, NONE) for selection in SELECTORS if selection != "CMaxGrad"]
+        return [*without, *((selection, "scout") for selection in (RANDOM, *scoring))]
 
     def groups(self, table: Sequence[dict]) -> list[Group]:
         """What the overview has of this table: with the explanations that the student's scripts make, and without."""
@@ -97,8 +100,9 @@ SIMCLR = (
 SGD = (
     "The student as published (`--student sgd`): the whole network takes some steps after every lesson. Explanations as published too: by "
     "scout, seen as images of their own (`--explanation-view image`), and taught by the selections that score them, CMaxGrad and KMaxGrad; "
-    "random pairs with explanations are their control. Not as published: the size of the pictures (224 x 224), the weights that networks "
-    "start from, the teacher (200 epochs, from nothing), the draws, and that batch norm keeps the statistics that it came with."
+    "random pairs with explanations are their control. CMaxGrad without is MaxGrad. Not as published: the size of the pictures "
+    "(224 x 224), the weights that networks start from, the teacher (200 epochs, from nothing), the draws, and that batch norm keeps the "
+    "statistics that it came with."
 )
 
 
@@ -121,9 +125,13 @@ def tables(work: Work) -> Iterator[Table]:
     for reason in sorted({*reasons.values()} - {""}):
         print(reason)
     made = [one for one in courses if not reasons[one.name]]
-    with tqdm(total=sum(len(one.keys()) * _draws(work).draws for one in made), desc="courses", unit="course") as bar:
+    total = sum(len(one.keys()) * _draws(work).draws for one in made)
+    with tqdm(total=total, desc="courses", unit="course") as bar, ExitStack() as beside:
+        ahead = {one.name: beside.enter_context(_taught_beside(work, one, bar)) for one in made if one.student != "optimal"}
         for one in courses:
             if one in made:
+                for _ in ahead.get(one.name, ()):
+                    bar.update()
                 table = _table(work, one, _materials(work, one), bar)
                 groups += one.groups(table.rows)
                 yield table
@@ -164,8 +172,6 @@ def _table(work: Work, courses: Courses, materials: Materials, bar: tqdm) -> Tab
     curves: dict[Key, Curves] = {}
     ceilings: dict[str, list[float]] = {}
     how, images = _draws(work), _images(work, courses)
-    if courses.student != "optimal":
-        _teach_side_by_side(work, courses, materials, bar)
     for kind in courses.kinds():
         # Opened when the first course needs it, and let go with the kind: the explanations of one take hundreds of megabytes.
         student = cache(partial(_student, courses, materials, *images, kind))
@@ -182,16 +188,19 @@ def _table(work: Work, courses: Courses, materials: Materials, bar: tqdm) -> Tab
     return Table(courses.name, courses.title, text, stages.command("courses"), rows(curves, ceilings), draw_figure)
 
 
-def _teach_side_by_side(work: Work, courses: Courses, materials: Materials, bar: tqdm) -> None:
-    """Teaches a table's courses in several processes, for students of which every course takes minutes."""
+@contextmanager
+def _taught_beside(work: Work, courses: Courses, bar: tqdm) -> Iterator[Iterator[None]]:
+    """Teaches a table's courses, as far as no earlier run has, in other processes while this one goes on with other tables: each course of
+    a student that learns with its whole network takes minutes of one processor."""
+    materials = _materials(work, courses)
     # The long ones, with explanations, first: so no processor waits for the last of them.
     every = [(key, draw) for key in sorted(courses.keys(), key=lambda key: key[1] == NONE) for draw in range(_draws(work).draws)]
     missing = [one for one in every if not work.keeps(_name(courses, *one), _depends_on(work, courses, materials))]
     bar.update(len(every) - len(missing))
-    # On a GPU one after the other: how many courses fit into its memory, nobody knows.
+    # On a GPU one after the other, in their turn: how many courses fit into its memory, nobody knows.
     processes = machine.processors() // work.threads if work.device == "cpu" else 1
-    for _ in machine.in_processes(partial(_teach_one, work, courses, materials), missing, processes):
-        bar.update()
+    with machine.in_processes(partial(_teach_one, work, courses, materials), missing, processes) as taught:
+        yield taught
 
 
 def _teach_one(work: Work, courses: Courses, materials: Materials, one: tuple[Key, int]) -> None:

@@ -34,7 +34,22 @@ def test_several_processes_do_not_share_a_gpu(device, second_of_two, monkeypatch
     assert machine.choose(device) == device
 
 
-@pytest.mark.parametrize("text", [NCCL, "[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:7"])
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_more_processes_than_gpus_are_told_so(device, second_of_two, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match="^The 2 processes on this machine need a GPU each, and it shows 1; start as many as it shows"):
+        machine.choose(device)
+    assert machine.choose("cpu") == "cpu"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        NCCL,
+        "[../gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 3000ms for recv operation",
+        "[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:7",
+    ],
+)
 def test_who_loses_another_process_says_what_it_was_told(text, second_of_two, monkeypatch):
     monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, **__: None)
     with pytest.raises(ConnectionError) as told, processes.joined("cpu"):

@@ -1,5 +1,6 @@
 """What blurring the explained part costs, by hand."""
 
+import json
 import sys
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from utils.data.outputs import MASK, Layout
 from utils.explanations import deletion
 from utils.explanations.deletion import BOX, box_blur, losses
 
@@ -62,7 +64,7 @@ def test_the_command_measures_teacher_and_second_network(butterflies, data_root,
     monkeypatch.setattr(sys, "argv", ["deletion", *words])
     deletion.main()
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(",")[0] for line in lines if "images x 4" in line] == ["toy", "toy", "margin", "margin"]
+    assert [line.split(",")[0] for line in lines if "3 images, 12 explanations" in line] == ["toy", "toy", "margin", "margin"]
     rows = np.array([[float(word) for word in line.split()[-3:]] for line in lines if line.startswith("  in the")])
     assert rows.shape == (8, 3) and np.array_equal(rows[::2], rows[1::2])  # the second network is the teacher here
     assert np.allclose(rows[:, 0], rows[0, 0], atol=2e-3) and (rows[:, 1] != 0).any()
@@ -76,3 +78,13 @@ def test_a_folder_without_masks_is_refused_in_one_sentence(butterflies, data_roo
         deletion.main()
     assert stop.value.code == 2
     assert capsys.readouterr().err.startswith("deletion: error: ")
+
+
+def test_sizes_are_those_of_the_last_run(tmp_path):
+    """Masks of an earlier run, of other sizes, may lie beside them; without a record all that lie there count."""
+    files = Layout(tmp_path, "toy_gt")
+    for size in ("0.05", "0.10", "0.30"):
+        (files.explanations(MASK, 0).parent / size).mkdir(parents=True)
+    assert deletion.explanation_sizes(files) == [0.05, 0.1, 0.3]
+    files.run_record("get_all_CE_butterflies").write_text(json.dumps({"settings": {"mask_sizes": [0.3, 0.05]}}))
+    assert deletion.explanation_sizes(files) == [0.05, 0.3]

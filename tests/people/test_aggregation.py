@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 
 from utils.people import aggregation
 from utils.people.aggregation import AGGREGATIONS, Aggregation, Votes, aggregate, agreement, dawid_skene, majority, one_coin, prior_counts
-from utils.people.answers import Answer
+from utils.people.participants import Answer
 
 
 def votes_of(rows):
@@ -256,9 +256,10 @@ def test_one_coin_is_the_majority_where_nothing_tells_people_apart():
     assert labels.certainty[unanimous].min() > labels.certainty[~unanimous].max() > 0.5
 
 
-def test_one_coin_draws_ties_as_the_majority_does():
+@pytest.mark.parametrize("method", ["one_coin", "dawid_skene"])
+def test_the_models_draw_ties_as_the_majority_does(method):
     rows = [(image, person, (1, 4)[(image + person) % 2]) for image in range(2000) for person in range(2)]
-    found = [aggregate(votes_of(rows), 5, "one_coin", np.zeros((2, 5, 5)), seed) for seed in (0, 0, 1)]
+    found = [aggregate(votes_of(rows), 5, method, np.zeros((2, 5, 5)), seed) for seed in (0, 0, 1)]
     assert found[0].drawn == 2000 and set(found[0].label) == {1, 4} and found[0].certainty == pytest.approx(np.full(2000, 0.5), abs=0.01)
     assert abs((found[0].label == 1).mean() - 0.5) < 4 * math.sqrt(0.25 / 2000)
     assert (found[0].label == found[1].label).all() and (found[0].label != found[2].label).any()

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers.answering import CLASSES, csv_text, download, explain_teach_log, export, make_trial, mturk_row
+from tests.helpers.answering import BUILD, CLASSES, batch, csv_text, download, explain_teach_log, export, make_trial, mturk_row
 from utils.base.errors import InputError
-from utils.people.answers import Answer, read_answers
+from utils.people.answers import read_answers, read_files
 from utils.people.labelling import aggregate_part, describe_all
 from utils.people.page_key import read_key
+from utils.people.participants import Answer
 
 SHARED = Path(__file__).resolve().parents[3] / "shared/data"
 
@@ -107,11 +108,14 @@ WRONG_TRIALS = {
     "rt -1 must be": {"rt": -1},
     "rt nan must be": {"rt": math.nan},
     "rt 1 must be": {"rt": "1"},
+    r"rt 10000.*000 must be milliseconds, 0 .. 1e\+12, without": {"rt": 10**400},  # no float holds it
+    "rt 1000000000001 must be": {"rt": 10**12 + 1},
+    r"has no test image \\x1b\[2J\\nx{55}\.\.\.;": {"stimulus": "\x1b[2J\n" + "x" * 100},
     "has no test image 00": {"stimulus": "00"},
     r"has no test image \['a'\]": {"stimulus": ["a"]},
-    "belongs to build other": {"build_id": "other"},
-    "needs a trial_id and a phase": {"phase": "lunch"},
+    "needs a trial_id, a build_id and a phase out of lesson, test, label": {"phase": "lunch"},
     "needs a trial_id": {"trial_id": 7},
+    "needs a trial_id, a build_id": {"build_id": None},
 }
 
 
@@ -122,6 +126,69 @@ def test_wrong_trials_are_named(key, tmp_path, message):
         (tmp_path / name).write_text(json.dumps(content([make_trial(key, "test", 0, 1), wrong])))
         with pytest.raises(InputError, match=rf"{name}.*\(ann\), trial 2.*{message}"):
             read_answers([tmp_path / name], key, 5)
+
+
+@pytest.mark.parametrize("name", ["\ud800x", "\x1b[31mred", "two\nlines", "a" * 201])
+def test_names_that_no_report_can_repeat_are_refused(key, tmp_path, name):
+    """A lone half of a character cannot be written to a file at all, and a terminal obeys escape sequences."""
+    trials, told = [make_trial(key, "test", 0, 1)], "participant must be at most 200 characters, all of them printable; correct it."
+    (tmp_path / "a.json").write_text(json.dumps(download(trials, name)))
+    (tmp_path / "b.json").write_text(json.dumps(export({"ann": trials, name: trials})))
+    batch(tmp_path / "c.csv", mturk_row("ann", trials), mturk_row("bob", trials) | {"WorkerId": "?"})
+    (tmp_path / "d.csv").write_text(csv_text([{"participant": "?"} | trial for trial in trials]))
+    for table in ("c.csv", "d.csv"):
+        text = (tmp_path / table).read_text()
+        (tmp_path / table).write_text(text.replace("?", f'"{name}"' if table == "d.csv" else name), errors="replace")
+    files = {"a.json": "a.json", "b.json": "b.json, participant number 2"}
+    if name.isascii():  # a text file cannot hold the other one
+        files |= {"c.csv": r"c.csv, line \d+", "d.csv": "d.csv, line 2"}
+    for file, place in files.items():
+        with pytest.raises(InputError, match=f"{place}: {told}$") as refused:
+            read_answers([tmp_path / file], key, 5)
+        assert str(refused.value).isprintable()
+
+
+def test_names_of_rows_that_are_left_out_are_repeated_too(key, tmp_path):
+    trials = [make_trial(key, "test", 0, 1)]
+    path = batch(tmp_path / "a.csv", mturk_row("ann", trials), mturk_row("\x1b[31m", trials, "Rejected"))
+    with pytest.raises(InputError, match=r"a.csv, line \d+: participant must be at most 200 characters"):
+        read_answers([path], key, 5)
+
+
+@pytest.mark.parametrize("field", ["rt", "response"])
+def test_a_number_of_thousands_of_digits_is_named(key, tmp_path, field):
+    """Python reads none of more than 4,300 digits, and says so with another error than that of text that is no JSON."""
+    trials = [make_trial(key, "test", 0, 1)]
+    whole, digits = json.dumps(trials[0][field]), "1" * 5000
+    told = "holds a number of more than 4300 digits; replace it."
+    (tmp_path / "a.json").write_text(json.dumps(download(trials)).replace(f'"{field}": {whole}', f'"{field}": {digits}'))
+    row = mturk_row("ann", trials)
+    row["Answer.trials"] = row["Answer.trials"].replace(f'"{field}": {whole}', f'"{field}": {digits}')
+    batch(tmp_path / "b.csv", row)
+    for file, place in (("a.json", "a.json"), ("b.csv", "b.csv, line 2: Answer.trials")):
+        with pytest.raises(InputError, match=f"{place} {told}$"):
+            read_answers([tmp_path / file], key, 5)
+
+
+def test_answers_to_another_build_are_left_out_and_counted(key, tmp_path):
+    """Of a page that was built anew while answers came in: its other images are in no key of ours, and nothing of them is checked."""
+    own = [make_trial(key, "test", number, 1) for number in range(2)]
+    other = [make_trial(key, "label", number, 9, "bob", build_id="fedc", stimulus="0" * 16) for number in range(3)]
+    batch(tmp_path / "a.csv", mturk_row("ann", own), mturk_row("bob", other))
+    (tmp_path / "b.json").write_text(json.dumps(export({"p0001": [*other, *own]})))
+    (tmp_path / "c.csv").write_text(csv_text([{"participant": "p0001"} | trial for trial in [*other, *own]]))
+    for file, place, person in (("a.csv", ", line ", "bob"), ("b.json", ", participant number 1", "p0001"), ("c.csv", ", line 2", "p0001")):
+        reading = read_files([tmp_path / file], key, 5)
+        assert len(reading.answers) == 2 and {answer.phase for answer in reading.answers} == {"test"}
+        [part] = reading.left_out
+        assert part.where.startswith(f"{tmp_path / file}{place}") and part.person == person and part.answers == 3
+        assert part.reason == "given on another build of the course page, fedc"
+    (tmp_path / "d.json").write_text(json.dumps(download(other)))
+    told = (
+        rf"d.json: there is no answer in it \(left out: .*d.json \(ann\): given on another build of the course page, fedc\); {key.path} is "
+    )
+    with pytest.raises(InputError, match=f"{told}of build {BUILD}: give the right --key.$"):
+        read_files([tmp_path / "d.json"], key, 5)
 
 
 WRONG_FILES = {
@@ -139,6 +206,8 @@ WRONG_FILES = {
     "MTurk object": ("line 2: expected an object", "AssignmentId,WorkerId,Answer.trials\n1,2,{}\n"),
     "log lists": ("log 1: expected _id and the lists", [explain_teach_log(response=None)]),
     "log lengths": (r"participant 5a09\): .* differ in length", [explain_teach_log(response=[1])]),
+    "log name": ("log 1: _id must be at most 200 characters", [explain_teach_log(_id={"$oid": "a\nb"})]),
+    "log strategy": ("log 1: strategy must be at most 200 characters", [explain_teach_log(strategy="\ud800")]),
     "log response": ("answer 3: response 9 is out of range", [explain_teach_log(response=[1, 1, 9])]),
     "log truth": ("answer 1: gt_label -1 is out of range", [explain_teach_log(gt_label=[-1, 1, 1])]),
     "log time": ("answer 2: time 25:00:00 must be", [explain_teach_log(time=["23:00:00", "25:00:00", "23:00:00"])]),

@@ -7,6 +7,7 @@ folder that MEMORABLE_SCREENSHOTS names, if it is set.
 import json
 import re
 import time
+from functools import partial
 
 import pytest
 
@@ -240,6 +241,28 @@ def test_keyboard_only(person, course):
     assert [trial["response"] for trial in person.trials] == [1, 3]
 
 
+def strike(person, key, code, shift=False):
+    """Presses a key as a keyboard of any country does: what it writes, and which key it is."""
+    event = {"key": key, "code": code, "modifiers": 8 if shift else 0}
+    person.browser.execute_cdp_cmd("Input.dispatchKeyEvent", {"type": "keyDown", **event})
+    person.browser.execute_cdp_cmd("Input.dispatchKeyEvent", {"type": "keyUp", **event})
+
+
+def test_number_keys_of_keyboards_whose_digits_need_shift(person):
+    """A French one: & and é are on the keys of 1 and 2. Neither ! (Shift and 1 elsewhere) nor End (1 without NumLock) is a digit."""
+    person.click("Start the first lesson")
+    person.sees("Which kind")
+    time.sleep(0.5)
+    for key, code, shift in (("!", "Digit1", True), ("End", "Numpad1", False), ("0", "Digit1", False), ("a", "KeyQ", False)):
+        strike(person, key, code, shift)
+    assert person.trials == []
+    for number, pressed in enumerate([("&", "Digit1"), ("é", "Digit2"), ("3", "Digit3", True)]):
+        person.sees("Which kind")
+        person.until(partial(strike, person, *pressed), lambda: "What makes it" in person.text(), pressed)
+        assert [trial["response"] for trial in person.trials] == [0, 1, 2][: number + 1]
+        person.click("Finish" if number == 2 else "Next")
+
+
 def tab_to(person, words, kind="button, summary"):
     """Presses Tab until the focus is on a control that says `words`; each control on the way shows that it has the focus."""
     script = (
@@ -254,6 +277,23 @@ def tab_to(person, words, kind="button, summary"):
         if there:
             return
     raise AssertionError(f"Tab does not lead to '{words}'")
+
+
+def test_a_clock_that_is_set_spoils_no_time(person, course):
+    """It jumps far ahead, then back to 1970: what counts is the time that passes on the page; over a reload it goes on from the last."""
+    person.click("Start the first lesson")
+    times = []
+    for number, (clock, reload) in enumerate((("5e15", False), ("0", False), ("0", True))):
+        if reload:
+            person.browser.refresh()
+        person.sees(f"Lesson {number + 1} of 3")
+        person.browser.execute_script(f"Date.now = () => {clock}")
+        trial = person.answer(course["lessons"][number]["label"])
+        passed = trial["time_elapsed"] - (times[-1] if times else 0)
+        assert 400 <= trial["rt"] <= passed < 1000 * SOON
+        times.append(trial["time_elapsed"])
+        person.sees("What makes it")
+        person.click("Finish" if number == 2 else "Next")
 
 
 def test_the_next_person_at_a_computer_starts_anew(person):

@@ -24,6 +24,7 @@ from tests.helpers.drawn_course import LABELLED
 
 pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from tests.helpers.person import DESKTOP, Person, look, resize, show_state  # noqa: E402
+from utils.people.store import NOT_NEEDED  # noqa: E402
 
 KINDS = {"js": "text/javascript", "css": "text/css", "html": "text/html", "png": "image/png", "jpg": "image/jpeg"}
 POLICY = (
@@ -136,7 +137,7 @@ def test_answers_are_sent_until_each_is_stored_or_refused(browser, course, marke
         if len(batches) == 1:
             return 500, {"error": "The disk is full."}
         taken = batches[-1][:1] if len(batches) <= 3 else batches[-1]
-        return 200, {"stored": [], "refused": {taken[0]: "no"}} if len(batches) == 3 else {"stored": taken, "refused": {}}
+        return 200, {"stored": [], "refused": {taken[0]: NOT_NEEDED}} if len(batches) == 3 else {"stored": taken, "refused": {}}
 
     marketplace.answer = answer
     browser.switch_to.default_content()
@@ -144,12 +145,35 @@ def test_answers_are_sent_until_each_is_stored_or_refused(browser, course, marke
     person = Person(browser, course)
     person.sees("They go to the server")
     ids = [trial["trial_id"] for trial in trials]
-    state = {"participant": "f" * 32, "server": True, "began": 1, "screen": "end", "trials": trials, "unsent": ids, "keys": True}
+    state = {"participant": "f" * 32, "server": True, "screen": "end", "trials": trials, "unsent": ids, "keys": True}
     show_state(person, state)
     person.sees("The last try failed: The disk is full.")
     person.sees("All 60 answers have reached the server")
     assert batches == [ids[:50], ids[:50], ids[1:51], ids[2:52], ids[52:]]
     assert person.state["unsent"] == [] and len(person.trials) == 60
+    assert not person.all("#take-home")[0].is_displayed()  # what was refused is not needed: nothing is lost
+    browser.execute_script("localStorage.clear()")
+
+
+def test_answers_that_the_server_did_not_take_can_be_downloaded(browser, course, marketplace):
+    """It stores one, refuses one that it does not need, and one for a reason of its own: that one is all that is left of it."""
+    trials = [{"trial_id": f"{number:032x}", "phase": "label", "stimulus": "", "time_elapsed": number} for number in range(3)]
+    ids = [trial["trial_id"] for trial in trials]
+    reply = {"stored": ids[:1], "refused": {ids[1]: NOT_NEEDED, ids[2]: "time_elapsed must be a number of milliseconds from 0"}}
+    marketplace.answer = lambda path, sent: (200, {"build_id": course["build_id"]} if path == "/api/hello" else reply)
+    person = visit(browser, course, marketplace)
+    person.sees("They go to the server")
+    state = {"participant": "f" * 32, "server": True, "screen": "end", "trials": trials, "unsent": ids, "keys": True}
+    show_state(person, state)  # as an earlier version of the page kept it: it did not count what was not taken
+    told = "The server did not take 1 of 3 answers. Download them and pass the file on to whoever gave you this page."
+    person.sees(told)
+    assert person.state["untaken"] == ids[2:] and "have reached the server" not in person.text()
+    assert person.all("#take-home")[0].is_displayed() and person.all("#take-home")[0].text == "Download your answers"
+    show_state(person, person.state)
+    person.sees(told)
+    script = "[...document.querySelectorAll('main button')].at(-1).click()"
+    person.until(lambda: browser.execute_script(script), lambda: "Download your answers first" in person.text(), "the second step")
+    person.sees("The server did not take 1 answer. Download your answers first.")
     browser.execute_script("localStorage.clear()")
 
 
@@ -168,7 +192,7 @@ def test_a_server_that_is_busy_is_asked_again_after_growing_pauses(browser, cour
     browser.get(marketplace.page)
     person = Person(browser, course)
     person.sees("They go to the server")
-    state = {"participant": "e" * 32, "server": True, "began": 1, "screen": "label", "trials": [], "unsent": [], "keys": True}
+    state = {"participant": "e" * 32, "server": True, "screen": "label", "trials": [], "unsent": [], "keys": True}
     show_state(person, state)
     person.sees("The server is busy.")
     person.sees("Which kind")
@@ -334,7 +358,7 @@ def labelling(unsent=0):
     """What the page remembers of someone who has labelled a picture, which reached the server or not."""
     trials = [{"trial_id": "1" * 32, "phase": "label", "stimulus": "", "time_elapsed": 1}]
     ids = [trial["trial_id"] for trial in trials][:unsent]
-    return {"participant": f"{unsent:032x}", "server": True, "began": 1, "screen": "label", "trials": trials, "unsent": ids, "keys": True}
+    return {"participant": f"{unsent:032x}", "server": True, "screen": "label", "trials": trials, "unsent": ids, "keys": True}
 
 
 def test_labelling_can_be_stopped_while_the_server_is_gone(browser, course, marketplace, checker):
@@ -470,7 +494,7 @@ def test_answers_are_handed_in_to_mechanical_turk_only(browser, course, marketpl
     browser.get(f"{marketplace.page}?{urlencode({'assignmentId': 'A', 'turkSubmitTo': target})}")
     worker = Person(browser, course)
     worker.sees("Learn to tell")
-    ended = {"participant": "0" * 32, "server": False, "began": 1, "screen": "end", "trials": [], "unsent": [], "keys": True}
+    ended = {"participant": "0" * 32, "server": False, "screen": "end", "trials": [], "unsent": [], "keys": True}
     browser.execute_script("localStorage.setItem(`memorable-course:${COURSE.build_id}:A`, arguments[0])", json.dumps(ended))
     browser.refresh()
     worker.sees("does not say where to hand in")

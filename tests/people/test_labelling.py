@@ -18,9 +18,10 @@ from utils.data.lists import locate, read_examples
 from utils.data.outputs import Layout
 from utils.people import study
 from utils.people.aggregation import AGGREGATIONS
-from utils.people.answers import Answer, read_answers
+from utils.people.answers import read_answers
 from utils.people.labelling import Person, describe_all
 from utils.people.page_key import read_key
+from utils.people.participants import Answer
 from utils.people.report import people_accuracy
 
 
@@ -143,6 +144,21 @@ def test_labels_of_an_earlier_run_go_with_it(tools, finished, data_root):
     assert json.loads((finished / "toy/labels_CMaxGrad.json").read_text())["list"] is None
     done = ran(tools.call(*label, "results.json", cwd=finished))
     assert "so no list is written; the report" in done.out
+
+
+def test_labels_of_people_who_are_not_kept_are_not_nobody_s(tools, finished, data_root):
+    """One who passed the test and stopped there, one who failed it and labelled."""
+    ran(tools.call("simulate_people", *data(data_root), "--people", 2, "--accuracy", 1, 0, cwd=finished))
+    path = finished / "toy/answers_simulated.json"
+    answers = json.loads(path.read_text())
+    good = answers["participants"][0]
+    good["trials"] = [trial for trial in good["trials"] if trial["phase"] == "test"]
+    path.write_text(json.dumps(answers))
+    label = ["label_butterflies", *data(data_root), "--answers", "toy/answers_simulated.json"]
+    assert "Labelled" in ran(tools.call(*label, cwd=finished)).out
+    done = ran(tools.call(*label, "--min-accuracy", 0.6, cwd=finished))
+    told = "None of those who labelled reached --min-accuracy 0.6, so no list is written, and that of an earlier run is removed;"
+    assert told in done.out and "Nobody" not in done.out
 
 
 def test_a_model_of_more_numbers_than_answers_is_warned_of(tools, finished, data_root):

@@ -281,9 +281,14 @@ def test_with_neither_the_explained_part_is_shown_and_the_page_says_so(data_root
         assert np.array_equal(opened(tmp_path / f"toy/course_page/images/{pair['image']}.png"), machine)
 
 
-def test_a_dataset_without_a_rest_list_gives_a_page_without_labelling(data_root, build, another, monkeypatch):
+def test_a_dataset_without_a_rest_list_gives_a_page_without_labelling(tools, build, another, monkeypatch):
     monkeypatch.setitem(DATASETS, "toy", dataclasses.replace(DATASETS["toy"], rest=""))
-    assert build("--label-images", 0, folder=another).status == 0
+    done = build("--label-images", 0, folder=another)
+    assert done.status == 0 and "There is no list to label: the page ends with the test.\n" in done.out
+    before = tools.snapshot(another / "toy/course_page")
+    done = build("--label-images", 50, folder=another)
+    told = "--label-images 50: --dataset toy has no rest list, so that there is nothing to label; leave the setting out, or choose"
+    assert done.status == 2 and told in done.err and tools.snapshot(another / "toy/course_page") == before
     assert page_data(another / "toy")["label"] == []
 
 

@@ -12,7 +12,8 @@ import pytest
 from tests.helpers.answering import CLASSES
 from utils.base.errors import InputError
 from utils.people import simulated
-from utils.people.answers import Answer, read_answers
+from utils.people.answers import read_answers
+from utils.people.participants import Answer
 
 
 def test_symmetric_people_are_right_as_often_as_stated():

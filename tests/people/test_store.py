@@ -17,6 +17,7 @@ import pytest
 
 import collect_labels
 from tests.helpers.collecting import (
+    REPOSITORY,
     SECRET,
     WRONG_INPUT,
     Clock,
@@ -82,6 +83,10 @@ def test_a_late_answer_counts_while_there_is_room(store, page, clock):
     late, in_time = stored_trial(page, image), stored_trial(page, image)
     assert list(store.add_trials(b, late)[1].values()) == ["this image has its labels already"]
     assert store.add_trials(d, in_time) == ([*in_time], {})
+
+
+def test_the_page_knows_the_reason_by_which_nothing_is_lost():
+    assert f'const NOT_NEEDED = "{stores.NOT_NEEDED}";' in (REPOSITORY / "utils/people/page/course.js").read_text()
 
 
 def test_everybody_who_holds_a_lease_may_answer(store, page):
@@ -298,6 +303,26 @@ def test_a_clock_that_is_set_back_gives_no_place_away_twice(store, page, clock):
     for person in (c, a, b):
         store.add_trials(person, stored_trial(page, page.label[0]))
     assert len(rows_of(store.path, "SELECT * FROM trial")) == 2
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_clock_that_was_ahead_reserves_no_place_for_longer_than_a_lease(store, page, clock, asks):
+    """An hour ahead for a moment: two people are shown an image then, and leave. Whoever is there later asks for it, or just sends it."""
+    a, b, c = (store.join() for _ in range(3))
+    clock.now += 3600
+    assert store.next_image(a) == store.next_image(b) == page.label[0]
+    clock.now -= 3600
+    image = store.next_image(c) if asks else page.label[0]
+    assert image == page.label[0] and store.add_trials(c, stored_trial(page, image))[1] == {}
+    assert store.add_trials(a, stored_trial(page, page.label[0]))[1] == {}  # there is room for one of the two
+    assert list(store.add_trials(b, stored_trial(page, page.label[0]))[1].values()) == ["this image has its labels already"]
+
+
+def test_a_lease_of_this_moment_holds_to_its_end(store, page, clock):
+    """The bound is no shorter than a lease: of 60 s, given now."""
+    a, b, c = (store.join() for _ in range(3))
+    assert store.next_image(a) == store.next_image(b) == page.label[0] != store.next_image(c)
+    assert store.add_trials(c, stored_trial(page, page.label[0]))[0] == []
 
 
 def test_an_opened_database_goes_on(page, clock):

@@ -183,7 +183,7 @@ def test_sentences_say_from_where_on_people_pay(tmp_path):
     never = replace(found, pays_from=None, by_seed=[None, None])
     assert never.sentence(0.2) == f"{against}never pay, even if they are always right (single seeds: never)."
     other = Alternative("SimCLR features", [40.0], 0.2, [0.2])
-    assert other.sentence(0.2).endswith(", from 20 % on (single seeds: 20 %); other features learn there, so it compares these too.")
+    assert other.sentence(0.2).endswith(", from 20 % on; other features learn there, so it compares these too.")
     always = replace(found, right=[72.5], pays_from=0.2, by_seed=[0.2])
     assert always.sentence(0.2) == f"{against}pay at every accuracy measured, from 20 % on."
     never = [*rows_of(EXPERT, (99.0, 98.0)), *rows_of(ANNOTATORS, (50.0, 40.0), 0.5), *rows_of(ANNOTATORS, (70.0, 80.0), 1.0)]

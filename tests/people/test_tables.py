@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import re
 from collections import Counter
@@ -104,7 +105,44 @@ def test_two_workers_who_hand_in_the_same_are_two_people(key, tmp_path):
     kept, left_out = people_and_left_out([one, two], key)
     assert kept == {"W1": 2, "W2": 1} and [part[1:] for part in left_out] == [("W2", "handed in by", 2)]
     (tmp_path / "mine.json").write_text(json.dumps(download(same, "00ff")))
-    assert people_and_left_out([tmp_path / "mine.json", one], key)[0] == {"00ff": 2}  # a download and the batch: one person
+    for paths in itertools.permutations([tmp_path / "mine.json", one]):
+        assert people_and_left_out(paths, key) == ({"W1": 2}, [])  # a download and the batch: one person
+
+
+def test_a_download_of_a_second_assignment_is_the_worker_s_in_any_order(key, tmp_path):
+    """What the worker answered first counts; else whoever hands in a download too would label each image twice."""
+    first, second = ([make_trial(key, phase, 3, answer, f"{answer}") for phase in ("test", "label")] for answer in (0, 1))
+    both = batch(tmp_path / "b.csv", mturk_row("W1", first), mturk_row("W1", second) | {"AssignmentId": "B2"})
+    (tmp_path / "d.json").write_text(json.dumps(download(second, "00ff")))
+    for paths in itertools.permutations([both, tmp_path / "d.json"]):
+        reading = read_files(paths, key, 5)
+        assert [(answer.person, answer.phase, answer.response) for answer in reading.answers] == [("W1", "test", 0), ("W1", "label", 0)]
+        assert [(part.person, part.answers) for part in reading.left_out] == [("W1", 2)]
+
+
+def test_what_joins_two_people_counts_wherever_it_stands(key, tmp_path):
+    """Two downloads of one person, before and after she changed the browser, and the export that knows both; p0002 is somebody else."""
+    ann, bob = labels_of(key, "ann", 2), [make_trial(key, "label", 0, 3, "bob")]
+    files = {"one": download(ann[:1], "aa"), "two": download(ann[1:], "bb"), "all": export({"p0001": ann, "p0002": bob})}
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    for names in itertools.permutations(files):
+        kept, left_out = people_and_left_out([tmp_path / name for name in names], key)
+        assert sorted(kept.values()) == [1, 2] and left_out == [], names
+
+
+def test_what_several_handed_in_makes_no_two_of_them_one(key, tmp_path):
+    """A download in common joins neither two workers nor two numbers of an export, in any order."""
+    same = labels_of(key, "same")
+    mine = tmp_path / "mine.json"
+    mine.write_text(json.dumps(download(same, "00ff")))
+    one = batch(tmp_path / "one.csv", mturk_row("W1", [*same, make_trial(key, "label", 4, 1, "W1")]))
+    two = batch(tmp_path / "two.csv", mturk_row("W2", [*same, make_trial(key, "label", 5, 1, "W2")]))
+    for paths in itertools.permutations([mine, one, two]):
+        assert sorted(people_and_left_out(paths, key)[0].values()) == [1, 3]
+    (tmp_path / "all.json").write_text(json.dumps(export({"p0001": same, "p0002": [*same, make_trial(key, "label", 5, 1, "p0002")]})))
+    for paths in itertools.permutations([mine, tmp_path / "all.json"]):
+        assert sorted(people_and_left_out(paths, key)[0].values()) == [1, 2]
 
 
 TABLES = {
@@ -146,7 +184,7 @@ def test_a_comma_in_a_number_between_commas_is_asked_about(key, tmp_path, trials
     rows = [{"participant": "ann"} | {"correct": ""} | trial for trial in trials]
     rows[1]["rt"] = written
     (tmp_path / "a.csv").write_text(csv_text(rows))
-    told = f"a.csv, line 3: rt {written} must be milliseconds, 0 or more, without separators of thousands; correct it."
+    told = f"a.csv, line 3: rt {written} must be milliseconds, 0 .. 1e+12, without separators of thousands; correct it."
     with pytest.raises(InputError, match=re.escape(told)):
         read_answers([tmp_path / "a.csv"], key, 5)
 

@@ -57,6 +57,7 @@ def test_a_confusion_matrix_of_more_numbers_than_answers():
     assert plausible.too_few_answers(3, 60, 5) is None  # 20 numbers a person, 20 answers a person
     told = plausible.too_few_answers(3, 59, 5)
     assert told.startswith("--aggregation dawid_skene estimates 20 numbers of each person, who gave 19.7 answers on average, and")
+    assert "may label worse than the majority unless people's errors are systematic; give one_coin, which estimates one, if they" in told
     assert "estimates 9900 numbers of each person, who gave 170.0 answers" in plausible.too_few_answers(20, 3400, 100)
 
 

@@ -44,6 +44,11 @@ def choose(device: str) -> str:
         kind = None
     if kind is None or kind.type not in ("cpu", "cuda"):
         raise InputError(f"--device '{device}' is unknown; choose auto, cpu, cuda or cuda:1.")
+    if kind.type == "cuda" and sharing > torch.cuda.device_count():
+        raise InputError(
+            f"The {sharing} processes on this machine need a GPU each, and it shows {torch.cuda.device_count()}; start as many as it shows "
+            "(--nproc-per-node), or give --device cpu."
+        )
     if kind.type == "cuda" and (kind.index or 0) >= torch.cuda.device_count():
         raise InputError(f"--device {device}: this machine shows {torch.cuda.device_count()} CUDA devices; choose another, or auto.")
     return device
@@ -127,44 +132,48 @@ def side_by_side(work: Callable[[Group], Result], groups: Iterable[Group], worke
             pool.shutdown(cancel_futures=True)
 
 
-def in_processes(work: Callable[[Group], Result], groups: Sequence[Group], processes: int, chunk: int = 1) -> Iterator[Result]:
+@contextmanager
+def in_processes(work: Callable[[Group], Result], groups: Sequence[Group], processes: int, chunk: int = 1) -> Iterator[Iterator[Result]]:
     """As `side_by_side`, in processes, for work that keeps Python's lock, or that computes with PyTorch's own threads.
 
-    A caller that is stopped, by an error or by Ctrl-C, stops them: what they have not ended is lost. A script that comes here needs its
+    They begin with the `with` block, and its body has their results as an iterator; it may do something else before it asks for them. A
+    body that ends early, by an error or by Ctrl-C, stops them: what they have not ended is lost. A script that comes here needs its
     `if __name__ == "__main__"`, for each process imports it.
 
     Args:
         work: a function of a module, or a `partial` of one; what it takes and returns is pickled.
         groups: what it is called with.
-        processes: how many; 1 works in the calling process.
+        processes: how many; 1 works in the calling process, when it is asked for results.
         chunk: groups that a process fetches at a time: several, where each takes but a moment.
 
     Raises:
         Exception: what `work` raises first.
-        RunError: a process was killed from without, as the system does where memory is full.
+        RunError: a process was killed from without, as the system does where memory is full, or could not start.
     """
-    if processes <= 1:
-        yield from map(work, groups)
+    if processes <= 1 or not groups:
+        yield map(work, groups)
         return
     # Not by fork, which may stop for good in a process that has threads (NumPy's arithmetic has some, PyTorch many).
-    pool = ProcessPoolExecutor(min(processes, len(groups)) or 1, multiprocessing.get_context("spawn"), initializer=_obey_the_first)
+    pool = ProcessPoolExecutor(min(processes, len(groups)), multiprocessing.get_context("spawn"), initializer=_obey_the_first)
     others = set(multiprocessing.active_children())
     try:
         with _ctrl_c_later():
             results = pool.map(work, groups, chunksize=chunk)
-        yield from results
-    except BaseException as error:
-        pool.shutdown(wait=False, cancel_futures=True)
-        started = set(multiprocessing.active_children()) - others
-        for process in started:
-            process.terminate()
-        for process in started:
-            process.join()
-        if isinstance(error, BrokenProcessPool):
-            raise RunError("A process that computed for this one was killed; the memory may have been full.") from error
-        raise
+        yield results
+    except BrokenProcessPool as error:
+        reason = "was killed (the memory may have been full) or could not start (then it says why above)"
+        raise RunError(f"A process that computed for this one {reason}.") from error
     finally:
-        pool.shutdown()
+        _stop(pool, set(multiprocessing.active_children()) - others)
+
+
+def _stop(pool: ProcessPoolExecutor, started: set[multiprocessing.process.BaseProcess]) -> None:
+    """Stops the processes of a pool at once. Those whose work is done have nothing to lose."""
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in started:
+        process.terminate()
+    for process in started:
+        process.join()
 
 
 def _obey_the_first() -> None:

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-# torchrun stops the others when a process dies; this bounds the wait where it cannot know (a node lost its network).
-TIMEOUT = timedelta(minutes=30)
-LOST = ("onnection closed", "onnection reset", "roken pipe", "NCCL")  # how gloo and nccl tell that another process is gone
+# torchrun stops the others when a process dies; this bounds the wait where it cannot know (a node lost its network). Shares of a list are
+# dealt out beforehand, so of a run of many hours on unequal machines the first process may wait for the last by hours.
+TIMEOUT = timedelta(days=7)
+LOST = ("onnection closed", "onnection reset", "roken pipe", "imed out", "NCCL")  # how gloo and nccl tell that another process is gone
 
 
 def rank() -> int:

@@ -439,9 +439,9 @@ def _draw_into(folder: Path, seed: int, workers: int) -> None:
     names, labels = zip(*_roles(seed), strict=True)
     files = [f"{MOTHS[label]}/moth{number:04d}.png" for number, label in enumerate(labels)]
     moths = list(zip(range(len(labels)), labels, files, strict=True))
-    with tqdm(total=len(moths), desc="drawing moths", unit="moth") as bar:
-        for _ in in_processes(partial(_draw_one, folder, seed), moths, workers, chunk=10):
-            bar.update()
+    with in_processes(partial(_draw_one, folder, seed), moths, workers, chunk=10) as drawn:
+        for _ in tqdm(drawn, total=len(moths), desc="drawing moths", unit="moth"):
+            pass
     for name in PER_CLASS:
         chosen = [number for number, of in enumerate(names) if of == name]
         rows = [Example(f"{DATASETS_PREFIX}{FOLDER}/images/{files[number]}", labels[number], at) for at, number in enumerate(chosen)]

@@ -37,6 +37,7 @@ from utils.explanations.sheet import spread
 from utils.explanations.storage import listed_counters, read_masks
 from utils.running.help import command_line
 from utils.running.launch import command
+from utils.running.records import explanation_run
 
 BOX = 51 / 224  # width of the blur, as a share of the image's side
 
@@ -68,13 +69,15 @@ def losses(network: Network, image: Tensor, masks: Tensor, label: int, counter: 
 
 
 def explanation_sizes(layout: Layout) -> list[float]:
-    """The mask sizes that lie in an output folder, ascending.
+    """The mask sizes of the explanations in an output folder, ascending: those of the last run, whose record says them; masks of an earlier
+    one may lie beside them. Without a record those that lie there.
 
     Raises:
         InputError: there are none.
     """
     folder = layout.explanations(MASK, 0).parent
-    sizes = sorted(float(path.name) for path in folder.glob("[01].[0-9][0-9]"))
+    made = explanation_run(layout.explanation_list()).get("settings", {}).get("mask_sizes")
+    sizes = sorted(made or (float(path.name) for path in folder.glob("[01].[0-9][0-9]")))
     if not sizes:
         raise InputError(f"{folder} holds no masks; run an explanation script with --out {layout.out} first.")
     return sizes
@@ -125,8 +128,10 @@ def report(outs: Sequence[str], networks: dict[str, Network], dataset: Dataset, 
         side = _side(layout, sizes[0])
         images = open_list(dataset, "train", data_root, partial(whole_view, size=side), budget=0)
         chosen = spread(len(images), count or len(images))
+        listed = listed_counters(layout, images.rows, len(dataset.classes))
+        explained = sum(len(listed[number]) for number in chosen)
         for size in sizes:
-            yield f"{out}, t = {size:.2f}, {len(chosen)} images x {len(dataset.classes) - 1}"
+            yield f"{out}, t = {size:.2f}, {len(chosen)} images, {explained} explanations"
             for name, values in measure(networks, images, layout, size, chosen).items():
                 yield f"  {name:<30}" + "".join(f"{value:>16.3f}" for value in values.mean(0).tolist())
 

@@ -15,7 +15,6 @@ Writes: nothing; it prints the table.
 Takes: not measured, on a CPU or a GPU.
 """
 
-import sys
 import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -23,18 +22,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from torch import Tensor
 
 from utils.base.errors import InputError
+from utils.base.files import expanded
 from utils.base.randomness import generator
 from utils.data.catalog import Dataset, find
+from utils.data.images import decode
 from utils.data.lists import Example, locate, read_examples
 from utils.data.outputs import Layout
 from utils.explanations.deletion import explanation_sizes
 from utils.explanations.masks import moved
 from utils.explanations.storage import listed_counters, read_masks
 from utils.running.help import command_line
+from utils.running.launch import command
 
 NEEDED = ("images.txt", "parts.txt", "part_locs.txt", "attributes.txt", "image_attribute_labels.txt")
 TELLING = 0.2  # share of all (pair of classes, part) that count as truth
@@ -145,8 +146,7 @@ def measure(
         if name not in birds.places:
             continue
         masks = read_masks(layout, row, counter, size)
-        with Image.open(locate(row.path, data_root)) as image:
-            shape = image.size
+        shape = decode(locate(row.path, data_root), str(layout.explanation_list())).size
         true = telling[row.label, counter] & ~np.isnan(birds.places[name][:, 0])  # (B, P)
         for variant, cut in zip(sums, (masks, *moved(rng, masks)), strict=True):
             inside = parts_inside(cut, birds.places[name], *shape)
@@ -180,18 +180,15 @@ def report(outs: Sequence[str], archive: Path, dataset: Dataset, data_root: str)
 def main() -> None:
     """The command line."""
     parser = command_line("utils.explanations.parts", __doc__)
-    parser.add_argument("outs", nargs="+", metavar="OUT", help="output folder of an explanation script")
-    parser.add_argument("--archive", required=True, type=Path, help="CUB_200_2011.tgz, or the folder it was unpacked into")
+    parser.add_argument("outs", nargs="+", type=expanded, metavar="OUT", help="output folder of an explanation script")
+    parser.add_argument("--archive", required=True, type=expanded, help="CUB_200_2011.tgz, or the folder it was unpacked into")
     parser.add_argument("--dataset", default="gull", help="what was explained (default: gull)")
-    parser.add_argument("--data-root", default="datasets", help="folder that holds the dataset's folder (default: datasets)")
+    parser.add_argument("--data-root", type=expanded, default="datasets", help="folder that holds the dataset's folder (default: datasets)")
     arguments = parser.parse_args()
-    try:
+    with command("parts"):
         dataset = find(arguments.dataset, arguments.data_root)
-        for line in report(arguments.outs, arguments.archive, dataset, arguments.data_root):
+        for line in report(arguments.outs, Path(arguments.archive), dataset, arguments.data_root):
             print(line)
-    except InputError as error:
-        print(f"parts: error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

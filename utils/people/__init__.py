@@ -12,6 +12,7 @@ store            who labels what, and is every acknowledged answer kept, once?
 server           how is the page given out, and how do answers come in?
 export           how do the answers get out?
 salvage          what can still be read of a damaged database?
+participants     what is one answer, and which participants of several files are one person?
 answers          what did people answer, in whichever file it comes?
 tables           how are texts and tables of any country read?
 turk             who handed in what on Mechanical Turk, and what was rejected?

@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 from scipy.special import logsumexp
 from tqdm import tqdm
 
-from utils.people.answers import Answer
+from utils.people.participants import Answer
 
 Aggregation = Literal["majority", "dawid_skene", "one_coin"]
 
@@ -96,14 +96,17 @@ def _by_majority(votes: Votes, num_classes: int, seen: np.ndarray, seed: int) ->
 
 
 def _by_dawid_skene(votes: Votes, num_classes: int, seen: np.ndarray, seed: int) -> Labels:
-    found = dawid_skene(votes, prior_counts(num_classes) + seen)
-    return Labels(found.posterior.argmax(1), found.posterior.max(1), 0, found.steps, found.converged)
+    return _labels_of(dawid_skene(votes, prior_counts(num_classes) + seen), seed)
 
 
 def _by_one_coin(votes: Votes, num_classes: int, seen: np.ndarray, seed: int) -> Labels:
     right = np.trace(seen, axis1=1, axis2=2)
     believed = np.stack([RIGHT + right, WRONG + seen.sum((1, 2)) - right], axis=1)  # (P, 2)
-    found = one_coin(votes, num_classes, believed)
+    return _labels_of(one_coin(votes, num_classes, believed), seed)
+
+
+def _labels_of(found: "Fitted", seed: int) -> Labels:
+    """Of each image the class that is most probable. What the answers leave symmetric is tied in a model as well, and drawn."""
     label, drawn = _drawn(found.posterior, seed)
     return Labels(label, found.posterior.max(1), drawn, found.steps, found.converged)
 

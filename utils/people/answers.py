@@ -1,72 +1,25 @@
 """What people answered, read from every kind of file it comes in: our server's export (JSON or CSV), one participant's download,
 a Mechanical Turk batch, and the public logs of explain_teach. The kind is recognised by a file's content."""
 
-import math
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from utils.base.errors import InputError
 from utils.people.page_key import IMAGE_ID, PHASES, Key, is_count
-from utils.people.tables import csv_rows, parsed_json, parsed_number, read_text, separator
-from utils.people.trials import is_secret_id
+from utils.people.participants import Answer, Participant, checked_name, in_telling_order, who_is_who
+from utils.people.tables import csv_rows, parsed_json, parsed_number, read_text, separator, shown
+from utils.people.trials import LONGEST, is_secret_id, is_time
 from utils.people.turk import NEEDED, Submission, submissions
 
 DAY = 24 * 60 * 60  # seconds
 LOGGED = ("image_id", "gt_label", "is_train", "response", "time")  # the lists of a log of explain_teach, in the order of their use
 REJECTED_ELSEWHERE = "rejected in another row of the same assignment"
 ANSWERED_BEFORE = "answered again by the same person (the first answer counts)"
+OTHER_BUILD = "given on another build of the course page"
 HANDED_IN_BEFORE = "handed in by somebody else already (the same trial ids)"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer of one person to one image.
-
-    Attributes:
-        person: who.
-        phase: `lesson` (feedback followed), `test` or `label`.
-        image: the path as lists name it; `image <number>` in logs that name no files.
-        response: the class that was answered.
-        seconds: how long it took; None where unknown.
-        truth: the image's class; None where unknown.
-        group: what the person was taught by, where the file tells.
-    """
-
-    person: str
-    phase: str
-    image: str
-    response: int
-    seconds: float | None
-    truth: int | None
-    group: str = ""
-
-
-@dataclass
-class Participant:
-    """One participant's part of a file.
-
-    Attributes:
-        name: as the file has it.
-        where: file, and participant or line, for error messages.
-        trials: trial id and answer; logs without trial ids have names of their own for them.
-        numbered: whether the name is a number within this export, which another export may have given to somebody else.
-        submission: the row of a Mechanical Turk batch that it is.
-    """
-
-    name: str
-    where: str
-    trials: list[tuple[str, Answer]] = field(default_factory=list)
-    numbered: bool = False
-    submission: Submission | None = None
-
-    @property
-    def worker(self) -> str:
-        """The worker of Mechanical Turk; "" where unknown."""
-        return self.submission.worker if self.submission else ""
 
 
 @dataclass(frozen=True)
@@ -104,7 +57,8 @@ def read_files(paths: Sequence[str | Path], key: Key | None, num_classes: int) -
 
     A trial that stands in several files (a download and an export, two exports of one server) counts once, and tells that their
     participants are one person, unless they are two workers of Mechanical Turk. Of several answers of a person to an image in one
-    phase the first counts. An assignment that is rejected in one file is left out of all.
+    phase the first counts, those of batches before others. An assignment that is rejected in one file is left out of all. Answers to
+    another build of the page are left out as well.
 
     Args:
         paths: the files.
@@ -112,25 +66,26 @@ def read_files(paths: Sequence[str | Path], key: Key | None, num_classes: int) -
         num_classes: C; answers must lie in 0 .. C-1.
 
     Raises:
-        InputError: a file is missing, of no known kind or malformed; the message names file and line or participant.
+        InputError: a file is missing, of no known kind or malformed; the message names file and line or participant. Or nothing counts.
     """
-    files = [(path, list(_read_file(path, key, num_classes))) for path in paths]
+    files = in_telling_order([(path, list(_read_file(path, key, num_classes))) for path in paths])
     rows = [participant.submission for _, participants in files for participant in participants if participant.submission]
     rejected = {row.assignment for row in rows if row.rejected} - {""}
-    people = _People()
+    people = iter(who_is_who([(path, [some for some in participants if not _reason(some, rejected)]) for path, participants in files]))
     answers: dict[tuple[str, str, str], Answer] = {}
+    owners: dict[str, str] = {}
     left_out: list[LeftOut] = []
-    for path, participants in files:
-        people.begin(path)
-        for participant in participants:
-            reason = _reason(participant, rejected)
-            if reason:
-                left_out.append(LeftOut(participant.where, participant.name, reason))
-            else:
-                left_out += _add(participant, people, answers)
+    for participant in (participant for _, participants in files for participant in participants):
+        reason = _reason(participant, rejected)
+        if reason:
+            left_out.append(LeftOut(participant.where, participant.name, reason))
+        else:
+            left_out += _add(participant, next(people), owners, answers)
     if not answers:
         why = f" (left out: {'; '.join(f'{part.where}: {part.reason}' for part in left_out[:3])})" if left_out else ""
-        raise InputError(f"{', '.join(map(str, paths)) or '--answers'}: there is no answer in it{why}; give files with answers.")
+        other = any(part.reason.startswith(OTHER_BUILD) for part in left_out)
+        remedy = f"{key.path} is of build {key.build_id}: give the right --key" if key and other else "give files with answers"
+        raise InputError(f"{', '.join(map(str, paths)) or '--answers'}: there is no answer in it{why}; {remedy}.")
     return Reading(list(answers.values()), left_out)
 
 
@@ -140,52 +95,15 @@ def _reason(participant: Participant, rejected: set[str]) -> str:
     return "" if row is None else row.reason or (REJECTED_ELSEWHERE if row.assignment in rejected else "")
 
 
-class _People:
-    """Who is who over several files."""
-
-    def __init__(self) -> None:
-        self.file = 0  # its number
-        self.of_trial: dict[str, tuple[str, int]] = {}  # trial id -> person, and the file that told so first
-        self._names: dict[str, int] = {}  # the same of names
-        self._person_of: dict[str, str] = {}  # names that are the same person's in every file
-        self._worker_of: dict[str, str] = {}
-
-    def begin(self, path: str | Path) -> None:
-        """The participants of another file follow. Within a file, a trial in common does not make two names one."""
-        self._path, self.file = path, self.file + 1
-
-    def find(self, participant: Participant) -> str:
-        """The person who a participant is."""
-        name = participant.name
-        person = None if participant.numbered else self._person_of.get(name)
-        if person is None:
-            person = self._known(participant)
-            clash = participant.numbered and self._names.get(name, self.file) < self.file
-            person = person or (f"{name} ({self._path})" if clash else name)
-        self._names.setdefault(person, self.file)
-        if not participant.numbered:
-            self._person_of[name] = person
-        if participant.worker:
-            self._worker_of[person] = participant.worker
-        return person
-
-    def _known(self, participant: Participant) -> str | None:
-        """Who gave the same trials in an earlier file. Two workers are two people, whatever they handed in."""
-        told = (self.of_trial[trial] for trial, _ in participant.trials if trial in self.of_trial)
-        known = next((person for person, file in told if file < self.file), None)
-        two = known and participant.worker and self._worker_of.get(known, participant.worker) != participant.worker
-        return None if two else known
-
-
-def _add(participant: Participant, people: _People, answers: dict[tuple[str, str, str], Answer]) -> list[LeftOut]:
-    """Adds a participant's answers to those of all; returns what of them does not count."""
-    person, reasons = people.find(participant), Counter[str]()
+def _add(participant: Participant, person: str, owners: dict[str, str], answers: dict[tuple[str, str, str], Answer]) -> list[LeftOut]:
+    """Adds a participant's answers to those of all, and the person to the `owners` of trials; returns what of them does not count."""
+    reasons = participant.left_out.copy()
     for trial, answer in participant.trials:
         place = (person, answer.phase, answer.image)
-        if trial in people.of_trial:
-            reasons[HANDED_IN_BEFORE] += people.of_trial[trial][0] != person
+        if trial in owners:
+            reasons[HANDED_IN_BEFORE] += owners[trial] != person
             continue
-        people.of_trial[trial] = person, people.file
+        owners[trial] = person
         if place in answers:
             reasons[ANSWERED_BEFORE] += 1
         else:
@@ -215,49 +133,49 @@ def _page_participant(entry: object, where: str, key: Key | None, num_classes: i
     """One participant of our export or download."""
     if not isinstance(entry, dict) or not isinstance(entry.get("participant"), str) or not isinstance(entry.get("trials"), list):
         raise InputError(f"{where}: expected an object with participant and trials; export the answers anew.")
-    name = _checked_name(entry["participant"], where)
+    name = checked_name(entry["participant"], where)
     participant = Participant(name, f"{where} ({name})", numbered=numbered)
     for number, trial in enumerate(entry["trials"], start=1):
-        participant.trials.append(_page_trial(trial, participant.name, f"{participant.where}, trial {number}", key, num_classes))
+        _take(participant, trial, f"{participant.where}, trial {number}", key, num_classes)
     return participant
 
 
-def _checked_name(name: str, where: str) -> str:
-    """A participant's name. People without one would become one person."""
-    if not name.strip():
-        raise InputError(f"{where}: participant is empty, so that nobody knows whose answers these are; correct it.")
-    return name
-
-
-def _page_trial(trial: object, person: str, where: str, key: Key | None, num_classes: int) -> tuple[str, Answer]:
-    """A trial as the course page records it: its id and the answer.
+def _take(participant: Participant, trial: object, where: str, key: Key | None, num_classes: int) -> None:
+    """Adds a trial, as the course page records it, to those of a participant. What another build of the page asked is left out.
 
     Raises:
-        InputError: it is malformed, of another build of the page, or about an image that the page does not show in that phase.
+        InputError: it is malformed, or about an image that the page does not show in that phase.
     """
     if key is None or not key.build_id:
         place = f", but {key.path} does not exist" if key else ""
         raise InputError(f"{where} was given on a course page: reading it needs the page's key{place}; correct --key.")
     trial = trial if isinstance(trial, dict) else {}
-    trial_id, phase, seconds = trial.get("trial_id"), trial.get("phase"), trial.get("rt")
-    if not isinstance(trial_id, str) or not trial_id or phase not in PHASES:
-        raise InputError(f"{where}: a trial needs a trial_id and a phase out of {', '.join(PHASES)}; export the answers anew.")
-    if trial.get("build_id") != key.build_id:
-        found = trial.get("build_id")
-        raise InputError(f"{where} belongs to build {found} of the course page, {key.path} to build {key.build_id}; give the right --key.")
-    stimulus = trial.get("stimulus")
+    trial_id, phase, build = trial.get("trial_id"), trial.get("phase"), trial.get("build_id")
+    if not isinstance(trial_id, str) or not trial_id or not isinstance(build, str) or phase not in PHASES:
+        needed = f"a trial needs a trial_id, a build_id and a phase out of {', '.join(PHASES)}"
+        raise InputError(f"{where}: {needed}; export the answers anew.")
+    if build == key.build_id:
+        participant.trials.append((trial_id, _page_answer(trial, participant.name, where, key, num_classes)))
+    else:
+        participant.left_out[f"{OTHER_BUILD}, {shown(build)}"] += 1
+
+
+def _page_answer(trial: dict, person: str, where: str, key: Key, num_classes: int) -> Answer:
+    """The answer of a trial of the page whose key it is."""
+    phase, stimulus, milliseconds = trial["phase"], trial.get("stimulus"), trial.get("rt")
     image = key.images.get(stimulus) if isinstance(stimulus, str) else None
     if image is None or image.phase != phase:
-        raise InputError(f"{where}: {key.path} has no {phase} image {stimulus}; give the key of the page that was answered.")
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds) or seconds < 0:
-        raise InputError(f"{where}: rt {seconds} must be milliseconds, 0 or more, without separators of thousands; correct it.")
+        raise InputError(f"{where}: {key.path} has no {phase} image {shown(stimulus)}; give the key of the page that was answered.")
+    if not is_time(milliseconds):
+        allowed = f"milliseconds, 0 .. {LONGEST:g}, without separators of thousands"
+        raise InputError(f"{where}: rt {shown(milliseconds)} must be {allowed}; correct it.")
     response = _checked_class(trial.get("response"), "response", where, num_classes)
-    return trial_id, Answer(person, phase, image.path, response, seconds / 1000, image.label)
+    return Answer(person, phase, image.path, response, milliseconds / 1000, image.label)
 
 
 def _checked_class(value: object, name: str, where: str, num_classes: int) -> int:
     if not is_count(value) or value >= num_classes:
-        raise InputError(f"{where}: {name} {value} is out of range (0 .. {num_classes - 1}); correct it, or --dataset.")
+        raise InputError(f"{where}: {name} {shown(value)} is out of range (0 .. {num_classes - 1}); correct it, or --dataset.")
     return value
 
 
@@ -273,11 +191,11 @@ def _read_csv(text: str, path: str | Path, key: Key | None, num_classes: int) ->
         separated_by = separator(text)
         for line, row in rows:
             where = f"{path}, line {line}"
-            name = _checked_name(row["participant"], where)
+            name = checked_name(row["participant"], where)
             numbers = {name: parsed_number(row[name], kind, separated_by) for name, kind in (("rt", float), ("response", int))}
             trial = _whole_ids(row, where) | numbers
             participant = participants.setdefault(name, Participant(name, where, numbered=True))
-            participant.trials.append(_page_trial(trial, name, where, key, num_classes))
+            _take(participant, trial, where, key, num_classes)
         yield from participants.values()
     else:
         raise InputError(f"{path} holds no answers in a known form (our export or download, Mechanical Turk CSV, explain_teach logs).")
@@ -286,7 +204,8 @@ def _read_csv(text: str, path: str | Path, key: Key | None, num_classes: int) ->
 def _turk_participant(row: Submission, path: str | Path, key: Key | None, num_classes: int) -> Participant:
     """A row of a Mechanical Turk batch. Where it does not tell the worker, the assignment is a person of its own."""
     where = f"{path}, line {row.line}"
-    name = row.worker or (f"assignment {row.assignment}" if row.assignment else where)
+    told = row.worker or (f"assignment {row.assignment}" if row.assignment else "")
+    name = checked_name(told, where) if told else where
     if row.reason:
         return Participant(name, where, submission=row)
     participant = _page_participant({"participant": name, "trials": row.trials}, where, key, num_classes, numbered=False)
@@ -297,7 +216,7 @@ def _whole_ids(row: dict[str, str], where: str) -> dict[str, str]:
     """A row of our export whose ids a spreadsheet has not taken for numbers and rounded, which could make two of them one."""
     for name, whole in (("trial_id", is_secret_id(row["trial_id"])), ("stimulus", IMAGE_ID.fullmatch(row["stimulus"]))):
         if not whole:
-            raise InputError(f"{where}: {name} {row[name]} is none; a spreadsheet may have changed it: export the answers anew.")
+            raise InputError(f"{where}: {name} {shown(row[name])} is none; a spreadsheet may have changed it: export the answers anew.")
     return row
 
 
@@ -312,6 +231,8 @@ def _explain_teach_log(log: dict, where: str, num_classes: int) -> Participant:
     name = identity.get("$oid") if isinstance(identity, dict) else None
     if not isinstance(name, str) or len(lists) < len(LOGGED):
         raise InputError(f"{where}: expected _id and the lists {', '.join(LOGGED)}; replace the file.")
+    checked_name(name, where, "_id")
+    group = checked_name(told, where, "strategy") if (told := str(log.get("strategy", ""))) else ""
     if len({len(values) for values in lists.values()}) != 1:
         raise InputError(f"{where} (participant {name}): {', '.join(lists)} differ in length; replace the file.")
     participant = Participant(name, f"{where} (participant {name})")
@@ -326,7 +247,7 @@ def _explain_teach_log(log: dict, where: str, num_classes: int) -> Participant:
             _checked_class(response, "response", there, num_classes),
             None if before is None else (moment - before) % DAY,  # midnight may lie between
             _checked_class(truth, "gt_label", there, num_classes),
-            str(log.get("strategy", "")),
+            group,
         )
         participant.trials.append((f"{name} {number}", answer))
         before = moment
@@ -336,9 +257,9 @@ def _explain_teach_log(log: dict, where: str, num_classes: int) -> Participant:
 def _clock(text: object, where: str) -> float:
     """Seconds since midnight of `HH:MM:SS`."""
     if not isinstance(text, str) or not re.fullmatch(r"\d\d:\d\d:\d\d", text):
-        raise InputError(f"{where}: time {text} must be HH:MM:SS; correct it.")
+        raise InputError(f"{where}: time {shown(text)} must be HH:MM:SS; correct it.")
     try:
         moment = datetime.strptime(text, "%H:%M:%S")
     except ValueError:
-        raise InputError(f"{where}: time {text} must be HH:MM:SS; correct it.") from None
+        raise InputError(f"{where}: time {shown(text)} must be HH:MM:SS; correct it.") from None
     return moment.hour * 3600.0 + moment.minute * 60 + moment.second

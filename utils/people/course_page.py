@@ -34,7 +34,7 @@ class PageSettings:
         data_root: what `./datasets/` in lists stands for.
         image_size: longer side of the pictures in pixels, at most.
         test_images: pictures of the test part.
-        label_images: pictures of the labelling part; 0 takes all.
+        label_images: pictures of the labelling part; 0 takes all, or none where the dataset has no rest list.
         seed: draws these pictures.
     """
 
@@ -112,8 +112,12 @@ def compose_page(dataset: Dataset, source: Path, lessons: Sequence[dict], pictur
         The values that the page's script reads.
 
     Raises:
-        InputError: a list or a picture is missing or does not fit, or an image would be in two parts of the page.
+        InputError: a list or a picture is missing or does not fit, there is no list to label and yet pictures of it are asked for, or an
+            image would be in two parts of the page.
     """
+    if how.label_images and not dataset.rest:
+        told = f"--label-images {how.label_images}: --dataset {dataset.name} has no rest list, so that there is nothing to label"
+        raise InputError(f"{told}; leave the setting out, or choose a dataset that has one.")
     train = _open(dataset, "train", how)
     shown, borders = _add_lessons(pictures, lessons, train, source, how)
     test = _open(dataset, "test", how)
@@ -269,6 +273,8 @@ def write_page(layout: Layout, page: dict, pictures: OpaquePictures, workers: in
 def report_page(layout: Layout, page: dict, pictures: OpaquePictures, build_id: str) -> dict:
     """Says where the page and its key are; returns what was built, in numbers."""
     print(f"Course page: {layout.course_page / 'index.html'} (open it in a browser); its key: {layout.course_page_key()}")
+    if not page["label"]:
+        print("There is no list to label: the page ends with the test.")
     if told := told_by_endings(pictures, page["classes"]):
         print(told)
     parts = {"lessons": len(page["lessons"]), "test_images": len(page["test"]), "label_images": len(page["label"])}

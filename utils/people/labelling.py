@@ -10,8 +10,8 @@ import numpy as np
 from utils.base.errors import InputError
 from utils.data.lists import Example, listed_path, write_examples
 from utils.people.aggregation import Aggregation, Labels, Votes, aggregate, confusion_counts
-from utils.people.answers import Answer
 from utils.people.page_key import Key, KeyImage
+from utils.people.participants import Answer
 from utils.teaching.selection import Selection
 
 
@@ -204,14 +204,17 @@ def labeled_rows(expert: Sequence[Example], images: Sequence[KeyImage], part: Pa
     return [Example(path, label, index) for index, (path, label) in enumerate(rows)]
 
 
-def write_list(path: Path, expert: Sequence[Example], key: Key, part: Part | None) -> dict:
-    """Writes the list that a classifier learns from, if anything was labelled; else there is none, not even that of an earlier run.
+def write_list(path: Path, expert: Sequence[Example], key: Key, part: Part | None, people: Sequence[Person], how: LabelSettings) -> dict:
+    """Writes the list that a classifier learns from, if anybody who is kept labelled anything; else there is none, not
+    even that of an earlier run.
 
     Args:
         path: the list.
         expert: the rows that the expert labelled.
         key: of the course page; of images to label it knows the files.
-        part: the labelling part; None where nobody answered it.
+        part: the labelling part; None where nobody who is kept answered it.
+        people: everybody.
+        how: settings, of which the message about people who are not kept names one.
 
     Returns:
         The list's name and what it holds, for the report; and, where it is so, that people took the SimCLR variant's course.
@@ -220,7 +223,9 @@ def write_list(path: Path, expert: Sequence[Example], key: Key, part: Part | Non
     if part is None or not key.images:
         earlier = ", and that of an earlier run is removed" if path.exists() else ""
         path.unlink(missing_ok=True)
-        print(f"Nobody labelled an image, so no list is written{earlier}; the report is about the test alone.")
+        failed = any(person.labels for person in people)
+        why = f"None of those who labelled reached --min-accuracy {how.min_accuracy:g}" if failed else "Nobody labelled an image"
+        print(f"{why}, so no list is written{earlier}; the report is about the test alone.")
         return course | {"list": None, "expert_images": len(expert), "labelled_images": 0, "unlabelled_images": None}
     images = list(key.of_phase("label").values())
     write_examples(path, labeled_rows(expert, images, part))

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from utils.base.errors import InputError
-from utils.people.answers import Answer, read_answers
+from utils.people.answers import read_answers
+from utils.people.participants import Answer
 from utils.people.tables import parsed_json, read_text
 
 TABLE, LOG = "teaching_images.json", "results.json"

@@ -6,8 +6,8 @@ import numpy as np
 
 from utils.base.errors import InputError
 from utils.people.aggregation import confusion_counts
-from utils.people.answers import Answer
 from utils.people.page_key import Key
+from utils.people.participants import Answer
 
 SECONDS, SPREAD = 3.0, 0.5  # an answer takes 3 s in the median; the logarithm of its time varies by this
 

@@ -44,6 +44,7 @@ NEXT_IMAGE = """SELECT id FROM image WHERE answers < wanted
 # WAL: exports read while answers are written. fullfsync: what `synchronous=FULL` needs on macOS.
 PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "fullfsync = ON", "foreign_keys = ON")
 TURN_TIMEOUT = 5.0  # seconds that a request waits for its turn
+NOT_NEEDED = "this image has its labels already"  # the page knows this reason: nothing is lost by it
 
 
 class UnknownParticipant(Exception):
@@ -239,8 +240,10 @@ class Store:
         now = self._clock()
         with self._transaction() as database:
             person = _number_of(database, secret)
-            # Deleted, not only ignored: a clock that is set back must not bring a lease to life whose place was given away.
-            database.execute("DELETE FROM lease WHERE expires <= ?", (now,))
+            # Deleted, not only ignored: a clock that is set back must not bring a lease to life whose place was given away. Nor may one
+            # that was ahead for a moment reserve places for longer than a lease lasts.
+            span = {"now": now, "lease_seconds": self.study.lease_seconds}
+            database.execute("DELETE FROM lease WHERE expires <= :now OR expires > :now + :lease_seconds", span)
             image = _value(database, "SELECT image FROM lease WHERE participant = ?", person)
             if image is None:
                 image = _value(database, NEXT_IMAGE, person)
@@ -270,7 +273,7 @@ class Store:
         with self._transaction() as database:
             person = _number_of(database, secret)
             for trial_id, trial in trials.items():
-                reason = _add(database, person, trial_id, trial, now)
+                reason = _add(database, person, trial_id, trial, now, now + self.study.lease_seconds)
                 if reason is None:
                     stored.append(trial_id)
                 else:
@@ -295,8 +298,8 @@ class Store:
         return Progress(joined, answered, answers, images_by_labels, same / pairs if pairs else None)
 
 
-def _add(database: sqlite3.Connection, person: int, trial_id: str, trial: Trial | str, now: float) -> str | None:
-    """Stores one trial; returns the reason where it cannot be."""
+def _add(database: sqlite3.Connection, person: int, trial_id: str, trial: Trial | str, now: float, latest: float) -> str | None:
+    """Stores one trial; returns the reason where it cannot be. Leases hold that expire after `now`, and not after `latest`."""
     owner = _value(database, "SELECT participant FROM trial WHERE trial_id = ?", trial_id)
     if owner is not None:
         return None if owner == person else "trial_id is taken; draw another"
@@ -307,14 +310,16 @@ def _add(database: sqlite3.Connection, person: int, trial_id: str, trial: Trial 
     room = _value(
         database,
         """SELECT wanted IS NULL OR wanted > answers
-             + (SELECT count(*) FROM lease WHERE image = id AND participant <> ? AND expires > ?) FROM image WHERE id = ?""",
+             + (SELECT count(*) FROM lease WHERE image = id AND participant <> ? AND expires > ? AND expires <= ?)
+           FROM image WHERE id = ?""",
         person,
         now,
+        latest,
         trial.stimulus,
     )
     database.execute("DELETE FROM lease WHERE participant = ? AND image = ?", (person, trial.stimulus))
     if not room:
-        return "this image has its labels already"
+        return NOT_NEEDED
     database.execute(
         "INSERT INTO trial VALUES (:trial_id, :person, :trial_index, :time_elapsed, :rt, :stimulus, :response, :correct)",
         {**vars(trial), "person": person},

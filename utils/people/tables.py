@@ -4,11 +4,14 @@ import codecs
 import csv
 import io
 import json
+import reprlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from utils.base.errors import InputError
 
+LONGEST_SHOWN = 60  # characters of a value in a message
 LONGEST_FIELD = 2**31 - 1  # characters of a CSV field: a batch holds all answers of a person in one
 SEPARATORS = (",", ";", "\t")  # the second where commas are decimal, the third in what Excel calls Unicode text
 MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
@@ -48,12 +51,21 @@ def parsed_json(text: str, where: str | Path):
     """The value that JSON text stands for.
 
     Raises:
-        InputError: it is not JSON.
+        InputError: it is not JSON, or holds a number of thousands of digits, which Python refuses with a ValueError of its own.
     """
     try:
         return json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"{where} is not JSON ({error}); replace it.") from None
+    except ValueError:
+        raise InputError(f"{where} holds a number of more than {sys.get_int_max_str_digits()} digits; replace it.") from None
+
+
+def shown(value: object) -> str:
+    """A value out of a file as a message may repeat it: not too long, and with nothing in it that a terminal would obey."""
+    text = value if isinstance(value, str) else reprlib.repr(value)
+    text = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def csv_rows(text: str, path: str | Path) -> Iterator[tuple[int, dict[str, str]]]:

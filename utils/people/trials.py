@@ -21,7 +21,7 @@ class Trial:
         trial_index: the trial's place in the person's course, from 0.
         trial_type: the same as `phase`.
         phase: `lesson`, `test` or `label`.
-        time_elapsed: milliseconds since the person began.
+        time_elapsed: milliseconds since the person began in which the page was open; not those between an answer and a reload.
         rt: milliseconds from showing the image to the answer.
         stimulus: the image's id.
         response: the class that was answered.
@@ -68,8 +68,8 @@ def read_trial(sent: dict, page: BuiltPage) -> Trial:
         ("trial_id", is_secret_id(sent["trial_id"]), "must be 32 hexadecimal digits"),
         ("trial_index", _is_whole(sent["trial_index"], HIGHEST_INDEX), "must be a whole number from 0"),
         ("trial_type", sent["trial_type"] == sent["phase"], "must be the phase"),
-        ("time_elapsed", _is_time(sent["time_elapsed"]), "must be a number of milliseconds from 0"),
-        ("rt", _is_time(sent["rt"]), "must be a number of milliseconds from 0"),
+        ("time_elapsed", is_time(sent["time_elapsed"]), "must be a number of milliseconds from 0"),
+        ("rt", is_time(sent["rt"]), "must be a number of milliseconds from 0"),
         ("stimulus", known, "must be an image of this phase"),
         ("response", _is_whole(response, page.num_classes - 1), f"must be a class, 0 .. {page.num_classes - 1}"),
         ("build_id", sent["build_id"] == page.build_id, "must be that of the page; reload it"),
@@ -87,9 +87,10 @@ def is_secret_id(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and SECRET_ID.fullmatch(value) is not None
 
 
+def is_time(value: object) -> TypeGuard[int | float]:
+    """Whether a value is a number of milliseconds that a trial may hold, 0 .. `LONGEST`."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST
+
+
 def _is_whole(value: object, highest: int) -> bool:
     return type(value) is int and 0 <= value <= highest
-
-
-def _is_time(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST

@@ -4,11 +4,11 @@ A rejection stands in the column AssignmentStatus, or, in a batch that was revie
 Reject, as an x or a reason (Amazon Mechanical Turk, Requester UI Guide, "Reviewing results offline").
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from utils.base.errors import InputError
+from utils.people.tables import parsed_json
 
 NEEDED = {"AssignmentId", "Answer.trials"}  # the column WorkerId is missing where a batch was made anonymous
 REJECTED_STATUS = "rejected in the column AssignmentStatus"
@@ -56,7 +56,7 @@ def submissions(rows: Iterable[tuple[int, Mapping[str, str]]], path: object) -> 
         worker, assignment = (row.get(name, "").strip() for name in ("WorkerId", "AssignmentId"))
         text = row["Answer.trials"].strip()
         reason = _rejection(row, where) or _gap(text)
-        trials = None if reason else _parsed(text, where)
+        trials = None if reason else parsed_json(text, f"{where}: Answer.trials")
         if trials == []:
             trials, reason = None, NO_ANSWERS
         yield Submission(line, worker, assignment, trials, reason)
@@ -77,10 +77,3 @@ def _gap(text: str) -> str:
     if not text:
         return NO_ANSWERS
     return CUT_SHORT if text.startswith("[") and not text.endswith("]") else ""
-
-
-def _parsed(text: str, where: str) -> object:
-    try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{where}: Answer.trials is not JSON ({error}); replace it.") from None

@@ -275,7 +275,7 @@ def too_few_answers(people: int, answers: int, num_classes: int) -> str | None:
         return None
     return (
         f"--aggregation dawid_skene estimates {numbers} numbers of each person, who gave {answers / people:.1f} answers on average, "
-        "and may label worse than the majority; give one_coin, which estimates one."
+        "and may label worse than the majority unless people's errors are systematic; give one_coin, which estimates one, if they are not."
     )
 
 

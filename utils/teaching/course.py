@@ -30,6 +30,7 @@ from utils.teaching.student import Student
 from utils.teaching.students import STUDENTS, StudentKind
 
 REPORTED_LESSONS = (1, 2, 3, 5, 7, 10, 15, 20)
+PER_ROW = 2  # lessons of a course side by side
 
 
 def people_rows(ce_list: str, rows: Sequence[Explanation], num_classes: int) -> list[Explanation] | None:
@@ -163,7 +164,7 @@ class CourseFiles:
         tables = [layout.evolution(selection, ".csv")] + ([layout.draws(selection)] if draws else [])
         return [layout.course(selection), layout.teaching_list(selection), *tables, *pictures, *accuracies]
 
-    def write(self, lessons: Iterable[Lesson], student: Student, test: ImageSet) -> dict | None:
+    def write(self, lessons: Iterable[Lesson], student: Student, test: ImageSet) -> dict:
         """Lets the course take place, showing how far it is, and writes it.
 
         Args:
@@ -182,7 +183,7 @@ class CourseFiles:
             progress.set_postfix({"test": f"{lesson.test_accuracy:.1f} %"} if test.num_known else {})
         self.students.keep_taught(student, len(taken))
         self._write_course(taken)
-        _write_curve(self.layout, taken, self.how.selection, len(self.dataset.classes))
+        _write_curve(self.layout, taken, self.how.selection, plausible.chance(test.labels, len(self.dataset.classes)))
         return plausible.with_warnings(measured(taken), self._doubts(taken, student, test))
 
     def _doubts(self, lessons: Sequence[Lesson], student: Student, test: ImageSet) -> list[str | None]:
@@ -240,22 +241,21 @@ class CourseFiles:
         ]
 
 
-def draw_course(path: str | Path, lessons: Sequence[Sequence[tuple[torch.Tensor, str]]], per_row: int = 2) -> None:
+def draw_course(path: str | Path, lessons: Sequence[Sequence[tuple[torch.Tensor, str]]]) -> None:
     """A course lesson by lesson. A lesson without explanations leaves their places empty where another has some.
 
     Args:
         path: the PNG.
         lessons: for each lesson its pictures uint8 (3, h, w) with their titles.
-        per_row: lessons side by side.
     """
-    starts, width = range(0, len(lessons), per_row), max(map(len, lessons))
+    starts, width = range(0, len(lessons), PER_ROW), max(map(len, lessons))
     shown = [[tile for picture in lesson for tile in (picture, None)] if len(lesson) < width else lesson for lesson in lessons]
-    figures.tiles(path, [[tile for lesson in shown[start : start + per_row] for tile in lesson] for start in starts])
+    figures.tiles(path, [[tile for lesson in shown[start : start + PER_ROW] for tile in lesson] for start in starts])
 
 
 @processes.first_only
-def _write_curve(layout: Layout, lessons: Sequence[Lesson], selection: str, num_classes: int) -> None:
-    """Writes the learning curve as arrays, table and picture."""
+def _write_curve(layout: Layout, lessons: Sequence[Lesson], selection: str, chance: float) -> None:
+    """Writes the learning curve as arrays, table and picture; `chance` is how often guessing is right, 0 .. 1."""
     accuracies = {
         "train": [lesson.train_accuracy for lesson in lessons],
         "test": [lesson.test_accuracy for lesson in lessons],
@@ -273,7 +273,7 @@ def _write_curve(layout: Layout, lessons: Sequence[Lesson], selection: str, num_
     lines = {"teaching set": accuracies["train"], "test list": accuracies["test"]}
     if math.isnan(accuracies["test"][0]):
         del lines["test list"]
-    figures.curves(layout.evolution(selection), lines, numbers, "lessons", "student's accuracy (%)", 100 / num_classes)
+    figures.curves(layout.evolution(selection), lines, numbers, "lessons", "student's accuracy (%)", 100 * chance)
     print(f"Learning curve: {layout.evolution(selection)}")
 
 

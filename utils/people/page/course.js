@@ -20,6 +20,7 @@
   const NUMBER_KEYS = 9; // up to so many classes each has a button and a number key; more are searched in a list
   const NAMES_SHOWN = 30; // class names that the introduction lists at once
   const NO_SERVER = [403, 404, 405, 410]; // what plain web servers and stores answer where a file is not
+  const NOT_NEEDED = "this image has its labels already"; // the server's reason to refuse an answer that is not needed: nothing is lost
   const UNREACHABLE = "The server cannot be reached just now.";
   const NO_ASSIGNMENT = "ASSIGNMENT_ID_NOT_AVAILABLE"; // what Mechanical Turk says while a worker looks at a preview
   const STAYS = "Close the page whenever you like: it goes on where you stopped.";
@@ -116,13 +117,14 @@
   }
 
   function newState() {
-    return { participant: null, server: false, began: null, screen: "intro", trials: [], unsent: [], labelledAll: false, keys: true };
+    const answers = { trials: [], unsent: [], untaken: [] };
+    return { participant: null, server: false, screen: "intro", ...answers, labelledAll: false, keys: true };
   }
 
   function readState() {
     try {
       const kept = JSON.parse(storage.getItem(KEY));
-      if (Array.isArray(kept.trials) && Array.isArray(kept.unsent) && kept.screen in SCREENS) return kept;
+      if (Array.isArray(kept.trials) && Array.isArray(kept.unsent) && kept.screen in SCREENS) return { ...newState(), ...kept };
     } catch {
       // nothing kept, or nothing that can be read
     }
@@ -160,15 +162,23 @@
     return orders.get(whose);
   }
 
-  function record(asked, response) {
+  /** Milliseconds in the course: those of this page since the last answer, added to what that one has. No clock that is set counts, but
+   * neither does the time in which the page was closed. */
+  function elapsed() {
     const last = state.trials.length ? state.trials[state.trials.length - 1].time_elapsed : 0;
+    return last + Math.round(performance.now() - since);
+  }
+
+  let since = performance.now(); // the last answer; the beginning, or when this page took up what is remembered
+
+  function record(asked, response) {
     const lesson = COURSE.lessons.find((some) => some.image === asked.image);
     const trial = {
       trial_id: randomId(),
       trial_index: state.trials.length,
       trial_type: asked.phase,
       phase: asked.phase,
-      time_elapsed: Math.max(last, Date.now() - state.began),
+      time_elapsed: elapsed(),
       rt: Math.round(performance.now() - asked.shown),
       stimulus: asked.image,
       response,
@@ -176,6 +186,7 @@
       build_id: COURSE.build_id,
     };
     state.trials.push(trial);
+    since = performance.now();
     if (state.server) state.unsent.push(trial.trial_id);
   }
 
@@ -269,6 +280,7 @@
         const settled = new Set([...reply.stored, ...Object.keys(reply.refused)]);
         if (!batch.some((trial) => settled.has(trial.trial_id))) throw new Error("The server confirmed none of the answers.");
         state.unsent = state.unsent.filter((id) => !settled.has(id));
+        state.untaken.push(...Object.keys(reply.refused).filter((id) => reply.refused[id] !== NOT_NEEDED));
         pause = FIRST_PAUSE;
         save();
       }
@@ -726,7 +738,7 @@
       if (mine === turn) showTrouble(error, begin);
       return;
     }
-    state.began = Date.now();
+    since = performance.now();
     go("lesson");
   }
 
@@ -916,7 +928,7 @@
         "div",
         { className: "actions" },
         turk ? submitForm() : null,
-        state.server || turk ? null : button("Download your answers", download, "primary"),
+        turk ? null : Object.assign(button("Download your answers", download, "primary"), { id: "take-home" }),
         more ? button(state.labelledAll ? "Ask for more pictures" : labelled ? "Go on labelling" : "Label pictures", () => go("label")) : null,
       ),
       turk ? null : startOver(),
@@ -947,6 +959,10 @@
     if (turk && !turk.target) return "The address of this page does not say where to hand in; open it from Mechanical Turk.";
     if (turk) return `${total} will be handed in.`;
     if (!state.server) return `Your ${total} are kept in this browser. Download them and pass the file on to whoever gave you this page.`;
+    const untaken = state.untaken.length;
+    if (state.unsent.length === 0 && untaken) {
+      return `The server did not take ${untaken} of ${total}. Download them and pass the file on to whoever gave you this page.`;
+    }
     if (state.unsent.length === 0) return `All ${total} have reached the server. You can close the page.`;
     const reason = trouble ? ` The last try failed: ${trouble}` : "";
     return `${state.unsent.length} of ${total} are still on their way to the server: please leave the page open.${reason}`;
@@ -980,7 +996,9 @@
         ? "This removes your answers from this browser. Download them first."
         : lost
           ? `${count(lost, ["answer has", "answers have"])} not reached the server yet and would be lost.`
-          : "This browser forgets your answers; the server has them.";
+          : state.untaken.length
+            ? `The server did not take ${count(state.untaken.length, ["answer", "answers"])}. Download your answers first.`
+            : "This browser forgets your answers; the server has them.";
       box.replaceChildren(element("p", {}, text), forget, keep);
       keep.focus();
     });
@@ -1013,6 +1031,8 @@
     }
     const handIn = document.getElementById("hand-in");
     if (handIn) handIn.textContent = handInText();
+    const takeHome = document.getElementById("take-home");
+    if (takeHome) takeHome.hidden = state.server && state.untaken.length === 0;
     if (menu.hidden) return;
     const keys = element("input", { type: "checkbox", checked: state.keys });
     keys.addEventListener("change", () => {
@@ -1042,6 +1062,14 @@
     showMenu();
   });
 
+  /** The digit 1 to 9 that a key stands for, or 0. Where the digits need Shift, as on French and Czech keyboards, their keys count without it
+   * too. A number pad that moves the cursor (NumLock) gives no digits; what fills in forms sends keys that are none. */
+  function digitOf({ key, code, shiftKey }) {
+    if (/^[1-9]$/.test(key)) return Number(key);
+    const sign = key?.length === 1 && key !== "0" && !shiftKey;
+    return sign ? Number(/^(?:Digit|Numpad)([1-9])$/.exec(code)?.[1] ?? 0) : 0;
+  }
+
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && menu.open) {
       menu.open = false;
@@ -1049,7 +1077,7 @@
       return;
     }
     if (event.repeat || event.ctrlKey || event.altKey || event.metaKey || menu.open) return;
-    const number = /^[1-9]$/.test(event.key) ? Number(event.key) : 0;
+    const number = digitOf(event);
     if (FEW && number && state.keys && number <= COURSE.classes.length) answer(number - 1);
     else if (event.key === "Enter" && !event.target.closest("a, button, input, summary")) main.querySelector("button.primary")?.click();
   });
@@ -1059,6 +1087,7 @@
     if (event.key !== KEY || preview) return;
     const { participant } = state;
     state = readState();
+    since = performance.now();
     if (state.participant !== participant) location.reload(); // what is under way belongs to somebody else
     else show();
   });
