@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from utils.data.lists import Example
 from utils.data.loading import ImageSet
 from utils.running import plausible
 
@@ -51,6 +52,15 @@ def test_a_test_list_whose_classes_are_unknown(labels, says):
     test.rows, test.labels = labels, torch.tensor(labels)
     assert plausible.unknown_classes(test) == says
     assert (plausible.missing_classes(test, CLASSES) is None) == (labels != [2, -1, 1])
+
+
+def test_pictures_that_a_list_names_again_are_counted():
+    def said(*paths):
+        return plausible.repeated_images(SimpleNamespace(rows=[Example(path, 0, at) for at, path in enumerate(paths)], source="tr.txt"))
+
+    assert said("a.png", "b.png") is None
+    assert said("a.png", "b.png", "a.png").startswith("tr.txt, line 3: a.png stands in line 1 too; a course may show it twice: remove")
+    assert said("a.png", "a.png", "b.png", "b.png", "a.png").startswith("tr.txt, line 2: a.png stands in line 1 too, and 2 more are named")
 
 
 def test_a_confusion_matrix_of_more_numbers_than_answers():

@@ -69,6 +69,24 @@ def missing_classes(test: ImageSet, classes: Sequence[str]) -> str | None:
     )
 
 
+def repeated_images(images: ImageSet) -> str | None:
+    """Lines of a list that name a picture which another line names already: a course may show it twice.
+
+    Args:
+        images: the list.
+    """
+    first: dict[str, int] = {}
+    again = [(row.path, line) for line, row in enumerate(images.rows, start=1) if first.setdefault(row.path, line) != line]
+    if not again:
+        return None
+    (path, line), *more = again
+    others = f", and {len(more)} more are named again" if more else ""
+    return (
+        f"{images.source}, line {line}: {path} stands in line {first[path]} too{others}; a course may show it twice: remove what repeats, "
+        "and explain the list anew."
+    )
+
+
 def unknown_classes(test: ImageSet) -> str | None:
     """A test list with images whose class is unknown, on which nothing can be measured."""
     unknown = len(test) - test.num_known

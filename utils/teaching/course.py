@@ -193,6 +193,7 @@ class CourseFiles:
         return [
             plausible.untaught_classes(len(lessons), len(shown), len(self.dataset.classes)),
             plausible.random_features(self.how.pretrained, student.keeps_features),
+            plausible.repeated_images(self.pool.images),
             plausible.unknown_classes(test),
             plausible.missing_classes(test, self.dataset.classes),
             plausible.never_above_chance(accuracies, test.labels, len(self.dataset.classes), student.remedies),
