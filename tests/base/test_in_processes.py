@@ -60,6 +60,13 @@ def test_so_does_a_body_that_ends_early():
     none_is_left()
 
 
+def test_whose_work_is_done_ends_by_itself():
+    with in_processes(spawned.process, range(4), 2) as results:
+        started = multiprocessing.active_children()
+        assert len(list(results)) == 4
+    assert len(started) == 2 and [process.exitcode for process in started] == [0, 0]
+
+
 def test_they_work_while_the_body_does_something_else(tmp_path):
     with in_processes(partial(spawned.leave_a_file, tmp_path), [0, 1], 2) as results:
         _until(lambda: {path.name for path in tmp_path.iterdir()}, lambda found: found == {"0", "1"})

@@ -155,20 +155,29 @@ def in_processes(work: Callable[[Group], Result], groups: Sequence[Group], proce
         return
     # Not by fork, which may stop for good in a process that has threads (NumPy's arithmetic has some, PyTorch many).
     pool = ProcessPoolExecutor(min(processes, len(groups)), multiprocessing.get_context("spawn"), initializer=_obey_the_first)
-    others = set(multiprocessing.active_children())
+    others, left = set(multiprocessing.active_children()), len(groups)
+
+    def counted(results: Iterator[Result]) -> Iterator[Result]:
+        nonlocal left
+        for result in results:
+            left -= 1
+            yield result
+
     try:
         with _ctrl_c_later():
             results = pool.map(work, groups, chunksize=chunk)
-        yield results
+        yield counted(results)
     except BrokenProcessPool as error:
         reason = "was killed (the memory may have been full) or could not start (then it says why above)"
         raise RunError(f"A process that computed for this one {reason}.") from error
     finally:
-        _stop(pool, set(multiprocessing.active_children()) - others)
+        if left:
+            _stop(pool, set(multiprocessing.active_children()) - others)
+        pool.shutdown()
 
 
 def _stop(pool: ProcessPoolExecutor, started: set[multiprocessing.process.BaseProcess]) -> None:
-    """Stops the processes of a pool at once. Those whose work is done have nothing to lose."""
+    """Stops the processes of a pool at once, in the middle of their work."""
     pool.shutdown(wait=False, cancel_futures=True)
     for process in started:
         process.terminate()
