@@ -197,8 +197,9 @@ def _taught_beside(work: Work, courses: Courses, bar: tqdm) -> Iterator[Iterator
     every = [(key, draw) for key in sorted(courses.keys(), key=lambda key: key[1] == NONE) for draw in range(_draws(work).draws)]
     missing = [one for one in every if not work.keeps(_name(courses, *one), _depends_on(work, courses, materials))]
     bar.update(len(every) - len(missing))
-    # On a GPU one after the other, in their turn: how many courses fit into its memory, nobody knows.
-    processes = machine.processors() // work.threads if work.device == "cpu" else 1
+    # On a GPU one after the other, in their turn: how many courses fit into its memory, nobody knows. Quick ones take less than a process
+    # takes to begin.
+    processes = machine.processors() // work.threads if work.device == "cpu" and not work.quick else 1
     with machine.in_processes(partial(_teach_one, work, courses, materials), missing, processes) as taught:
         yield taught
 

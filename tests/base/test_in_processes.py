@@ -83,8 +83,10 @@ def test_one_that_was_killed_is_a_sentence():
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize("sign", ["SIGINT", "SIGTERM", "SIGKILL"])
 def test_they_end_with_the_first(tmp_path, sign):
-    """However it ends. Only the first is told, as by `kill`, not all of a terminal."""
+    """However it ends. Only the first is told, as by `kill`, not all of a terminal. It hears Ctrl-C though these tests may not, as where
+    they run in the background."""
     code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "from functools import partial; from pathlib import Path; from tests.helpers.spawned import stay; "
         f"from tests.base.test_in_processes import of; from utils.base.machine import in_processes; "
         f"of(in_processes(partial(stay, Path({str(tmp_path)!r})), [0, 1], 2))"
