@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from utils.base.errors import InputError
+from utils.base.errors import InputError, first_of
 
 # What systems put beside pictures, in lower case.
 OF_THE_SYSTEM = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information"}
@@ -179,5 +179,4 @@ def shown(name: str) -> str:
 
 def some(names: Sequence[str]) -> str:
     """Names in a row, of many the first ones."""
-    more = f" and {len(names) - EXAMPLES_SHOWN} more" if len(names) > EXAMPLES_SHOWN else ""
-    return ", ".join(map(shown, names[:EXAMPLES_SHOWN])) + more
+    return first_of(list(map(shown, names)), EXAMPLES_SHOWN)

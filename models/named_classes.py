@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 
-from utils.base.errors import InputError
+from utils.base.errors import InputError, first_of
 
 # Where tools keep what they know of a network: MMClassification and MMPretrain, Lightning.
 PLACES = ((), ("meta",), ("meta", "dataset_meta"), ("hyper_parameters",))
@@ -20,9 +20,9 @@ def check_classes(content: Mapping, classes: tuple[str, ...], path: str) -> None
     """
     for named in named_classes(content):
         if not _agree(named, classes):
+            theirs, ours = first_of(named, MOST_NAMES), first_of(classes, MOST_NAMES)
             raise InputError(
-                f"--checkpoint {path} was trained for the classes {_listed(named)}, the dataset has {_listed(classes)}; "
-                "give the checkpoint of this dataset."
+                f"--checkpoint {path} was trained for the classes {theirs}, the dataset has {ours}; give the checkpoint of this dataset."
             )
 
 
@@ -58,8 +58,3 @@ def _agree(named: list[str], classes: tuple[str, ...]) -> bool:
         return True
     plain = [re.sub(r"[\W_]+", "", name).casefold() for name in named]
     return len(set(plain)) == len(plain) and plain == [re.sub(r"[\W_]+", "", name).casefold() for name in classes]
-
-
-def _listed(names: list[str] | tuple[str, ...]) -> str:
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + more

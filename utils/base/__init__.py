@@ -1,6 +1,6 @@
 """What is needed everywhere, and knows nothing of the method.
 
-errors       how does a script stop by itself?
+errors       how does a script stop by itself, and how are names put into its sentence?
 files        how is a file written so that nobody ever sees half of it?
 checkpoints  how are weights written, and read from any tool's file?
 png          how is a picture written, and is one on disk whole?

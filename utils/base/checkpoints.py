@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from utils.base import processes
-from utils.base.errors import InputError
+from utils.base.errors import InputError, first_of
 from utils.base.files import write_bytes
 
 # What torch puts into the names of a wrapped network, at any depth: DataParallel, torch.compile, FSDP, activation checkpointing.
@@ -235,7 +235,7 @@ def _preference(prefix: str) -> tuple[bool, int]:
 def _names_in(tensors: Mapping[str, Tensor], content: Mapping) -> str:
     """Which names a file holds, cut to what a sentence can carry."""
     names = list(tensors) or [str(key) for key in content]
-    shown = ", ".join(repr(name[:80]) for name in names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    shown = first_of([repr(name[:80]) for name in names], SHOWN)
     if tensors:
         return f"its tensors are {shown}"
     return f"it holds no tensors, only {shown}" if names else "it is an empty dictionary"

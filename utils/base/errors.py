@@ -1,5 +1,7 @@
 """The ways a script stops by itself: the user gave something wrong, the run went wrong, or nothing is left to do."""
 
+from collections.abc import Sequence
+
 
 class InputError(Exception):
     """Something the user gave cannot be used.
@@ -15,3 +17,9 @@ class RunError(Exception):
 
 class Finished(Exception):
     """A run that was to be resumed has ended already. Scripts print it and end with exit status 0."""
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """Names in a row, as a sentence can carry them: the first `most`, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -8,6 +8,7 @@ from statistics import fmean
 import numpy as np
 
 from utils.base import figures
+from utils.base.errors import first_of
 from utils.base.files import write_json, write_table, write_text
 from utils.data.catalog import Dataset
 from utils.data.outputs import Layout
@@ -137,9 +138,8 @@ def _text_left_out(left_out: Sequence[LeftOut]) -> str:
     lines = ["", "left out of the files of answers:"]
     for reason, count in count_left_out(left_out).items():
         places = [f"{part.person} ({part.where})" for part in left_out if part.reason == reason]
-        more = f" and {len(places) - PLACES_SHOWN} more" if len(places) > PLACES_SHOWN else ""
         number, (one, many) = (count["rows"], ("row", "rows")) if count["rows"] else (count["answers"], ("answer", "answers"))
-        lines.append(f"{number} {one if number == 1 else many}, {reason}: {', '.join(places[:PLACES_SHOWN])}{more}")
+        lines.append(f"{number} {one if number == 1 else many}, {reason}: {first_of(places, PLACES_SHOWN)}")
     return "\n".join(lines) + "\n"
 
 

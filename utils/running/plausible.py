@@ -11,6 +11,7 @@ from typing import overload
 import numpy as np
 from torch import Tensor
 
+from utils.base.errors import first_of
 from utils.data.lists import UNKNOWN
 from utils.data.loading import ImageSet
 
@@ -64,8 +65,8 @@ def missing_classes(test: ImageSet, classes: Sequence[str]) -> str | None:
     if not missing or present == {UNKNOWN}:  # of a list whose classes are all unknown, `unknown_classes` tells
         return None
     return (
-        f"{test.source} has no image of {_first_of(missing)}: the test accuracy says nothing of that, and the confusion matrix has an "
-        "empty row there; add some."
+        f"{test.source} has no image of {first_of(missing, NAMED)}: the test accuracy says nothing of that, and the confusion matrix has "
+        "an empty row there; add some."
     )
 
 
@@ -95,12 +96,6 @@ def unknown_classes(test: ImageSet) -> str | None:
     if unknown == len(test):
         return f"The classes of all {unknown} images of {test.source} are unknown: no test accuracy can be told."
     return f"The classes of {unknown} of {len(test)} images of {test.source} are unknown: test accuracies are of the others."
-
-
-def _first_of(names: Sequence[str]) -> str:
-    """Names in a row, of many the first ones."""
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def untaught_classes(lessons: int, shown: int, num_classes: int) -> str | None:
@@ -221,8 +216,8 @@ def some_at_chance(test_accuracies: Mapping[str, Sequence[float]], labels: Tenso
     if not guessing or len(guessing) == len(best):
         return None
     return (
-        f"No better than {_guessing(labels, num_classes).rstrip(',')}: {_first_of(guessing)}; a comparison with that says nothing: try "
-        f"other values of {remedies}."
+        f"No better than {_guessing(labels, num_classes).rstrip(',')}: {first_of(guessing, NAMED)}; a comparison with that says nothing: "
+        f"try other values of {remedies}."
     )
 
 
