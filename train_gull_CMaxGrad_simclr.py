@@ -52,7 +52,7 @@ class Config:
     pretrained: str = "imagenet"  # what the network starts from: imagenet, none (random weights), or the path of a state dict
     ridge: float = 1e-3  # optimal alone: weight of the head's squared length beside the risk
     beta: float = 5.0  # exemplar alone: how fast likeness falls with the angle between features; Nosofsky fits it to people
-    freeze_features: bool = False  # sgd alone: only its head learns, for features too young to be trained on by 4 to 80 images
+    freeze_features: bool = False  # sgd alone: only the head learns; for weakly trained features, which 4 to 80 images would spoil
     explanation_view: ExplanationView = "attention"  # attention: seen as a region (ours); image: as a picture, as published
     # course
     selection: Selection = "CMaxGrad"  # how lessons are picked; CMaxGrad is the paper's, KMaxGrad teaches the optimal student better

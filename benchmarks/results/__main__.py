@@ -11,8 +11,8 @@ Reads: the datasets butterflies, chinese_chars and CUBgull_standin below --data-
 weights that --pretrained names. The moths are drawn.
 
 Writes: each table as <out>/<table>.csv with its figure <table>.png, the same beside the page, and the tables into the page, between its
-markers. Of what is not there the page says so, in place of the table that it had: results of several weights never stand beside each
-other. --page none leaves the page as it is.
+markers. Of what is not there the page says so, in place of the table that it had: within a part, results of several weights never
+stand beside each other. --page none leaves the page as it is.
 
 Takes: 2 hours and a quarter on 2 CPU cores beside other work, most of it for the student as published (times.txt in <out>/work says what
 each part took). Not measured on a GPU.

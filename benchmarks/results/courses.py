@@ -100,9 +100,9 @@ SIMCLR = (
 SGD = (
     "The student as published (`--student sgd`): the whole network takes some steps after every lesson. Explanations as published too: by "
     "scout, seen as images of their own (`--explanation-view image`), and taught by the selections that score them, CMaxGrad and KMaxGrad; "
-    "random pairs with explanations are their control. CMaxGrad without is MaxGrad. Not as published: the size of the pictures "
-    "(224 x 224), the weights that networks start from, the teacher (200 epochs, from nothing), the draws, and that batch norm keeps the "
-    "statistics that it came with."
+    "random pairs with explanations are their control. CMaxGrad without is MaxGrad. Other than published: the size of the pictures "
+    "(published: 224 x 224), the weights that networks start from, the teacher (published: 200 epochs, from nothing), the draws, and that "
+    "batch norm keeps the statistics that it came with."
 )
 
 

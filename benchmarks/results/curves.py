@@ -9,6 +9,7 @@ from utils.base import figures
 
 Curves = Sequence[Sequence[float]]  # test accuracy (%) after each lesson, of draw after draw
 COLUMNS, WIDTH, HEIGHT = 2, 6.0, 4.2  # panels beside one another; sides of one in inches
+IN_LINE = 3  # kinds of bars in a line of the legend
 
 
 def shortest(curves: Curves) -> np.ndarray:
@@ -64,6 +65,8 @@ def draw_bars(path: Path, names: Sequence[str], bars: Mapping[str, Sequence[floa
     axes.set_yticks([number + (len(bars) - 1) * thick / 2 for number in range(len(names))], names)
     axes.invert_yaxis()
     axes.set(xlabel=label)
+    axes.margins(y=0.01)
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(fontsize=8)
+    # Outside, where it covers no bar: with long bars there is no free corner.
+    drawn.legend(fontsize=8, loc="outside upper center", ncols=IN_LINE)
     figures.save(path, drawn)
