@@ -128,6 +128,16 @@ class Person:
         self.sees("Test done")
 
 
+def namings(person):
+    """What on the page names a class: each text and each label, and whether browsers may translate it."""
+    script = """const names = arguments[0], found = [], texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+        const note = (words, some) => names.some((name) => words.includes(name)) && found.push([words, some.translate]);
+        while (texts.nextNode()) note(texts.currentNode.data, texts.currentNode.parentElement);
+        for (const some of document.querySelectorAll("[alt], [aria-label]")) note(some.alt ?? some.ariaLabel, some);
+        return found"""
+    return person.browser.execute_script(script, person.course["classes"])
+
+
 def show_state(person, state):
     """Loads the page as it is with a state in its memory."""
     set_state = "localStorage.setItem(`memorable-course:${COURSE.build_id}`, arguments[0])"

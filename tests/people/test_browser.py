@@ -6,6 +6,7 @@ folder that MEMORABLE_SCREENSHOTS names, if it is set.
 
 import json
 import re
+import shutil
 import time
 from functools import partial
 
@@ -17,7 +18,7 @@ pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver import ActionChains  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
-from tests.helpers.person import DESKTOP, PHONE, SOON, Person, look, resize, show_state  # noqa: E402
+from tests.helpers.person import DESKTOP, PHONE, SOON, Person, look, namings, resize, show_state  # noqa: E402
 
 FIELDS = ["trial_id", "trial_index", "trial_type", "phase", "time_elapsed", "rt", "stimulus", "response", "correct", "build_id"]
 
@@ -208,6 +209,22 @@ def test_labels_and_alternative_texts_tell_no_answers(person, course):
         assert not [kind for kind in course["classes"] if kind in rest]
 
 
+def test_no_browser_translates_the_names_of_classes(person, course):
+    """Otherwise a button, a verdict and a caption may call the same class differently. The sentences around the names are translated."""
+    names = course["classes"]
+    for name, texts, labels in (("1_intro", 5, 0), ("2_lesson", 5, 0), ("3_right", 5, 2), ("3_wrong", 6, 2)):
+        if name not in SCREENS:
+            pytest.skip("the test that walks through the screens did not run")
+        show_state(person, SCREENS[name])
+        found = namings(person)
+        assert [words for words, translated in found if translated] == [], name
+        assert len([words for words, _ in found if words in names]) == texts and len(found) == texts + labels, name
+    person.browser.execute_script("document.querySelector('.enlarge').click()")
+    assert len(found := namings(person)) == 6 + 2 + 2 and not any(translated for _, translated in found)
+    translated = "return ['dialog button', '.reason', '.verdict h1'].map((some) => document.querySelector(some).translate)"
+    assert person.browser.execute_script(translated) == [True, True, True]
+
+
 def test_keyboard_only(person, course):
     """Tab, Enter and the number keys are enough; the focus can be seen; the number keys can be switched off (WCAG 2.1.4)."""
     browser = person.browser
@@ -336,3 +353,87 @@ def test_another_tab_that_goes_on_is_followed(person):
     browser.switch_to.window(first)
     person.sees("What makes it")
     assert len(person.trials) == 1
+
+
+def test_a_page_that_comes_back_as_it_was_left_goes_on_from_what_is_remembered(person):
+    """By the back button, from the browser's memory of whole pages: another page of the course may have gone on meanwhile."""
+    person.click("Start the first lesson")
+    person.sees("Lesson 1")
+    left = person.state
+    person.answer(0)
+    person.sees("What makes it")
+    meanwhile = person.state
+    show_state(person, left)
+    person.sees("Lesson 1")
+    person.browser.execute_script("localStorage.setItem(`memorable-course:${COURSE.build_id}`, arguments[0])", json.dumps(meanwhile))
+    show = "window.dispatchEvent(new PageTransitionEvent('pageshow', {persisted: arguments[0]}))"
+    person.browser.execute_script(show, False)  # as after every loading
+    time.sleep(0.3)
+    assert "Lesson 1" in person.text()
+    person.browser.execute_script(show, True)
+    person.sees("What makes it")
+    assert person.trials == meanwhile["trials"]
+
+
+# ---------------------------------------------------------------- older browsers
+
+
+@pytest.fixture
+def elsewhere(browser, out, course, tmp_path):
+    """Opens a copy of the page with a change to one of its files and a script that runs before its own, in a browser that has never seen
+    it."""
+    scripts = []
+
+    def visit(name, change, script=""):
+        folder = shutil.copytree(out / "course_page", tmp_path / "course_page")
+        (folder / name).write_text(change((folder / name).read_text()))
+        scripts.append(browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script}))
+        resize(browser, DESKTOP)
+        browser.get((folder / "index.html").as_uri())
+        browser.execute_script("localStorage.clear()")
+        browser.refresh()
+        return Person(browser, course)
+
+    yield visit
+    for script in scripts:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+    browser.get_log("browser")  # what an older browser objects to is no fault of the next page
+
+
+def styled_of_old(style):
+    """A style sheet as a browser of 2020 reads it: what it does not know is not there."""
+    known = "\n".join(line for line in style.splitlines() if not re.search(r"aspect-ratio:|inset:|\ddv[hw]|content: .+ /", line))
+    assert known.count("@supports not (aspect-ratio: 1)") == 1
+    return known.replace("@supports not (aspect-ratio: 1)", "@supports (display: grid)")
+
+
+def test_pictures_are_seen_in_a_browser_of_2020(elsewhere, course):
+    """Without aspect-ratio a frame has no height of its own. Nothing can be enlarged, and nothing else is missing."""
+    person = elsewhere("style.css", styled_of_old, "delete HTMLDialogElement.prototype.showModal; delete Array.prototype.at")
+    sizes = "return [...document.querySelectorAll(arguments[0])].map((some) => [some.offsetWidth, some.offsetHeight])"
+    person.sees("Learn to tell")
+    assert all(width > 200 for width, _ in person.browser.execute_script(sizes, ".parts p"))
+    person.click("Start the first lesson")
+    person.sees("Which kind")
+    for size in (DESKTOP, PHONE):
+        resize(person.browser, size)
+        ((width, height),) = person.browser.execute_script(sizes, "main img")
+        assert [[width, height]] == person.browser.execute_script(sizes, "main .frame") and width > 200 and height > 200
+    resize(person.browser, DESKTOP)
+    assert person.answer(course["lessons"][0]["label"])["correct"]
+    person.sees("What makes it")
+    assert all(width == height > 200 for width, height in person.browser.execute_script(sizes, "main img"))
+    assert len(person.shown()) == 2 and person.all(".enlarge") == []
+    person.click("Next lesson")
+    person.sees("Lesson 2")
+
+
+@pytest.mark.parametrize(
+    ("change", "script"),
+    [(lambda text: f"let 1;\n{text}", ""), (str, "delete Element.prototype.replaceChildren")],
+    ids=["words that it does not know", "calls that it does not know"],
+)
+def test_a_browser_that_is_too_old_is_told_so(elsewhere, change, script):
+    person = elsewhere("course.js", change, script)
+    person.sees("the browser is too old for it")
+    assert person.all("main button") == [] and person.state is None

@@ -14,7 +14,7 @@ pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver import ActionChains  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
-from tests.helpers.person import DESKTOP, PHONE, Person, look, resize, show_state  # noqa: E402
+from tests.helpers.person import DESKTOP, PHONE, Person, look, namings, resize, show_state  # noqa: E402
 
 NO_EXPLANATION = "No explanation was made for this pair; compare the whole pictures."
 NAMES = {12: TWELVE, 200: two_hundred()}
@@ -347,6 +347,20 @@ def test_nothing_but_the_list_names_a_class_and_all_its_names_are_alike(opened):
     )
     rest, options = person.browser.execute_script(script)
     assert not [name for name in TWELVE if name in rest] and len(set(options)) == 1 and len(options) == 12
+
+
+def test_no_browser_translates_names_that_are_searched(opened):
+    """What is typed is looked for among the names as they are: those on the screen must be the same."""
+    person = opened(200)
+    names = sorted(person.course["classes"])
+    assert sorted(namings(person)) == [[name, False] for name in names]
+    show_state(person, None)
+    person.sees("Learn to tell")
+    assert sorted(namings(person)) == [[name, False] for name in names]
+    person.click("Start the first lesson")
+    by_name(person, names[-1])
+    person.sees(NO_EXPLANATION)
+    assert len(found := namings(person)) == 2 + 2 + 2 and not any(translated for _, translated in found)  # verdict, captions, pictures
 
 
 @pytest.mark.parametrize("count", [12, 200])

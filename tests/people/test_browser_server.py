@@ -23,6 +23,8 @@ import pytest
 from tests.helpers.drawn_course import LABELLED
 
 pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+
 from tests.helpers.person import DESKTOP, Person, look, resize, show_state  # noqa: E402
 from utils.people.store import NOT_NEEDED  # noqa: E402
 
@@ -152,6 +154,9 @@ def test_answers_are_sent_until_each_is_stored_or_refused(browser, course, marke
     assert batches == [ids[:50], ids[:50], ids[1:51], ids[2:52], ids[52:]]
     assert person.state["unsent"] == [] and len(person.trials) == 60
     assert not person.all("#take-home")[0].is_displayed()  # what was refused is not needed: nothing is lost
+    time.sleep(0.5)
+    person.key(Keys.ENTER)
+    assert person.text("#status") == ""  # and nothing is downloaded, which would stay on a computer that others use
     browser.execute_script("localStorage.clear()")
 
 
@@ -368,6 +373,12 @@ def test_labelling_can_be_stopped_while_the_server_is_gone(browser, course, mark
     show_state(person, labelling(unsent=1))
     person.sees("Busy. Your answers are kept.")
     look(person, "trouble_label", checker)
+    browser.execute_script("document.querySelector('#trouble p').textContent = 'Beschäftigt.'")  # by a browser that translates
+    tries = marketplace.paths.count("/api/trials")
+    browser.execute_script("window.dispatchEvent(new Event('online'))")
+    person.until(lambda: None, lambda: marketplace.paths.count("/api/trials") > tries, "the next try")
+    time.sleep(0.3)
+    assert "Beschäftigt." in person.text()  # the same trouble again: a screen reader does not begin anew
     person.click("Stop here")
     person.sees("1 of 1 answer are still on their way to the server")
     assert person.state["screen"] == "end"

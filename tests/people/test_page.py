@@ -362,6 +362,18 @@ def test_page_files_name_no_other_host_and_hold_no_inline_script_or_style(built)
     assert not re.search(r"innerHTML|eval\(|new Function|insertAdjacentHTML|document\.write", (page / "course.js").read_text())
 
 
+def test_what_newer_browsers_alone_understand_has_something_before_it_for_others(built):
+    """A text with an alternative for screen readers, and the height that a phone's bars leave: each after the plain declaration."""
+    lines = [re.sub(r"\s*/\*.*?\*/", "", line).strip() for line in (built / "course_page/style.css").read_text().splitlines()]
+    plain = {
+        line: re.sub(r"(\d)dv([hw])", r"\1v\2", re.sub(r" / [^;]+;", ";", line))
+        for line in lines
+        if re.search(r"\ddv[hw]|^content: .+ /", line)
+    }
+    assert len(plain) > 10
+    assert [line for before, line in itertools.pairwise(lines) if line in plain and before != plain[line]] == []
+
+
 # ---------------------------------------------------------------- names for people
 
 

@@ -25,9 +25,10 @@
   const NO_ASSIGNMENT = "ASSIGNMENT_ID_NOT_AVAILABLE"; // what Mechanical Turk says while a worker looks at a preview
   const STAYS = "Close the page whenever you like: it goes on where you stopped.";
   const PARTS = { lesson: "Learn", test: "Test", label: "Label" };
+  const ATTRIBUTES = ["role", "translate"]; // that older browsers do not know as properties
 
   if (!COURSE) {
-    main.append(element("p", {}, "The file data.js is missing beside this page; build the course page again."));
+    main.replaceChildren(element("p", {}, "The file data.js is missing beside this page; build the course page again."));
     return;
   }
 
@@ -35,11 +36,11 @@
 
   // ---------------------------------------------------------------- small helpers
 
-  /** A DOM element with properties, attributes (names with a dash, and role) and children. */
+  /** A DOM element with properties, attributes (names with a dash, and ATTRIBUTES) and children. */
   function element(tag, properties = {}, ...children) {
     const made = document.createElement(tag);
     for (const [name, value] of Object.entries(properties)) {
-      if (name.includes("-") || name === "role") made.setAttribute(name, value);
+      if (name.includes("-") || ATTRIBUTES.includes(name)) made.setAttribute(name, value);
       else made[name] = value;
     }
     made.append(...children.filter((child) => child !== null));
@@ -61,8 +62,23 @@
     return `${number} ${number === 1 ? one : many}`;
   }
 
+  function article(name) {
+    return /^[aeiou]/i.test(name) ? "an" : "a";
+  }
+
   function withArticle(name) {
-    return `${/^[aeiou]/i.test(name) ? "an" : "a"} ${name}`;
+    return `${article(name)} ${name}`;
+  }
+
+  /** The name of a class. Browsers that translate the page leave it alone, or it would not be the same in buttons, verdicts and captions,
+   * nor found by who types what is on the screen. */
+  function named(number, tag = "span", properties = {}) {
+    return element(tag, { ...properties, translate: "no" }, COURSE.classes[number]);
+  }
+
+  /** The same with its article, to be put into a sentence. */
+  function namedWithArticle(number) {
+    return [`${article(COURSE.classes[number])} `, named(number)];
   }
 
   function say(text) {
@@ -357,16 +373,18 @@
 
   /** A picture that can be looked at in the size of the window: on a phone, those of a pair are small. */
   function enlargeable(picture, description) {
+    if (!window.HTMLDialogElement?.prototype.showModal) return frame(picture, description); // an older browser
     const open = () => {
       const large = element("img", { src: picture.src, alt: description });
-      const close = element("button", { type: "button", className: "primary", onclick: () => dialog.close() }, "Close");
+      const close = element("button", { type: "button", className: "primary", translate: "yes", onclick: () => dialog.close() }, "Close");
       const closing = { onclose: () => dialog.remove(), onclick: () => dialog.close() };
-      const dialog = element("dialog", { "aria-label": description, ...closing }, large, close);
+      const dialog = element("dialog", { "aria-label": description, translate: "no", ...closing }, large, close);
       document.body.append(dialog);
       dialog.showModal();
     };
     const hint = element("span", { className: "visually-hidden" }, "Enlarge: ");
-    return element("button", { type: "button", className: "enlarge", onclick: open }, hint, frame(picture, description));
+    const shown = frame(picture, description); // the description holds names of classes
+    return element("button", { type: "button", className: "enlarge", translate: "no", onclick: open }, hint, shown);
   }
 
   // ---------------------------------------------------------------- from screen to screen
@@ -422,6 +440,8 @@
     show();
   }
 
+  let troubleShown = ""; // what #trouble says: on the page may stand a browser's translation of it
+
   /** What failed is tried again, by itself and whenever one likes; nothing is lost. But for a definite no. */
   function showTrouble(error, retry = show) {
     if (refused) return show();
@@ -430,10 +450,11 @@
     readyAt = performance.now() + GUARD;
     const kept = state.trials.length ? "Your answers are kept. " : "";
     const text = `${error.message} ${kept}The page tries again by itself, or at once if you press the button.`;
-    if (main.querySelector("#trouble p")?.textContent === text) {
+    if (main.querySelector("#trouble") && troubleShown === text) {
       if (status.textContent !== "") say(text); // somebody pressed the button; otherwise a screen reader would begin anew each time
       return;
     }
+    troubleShown = text;
     say("");
     const content = element(
       "div",
@@ -502,12 +523,12 @@
   }
 
   function answerButtons() {
-    const buttons = COURSE.classes.map((name, number) =>
+    const buttons = ORDER.map((number) =>
       element(
         "button",
         { type: "button", onclick: () => answer(number) },
         element("kbd", { "aria-hidden": "true" }, String(number + 1)),
-        element("span", {}, name),
+        named(number),
       ),
     );
     return element("div", { className: "answers", role: "group", "aria-label": "Your answer" }, ...buttons);
@@ -573,9 +594,9 @@
    * Enter takes the marked name. Of several that fit, none is marked until an arrow key does: the first is not more likely than the rest.
    */
   function searchedList() {
-    const options = COURSE.classes.map((name, number) => {
+    const options = COURSE.classes.map((_, number) => {
       const choose = { onclick: () => answer(number), onmousedown: (event) => event.preventDefault() }; // typing goes on in the box
-      return element("li", { id: `kind-${number}`, role: "option", "aria-selected": "false", ...choose }, name);
+      return named(number, "li", { id: `kind-${number}`, role: "option", "aria-selected": "false", ...choose });
     });
     // Some browsers let Tab stop at whatever scrolls; here the arrow keys scroll it from the box.
     const list = element("ul", { id: "kinds", className: "kinds-list", role: "listbox", "aria-label": "Kinds", tabIndex: -1 });
@@ -609,7 +630,7 @@
     };
     const step = (by) => {
       const from = marked === null && by < 0 ? 0 : found.indexOf(marked); // up leads to the last name, down to the first
-      if (found.length) mark(found.at((from + by) % found.length));
+      if (found.length) mark(found[(from + by + found.length) % found.length]);
     };
     const take = (event) => {
       if (marked !== null && !event.repeat) answer(marked);
@@ -695,7 +716,7 @@
 
   /** The names of the classes; many of them are folded away, so that the button that starts is not far below. */
   function kinds() {
-    const names = element("ul", { className: "names" }, ...ORDER.map((number) => element("li", {}, COURSE.classes[number])));
+    const names = element("ul", { className: "names" }, ...ORDER.map((number) => named(number, "li")));
     if (ORDER.length <= NAMES_SHOWN) return element("div", {}, element("h2", {}, "The kinds"), names);
     return element("details", { className: "kinds" }, element("summary", {}, `The ${ORDER.length} kinds`), names);
   }
@@ -803,7 +824,7 @@
     const trials = trialsOf("lesson");
     const { stimulus, response, correct } = trials[trials.length - 1];
     const lesson = COURSE.lessons.find((some) => some.image === stimulus);
-    const verdict = `${correct ? "Right" : "Not quite"}: it is ${withArticle(COURSE.classes[lesson.label])}.`;
+    const verdict = element("h1", {}, correct ? "Right: it is " : "Not quite: it is ", ...namedWithArticle(lesson.label), ".");
     const last = remaining("lesson").length === 0;
     const content = element(
       "div",
@@ -811,7 +832,7 @@
       element(
         "div",
         { className: `verdict ${correct ? "right" : "wrong"}` },
-        element("div", {}, element("h1", {}, verdict), correct ? null : element("p", {}, `You answered ${COURSE.classes[response]}.`)),
+        element("div", {}, verdict, correct ? null : element("p", {}, "You answered ", named(response), ".")),
       ),
       // After a wrong answer that one is compared with; after a right one, the student's own counter class.
       ...(await compared(lesson, correct ? lesson.answer : response)),
@@ -824,25 +845,25 @@
   /** The pictures after a lesson's answer, side by side under a line that says what to look for. */
   async function compared(lesson, counter) {
     const pair = comparison(lesson, counter);
-    const [own, other] = [COURSE.classes[lesson.label], COURSE.classes[counter]];
+    const own = lesson.label;
     // Both first: a plain picture is the one on the screen, and leaves it when it is put into the next.
     const [image, partner] = await Promise.all((pair ? [pair.image, pair.partner] : [lesson.image]).map(load));
-    const described = (name, against) => {
-      if (!pair?.explained) return `${name}, the whole picture`;
+    const described = (shown, against) => {
+      if (!pair?.explained) return `${COURSE.classes[shown]}, the whole picture`;
       const marked = COURSE.borders ? "a red border around" : "only";
-      return `${name}, with ${marked} the part that tells it from ${withArticle(against)}`;
+      return `${COURSE.classes[shown]}, with ${marked} the part that tells it from ${withArticle(COURSE.classes[against])}`;
     };
-    const captioned = (picture, note, name, against) => {
-      const caption = element("figcaption", {}, element("span", {}, note), element("strong", {}, name));
-      return element("figure", {}, enlargeable(picture, described(name, against)), caption);
+    const captioned = (picture, note, shown, against) => {
+      const caption = element("figcaption", {}, element("span", {}, note), named(shown, "strong"));
+      return element("figure", {}, enlargeable(picture, described(shown, against)), caption);
     };
-    const asked = captioned(image, "This picture", own, other);
+    const asked = captioned(image, "This picture", own, counter);
     if (pair === null) return [element("div", { className: "pair" }, asked)];
-    const beside = captioned(partner, "For comparison", other, own);
+    const beside = captioned(partner, "For comparison", counter, own);
     const reason = pair.explained
-      ? `What makes it ${withArticle(own)} and not ${withArticle(other)}`
-      : "No explanation was made for this pair; compare the whole pictures.";
-    return [element("p", { className: "reason" }, reason), element("div", { className: "pair" }, asked, beside)];
+      ? ["What makes it ", ...namedWithArticle(own), " and not ", ...namedWithArticle(counter)]
+      : ["No explanation was made for this pair; compare the whole pictures."];
+    return [element("p", { className: "reason" }, ...reason), element("div", { className: "pair" }, asked, beside)];
   }
 
   async function testIntroScreen() {
@@ -1078,8 +1099,9 @@
     }
     if (event.repeat || event.ctrlKey || event.altKey || event.metaKey || menu.open) return;
     const number = digitOf(event);
+    const next = main.querySelector("button.primary:not([hidden])"); // a download that is not offered is none by Enter either
     if (FEW && number && state.keys && number <= COURSE.classes.length) answer(number - 1);
-    else if (event.key === "Enter" && !event.target.closest("a, button, input, summary")) main.querySelector("button.primary")?.click();
+    else if (event.key === "Enter" && !event.target.closest("a, button, input, summary")) next?.click();
   });
 
   // Another tab of the same course went on: follow it, or the two would overwrite each other's answers.
@@ -1090,6 +1112,11 @@
     since = performance.now();
     if (state.participant !== participant) location.reload(); // what is under way belongs to somebody else
     else show();
+  });
+
+  // The browser brings back a page as it was left, which no other tab could tell anything meanwhile: read what is remembered now.
+  window.addEventListener("pageshow", (event) => {
+    if (event.persisted && storage && !preview) location.reload();
   });
 
   window.addEventListener("online", tryNow);
