@@ -6,6 +6,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from scipy.special import logsumexp
 
 from utils.people import aggregation
@@ -17,6 +18,11 @@ def votes_of(rows):
     """Votes from (image, person, answer) of consecutive numbers."""
     image, person, answer = np.array(rows).T
     return Votes([str(i) for i in range(image.max() + 1)], [str(p) for p in range(person.max() + 1)], image, person, answer)
+
+
+def seen_of(counts):
+    """What people answered where the truth is known, (P, C, C), as the aggregations take it."""
+    return csr_array(counts.reshape(len(counts), -1))
 
 
 def make_crowd(seed, images, people, per_image, accuracies, classes=5):
@@ -53,7 +59,7 @@ def test_the_order_of_answers_does_not_matter():
     answers = [Answer(f"p{p}", "label", f"i{i}", (p * i) % 5, None, None) for i in range(30) for p in range(4)]
     one, other = Votes.of(answers), Votes.of(answers[::-1])
     for method in AGGREGATIONS:
-        first, second = (aggregate(votes, 5, method, np.zeros((4, 5, 5)), 3) for votes in (one, other))
+        first, second = (aggregate(votes, 5, method, seen_of(np.zeros((4, 5, 5))), 3) for votes in (one, other))
         assert first.label.tolist() == second.label.tolist() and first.certainty.tolist() == second.certainty.tolist()
 
 
@@ -168,14 +174,14 @@ def test_what_people_did_on_the_test_helps_every_method():
     truth, votes = make_crowd(5, 100, 12, 3, [0.9] * 4 + [0.2] * 8)
     seen = np.stack([np.full((5, 5), 4 * (1 - a) / 4) + np.eye(5) * (4 * a - (1 - a)) for a in [0.9] * 4 + [0.2] * 8])
     for method in AGGREGATIONS:
-        right = [(aggregate(votes, 5, method, known, 0).label == truth).mean() for known in (0 * seen, seen)]
+        right = [(aggregate(votes, 5, method, seen_of(known), 0).label == truth).mean() for known in (0 * seen, seen)]
         assert right[1] > right[0]
 
 
 def test_few_answers_do_not_mislead_dawid_skene():
     """Thirty answers from each of twenty people: without a prior EM finds confusions that nobody has."""
     truth, votes = make_crowd(2, 200, 20, 3, [0.6] * 20)
-    right = (aggregate(votes, 5, "dawid_skene", np.zeros((20, 5, 5)), 0).label == truth).mean()
+    right = (aggregate(votes, 5, "dawid_skene", seen_of(np.zeros((20, 5, 5))), 0).label == truth).mean()
     bare = (dawid_skene(votes, np.full((20, 5, 5), 0.01), 0.01).posterior.argmax(1) == truth).mean()
     assert right > bare + 0.05
 
@@ -184,6 +190,24 @@ def test_many_answers_to_one_image_do_not_underflow():
     votes = votes_of([(image, person, image % 5) for image in range(5) for person in range(3000)])
     for found in (dawid_skene(votes, np.tile(prior_counts(5), (3000, 1, 1))), one_coin(votes, 5, np.tile([5.0, 1.0], (3000, 1)))):
         assert found.posterior.argmax(1).tolist() == [0, 1, 2, 3, 4] and np.isfinite(found.objective).all()
+
+
+def test_people_are_weighed_by_what_they_did_on_the_test_to_the_last_bit():
+    """Against full tables, (P, C, C), of what is believed of everybody."""
+    rng = np.random.RandomState(7)
+    _, votes = make_crowd(7, 80, 6, 2, [0.7] * 6)
+    seen = rng.poisson(rng.uniform(0, 3, (6, 1, 1)), (6, 5, 5))
+    believed = prior_counts(5) + seen
+    trust = np.array([believed[person].diagonal().sum() / believed[person].sum() for person in range(6)])
+    right = [seen[person].diagonal().sum() for person in range(6)]
+    coins = np.array([[5.0 + good, 1.0 + seen[person].sum() - good] for person, good in enumerate(right)])
+    plain = majority(votes, 5, trust, 3)
+    models = {"dawid_skene": dawid_skene(votes, believed).posterior, "one_coin": one_coin(votes, 5, coins).posterior}
+    labels = {method: aggregate(votes, 5, method, seen_of(seen), 3) for method in AGGREGATIONS}
+    assert (labels["majority"].label == plain.label).all() and labels["majority"].drawn == plain.drawn
+    assert (plain.label != majority(votes, 5, np.ones(6), 3).label).any()  # it does count
+    for method, posterior in models.items():
+        assert (labels[method].label == posterior.argmax(1)).all() and (labels[method].certainty == posterior.max(1)).all()
 
 
 # ---------------------------------------------------------------- one coin
@@ -231,7 +255,7 @@ def test_one_coin_against_plain_loops():
     posterior, accuracy = one_coin_plainly(rows, 7, believed, found.steps)
     assert found.posterior == pytest.approx(np.array(posterior)) and found.people == pytest.approx(np.array(accuracy))
     assert found.converged and 3 < found.steps and (np.diff(found.objective) >= -1e-9).all()  # EM climbs
-    labels = aggregate(votes, 7, "one_coin", seen, 0)
+    labels = aggregate(votes, 7, "one_coin", seen_of(seen), 0)
     assert labels.label.tolist() == found.posterior.argmax(1).tolist() and labels.certainty == pytest.approx(found.posterior.max(1))
     assert (labels.steps, labels.converged, labels.drawn) == (found.steps, True, 0) and (labels.label == truth).mean() > 0.5
 
@@ -240,7 +264,8 @@ def test_one_coin_against_plain_loops():
 def test_one_coin_beats_the_others_on_a_mixed_crowd_of_many_classes(seed):
     """Where a confusion matrix a person has 2,450 numbers, and a person answers 150 times."""
     truth, votes = make_crowd(seed, 1000, 20, 3, [(0.9, 0.6, 0.3)[person % 3] for person in range(20)], classes=50)
-    right = {method: (aggregate(votes, 50, method, np.zeros((20, 50, 50)), seed).label == truth).mean() for method in AGGREGATIONS}
+    nothing = seen_of(np.zeros((20, 50, 50)))
+    right = {method: (aggregate(votes, 50, method, nothing, seed).label == truth).mean() for method in AGGREGATIONS}
     assert right["one_coin"] > right["majority"] + 0.02 and right["one_coin"] > right["dawid_skene"] + 0.02
 
 
@@ -250,7 +275,7 @@ def test_one_coin_is_the_majority_where_nothing_tells_people_apart():
     pairs = [(rng.randint(0, 6), rng.randint(0, 6)) for _ in range(200)]
     answers = [(one, other, one)[image % 3 :] + (one, other, one)[: image % 3] for image, (one, other) in enumerate(pairs)]
     votes = votes_of([(image, 3 * image + place, answer) for image, three in enumerate(answers) for place, answer in enumerate(three)])
-    labels = aggregate(votes, 6, "one_coin", np.zeros((600, 6, 6)), 0)
+    labels = aggregate(votes, 6, "one_coin", seen_of(np.zeros((600, 6, 6))), 0)
     assert labels.label.tolist() == [one for one, _ in pairs] == majority(votes, 6, np.ones(600), 0).label.tolist()
     unanimous = np.array([one == other for one, other in pairs])
     assert labels.certainty[unanimous].min() > labels.certainty[~unanimous].max() > 0.5
@@ -259,7 +284,7 @@ def test_one_coin_is_the_majority_where_nothing_tells_people_apart():
 @pytest.mark.parametrize("method", ["one_coin", "dawid_skene"])
 def test_the_models_draw_ties_as_the_majority_does(method):
     rows = [(image, person, (1, 4)[(image + person) % 2]) for image in range(2000) for person in range(2)]
-    found = [aggregate(votes_of(rows), 5, method, np.zeros((2, 5, 5)), seed) for seed in (0, 0, 1)]
+    found = [aggregate(votes_of(rows), 5, method, seen_of(np.zeros((2, 5, 5))), seed) for seed in (0, 0, 1)]
     assert found[0].drawn == 2000 and set(found[0].label) == {1, 4} and found[0].certainty == pytest.approx(np.full(2000, 0.5), abs=0.01)
     assert abs((found[0].label == 1).mean() - 0.5) < 4 * math.sqrt(0.25 / 2000)
     assert (found[0].label == found[1].label).all() and (found[0].label != found[2].label).any()

@@ -76,33 +76,38 @@ class Labels:
     converged: bool = True
 
 
-def aggregate(votes: Votes, num_classes: int, method: Aggregation, seen: np.ndarray, seed: int) -> Labels:
+def aggregate(votes: Votes, num_classes: int, method: Aggregation, seen: csr_array, seed: int) -> Labels:
     """One label per image.
 
     Args:
         votes: the answers.
         num_classes: C.
         method: how, one of `AGGREGATIONS`.
-        seen: what people answered where the truth is known, counts (P, C, C): [person, class, answer]. Every method weighs people by it,
-            the majority only where it is tied.
+        seen: what people answered where the truth is known, counts (P, C C): [person, class x C + answer]. Every method weighs people by
+            it, the majority only where it is tied.
         seed: draws what remains tied.
     """
     return AGGREGATIONS[method](votes, num_classes, seen, seed)
 
 
-def _by_majority(votes: Votes, num_classes: int, seen: np.ndarray, seed: int) -> Labels:
-    believed = prior_counts(num_classes) + seen  # (P, C, C)
-    return majority(votes, num_classes, np.trace(believed, axis1=1, axis2=2) / believed.sum((1, 2)), seed)
+def _by_majority(votes: Votes, num_classes: int, seen: csr_array, seed: int) -> Labels:
+    prior = num_classes * np.array([RIGHT, WRONG * (num_classes - 1)])  # the sums of `prior_counts`
+    right, wrong = (prior + _right_and_wrong(seen, num_classes)).T
+    return majority(votes, num_classes, right / (right + wrong), seed)
 
 
-def _by_dawid_skene(votes: Votes, num_classes: int, seen: np.ndarray, seed: int) -> Labels:
-    return _labels_of(dawid_skene(votes, prior_counts(num_classes) + seen), seed)
+def _by_dawid_skene(votes: Votes, num_classes: int, seen: csr_array, seed: int) -> Labels:
+    return _labels_of(dawid_skene(votes, prior_counts(num_classes) + seen.toarray().reshape(-1, num_classes, num_classes)), seed)
 
 
-def _by_one_coin(votes: Votes, num_classes: int, seen: np.ndarray, seed: int) -> Labels:
-    right = np.trace(seen, axis1=1, axis2=2)
-    believed = np.stack([RIGHT + right, WRONG + seen.sum((1, 2)) - right], axis=1)  # (P, 2)
-    return _labels_of(one_coin(votes, num_classes, believed), seed)
+def _by_one_coin(votes: Votes, num_classes: int, seen: csr_array, seed: int) -> Labels:
+    return _labels_of(one_coin(votes, num_classes, np.array([RIGHT, WRONG]) + _right_and_wrong(seen, num_classes)), seed)
+
+
+def _right_and_wrong(seen: csr_array, num_classes: int) -> np.ndarray:
+    """Of each person's answers whose truth is known, how many are right and how many wrong, (P, 2)."""
+    right = seen[:, :: num_classes + 1].sum(1)
+    return np.stack([right, seen.sum(1) - right], axis=1)
 
 
 def _labels_of(found: "Fitted", seed: int) -> Labels:
@@ -112,7 +117,7 @@ def _labels_of(found: "Fitted", seed: int) -> Labels:
 
 
 # Each takes the answers, C, what people answered where the truth is known, and the seed, as `aggregate` describes them.
-AGGREGATIONS: dict[str, Callable[[Votes, int, np.ndarray, int], Labels]] = {
+AGGREGATIONS: dict[str, Callable[[Votes, int, csr_array, int], Labels]] = {
     "majority": _by_majority,
     "dawid_skene": _by_dawid_skene,
     "one_coin": _by_one_coin,

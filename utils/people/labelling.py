@@ -6,10 +6,11 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from utils.base.errors import InputError
 from utils.data.lists import Example, listed_path, write_examples
-from utils.people.aggregation import Aggregation, Labels, Votes, aggregate, confusion_counts
+from utils.people.aggregation import Aggregation, Labels, Votes, aggregate
 from utils.people.page_key import Key, KeyImage
 from utils.people.participants import Answer
 from utils.teaching.selection import Selection
@@ -183,15 +184,35 @@ def aggregate_part(answers: list[Answer], known: Sequence[Answer], num_classes: 
         seed: for ties that remain.
     """
     votes = Votes.of(answers)
-    known_of = _by_person(known)
-    seen = np.stack([confusion_counts(known_of.get(name, []), num_classes) for name in votes.people])
-    labels = aggregate(votes, num_classes, method, seen, seed)
+    labels = aggregate(votes, num_classes, method, seen_by_person(known, votes.people, num_classes), seed)
     truths: dict[str, set] = {}
     for answer in answers:
         truths.setdefault(answer.image, set()).add(answer.truth)
     # Logs may contradict themselves about an image (explain_teach's characters do); its truth is unknown then.
     truth = [next(iter(told)) if len(told := truths[image] - {None}) == 1 else -1 for image in votes.images]
     return Part(answers, votes, labels, np.array(truth))
+
+
+def seen_by_person(known: Sequence[Answer], people: Sequence[str], num_classes: int) -> csr_array:
+    """What each of the people answered where the truth is known.
+
+    Args:
+        known: answers, also of others.
+        people: names, (P,).
+        num_classes: C.
+
+    Returns:
+        Counts (P, C C), the columns by class and answer, class x C + answer. Sparse: hundreds of people answer to thousands of classes, but
+        each of them to few.
+    """
+    place = {name: number for number, name in enumerate(people)}
+    cells = [
+        (place[answer.person], answer.truth * num_classes + answer.response)
+        for answer in known
+        if answer.truth is not None and answer.person in place
+    ]
+    person, cell = np.array(cells, dtype=np.int64).reshape(-1, 2).T
+    return csr_array((np.ones(len(cells), np.int64), (person, cell)), shape=(len(people), num_classes**2))
 
 
 def labeled_rows(expert: Sequence[Example], images: Sequence[KeyImage], part: Part) -> list[Example]:
