@@ -41,6 +41,7 @@ class Config:
     key: str = "{out}/course_page_key.json"  # key of the course page; logs of explain_teach need none
     selection: Selection = "CMaxGrad"  # the course that people took; the list is named after it
     # labels
+    leave_out: tuple[str, ...] = ()  # people whose answers do not count, as the report calls them
     min_accuracy: float = 0.0  # leave out people who were right on less of the test, 0 .. 1; 0 keeps everybody
     aggregation: Aggregation = "majority"  # majority; one_coin if some are worse; dawid_skene if each confuses classes of their own
     # run
@@ -53,7 +54,7 @@ def main(cfg: Config) -> dict:
     layout, how = Layout(Path(cfg.out), dataset.list_stem), pick(LabelSettings, cfg)
     expert = read_examples(dataset.list_path(cfg.data_root, "train"), len(dataset.classes))
     key = read_key_if_there(cfg.key, dataset.name, dataset.classes)
-    reading = read_files(cfg.answers, key, len(dataset.classes))
+    reading = read_files(cfg.answers, key, len(dataset.classes), cfg.leave_out)
     check_course(reading.answers, key, cfg.selection)
     people = describe_all(reading.answers, cfg.min_accuracy)
     parts = aggregate_parts(reading.answers, people, len(dataset.classes), how)

@@ -65,6 +65,29 @@ def test_the_first_of_several_answers_counts(key, tmp_path):
     assert [answer.response for answer in read_answers([tmp_path / "a.json"], key, 5)] == [1]
 
 
+def test_people_are_left_out_by_their_names_in_the_report(key, tmp_path):
+    """Whoever else hands in the same trials did not give them; two numbered people of the same number are told apart by the file."""
+    ann, bob = ([make_trial(key, "label", number, 1, name) for number in range(3)] for name in ("ann", "bob"))
+    batch(tmp_path / "batch.csv", mturk_row("W1", ann), mturk_row("W2", [*ann, *bob[:1]]), mturk_row("W3", bob[1:], "Rejected"))
+    one, other = tmp_path / "one.json", tmp_path / "other.json"
+    one.write_text(json.dumps(export({"p0001": [make_trial(key, "test", 0, 1, "cid")]})))
+    other.write_text(json.dumps(export({"p0001": [make_trial(key, "test", 1, 2, "dan")]})))
+    files = [tmp_path / "batch.csv", one, other]
+
+    def left(*names):
+        reading = read_files(files, key, 5, names)
+        gone = [(part.person, part.answers) for part in reading.left_out if part.reason == "left out by --leave-out"]
+        return Counter(answer.person for answer in reading.answers), gone
+
+    everybody = {"W1": 3, "W2": 1, "p0001": 1, f"p0001 ({other})": 1}
+    assert left() == (everybody, [])
+    assert left("W1") == ({"W2": 1, "p0001": 1, f"p0001 ({other})": 1}, [("W1", 3)])
+    assert left(f"p0001 ({other})", "W2") == ({"W1": 3, "p0001": 1}, [("W2", 1), (f"p0001 ({other})", 1)])
+    assert left("W3") == (everybody, [])  # the batch leaves this worker out already
+    with pytest.raises(InputError, match=r"^--leave-out W4: .* nobody of that name, but W1, W2, W3, p0001, p0001 \(.*; correct it\.$"):
+        left("W1", "W4")
+
+
 def test_explain_teach_logs(tmp_path):
     (tmp_path / "results.json").write_text(json.dumps([explain_teach_log()]))
     assert read_answers([tmp_path / "results.json"], None, 5) == [

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from utils.data.outputs import Layout
 from utils.people import study
 from utils.people.aggregation import AGGREGATIONS
 from utils.people.answers import read_answers
-from utils.people.labelling import Person, describe_all
+from utils.people.labelling import Person, aggregate_part, describe_all, seen_by_person
 from utils.people.page_key import read_key
 from utils.people.participants import Answer
 from utils.people.report import people_accuracy
@@ -97,6 +98,64 @@ def test_the_report_says_what_is_left_out_and_why(tools, finished, data_root):
     assert [person["name"] for person in report["each"]] == ["W0", "W2"]
     ran(tools.call(*label, "--answers", "toy/answers_simulated.json", cwd=finished))
     assert "left_out_of_the_files" not in json.loads((finished / "toy/labels_CMaxGrad.json").read_text())
+
+
+def without(path, name):
+    """Takes a participant out of an export, as if nobody of that name had come; the others keep their names."""
+    content = json.loads(path.read_text())
+    content["participants"] = [one for one in content["participants"] if one["participant"] != name]
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("script", ["label_butterflies", "label_gull"])
+def test_who_is_left_out_is_as_if_never_there(tools, finished, data_root, script):
+    """But for a line in the report: lists, tables and figures are those of answers without them."""
+    ran(tools.call("simulate_people", *data(data_root), "--people", 5, "--accuracy", 0.8, "--labels-per-image", 3, cwd=finished))
+    answers = finished / "toy/answers_simulated.json"
+    given = {one["participant"]: len(one["trials"]) for one in json.loads(answers.read_text())["participants"]}
+    label = [script, *data(data_root), "--answers", "toy/answers_simulated.json"]
+    done = ran(tools.call(*label, "--leave-out", "p0002", "p0005", cwd=finished))
+    counted = given["p0002"] + given["p0005"]
+    told = f"{counted} answers, left out by --leave-out: p0002 (toy/answers_simulated.json, participant number 2 (p0002)), p0005 ("
+    text = (finished / "toy/labels_CMaxGrad.txt").read_text()
+    assert told in done.out and told in text and "3 people, 0 left out; see below" in text
+    report = json.loads((finished / "toy/labels_CMaxGrad.json").read_text())
+    reason = "left out by --leave-out"
+    assert report["left_out_of_the_files"] == {reason: {"rows": 0, "answers": counted}}
+    assert [(part["person"], part["answers"]) for part in report["each_left_out"]] == [(name, given[name]) for name in ("p0002", "p0005")]
+    made = {path.name: path.read_bytes() for path in (finished / "toy").glob("*") if path.name.startswith(("labels_", "toy_"))}
+    for name in ("p0002", "p0005"):
+        without(answers, name)
+    ran(tools.call(*label, cwd=finished))
+    for name, content in made.items():
+        if not name.endswith((".txt", ".json")) or name.endswith("_tr.txt"):
+            assert (finished / "toy" / name).read_bytes() == content, name
+    plain = json.loads((finished / "toy/labels_CMaxGrad.json").read_text())
+    assert {name: value for name, value in report.items() if name not in ("left_out_of_the_files", "each_left_out")} == plain
+
+
+def test_many_people_and_classes_fit_in_memory():
+    """A table of 1,000 by 1,000 classes for each of 100 people would take 800 MB; what they answered takes next to nothing."""
+    people = [f"p{number:03d}" for number in range(100)]
+    known = [Answer(name, "test", f"test {n}", (n * n) % 1000, None, n) for name in people for n in range(10)]
+    asked = [
+        Answer(name, "label", f"image {n}", (7 * n + place % 2) % 1000, None, None) for place, name in enumerate(people) for n in range(5)
+    ]
+    for method in ("majority", "one_coin"):
+        tracemalloc.start()
+        part = aggregate_part(asked, known, 1000, method, 0)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert most < 50e6 and part.votes.people == people
+        assert set(part.labels.label.tolist()) <= {7 * n + more for n in range(5) for more in (0, 1)}
+
+
+def test_what_is_seen_of_people_by_hand():
+    """Two people in three classes; of a third, who labelled nothing, and of images whose class is unknown, nothing counts."""
+    given = [("b", 2, 1), ("a", 0, 0), ("b", 2, 1), ("b", 1, 1), ("c", 0, 0), ("a", None, 2)]
+    answers = [Answer(name, "test", f"image {n}", response, None, truth) for n, (name, truth, response) in enumerate(given)]
+    seen = seen_by_person(answers, ["a", "b", "d"], 3).toarray()
+    assert seen.tolist() == [[1, 0, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 1, 0, 0, 2, 0], [0] * 9]
 
 
 def test_who_is_exactly_as_right_as_asked_for_is_kept():
@@ -239,6 +298,11 @@ def test_what_label_scripts_refuse(tools, finished, data_root):
         ([*answers, "--min-accuracy", 0.9], "--min-accuracy 0.9: none of 2 people"),
         ([*answers, "--min-accuracy", 1.5], "--min-accuracy 1.5 must lie in 0 .. 1"),
         ([*answers, "--key", "none.json"], "reading it needs the page's key, but none.json does not exist; correct --key"),
+        (
+            [*answers, "--leave-out", "p0001", "p0007"],
+            "--leave-out p0007: the files of answers hold nobody of that name, but p0001, p0002; correct",
+        ),
+        ([*answers, "--leave-out", "p0001", "p0002"], "left out by --leave-out); leave fewer people out."),
         (["--answers", "none.json"], "There is no file none.json"),
         ([], "There is no file toy/answers.json"),
     ):

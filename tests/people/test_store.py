@@ -30,6 +30,7 @@ from tests.helpers.collecting import (
     study_of,
 )
 from utils.base.errors import InputError
+from utils.people import export
 from utils.people import store as stores
 from utils.people.store import Store
 
@@ -323,6 +324,33 @@ def test_a_lease_of_this_moment_holds_to_its_end(store, page, clock):
     a, b, c = (store.join() for _ in range(3))
     assert store.next_image(a) == store.next_image(b) == page.label[0] != store.next_image(c)
     assert store.add_trials(c, stored_trial(page, page.label[0]))[0] == []
+
+
+AT_ONCE = "DELETE FROM participant WHERE number = 7"
+BY_THE_DOCUMENT = re.search(r"```sql\n(.*?)```", (REPOSITORY / "docs/people.md").read_text(encoding="utf-8"), re.S)[1]
+EARLIER = f"DROP TRIGGER forget; {BY_THE_DOCUMENT}"  # a database of an earlier version
+
+
+@pytest.mark.parametrize("statements", [AT_ONCE, BY_THE_DOCUMENT, EARLIER], ids=["at once", "by the document", "earlier version"])
+def test_somebody_who_is_deleted_takes_the_answers_along(store, page, statements):
+    """By a program that does not look after foreign keys, beside the running server."""
+    people = [store.join() for _ in range(3)]
+    first, second = page.label[:2]
+    for person in people[:2]:
+        assert store.add_trials(person, stored_trial(page, first))[1] == store.add_trials(person, stored_trial(page, page.test[0]))[1] == {}
+    assert store.next_image(people[1]) == second
+    with closing(sqlite3.connect(store.path)) as database, database:
+        database.execute("PRAGMA foreign_keys = OFF")
+        database.executescript(statements.replace("= 7", "= 2"))
+    exported = json.loads("".join(export.pieces(store.path, ".json")))["participants"]
+    assert [(one["participant"], len(one["trials"])) for one in exported] == [("p0001", 2)]
+    assert rows_of(store.path, "SELECT * FROM lease") == rows_of(store.path, "PRAGMA foreign_key_check") == []
+    assert rows_of(store.path, f"SELECT answers FROM image WHERE id IN ('{first}', '{page.test[0]}')") == [(1,), (1,)]
+    assert store.next_image(people[2]) == first  # there is room again
+    with pytest.raises(stores.UnknownParticipant):
+        store.next_image(people[1])
+    store.join()
+    assert [number for (number,) in rows_of(store.path, "SELECT number FROM participant")] == [1, 3, 4]
 
 
 def test_an_opened_database_goes_on(page, clock):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from utils.base.errors import InputError
+from utils.base.errors import InputError, first_of
 from utils.people.page_key import IMAGE_ID, PHASES, Key, is_count
 from utils.people.participants import Answer, Participant, checked_name, in_telling_order, who_is_who
 from utils.people.tables import csv_rows, parsed_json, parsed_number, read_text, separator, shown
@@ -20,6 +20,8 @@ REJECTED_ELSEWHERE = "rejected in another row of the same assignment"
 ANSWERED_BEFORE = "answered again by the same person (the first answer counts)"
 OTHER_BUILD = "given on another build of the course page"
 HANDED_IN_BEFORE = "handed in by somebody else already (the same trial ids)"
+NOT_WANTED = "left out by --leave-out"
+NAMES_SHOWN = 10  # of the people of whom one may be meant
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def read_answers(paths: Sequence[str | Path], key: Key | None, num_classes: int)
     return read_files(paths, key, num_classes).answers
 
 
-def read_files(paths: Sequence[str | Path], key: Key | None, num_classes: int) -> Reading:
+def read_files(paths: Sequence[str | Path], key: Key | None, num_classes: int, leave_out: Sequence[str] = ()) -> Reading:
     """Reads any number of answer files together.
 
     A trial that stands in several files (a download and an export, two exports of one server) counts once, and tells that their
@@ -64,14 +66,17 @@ def read_files(paths: Sequence[str | Path], key: Key | None, num_classes: int) -
         paths: the files.
         key: of the course page that the answers were given on; logs of explain_teach need none.
         num_classes: C; answers must lie in 0 .. C-1.
+        leave_out: people whose answers do not count, as the report calls them.
 
     Raises:
-        InputError: a file is missing, of no known kind or malformed; the message names file and line or participant. Or nothing counts.
+        InputError: a file is missing, of no known kind or malformed; the message names file and line or participant. Or somebody who is to
+            be left out is not there, or nothing counts.
     """
     files = in_telling_order([(path, list(_read_file(path, key, num_classes))) for path in paths])
     rows = [participant.submission for _, participants in files for participant in participants if participant.submission]
     rejected = {row.assignment for row in rows if row.rejected} - {""}
-    people = iter(who_is_who([(path, [some for some in participants if not _reason(some, rejected)]) for path, participants in files]))
+    called = who_is_who([(path, [some for some in participants if not _reason(some, rejected)]) for path, participants in files])
+    people = iter(called)
     answers: dict[tuple[str, str, str], Answer] = {}
     owners: dict[str, str] = {}
     left_out: list[LeftOut] = []
@@ -80,13 +85,34 @@ def read_files(paths: Sequence[str | Path], key: Key | None, num_classes: int) -
         if reason:
             left_out.append(LeftOut(participant.where, participant.name, reason))
         else:
-            left_out += _add(participant, next(people), owners, answers)
+            person = next(people)
+            left_out += _add(participant, person, person not in leave_out, owners, answers)
     if not answers:
         why = f" (left out: {'; '.join(f'{part.where}: {part.reason}' for part in left_out[:3])})" if left_out else ""
-        other = any(part.reason.startswith(OTHER_BUILD) for part in left_out)
-        remedy = f"{key.path} is of build {key.build_id}: give the right --key" if key and other else "give files with answers"
-        raise InputError(f"{', '.join(map(str, paths)) or '--answers'}: there is no answer in it{why}; {remedy}.")
+        raise InputError(f"{', '.join(map(str, paths)) or '--answers'}: there is no answer in it{why}; {_remedy(left_out, key)}.")
+    _check_names(leave_out, {*called, *(part.person for part in left_out)})
     return Reading(list(answers.values()), left_out)
+
+
+def _remedy(left_out: Sequence[LeftOut], key: Key | None) -> str:
+    """What to do where no answer counts."""
+    if any(part.reason == NOT_WANTED for part in left_out):
+        return "leave fewer people out"
+    if key and any(part.reason.startswith(OTHER_BUILD) for part in left_out):
+        return f"{key.path} is of build {key.build_id}: give the right --key"
+    return "give files with answers"
+
+
+def _check_names(leave_out: Sequence[str], people: set[str]) -> None:
+    """Makes sure that whoever is to be left out is among the people.
+
+    Raises:
+        InputError: nobody is called so.
+    """
+    for name in leave_out:
+        if name not in people:
+            known = first_of(sorted(people), NAMES_SHOWN)
+            raise InputError(f"--leave-out {name}: the files of answers hold nobody of that name, but {known}; correct it.")
 
 
 def _reason(participant: Participant, rejected: set[str]) -> str:
@@ -95,8 +121,11 @@ def _reason(participant: Participant, rejected: set[str]) -> str:
     return "" if row is None else row.reason or (REJECTED_ELSEWHERE if row.assignment in rejected else "")
 
 
-def _add(participant: Participant, person: str, owners: dict[str, str], answers: dict[tuple[str, str, str], Answer]) -> list[LeftOut]:
-    """Adds a participant's answers to those of all, and the person to the `owners` of trials; returns what of them does not count."""
+def _add(
+    participant: Participant, person: str, wanted: bool, owners: dict[str, str], answers: dict[tuple[str, str, str], Answer]
+) -> list[LeftOut]:
+    """Adds a participant's answers to those of all, if they are `wanted`, and the person to the `owners` of trials in any case: nobody else
+    gave them. Returns what of them does not count."""
     reasons = participant.left_out.copy()
     for trial, answer in participant.trials:
         place = (person, answer.phase, answer.image)
@@ -104,7 +133,9 @@ def _add(participant: Participant, person: str, owners: dict[str, str], answers:
             reasons[HANDED_IN_BEFORE] += owners[trial] != person
             continue
         owners[trial] = person
-        if place in answers:
+        if not wanted:
+            reasons[NOT_WANTED] += 1
+        elif place in answers:
             reasons[ANSWERED_BEFORE] += 1
         else:
             answers[place] = replace(answer, person=person)

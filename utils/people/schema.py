@@ -1,7 +1,7 @@
 """What the database of answers holds, and what must always be true of it.
 
 It is SQLite that sees to it, so that no fault in this program and no second process can break it: an image gets at most the wanted
-number of labels, nobody answers an image twice, a trial is stored once.
+number of labels, nobody answers an image twice, a trial is stored once, and is of somebody who takes part.
 """
 
 SCHEMA_VERSION = 1
@@ -40,5 +40,10 @@ SCHEMA = (
         image TEXT NOT NULL REFERENCES image (id),
         expires REAL NOT NULL)""",
     "CREATE INDEX lease_of_image ON lease (image)",
+    # Whoever deletes a participant, with whichever program, deletes the answers: SQLite's own shell does not look after foreign keys.
+    """CREATE TRIGGER forget BEFORE DELETE ON participant BEGIN
+        DELETE FROM lease WHERE participant = OLD.number;
+        DELETE FROM trial WHERE participant = OLD.number;
+        END""",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
