@@ -59,7 +59,7 @@ test: $(VENV)/installed ## the test suite
 bench: $(VENV)/installed datasets/toy/toy_gt_te.txt ## how fast it is, against the released procedure and the limits
 	$(RUN) -m benchmarks.bench
 
-results: $(VENV)/installed ## the tables between markers in docs/results.md (two hours); FLAGS=--resume goes on
+results: $(VENV)/installed ## the tables between markers in docs/results.md (1 h 50 min); FLAGS=--resume goes on
 	$(RUN) -m benchmarks.results --data-root $(DATA) --pretrained $(PRETRAINED) --out $(RESULTS) $(FLAGS)
 
 results-check: $(VENV)/installed ## where docs/results.md and the CSVs differ

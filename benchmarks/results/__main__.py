@@ -14,8 +14,8 @@ Writes: each table as <out>/<table>.csv with its figure <table>.png, the same be
 markers. Of what is not there the page says so, in place of the table that it had: within a part, results of several weights never
 stand beside each other. --page none leaves the page as it is.
 
-Takes: 2 hours and a quarter on 2 CPU cores beside other work, most of it for the student as published (times.txt in <out>/work says what
-each part took). Not measured on a GPU.
+Takes: 1 hour and 50 minutes on 2 CPU cores, most of it for the student as published (times.txt in <out>/work says what each part
+took). Not measured on a GPU.
 """
 
 import time

@@ -141,7 +141,7 @@ def _module_takes(name: str, words: list[str]) -> str:
 
 def _make_takes(words: list[str], makefile: str) -> str:
     """What the Makefile lacks of targets and variables."""
-    targets, variables = set(re.findall(r"^([\w.-]+):", makefile, re.M)), set(re.findall(r"^(\w+) [?:]?= ", makefile, re.M))
+    targets, variables = set(re.findall(r"^([\w.-]+):", makefile, re.M)), set(re.findall(r"^(\w+) [?:]?=", makefile, re.M))
     lacking = [word for word in words if (word.split("=")[0] not in variables if "=" in word else word not in targets)]
     return f"the Makefile has no {', '.join(lacking)}" if lacking else ""
 

@@ -138,17 +138,17 @@ def in_batches(order: Sequence[int], batch_size: int, smallest: int = 1) -> list
 
 
 def batches(load: Callable[[int], Tensor], groups: Sequence[list[int]], workers: int) -> Iterator[tuple[list[int], Tensor]]:
-    """Batches of images, prepared ahead by threads while the caller computes.
+    """Batches of images, or of what else is read from files, prepared ahead by threads while the caller computes.
 
     Threads, not processes: decoding, resizing and cropping release Python's lock, and threads share the decoded images.
 
     Args:
-        load: from a number to an image, uint8 (3, h, w), all of one size.
+        load: from a number to an image, uint8 (3, h, w), all of one size; or to another tensor, all of one shape.
         groups: the numbers of each batch.
         workers: number of threads; 0 loads in the calling thread.
 
     Yields:
-        The numbers of a batch and its images, uint8 (B, 3, h, w).
+        The numbers of a batch and its images, uint8 (B, 3, h, w), or what else was loaded, stacked.
     """
     if workers == 0:
         for group in groups:

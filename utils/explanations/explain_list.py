@@ -301,7 +301,9 @@ def _write_pictures(
     for start in range(0, len(names), AT_ONCE):
         few = range(start, min(start + AT_ONCE, len(names)))
         with on_device:
-            cut = _cut(maps[start : start + AT_ONCE].to(how.device), how)
+            cut, upsampled = _cut(maps[start : start + AT_ONCE].to(how.device), how)
+        # Out of its turn on the device: parts of masks are found on the CPU, one processor a thread, while others compute.
+        cut = how.explainer.clean(cut, upsampled)
         pictures = images[[number // relevance.shape[1] for number in few]]  # (M, 3, s, s)
         for place, size in enumerate(how.mask_sizes):
             with on_device:
@@ -311,10 +313,11 @@ def _write_pictures(
                     write_png(folders[kind, size] / names[number], picture)
 
 
-def _cut(maps: Tensor, how: ExplainSettings) -> Tensor:
-    """The masks of maps (M, H, W) at every mask size, bool (M, T, s, s), on the CPU."""
-    upsampled = how.explainer.upsample(maps, how.image_size)  # (M, s, s)
-    return how.explainer.clean(masks(upsampled, how.mask_sizes), upsampled).cpu()
+def _cut(maps: Tensor, how: ExplainSettings) -> tuple[Tensor, Tensor]:
+    """The masks of maps (M, H, W) at every mask size as they are cut, bool (M, T, s, s), and what they were cut from, (M, s, s); on the
+    CPU."""
+    upsampled = how.explainer.upsample(maps, how.image_size)
+    return masks(upsampled, how.mask_sizes).cpu(), upsampled.cpu()
 
 
 def _sheet_row(number: int, images: ImageSet[Example], layout: Layout, heatmaps: HeatmapFile, how: ExplainSettings) -> sheet.SheetRow:

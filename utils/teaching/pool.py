@@ -140,8 +140,8 @@ class Pool:
         Raises:
             InputError: its mask is empty.
         """
-        if grid not in self._regions:
-            self._regions[grid] = self.explained.seen_as(partial(mask_weights, grid=grid))
+        if grid not in self._regions:  # then several threads may come here at once, and one view is everyone's
+            self._regions.setdefault(grid, self.explained.seen_as(partial(mask_weights, grid=grid)))
         weights = self._regions[grid][row]
         if not weights.any():
             raise InputError(f"{self.explained.source}, line {row + 1}: the mask {self.explained.rows[row].path} is empty; explain anew.")

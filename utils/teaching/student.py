@@ -1,6 +1,9 @@
 """Who is taught: what the teaching loop asks of a student, and how every student sees images and explanations."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
 from typing import Protocol
 
 import torch
@@ -8,7 +11,7 @@ from torch import Tensor
 
 from models.resnet import Arch, Network
 from utils.base import processes
-from utils.data.loading import ImageSet
+from utils.data.loading import ImageSet, batches
 from utils.teaching.choice import Choice, Look, Survey
 from utils.teaching.pool import Pool
 from utils.training.features import HELD_BUDGET, FeatureMaps
@@ -159,16 +162,22 @@ class Sight:
         """The whole pool through the network and its head; with the explanations if `explain` and the pool has any."""
         pool = self._pool
         explain = explain and len(pool.explained) > 0
-        images, attended = self._blank(len(pool)), self._blank(len(pool.rows) if explain and not self._pictures else 0)
-        for numbers, feature_map in self._images:
+        attending = explain and not self._pictures
+        images, attended = self._blank(len(pool)), self._blank(len(pool.rows) if attending else 0)
+        # The images first: at their end they keep what they hold for the next look.
+        for (numbers, feature_map), weights in zip(self._images, self._regions() if attending else repeat(None), strict=False):
             self._note(images, numbers, feature_map.mean((2, 3)))
-            if explain and not self._pictures:
-                weights = torch.stack([pool.image_weights(number, self._grid) for number in numbers]).to(self._device)  # (B, C, H, W)
-                self._note(attended, pool.table[numbers], attend(feature_map, weights))
+            if weights is not None:
+                self._note(attended, pool.table[numbers], attend(feature_map, weights.to(self._device)))
         logits, features = self._merged(images)
         explained = self._merged(self._look_at(self._pictures) if self._pictures else attended) if explain else None
         codewords = self._network.linear_head.weight.detach().cpu().clone()
         return Survey(pool.images.labels, pool.table, logits, codewords, features, explained)
+
+    def _regions(self) -> Iterator[Tensor]:
+        """Where the explanations of the pool's images point, batch by batch, (B, C, H, W): masks are decoded ahead, as images are."""
+        load = partial(self._pool.image_weights, grid=self._grid)
+        return (weights for _, weights in batches(load, self._images.groups(), self._images.workers))
 
     def _look_at(self, pictures: FeatureMaps) -> Look:
         found = self._blank(len(self._pool.rows))

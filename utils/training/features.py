@@ -44,6 +44,10 @@ class FeatureMaps:
         self._budget = budget
         self._held: list[tuple[list[int], Tensor]] | None = None
 
+    def groups(self) -> list[list[int]]:
+        """The row numbers of the batches, in the order in which this process looks at them."""
+        return processes.share(in_batches(range(len(self.images)), self.batch_size))
+
     def __iter__(self) -> Iterator[tuple[list[int], Tensor]]:
         """Yields row numbers and feature maps (B, d, H, W) of batch after batch."""
         if self._held is not None:
@@ -51,8 +55,7 @@ class FeatureMaps:
             return
         held, room = [], self._budget if self.network.backbone_frozen else 0
         network = self.network.folded()
-        groups = processes.share(in_batches(range(len(self.images)), self.batch_size))
-        for numbers, pixels in batches(self.images.__getitem__, groups, self.workers):
+        for numbers, pixels in batches(self.images.__getitem__, self.groups(), self.workers):
             with torch.inference_mode():
                 maps = network.feature_map(to_float(pixels, self.device))
             room -= maps.nbytes

@@ -117,6 +117,7 @@ def add_linear_probe(encoder: Network, train: ImageSet, test: ImageSet, classes:
     """
     features, labels = encode(encoder, train, how), train.labels.to(how.device)
     head, losses = fit_probe(features, labels, len(classes), how)
+    processes.align(head)  # each process fitted it, on other GPUs perhaps to other last digits
     encoder.replace_head(head)
     content = {"epoch": how.probe_epochs, "arch": "linear", "state_dict_m": head.state_dict(), "classes": list(classes)}
     right = {"probe_train_accuracy": accuracy(head(features).argmax(1), labels)}
