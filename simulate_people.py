@@ -25,6 +25,7 @@ from models.weights import load_classifier
 from utils.base import processes
 from utils.base.files import write_json
 from utils.base.machine import default_workers
+from utils.data.catalog import Dataset
 from utils.data.images import eval_view
 from utils.data.lists import Example
 from utils.data.loading import ImageSet
@@ -61,9 +62,9 @@ class Config:
     device: str = "auto"  # auto (a GPU where there is one), cpu, cuda, cuda:1
 
 
-def network_answers(cfg: Config, key: Key, classes: tuple[str, ...]) -> dict[str, list[int]]:
+def network_answers(cfg: Config, key: Key, dataset: Dataset) -> dict[str, list[int]]:
     """What the network answers to every image of the test and of the labelling part."""
-    network = load_classifier(cfg.checkpoint, classes).to(cfg.device)
+    network = load_classifier(cfg.checkpoint, dataset.classes, dataset.display_names).to(cfg.device)
     answers = {}
     for phase in ("test", "label"):
         rows = [Example(image.path, 0, image.index) for image in key.of_phase(phase).values()]
@@ -82,7 +83,7 @@ def main(cfg: Config) -> dict:
     dataset = chosen_dataset(cfg)
     key = read_key(cfg.key, dataset.name, dataset.classes)
     if cfg.who == "network":
-        export = one_person(key, dataset.name, network_answers(cfg, key, dataset.classes), cfg.seed)
+        export = one_person(key, dataset.name, network_answers(cfg, key, dataset), cfg.seed)
     else:
         if cfg.who == "accuracy":
             matrices = [symmetric(accuracy, len(dataset.classes)) for accuracy in cfg.accuracy]

@@ -1,7 +1,6 @@
 """Downloads that can be cut off and taken up again: `<name>.part` grows, `<name>.part.json` says of which file it is a part."""
 
 import contextlib
-import hashlib
 import http.client
 import itertools
 import json
@@ -18,12 +17,11 @@ from tqdm import tqdm
 
 from datasets.archives import START, is_archive, is_saved_page, is_web_page
 from utils.base.errors import InputError, RunError
-from utils.base.files import write_json
+from utils.base.files import BLOCK, file_digest, write_json
 
 if sys.platform != "win32":
     import fcntl
 
-BLOCK = 1 << 18
 TIMEOUT_S = 60
 
 
@@ -46,7 +44,7 @@ def fetch(url: str, target: Path, remedy: str, md5: str | None = None) -> None:
     record, part = target.with_name(f"{target.name}.json"), target.with_name(f"{target.name}.part")
     part_record = part.with_name(f"{part.name}.json")
     known = target.exists() and _read_record(record).get("url") == url and not is_saved_page(target)
-    if known and (md5 is None or file_md5(target) == md5):
+    if known and (md5 is None or file_digest(target, "md5") == md5):
         print(f"{target} is already downloaded.")
         return
     with open(part, "ab") as file:
@@ -54,7 +52,7 @@ def fetch(url: str, target: Path, remedy: str, md5: str | None = None) -> None:
         try:
             _fill(file, url, part_record, remedy)
             file.flush()
-            if md5 is not None and (found := file_md5(part)) != md5:
+            if md5 is not None and (found := file_digest(part, "md5")) != md5:
                 file.truncate(0)
                 raise RunError(f"What {url} gives has the md5 checksum {found}, not {md5}, and was removed; check --url and --md5.")
         finally:
@@ -95,15 +93,6 @@ def check_scheme(url: str) -> None:
     """
     if not re.match(r"https?://[^/\s]+", url):
         raise InputError(f"'{url}' is not an http or https address; correct it.")
-
-
-def file_md5(path: Path) -> str:
-    """The md5 checksum of a file, as hexadecimal digits."""
-    digest = hashlib.md5(usedforsecurity=False)
-    with open(path, "rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 class _NotFoundError(RunError):

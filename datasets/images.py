@@ -1,7 +1,6 @@
 """Looks into image files: are they there, do they decode, what do they hold."""
 
 import hashlib
-import io
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,8 +10,10 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from utils.base.files import file_digest
 from utils.base.machine import processors
-from utils.data.decoding import Undecodable, read_picture
+from utils.data.absent import why_absent
+from utils.data.decoding import NO_MEMORY, Undecodable, read_picture
 
 MOST_THREADS = 8  # more would wait for the disk
 READ_AHEAD = 32  # files that threads may be ahead of whoever looks at the results
@@ -24,7 +25,7 @@ class Inspection:
 
     Attributes:
         problem: "" or why the file cannot be used: "is missing", "is empty", "does not decode (...)".
-        remedy: what to do about a picture that does not decode ("" with other problems).
+        remedy: what to do about a picture that does not decode, or is not where a link leads ("" where the problem says enough).
         content: hash of the bytes ("" with a problem).
         pixels: hash of the size and the RGB values of the picture that training sees ("" with a problem).
     """
@@ -70,6 +71,8 @@ def inspections(files: Sequence[Path], formats: tuple[str, ...] | None = None) -
 def inspect_image(file: Path, formats: tuple[str, ...] | None = None) -> Inspection:
     """Reads and decodes one image file; what is wrong with it is part of the result, not an exception.
 
+    No more of it is in memory than its picture takes: a file may be called a picture, begin as one, and have gigabytes.
+
     Args:
         file: the file.
         formats: the formats, by Pillow's names, that are taken; of a file of another kind no more than its beginning is read. None
@@ -78,19 +81,20 @@ def inspect_image(file: Path, formats: tuple[str, ...] | None = None) -> Inspect
     if formats is not None and (problem := _format_problem(file, formats)):
         return Inspection(problem)
     try:
-        data = file.read_bytes()
-    except FileNotFoundError:
-        return Inspection("is missing")
-    except OSError as error:
-        return Inspection(f"cannot be read ({error.strerror})")
-    if not data:
-        return Inspection("is empty")
-    try:
-        rgb = read_picture(io.BytesIO(data))
+        with open(file, "rb") as stream:
+            if not stream.peek(1):
+                return Inspection("is empty")
+            rgb = read_picture(stream)
+        pixels = hashlib.sha256(f"{rgb.size}".encode())
+        pixels.update(rgb.tobytes())
+        return Inspection(content=file_digest(file, "sha256"), pixels=pixels.hexdigest())
     except Undecodable as error:
         return Inspection(f"does not decode ({error.reason})", error.remedy)
-    pixels = hashlib.sha256(f"{rgb.size}".encode() + rgb.tobytes())
-    return Inspection(content=hashlib.sha256(data).hexdigest(), pixels=pixels.hexdigest())
+    except MemoryError:
+        reason, remedy = NO_MEMORY
+        return Inspection(f"does not decode ({reason})", remedy)
+    except OSError as error:
+        return Inspection(*why_absent(file, error))
 
 
 def _format_problem(file: Path, formats: tuple[str, ...]) -> str:

@@ -3,14 +3,17 @@
 import codecs
 import csv
 import io
+import itertools
 import os
 import posixpath
 import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from datasets.names import ENDING
 from datasets.trees import Picture, Tree, class_name, parts_of
 from utils.base.errors import InputError
 
@@ -128,7 +131,8 @@ def _give(name: str, row: Row, line_of: dict[str, tuple[int, str]], tree: Tree, 
 class Finder:
     """Finds the files that a table names: below the folder, by the table's own place, by an absolute path, or by a name that is unique.
 
-    A file of this very spelling is taken before one that is spelled otherwise (umlauts of one or of two characters).
+    A file of this very spelling is taken before one that is spelled otherwise (umlauts of one or of two characters), and a picture that
+    is named without its ending, as tables of competitions do, last.
 
     Args:
         tree: the files.
@@ -151,6 +155,7 @@ class Finder:
         """The file that a path stands for; None if it stands for none."""
         if "\0" in written:  # which no path can hold
             return None
+        tried = []
         for path in (written, written.replace("\\", "/")):
             if os.path.isabs(path):
                 candidates = [os.path.relpath(path, self._top), os.path.relpath(os.path.realpath(path), self._top)]
@@ -161,7 +166,18 @@ class Finder:
                     return name
             if "/" not in path and (name := self._ends.get(_key(path))):
                 return name
-        return None
+            tried += candidates
+        return next((name for candidate in tried if (name := self._stems.get(_key(candidate)))), None)
+
+    @cached_property
+    def _stems(self) -> dict[str, str | None]:
+        """The pictures by the ends of their paths without their ending, a bare stem among them; None where there are several."""
+        found: dict[str, str | None] = {}
+        for end, name in itertools.chain(self._files.items(), self._ends.items()):
+            stem, ending = posixpath.splitext(end)
+            if ENDING.fullmatch(ending):
+                found[stem] = None if stem in found else name
+        return found
 
     def find_by_tail(self, written: str) -> str | None:
         """The file whose whole path below the folder is the longest tail of a path, as of one on another machine (`C:\\two\\a\\0.png`);

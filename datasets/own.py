@@ -98,7 +98,7 @@ def make_own_dataset(own: Own) -> Made:
     pictures = separate_twins(look_into(pictures, tree), tree.skipped)
     tree.skipped = dict(sorted(tree.skipped.items()))  # folders are listed in no certain order
     classes = sorted(classes_of(pictures))
-    refuse_too_few(own.folder, classes, pictures, tree)
+    refuse_too_few(own, classes, pictures, tree)
     lists = share_out(pictures, own.shares)
     refuse_untaught(own.folder, classes, lists)
     with replacing_folder(own.data_root, own.name, own.force) as staging:
@@ -154,7 +154,7 @@ def _twin_problem(picture: Picture, group: Sequence[Picture]) -> str:
     return ""
 
 
-def refuse_too_few(folder: Path, classes: Sequence[str], pictures: Sequence[Picture], tree: Tree) -> None:
+def refuse_too_few(own: Own, classes: Sequence[str], pictures: Sequence[Picture], tree: Tree) -> None:
     """Proves that there are two classes at least.
 
     Raises:
@@ -163,9 +163,15 @@ def refuse_too_few(folder: Path, classes: Sequence[str], pictures: Sequence[Pict
     if len(classes) < 2:
         found = f"{len(classes)} class{'' if len(classes) == 1 else 'es'} ({', '.join(map(shown, classes)) or 'none'})"
         left_out = "; ".join(told(kind, paths) for kind, paths in by_kind(tree.skipped).items()) or "nothing"
+        remedy = "put images into folders <Class>/, or give --labels"
+        if own.labels is not None:
+            remedy = (
+                f"correct {own.labels}, whose column '{own.path_column}' (--path-column) must name the images and '{own.label_column}' "
+                "(--label-column) their classes"
+            )
         raise InputError(
-            f"{folder} holds usable images of {found}, {len(pictures)} in all (left out: {left_out}), and a classifier needs two classes; "
-            "put images into folders <Class>/, or give --labels."
+            f"{own.folder} holds usable images of {found}, {len(pictures)} in all (left out: {left_out}), and a classifier needs two "
+            f"classes; {remedy}."
         )
 
 

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.archives import extract_images, is_saved_page
 from datasets.checking import check_dataset
-from datasets.download import check_scheme, fetch, file_md5
+from datasets.download import check_scheme, fetch
 from datasets.images import inspect_images
 from datasets.own import Own, by_kind, make_own_dataset, told
 from datasets.placing import find_lists, place_lists, settle_whole_gulls, write_drawn_lists
@@ -33,7 +33,7 @@ from datasets.sources import LISTS_URL, SOURCES, Layout, Source
 from datasets.splits import Shares
 from datasets.telling import TOLD, of_archive
 from utils.base.errors import InputError, RunError
-from utils.base.files import expanded, make_folder, refuse_existing, replacing_folder
+from utils.base.files import expanded, file_digest, make_folder, refuse_existing, replacing_folder
 from utils.base.warned import plain_warnings
 from utils.data.catalog import DATASETS, GULLS, REST, find
 from utils.running.help import laid_out
@@ -64,6 +64,8 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         return _fail(f"{error.strerror or error}{where}; mend that and run again.", 1)
+    except MemoryError:
+        return _fail("The memory of this machine is full; end what else fills it, then run again.", 1)
     except KeyboardInterrupt:
         return _fail("stopped; an unfinished download goes on when run again.", 130)
 
@@ -285,7 +287,7 @@ def refuse_wrong_archive(archive: Path, md5: str | None, source: Source) -> None
         raise InputError(f"--archive '{archive}' is not a file; correct it.")
     if is_saved_page(archive):
         raise InputError(f"--archive '{archive}' is a web page and not an archive; {source.remedy}.")
-    if md5 and file_md5(archive) != md5:
+    if md5 and file_digest(archive, "md5") != md5:
         raise InputError(f"--archive '{archive}' does not have the md5 checksum {md5}; download it again.")
 
 

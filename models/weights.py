@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
@@ -208,19 +208,20 @@ def _what_was_taken(unnormalised: bool, source: str) -> str:
     )
 
 
-def load_classifier(path: str, classes: tuple[str, ...]) -> Network:
+def load_classifier(path: str, classes: tuple[str, ...], shown: Sequence[str] = ()) -> Network:
     """A whole classifier from a checkpoint of ours, of the paper (`state_dict_m`), or of another tool that wraps it otherwise.
 
     Args:
         path: the checkpoint.
         classes: class names of the dataset in label order; the checkpoint's class count (and names, where it holds any) must agree.
+        shown: the names as people read them, in label order; the checkpoint may name the classes so.
 
     Raises:
         InputError: the file is missing, of another architecture or for other classes.
     """
     source = f"--checkpoint {path}"
     content = checkpoints.read(path, "--checkpoint")
-    check_classes(content, classes, path)
+    check_classes(content, classes, path, shown)
     arch = architecture_of(content, source)
     with torch.device("meta"):
         wanted = build(arch, len(classes), bias=False).state_dict()
@@ -246,15 +247,17 @@ def _linear_head(found: checkpoints.Found) -> dict[str, Tensor]:
     return {}
 
 
-def load_head(model: Network, path: str, classes: tuple[str, ...]) -> None:
+def load_head(model: Network, path: str, classes: tuple[str, ...], shown: Sequence[str] = ()) -> None:
     """Gives `model` the linear head that a checkpoint holds alone (`weight` and perhaps `bias`, whatever wraps them).
+
+    Arguments are those of `load_classifier`.
 
     Raises:
         InputError: as `load_classifier`; also where other layers are in the file, since the head would not be one of `model`'s features.
     """
     source = f"--checkpoint {path}"
     content = checkpoints.read(path, "--checkpoint")
-    check_classes(content, classes, path)
+    check_classes(content, classes, path, shown)
     layers = {name: tensor.shape for name, tensor in checkpoints.tensors_of(content).items() if name.split(".")[-1] == "weight"}
     if len(set(layers.values())) > 1:  # copies of one head, averages for instance, have one shape
         raise InputError(f"{source} holds '{next(iter(layers))}' and other layers, needed is a linear head alone; give its checkpoint.")

@@ -509,6 +509,23 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
         checkpoints.read(tmp_path / "other.pth", "--checkpoint")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:127] data. DefaultCPUAllocator: can't allocate memory: you tried")],
+)
+def test_a_checkpoint_that_does_not_fit_into_memory_is_not_called_damaged(tmp_path, monkeypatch, error):
+    """What fills the memory is for `launch` to say: nothing is wrong with the file."""
+    path = saved(tmp_path, {"weight": torch.ones(2)})
+
+    def full(*_, **how):
+        raise error
+
+    monkeypatch.setattr(torch, "load", full)
+    with pytest.raises(type(error)) as passed:
+        checkpoints.read(path, "--checkpoint")
+    assert passed.value is error
+
+
 def test_a_dictionary_that_holds_itself(tmp_path):
     content = {"weight": torch.ones(2)}
     content["again"] = content

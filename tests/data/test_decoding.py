@@ -1,5 +1,6 @@
 """What picture files say about their pixels: orientation, modes, ranges, transparency, size; and nothing of it on stderr but sentences."""
 
+import errno
 import io
 import struct
 import subprocess
@@ -8,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from datasets.images import inspect_image
 from utils.base.errors import InputError
@@ -356,6 +357,80 @@ def test_what_is_no_picture_is_said_so(refusal, tmp_path):
     assert refusal(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic").endswith(ending)
     with pytest.raises(InputError, match=r"^here: the image .* cannot be read \(Is a directory\); mend that\.$"):
         decode(str(tmp_path), "here")
+
+
+PREVIEW = (
+    "cannot be decoded (only a preview of it can be read here, as of cameras' raw files); develop it, or save it anew, as JPEG or TIFF."
+)
+REDUCED_ENTRY, WHOLE_ENTRY = (struct.pack("<HHII", 254, 4, 1, value) for value in (1, 0))  # of a TIFF directory: NewSubfileType
+
+
+@pytest.mark.parametrize("tags", [{254: 1, 271: "NIKON CORPORATION"}, {254: 5}, {50706: b"\1\4\0\0"}], ids=str)
+def test_raw_files_of_cameras_are_not_read_as_their_previews(refusal, tags):
+    assert refusal(saved(UPRIGHT, "TIFF", tiffinfo=tags)).endswith(PREVIEW)
+
+
+@pytest.mark.parametrize("tags", [{254: 0}, {254: 2}, {271: "NIKON CORPORATION", 272: "NIKON D70"}], ids=str)
+def test_tiff_files_of_cameras_are_read(pixels, tags):
+    assert np.array_equal(pixels(saved(UPRIGHT, "TIFF", tiffinfo=tags)), UPRIGHT)
+
+
+def test_of_a_tiff_the_first_directory_alone_says_whether_it_is_a_preview(pixels, refusal):
+    other = Image.new("RGB", (1, 1))
+    content = saved(UPRIGHT, "TIFF", save_all=True, append_images=[other], tiffinfo={254: 1})
+    assert content.count(REDUCED_ENTRY) == 2 and refusal(content).endswith(PREVIEW)
+    assert np.array_equal(pixels(content.replace(REDUCED_ENTRY, WHOLE_ENTRY, 1)), UPRIGHT)
+
+
+def test_canons_raw_files_are_told_by_their_header(pixels, refusal):
+    """Their first directory does not say that it is a preview's. Other than Pillow's it does not begin at byte 8; here it is moved."""
+    content = saved(UPRIGHT, "TIFF")
+    count = struct.unpack("<H", content[8:10])[0]
+    directory = content[8 : 8 + 2 + 12 * count + 4]
+    marked, other = (content[:4] + struct.pack("<I", len(content)) + mark + content[12:] + directory for mark in (b"CR\2\0", b"ab\2\0"))
+    assert refusal(marked).endswith(PREVIEW)
+    assert np.array_equal(pixels(other), UPRIGHT)
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+@pytest.fixture
+def ghostscript(tmp_path, monkeypatch):
+    """A program called `gs` where programs are looked for, which leaves a file behind when it is started."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/gs").write_text(f"#!/bin/sh\ntouch '{tmp_path}/started'\n")
+    (tmp_path / "bin/gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    return tmp_path / "started"
+
+
+def test_no_program_is_run_to_draw_an_eps_file(refusal, ghostscript):
+    assert refusal(EPS).endswith("cannot be decoded (it is EPS, a program that draws, and no program is run here); save it as PNG or JPEG.")
+    assert not ghostscript.exists()
+
+
+def test_no_program_is_run_to_draw_an_eps_file_within_another(refusal, ghostscript, monkeypatch):
+    def field(record, number, data):
+        return struct.pack(">BBBH", 0x1C, record, number, len(data)) + data
+
+    size = field(3, 60, b"\1\0") + field(3, 20, b"\0\x09") + field(3, 30, b"\0\x09")
+    content = size + field(3, 120, b"\5") + field(8, 10, EPS)  # IPTC: a picture of its own format in a field
+    assert refusal(content).endswith("cannot be decoded (Unable to locate Ghostscript on paths); restore it.")
+    assert not ghostscript.exists()
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # as Pillow has it
+    refusal(content)
+    assert ghostscript.exists()
+
+
+@pytest.mark.parametrize(("number", "passes"), [(errno.EIO, True), (errno.ESTALE, True), (errno.EINVAL, False)])
+def test_faults_of_the_disk_are_not_the_pictures(number, passes):
+    class Failing(io.BytesIO):
+        def read(self, *_):
+            raise OSError(number, "said")
+
+    with pytest.raises(OSError if passes else decoding.Undecodable, match="said"):
+        decoding.read_picture(Failing(saved(UPRIGHT, "PNG")))
 
 
 def test_the_check_sees_what_training_sees(tmp_path):

@@ -1,11 +1,23 @@
 """Lists survive a round trip, and wrong lines are named."""
 
 import codecs
+import os
+import unicodedata
 
 import pytest
 
 from utils.base.errors import InputError
-from utils.data.lists import Example, Explanation, listed_path, locate, read_examples, read_explanations, write_examples, write_explanations
+from utils.data.lists import (
+    Example,
+    Explanation,
+    check_files,
+    listed_path,
+    locate,
+    read_examples,
+    read_explanations,
+    write_examples,
+    write_explanations,
+)
 from utils.data.outputs import name_problem
 
 
@@ -153,3 +165,71 @@ def test_the_data_root_replaces_datasets_only():
     assert locate("./datasets/toy/images/a.png", "/data") == "/data/toy/images/a.png"
     assert locate("./toy/0.05/a.png", "/data") == "./toy/0.05/a.png"
     assert listed_path("toy/0.05/a.png") == "./toy/0.05/a.png" and listed_path("/abs/a.png") == "/abs/a.png"
+
+
+# ---------------------------------------------------------------- files that are not there
+
+NFC, NFD = (unicodedata.normalize(form, "\u00e9.png") for form in ("NFC", "NFD"))
+GONE = "which is missing (moved, or not mounted here); restore that, or make the link anew."
+SPELLING = "write it so in the list, or rename it."
+START = "restore it or correct the line: its path starts from the working folder, {here}, and only ./datasets/ from --data-root."
+
+
+@pytest.mark.parametrize(
+    ("listed", "says"),
+    [
+        ("./datasets/toy/none.png", "{here}/data/toy/none.png is missing; restore it or correct --data-root '{here}/data'."),
+        ("./datasets/toy\\none.png", "is missing; restore it or correct --data-root '{here}/data', or write / in place of \\."),
+        ("./pictures/none.png", f"./pictures/none.png is missing; {START}"),
+        ("datasets/toy/x.jpg", f"datasets/toy/x.jpg is missing; {START}"),  # the data root has it
+        ("{here}/pictures/none.png", "{here}/pictures/none.png is missing; restore it or correct the line."),
+        ("./datasets/toy/X.JPG", f"is missing, but {{here}}/data/toy/x.jpg is there, in other capitals; {SPELLING}"),
+        ("./datasets/Toy/x.jpg", f"is missing, but {{here}}/data/toy is there, in other capitals; {SPELLING}"),
+        (
+            f"./datasets/toy/{NFC}",
+            f"is missing, but {{here}}/data/toy/{NFD} is there, its letters composed otherwise (NFC and NFD of Unicode); {SPELLING}",
+        ),
+        ("./datasets/toy/link.png", f"{{here}}/data/toy/link.png is a link to {{here}}/moved/a.png, {GONE}"),
+        ("./datasets/toy/far.png", f"is a link to {{here}}/data/toy/../../moved/a.png, {GONE}"),  # by way of another link
+        ("./datasets/away/a.png", f"is missing: the folder {{here}}/data/away is a link to {{here}}/moved, {GONE}"),
+        ("./datasets/toy/x.jpg/a.png", "cannot be read (Not a directory); mend that."),
+        (f"./datasets/toy/{'x' * 300}.png", "cannot be read (File name too long); mend that."),
+        ("./datasets/toy/self.png", "cannot be read (Too many levels of symbolic links); mend that."),
+        ("./datasets/toy/\0.png", "is missing; restore it or correct --data-root '{here}/data'."),
+        ("./datasets/toy/empty.png", "{here}/data/toy/empty.png is empty; restore it."),
+    ],
+)
+def test_why_a_listed_file_cannot_be_used(tmp_path, monkeypatch, listed, says):
+    toy = tmp_path / "data/toy"
+    toy.mkdir(parents=True)
+    for name in ("x.jpg", NFD):
+        (toy / name).write_text("content")
+    (toy / "empty.png").touch()
+    (toy / "link.png").symlink_to(tmp_path / "moved/a.png")
+    (toy / "near.png").symlink_to("../../moved/a.png")
+    (toy / "far.png").symlink_to("near.png")
+    (toy / "self.png").symlink_to("self.png")
+    (tmp_path / "data/away").symlink_to(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    rows = [Example("./datasets/toy/x.jpg", 0, 0), Example(listed.format(here=tmp_path), 0, 1)]
+    with pytest.raises(InputError) as refusal:
+        check_files(rows, "list.txt", tmp_path / "data")
+    assert str(refusal.value).startswith("list.txt, line 2: the image ")
+    assert str(refusal.value).endswith(says.format(here=tmp_path))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look into every folder")
+def test_a_folder_that_may_not_be_entered_is_not_missing(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0)
+    with pytest.raises(InputError, match=r"closed/a\.png cannot be read \(Permission denied\); mend that\.$"):
+        check_files([Example("./datasets/closed/a.png", 0, 0)], "list.txt", tmp_path)
+
+
+def test_files_that_are_there_are_asked_for_once_and_no_folder_is_looked_into(tmp_path, monkeypatch):
+    """Lists have hundreds of thousands of rows."""
+    (tmp_path / "a.png").write_text("content")
+    asked, stat = [], os.stat
+    monkeypatch.setattr(os, "stat", lambda file, *more, **how: asked.append(file) or stat(file, *more, **how))
+    monkeypatch.setattr(os, "listdir", None)
+    check_files([Example("./datasets/a.png", 0, index) for index in range(3)], "list.txt", str(tmp_path))
+    assert asked == [f"{tmp_path}/a.png"] * 3

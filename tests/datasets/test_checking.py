@@ -1,9 +1,12 @@
 """`prepare.py check`: what it counts and what it finds."""
 
+import hashlib
+import tracemalloc
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -107,6 +110,44 @@ def test_pictures_of_other_sizes_are_no_duplicates(tmp_path):
     for name, size in {"wide.png": (8, 2), "high.png": (2, 8)}.items():
         Image.new("RGB", size, "red").save(tmp_path / name)
     assert inspect_image(tmp_path / "wide.png").pixels != inspect_image(tmp_path / "high.png").pixels
+
+
+def test_a_file_of_any_length_takes_no_more_memory_than_its_picture(tmp_path):
+    """A small TIFF with much behind it. The hashes are those of the whole file and of size and values."""
+    picture = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
+    path = tmp_path / "long.tif"
+    Image.fromarray(picture).save(path, compression="tiff_lzw")
+    content = path.read_bytes() + bytes(16 << 20)
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        found = inspect_image(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.problem == "" and found.content == hashlib.sha256(content).hexdigest()
+    assert found.pixels == hashlib.sha256(b"(4, 3)" + picture.tobytes()).hexdigest()
+    assert peak < 4 << 20
+
+
+@pytest.mark.parametrize("place", ["read_picture", "file_digest"])
+def test_too_little_memory_is_told_of_the_file(tmp_path, monkeypatch, place):
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(images, place, full)
+    Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
+    found = inspect_image(tmp_path / "a.png")
+    assert (found.problem, found.remedy) == ("does not decode (it does not fit into the memory that is free)", "reduce it")
+
+
+def test_check_says_where_a_broken_link_leads(characters, capsys):
+    path, rows, files = listed(characters, "train")
+    files[2].rename(characters / "moved.png")
+    files[2].symlink_to(characters / "gone.png")
+    status, lines = checked(capsys, characters)
+    said = f"is a link to {characters / 'gone.png'}, which is missing (moved, or not mounted here); restore that, or make the link anew."
+    assert status == 1 and lines[-2:] == [f"{path}, line 3: {rows[2].path} {said}", "1 problem."]
 
 
 def test_check_finds_an_image_listed_twice(characters, capsys):

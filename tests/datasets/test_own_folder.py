@@ -450,6 +450,13 @@ PATHS = {
     "several that end so": ("Train/a/0.png Test/a/0.png", ["a/0.png,A"], [None, None]),
     "a certain one beside one of another folder": ("a/0.png", ["/x/a/0.png,B", "a/0.png,A"], ["A"]),
     "spelled in two ways": (f"a/{COMPOSED} b/{DECOMPOSED}", [f"a/{DECOMPOSED},A", f"b/{COMPOSED},B"], ["A", "B"]),
+    "without their endings": ("a/0.png b/1.jpg 2.tif", ["0,A", r"b\1,B", "2,C"], ["A", "B", "C"]),
+    "without their endings, several": ("a/0.png b/0.png c/0.png", ["0,A", "b/0,B"], [None, "B", None]),
+    "without their endings, of kinds": ("0.png 0.jpg 1.png 1.xml", ["0,A", "1,B"], [None, None, "B", None]),
+    "without their endings beside one that has none": ("0 a/0.png", ["0,A"], ["A", None]),
+    "from the table without their endings": ("a/0.png 1.png", ["../pictures/a/0,A", "../pictures/1,B"], ["A", "B"]),
+    "with points and without their endings": ("a.b.png a.png", ["a.b,A", "a,B"], ["A", "B"]),
+    "spelled in two ways without their endings": (f"a/{DECOMPOSED}", [f"{COMPOSED.removesuffix('.png')},A"], ["A"]),
     "that differ in spelling alone": (f"{DECOMPOSED} {COMPOSED}", [f"{COMPOSED},A", f"{DECOMPOSED},B"], ["B", "A"]),
 }
 
@@ -458,6 +465,26 @@ PATHS = {
 def test_which_files_the_paths_of_a_table_stand_for(tmp_path, kind):
     files, rows, expected = PATHS[kind]
     assert listing(tmp_path, files, *rows) == dict(zip(files.split(), expected, strict=True))
+
+
+def test_a_table_that_names_no_files_is_told_of_by_its_columns(tmp_path, capsys):
+    folder, labels = tree(tmp_path / "pictures", a=3, b=3), tmp_path / "labels.csv"
+    labels.write_text("id,breed\nx0,a\nx1,b\n")
+    assert run(folder, "--labels", labels, "--path-column", "id", "--label-column", "breed") == 2
+    assert said(capsys).endswith(
+        f"needs two classes; correct {labels}, whose column 'id' (--path-column) must name the images and 'breed' (--label-column) their "
+        "classes."
+    )
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_table_of_a_competition_names_its_images_without_endings(tmp_path):
+    folder, labels = tmp_path / "pictures", tmp_path / "labels.csv"
+    for i in range(6):
+        draw(folder / f"{i}{'ab'[i % 2]}.jpg", i)
+    labels.write_text("id,breed\n" + "".join(f"{i}{'ab'[i % 2]},{'AB'[i % 2]}\n" for i in range(6)))
+    assert run(folder, "--labels", labels, "--path-column", "id", "--label-column", "breed") == 0
+    assert counted(tmp_path / "data/mine") == {"train": [2, 2], "test": [1, 1]}
 
 
 def test_parts_of_the_folder_stay_apart_where_a_table_gives_the_labels(tmp_path, capsys):
@@ -558,6 +585,20 @@ def test_hostile_and_foreign_entries_are_left_out_and_listed(tmp_path, monkeypat
     assert counted(tmp_path / "data/mine") == {"train": [4, 3], "test": [1, 1]}  # the link to a/0.png is one of a's five
     out = capsys.readouterr().out
     assert "Left out: 17 (all in" in out and f"  5, each of which {no_picture}, such as a/film.mp4" in out
+
+
+def test_of_pairs_of_raw_and_jpeg_the_raw_ones_are_left_out(tmp_path, capsys):
+    folder = tmp_path / "pictures"
+    for name, start in (("a", 0), ("b", 50)):
+        for i in range(3):
+            draw(folder / name / f"IMG_{i}.jpg", start + i)
+            preview = Image.open(folder / name / f"IMG_{i}.jpg").resize((8, 8))
+            preview.save(folder / name / f"IMG_{i}.NEF", "TIFF", tiffinfo={254: 1, 271: "NIKON CORPORATION", 272: "NIKON D70"})
+    assert run(folder) == 0
+    assert counted(tmp_path / "data/mine") == {"train": [2, 2], "test": [1, 1]}
+    reason = "does not decode (only a preview of it can be read here, as of cameras' raw files)"
+    assert left_out(tmp_path / "data/mine") == {f"{name}/IMG_{i}.NEF": reason for name in "ab" for i in range(3)}
+    assert "  6, each of which does not decode, such as a/IMG_0.NEF" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

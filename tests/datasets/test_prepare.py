@@ -49,6 +49,17 @@ def test_a_data_root_that_is_a_file_is_refused(tmp_path, capsys):
     assert "--data-root" in one_error(capsys)
 
 
+def test_a_full_memory_ends_with_one_line_and_status_1(tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(archives.shutil, "copyfileobj", full)
+    archive = make_zip(tmp_path / "teach.zip", teach_members())
+    assert run("butterflies", "--archive", archive, "--split-seed", 0, "--data-root", tmp_path / "root") == 1
+    said = "prepare.py: error: The memory of this machine is full; end what else fills it, then run again."
+    assert one_error(capsys) == said and names(tmp_path / "root") == []
+
+
 def test_a_full_disk_ends_with_one_line_and_status_1(tmp_path, monkeypatch, capsys):
     def full(*_):
         raise OSError(28, "No space left on device", "x.png")

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from utils.base import processes
 from utils.base.errors import InputError, first_of
 from utils.base.files import write_bytes
+from utils.base.memory import memory_is_full
 
 # What torch puts into the names of a wrapped network, at any depth: DataParallel, torch.compile, FSDP, activation checkpointing.
 WRAPPERS = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
@@ -101,6 +102,7 @@ def read(path: str | Path, setting: str) -> Mapping:
 
     Raises:
         InputError: the file is missing, is no checkpoint, or would need more than tensors and plain values to be loaded.
+        MemoryError, RuntimeError: it does not fit into the memory that is free, which says nothing of the file.
     """
     try:
         with warnings.catch_warnings():
@@ -113,6 +115,8 @@ def read(path: str | Path, setting: str) -> Mapping:
     except PermissionError as error:
         raise InputError(f"{setting}: {path} may not be read ({error.strerror}); change its permissions or give another file.") from None
     except Exception as error:  # a damaged file makes torch.load raise nearly anything: struct.error, IndexError, AssertionError ...
+        if memory_is_full(error):
+            raise
         raise InputError(f"{setting}: {path} {_why_not(path, error)}.") from None
     if not isinstance(content, Mapping):
         raise InputError(f"{setting}: {path} holds a {type(content).__name__}, not the dictionary of a checkpoint; {SAVE_ADVICE}.")

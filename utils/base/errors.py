@@ -19,6 +19,11 @@ class Finished(Exception):
     """A run that was to be resumed has ended already. Scripts print it and end with exit status 0."""
 
 
+def printable(text: str) -> str:
+    """`text` with what cannot be seen, such as a no-break space, written as an escape."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def first_of(names: Sequence[str], most: int) -> str:
     """Names in a row, as a sentence can carry them: the first `most`, and how many more there are."""
     more = len(names) - most

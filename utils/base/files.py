@@ -1,4 +1,4 @@
-"""Writing files, tables and folders so that nobody ever sees half of one."""
+"""Writing files, tables and folders so that nobody ever sees half of one; and what a file holds, however large, as a checksum."""
 
 import contextlib
 import csv
@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from utils.base.errors import InputError
 
+BLOCK = 1 << 18  # bytes of a file that are read at once
 NAME_BYTES = 255  # a file name's length on the usual file systems
 TEMPORARY = re.compile(r"\.(.+)\.(\d+)\.part(\..*)?")  # what `replacing` and `replacing_folder` write to, with the process's number
 # In a temporary folder, under names that no folder has: what stood in the place of the new one, and the lock.
@@ -136,6 +137,20 @@ def write_json(path: str | Path, value: object) -> None:
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.writelines(pieces)
         file.write("\n")
+
+
+def file_digest(path: str | Path, algorithm: str) -> str:
+    """The checksum of a file, as hexadecimal digits; no more than a block of the file is held at once.
+
+    Args:
+        path: the file.
+        algorithm: as `hashlib` calls it: "md5", "sha256".
+    """
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def name_limit(folder: str | Path) -> int:

@@ -1,10 +1,13 @@
-"""How much main memory a run may still take: what the machine has left, and what the container or the job that it runs in allows."""
+"""How much main memory a run may still take: what the machine has left, and what the container or the job that it runs in allows; and
+whether an error says that there is none."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+# How torch, which has no error of its own for it, tells that the machine's memory is full.
+FULL = ("DefaultCPUAllocator: not enough memory", "DefaultCPUAllocator: can't allocate memory")
 GROUPS = "sys/fs/cgroup"  # where Linux shows control groups, by which containers and batch systems set limits
 
 
@@ -38,6 +41,11 @@ def available_memory(system: Path = Path("/")) -> int | None:
     rooms = list(_rooms_of_groups(system))
     machine = _available_of_machine(system)
     return min(rooms if machine is None else [*rooms, machine], default=None)
+
+
+def memory_is_full(error: Exception) -> bool:
+    """Whether an error says that this machine's memory is full: Python's, or torch's."""
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in FULL)
 
 
 def _available_of_machine(system: Path) -> int | None:

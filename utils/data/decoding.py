@@ -4,6 +4,7 @@ The only place where pictures of unknown origin are read. Pillow knows the forma
 orientation that a camera noted, greys of more than 8 bits, transparency, very large scans, and its warnings.
 """
 
+import errno
 import logging
 import math
 import warnings
@@ -12,7 +13,7 @@ from functools import partial
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin
+from PIL import EpsImagePlugin, Image, ImageFile, PngImagePlugin, TiffImagePlugin
 
 MOST_PIXELS = 179_000_000  # that are held at once; a little more than where Pillow stops by itself
 REDUCED_ABOVE = 32_000_000  # pixels: more than most cameras give; larger pictures are reduced, since every view of them is far smaller
@@ -22,6 +23,9 @@ WHITE = (255, 255, 255)
 
 ORIENTATION, BITS, PHOTOMETRIC = 274, 258, 262  # tags of EXIF and TIFF
 WHITE_IS_ZERO = 0  # of PHOTOMETRIC
+SUBFILE, DNG_VERSION = 254, 50706  # tags of TIFF
+REDUCED = 1  # the bit of SUBFILE that says that a directory holds a smaller version of another's picture
+CANON_RAW = b"CR"  # what Canon's raw files, which are TIFF, have behind TIFF's header of 8 bytes
 PNG_TO_8_BITS = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}  # what Pillow multiplies a PNG's colours by, by its name of the form
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -42,6 +46,10 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # notes and profiles of more than 1 MB, never read here, spoil no picture
 Image.MAX_IMAGE_PIXELS = None  # `_refuse_size` replaces it; Pillow would refuse large JPEG files before they can be reduced
+# Pillow would have Ghostscript run the program that an EPS file is; other files may hold one (IPTC), so that its form alone tells nothing.
+EpsImagePlugin.gs_binary = False
+NO_MEMORY = ("it does not fit into the memory that is free", "reduce it")  # reason and remedy
+DAMAGED = {None, errno.EINVAL}  # numbers of errors that are the file's: Pillow's own have none, offsets before its start have EINVAL
 
 
 class Undecodable(Exception):
@@ -74,10 +82,13 @@ def read_picture(stream: BinaryIO) -> Image.Image:
         The picture. Its `format` is that of the stream, by Pillow's names, as its content tells it; nothing else of the file is kept.
 
     Raises:
-        Undecodable: it is none, broken or cut short, its greys have an unknown range, or it has more than `MOST_PIXELS` pixels.
+        Undecodable: it is none, broken or cut short, a camera's raw file, a program (EPS), its greys have an unknown range, or it has
+            more than `MOST_PIXELS` pixels.
+        OSError: the disk fails.
     """
     try:
         with Image.open(stream) as image:
+            _refuse_kind(image, stream)
             _refuse_size(image)
             _match_transparency(image)
             frame = (image.tile[0][1] if image.format == "GIF" and image.tile else None) or (0, 0, *image.size)
@@ -91,9 +102,31 @@ def read_picture(stream: BinaryIO) -> Image.Image:
     except Image.UnidentifiedImageError as error:
         raise Undecodable("it is in no picture format that is known here", "save it as PNG or JPEG, or restore it") from error
     except MemoryError as error:
-        raise Undecodable("it does not fit into the memory that is free", "reduce it") from error
+        raise Undecodable(*NO_MEMORY) from error
     except Exception as error:  # on damaged files, Pillow raises OSError, SyntaxError, ValueError, struct.error, EOFError and more
+        if isinstance(error, OSError) and error.errno not in DAMAGED:
+            raise
         raise Undecodable(str(error) or type(error).__name__) from error
+
+
+def _refuse_kind(image: Image.Image, stream: BinaryIO) -> None:
+    """Refuses what no viewer shows as it would be read here: programs, and raw files of cameras, whose first picture is a preview."""
+    if image.format == "EPS":
+        raise Undecodable("it is EPS, a program that draws, and no program is run here", "save it as PNG or JPEG")
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and _is_preview(image, stream):
+        raise Undecodable("only a preview of it can be read here, as of cameras' raw files", "develop it, or save it anew, as JPEG or TIFF")
+
+
+def _is_preview(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> bool:
+    """Whether the first directory of a TIFF file, the only one that counts, holds a preview of another's picture.
+
+    Raw files of most cameras say so there (NEF, ARW, SRW, 3FR ...); DNG and Canon's CR2 may not, and are told by what sets them apart.
+    """
+    kind = image.tag_v2.get(SUBFILE)
+    if (isinstance(kind, int) and kind & REDUCED) or DNG_VERSION in image.tag_v2:
+        return True
+    stream.seek(8)
+    return stream.read(len(CANON_RAW)) == CANON_RAW
 
 
 def _refuse_size(image: Image.Image) -> None:

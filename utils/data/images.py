@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from utils.base.errors import InputError
+from utils.data.absent import why_absent
 from utils.data.decoding import Undecodable, read_picture
 
 # The usual evaluation view of ImageNet networks: resize the shorter side to 256, cut 224 from the centre.
@@ -28,12 +29,11 @@ def decode(file: str | Path, listed_at: str) -> Image.Image:
     try:
         with open(file, "rb") as stream:
             return read_picture(stream)
-    except FileNotFoundError:
-        raise InputError(f"{listed_at}: the image {file} is missing; restore it.") from None
     except Undecodable as error:
         raise InputError(f"{listed_at}: the image {file} cannot be decoded ({error.reason}); {error.remedy}.") from error
     except OSError as error:
-        raise InputError(f"{listed_at}: the image {file} cannot be read ({error.strerror}); mend that.") from error
+        problem, remedy = why_absent(file, error)
+        raise InputError(f"{listed_at}: the image {file} {problem}; {remedy or 'restore it'}.") from error
 
 
 def to_tensor(image: Image.Image) -> Tensor:

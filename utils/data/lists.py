@@ -10,8 +10,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from utils.base.errors import InputError
+from utils.base.errors import InputError, printable
 from utils.base.files import write_text
+from utils.data.absent import why_absent
 
 DATASETS_PREFIX = "./datasets/"
 UNKNOWN = -1  # the label of an image whose class nobody has told; it may stand in rest lists and in test lists
@@ -169,11 +170,6 @@ def _refuse_characters(line: str, where: str) -> None:
             raise InputError(f"{where}: '{printable(line.strip())}' holds {code}, which cannot be seen; take it out.")
 
 
-def printable(text: str) -> str:
-    """`text` with what cannot be seen, such as a no-break space, written as an escape."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
-
-
 def _with_slashes(name: str) -> str:
     """A path as lists write it: Windows programs put backslashes. Beside slashes a backslash is part of a name."""
     return name if "/" in name else name.replace("\\", "/")
@@ -208,16 +204,35 @@ def check_files(rows: Sequence[Example | Explanation], list_path: str | Path, da
     """Proves that every listed file is there and not empty, before any work starts; a progress bar shows where the disk is slow.
 
     Raises:
-        InputError: naming the first line whose file is missing or empty.
+        InputError: naming the first line whose file is missing, cannot be asked for or is empty.
     """
     for line, row in enumerate(tqdm(rows, desc="find files", unit="file", delay=2, leave=False), start=1):
         file = locate(row.path, data_root)
         try:
             size = os.stat(file).st_size
-        except (OSError, ValueError):  # ValueError: no file can have such a name (it holds a zero byte)
-            advice = f"restore it or correct --data-root '{data_root}'"
-            if "\\" in row.path:
-                advice += ", or write / in place of \\"
-            raise InputError(f"{list_path}, line {line}: the image {printable(file)} is missing; {advice}.") from None
+        except (OSError, ValueError) as error:  # ValueError: no file can have such a name (it holds a zero byte)
+            raise InputError(f"{list_path}, line {line}: the image {told_absent(row.path, data_root, error)}.") from None
         if size == 0:
             raise InputError(f"{list_path}, line {line}: the image {file} is empty; restore it.")
+
+
+def told_absent(listed: str, data_root: str | Path, error: OSError | ValueError) -> str:
+    """Where the file that a list names would lie, why it is not there, and what to do: the rest of a sentence, without its full stop.
+
+    Args:
+        listed: how the list names it.
+        data_root: what `./datasets/` stands for.
+        error: what asking for the file raised.
+    """
+    file = locate(listed, data_root)
+    problem, remedy = why_absent(file, error)
+    return f"{printable(file)} {problem}; {remedy or _restored(listed, data_root)}"
+
+
+def _restored(listed: str, data_root: str | Path) -> str:
+    """What to do about a file that is plainly missing; where its path starts from depends on how the list names it."""
+    slashes = ", or write / in place of \\" if "\\" in listed else ""
+    if listed.startswith(DATASETS_PREFIX):
+        return f"restore it or correct --data-root '{data_root}'{slashes}"
+    starts = f": its path starts from the working folder, {os.getcwd()}, and only ./datasets/ from --data-root"
+    return f"restore it or correct the line{slashes}{'' if os.path.isabs(listed) else starts}"

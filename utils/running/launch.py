@@ -14,14 +14,14 @@ from contextlib import contextmanager, nullcontext
 from utils.base import processes
 from utils.base.errors import Finished, InputError, RunError
 from utils.base.files import output_folder, remove_leftovers
+from utils.base.memory import memory_is_full
 from utils.base.warned import plain_warnings
 from utils.running import settings
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-# How torch, beside the errors that it has for it, tells that memory is full: the GPU's (CUDA, cuDNN, cuBLAS), and the machine's.
+# How torch, beside the error that it has for it, tells that a GPU's memory is full (CUDA, cuDNN, cuBLAS).
 GPU_FULL = ("CUDA error: out of memory", "STATUS_ALLOC_FAILED")
 MACHINE = "this machine"
-MACHINE_FULL = ("DefaultCPUAllocator: not enough memory", "DefaultCPUAllocator: can't allocate memory")
 
 
 def launch(main: Callable[..., dict | None], config: type, description: str) -> None:
@@ -102,7 +102,7 @@ def _full_memory(error: Exception, device: str | None) -> str:
 
     if isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in GPU_FULL):
         return device or "the GPU"
-    return MACHINE if isinstance(error, MemoryError) or any(sign in str(error) for sign in MACHINE_FULL) else ""
+    return MACHINE if memory_is_full(error) else ""
 
 
 def _less_memory(cfg, full: str) -> str:
