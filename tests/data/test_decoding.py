@@ -365,12 +365,12 @@ PREVIEW = (
 REDUCED_ENTRY, WHOLE_ENTRY = (struct.pack("<HHII", 254, 4, 1, value) for value in (1, 0))  # of a TIFF directory: NewSubfileType
 
 
-@pytest.mark.parametrize("tags", [{254: 1, 271: "NIKON CORPORATION"}, {254: 5}, {50706: b"\1\4\0\0"}], ids=str)
+@pytest.mark.parametrize("tags", [{254: 1, 330: 8, 271: "NIKON CORPORATION"}, {254: 5, 330: 8}, {50706: b"\1\4\0\0"}], ids=str)
 def test_raw_files_of_cameras_are_not_read_as_their_previews(refusal, tags):
     assert refusal(saved(UPRIGHT, "TIFF", tiffinfo=tags)).endswith(PREVIEW)
 
 
-@pytest.mark.parametrize("tags", [{254: 0}, {254: 2}, {271: "NIKON CORPORATION", 272: "NIKON D70"}], ids=str)
+@pytest.mark.parametrize("tags", [{254: 0}, {254: 2}, {254: 1}, {254: 0, 330: 8}, {271: "NIKON CORPORATION", 272: "NIKON D70"}], ids=str)
 def test_tiff_files_of_cameras_are_read(pixels, tags):
     assert np.array_equal(pixels(saved(UPRIGHT, "TIFF", tiffinfo=tags)), UPRIGHT)
 

@@ -23,7 +23,7 @@ WHITE = (255, 255, 255)
 
 ORIENTATION, BITS, PHOTOMETRIC = 274, 258, 262  # tags of EXIF and TIFF
 WHITE_IS_ZERO = 0  # of PHOTOMETRIC
-SUBFILE, DNG_VERSION = 254, 50706  # tags of TIFF
+SUBFILE, DIRECTORIES, DNG_VERSION = 254, 330, 50706  # tags of TIFF
 REDUCED = 1  # the bit of SUBFILE that says that a directory holds a smaller version of another's picture
 CANON_RAW = b"CR"  # what Canon's raw files, which are TIFF, have behind TIFF's header of 8 bytes
 PNG_TO_8_BITS = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}  # what Pillow multiplies a PNG's colours by, by its name of the form
@@ -118,12 +118,14 @@ def _refuse_kind(image: Image.Image, stream: BinaryIO) -> None:
 
 
 def _is_preview(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> bool:
-    """Whether the first directory of a TIFF file, the only one that counts, holds a preview of another's picture.
+    """Whether the first directory of a TIFF file, the only one that is read, holds a preview of a picture that another directory holds.
 
     Raw files of most cameras say so there (NEF, ARW, SRW, 3FR ...); DNG and Canon's CR2 may not, and are told by what sets them apart.
     """
     kind = image.tag_v2.get(SUBFILE)
-    if (isinstance(kind, int) and kind & REDUCED) or DNG_VERSION in image.tag_v2:
+    if isinstance(kind, int) and kind & REDUCED and (DIRECTORIES in image.tag_v2 or image.n_frames > 1):
+        return True
+    if DNG_VERSION in image.tag_v2:
         return True
     stream.seek(8)
     return stream.read(len(CANON_RAW)) == CANON_RAW

@@ -46,7 +46,7 @@ class FeatureMaps:
 
     def groups(self) -> list[list[int]]:
         """The row numbers of the batches, in the order in which this process looks at them."""
-        return processes.share(in_batches(range(len(self.images)), self.batch_size))
+        return list(processes.share(in_batches(range(len(self.images)), self.batch_size)))
 
     def __iter__(self) -> Iterator[tuple[list[int], Tensor]]:
         """Yields row numbers and feature maps (B, d, H, W) of batch after batch."""
