@@ -593,7 +593,7 @@ def test_of_pairs_of_raw_and_jpeg_the_raw_ones_are_left_out(tmp_path, capsys):
         for i in range(3):
             draw(folder / name / f"IMG_{i}.jpg", start + i)
             preview = Image.open(folder / name / f"IMG_{i}.jpg").resize((8, 8))
-            preview.save(folder / name / f"IMG_{i}.NEF", "TIFF", tiffinfo={254: 1, 271: "NIKON CORPORATION", 272: "NIKON D70"})
+            preview.save(folder / name / f"IMG_{i}.NEF", "TIFF", tiffinfo={254: 1, 330: 8, 271: "NIKON CORPORATION"})
     assert run(folder) == 0
     assert counted(tmp_path / "data/mine") == {"train": [2, 2], "test": [1, 1]}
     reason = "does not decode (only a preview of it can be read here, as of cameras' raw files)"
