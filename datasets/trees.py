@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from utils.base.errors import InputError, first_of
+from utils.base.errors import InputError, first_of, printable
 
 # What systems put beside pictures, in lower case.
 OF_THE_SYSTEM = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information"}
@@ -173,8 +173,7 @@ def class_name(text: str) -> str:
 
 def shown(name: str) -> str:
     """A path of any bytes as text that can be printed and written: what cannot be seen, or is no text, as an escape."""
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return printable(name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
 
 
 def some(names: Sequence[str]) -> str:
