@@ -147,6 +147,10 @@ class Taker:
             changed = [{**trial, "response": (trial["response"] + 1) % 3} for trial in trials if trial["phase"] != "lesson"]
             again = self.insist("/api/trials", participant=person, trials=changed)
             assert not set(said["stored"]) & set(again["refused"])
+            # What was refused may find a place the second time: that of somebody who left, whose lease has expired meanwhile.
+            late = {trial["trial_id"]: (person, trial) for trial in changed if trial["trial_id"] in {*again["stored"]} - {*said["stored"]}}
+            self.results.acknowledged.update(late)
+            return [*said["stored"], *late]
         return said["stored"]
 
     def take_the_course(self):
