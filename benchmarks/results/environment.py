@@ -1,6 +1,5 @@
 """On what results were measured: machine, versions, seed, weights. Without times and commits, so that two runs give the same bytes."""
 
-import hashlib
 import platform
 import re
 from pathlib import Path
@@ -11,14 +10,14 @@ import torchvision
 from benchmarks.report import machine
 from benchmarks.results.page import ENVIRONMENT, read, replaced, section
 from benchmarks.results.work import Work
-from utils.base.files import write_text
+from utils.base.files import file_digest, write_text
 
 
 def weights(pretrained: str) -> str:
     """Which weights they are: `imagenet`, `none`, or the name of a file and the beginning of its SHA-256."""
     if pretrained in ("imagenet", "none"):
         return pretrained
-    return f"{Path(pretrained).name} (SHA-256 {hashlib.sha256(Path(pretrained).read_bytes()).hexdigest()[:16]})"
+    return f"{Path(pretrained).name} (SHA-256 {file_digest(pretrained, 'sha256')[:16]})"
 
 
 def place(device: str) -> str:

@@ -3,7 +3,6 @@
 Every machine student is taught exactly the pictures that a person was shown, in order, and then asked what that person was asked.
 """
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from benchmarks.results.table import Table
 from benchmarks.results.work import Work
 from train_butterflies_CMaxGrad import Config as TeachingScript
 from utils.base.errors import InputError
+from utils.base.files import file_digest
 from utils.data.catalog import DATASETS, Dataset, find
 from utils.data.images import eval_view, whole_view
 from utils.data.loading import open_list
@@ -88,7 +88,7 @@ def _depends_on(path: Path) -> dict:
     if not log.exists():
         raise InputError(f"{log} is absent, so what people of {path.parent.name} answered is unknown; put it beside {TABLE}.")
     sizes = {"folds": FOLDS, "draws": DRAWS, "lessons": LESSONS}
-    return sizes | {one.name: hashlib.sha256(one.read_bytes()).hexdigest() for one in (path, log)}
+    return sizes | {one.name: file_digest(one, "sha256") for one in (path, log)}
 
 
 @dataclass(frozen=True)

@@ -123,9 +123,8 @@ def _is_preview(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> bool:
     Raw files of most cameras say so there (NEF, ARW, SRW, 3FR ...); DNG and Canon's CR2 may not, and are told by what sets them apart.
     """
     kind = image.tag_v2.get(SUBFILE)
-    if isinstance(kind, int) and kind & REDUCED and (DIRECTORIES in image.tag_v2 or image.n_frames > 1):
-        return True
-    if DNG_VERSION in image.tag_v2:
+    reduced = isinstance(kind, int) and kind & REDUCED and (DIRECTORIES in image.tag_v2 or image.n_frames > 1)
+    if reduced or DNG_VERSION in image.tag_v2:
         return True
     stream.seek(8)
     return stream.read(len(CANON_RAW)) == CANON_RAW

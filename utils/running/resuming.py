@@ -20,7 +20,7 @@ import numpy as np
 
 from utils.base import checkpoints, processes
 from utils.base.errors import Finished, InputError, RunError
-from utils.base.files import remove_leftovers
+from utils.base.files import file_digest, remove_leftovers
 from utils.base.png import whole_png
 from utils.data.outputs import Layout
 from utils.running.records import explanation_run
@@ -64,7 +64,7 @@ def inputs(cfg) -> dict[str, str]:
     digests = {}
     for name, path in files.items():
         with suppress(OSError, ValueError):  # no such file: a setting may also say `none`, and who reads a list complains of it
-            digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            digests[name] = file_digest(path, "sha256")
     made = explanation_run(cfg.ce_list) if "ce_list" in digests else {}
     if made:
         how = {name: value for name, value in made["settings"].items() if name not in FREE | PLACES}
