@@ -63,7 +63,9 @@ def main(cfg: Config) -> None:
         return
     page = read_built_page(cfg.out)
     output_folder(cfg.out)
-    study = Study(page.build_id, page.dataset, page.phases, cfg.labels_per_image, cfg.lease_seconds, cfg.max_participants)
+    study = Study(
+        page.build_id, page.dataset, page.phases, cfg.labels_per_image, cfg.lease_seconds, cfg.max_participants
+    )
     store, token = Store(database, study), access_token(cfg.out)
     if store.damage:
         print(f"{store.damage} Until then no answers are taken: the page keeps them and tries again.")

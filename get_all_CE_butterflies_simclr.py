@@ -28,7 +28,7 @@ from utils.data.loading import open_list
 from utils.data.outputs import Layout
 from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files, open_explained
 from utils.explanations.methods import Method
-from utils.running import plausible
+from utils.running import checks
 from utils.running.launch import launch
 from utils.running.resuming import resumable
 from utils.running.settings import chosen_dataset, pick
@@ -47,8 +47,12 @@ class Config:
     probe_lr: float = 3e-4  # logistic regression: learning rate of Adam
     # explanations
     explanation: Method = "margin"  # margin: where the network's margin of a over b arises (ours); scout: as published
-    explanation_layer: Layer = "layer1"  # margin alone: the layer on whose grid it explains, from the finest (layer1) to the last (layer4)
-    counters: int = 0  # K: against the K wrong classes that the teacher finds strongest for an image; 0: against all, as published
+    explanation_layer: Layer = (
+        "layer1"  # margin alone: the layer on whose grid it explains, from the finest (layer1) to the last (layer4)
+    )
+    counters: int = (
+        0  # K: against the K wrong classes that the teacher finds strongest for an image; 0: against all, as published
+    )
     mask_sizes: tuple[float, ...] = (0.05,)  # fractions of the image to keep; published: 30 sizes, 0.01, 0.02 ... 0.30
     image_size: int = 224  # side of the images that the network sees, in pixels
     batch_size: int = 8  # images per forward pass
@@ -69,7 +73,7 @@ def main(cfg: Config) -> dict:
     with resumable(cfg, explanation_files(layout, images.rows, len(dataset.classes), how)) as unfinished:
         probed = probe_once(teacher, images, test, dataset.classes, layout.probe, pick(ProbeSettings, cfg), unfinished)
         explained = explain_list(teacher, images, layout, dataset.classes, how, unfinished)
-        return probed | plausible.with_warnings(explained or {}, probed.get("warnings", ()))
+        return probed | checks.with_warnings(explained or {}, probed.get("warnings", ()))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from utils.base.machine import default_workers
 from utils.data.outputs import Layout
 from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files, open_explained
 from utils.explanations.methods import Method
-from utils.running import plausible
+from utils.running import checks
 from utils.running.launch import launch
 from utils.running.resuming import resumable
 from utils.running.settings import chosen_dataset, pick
@@ -38,12 +38,20 @@ class Config:
     data_root: str = "datasets"  # folder that holds the dataset's folder; it is only read
     # model
     arch: Arch = "resnet18"  # the network: resnet18 as published, resnet34 or resnet50
-    pretrained: str = "imagenet"  # the teacher's features, as when its head was trained: imagenet, none, or the path of a state dict
-    checkpoint: str = "{out}/checkpoint_pretrain_resnet18_linear.pth.tar"  # the teacher's head; {out} stands for the output folder
+    pretrained: str = (
+        "imagenet"  # the teacher's features, as when its head was trained: imagenet, none, or the path of a state dict
+    )
+    checkpoint: str = (
+        "{out}/checkpoint_pretrain_resnet18_linear.pth.tar"  # the teacher's head; {out} stands for the output folder
+    )
     # explanations
     explanation: Method = "margin"  # margin: where the network's margin of a over b arises (ours); scout: as published
-    explanation_layer: Layer = "layer1"  # margin alone: the layer on whose grid it explains, from the finest (layer1) to the last (layer4)
-    counters: int = 0  # K: against the K wrong classes that the teacher finds strongest for an image; 0: against all, as published
+    explanation_layer: Layer = (
+        "layer1"  # margin alone: the layer on whose grid it explains, from the finest (layer1) to the last (layer4)
+    )
+    counters: int = (
+        0  # K: against the K wrong classes that the teacher finds strongest for an image; 0: against all, as published
+    )
     mask_sizes: tuple[float, ...] = (0.05,)  # fractions of the image to keep; published: 30 sizes, 0.01, 0.02 ... 0.30
     image_size: int = 224  # side of the images that the network sees, in pixels
     batch_size: int = 8  # images per forward pass
@@ -64,7 +72,7 @@ def main(cfg: Config) -> dict:
     layout, how = Layout(Path(cfg.out), dataset.list_stem), pick(ExplainSettings, cfg)
     with resumable(cfg, explanation_files(layout, images.rows, len(dataset.classes), how)) as unfinished:
         measured = explain_list(teacher, images, layout, dataset.classes, how, unfinished)
-        return plausible.with_warnings(measured, [plausible.random_features(cfg.pretrained)])
+        return checks.with_warnings(measured, [checks.random_features(cfg.pretrained)])
 
 
 if __name__ == "__main__":

@@ -37,13 +37,17 @@ class Config:
     # data
     dataset: str = "gull"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
     data_root: str = "datasets"  # folder that holds the dataset's folder; it is only read
-    answers: tuple[str, ...] = ("{out}/answers.json",)  # exports, downloads, Mechanical Turk batches, logs of explain_teach
+    answers: tuple[str, ...] = (
+        "{out}/answers.json",
+    )  # exports, downloads, Mechanical Turk batches, logs of explain_teach
     key: str = "{out}/course_page_key.json"  # key of the course page; logs of explain_teach need none
     selection: Selection = "CMaxGrad"  # the course that people took; the list is named after it
     # labels
     leave_out: tuple[str, ...] = ()  # people whose answers do not count, as the report calls them
     min_accuracy: float = 0.0  # leave out people who were right on less of the test, 0 .. 1; 0 keeps everybody
-    aggregation: Aggregation = "majority"  # majority; one_coin if some are worse; dawid_skene if each confuses classes of their own
+    aggregation: Aggregation = (
+        "majority"  # majority; one_coin if some are worse; dawid_skene if each confuses classes of their own
+    )
     # run
     out: str = "auto"  # output folder; auto: named after the dataset
     seed: int = 0  # draws the labels that are tied

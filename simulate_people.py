@@ -46,8 +46,12 @@ class Config:
     data_root: str = "datasets"  # folder that holds the dataset's folder; it is only read
     key: str = "{out}/course_page_key.json"  # key of the course page, which says what there is to answer
     # people
-    who: Literal["accuracy", "confusion", "network"] = "accuracy"  # answers: right so often, confused as people do, or a network's own
-    accuracy: tuple[float, ...] = (0.8,)  # accuracy alone: share of right answers, 0 .. 1, errors spread evenly; people take these in turn
+    who: Literal["accuracy", "confusion", "network"] = (
+        "accuracy"  # answers: right so often, confused as people do, or a network's own
+    )
+    accuracy: tuple[float, ...] = (
+        0.8,
+    )  # accuracy alone: share of right answers, 0 .. 1, errors spread evenly; people take these in turn
     confusion_of: tuple[str, ...] = ()  # confusion alone: answer files of real people, whose confusion matrix is copied
     checkpoint: str = "{out}/student_CMaxGrad.pth.tar"  # network alone: the network; {out} stands for the output folder
     image_size: int = 224  # side of the images that the network sees, in pixels
@@ -69,7 +73,9 @@ def network_answers(cfg: Config, key: Key, dataset: Dataset) -> dict[str, list[i
     for phase in ("test", "label"):
         rows = [Example(image.path, 0, image.index) for image in key.of_phase(phase).values()]
         images = ImageSet(rows, cfg.key, cfg.data_root, partial(eval_view, size=cfg.image_size))
-        answers[phase] = evaluation.predict(FeatureMaps(network, images, cfg.batch_size, cfg.workers, cfg.device)).tolist()
+        answers[phase] = evaluation.predict(
+            FeatureMaps(network, images, cfg.batch_size, cfg.workers, cfg.device)
+        ).tolist()
     return answers
 
 

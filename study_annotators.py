@@ -42,7 +42,7 @@ from utils.people.study import (
     steps,
     write_study,
 )
-from utils.running import plausible
+from utils.running import checks
 from utils.running.launch import launch
 from utils.running.resuming import resumable
 from utils.running.settings import chosen_dataset, pick
@@ -57,18 +57,40 @@ class Config:
     dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
     data_root: str = "datasets"  # folder that holds the dataset's folder; it is only read
     # annotators
-    accuracy: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the annotators, 0 .. 1; 0.2 is chance of 5 classes
+    accuracy: tuple[float, ...] = (
+        0.2,
+        0.3,
+        0.4,
+        0.5,
+        0.6,
+        0.7,
+        0.8,
+        0.9,
+        1.0,
+    )  # of the annotators, 0 .. 1; 0.2 is chance of 5 classes
     labels_per_image: int = 1  # annotators per image; their majority counts
     repeats: int = 3  # seeds: each draws other errors and trains anew
     # what needs no people
-    rounds: int = 5  # of self-training, at most; it ends when its labels settle; 3 in Noisy Student, 0: no self-training
-    confidence: float = 0.95  # least probability of an answer that self-training takes for a label; 0.95 in FixMatch, 0 in Lee 2013
-    simclr_checkpoint: str = "none"  # of SimCLR on all training images, for a linear head on its features; none: left out
-    simclr_image_size: int = 224  # side of the images that the SimCLR encoder sees, in pixels; that of its training, or somewhat more
+    rounds: int = (
+        5  # of self-training, at most; it ends when its labels settle; 3 in Noisy Student, 0: no self-training
+    )
+    confidence: float = (
+        0.95  # least probability of an answer that self-training takes for a label; 0.95 in FixMatch, 0 in Lee 2013
+    )
+    simclr_checkpoint: str = (
+        "none"  # of SimCLR on all training images, for a linear head on its features; none: left out
+    )
+    simclr_image_size: int = (
+        224  # side of the images that the SimCLR encoder sees, in pixels; that of its training, or somewhat more
+    )
     # classifier
-    classifier: Literal["probe", "finetune"] = "probe"  # a linear head on frozen features (minutes), or the whole network (hours)
+    classifier: Literal["probe", "finetune"] = (
+        "probe"  # a linear head on frozen features (minutes), or the whole network (hours)
+    )
     arch: Arch = "resnet18"  # the network: resnet18 as published, resnet34 or resnet50
-    pretrained: str = "imagenet"  # what the network starts from: imagenet, none (random weights), or the path of a state dict
+    pretrained: str = (
+        "imagenet"  # what the network starts from: imagenet, none (random weights), or the path of a state dict
+    )
     image_size: int = 224  # side of the images that the network sees, in pixels
     # linear head
     probe_epochs: int = 500  # logistic regression: passes over the features
@@ -102,7 +124,9 @@ def learners(material: Material, cfg: Config) -> tuple[Learner, Learner | None]:
         learner = probe_learner(material, encoder, probe)
     else:
         learner = finetune_learner(material, cfg.arch, cfg.pretrained, pick(ClassifierRecipe, cfg))
-    return learner, probe_learner(material.seen_at(cfg.simclr_image_size), simclr_encoder, probe) if simclr_encoder else None
+    return learner, probe_learner(
+        material.seen_at(cfg.simclr_image_size), simclr_encoder, probe
+    ) if simclr_encoder else None
 
 
 @processes.first_only
@@ -115,9 +139,16 @@ def report(rows: list[dict], layout: Layout, cfg: Config) -> dict:
     for one in found.alternatives:
         print(one.sentence(found.qualities[0]))
     print(f"Study: {layout.annotator_study('.png')}, {layout.annotator_study('.csv')}")
-    by_accuracy = {f"{quality:g}": round(fmean(values), 2) for quality, values in zip(found.qualities, found.points, strict=True)}
+    by_accuracy = {
+        f"{quality:g}": round(fmean(values), 2) for quality, values in zip(found.qualities, found.points, strict=True)
+    }
     alone = round(fmean(found.alternatives[0].right), 2)
-    return {"classifier": cfg.classifier, "expert_alone": alone, "annotators": by_accuracy, "without_people": found.as_measured()}
+    return {
+        "classifier": cfg.classifier,
+        "expert_alone": alone,
+        "annotators": by_accuracy,
+        "without_people": found.as_measured(),
+    }
 
 
 def main(cfg: Config) -> dict:
@@ -136,14 +167,14 @@ def main(cfg: Config) -> dict:
         right = accuracies(study.rows)
         labels, remedies = material.test.labels, "--pretrained, --epochs and --probe-epochs"
         doubts = [
-            plausible.random_features(cfg.pretrained, frozen=cfg.classifier == "probe"),
-            plausible.unknown_classes(material.test),
-            plausible.missing_classes(material.test, dataset.classes),
-            plausible.never_above_chance(sum(right.values(), []), labels, len(dataset.classes), remedies),
-            plausible.some_at_chance(right, labels, len(dataset.classes), remedies),
-            plausible.nothing_confident([row["own_labels"] for row in study.rows if row["round"]], cfg.confidence),
+            checks.random_features(cfg.pretrained, frozen=cfg.classifier == "probe"),
+            checks.unknown_classes(material.test),
+            checks.missing_classes(material.test, dataset.classes),
+            checks.never_above_chance(sum(right.values(), []), labels, len(dataset.classes), remedies),
+            checks.some_at_chance(right, labels, len(dataset.classes), remedies),
+            checks.nothing_confident([row["own_labels"] for row in study.rows if row["round"]], cfg.confidence),
         ]
-        return plausible.with_warnings(report(study.rows, layout, cfg), doubts)
+        return checks.with_warnings(report(study.rows, layout, cfg), doubts)
 
 
 if __name__ == "__main__":

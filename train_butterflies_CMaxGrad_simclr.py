@@ -45,19 +45,35 @@ class Config:
     # data
     dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
     data_root: str = "datasets"  # folder that holds the dataset's folder; it is only read
-    ce_list: str = "{out}/{list}_CE_simclr.txt"  # explanations of the training list; {out}: output folder, {list}: the list's stem
+    ce_list: str = (
+        "{out}/{list}_CE_simclr.txt"  # explanations of the training list; {out}: output folder, {list}: the list's stem
+    )
     # student
-    student: StudentKind = "optimal"  # optimal: learns its head to the end (ours); sgd: some steps, as published; exemplar: remembers
+    student: StudentKind = (
+        "optimal"  # optimal: learns its head to the end (ours); sgd: some steps, as published; exemplar: remembers
+    )
     arch: Arch = "resnet18"  # the network: resnet18 as published, resnet34 or resnet50
-    pretrained: str = "imagenet"  # what the network starts from: imagenet, none (random weights), or the path of a state dict
+    pretrained: str = (
+        "imagenet"  # what the network starts from: imagenet, none (random weights), or the path of a state dict
+    )
     ridge: float = 1e-3  # optimal alone: weight of the head's squared length beside the risk
-    beta: float = 5.0  # exemplar alone: how fast likeness falls with the angle between features; Nosofsky fits it to people
-    freeze_features: bool = False  # sgd alone: only the head learns; for weakly trained features, which 4 to 80 images would spoil
-    explanation_view: ExplanationView = "attention"  # attention: seen as a region (ours); image: as a picture, as published
+    beta: float = (
+        5.0  # exemplar alone: how fast likeness falls with the angle between features; Nosofsky fits it to people
+    )
+    freeze_features: bool = (
+        False  # sgd alone: only the head learns; for weakly trained features, which 4 to 80 images would spoil
+    )
+    explanation_view: ExplanationView = (
+        "attention"  # attention: seen as a region (ours); image: as a picture, as published
+    )
     # course
-    selection: Selection = "CMaxGrad"  # how lessons are picked; CMaxGrad is the paper's, KMaxGrad teaches the optimal student better
+    selection: Selection = (
+        "CMaxGrad"  # how lessons are picked; CMaxGrad is the paper's, KMaxGrad teaches the optimal student better
+    )
     iterations: int = 20  # lessons; each teaches a pair of images
-    teach_explanations: TeachExplanations = "by_selection"  # by_selection: CMaxGrad and KMaxGrad do; yes, no: for controls
+    teach_explanations: TeachExplanations = (
+        "by_selection"  # by_selection: CMaxGrad and KMaxGrad do; yes, no: for controls
+    )
     alpha: float = 0.5  # weight of the image against its explanation in the score, 0 .. 1
     draws: int = 0  # after the course, so many more from random 80 % of the pool each, to see how much is luck
     # learning, sgd alone
@@ -65,7 +81,9 @@ class Config:
     lr: float = 1e-4  # sgd alone: its learning rate
     momentum: float = 0.9  # sgd alone: its momentum
     weight_decay: float = 1e-4  # sgd alone: its L2 penalty
-    max_grad_norm: float = 0.0  # sgd alone: longer gradients are cut to this, since the risk grows exponentially; 0: never, as published
+    max_grad_norm: float = (
+        0.0  # sgd alone: longer gradients are cut to this, since the risk grows exponentially; 0: never, as published
+    )
     # looking
     image_size: int = 224  # side of the images that the network sees, in pixels
     batch_size: int = 64  # images per forward pass
@@ -91,7 +109,9 @@ def main(cfg: Config) -> dict:
     with resumable(cfg, files.main(draws=cfg.draws > 0)) as unfinished:
         lessons = teach(student, selector, cfg.iterations, files.students.keep, unfinished)
         measured = files.write(lessons, student, test)
-        draws = run_draws(student, partial(make_selector, how), pick(DrawSettings, cfg), layout.draws(cfg.selection), unfinished)
+        draws = run_draws(
+            student, partial(make_selector, how), pick(DrawSettings, cfg), layout.draws(cfg.selection), unfinished
+        )
         return measured | draws
 
 

@@ -37,11 +37,17 @@ class Config:
     # data
     dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
     data_root: str = "datasets"  # folder that holds the dataset's folder; it is only read
-    train_list: str = "auto"  # auto: the dataset's training list; or another example list, such as one that a label script wrote
-    selection: Selection = "CMaxGrad"  # for a dataset called ..._after_labeling: the course whose people labelled its images
+    train_list: str = (
+        "auto"  # auto: the dataset's training list; or another example list, such as one that a label script wrote
+    )
+    selection: Selection = (
+        "CMaxGrad"  # for a dataset called ..._after_labeling: the course whose people labelled its images
+    )
     # model
     arch: Arch = "resnet18"  # the network: resnet18 as published, resnet34 or resnet50
-    pretrained: str = "none"  # what the network starts from: imagenet, none (random weights), or the path of a state dict
+    pretrained: str = (
+        "none"  # what the network starts from: imagenet, none (random weights), or the path of a state dict
+    )
     # training
     epochs: int = 200  # passes over the training list
     batch_size: int = 128  # images per step
@@ -70,7 +76,12 @@ def main(cfg: Config) -> dict:
     checkpoint = Layout(Path(cfg.out)).teacher
     with resumable(cfg, [checkpoint]) as unfinished:
         history = train_classifier(network, train, test, recipe, unfinished)
-        content = {"epoch": cfg.epochs, "arch": network.arch, "state_dict_m": network.state_dict(), "classes": list(dataset.classes)}
+        content = {
+            "epoch": cfg.epochs,
+            "arch": network.arch,
+            "state_dict_m": network.state_dict(),
+            "classes": list(dataset.classes),
+        }
         checkpoints.save(checkpoint, content)
         return report_classifier(cfg.out, "teacher", network, train, test, dataset.classes, history, recipe)
 

@@ -23,7 +23,7 @@ from utils.base.machine import default_workers
 from utils.data.images import full_view
 from utils.data.loading import open_list
 from utils.data.outputs import Layout
-from utils.running import plausible
+from utils.running import checks
 from utils.running.launch import launch
 from utils.running.resuming import resumable
 from utils.running.settings import chosen_dataset, pick
@@ -63,7 +63,7 @@ def main(cfg: Config) -> dict:
         history = train_simclr(model, images, pick(SimCLRRecipe, cfg), unfinished)
         save_simclr(checkpoint, model)
         measured = report_simclr(cfg.out, "simclr", history)
-        return plausible.with_warnings(measured, [plausible.no_contrast(history[-1]["loss"], batch_sizes)])
+        return checks.with_warnings(measured, [checks.no_contrast(history[-1]["loss"], batch_sizes)])
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from utils.base.machine import default_workers
 from utils.data.images import eval_view, full_view
 from utils.data.loading import open_list
 from utils.data.outputs import Layout
-from utils.running import plausible
+from utils.running import checks
 from utils.running.launch import launch
 from utils.running.resuming import resumable
 from utils.running.settings import chosen_dataset, pick
@@ -37,11 +37,17 @@ class Config:
     # data
     dataset: str = "gull"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
     data_root: str = "datasets"  # folder that holds the dataset's folder; it is only read
-    train_list: str = "auto"  # auto: the dataset's training list; or another example list, such as one that a label script wrote
-    selection: Selection = "CMaxGrad"  # for a dataset called ..._after_labeling: the course whose people labelled its images
+    train_list: str = (
+        "auto"  # auto: the dataset's training list; or another example list, such as one that a label script wrote
+    )
+    selection: Selection = (
+        "CMaxGrad"  # for a dataset called ..._after_labeling: the course whose people labelled its images
+    )
     # model
     arch: Arch = "resnet18"  # the network: resnet18 as published, resnet34 or resnet50
-    pretrained: str = "imagenet"  # what the network starts from: imagenet, none (random weights), or the path of a state dict
+    pretrained: str = (
+        "imagenet"  # what the network starts from: imagenet, none (random weights), or the path of a state dict
+    )
     # training
     epochs: int = 40  # passes over the training list
     batch_size: int = 128  # images per step
@@ -71,10 +77,15 @@ def main(cfg: Config) -> dict:
     checkpoint = Layout(Path(cfg.out)).teacher_head
     with resumable(cfg, [checkpoint]) as unfinished:
         history = train_classifier(network, train, test, recipe, unfinished)
-        content = {"epoch": cfg.epochs, "arch": "linear", "state_dict_m": network.head.state_dict(), "classes": list(dataset.classes)}
+        content = {
+            "epoch": cfg.epochs,
+            "arch": "linear",
+            "state_dict_m": network.head.state_dict(),
+            "classes": list(dataset.classes),
+        }
         checkpoints.save(checkpoint, content)
         measured = report_classifier(cfg.out, "teacher_linear", network, train, test, dataset.classes, history, recipe)
-        return plausible.with_warnings(measured, [plausible.random_features(cfg.pretrained)])
+        return checks.with_warnings(measured, [checks.random_features(cfg.pretrained)])
 
 
 if __name__ == "__main__":

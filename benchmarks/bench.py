@@ -55,7 +55,9 @@ class Config:
     lessons: int = 0  # lessons before those that are measured
     rounds: int = 5  # turns that each takes
     # model
-    pretrained: str = "none"  # what teacher and student start from: imagenet, none (random weights), or the path of a state dict
+    pretrained: str = (
+        "none"  # what teacher and student start from: imagenet, none (random weights), or the path of a state dict
+    )
     image_size: int = 224  # side of the images that the network sees, in pixels
     batch_size: int = 8  # images per forward pass, of ours
     # run
@@ -71,12 +73,16 @@ def check_counts(cfg: Config, images: ImageSet, test: ImageSet) -> None:
     Raises:
         InputError: naming the setting.
     """
-    pairs = 2 * len(set(images.labels.tolist())) * (cfg.lessons + cfg.rounds)  # images that never leave a class of the pool empty
+    pairs = (
+        2 * len(set(images.labels.tolist())) * (cfg.lessons + cfg.rounds)
+    )  # images that never leave a class of the pool empty
     bounds = {"rounds": (1, 1000), "lessons": (0, 1000), "pool": (pairs, len(images)), "test_images": (1, len(test))}
     bounds |= {name: (1, len(images)) for name in ("images", "images_30", "baseline_images")}
     for name, (least, most) in bounds.items():
         if not least <= getattr(cfg, name) <= most:
-            raise InputError(f"--{name.replace('_', '-')} {getattr(cfg, name)} must lie in {least} .. {most}; correct it.")
+            raise InputError(
+                f"--{name.replace('_', '-')} {getattr(cfg, name)} must lie in {least} .. {most}; correct it."
+            )
 
 
 def measure(cfg: Config) -> tuple[list[Row], dict[str, dict[str, list[float]]]]:
@@ -109,7 +115,12 @@ def main(cfg: Config) -> None:
     tested = machine(cfg.device)
     text = f"{', '.join(f'{name} {value}' for name, value in tested.items())}; images/s:\n{table(rows)}\n"
     write_text(out / "bench.txt", text)
-    record = {"settings": asdict(cfg), "git_commit": git_commit(), "machine": tested, "rows": [row.values() for row in rows]}
+    record = {
+        "settings": asdict(cfg),
+        "git_commit": git_commit(),
+        "machine": tested,
+        "rows": [row.values() for row in rows],
+    }
     write_json(out / "bench.json", record | {"seconds": times})
     print(f"{text}\nSaved: {out / 'bench.txt'}, {out / 'bench.json'}")
 

@@ -35,7 +35,9 @@ class Course:
         cfg: settings of the benchmark.
     """
 
-    def __init__(self, images: ImageSet[Example], test: ImageSet[Example], ce_list: Path, num_classes: int, cfg) -> None:
+    def __init__(
+        self, images: ImageSet[Example], test: ImageSet[Example], ce_list: Path, num_classes: int, cfg
+    ) -> None:
         self.cfg, self.test = cfg, test
         self.taught = 0  # lessons of the last course; fewer than LESSONS where no pair remained
         self.pool = Pool(images, str(ce_list), num_classes, "attention", cfg.image_size)

@@ -66,7 +66,9 @@ class Explanations:
         folder: for pictures that live as long as the benchmark.
     """
 
-    def __init__(self, network: Network, images: ImageSet[Example], classes: tuple[str, ...], cfg, folder: Path) -> None:
+    def __init__(
+        self, network: Network, images: ImageSet[Example], classes: tuple[str, ...], cfg, folder: Path
+    ) -> None:
         self.network, self.folded = network, network.folded()
         self.classes, self.cfg = classes, cfg
         self.images, self.few = subset(images, cfg.images), subset(images, cfg.images_30)
@@ -104,7 +106,9 @@ class Explanations:
     def maps(self) -> None:
         """Maps of all classes, confidence, and D against every wrong class, of images in memory."""
         labels = self.images.labels.to(self.cfg.device)
-        for pixels, label in zip(self.pixels.split(self.cfg.batch_size), labels.split(self.cfg.batch_size), strict=True):
+        for pixels, label in zip(
+            self.pixels.split(self.cfg.batch_size), labels.split(self.cfg.batch_size), strict=True
+        ):
             outputs = self.folded(to_float(pixels, self.cfg.device))
             discriminant(explanation_maps(outputs, self.folded.head), label, counters(label, len(self.classes)))
 
@@ -116,20 +120,40 @@ class Explanations:
         """The released procedure, on fewer images."""
         chosen = subset(self.images, self.cfg.baseline_images)
         files = [locate(row.path, chosen.data_root) for row in chosen.rows]
-        baseline.explain(self.network, files, chosen.labels.tolist(), len(self.classes), self.cfg.image_size, out, sizes)
+        baseline.explain(
+            self.network, files, chosen.labels.tolist(), len(self.classes), self.cfg.image_size, out, sizes
+        )
 
     def rows(self, times: dict[str, dict[str, list[float]]]) -> list[Row]:
         """The table's rows of what `works` took."""
         cfg = self.cfg
         counts = {"explain, 30 sizes": cfg.images_30, "encode, 30 sizes": cfg.images_30}
         counts |= {"released": cfg.baseline_images, "released, one size": cfg.baseline_images}
-        took = {name: np.array(times[name]["wall"]) / counts.get(name, cfg.images) for name in self.works()}  # seconds per image
+        took = {
+            name: np.array(times[name]["wall"]) / counts.get(name, cfg.images) for name in self.works()
+        }  # seconds per image
         limit, limit_30 = (took["decode"] + took["forward"] + took[encode] for encode in ("encode", "encode, 30 sizes"))
         limit_margin = took["decode"] + took["forward and backward"] + took["encode, margin"]
         return [
             Row("maps of all classes, S, all D (limit: forward)", took["maps"], None, took["forward"], None, 1.10),
-            Row("explanations, t = 0.05 (released: always 30 sizes)", took["explain"], took["released"], limit, 50, 1.25),
-            Row("  the same (released: made to stop at one size)", took["explain"], took["released, one size"], limit, None, None),
+            Row(
+                "explanations, t = 0.05 (released: always 30 sizes)", took["explain"], took["released"], limit, 50, 1.25
+            ),
+            Row(
+                "  the same (released: made to stop at one size)",
+                took["explain"],
+                took["released, one size"],
+                limit,
+                None,
+                None,
+            ),
             Row("explanations, 30 sizes", took["explain, 30 sizes"], took["released"], limit_30, 5, None),
-            Row("explanations by margins (limit: backward too)", took["explain, margin"], took["released"], limit_margin, 40, 1.25),
+            Row(
+                "explanations by margins (limit: backward too)",
+                took["explain, margin"],
+                took["released"],
+                limit_margin,
+                40,
+                1.25,
+            ),
         ]

@@ -111,7 +111,9 @@ class Lesson:
         cfg = self.cfg
         how = replace(student_settings(cfg), steps=STEPS, lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
         student = SGDStudent(self.pool, self.test, True, how)
-        return teach(student, make_selector(SelectorSettings("CMaxGrad", alpha=0.5, seed=cfg.seed)), cfg.lessons + cfg.rounds)
+        return teach(
+            student, make_selector(SelectorSettings("CMaxGrad", alpha=0.5, seed=cfg.seed)), cfg.lessons + cfg.rounds
+        )
 
     def works(self) -> dict[str, Work]:
         """What is timed; ours and the limit, which are close, one after the other."""
@@ -150,8 +152,13 @@ class Lesson:
         places = {row.path: number for number, row in enumerate(self.images.rows)}
         pictures = {row.path: number for number, row in enumerate(self.pool.rows)}
         rows = [row for row in self.taught if self.view == "image" or row.path in places]
-        taken = [self.images[places[row.path]] if row.path in places else self.pool.explained[pictures[row.path]] for row in rows]
-        return to_float(torch.stack(taken), self.cfg.device), torch.tensor([row.label for row in rows], device=self.cfg.device)
+        taken = [
+            self.images[places[row.path]] if row.path in places else self.pool.explained[pictures[row.path]]
+            for row in rows
+        ]
+        return to_float(torch.stack(taken), self.cfg.device), torch.tensor(
+            [row.label for row in rows], device=self.cfg.device
+        )
 
     def rows(self, times: dict[str, dict[str, list[float]]]) -> list[Row]:
         """The table's row of what `works` took, by image of the pool, explanations included."""

@@ -65,7 +65,9 @@ def main() -> None:
     """The command line."""
     parser = command_line("benchmarks.pools", __doc__)
     parser.add_argument("sizes", nargs="+", type=int, metavar="SIZE", help="images of the pool")
-    parser.add_argument("--selection", choices=SELECTORS, default="KMaxGrad", help="how the pair is chosen (default: KMaxGrad)")
+    parser.add_argument(
+        "--selection", choices=SELECTORS, default="KMaxGrad", help="how the pair is chosen (default: KMaxGrad)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the random pool (default: 0)")
     arguments = parser.parse_args()
     print(f"{arguments.selection}: images, seconds of one choice, GiB at most (of them before it)")

@@ -24,7 +24,9 @@ def refuse_name(name: str) -> None:
     reason = ""
     if safe(name, LONGEST_DATASET) != name:
         reason = f"must be letters, digits, _, . and -, at most {LONGEST_DATASET} bytes, the first a letter or digit"
-    elif name in {"NAbirdsgull", *DATASETS} | {folder for dataset in DATASETS.values() for folder in (dataset.folder, dataset.out)}:
+    elif name in {"NAbirdsgull", *DATASETS} | {
+        folder for dataset in DATASETS.values() for folder in (dataset.folder, dataset.out)
+    }:
         reason = "is the name of a dataset that the scripts know already, or of one of its folders"
     elif name in FOLDERS or any((folder / name).is_file() for folder in (REPOSITORY, REPOSITORY / "datasets")):
         reason = "is a file or folder of this repository, and the scripts would write there"
@@ -52,7 +54,9 @@ def refuse_overlap(top: Path, target: Path) -> None:
     """
     place = target.resolve()
     if top == place or place in top.parents or top in place.parents:
-        raise InputError(f"The images in {top} and the dataset {place} would lie one in the other; choose another --data-root or --name.")
+        raise InputError(
+            f"The images in {top} and the dataset {place} would lie one in the other; choose another --data-root or --name."
+        )
 
 
 def refuse_outputs(top: Path, name: str) -> None:

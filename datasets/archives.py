@@ -37,7 +37,16 @@ PADDING_LIMIT = 64 << 20  # of zeros behind a tar archive
 
 START = 1024  # bytes by which archives and web pages are told apart
 GZIP = b"\x1f\x8b"  # what its files begin with
-DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, struct.error, EOFError, NotImplementedError, UnicodeError)
+DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    UnicodeError,
+)
 
 
 @dataclass(frozen=True)
@@ -144,7 +153,9 @@ def _write(member: Member, file: Path, archive: Path) -> None:
         with member.open() as source, open(file, "xb") as copy:
             shutil.copyfileobj(source, copy)
     except FileExistsError:
-        raise InputError(f"{archive}: the member {member.name!r} would overwrite another one as {file.parent.name}/{file.name}.") from None
+        raise InputError(
+            f"{archive}: the member {member.name!r} would overwrite another one as {file.parent.name}/{file.name}."
+        ) from None
     if file.stat().st_size != member.size:
         raise EOFError(f"{member.name!r} is cut short")
 
@@ -159,7 +170,9 @@ def _members(archive: Path, doing: str) -> Generator[Member, None, None]:
             _refuse_unsafe(member, archive)
             total += member.size
             if total > TOTAL_LIMIT:
-                raise InputError(f"{archive}: with {member.name!r} it declares {total} bytes unpacked; the limit is {TOTAL_LIMIT}.")
+                raise InputError(
+                    f"{archive}: with {member.name!r} it declares {total} bytes unpacked; the limit is {TOTAL_LIMIT}."
+                )
             yield member
 
 
@@ -217,7 +230,9 @@ def _zip_members(archive: Path, doing: str) -> Iterator[Member]:
         with tqdm(total=sum(info.compress_size for info in members), unit="B", unit_scale=True, desc=doing) as bar:
             for info in members:
                 if info.flag_bits & 1:
-                    raise InputError(f"{archive}: the member {info.filename!r} is encrypted; give the archive as its owner published it.")
+                    raise InputError(
+                        f"{archive}: the member {info.filename!r} is encrypted; give the archive as its owner published it."
+                    )
                 kind, target = _zip_kind(zipped, info)
                 yield Member(info.filename, info.file_size, kind, target, partial(zipped.open, info))
                 bar.update(info.compress_size)

@@ -34,7 +34,10 @@ def check_dataset(dataset: Dataset, data_root: Path) -> tuple[str, list[str], li
     if dataset.rest and (path := dataset.list_path(data_root, "rest")).exists():
         lists["rest"] = path
     unlabelled = {"test", "rest"} | ({"train"} if dataset.trains_on_rest else set())
-    rows = {split: read_examples(path, len(dataset.classes), unique=True, rest=split in unlabelled) for split, path in lists.items()}
+    rows = {
+        split: read_examples(path, len(dataset.classes), unique=True, rest=split in unlabelled)
+        for split, path in lists.items()
+    }
     files = [Path(locate(row.path, data_root)) for split in rows.values() for row in split]
     inspected = inspect_images(files)
     absent = {split: _absent(rows[split], dataset.classes) for split in KINDS}
@@ -74,7 +77,11 @@ def count_table(classes: tuple[str, ...], lists: dict[str, list[Example]]) -> st
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = []
     for first, *cells in table:
-        lines.append("  ".join([first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))]))
+        lines.append(
+            "  ".join(
+                [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))]
+            )
+        )
     return "\n".join(lines)
 
 
@@ -103,7 +110,9 @@ def _label_problems(path: Path, rows: list[Example], classes: tuple[str, ...]) -
 
 def _name_problems(path: Path, rows: list[Example], num_classes: int) -> list[str]:
     """Training images that cannot be explained, since the names of their explanations would be too long."""
-    found = ((line, row, name_problem(row.path, row.label, row.index, num_classes)) for line, row in enumerate(rows, start=1))
+    found = (
+        (line, row, name_problem(row.path, row.label, row.index, num_classes)) for line, row in enumerate(rows, start=1)
+    )
     return [f"{path}, line {line}: {row.path} {problem}." for line, row, problem in found if problem]
 
 
@@ -118,7 +127,9 @@ def _repeats(path: Path, rows: list[Example]) -> list[str]:
     return problems
 
 
-def _leaks(list_path: Path, split: str, rows: dict[str, list[Example]], data_root: Path, inspected: dict[Path, Inspection]) -> list[str]:
+def _leaks(
+    list_path: Path, split: str, rows: dict[str, list[Example]], data_root: Path, inspected: dict[Path, Inspection]
+) -> list[str]:
     """Images of a list that an earlier one shows too: the same path, the same bytes, or the same pixels under other bytes.
 
     The training list comes before the test list, and both before the images that people label, which join the training list.
@@ -133,11 +144,17 @@ def _leaks(list_path: Path, split: str, rows: dict[str, list[Example]], data_roo
         shared = next((key for key in _identities(row, data_root, inspected) if key in kinds), None)
         if shared:
             earlier, twin = kinds[shared]
-            problems.append(f"{list_path}, line {line}: {row.path} has the same {shared[0]} as the {KINDS[earlier]} image {twin}.")
+            problems.append(
+                f"{list_path}, line {line}: {row.path} has the same {shared[0]} as the {KINDS[earlier]} image {twin}."
+            )
     return problems
 
 
 def _identities(row: Example, data_root: Path, inspected: dict[Path, Inspection]) -> list[tuple[str, str]]:
     """What an image can be recognised by, the strongest first."""
     found = inspected[Path(locate(row.path, data_root))]
-    return [(kind, value) for kind, value in (("path", row.path), ("content", found.content), ("pixels", found.pixels)) if value]
+    return [
+        (kind, value)
+        for kind, value in (("path", row.path), ("content", found.content), ("pixels", found.pixels))
+        if value
+    ]

@@ -54,12 +54,16 @@ def fetch(url: str, target: Path, remedy: str, md5: str | None = None) -> None:
             file.flush()
             if md5 is not None and (found := file_digest(part, "md5")) != md5:
                 file.truncate(0)
-                raise RunError(f"What {url} gives has the md5 checksum {found}, not {md5}, and was removed; check --url and --md5.")
+                raise RunError(
+                    f"What {url} gives has the md5 checksum {found}, not {md5}, and was removed; check --url and --md5."
+                )
         finally:
             if file.seek(0, os.SEEK_END) == 0:
                 part.unlink()
                 part_record.unlink(missing_ok=True)
-    record.unlink(missing_ok=True)  # a file without its record is downloaded anew; one with another's record would be trusted
+    record.unlink(
+        missing_ok=True
+    )  # a file without its record is downloaded anew; one with another's record would be trusted
     part.replace(target)
     part_record.replace(record)
 
@@ -125,7 +129,9 @@ def _network(url: str, remedy: str):
 def _open(url: str, headers: dict[str, str]):
     # Some servers refuse the default "Python-urllib"; blanks and the like in an address are quoted here, what is quoted stays.
     quoted = urllib.parse.quote(url, safe="/:?#[]@!$&'()*+,;=%~")
-    return urllib.request.urlopen(urllib.request.Request(quoted, headers={"User-Agent": "memorable-prepare", **headers}), timeout=TIMEOUT_S)
+    return urllib.request.urlopen(
+        urllib.request.Request(quoted, headers={"User-Agent": "memorable-prepare", **headers}), timeout=TIMEOUT_S
+    )
 
 
 def _fill(file, url: str, record: Path, remedy: str) -> None:
@@ -148,7 +154,9 @@ def _fill(file, url: str, record: Path, remedy: str) -> None:
         write_json(record, description)
         have = _copy(itertools.chain([first], blocks), file, have, description)
     if description["length"] not in (None, have):
-        raise RunError(f"The connection to {url} ended at {have} of {description['length']} bytes; run again to go on from there.")
+        raise RunError(
+            f"The connection to {url} ended at {have} of {description['length']} bytes; run again to go on from there."
+        )
 
 
 def _resume(url: str, known: dict, have: int):
@@ -165,7 +173,9 @@ def _resume(url: str, known: dict, have: int):
         if error.code != 416:
             raise
         return _open(url, {})
-    same = {"url": url, **_describe(response)} == known and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+    same = {"url": url, **_describe(response)} == known and response.headers.get("Content-Range", "").startswith(
+        f"bytes {have}-"
+    )
     if response.status == 206 and not same:
         response.close()
         return _open(url, {})
@@ -184,7 +194,9 @@ def _describe(response) -> dict:
 def _refuse_other_things(response, first: bytes, url: str, remedy: str) -> None:
     """Proves that a response whose body begins with `first` may be an archive, whatever the server calls it."""
     what = None
-    if is_web_page(first[:START]) or (response.headers.get_content_type() == "text/html" and not is_archive(first[:START])):
+    if is_web_page(first[:START]) or (
+        response.headers.get_content_type() == "text/html" and not is_archive(first[:START])
+    ):
         what = "a web page"
     elif not first and _describe(response)["length"] in (None, 0):
         what = "an empty file"

@@ -41,7 +41,9 @@ def read_labels(table: Path, path_column: str, label_column: str) -> list[Row]:
         InputError: the file is missing or not text, lacks a column, or a row has another number of fields than the header.
     """
     lines = _text(table).splitlines(keepends=True)
-    skipped = int(bool(lines) and re.fullmatch("sep=.?", lines[0].strip().lower()) is not None)  # Excel's own note; a tab is stripped off
+    skipped = int(
+        bool(lines) and re.fullmatch("sep=.?", lines[0].strip().lower()) is not None
+    )  # Excel's own note; a tab is stripped off
     lines = lines[skipped:]
     for separator in SEPARATORS:
         header = next(_rows(lines, separator, table, skipped), (0, []))[1]
@@ -73,7 +75,9 @@ def _rows(lines: list[str], separator: str, table: Path, skipped: int) -> Iterat
             if any(cell.strip() for cell in row):
                 yield reader.line_num + skipped, row
     except csv.Error as error:
-        raise InputError(f"--labels {table}, line {reader.line_num + skipped}: {error}; export the table anew.") from None
+        raise InputError(
+            f"--labels {table}, line {reader.line_num + skipped}: {error}; export the table anew."
+        ) from None
 
 
 def _labels(rows: list[tuple[int, list[str]]], path_column: str, label_column: str, table: Path) -> list[Row]:
@@ -82,7 +86,9 @@ def _labels(rows: list[tuple[int, list[str]]], path_column: str, label_column: s
     found = []
     for line, row in rows[1:]:
         if len(row) < len(header) or any(cell.strip() for cell in row[len(header) :]):
-            raise InputError(f"--labels {table}, line {line}: {len(row)} fields, and the header has {len(header)}; correct the line.")
+            raise InputError(
+                f"--labels {table}, line {line}: {len(row)} fields, and the header has {len(header)}; correct the line."
+            )
         found.append(Row(line, row[path_at].strip(), class_name(row[label_at])))
     if not found:
         raise InputError(f"--labels {table} has a header and no rows; give a table of labels.")
@@ -109,7 +115,9 @@ def label_by_table(tree: Tree, rows: list[Row], table: Path) -> list[Picture]:
     certain = set(line_of)  # a row that names a file itself outweighs one that names a file of another folder
     for row, name in elsewhere:
         if name is None or (name in certain and line_of[name][1] != row.label):
-            tree.skipped.setdefault(row.path, f"is named in {table.name}, and is no file of the folder: line {row.line}")
+            tree.skipped.setdefault(
+                row.path, f"is named in {table.name}, and is no file of the folder: line {row.line}"
+            )
         else:
             _give(name, row, line_of, tree, table)
     own = os.path.relpath(table.resolve(), tree.top)
@@ -118,14 +126,19 @@ def label_by_table(tree: Tree, rows: list[Row], table: Path) -> list[Picture]:
     parts = parts_of(tree.top, list(labels))
     if "test" not in parts.values():
         parts = {}
-    return [Picture(name, labels.get(name), parts.get(name.split("/")[0], "") if name in labels else "") for name in tree.files]
+    return [
+        Picture(name, labels.get(name), parts.get(name.split("/")[0], "") if name in labels else "")
+        for name in tree.files
+    ]
 
 
 def _give(name: str, row: Row, line_of: dict[str, tuple[int, str]], tree: Tree, table: Path) -> None:
     """Notes line and label of a file's row; a file that has another label already is skipped."""
     line, label = line_of.setdefault(name, (row.line, row.label))
     if label != row.label:
-        tree.skipped[name] = f"has two labels in {table.name}: '{label}' in line {line}, '{row.label}' in line {row.line}"
+        tree.skipped[name] = (
+            f"has two labels in {table.name}: '{label}' in line {line}, '{row.label}' in line {row.line}"
+        )
 
 
 class Finder:

@@ -39,4 +39,8 @@ class Namer:
 def file_name(namer: Namer, path: str) -> str:
     """A safe name for a file, its ending in small letters."""
     stem, ending = os.path.splitext(path.rsplit("/", 1)[-1])
-    return namer.name(stem, LONGEST_STEM, ending.lower()) if ENDING.fullmatch(ending) else namer.name(stem + ending, LONGEST_STEM)
+    return (
+        namer.name(stem, LONGEST_STEM, ending.lower())
+        if ENDING.fullmatch(ending)
+        else namer.name(stem + ending, LONGEST_STEM)
+    )

@@ -93,7 +93,9 @@ def make_own_dataset(own: Own) -> Made:
     else:
         pictures = label_by_table(tree, read_labels(own.labels, own.path_column, own.label_column), own.labels)
     if own.shares.test is not None and any(picture.part for picture in pictures):
-        raise InputError(f"--test-share {own.shares.test:g}: {own.folder} has a test/ of its own; leave the setting out.")
+        raise InputError(
+            f"--test-share {own.shares.test:g}: {own.folder} has a test/ of its own; leave the setting out."
+        )
     named = classes_of(pictures)
     pictures = separate_twins(look_into(pictures, tree), tree.skipped)
     tree.skipped = dict(sorted(tree.skipped.items()))  # folders are listed in no certain order
@@ -104,7 +106,9 @@ def make_own_dataset(own: Own) -> Made:
     with replacing_folder(own.data_root, own.name, own.force) as staging:
         rows = write_dataset(staging / own.name, tree, classes, lists, own)
     made = Made(count_table(tuple(classes), rows), tree.skipped, len(pictures))
-    made.remarks += [f"Class {shown(name)} has no usable image and is left out." for name in sorted(named - set(classes))]
+    made.remarks += [
+        f"Class {shown(name)} has no usable image and is left out." for name in sorted(named - set(classes))
+    ]
     made.remarks += remarks(classes, lists, own.shares)
     return made
 
@@ -183,12 +187,16 @@ def refuse_untaught(folder: Path, classes: Sequence[str], lists: dict[str, list[
     """
     taught = {picture.label for picture in lists["train"]}
     if untaught := [name for name in classes if name not in taught]:
-        raise InputError(f"{folder}: class {shown(untaught[0])} has test images and no other; add some to train/, or take it away.")
+        raise InputError(
+            f"{folder}: class {shown(untaught[0])} has test images and no other; add some to train/, or take it away."
+        )
     if not lists["test"]:
         raise InputError(f"{folder}: no class has two different images, so that there is none to test with; add some.")
 
 
-def write_dataset(folder: Path, tree: Tree, classes: Sequence[str], lists: dict[str, list[Picture]], own: Own) -> dict[str, list[Example]]:
+def write_dataset(
+    folder: Path, tree: Tree, classes: Sequence[str], lists: dict[str, list[Picture]], own: Own
+) -> dict[str, list[Example]]:
     """Writes all files of a dataset into a new folder; returns the rows of its lists by the lists' names."""
     namer = Namer()
     folders = {name: namer.name(name, LONGEST_CLASS) for name in classes}
@@ -208,7 +216,9 @@ def write_dataset(folder: Path, tree: Tree, classes: Sequence[str], lists: dict[
     stems = {split: f"{own.name}{ending}" if placed[split] else "" for split, ending in ENDINGS.items()}
     names = {folders[name]: name for name in classes}
     things = {"things": list(own.things)} if own.things else {}
-    write_json(folder / DESCRIPTION, {"name": own.name, "classes": list(names), **stems, "display_names": names, **things})
+    write_json(
+        folder / DESCRIPTION, {"name": own.name, "classes": list(names), **stems, "display_names": names, **things}
+    )
     return _write_lists(folder, {stem: placed[split] for split, stem in stems.items() if stem})
 
 
@@ -231,12 +241,16 @@ def _write_skipped(folder: Path, skipped: dict[str, str]) -> None:
             table.writerows((shown(path), shown(reason)) for path, reason in skipped.items())
 
 
-def _named(lists: dict[str, list[Picture]], folders: dict[str, str], nowhere: str) -> Iterator[tuple[str, Picture, str]]:
+def _named(
+    lists: dict[str, list[Picture]], folders: dict[str, str], nowhere: str
+) -> Iterator[tuple[str, Picture, str]]:
     """Each picture with its list and the path that it gets below `images/`, with a progress bar.
 
     Named in the order of the originals, so that the names are the same however the lists are drawn.
     """
-    every = sorted(((split, picture) for split, members in lists.items() for picture in members), key=lambda pair: pair[1].source)
+    every = sorted(
+        ((split, picture) for split, members in lists.items() for picture in members), key=lambda pair: pair[1].source
+    )
     namers: dict[str, Namer] = {}
     for split, picture in tqdm(every, unit="image", desc="place"):
         inside = nowhere if picture.label is None else folders[picture.label]
@@ -272,7 +286,11 @@ def by_kind(skipped: dict[str, str]) -> dict[str, list[str]]:
 def told(kind: str, paths: Sequence[str]) -> str:
     """How many paths were left out for a kind of reason, and one of them."""
     one = shown(paths[0])
-    return f"1, which {shown(kind)}: {one}" if len(paths) == 1 else f"{len(paths)}, each of which {shown(kind)}, such as {one}"
+    return (
+        f"1, which {shown(kind)}: {one}"
+        if len(paths) == 1
+        else f"{len(paths)}, each of which {shown(kind)}, such as {one}"
+    )
 
 
 def remarks(classes: Sequence[str], lists: dict[str, list[Picture]], shares: Shares) -> list[str]:
@@ -288,5 +306,7 @@ def remarks(classes: Sequence[str], lists: dict[str, list[Picture]], shares: Sha
         sentences.append(f"{twins} images look the same as others; each stays in the list of its like.")
     if unknown := counts["rest"][None]:
         images = "1 image" if unknown == 1 else f"{unknown} images"
-        sentences.append(f"The class of {images} of the rest list is unknown: people's labels of such images cannot be checked.")
+        sentences.append(
+            f"The class of {images} of the rest list is unknown: people's labels of such images cannot be checked."
+        )
     return sentences

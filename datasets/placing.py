@@ -34,7 +34,9 @@ def find_lists(source: Source, given: Path | None, base: str, into: Path) -> dic
             nested, flat = given / source.folder / f"{stem}.txt", given / f"{stem}.txt"
             lists[stem] = nested if nested.exists() else flat
         # ALLgull_gt_tr is the only list that takes images from two folders.
-        folders = {SOURCES[name].folder for name in ("gull", "nabirds")} if stem in source.more_lists else {source.folder}
+        folders = (
+            {SOURCES[name].folder for name in ("gull", "nabirds")} if stem in source.more_lists else {source.folder}
+        )
         refuse_foreign(lists[stem], source.classes, folders)
     return lists
 
@@ -62,10 +64,14 @@ def refuse_foreign(list_path: Path, classes: tuple[str, ...], folders: set[str])
     """
     for line, row in enumerate(read_examples(list_path, len(classes)), start=1):
         parts = row.path.removeprefix(DATASETS_PREFIX).split("/")
-        well_formed = row.path.startswith(DATASETS_PREFIX) and len(parts) == 4 and parts[0] in folders and parts[1] == "images"
+        well_formed = (
+            row.path.startswith(DATASETS_PREFIX) and len(parts) == 4 and parts[0] in folders and parts[1] == "images"
+        )
         if not well_formed or parts[3] in ("", ".", "..") or label_of_folder(row.path, classes) != row.label:
             expected = f"{DATASETS_PREFIX}{'|'.join(sorted(folders))}/images/{classes[row.label]}/<file> {row.label}"
-            raise InputError(f"{list_path}, line {line}: expected '{expected}', found '{row.path} {row.label}'; correct the list.")
+            raise InputError(
+                f"{list_path}, line {line}: expected '{expected}', found '{row.path} {row.label}'; correct the list."
+            )
 
 
 def place_lists(source: Source, folder: Path, lists: dict[str, Path], archive: Path) -> None:
@@ -78,7 +84,9 @@ def place_lists(source: Source, folder: Path, lists: dict[str, Path], archive: P
     for stem, path in lists.items():
         for line, row in enumerate(read_examples(path, len(source.classes)), start=1):
             if row.path.startswith(own) and not (folder / row.path.removeprefix(own)).is_file():
-                raise InputError(f"{path}, line {line}: {archive} does not hold {row.path}; the list or the archive is not the paper's.")
+                raise InputError(
+                    f"{path}, line {line}: {archive} does not hold {row.path}; the list or the archive is not the paper's."
+                )
         shutil.copyfile(path, folder / f"{stem}.txt")
 
 
@@ -86,8 +94,12 @@ def write_drawn_lists(source: Source, folder: Path, files: dict[str, list[str]],
     """Writes stratified lists, and says where they are smaller than the paper's."""
     available, wanted = sum(map(len, files.values())), sum(part.size for part in source.parts)
     if available < wanted:
-        sizes = ", ".join(f"{part.stem} {size}" for part, size in zip(source.parts, part_sizes(source.parts, available), strict=True))
-        print(f"The archive holds {available} images, fewer than the paper's {wanted}; the lists are smaller in proportion: {sizes}.")
+        sizes = ", ".join(
+            f"{part.stem} {size}" for part, size in zip(source.parts, part_sizes(source.parts, available), strict=True)
+        )
+        print(
+            f"The archive holds {available} images, fewer than the paper's {wanted}; the lists are smaller in proportion: {sizes}."
+        )
     for stem, rows in draw_lists(source.folder, files, source.parts, seed).items():
         write_examples(folder / f"{stem}.txt", rows)
 
@@ -106,7 +118,9 @@ def settle_whole_gulls(data_root: Path, renew: bool) -> None:
     whole = data_root / cub.folder / "ALLgull_gt_tr.txt"
     halves = [data_root / source.folder / f"{source.parts[0].stem}.txt" for source in (cub, nabirds)]
     if not all(half.exists() for half in halves):
-        print(f"{whole.stem} takes images from {cub.folder} and {nabirds.folder}: it is made and checked once both are there.")
+        print(
+            f"{whole.stem} takes images from {cub.folder} and {nabirds.folder}: it is made and checked once both are there."
+        )
         return
     if renew or not whole.exists():
         rows = [row for half in halves for row in read_examples(half, len(GULLS))]

@@ -81,9 +81,14 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
     def command(name: str, run, text: str, told: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, prog=f"prepare.py {name}", help=text, description=laid_out(f"{text[0].upper()}{text[1:]}.\n{told}"))
+        sub = commands.add_parser(
+            name, prog=f"prepare.py {name}", help=text, description=laid_out(f"{text[0].upper()}{text[1:]}.\n{told}")
+        )
         sub.add_argument(
-            "--data-root", type=unfolded, default=Path("datasets"), help="the folder that holds the datasets (default: datasets)"
+            "--data-root",
+            type=unfolded,
+            default=Path("datasets"),
+            help="the folder that holds the datasets (default: datasets)",
         )
         sub.set_defaults(run=run)
         return sub
@@ -92,11 +97,17 @@ def build_parser() -> argparse.ArgumentParser:
     toy.add_argument("--seed", type=natural_number, default=0, help="seed of the drawing (default: 0)")
     toy.add_argument("--force", action="store_true", help="replace the folder if it exists")
     for source in SOURCES.values():
-        _add_source_options(command(source.name, run_source, f"make {source.folder} from {source.archive}", of_archive(source)), source)
+        _add_source_options(
+            command(source.name, run_source, f"make {source.folder} from {source.archive}", of_archive(source)), source
+        )
     _add_folder_options(command("folder", run_folder, "make a dataset of a folder of your own images", TOLD["folder"]))
-    check = command("check", run_check, "count images, and find missing, broken, mislabelled and leaked ones", TOLD["check"])
+    check = command(
+        "check", run_check, "count images, and find missing, broken, mislabelled and leaked ones", TOLD["check"]
+    )
     check.add_argument(
-        "dataset", metavar="DATASET", help=f"one of: {', '.join(DATASETS)}; or your own; or one of these with {REST} behind it"
+        "dataset",
+        metavar="DATASET",
+        help=f"one of: {', '.join(DATASETS)}; or your own; or one of these with {REST} behind it",
     )
     return parser
 
@@ -105,31 +116,54 @@ def _add_source_options(sub: argparse.ArgumentParser, source: Source) -> None:
     sub.set_defaults(source=source)
     place = sub.add_mutually_exclusive_group()
     place.add_argument(
-        "--archive", type=unfolded, help=f"take this zip or tar archive instead of downloading; its images lie at {source.shapes}"
+        "--archive",
+        type=unfolded,
+        help=f"take this zip or tar archive instead of downloading; its images lie at {source.shapes}",
     )
-    place.add_argument("--url", help=f"download from here (default: {source.url or 'none: its owner wants terms agreed to first'})")
+    place.add_argument(
+        "--url", help=f"download from here (default: {source.url or 'none: its owner wants terms agreed to first'})"
+    )
     sub.add_argument(
-        "--md5", type=md5_digits, help="refuse an archive with another md5 checksum (default: the known one of the default address, if any)"
+        "--md5",
+        type=md5_digits,
+        help="refuse an archive with another md5 checksum (default: the known one of the default address, if any)",
     )
     lists = sub.add_mutually_exclusive_group()
-    lists.add_argument("--lists", type=unfolded, help=f"take the lists from this folder or its {source.folder}/ instead of downloading")
-    lists.add_argument("--lists-url", default=LISTS_URL, help="download the paper's lists from here (default: %(default)s)")
-    lists.add_argument("--split-seed", type=natural_number, help="draw stratified lists of the paper's sizes by this seed instead")
+    lists.add_argument(
+        "--lists", type=unfolded, help=f"take the lists from this folder or its {source.folder}/ instead of downloading"
+    )
+    lists.add_argument(
+        "--lists-url", default=LISTS_URL, help="download the paper's lists from here (default: %(default)s)"
+    )
+    lists.add_argument(
+        "--split-seed", type=natural_number, help="draw stratified lists of the paper's sizes by this seed instead"
+    )
     sub.add_argument("--force", action="store_true", help=f"replace {source.folder} if it exists")
 
 
 def _add_folder_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
-        "folder", type=unfolded, metavar="DIR", help="<Class>/<files>, or train/ and test/ of such folders, or any with --labels"
+        "folder",
+        type=unfolded,
+        metavar="DIR",
+        help="<Class>/<files>, or train/ and test/ of such folders, or any with --labels",
     )
     sub.add_argument("--name", required=True, help="of the dataset: what --dataset will take")
-    sub.add_argument("--labels", type=unfolded, help="take the classes from this table (CSV of any separator, UTF-8 or UTF-16)")
+    sub.add_argument(
+        "--labels", type=unfolded, help="take the classes from this table (CSV of any separator, UTF-8 or UTF-16)"
+    )
     sub.add_argument("--path-column", default="path", help="the table's column with the images' paths (default: path)")
     sub.add_argument("--label-column", default="label", help="the table's column with their classes (default: label)")
     expert = sub.add_mutually_exclusive_group()
-    expert.add_argument("--expert", type=natural_number, help="training images a class; the rest is for people to label")
-    expert.add_argument("--expert-share", type=share, default=1.0, help="the same as a share of all but the test images (default: 1)")
-    sub.add_argument("--test-share", type=share, help="share of each class's images that are for testing (default: 0.2)")
+    expert.add_argument(
+        "--expert", type=natural_number, help="training images a class; the rest is for people to label"
+    )
+    expert.add_argument(
+        "--expert-share", type=share, default=1.0, help="the same as a share of all but the test images (default: 1)"
+    )
+    sub.add_argument(
+        "--test-share", type=share, help="share of each class's images that are for testing (default: 0.2)"
+    )
     sub.add_argument("--seed", type=natural_number, default=0, help="seed of the lists (default: 0)")
     sub.add_argument("--copy", action="store_true", help="copy the images, instead of making links that lead to them")
     sub.add_argument("--things", nargs=2, default=(), metavar=("ONE", "MANY"), help="what a picture shows: bird birds")
@@ -223,7 +257,9 @@ def run_source(args: argparse.Namespace) -> int:
         refuse_wrong_archive(archive, args.md5, source)
     else:
         make_folder(downloads)
-        fetch(url, archive, f"{source.remedy}, or correct --url", args.md5 or (source.md5 if url == source.url else None))
+        fetch(
+            url, archive, f"{source.remedy}, or correct --url", args.md5 or (source.md5 if url == source.url else None)
+        )
     build(args, archive, lists)
     if source.classes == GULLS:
         settle_whole_gulls(args.data_root, renew=args.force and lists is None)
@@ -272,7 +308,9 @@ def find_address(source: Source, url: str | None) -> str:
     """
     address = url or source.url
     if address is None:
-        raise InputError(f"{source.archive} has no public address, its owner wants terms agreed to first; {source.remedy}.")
+        raise InputError(
+            f"{source.archive} has no public address, its owner wants terms agreed to first; {source.remedy}."
+        )
     check_scheme(address)
     return address
 
@@ -299,7 +337,9 @@ def extracted_files(source: Source, images: Path, archive: Path, layout: Layout)
     """
     files = {name: sorted(file.name for file in (images / name).glob("*")) for name in source.classes}
     if empty := [name for name, names in files.items() if not names]:
-        raise InputError(f"{archive} holds no images of {', '.join(empty)}, though others at {layout.shape}; {source.remedy}.")
+        raise InputError(
+            f"{archive} holds no images of {', '.join(empty)}, though others at {layout.shape}; {source.remedy}."
+        )
     return files
 
 
@@ -309,9 +349,13 @@ def refuse_broken(images: Path, files: dict[str, list[str]], archive: Path) -> N
     Raises:
         InputError: naming the first that is broken.
     """
-    for file, inspection in inspect_images(images / name / file for name, names in files.items() for file in names).items():
+    for file, inspection in inspect_images(
+        images / name / file for name, names in files.items() for file in names
+    ).items():
         if inspection.problem:
-            raise InputError(f"{archive}: the image {file.parent.name}/{file.name} {inspection.problem}; download the archive again.")
+            raise InputError(
+                f"{archive}: the image {file.parent.name}/{file.name} {inspection.problem}; download the archive again."
+            )
 
 
 if __name__ == "__main__":

@@ -114,7 +114,9 @@ class Source:
 def _image_name(parts: tuple[str, ...]) -> str | None:
     """The file name of a member that looks like an image; macOS puts `._x.png` beside `x.png` or below `__MACOSX`, which is none."""
     name = parts[-1] if parts else ""
-    return name if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".") and "__MACOSX" not in parts else None
+    return (
+        name if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".") and "__MACOSX" not in parts else None
+    )
 
 
 def _folder_layout(folder: str, classes: tuple[str, ...]) -> Layout:
@@ -135,7 +137,11 @@ def _cub_layout() -> Layout:
 
     def choose(parts: tuple[str, ...]) -> tuple[str, str] | None:
         name = _image_name(parts)
-        return (CUB_FOLDERS[parts[-2]], name) if name and len(parts) > 2 and parts[-3] == "images" and parts[-2] in CUB_FOLDERS else None
+        return (
+            (CUB_FOLDERS[parts[-2]], name)
+            if name and len(parts) > 2 and parts[-3] == "images" and parts[-2] in CUB_FOLDERS
+            else None
+        )
 
     return Layout(f"CUB_200_2011/images/{next(iter(CUB_FOLDERS))}/<file>", choose, lambda _archive: choose)
 
@@ -145,12 +151,16 @@ def _nabirds_layout() -> Layout:
 
     def numbered(parts: tuple[str, ...]) -> tuple[str, str] | None:
         name = _image_name(parts)
-        return (parts[-2], name) if name and len(parts) > 2 and parts[-3] == "images" and parts[-2].isdecimal() else None
+        return (
+            (parts[-2], name) if name and len(parts) > 2 and parts[-3] == "images" and parts[-2].isdecimal() else None
+        )
 
     def chooser(archive: Path) -> Chooser:
         by_id = gull_ids(read_text_member(archive, "classes.txt"))
         if missing := [gull for gull in GULLS if gull not in by_id.values()]:
-            raise InputError(f"classes.txt in {archive} names no {' or '.join(missing)}; give NABirds as its owner published it.")
+            raise InputError(
+                f"classes.txt in {archive} names no {' or '.join(missing)}; give NABirds as its owner published it."
+            )
 
         def choose(parts: tuple[str, ...]) -> tuple[str, str] | None:
             number, name = numbered(parts) or ("", "")

@@ -76,7 +76,9 @@ def part_sizes(parts: Sequence[Part], available: int) -> list[int]:
         sizes = apportion(available, sizes)
     if 0 in sizes:
         empty = parts[sizes.index(0)].stem
-        raise InputError(f"{available} images are too few: the list {empty} would be empty; give an archive with more images.")
+        raise InputError(
+            f"{available} images are too few: the list {empty} would be empty; give an archive with more images."
+        )
     return sizes
 
 

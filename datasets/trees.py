@@ -12,7 +12,15 @@ from tqdm import tqdm
 from utils.base.errors import InputError, first_of, printable
 
 # What systems put beside pictures, in lower case.
-OF_THE_SYSTEM = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information"}
+OF_THE_SYSTEM = {
+    "thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+    "__macosx",
+    "@eadir",
+    "$recycle.bin",
+    "system volume information",
+}
 UNLABELLED = {"unlabeled", "unlabelled"}  # folders of images without labels, in lower case
 # Folders of a part, in lower case, as collections call them: train, Training, test_set, seg_test, train-images ...
 ADDED = r"(?:[ _-]?(?:set|images|data))?"
@@ -70,7 +78,9 @@ def walk(folder: Path) -> Tree:
                 _look_into(inside, tree, waiting, bar)
             except OSError as error:
                 if not inside:
-                    raise InputError(f"{folder} cannot be read ({error.strerror}); mend that, or give another folder.") from None
+                    raise InputError(
+                        f"{folder} cannot be read ({error.strerror}); mend that, or give another folder."
+                    ) from None
                 tree.skipped[inside.rstrip("/")] = f"cannot be read ({error.strerror})"
     tree.files.sort()
     return tree
@@ -118,7 +128,11 @@ def label_by_folders(tree: Tree) -> list[Picture]:
     """
     parts = parts_of(tree.top, tree.files)
     # An archive unpacked into a folder of its name: seg_train/seg_train/<Class>.
-    wrapped = {top for top in parts if all(name.split("/")[1:-1][:1] == [top] for name in tree.files if name.startswith(f"{top}/"))}
+    wrapped = {
+        top
+        for top in parts
+        if all(name.split("/")[1:-1][:1] == [top] for name in tree.files if name.startswith(f"{top}/"))
+    }
     pictures = []
     for name in tree.files:
         *folders, _file = name.split("/")

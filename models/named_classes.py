@@ -11,7 +11,9 @@ PLACES = ((), ("meta",), ("meta", "dataset_meta"), ("hyper_parameters",))
 # Entries that name the classes, in lower case: in label order; with their labels (torchvision's ImageFolder); by their labels.
 ENTRIES = {"classes", "class_names", "class_to_idx", "idx_to_class"}
 MOST_NAMES = 10  # that a message lists
-NUMBER = re.compile(r"\d+[._-](?=.*[^\W\d_])")  # before a name of letters, as CUB's folders have it: `059.California_Gull`
+NUMBER = re.compile(
+    r"\d+[._-](?=.*[^\W\d_])"
+)  # before a name of letters, as CUB's folders have it: `059.California_Gull`
 
 
 def check_classes(content: Mapping, classes: tuple[str, ...], path: str, shown: Sequence[str] = ()) -> None:
@@ -57,7 +59,9 @@ def _in_order(value: object) -> list[str]:
 
 
 def _is_label(value: object) -> bool:
-    return type(value) is int or (isinstance(value, str) and value.isascii() and value.isdigit())  # JSON knows no other keys than text
+    return type(value) is int or (
+        isinstance(value, str) and value.isascii() and value.isdigit()
+    )  # JSON knows no other keys than text
 
 
 def _only_counted(named: Sequence[str], classes: Sequence[str]) -> bool:

@@ -21,8 +21,15 @@ ARCHITECTURES: dict[str, tuple[type[nn.Module], tuple[int, ...]]] = {
 Layer = Literal["layer1", "layer2", "layer3", "layer4"]
 STRIDES: dict[Layer, int] = {"layer1": 4, "layer2": 8, "layer3": 16, "layer4": 32}  # pixels a position of a layer's map
 LAST: Layer = "layer4"
-FOLDED = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))  # convolution and batch norm; the last: of a downsample
-UNNORMALISED_SUFFIX = "_unnormalised"  # of a checkpoint's `arch` where the network takes images without mean and standard deviation
+FOLDED = (
+    ("conv1", "bn1"),
+    ("conv2", "bn2"),
+    ("conv3", "bn3"),
+    ("0", "1"),
+)  # convolution and batch norm; the last: of a downsample
+UNNORMALISED_SUFFIX = (
+    "_unnormalised"  # of a checkpoint's `arch` where the network takes images without mean and standard deviation
+)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 

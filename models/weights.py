@@ -22,7 +22,11 @@ HEADS = ("fc", "classifier", "head", "linear")  # what a linear head may be call
 ENCODER_SIGN = "layer1.0.conv1.weight"  # the name of every copy of a backbone ends so
 # Words in the names of encoders of which there are two: MoCo's, BYOL's, DINO's.
 OF_TWO = checkpoints.SECOND_ENCODER | {"q", "query", "online", "student"}
-NOT_OF_SIMCLR = ("decoder", "predict", "prototype")  # parts of other networks: segmentation and autoencoders, BYOL and SimSiam, SwAV
+NOT_OF_SIMCLR = (
+    "decoder",
+    "predict",
+    "prototype",
+)  # parts of other networks: segmentation and autoencoders, BYOL and SimSiam, SwAV
 
 
 def title(arch: str) -> str:
@@ -62,15 +66,23 @@ def _imagenet_file(arch: str) -> Path:
     try:
         url = get_model_weights(arch)["IMAGENET1K_V1"].url
     except ValueError:
-        raise InputError(f"--pretrained imagenet: torchvision has no weights of {title(arch)}; give a checkpoint of one.") from None
+        raise InputError(
+            f"--pretrained imagenet: torchvision has no weights of {title(arch)}; give a checkpoint of one."
+        ) from None
     path = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2])
-    except (OSError, RuntimeError, HTTPException) as error:  # no network or no room; another file's hash; a connection that breaks off
+    except (
+        OSError,
+        RuntimeError,
+        HTTPException,
+    ) as error:  # no network or no room; another file's hash; a connection that breaks off
         advice = "download it elsewhere and give its path as --pretrained"
-        raise InputError(f"--pretrained imagenet: the weights {url} cannot be downloaded ({error}); {advice}.") from error
+        raise InputError(
+            f"--pretrained imagenet: the weights {url} cannot be downloaded ({error}); {advice}."
+        ) from error
     return path
 
 
@@ -104,7 +116,11 @@ def architecture_of(content: Mapping, source: str) -> str:
     Where none fits it is ResNet-18, the paper's, and whoever loads that says what is wrong.
     """
     named = str(content.get("arch", "")).removesuffix(UNNORMALISED_SUFFIX)
-    return named if named in ARCHITECTURES else next((arch for arch in ARCHITECTURES if _fits(content, arch, source)), "resnet18")
+    return (
+        named
+        if named in ARCHITECTURES
+        else next((arch for arch in ARCHITECTURES if _fits(content, arch, source)), "resnet18")
+    )
 
 
 def _fits(content: Mapping, arch: str, source: str) -> bool:
@@ -141,14 +157,18 @@ def simclr_layout(found: checkpoints.Found) -> bool:
 
     Supervised contrastive training (SupCon) leaves the same shape.
     """
-    others = {name: tensor for name, tensor in _but_backbone(found).items() if checkpoints.TRAILING.isdisjoint(_words(name))}
+    others = {
+        name: tensor for name, tensor in _but_backbone(found).items() if checkpoints.TRAILING.isdisjoint(_words(name))
+    }
     encoders = [found.prefix, *(name for name in found.beside if name.endswith(ENCODER_SIGN))]
     if any(OF_TWO & _words(name) for name in encoders):
         return False
     if any(name.endswith("running_mean") or any(part in name for part in NOT_OF_SIMCLR) for name in others):
         return False
     layers = _linear_layers(found, others)
-    return projection_beside(found) and sum(count for part, count in layers.items() if count > 1 or part not in HEADS) == 2
+    return (
+        projection_beside(found) and sum(count for part, count in layers.items() if count > 1 or part not in HEADS) == 2
+    )
 
 
 def _words(name: str) -> set[str]:
@@ -162,7 +182,11 @@ def _but_backbone(found: checkpoints.Found) -> dict[str, Tensor]:
 
 def _linear_layers(found: checkpoints.Found, tensors: Mapping[str, Tensor]) -> Counter[str]:
     """How many linear layers there are in each part among tensors of `_but_backbone`; one may be of several (`weight_v`, `weight_g`)."""
-    named = {name.rpartition(".")[0] for name, tensor in tensors.items() if name.split(".")[-1].startswith("weight") and tensor.ndim == 2}
+    named = {
+        name.rpartition(".")[0]
+        for name, tensor in tensors.items()
+        if name.split(".")[-1].startswith("weight") and tensor.ndim == 2
+    }
     return Counter(_part(found, f"{stem}.weight") for stem in named)
 
 
@@ -226,8 +250,12 @@ def load_classifier(path: str, classes: tuple[str, ...], shown: Sequence[str] = 
     with torch.device("meta"):
         wanted = build(arch, len(classes), bias=False).state_dict()
     found = checkpoints.locate(content, wanted, f"{title(arch)} classifier", source)
-    weights = {name: tensor for name, tensor in found.weights.items() if name.split(".")[0] not in HEADS} | _linear_head(found)
-    model = build(arch, len(classes), bias="fc.bias" in weights, normalize=not takes_unnormalised(content, found, source))
+    weights = {
+        name: tensor for name, tensor in found.weights.items() if name.split(".")[0] not in HEADS
+    } | _linear_head(found)
+    model = build(
+        arch, len(classes), bias="fc.bias" in weights, normalize=not takes_unnormalised(content, found, source)
+    )
     checkpoints.fit(model, weights, f"{title(arch)} classifier", source)
     return model.eval()
 
@@ -258,9 +286,15 @@ def load_head(model: Network, path: str, classes: tuple[str, ...], shown: Sequen
     source = f"--checkpoint {path}"
     content = checkpoints.read(path, "--checkpoint")
     check_classes(content, classes, path, shown)
-    layers = {name: tensor.shape for name, tensor in checkpoints.tensors_of(content).items() if name.split(".")[-1] == "weight"}
+    layers = {
+        name: tensor.shape
+        for name, tensor in checkpoints.tensors_of(content).items()
+        if name.split(".")[-1] == "weight"
+    }
     if len(set(layers.values())) > 1:  # copies of one head, averages for instance, have one shape
-        raise InputError(f"{source} holds '{next(iter(layers))}' and other layers, needed is a linear head alone; give its checkpoint.")
+        raise InputError(
+            f"{source} holds '{next(iter(layers))}' and other layers, needed is a linear head alone; give its checkpoint."
+        )
     for shape in set(layers.values()):
         _check_features(shape, model, source)
     with torch.device("meta"):
@@ -281,7 +315,11 @@ def _check_features(shape: tuple[int, ...], model: Network, source: str) -> None
         return
     with torch.device("meta"):
         fitting = [arch for arch in ARCHITECTURES if build(arch, 0).num_features == shape[1]]
-    advice = f"give --arch {' or '.join(fitting)}, with which it was trained, or another head" if fitting else "give another head"
+    advice = (
+        f"give --arch {' or '.join(fitting)}, with which it was trained, or another head"
+        if fitting
+        else "give another head"
+    )
     raise InputError(
         f"{source} does not fit --arch {model.name}: it holds a head on {shape[1]} features, a {title(model.name)} has "
         f"{model.num_features}; {advice}."
@@ -309,7 +347,9 @@ def load_encoder(path: str, setting: str = "--checkpoint") -> Network:
     arch = architecture_of(content, source)
     found = locate_backbone(content, arch, source)
     if not projection_beside(found):
-        raise InputError(f"{source} lacks a projection, so its {title(arch)} is no SimCLR encoder; give a checkpoint of SimCLR.")
+        raise InputError(
+            f"{source} lacks a projection, so its {title(arch)} is no SimCLR encoder; give a checkpoint of SimCLR."
+        )
     encoder = build(arch, num_classes=0, normalize=not takes_unnormalised(content, found, source))
     checkpoints.fit(encoder, found.weights, title(arch), source)
     return encoder.eval().freeze_backbone()

@@ -101,4 +101,6 @@ def space(request):
 @pytest.fixture(scope="session")
 def tools():
     """The helpers above, for test modules."""
-    return SimpleNamespace(call=call, spawn=spawn, common=common, snapshot=snapshot, size=SIZE, lessons=LESSONS, repository=REPOSITORY)
+    return SimpleNamespace(
+        call=call, spawn=spawn, common=common, snapshot=snapshot, size=SIZE, lessons=LESSONS, repository=REPOSITORY
+    )

@@ -14,7 +14,14 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 def on_gpu(space, name, out, tools, *more):
     """Runs a command of the family again, on the GPU, into another folder."""
     script, *settings = space.commands[name]
-    done = tools.call(script, *["cuda" if setting == "cpu" else setting for setting in settings], *more, "--out", out, cwd=space.folder)
+    done = tools.call(
+        script,
+        *["cuda" if setting == "cpu" else setting for setting in settings],
+        *more,
+        "--out",
+        out,
+        cwd=space.folder,
+    )
     assert done.status == 0, done.err
     return space.folder / out
 
@@ -28,14 +35,23 @@ def content(folder):
 @pytest.mark.parametrize("name", ["teacher", "simclr", "CE", "CE_margin"])
 def test_the_same_seed_gives_the_same_files(butterflies, tools, name):
     checkpoint = ["--checkpoint", "./toy/checkpoint_pretrain_resnet18_s300.pth.tar"] if name.startswith("CE") else []
-    once, twice = (content(on_gpu(butterflies, name, f"{name}_{time}", tools, *checkpoint)) for time in ("once", "twice"))
+    once, twice = (
+        content(on_gpu(butterflies, name, f"{name}_{time}", tools, *checkpoint)) for time in ("once", "twice")
+    )
     assert once and once == twice
 
 
 @pytest.mark.parametrize("name", ["CE", "CE_margin"])
 def test_masks_are_those_of_a_cpu_but_for_rounding(butterflies, tools, name, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    there = on_gpu(butterflies, name, f"{name}_in_float32", tools, "--checkpoint", "./toy/checkpoint_pretrain_resnet18_s300.pth.tar")
+    there = on_gpu(
+        butterflies,
+        name,
+        f"{name}_in_float32",
+        tools,
+        "--checkpoint",
+        "./toy/checkpoint_pretrain_resnet18_s300.pth.tar",
+    )
     here = butterflies.folder / ("margin" if name == "CE_margin" else "toy")
     masks = sorted(path.relative_to(there) for path in (there / "counterfactual_gradcam_mask").rglob("0.30/*.png"))
     assert masks

@@ -17,7 +17,12 @@ from utils.data.outputs import DEMO, Layout
 
 PAGE = pytest.mark.parametrize("page", docs.PAGES)
 # Those of docs/code.md are run, since they name what its examples add.
-COMMANDS = [(page, command) for page in docs.PAGES if page != "docs/code.md" for command in dict.fromkeys(docs.commands(docs.read(page)))]
+COMMANDS = [
+    (page, command)
+    for page in docs.PAGES
+    if page != "docs/code.md"
+    for command in dict.fromkeys(docs.commands(docs.read(page)))
+]
 MOST_LINES, LONGEST_LINE = 100, 170
 RESULTS = REPOSITORY / "docs/results"
 SAMPLE = {
@@ -65,7 +70,9 @@ def test_flags_exist(page):
 
 
 # docs/files.md says what outputs there are; datasets/README.md speaks of archives and folders of others, docs/results.md of weights.
-@pytest.mark.parametrize("page", [page for page in docs.PAGES if page not in ("docs/files.md", "datasets/README.md", "docs/results.md")])
+@pytest.mark.parametrize(
+    "page", [page for page in docs.PAGES if page not in ("docs/files.md", "datasets/README.md", "docs/results.md")]
+)
 def test_files_exist_or_are_documented_outputs(page):
     assert docs.strange_files(docs.read(page), outputs(), (REPOSITORY / page).parent) == []
 
@@ -73,7 +80,11 @@ def test_files_exist_or_are_documented_outputs(page):
 def names_of(layout):
     """All names that a layout gives, by attribute: a file each, or a folder."""
     for attribute in dir(type(layout)):
-        value = None if attribute.startswith("_") or attribute in ("out", "list_stem", "variant") else getattr(layout, attribute)
+        value = (
+            None
+            if attribute.startswith("_") or attribute in ("out", "list_stem", "variant")
+            else getattr(layout, attribute)
+        )
         if callable(value):
             value = value(*(SAMPLE[name] for name in inspect.signature(value).parameters))
         if value is not None:
@@ -164,7 +175,9 @@ def test_the_examples_work(copy, small_root, tmp_path):
     common = ["--data-root", small_root, "--workers", 1, "--device", "cpu"]
     small = [*common, "--image-size", SIZE]
     brief = [*small, "--epochs", 1, "--batch-size", 5, "--milestones", 1]
-    (select,), (explain, localize), (train, again) = map(example_commands, ("A selection", "An explanation", "An architecture"))
+    (select,), (explain, localize), (train, again) = map(
+        example_commands, ("A selection", "An explanation", "An architecture")
+    )
     teacher = ["train_butterflies_resnet18.py", "--dataset", "toy", "--out", "toy", *brief]
     scripts = [
         teacher,
@@ -186,10 +199,14 @@ def test_the_examples_work(copy, small_root, tmp_path):
 def test_the_examples_are_clean(copy):
     """What readers copy passes the project's own linter."""
     shutil.copy(REPOSITORY / "pyproject.toml", copy)
-    changed = sorted({example.path for example in docs.examples(docs.read("docs/code.md")) if example.path.endswith(".py")})
+    changed = sorted(
+        {example.path for example in docs.examples(docs.read("docs/code.md")) if example.path.endswith(".py")}
+    )
     assert len(changed) >= 6
     for check in (["check"], ["format", "--check"]):
-        done = subprocess.run([sys.executable, "-m", "ruff", *check, "--no-cache", *changed], cwd=copy, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *check, "--no-cache", *changed], cwd=copy, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stdout
 
 
@@ -219,7 +236,13 @@ def test_a_link_that_leads_nowhere_would_be_found(tmp_path):
     text = "[a](there.md) [b](there.md#one--two) [c](there.md#same-1) [d](https://x.org/y) ![e](gone.png) `[f](code.md)`\n# Here\n"
     assert docs.broken_links(text, tmp_path) == ["gone.png"]
     text = '[a](gone.md) [b](there.md#three) [c](#here) [d](#there) <img src="gone.png"> [e](there.md#no-heading)\n# Here\n'
-    assert docs.broken_links(text, tmp_path) == ["gone.md", "there.md#three", "#there", "there.md#no-heading", "gone.png"]
+    assert docs.broken_links(text, tmp_path) == [
+        "gone.md",
+        "there.md#three",
+        "#there",
+        "there.md#no-heading",
+        "gone.png",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,16 @@ def explain(tools, tmp_path):
         labels = [number % len(CHARACTERS) for number in range(count)]
         rows = [Example(f"./datasets/chinese_chars/{label}.png", label, number) for number, label in enumerate(labels)]
         write_examples(folder / "ChineseChars_gt_tr.txt", rows)
-        settings = ["--dataset", "chinese_chars", "--data-root", tmp_path, "--checkpoint", tmp_path / "teacher.pt", "--image-size", SIZE]
+        settings = [
+            "--dataset",
+            "chinese_chars",
+            "--data-root",
+            tmp_path,
+            "--checkpoint",
+            tmp_path / "teacher.pt",
+            "--image-size",
+            SIZE,
+        ]
         run_settings = ["--batch-size", 8, "--workers", 2, "--device", "cpu", "--out", tmp_path / f"out_{count}"]
         command = [sys.executable, "-c", RUN, *map(str, settings + run_settings)]
         done = subprocess.run(command, cwd=tools.repository, capture_output=True, text=True, timeout=300)
@@ -81,8 +90,24 @@ def test_a_page_of_many_times_the_pictures_needs_no_more_memory(tools, data_root
         for row in rows:
             os.link(folder / "noise.jpg", folder / row.path.replace("./datasets", "data"))
         write_examples(folder / "data/toy/toy_gt_rest_tr.txt", rows)
-        settings = ["--dataset", "toy", "--data-root", folder / "data", "--out", folder / "toy", "--test-images", 5, "--workers", 2]
-        command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tools.repository)!r})\n{BUILD}", *map(str, settings)]
+        settings = [
+            "--dataset",
+            "toy",
+            "--data-root",
+            folder / "data",
+            "--out",
+            folder / "toy",
+            "--test-images",
+            5,
+            "--workers",
+            2,
+        ]
+        command = [
+            sys.executable,
+            "-c",
+            f"import sys; sys.path.insert(0, {str(tools.repository)!r})\n{BUILD}",
+            *map(str, settings),
+        ]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         assert len(list((folder / "toy/course_page/images").glob("*.jpg"))) >= count

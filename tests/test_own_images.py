@@ -32,7 +32,8 @@ TRAINING = f"{NETWORK} --epochs 1 --milestones 1 --batch-size 12 --lr 0.01"
 COMMANDS = (  # the README's; what stands behind the two blanks keeps them small
     "python train_butterflies_resnet18.py --dataset my_birds  " + TRAINING,
     "python get_all_CE_butterflies.py --dataset my_birds  " + NETWORK,
-    "python train_butterflies_CMaxGrad.py --dataset my_birds --selection KMaxGrad  --pretrained none --iterations 6 " + NETWORK,
+    "python train_butterflies_CMaxGrad.py --dataset my_birds --selection KMaxGrad  --pretrained none --iterations 6 "
+    + NETWORK,
     "python teach_butterflies.py --dataset my_birds --selection KMaxGrad  --test-images 12 --workers 1",
     "python simulate_people.py --dataset my_birds --accuracy 0.8  --people 5",
     "python label_butterflies.py --dataset my_birds --answers my_birds/answers_simulated.json --selection KMaxGrad",
@@ -54,7 +55,9 @@ def prepared(folder: Path, *options: object) -> None:
 
 
 def tracked_changes() -> str:
-    return subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=REPOSITORY, capture_output=True, text=True).stdout
+    return subprocess.run(
+        ["git", "status", "--porcelain", "-uno"], cwd=REPOSITORY, capture_output=True, text=True
+    ).stdout
 
 
 def table(path: Path) -> list[dict]:
@@ -112,7 +115,12 @@ def chain(tmp_path_factory):
 
 def test_adding_a_dataset_changes_no_tracked_file_and_scripts_only_read_it(chain):
     assert chain.untouched
-    assert {path.name for path in chain.folder.iterdir()} == {"Meine Vögel", "datasets", "my_birds", "my_birds_after_labeling"}
+    assert {path.name for path in chain.folder.iterdir()} == {
+        "Meine Vögel",
+        "datasets",
+        "my_birds",
+        "my_birds_after_labeling",
+    }
     assert not [path for path in chain.folder.rglob("*") if ".part" in path.name or path.name.startswith(".")]
 
 
@@ -122,7 +130,9 @@ def test_every_image_is_in_one_list_under_the_label_of_its_folder(chain):
     assert [about["display_names"][name] for name in about["classes"]] == sorted(CLASSES)
     original = {row["file"]: row["original"] for row in table(made / "original_names.csv")}
     listed = [(name, row) for name, rows in chain.rows.items() for row in rows]
-    assert len({row.path for _, row in listed}) == len(listed) == len(original) == 12 * 6 + 1 - 1  # one twin more, one known twin less
+    assert (
+        len({row.path for _, row in listed}) == len(listed) == len(original) == 12 * 6 + 1 - 1
+    )  # one twin more, one known twin less
     list_of = {}
     for name, row in listed:
         source = original[row.path.removeprefix("./datasets/my_birds/images/")]
@@ -168,19 +178,28 @@ def test_the_course_pairs_training_images_of_two_classes(chain):
             assert label_of[pair["partner"]] == int(wrong)
             assert re.search(rf"_groundtruth_{lesson['label']}_counter_{wrong}_index_\d+\.png$", pair["human"])
     taught = read_examples(chain.out / "KMaxGrad/my_birds_Lt_gt_CE_tr.txt", 12)
-    assert len(taught) == 4 * 6 and [row.path for row in taught[::4]] == [lesson["image"] for lesson in course["lessons"]]
+    assert len(taught) == 4 * 6 and [row.path for row in taught[::4]] == [
+        lesson["image"] for lesson in course["lessons"]
+    ]
 
 
 def test_the_page_teaches_the_course_in_the_names_that_people_gave(chain):
-    page, key = read_object(chain.out / "course_page" / DATA, DATA_BEGINS), read_key(chain.out / "course_page_key.json", *described(chain))
+    page, key = (
+        read_object(chain.out / "course_page" / DATA, DATA_BEGINS),
+        read_key(chain.out / "course_page_key.json", *described(chain)),
+    )
     assert page["classes"] == sorted(CLASSES) and page["things"] == ["bird", "birds"]
     course = load(chain.out / "course_KMaxGrad.json")["lessons"]
     assert [key.images[lesson["image"]].path for lesson in page["lessons"]] == [lesson["image"] for lesson in course]
-    assert [(lesson["label"], lesson["answer"]) for lesson in page["lessons"]] == [(one["label"], one["answer"]) for one in course]
+    assert [(lesson["label"], lesson["answer"]) for lesson in page["lessons"]] == [
+        (one["label"], one["answer"]) for one in course
+    ]
     for phase, name in (("test", "te"), ("label", "rest_tr")):
         shown = key.of_phase(phase)
         assert sorted(page[phase]) == sorted(shown)
-        assert {(image.path, image.label) for image in shown.values()} <= {(row.path, row.label) for row in chain.rows[name]}
+        assert {(image.path, image.label) for image in shown.values()} <= {
+            (row.path, row.label) for row in chain.rows[name]
+        }
         for picture in shown:
             assert next((chain.out / "course_page/images").glob(f"{picture}.*")).stat().st_size > 0
     assert Counter(image.label for image in key.of_phase("test").values()) == dict.fromkeys(range(12), 1)
@@ -220,7 +239,10 @@ def test_the_classifier_that_learned_them_knows_the_classes_too(chain):
     out = chain.folder / "my_birds_after_labeling"
     content = torch.load(out / "checkpoint_pretrain_resnet18_s300.pth.tar", weights_only=True)
     assert tuple(content["classes"]) == tuple(described(chain)[1])
-    record, learned = load(out / "run_train_butterflies_resnet18.json"), chain.out / "my_birds_turker_label_gt_KMaxGrad_labeled_tr.txt"
+    record, learned = (
+        load(out / "run_train_butterflies_resnet18.json"),
+        chain.out / "my_birds_turker_label_gt_KMaxGrad_labeled_tr.txt",
+    )
     assert record["inputs"]["train list"] == hashlib.sha256(learned.read_bytes()).hexdigest()
     first = torch.load(chain.out / "checkpoint_pretrain_resnet18_s300.pth.tar", weights_only=True)["state_dict_m"]
     assert not torch.equal(first["fc.weight"], content["state_dict_m"]["fc.weight"])
@@ -255,7 +277,9 @@ def taught(folder: Path) -> None:
     said(folder, f"python train_butterflies_resnet18.py {NEW} --epochs 1 --milestones 1 --batch-size 12 --lr 0.01")
     said(folder, f"python get_all_CE_butterflies.py {NEW} --counters 1")
     said(folder, f"python get_all_CE_butterflies.py {NEW}")
-    said(folder, f"python train_butterflies_CMaxGrad.py {NEW} --pretrained none --iterations 3 --save-students --draws 1")
+    said(
+        folder, f"python train_butterflies_CMaxGrad.py {NEW} --pretrained none --iterations 3 --save-students --draws 1"
+    )
     said(folder, "python teach_butterflies.py --dataset new_birds --test-images 3 --workers 1")
 
 
@@ -267,7 +291,9 @@ def test_where_nobody_knows_what_people_label_every_script_says_what_it_cannot_m
     out = tmp_path / "new_birds"
     assert "knows the class of no label image" in said(tmp_path, "python simulate_people.py --dataset new_birds", 2)
     said(tmp_path, f"python simulate_people.py {NEW} --who network")
-    report = said(tmp_path, "python label_butterflies.py --dataset new_birds --answers new_birds/answers_simulated.json")
+    report = said(
+        tmp_path, "python label_butterflies.py --dataset new_birds --answers new_birds/answers_simulated.json"
+    )
     assert "The true class of 4 of 4 images of the label part is unknown: no accuracy can be told." in report
     labels = load(out / "labels_CMaxGrad.json")
     assert labels["label"]["answer_accuracy"] is None and labels["label"]["label_accuracy"] is None
@@ -276,14 +302,20 @@ def test_where_nobody_knows_what_people_label_every_script_says_what_it_cannot_m
     learned = "python train_butterflies_resnet18.py --dataset new_birds_after_labeling"
     assert "Test accuracy" in said(tmp_path, f"{learned} {NETWORK} --epochs 1 --milestones 1 --batch-size 8 --lr 0.01")
     unknown = said(tmp_path, f"python study_annotators.py {NEW} --pretrained none", 2)
-    assert "the classes of all images are unknown (label -1), so that nobody can be simulated without the truth" in unknown
+    assert (
+        "the classes of all images are unknown (label -1), so that nobody can be simulated without the truth" in unknown
+    )
 
 
 def forget(folder: Path, count: int) -> None:
     """Makes the classes of the first images of the test list unknown."""
     path = folder / "datasets/new_birds/new_birds_gt_te.txt"
     lines = [line.split(" ") for line in path.read_text().splitlines()]
-    path.write_text("".join(f"{name} {-1 if number < count else label} {index}\n" for number, (name, label, index) in enumerate(lines)))
+    path.write_text(
+        "".join(
+            f"{name} {-1 if number < count else label} {index}\n" for number, (name, label, index) in enumerate(lines)
+        )
+    )
 
 
 def test_where_nobody_knows_the_test_images_scripts_run_and_measure_nothing(tmp_path, capsys):
@@ -297,7 +329,9 @@ def test_where_nobody_knows_the_test_images_scripts_run_and_measure_nothing(tmp_
     out, nothing = tmp_path / "new_birds", "no test accuracy can be told"
     for script in ("train_butterflies_resnet18", "train_butterflies_CMaxGrad"):
         measured = load(out / f"run_{script}.json")["measured"]
-        assert nothing in " ".join(measured["warnings"]) and not any(name.startswith("test_accuracy") for name in measured)
+        assert nothing in " ".join(measured["warnings"]) and not any(
+            name.startswith("test_accuracy") for name in measured
+        )
     assert not list(out.glob("teacher_confusion.*")) and (out / "teacher_curves.png").exists()
     assert [row["test_accuracy"] for row in table(out / "teacher.csv")] == [""]
     assert [row["test_accuracy"] for row in table(out / "evolution_CMaxGrad.csv")] == [""] * 3
@@ -306,13 +340,19 @@ def test_where_nobody_knows_the_test_images_scripts_run_and_measure_nothing(tmp_
     with pytest.raises(InputError, match="holds no accuracies, since no class of the test list was known"):
         compare_courses.curves_of(Layout(out), ["CMaxGrad"])
     said(tmp_path, f"python train_butterflies_simclr.py {NEW} --epochs 1 --batch-size 4")
-    probe = said(tmp_path, f"python get_all_CE_butterflies_simclr.py {NEW} --probe-epochs 5 --checkpoint {{out}}/simclr_checkpoint_1.tar")
+    probe = said(
+        tmp_path,
+        f"python get_all_CE_butterflies_simclr.py {NEW} --probe-epochs 5 --checkpoint {{out}}/simclr_checkpoint_1.tar",
+    )
     assert "% of the training list" in probe and nothing in probe
     assert "knows the class of no test image" in said(tmp_path, "python simulate_people.py --dataset new_birds", 2)
     said(tmp_path, f"python simulate_people.py {NEW} --who network")
     label = "python label_butterflies.py --dataset new_birds --answers new_birds/answers_simulated.json"
     report = said(tmp_path, label)
-    assert "The true class of 3 of 3 images of the test part is unknown: no accuracy can be told." in report and ".png" not in report
+    assert (
+        "The true class of 3 of 3 images of the test part is unknown: no accuracy can be told." in report
+        and ".png" not in report
+    )
     assert not list(out.glob("labels_CMaxGrad_*.png"))
     assert "nobody answered to a test image whose class is known" in said(tmp_path, f"{label} --min-accuracy 0.5", 2)
 
@@ -335,8 +375,9 @@ def test_a_study_leaves_out_images_whose_class_is_unknown(tmp_path):
     draw(pictures / "unlabeled/new.png", 9000, (40, 36))
     prepared(tmp_path, pictures, "--name", "my_birds", "--expert", 2)
     study = f"python study_annotators.py --dataset my_birds {NETWORK} --pretrained none --accuracy 0.5 --repeats 1 --probe-epochs 2"
-    assert "The classes of 1 of 37 images of datasets/my_birds/my_birds_gt_rest_tr.txt are unknown: the study is of the others." in said(
-        tmp_path, study
+    assert (
+        "The classes of 1 of 37 images of datasets/my_birds/my_birds_gt_rest_tr.txt are unknown: the study is of the others."
+        in said(tmp_path, study)
     )
     accuracies = [row["annotator_accuracy"] for row in table(tmp_path / "my_birds/study_annotators.csv")]
     assert [float(accuracy) for accuracy in accuracies if accuracy] == [0.5, 1.0]

@@ -37,13 +37,20 @@ ONE_EPOCH = ["--epochs", 1, "--batch-size", 20, "--lr", 0.01]
 def starter(folder, narrower):
     """Runs scripts as several processes, with networks so many times narrower: start(number, command, working folder)."""
     said = open(folder / "ranks.txt", "w")
-    command, environment = [sys.executable, str(Path(__file__).with_name("helpers") / "ranks.py")], os.environ | {"NARROWER": str(narrower)}
-    forker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True, env=environment)
+    command, environment = (
+        [sys.executable, str(Path(__file__).with_name("helpers") / "ranks.py")],
+        os.environ | {"NARROWER": str(narrower)},
+    )
+    forker = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True, env=environment
+    )
 
     def run(count, command, cwd, **order):
         script, *arguments = map(str, command)
         cwd.mkdir(exist_ok=True)
-        forker.stdin.write(json.dumps(order | {"processes": count, "script": script, "arguments": arguments, "cwd": str(cwd)}) + "\n")
+        forker.stdin.write(
+            json.dumps(order | {"processes": count, "script": script, "arguments": arguments, "cwd": str(cwd)}) + "\n"
+        )
         forker.stdin.flush()
         return SimpleNamespace(**json.loads(forker.stdout.readline()))
 
@@ -111,7 +118,17 @@ def test_explanations_are_the_same_bytes(start, explained, tmp_path):
 )
 def test_courses_are_the_same_bytes(arguments, start, explained, tmp_path):
     lists = ["--ce-list", "./toy/toy_gt_CE.txt", "--out", "course"]
-    command = ["train_butterflies_CMaxGrad", *explained.tiny, *lists, "--pretrained", "none", "--iterations", 2, "--steps", 2]
+    command = [
+        "train_butterflies_CMaxGrad",
+        *explained.tiny,
+        *lists,
+        "--pretrained",
+        "none",
+        "--iterations",
+        2,
+        "--steps",
+        2,
+    ]
     contents = []
     for count in (1, 2):
         (tmp_path / str(count)).mkdir()
@@ -126,23 +143,57 @@ def test_courses_are_the_same_bytes(arguments, start, explained, tmp_path):
 def test_a_linear_head_is_the_same(start, explained, tmp_path):
     heads = []
     for count in (1, 2):
-        command = ["train_gull_resnet18_linear", *explained.tiny, "--pretrained", "none", "--epochs", 2, "--batch-size", 7, "--lr", 0.1]
+        command = [
+            "train_gull_resnet18_linear",
+            *explained.tiny,
+            "--pretrained",
+            "none",
+            "--epochs",
+            2,
+            "--batch-size",
+            7,
+            "--lr",
+            0.1,
+        ]
         done = start(count, command, tmp_path / str(count))
         assert done.status == [0] * count, done.err
-        heads.append(torch.load(tmp_path / str(count) / "toy/checkpoint_pretrain_resnet18_linear.pth.tar", weights_only=True))
+        heads.append(
+            torch.load(tmp_path / str(count) / "toy/checkpoint_pretrain_resnet18_linear.pth.tar", weights_only=True)
+        )
     torch.testing.assert_close(heads[0]["state_dict_m"], heads[1]["state_dict_m"], rtol=1e-4, atol=1e-6)
 
 
 def images_and(recipe, data_root, tools, **more):
     common = dict(
-        epochs=1, batch_size=9, lr=0.01, image_size=tools.size, crop_scale=0.08, seed=0, workers=0, device="cpu", weight_decay=0.0
+        epochs=1,
+        batch_size=9,
+        lr=0.01,
+        image_size=tools.size,
+        crop_scale=0.08,
+        seed=0,
+        workers=0,
+        device="cpu",
+        weight_decay=0.0,
     )
     return open_list(catalog.find("toy"), "train", str(data_root), full_view), recipe(**(common | more))
 
 
 def test_a_batch_in_two_parts_teaches_what_the_maths_says(start_wide, explained, weights, data_root, tools, tmp_path):
     """Two batches of 9 and 11, 5 + 4 and 6 + 5 images; batch norm sees the parts, the gradient is that of the whole."""
-    settings = ["--epochs", 1, "--batch-size", 11, "--lr", 0.01, "--weight-decay", 0, "--momentum", 0, "--pretrained", weights]
+    settings = [
+        "--epochs",
+        1,
+        "--batch-size",
+        11,
+        "--lr",
+        0.01,
+        "--weight-decay",
+        0,
+        "--momentum",
+        0,
+        "--pretrained",
+        weights,
+    ]
     done = start_wide(2, ["train_butterflies_resnet18", *explained.tiny, *settings], tmp_path)
     assert done.status == [0, 0], done.err
     # With one thread, as each of the two has: batch norm over the few pixels of five small pictures multiplies the last digits,
@@ -195,7 +246,9 @@ def test_the_accuracy_told_is_that_of_the_saved_network(seed, start_wide, explai
 
 def test_simclr_gathers_negatives_from_all_processes(start_wide, explained, data_root, tools, tmp_path):
     """One step of SGD's gradient cannot be read from Adam's, so the loss is compared: epoch 1 and, after its steps, epoch 2."""
-    done = start_wide(2, ["train_gull_simclr", *explained.tiny, "--epochs", 2, "--batch-size", 13, "--lr", 1e-3], tmp_path)
+    done = start_wide(
+        2, ["train_gull_simclr", *explained.tiny, "--epochs", 2, "--batch-size", 13, "--lr", 1e-3], tmp_path
+    )
     assert done.status == [0, 0], done.err
     images, recipe = images_and(SimCLRRecipe, data_root, tools, temperature=0.5)
     torch.manual_seed(0)
@@ -249,7 +302,9 @@ def test_a_killed_run_goes_on_with_the_same_number_of_processes(script, start, e
     assert other.status == [2] and "processes (was 2, is 1)" in other.err[0]
     done = start(2, [*command, "--resume"], tmp_path / "cut")
     assert done.status == [0, 0] and 2 <= learned < 4, done.err
-    assert "Going on with the unfinished run" in done.out[0] and f" {20 * learned}/80 " in done.err[0].split("\r")[1], done.err
+    assert "Going on with the unfinished run" in done.out[0] and f" {20 * learned}/80 " in done.err[0].split("\r")[1], (
+        done.err
+    )
     assert content_of(tmp_path / "cut") == content_of(tmp_path / "whole")
 
 
@@ -257,7 +312,11 @@ def test_a_last_image_alone_joins_the_batch_before_it(start, explained, tmp_path
     """20 images in batches of 19: the processes share one batch of 20 instead of one of 19 and one that tells nothing."""
     tables = []
     for batch_size in (19, 20):
-        done = start(2, ["train_gull_simclr", *explained.tiny, "--epochs", 2, "--batch-size", batch_size], tmp_path / str(batch_size))
+        done = start(
+            2,
+            ["train_gull_simclr", *explained.tiny, "--epochs", 2, "--batch-size", batch_size],
+            tmp_path / str(batch_size),
+        )
         assert done.status == [0, 0], done.err
         tables.append((tmp_path / str(batch_size) / "toy/simclr.csv").read_text())
     assert tables[0] == tables[1]
@@ -276,14 +335,23 @@ def test_a_dead_teacher_is_refused_by_every_process(start_wide, explained, tmp_p
 def torchrun(count, command, cwd):
     script, *arguments = map(str, command)
     repository = Path(__file__).parent.parent
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", str(repository / f"{script}.py")]
+    words = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={count}",
+        str(repository / f"{script}.py"),
+    ]
     return subprocess.run([*words, *arguments], cwd=cwd, capture_output=True, text=True, timeout=200)
 
 
 def test_torchrun_itself_and_a_process_that_dies(small_root, tools, tmp_path):
     """The second batch, which is the second process's, holds a broken image: it says so, and the run ends instead of waiting."""
     (tmp_path / "toy").mkdir()
-    checkpoints.save(tmp_path / "toy/checkpoint_pretrain_resnet18_s300.pth.tar", {"state_dict_m": build("resnet18", 5).state_dict()})
+    checkpoints.save(
+        tmp_path / "toy/checkpoint_pretrain_resnet18_s300.pth.tar", {"state_dict_m": build("resnet18", 5).state_dict()}
+    )
     command = ["get_all_CE_butterflies", *tools.common(small_root, workers=1), "--mask-sizes", 0.05, "--batch-size", 3]
     done = torchrun(2, command, tmp_path)
     assert done.returncode == 0, done.stderr

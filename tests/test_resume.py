@@ -21,7 +21,17 @@ from utils.data.outputs import Layout
 from utils.explanations.explain_list import ExplainSettings, explanation_files
 from utils.running import resuming
 
-KILLS = {"teacher": 3, "linear": 3, "simclr": 2, "CE": 6, "CE_simclr": 3, "CMaxGrad": 2, "random": 2, "optimal": 3, "study": 2}
+KILLS = {
+    "teacher": 3,
+    "linear": 3,
+    "simclr": 2,
+    "CE": 6,
+    "CE_simclr": 3,
+    "CMaxGrad": 2,
+    "random": 2,
+    "optimal": 3,
+    "study": 2,
+}
 ROOM = 100_000  # bytes that a file may have where the disk is full: enough for lists and pictures, too little for a network
 
 
@@ -31,7 +41,9 @@ class Forker:
     def __init__(self, folder):
         command = [sys.executable, str(Path(__file__).with_name("helpers") / "forker.py")]
         self.said = open(folder / "forker.txt", "w")
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.said, text=True)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.said, text=True
+        )
 
     def __call__(self, command, cwd, **order):
         script, *arguments = map(str, command)
@@ -191,7 +203,9 @@ def test_what_was_learned_is_not_learned_again(name, key, fork, commands, refere
 def test_only_missing_explanations_are_made_and_a_damaged_picture_is_not_believed(fork, commands, reference, prepared):
     folder = prepared("CE")
     marks = folder / state_file(commands["CE"]).replace("state.pt", "answers.npy")
-    assert fork(commands["CE"], folder, watched=marks.relative_to(folder).as_posix(), versions=4).status == -signal.SIGKILL
+    assert (
+        fork(commands["CE"], folder, watched=marks.relative_to(folder).as_posix(), versions=4).status == -signal.SIGKILL
+    )
     done = (np.load(marks) > 0).all(1)
     assert 6 <= done.sum() < 20
     # Not those that were being written when the run was killed, whose names begin with a dot.
@@ -204,7 +218,9 @@ def test_only_missing_explanations_are_made_and_a_damaged_picture_is_not_believe
     before = kept.stat().st_mtime_ns
     assert fork([*commands["CE"], "--resume"], folder).status == 0
     assert differing(content_of(folder), reference.after("CE")) == []
-    assert row_of[kept.name.split("_groundtruth_")[0]] // 3 != row_of[damaged.name.split("_groundtruth_")[0]] // 3  # another batch
+    assert (
+        row_of[kept.name.split("_groundtruth_")[0]] // 3 != row_of[damaged.name.split("_groundtruth_")[0]] // 3
+    )  # another batch
     assert kept.stat().st_mtime_ns == before
 
 
@@ -258,7 +274,9 @@ def test_a_list_of_other_explanations_is_not_believed(name, damage, reference, d
         ("random", "evolution_random.csv", lambda lines: [*lines[:-1], lines[-1][:-4]]),
     ],
 )
-def test_a_damaged_list_or_table_beside_whole_pictures_is_made_again(name, file, damage, fork, commands, reference, finished):
+def test_a_damaged_list_or_table_beside_whole_pictures_is_made_again(
+    name, file, damage, fork, commands, reference, finished
+):
     before, path = content_of(finished), finished / "toy" / file
     path.write_text("".join(damage(path.read_text().splitlines(keepends=True))))
     done = fork([*commands[name], "--resume"], finished)
@@ -362,7 +380,9 @@ def test_what_another_run_left_is_not_believed(fork, commands, reference, prepar
     state = state_file(command)
     answers = state.replace("state.pt", "answers.npy")
     assert fork([*command, "--probe-epochs", 1], folder, watched=answers, versions=2).status == -signal.SIGKILL
-    assert fork(command, folder, watched=state, versions=2).status == -signal.SIGKILL  # the other run's state, and its own
+    assert (
+        fork(command, folder, watched=state, versions=2).status == -signal.SIGKILL
+    )  # the other run's state, and its own
     assert fork([*command, "--resume"], folder).status == 0
     assert differing(content_of(folder), reference.after("CE_simclr")) == []
 
@@ -409,13 +429,18 @@ def test_a_finished_run_says_so_and_touches_nothing(fork, commands, reference, t
 
 def test_a_course_has_a_record_of_its_own_beside_the_last_run_s(reference):
     """Two selections ran into one folder, random pairs last."""
-    records = {path.name: json.loads(path.read_text()) for path in (reference.folder / "toy").glob("run_*CMaxGrad*.json")}
+    records = {
+        path.name: json.loads(path.read_text()) for path in (reference.folder / "toy").glob("run_*CMaxGrad*.json")
+    }
     script = "run_train_butterflies_CMaxGrad"
     assert set(records) == {f"{script}.json", f"{script}_CMaxGrad.json", f"{script}_random.json"}
     assert {record["script"] for record in records.values()} == {"train_butterflies_CMaxGrad"}
     assert records[f"{script}.json"] == records[f"{script}_random.json"]
     for selection in ("CMaxGrad", "random"):
-        record, measured = records[f"{script}_{selection}.json"], np.load(reference.folder / f"toy/all_test_acc_iter_{selection}.npy")
+        record, measured = (
+            records[f"{script}_{selection}.json"],
+            np.load(reference.folder / f"toy/all_test_acc_iter_{selection}.npy"),
+        )
         assert record["settings"]["selection"] == selection
         assert record["measured"]["test_accuracy_after"] == {
             "1": round(measured[0], 2),
@@ -434,7 +459,9 @@ def test_with_nothing_to_resume_a_run_starts(fork, commands, reference, prepared
 def test_without_resume_a_run_starts_from_the_beginning(fork, commands, reference, stopped):
     folder = stopped("CE")
     done = fork(commands["CE"], folder)
-    assert done.status == 0 and "Going on" not in done.out and "0/20 " in done.err.split("\r")[0] + done.err.split("\r")[1]
+    assert (
+        done.status == 0 and "Going on" not in done.out and "0/20 " in done.err.split("\r")[0] + done.err.split("\r")[1]
+    )
     assert differing(content_of(folder), reference.after("CE")) == []
 
 
@@ -450,9 +477,19 @@ def test_a_finished_run_whose_output_is_gone_runs_again(fork, commands, referenc
 
 @pytest.mark.parametrize(
     ("name", "room"),
-    [("teacher", ROOM), ("linear", ROOM), ("simclr", ROOM), ("CE", 3_000), ("CE", 12_000), ("CE_simclr", 4_500), ("CMaxGrad", ROOM)],
+    [
+        ("teacher", ROOM),
+        ("linear", ROOM),
+        ("simclr", ROOM),
+        ("CE", 3_000),
+        ("CE", 12_000),
+        ("CE_simclr", 4_500),
+        ("CMaxGrad", ROOM),
+    ],
 )
-def test_a_full_disk_ends_with_a_sentence_and_is_resumed_when_there_is_room(name, room, fork, commands, reference, prepared):
+def test_a_full_disk_ends_with_a_sentence_and_is_resumed_when_there_is_room(
+    name, room, fork, commands, reference, prepared
+):
     folder = prepared(name)
     before = content_of(folder)
     done = fork(commands[name], folder, file_limit=room)
@@ -486,7 +523,12 @@ def test_ctrl_c_says_how_to_go_on(fork, commands, reference, prepared):
 def test_leftovers_of_killed_processes_are_removed_and_others_stay(tmp_path):
     ended = subprocess.Popen(["true"])
     ended.wait()
-    names = {f".a.b.{ended.pid}.part.png": False, f".probe.{ended.pid}.part": False, ".a.1.part.png": True, ".a.part.png": True}
+    names = {
+        f".a.b.{ended.pid}.part.png": False,
+        f".probe.{ended.pid}.part": False,
+        ".a.1.part.png": True,
+        ".a.part.png": True,
+    }
     for name in [*names, "a.png"]:
         (tmp_path / name).touch()
     remove_leftovers(tmp_path)

@@ -33,7 +33,10 @@ def imported(node, known=NAMES):
     if isinstance(node, ast.ImportFrom):
         assert node.level == 0, "imports are absolute"
         whole = [f"{node.module}.{alias.name}" for alias in node.names]
-        return [(name, None) if name in known else (node.module, alias.name) for name, alias in zip(whole, node.names, strict=True)]
+        return [
+            (name, None) if name in known else (node.module, alias.name)
+            for name, alias in zip(whole, node.names, strict=True)
+        ]
     return []
 
 
@@ -61,7 +64,9 @@ def private_uses(module):
     for node in ast.walk(module):
         for target, name in imported(node):
             found += [f"{target}.{name}"] if name and name.startswith("_") else []
-            found += [target] if any(part.startswith("_") and part != "__future__" for part in target.split(".")) else []
+            found += (
+                [target] if any(part.startswith("_") and part != "__future__" for part in target.split(".")) else []
+            )
         if isinstance(node, ast.Import | ast.ImportFrom):
             of_modules |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
     for node in ast.walk(module):
@@ -87,7 +92,9 @@ def called_cfg(module):
     """The lines on which something is named `cfg`: an argument or a variable."""
     arguments = [node.lineno for node in ast.walk(module) if isinstance(node, ast.arg) and node.arg == "cfg"]
     return arguments + [
-        node.lineno for node in ast.walk(module) if isinstance(node, ast.Name) and node.id == "cfg" and isinstance(node.ctx, ast.Store)
+        node.lineno
+        for node in ast.walk(module)
+        if isinstance(node, ast.Name) and node.id == "cfg" and isinstance(node.ctx, ast.Store)
     ]
 
 
@@ -104,16 +111,23 @@ def test_a_network_imports_nothing_of_the_repository(network):
 
 
 def test_no_module_imports_itself_by_way_of_others():
-    graph = {name_of(path): {target for target, _ in imports(tree(path)) if target in NAMES} - {name_of(path)} for path in MODULES}
+    graph = {
+        name_of(path): {target for target, _ in imports(tree(path)) if target in NAMES} - {name_of(path)}
+        for path in MODULES
+    }
     assert circles(graph) == []
 
 
 def test_utils_holds_packages_only():
     assert [path.name for path in (REPOSITORY / "utils").glob("*.py")] == ["__init__.py"]
-    assert {f"utils.{path.parent.name}" for path in (REPOSITORY / "utils").glob("*/__init__.py")} == set(LADDER) - {"models"}
+    assert {f"utils.{path.parent.name}" for path in (REPOSITORY / "utils").glob("*/__init__.py")} == set(LADDER) - {
+        "models"
+    }
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if not name_of(path).startswith(("utils.running", "benchmarks"))], ids=name_of)
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if not name_of(path).startswith(("utils.running", "benchmarks"))], ids=name_of
+)
 def test_untyped_settings_stay_with_the_scripts(path):
     """What computes takes its own few settings, of a type, not the whole `cfg` of whichever script runs."""
     assert called_cfg(tree(path)) == []
@@ -127,7 +141,9 @@ def test_what_is_private_stays_in_its_module(path):
 @pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
 def test_a_package_is_a_map_of_its_modules(room):
     """Its docstring has a line for each, which begins with the module's name; or `- one, other: ...` for those that belong together."""
-    inside = {path.stem for path in room.glob("*.py")} - {"__init__"} | {path.parent.name for path in room.glob("*/__init__.py")}
+    inside = {path.stem for path in room.glob("*.py")} - {"__init__"} | {
+        path.parent.name for path in room.glob("*/__init__.py")
+    }
     lines = (ast.get_docstring(tree(room / "__init__.py")) or "").splitlines()[1:]
     heads = [line.partition(":")[0] if line.startswith("- ") else line.partition(" ")[0] for line in lines]
     assert inside and inside - set(re.findall(r"\w+", " ".join(heads))) == set()
@@ -169,7 +185,10 @@ def test_a_circle_would_be_found():
         ("from utils.base.files import _hidden", ["utils.base.files._hidden"]),
         ("from utils.base import files\nfiles._hidden(1)", ["files._hidden"]),
         ("import utils.base.files\nutils.base.files._hidden", ["utils.base.files._hidden"]),
-        ("from x import Maps\nclass A:\n    def f(self, other):\n        return self._a + other._a + Maps(1)._asdict()", []),
+        (
+            "from x import Maps\nclass A:\n    def f(self, other):\n        return self._a + other._a + Maps(1)._asdict()",
+            [],
+        ),
     ],
 )
 def test_a_private_name_that_is_used_elsewhere_would_be_found(lines, found):

@@ -76,18 +76,39 @@ def by_name(row):
 
 def test_every_script_leaves_its_settings_and_measurements(space):
     teacher = {"butterflies": "train_butterflies_resnet18", "gull": "train_gull_resnet18_linear"}[space.family]
-    scripts = [teacher] + [name.format(space.family) + variant for name in ("get_all_CE_{}", "train_{}_CMaxGrad") for variant in STEMS]
+    scripts = [teacher] + [
+        name.format(space.family) + variant for name in ("get_all_CE_{}", "train_{}_CMaxGrad") for variant in STEMS
+    ]
     for script in [*scripts, f"train_{space.family}_simclr"]:
         record = load(space.out / f"run_{script}.json")
-        assert set(record) == {"script", "settings", "inputs", "seed", "git_commit", "versions", "device", "processes", "measured"}
+        assert set(record) == {
+            "script",
+            "settings",
+            "inputs",
+            "seed",
+            "git_commit",
+            "versions",
+            "device",
+            "processes",
+            "measured",
+        }
         assert (record["script"], record["seed"], record["device"]) == (script, 0, "cpu")
-        assert set(record["versions"]) == {"torch", "torchvision", "numpy"} and record["versions"]["torch"] == torch.__version__
+        assert (
+            set(record["versions"]) == {"torch", "torchvision", "numpy"}
+            and record["versions"]["torch"] == torch.__version__
+        )
         settings = record["settings"]
         assert (settings["out"], settings["device"], settings["image_size"]) == ("toy", "cpu", 64)
-        assert not [value for value in settings.values() if isinstance(value, str) and ("{" in value or value == "auto")]
+        assert not [
+            value for value in settings.values() if isinstance(value, str) and ("{" in value or value == "auto")
+        ]
         measured = record["measured"]
         assert measured["seconds"] > 0 and len(measured) > 1
-        assert all(0 <= measured[name] <= 100 for name in measured if "accuracy" in name and not isinstance(measured[name], dict))
+        assert all(
+            0 <= measured[name] <= 100
+            for name in measured
+            if "accuracy" in name and not isinstance(measured[name], dict)
+        )
 
 
 def test_warnings_are_printed_and_stand_in_the_record(space):
@@ -112,7 +133,11 @@ def test_no_script_wrote_to_the_data_root_or_beside_its_output(space, drawn_toy,
 
 def test_every_file_of_every_run_is_documented(space):
     patterns = docs.documented(docs.read("docs/files.md"))
-    written = {path.relative_to(space.folder).as_posix().partition("/")[2] for path in space.folder.rglob("*") if path.is_file()}
+    written = {
+        path.relative_to(space.folder).as_posix().partition("/")[2]
+        for path in space.folder.rglob("*")
+        if path.is_file()
+    }
     assert len(written) > 100
     assert [name for name in sorted(written) if not docs.is_output(name, patterns)] == []
 
@@ -156,7 +181,9 @@ def teacher_of(space, weights):
     assert tuple(content["classes"]) == MOTHS
     network = resnet18(num_classes=5)
     if space.family == "gull":
-        network.load_state_dict({k: v for k, v in torch.load(weights, weights_only=True).items() if not k.startswith("fc.")}, strict=False)
+        network.load_state_dict(
+            {k: v for k, v in torch.load(weights, weights_only=True).items() if not k.startswith("fc.")}, strict=False
+        )
         network.fc = torch.nn.Linear(512, 5, bias=False)
         network.fc.load_state_dict(content["state_dict_m"])
     else:
@@ -205,7 +232,9 @@ def sizes(variant):
 @VARIANTS
 def test_explanation_lists_name_every_wrong_answer_of_every_image(space, variant, data_root):
     examples = lists.read_examples(data_root / "toy/toy_gt_tr.txt", 5)
-    wanted = [(row.path, row.label, counter, row.index) for row in examples for counter in range(5) if counter != row.label]
+    wanted = [
+        (row.path, row.label, counter, row.index) for row in examples for counter in range(5) if counter != row.label
+    ]
     folders = {"": f"{STEMS[variant]}_img", "_HTML": f"demo{variant}/counterfactual_gradcam_mask"}
     for kind, folder in folders.items():
         path = space.out / f"toy_gt_CE{variant}{kind}.txt"
@@ -258,7 +287,9 @@ def test_heat_maps_are_those_of_the_listed_images(space, variant, data_root, wei
         "label": (20,),
         "path": (20,),
     }
-    assert maps["path"].tolist() == [row.path for row in examples] and maps["label"].tolist() == [row.label for row in examples]
+    assert maps["path"].tolist() == [row.path for row in examples] and maps["label"].tolist() == [
+        row.label for row in examples
+    ]
     for name in ("attribution", "confidence"):
         values = maps[name]
         low, high = values.min((-2, -1)), values.max((-2, -1))
@@ -286,7 +317,9 @@ def simclr_teacher(space, out=None):
 
 def cut(discriminant, fraction, size=64):
     """The mask of a map (H, W), by sorting pixels; of equal ones the first in reading order is the better."""
-    upsampled = F.interpolate(torch.tensor(discriminant)[None, None], (size, size), mode="bilinear", align_corners=False)[0, 0]
+    upsampled = F.interpolate(
+        torch.tensor(discriminant)[None, None], (size, size), mode="bilinear", align_corners=False
+    )[0, 0]
     mask = np.zeros(size * size, bool)
     mask[np.argsort(-upsampled.numpy().ravel(), kind="stable")[: math.floor(fraction * size * size)]] = True
     return mask.reshape(size, size)
@@ -299,7 +332,11 @@ def test_masks_are_cut_from_the_heat_maps_of_their_own_image(space, variant):
     shares = []
     for row in lists.read_explanations(space.out / f"toy_gt_CE{variant}.txt", 5):
         place = number[Path(row.path).name.split("_groundtruth_")[0]]
-        confidence, own, other = maps["confidence"][place], maps["attribution"][place, row.label], maps["attribution"][place, row.counter]
+        confidence, own, other = (
+            maps["confidence"][place],
+            maps["attribution"][place, row.label],
+            maps["attribution"][place, row.counter],
+        )
         absence = other.max() - other if other.max() > 1e-7 else np.ones_like(other)
         for size in sizes(variant):
             mask = picture(space.out / f"{STEMS[variant]}_mask/{size}/{Path(row.path).name}", "L") == 255
@@ -318,7 +355,9 @@ def test_margins_class_maps_are_hirescam_of_the_listed_images(space, variant, da
         "path": ((20,), "U"),
     }
     assert maps["class_maps"].dtype == np.float16
-    assert maps["path"].tolist() == [row.path for row in examples] and maps["label"].tolist() == [row.label for row in examples]
+    assert maps["path"].tolist() == [row.path for row in examples] and maps["label"].tolist() == [
+        row.label for row in examples
+    ]
     network = teacher_of(space, weights) if variant == "" else simclr_teacher(space, space.folder / "margin")
     pixels = torch.stack([view(data_root, row.path) for row in examples])
     first = feature_map(network, pixels, normalise=variant == "", last="layer1").detach().requires_grad_()
@@ -352,7 +391,15 @@ def test_margins_masks_are_a_few_parts_of_the_highest_pixels(space, variant):
 def test_thirty_mask_sizes_are_nested_and_named_with_two_decimals(butterflies, small_root, tools, tmp_path):
     fractions = [number / 100 for number in range(1, 31)]
     checkpoint = butterflies.out / "checkpoint_pretrain_resnet18_s300.pth.tar"
-    settings = [*tools.common(small_root, workers=0), "--explanation", "scout", "--checkpoint", checkpoint, "--mask-sizes", *fractions]
+    settings = [
+        *tools.common(small_root, workers=0),
+        "--explanation",
+        "scout",
+        "--checkpoint",
+        checkpoint,
+        "--mask-sizes",
+        *fractions,
+    ]
     done = tools.call("get_all_CE_butterflies", *settings, cwd=tmp_path)
     assert done.status == 0, done.err
     folder = tmp_path / "toy/counterfactual_gradcam_mask"
@@ -361,7 +408,9 @@ def test_thirty_mask_sizes_are_nested_and_named_with_two_decimals(butterflies, s
     assert len(rows) == 20 and all("/0.05/" in row.path for row in rows)
     for row in rows:
         masks = [picture(folder / f"{fraction:.2f}" / Path(row.path).name, "L") == 255 for fraction in fractions]
-        assert all(mask.sum() == math.floor(fraction * 64 * 64 + 1e-6) for mask, fraction in zip(masks, fractions, strict=True))
+        assert all(
+            mask.sum() == math.floor(fraction * 64 * 64 + 1e-6) for mask, fraction in zip(masks, fractions, strict=True)
+        )
         assert all((small <= large).all() for small, large in zip(masks, masks[1:], strict=False))
     assert load(tmp_path / "toy/run_get_all_CE_butterflies.json")["measured"]["explanations"] == 20 * 30
 
@@ -387,7 +436,9 @@ def test_a_teacher_that_began_as_simclr_is_explained_as_it_was_trained(butterfli
     network.load_state_dict(content["state_dict_m"])
     maps = np.load(tmp_path / "toy/heatmaps.npz")
     pixels = torch.stack([view(small_root, path) for path in maps["path"].tolist()])
-    expected = torch.einsum("ck,nkhw->nchw", network.fc.weight, feature_map(network.eval(), pixels, normalise=False)).relu()
+    expected = torch.einsum(
+        "ck,nkhw->nchw", network.fc.weight, feature_map(network.eval(), pixels, normalise=False)
+    ).relu()
     low, high = expected.amin((2, 3), keepdim=True), expected.amax((2, 3), keepdim=True)
     expected = torch.where(high > low, (expected - low) / (high - low), 0).clamp(min=1e-7)
     assert np.allclose(maps["attribution"], expected.detach().numpy(), atol=1e-3)
@@ -406,7 +457,9 @@ COURSES = {
 }
 EXPLAINING = ("CMaxGrad", "KMaxGrad")
 
-RAN = [("butterflies", name) for name in COURSES] + [("gull", name) for name in ("CMaxGrad", "random", "CMaxGrad_simclr")]
+RAN = [("butterflies", name) for name in COURSES] + [
+    ("gull", name) for name in ("CMaxGrad", "random", "CMaxGrad_simclr")
+]
 
 
 @pytest.fixture(params=RAN, ids="-".join)
@@ -497,7 +550,9 @@ def test_accuracies_are_percent_one_per_lesson(course):
     assert np.allclose(right * shares, np.round(right * shares))
 
 
-STUDENTS = pytest.mark.parametrize("course", [ran for ran in RAN if "CMaxGrad" in ran[1] or ran[1] == "image"], indirect=True, ids="-".join)
+STUDENTS = pytest.mark.parametrize(
+    "course", [ran for ran in RAN if "CMaxGrad" in ran[1] or ran[1] == "image"], indirect=True, ids="-".join
+)
 
 
 def students_of(out, selection, variant):
@@ -576,7 +631,11 @@ def test_draws_leave_a_table_of_their_lessons(selection, butterflies):
 
 def psi(features, label, head):
     """The MaxGrad score of one feature vector, term by term."""
-    terms = [math.exp(-0.5 * float(features @ (head[label] - head[k]))) * (head[label] - head[k]) for k in range(5) if k != label]
+    terms = [
+        math.exp(-0.5 * float(features @ (head[label] - head[k]))) * (head[label] - head[k])
+        for k in range(5)
+        if k != label
+    ]
     return float(sum(terms).square().sum())
 
 
@@ -590,7 +649,9 @@ def test_every_lesson_is_the_choice_of_its_student(course, data_root):
     remaining = {row.path: row for row in examples}
     for state, lesson in zip(students_of(out, selection, variant), lessons, strict=True):
         network = torchvision_network(state)
-        best, logits = score_everything(network, examples, explanations, space.folder, data_root, pictures=out.name == "pictures")
+        best, logits = score_everything(
+            network, examples, explanations, space.folder, data_root, pictures=out.name == "pictures"
+        )
         top = max(best[path] for path in remaining)
         assert lesson["score"] == pytest.approx(top, rel=1e-3)
         assert best[lesson["image"]] == pytest.approx(top, rel=1e-3)
@@ -657,7 +718,18 @@ def test_a_course_without_pictures_for_people_says_so_by_null(butterflies, data_
     alone.parent.mkdir()
     try:
         shutil.copyfile(butterflies.out / "toy_gt_CE.txt", alone)
-        settings = ["--pretrained", weights, "--iterations", 1, "--steps", 1, "--ce-list", "./alone/alone_CE.txt", "--out", "alone"]
+        settings = [
+            "--pretrained",
+            weights,
+            "--iterations",
+            1,
+            "--steps",
+            1,
+            "--ce-list",
+            "./alone/alone_CE.txt",
+            "--out",
+            "alone",
+        ]
         done = tools.call("train_butterflies_CMaxGrad", *tools.common(data_root), *settings, cwd=folder)
         assert done.status == 0, done.err
         (lesson,) = load(folder / "alone/course_CMaxGrad.json")["lessons"]
@@ -692,7 +764,10 @@ def test_draws_are_compared_where_every_selection_has_some(tmp_path, capsys):
         "MaxGrad   11.0  22.0     -    16.5  of 2 lessons",
     ]
     (tmp_path / "all_test_acc_iter_MaxGrad.npy").write_bytes(b"")
-    with pytest.raises(InputError, match="all_test_acc_iter_MaxGrad.npy cannot be read .*; run the course with --selection MaxGrad anew"):
+    with pytest.raises(
+        InputError,
+        match="all_test_acc_iter_MaxGrad.npy cannot be read .*; run the course with --selection MaxGrad anew",
+    ):
         compare_courses.compare(tmp_path, ["KMaxGrad", "MaxGrad"])
     (tmp_path / "draws_random.csv").write_text("draw,lesson\n0,1\n")
     with pytest.raises(InputError, match="draws_random.csv is no table of draws"):
@@ -723,7 +798,9 @@ def repeated(butterflies, tools, tmp_path_factory):
     folder = tmp_path_factory.mktemp("repeated")
 
     def run(*names):
-        return {name: tools.spawn(*with_workers(butterflies.commands[name], workers), cwd=folder) for name, workers in names}
+        return {
+            name: tools.spawn(*with_workers(butterflies.commands[name], workers), cwd=folder) for name, workers in names
+        }
 
     with ThreadPoolExecutor(2) as both:
         chains = [both.submit(run, ("teacher", 0), ("CE", 0), ("CMaxGrad", 3)), both.submit(run, ("simclr", 3))]
@@ -752,7 +829,18 @@ def test_another_seed_gives_another_course(butterflies, tools):
     paths = []
     try:
         for seed in (0, 1, 2):
-            changes = ["--seed", seed, "--out", f"seed_{seed}", "--ce-list", "./toy/toy_gt_CE.txt", "--iterations", 2, "--steps", 1]
+            changes = [
+                "--seed",
+                seed,
+                "--out",
+                f"seed_{seed}",
+                "--ce-list",
+                "./toy/toy_gt_CE.txt",
+                "--iterations",
+                2,
+                "--steps",
+                1,
+            ]
             assert tools.call(*butterflies.commands["random"], *changes, cwd=folder).status == 0
             paths.append([row.path for row in teaching_list(folder / f"seed_{seed}", "random", "")])
         assert paths[0] == [row.path for row in teaching_list(butterflies.out, "random", "")][:4]

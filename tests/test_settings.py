@@ -95,8 +95,12 @@ def remarks(source):
     """The comment behind each field of `Config`, "" where there is none."""
     config = next(node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == "Config")
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    comments = {token.start[0]: token.string.removeprefix("#").strip() for token in tokens if token.type == tokenize.COMMENT}
-    return {node.target.id: comments.get(node.end_lineno, "") for node in config.body if isinstance(node, ast.AnnAssign)}
+    comments = {
+        token.start[0]: token.string.removeprefix("#").strip() for token in tokens if token.type == tokenize.COMMENT
+    }
+    return {
+        node.target.id: comments.get(node.end_lineno, "") for node in config.body if isinstance(node, ast.AnnAssign)
+    }
 
 
 def remarks_of(script):
@@ -134,17 +138,25 @@ def test_every_difference_is_one():
     """No exception stands here that nothing needs."""
     found = {script: remarks_of(script) for script in SCRIPTS}
     for name, who in DIFFERING:
-        others = {remark[name] for script, remark in found.items() if name in remark and who not in (script, family(script))}
+        others = {
+            remark[name] for script, remark in found.items() if name in remark and who not in (script, family(script))
+        }
         own = {remark[name] for script, remark in found.items() if name in remark and who in (script, family(script))}
         assert len(own) == 1 and not own & (others if name != "checkpoint" else set()), (name, who)
 
 
 def test_another_remark_in_a_family_would_be_found():
-    fields = ["lr: float = 0.1  # learning rate of SGD", "steps: tuple = (\n        1,\n    )  # how many", "seed: int = 0"]
+    fields = [
+        "lr: float = 0.1  # learning rate of SGD",
+        "steps: tuple = (\n        1,\n    )  # how many",
+        "seed: int = 0",
+    ]
     source = "\n    ".join(["class Config:", *fields])
     assert remarks(source) == {"lr": "learning rate of SGD", "steps": "how many", "seed": ""}
     found = {"teach_butterflies": {"seed": "draws"}, "teach_gull": {"seed": "names"}, "label_gull": {"seed": "ties"}}
-    assert disagreeing(found, {("seed", "page"), ("seed", "labels")}) == {("seed", "page"): [["teach_butterflies"], ["teach_gull"]]}
+    assert disagreeing(found, {("seed", "page"), ("seed", "labels")}) == {
+        ("seed", "page"): [["teach_butterflies"], ["teach_gull"]]
+    }
     assert disagreeing(found | {"teach_gull": {"seed": "draws"}}, {("seed", "page"): "", ("seed", "labels"): ""}) == {}
     assert list(disagreeing(found | {"teach_gull": {"seed": "draws"}}, {})) == [("seed", "all")]
 
@@ -175,7 +187,9 @@ def told(module, capsys, monkeypatch, columns=100):
 def labelled(text):
     """The one paragraph that begins with each of the three labels."""
     paragraphs = [" ".join(block.split()) for block in text.split("\n\n")]
-    found = {label: [some for some in paragraphs if some.startswith(f"{label}: ")] for label in ("Reads", "Writes", "Takes")}
+    found = {
+        label: [some for some in paragraphs if some.startswith(f"{label}: ")] for label in ("Reads", "Writes", "Takes")
+    }
     assert {label: len(some) for label, some in found.items()} == {"Reads": 1, "Writes": 1, "Takes": 1}
     return {label: some[0] for label, some in found.items()}
 
@@ -206,14 +220,19 @@ COMMANDS = [path for path in MODULES if "__main__" in {getattr(node, "value", No
 def test_commands_of_packages_say_it_too(path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     text = laid_out(ast.get_docstring(tree(path)))
-    found, command = labelled(text), "python datasets/prepare.py" if name_of(path) == "datasets.prepare" else f"python -m {name_of(path)}"
+    found, command = (
+        labelled(text),
+        "python datasets/prepare.py" if name_of(path) == "datasets.prepare" else f"python -m {name_of(path)}",
+    )
     assert re.search(r"\b(seconds?|minutes?|hours?|not measured)\b", found["Takes"]) and "GPU" in found["Takes"]
     assert f"    {command.removesuffix('.__main__')} " in text
     assert max(len(line) for line in text.splitlines() if not line.startswith("    ")) <= 80
 
 
 def test_the_commands_are_found():
-    assert {"utils.teaching.compare_courses", "utils.explanations.localization", "benchmarks.bench"} <= set(map(name_of, COMMANDS))
+    assert {"utils.teaching.compare_courses", "utils.explanations.localization", "benchmarks.bench"} <= set(
+        map(name_of, COMMANDS)
+    )
 
 
 def test_commands_keep_the_form_of_what_they_say(capsys, monkeypatch):
@@ -223,7 +242,9 @@ def test_commands_keep_the_form_of_what_they_say(capsys, monkeypatch):
     with pytest.raises(SystemExit):
         compare_courses.main()
     text = capsys.readouterr().out
-    assert text.startswith("usage: python -m utils.teaching.compare_courses") and laid_out(compare_courses.__doc__) in text
+    assert (
+        text.startswith("usage: python -m utils.teaching.compare_courses") and laid_out(compare_courses.__doc__) in text
+    )
     for name in ["toy", "folder", "check", *SOURCES]:
         with pytest.raises(SystemExit):
             prepare.main([name, "--help"])

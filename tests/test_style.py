@@ -39,7 +39,9 @@ def tree_of(function):
 def called_with_cfg(tree):
     """The calls in a tree that hand on the settings: (name of the function, arguments)."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and any(isinstance(argument, ast.Name) and argument.id == "cfg" for argument in node.args):
+        if isinstance(node, ast.Call) and any(
+            isinstance(argument, ast.Name) and argument.id == "cfg" for argument in node.args
+        ):
             yield ast.unparse(node.func), [ast.unparse(argument) for argument in node.args]
 
 
@@ -112,7 +114,10 @@ def test_every_field_that_is_picked_is_used():
     picked = picked_classes()
     assert len(picked) >= 4
     assert {
-        (name, field.name) for name, kind in picked.items() for field in dataclasses.fields(kind) if field.name not in attributes
+        (name, field.name)
+        for name, kind in picked.items()
+        for field in dataclasses.fields(kind)
+        if field.name not in attributes
     } == set()
 
 
@@ -122,7 +127,9 @@ def test_settings_of_the_same_name_are_of_the_same_type():
         for field in dataclasses.fields(importlib.import_module(script).Config):
             types.setdefault(field.name, {})[script] = field.type
     assert [name for name, of in types.items() if len(set(of.values())) > 1] == []
-    assert {"dataset", "data_root", "out", "seed", "workers", "device"} <= {name for name, of in types.items() if set(PIPELINE) <= set(of)}
+    assert {"dataset", "data_root", "out", "seed", "workers", "device"} <= {
+        name for name, of in types.items() if set(PIPELINE) <= set(of)
+    }
 
 
 @SCRIPT
@@ -197,8 +204,12 @@ def test_modules_are_short(path):
 @MODULE
 def test_what_is_public_is_documented(path):
     tree = ast.parse(path.read_text())
-    public = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")]
-    public = [node for node in public if "overload" not in map(ast.unparse, node.decorator_list)]  # types alone; what follows says it
+    public = [
+        node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+    ]
+    public = [
+        node for node in public if "overload" not in map(ast.unparse, node.decorator_list)
+    ]  # types alone; what follows says it
     assert ast.get_docstring(tree)
     assert [node.name for node in public if not ast.get_docstring(node)] == []
 
@@ -234,5 +245,7 @@ def test_no_data_or_weights_are_tracked():
     assert [
         name
         for name in tracked
-        if (REPOSITORY / name).is_file() and (REPOSITORY / name).stat().st_size > 200_000 and not name.startswith("docs/")
+        if (REPOSITORY / name).is_file()
+        and (REPOSITORY / name).stat().st_size > 200_000
+        and not name.startswith("docs/")
     ] == []

@@ -84,7 +84,8 @@ def test_names_in_another_script_are_drawn_in_fonts_that_have_it(installed, tmp_
 def test_names_that_no_font_has_are_told_and_replaced(installed, tmp_path):
     names = ["Queen", "\U00100e01\U00100f00", "\U00100f01"]
     with pytest.warns(
-        UserWarning, match=r"No installed font can write .*: \U00100e01\U00100f00 \(class 1\), \U00100f01 \(class 2\); install"
+        UserWarning,
+        match=r"No installed font can write .*: \U00100e01\U00100f00 \(class 1\), \U00100f01 \(class 2\); install",
     ):
         assert fonts.drawable(names) == ["Queen", "class 1", "class 2"]
     with warnings.catch_warnings(record=True) as caught:
@@ -182,7 +183,9 @@ def test_names_that_a_terminal_cannot_write_end_no_command(encoding, monkeypatch
 
 def git(folder, *words):
     identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
-    return subprocess.run(["git", *identity, *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        ["git", *identity, *words], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def repository(folder):
@@ -266,7 +269,9 @@ def test_an_output_folder_that_lists_would_take_for_the_data_root_is_refused(tmp
         assert resolve(parse(Config, "", ["--data-root", data_root, "--out", out])).out == named
 
 
-@pytest.mark.parametrize("out", ["auto", "run1", "datasets2/run1", "runs/datasets/run1", "../datasets/run1", "/elsewhere/datasets/run1"])
+@pytest.mark.parametrize(
+    "out", ["auto", "run1", "datasets2/run1", "runs/datasets/run1", "../datasets/run1", "/elsewhere/datasets/run1"]
+)
 def test_other_output_folders_go_with_any_data_root(tmp_path, monkeypatch, out):
     monkeypatch.chdir(tmp_path)
     cfg = resolve(parse(Config, "", ["--data-root", "/data", "--out", out]))

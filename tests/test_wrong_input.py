@@ -44,8 +44,20 @@ class Stage:
             "teacher": ["train_butterflies_resnet18", *tiny, "--epochs", 1, "--batch-size", 3],
             "linear": ["train_gull_resnet18_linear", *tiny, "--epochs", 1, "--pretrained", weights],
             "simclr": ["train_gull_simclr", *tiny, "--epochs", 1, "--batch-size", 3],
-            "CE": ["get_all_CE_butterflies", *tiny, "--checkpoint", self.earlier / "checkpoint_pretrain_resnet18_s300.pth.tar"],
-            "CE_simclr": ["get_all_CE_gull_simclr", *tiny, "--checkpoint", self.earlier / "simclr_checkpoint_2.tar", "--probe-epochs", 2],
+            "CE": [
+                "get_all_CE_butterflies",
+                *tiny,
+                "--checkpoint",
+                self.earlier / "checkpoint_pretrain_resnet18_s300.pth.tar",
+            ],
+            "CE_simclr": [
+                "get_all_CE_gull_simclr",
+                *tiny,
+                "--checkpoint",
+                self.earlier / "simclr_checkpoint_2.tar",
+                "--probe-epochs",
+                2,
+            ],
             "course": ["train_butterflies_CMaxGrad", *course],
             "optimal": ["train_butterflies_CMaxGrad", *course, "--student", "optimal"],
             "page": ["teach_butterflies", "--dataset", "toy", "--data-root", str(root)],
@@ -58,7 +70,9 @@ class Stage:
         """Copies the explanations of the five images, with their lists."""
         wanted = {row.index for row in lists.read_examples(self.list, 5)}
         for kind in ("", "_HTML"):
-            rows = [row for row in lists.read_explanations(self.earlier / f"toy_gt_CE{kind}.txt", 5) if row.index in wanted]
+            rows = [
+                row for row in lists.read_explanations(self.earlier / f"toy_gt_CE{kind}.txt", 5) if row.index in wanted
+            ]
             rows.sort(key=lambda row: (row.label, row.counter))  # as the five images are
             for row in rows:
                 for path in {row.path, row.path.replace("_img/", "_mask/")}:
@@ -196,7 +210,9 @@ def test_two_images_that_would_get_the_same_explanation_file(stage):
     row = stage.list.read_text().splitlines()[1]
     set_line(stage.list, 3, f"{row}\n./datasets/toy/images/Hindeye/none.png 2 9")
     shutil.copyfile(third_image(stage), third_image(stage).with_name("other.png"))
-    set_line(stage.list, 4, f"./datasets/toy/images/Hindeye/{next((stage.root / 'toy/images/Hindeye').iterdir()).name} 2 9")
+    set_line(
+        stage.list, 4, f"./datasets/toy/images/Hindeye/{next((stage.root / 'toy/images/Hindeye').iterdir()).name} 2 9"
+    )
     refused(stage, "CE", says=[f"{stage.list}, line 3: ", "line 2"])
 
 
@@ -276,7 +292,9 @@ def test_every_rule_of_the_settings_is_tried():
     assert set(RULES) - of_the_server <= set(OUT_OF_RANGE) <= set(RULES)
 
 
-@pytest.mark.parametrize(("setting", "value"), [(setting, value) for setting, (_, values) in OUT_OF_RANGE.items() for value in values])
+@pytest.mark.parametrize(
+    ("setting", "value"), [(setting, value) for setting, (_, values) in OUT_OF_RANGE.items() for value in values]
+)
 def test_a_setting_out_of_range(stage, setting, value):
     flag = f"--{setting.replace('_', '-')}"
     demand = "needs" if setting == "mask_sizes" and value != "nan" else "must"
@@ -448,7 +466,16 @@ def test_a_dead_teacher_is_refused_and_leaves_no_picture(stage):
     torch.save({"state_dict_m": dead(resnet18(num_classes=5))}, stage.folder / "dead.tar")
     before = stage.tools.snapshot(stage.folder / "toy")
     for resume in ([], ["--resume"]):
-        refused(stage, "CE", "--checkpoint", "dead.tar", "--batch-size", 2, *resume, says=["--checkpoint", "constant", "train it anew"])
+        refused(
+            stage,
+            "CE",
+            "--checkpoint",
+            "dead.tar",
+            "--batch-size",
+            2,
+            *resume,
+            says=["--checkpoint", "constant", "train it anew"],
+        )
     after = stage.tools.snapshot(stage.folder / "toy")
     files = {name for name in before | after if (stage.folder / "toy" / name).is_file()}
     assert {name for name in files if before.get(name) != after.get(name)} == set()
@@ -467,7 +494,9 @@ def warnings_of(stage, name, *changes):
     assert done.status == 0, done.err
     record = json.loads((stage.folder / f"toy/run_{done.script}.json").read_text())
     found = record["measured"].get("warnings", [])
-    assert [line for line in done.out.splitlines() if line.startswith("warning: ")] == [f"warning: {sentence}" for sentence in found]
+    assert [line for line in done.out.splitlines() if line.startswith("warning: ")] == [
+        f"warning: {sentence}" for sentence in found
+    ]
     return found
 
 
@@ -487,7 +516,10 @@ def test_random_features_that_nobody_trains_are_said(stage):
     stage.explain()
     for name, changes, said in (("linear", [], True), ("course", ["--freeze-features"], True), ("course", [], False)):
         found = warnings_of(stage, name, "--pretrained", "none", *changes)
-        assert any(sentence.startswith("--pretrained none: the features are drawn at random") for sentence in found) == said
+        assert (
+            any(sentence.startswith("--pretrained none: the features are drawn at random") for sentence in found)
+            == said
+        )
 
 
 def test_a_probe_that_takes_steps_too_small_is_said(stage):
@@ -574,7 +606,9 @@ def test_pictures_for_people_that_belong_to_other_explanations(stage):
 
 def listed_file(stage, line, kind="", rendering="_img/"):
     """The file on a line of an explanation list, or its sibling in another rendering."""
-    return Path(lists.read_explanations(stage.folder / f"toy/toy_gt_CE{kind}.txt", 5)[line - 1].path.replace("_img/", rendering))
+    return Path(
+        lists.read_explanations(stage.folder / f"toy/toy_gt_CE{kind}.txt", 5)[line - 1].path.replace("_img/", rendering)
+    )
 
 
 def paint_black(file):
@@ -623,7 +657,9 @@ def test_simclr_that_diverges(stage):
 
 
 def test_a_linear_probe_that_diverges(stage):
-    refused(stage, "CE_simclr", "--probe-lr", 1e37, "--probe-epochs", 3, status=RUN_WENT_WRONG, says=["lower --probe-lr"])
+    refused(
+        stage, "CE_simclr", "--probe-lr", 1e37, "--probe-epochs", 3, status=RUN_WENT_WRONG, says=["lower --probe-lr"]
+    )
 
 
 @pytest.mark.parametrize("steps", [1, 3])
@@ -669,15 +705,23 @@ def test_a_full_disk_and_ctrl_c_end_with_a_sentence(stage, monkeypatch, capsys):
     assert status == RUN_WENT_WRONG and "No space left on device" in said and said.count("\n") == 1
     status, said = ending_with(KeyboardInterrupt(), stage, monkeypatch, capsys)
     assert status == INTERRUPTED and said.count("\n") == 1
-    assert said.startswith("train_gull_simclr.py: stopped by Ctrl-C; go on with: python ") and said.endswith(" --resume\n")
+    assert said.startswith("train_gull_simclr.py: stopped by Ctrl-C; go on with: python ") and said.endswith(
+        " --resume\n"
+    )
 
 
 FULL = {
-    "the GPU's": (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of"), "cpu"),
+    "the GPU's": (
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of"),
+        "cpu",
+    ),
     "the GPU's before it begins": (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be"), "cpu"),
     "the GPU's in a library": (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "cpu"),
     "Python's": (MemoryError(), "this machine"),
-    "torch's": (RuntimeError("[enforce fail at alloc_cpu.cpp] . DefaultCPUAllocator: can't allocate memory: you"), "this machine"),
+    "torch's": (
+        RuntimeError("[enforce fail at alloc_cpu.cpp] . DefaultCPUAllocator: can't allocate memory: you"),
+        "this machine",
+    ),
     "torch's on Windows": (
         RuntimeError("[enforce fail at alloc_cpu.cpp] data. DefaultCPUAllocator: not enough memory: you tried"),
         "this machine",
@@ -698,13 +742,16 @@ def test_a_full_memory_ends_with_a_sentence(whose, stage, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("kind", "flags"), [("people", ["--workers", "--batch-size", "--image-size"]), ("page", ["--workers", "--image-size"]), ("label", [])]
+    ("kind", "flags"),
+    [("people", ["--workers", "--batch-size", "--image-size"]), ("page", ["--workers", "--image-size"]), ("label", [])],
 )
 def test_a_full_memory_names_what_the_script_has(kind, flags, stage, monkeypatch, capsys):
     status, said = ending_with(MemoryError(), stage, monkeypatch, capsys, kind)
     lowered = "".join(f" or lower {flag}" for flag in flags)
     assert status == RUN_WENT_WRONG
-    assert said.endswith(f": error: The memory of this machine is full; end what else fills it{lowered}, then begin anew.\n")
+    assert said.endswith(
+        f": error: The memory of this machine is full; end what else fills it{lowered}, then begin anew.\n"
+    )
 
 
 def test_other_faults_of_torch_are_no_full_memory(stage, monkeypatch, capsys):

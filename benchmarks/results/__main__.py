@@ -46,14 +46,22 @@ class Config:
     quick: bool = False  # few images, epochs and lessons, on moths drawn for it: to see that everything runs; its numbers mean nothing
     # data
     data_root: str = "datasets"  # folder that holds the datasets' folders; what is not there is left out, and said
-    pretrained: str = "imagenet"  # generic features of teachers and students: imagenet, none, or the path of a state dict
-    teaching_images: str = "auto"  # explain_teach's table of the pictures people saw; auto: {data_root}/explain_teach/butterflies_crop/
+    pretrained: str = (
+        "imagenet"  # generic features of teachers and students: imagenet, none, or the path of a state dict
+    )
+    teaching_images: str = (
+        "auto"  # explain_teach's table of the pictures people saw; auto: {data_root}/explain_teach/butterflies_crop/
+    )
     # run
     out: str = "results"  # output folder
-    page: str = "docs/results.md"  # page that gets the tables, and a folder of its name beside it their files; none: no page
+    page: str = (
+        "docs/results.md"  # page that gets the tables, and a folder of its name beside it their files; none: no page
+    )
     seed: int = 0  # same seed, same machine: same bytes
     workers: int = default_workers()  # threads that read and write pictures; no result depends on them
-    threads: int = 1  # of PyTorch in each process on a CPU; last digits depend on them, but not on how many processors there are
+    threads: int = (
+        1  # of PyTorch in each process on a CPU; last digits depend on them, but not on how many processors there are
+    )
     device: str = "auto"  # auto (a GPU where there is one), cpu, cuda, cuda:1
     resume: bool = False  # go on where a run with the same settings was stopped
 
@@ -77,7 +85,9 @@ def page_of(cfg: Config) -> Path | None:
     """
     path = None if cfg.page == "none" else Path(cfg.page)
     if cfg.quick and path and path.resolve().is_relative_to(TOP / "docs"):
-        raise InputError(f"--page {cfg.page}: {QUICK}, and its numbers mean nothing; give --page none, or a page elsewhere.")
+        raise InputError(
+            f"--page {cfg.page}: {QUICK}, and its numbers mean nothing; give --page none, or a page elsewhere."
+        )
     return path
 
 
@@ -88,7 +98,9 @@ def work_of(cfg: Config) -> Work:
         InputError: the weights do not exist, or the folder is not ours or not of these settings.
     """
     if cfg.pretrained not in ("imagenet", "none") and not Path(cfg.pretrained).is_file():
-        raise InputError(f"--pretrained {cfg.pretrained} does not exist; give imagenet, none, or the path of a state dict.")
+        raise InputError(
+            f"--pretrained {cfg.pretrained} does not exist; give imagenet, none, or the path of a state dict."
+        )
     device = machine.choose(cfg.device)
     who = {
         "data_root": cfg.data_root,
@@ -100,7 +112,9 @@ def work_of(cfg: Config) -> Work:
     folder = output_folder(cfg.out) / "work"
     begin(folder, who | {"device": device, "quick": cfg.quick}, cfg.resume)
     data_root = stages.drawn_moths(folder, cfg.seed) if cfg.quick else cfg.data_root
-    return Work(data_root, cfg.pretrained, folder, cfg.seed, device, cfg.workers, cfg.threads, cfg.quick, cfg.teaching_images)
+    return Work(
+        data_root, cfg.pretrained, folder, cfg.seed, device, cfg.workers, cfg.threads, cfg.quick, cfg.teaching_images
+    )
 
 
 def main(cfg: Config) -> None:

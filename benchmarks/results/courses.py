@@ -33,7 +33,12 @@ from utils.teaching.students import STUDENTS
 
 NONE, POOL, RANDOM = "none", "the whole pool", "random"
 RIVALS = (RANDOM, "MaxHerding")  # with whom selections are compared: the paper's baseline, and the best of the others
-TITLES = {NONE: "images alone", "scout": "explanations: scout", "margin": "explanations: margin", "disc": "a disc in the middle"}
+TITLES = {
+    NONE: "images alone",
+    "scout": "explanations: scout",
+    "margin": "explanations: margin",
+    "disc": "a disc in the middle",
+}
 DATASETS = ("butterflies_s300", "chinese_chars", "CUBgull_standin")
 DRAWS, LESSONS, QUICK_DRAWS, QUICK_LESSONS = 6, 20, 2, 3
 QUICK_STEPS = 2  # of the student as published, after every lesson
@@ -114,20 +119,33 @@ def all_courses(quick: bool) -> list[Courses]:
     return [
         *(Courses(f"courses_{name}", name, f"Courses on {name}", OPTIMAL, size) for name in datasets),
         Courses(f"courses_{first}_simclr", first, f"Courses on {first}, SimCLR features", SIMCLR, simclr, simclr=True),
-        Courses(f"courses_{first}_sgd", first, f"Courses on {first}, the student as published", SGD, sgd, student="sgd", view="image"),
+        Courses(
+            f"courses_{first}_sgd",
+            first,
+            f"Courses on {first}, the student as published",
+            SGD,
+            sgd,
+            student="sgd",
+            view="image",
+        ),
     ]
 
 
 def tables(work: Work) -> Iterator[Table]:
     """A table for each of `all_courses`, and one of what they come to."""
     courses, groups = all_courses(work.quick), list[Group]()
-    reasons = {one.name: stages.absent(work, one.dataset) or (stages.absent_simclr(work) if one.simclr else "") for one in courses}
+    reasons = {
+        one.name: stages.absent(work, one.dataset) or (stages.absent_simclr(work) if one.simclr else "")
+        for one in courses
+    }
     for reason in sorted({*reasons.values()} - {""}):
         print(reason)
     made = [one for one in courses if not reasons[one.name]]
     total = sum(len(one.keys()) * _draws(work).draws for one in made)
     with tqdm(total=total, desc="courses", unit="course") as bar, ExitStack() as beside:
-        ahead = {one.name: beside.enter_context(_taught_beside(work, one, bar)) for one in made if one.student != "optimal"}
+        ahead = {
+            one.name: beside.enter_context(_taught_beside(work, one, bar)) for one in made if one.student != "optimal"
+        }
         for one in courses:
             if one in made:
                 for _ in ahead.get(one.name, ()):
@@ -158,7 +176,9 @@ class Materials:
 def _materials(work: Work, courses: Courses) -> Materials:
     """Trains and explains what the courses of a table need."""
     explain = stages.simclr_explanations if courses.simclr else stages.explanations
-    lists = {kind: str(explain(work, courses.dataset, kind).explanation_list()) for kind in courses.kinds() if kind != NONE}
+    lists = {
+        kind: str(explain(work, courses.dataset, kind).explanation_list()) for kind in courses.kinds() if kind != NONE
+    }
     features = str(stages.simclr(work)) if courses.simclr else work.pretrained
     where = {"dataset": courses.dataset, "data_root": stages.root(work, courses.dataset)}
     how = {"image_size": courses.size, "seed": work.seed, "workers": work.workers, "device": work.device}
@@ -181,7 +201,9 @@ def _table(work: Work, courses: Courses, materials: Materials, bar: tqdm) -> Tab
                 bar.update(how.draws if courses.student == "optimal" else 0)
         if courses.student == "optimal":
             whole = partial(_ceilings, student, how, materials.cfg.ridge)
-            ceilings[kind] = work.kept(f"{courses.name}/{kind}_whole_pool", whole, _depends_on(work, courses, materials))
+            ceilings[kind] = work.kept(
+                f"{courses.name}/{kind}_whole_pool", whole, _depends_on(work, courses, materials)
+            )
     levels = {TITLES[kind]: fmean(values) for kind, values in ceilings.items()}
     draw_figure = partial(draw_panels, panels=panels(curves), levels=levels)
     text = f"{courses.text} {columns_text(how, courses)} {POOL_TEXT if ceilings else ''}"
@@ -194,7 +216,11 @@ def _taught_beside(work: Work, courses: Courses, bar: tqdm) -> Iterator[Iterator
     a student that learns with its whole network takes minutes of one processor."""
     materials = _materials(work, courses)
     # The long ones, with explanations, first: so no processor waits for the last of them.
-    every = [(key, draw) for key in sorted(courses.keys(), key=lambda key: key[1] == NONE) for draw in range(_draws(work).draws)]
+    every = [
+        (key, draw)
+        for key in sorted(courses.keys(), key=lambda key: key[1] == NONE)
+        for draw in range(_draws(work).draws)
+    ]
     missing = [one for one in every if not work.keeps(_name(courses, *one), _depends_on(work, courses, materials))]
     bar.update(len(every) - len(missing))
     # On a GPU one after the other, in their turn: how many courses fit into its memory, nobody knows. Quick ones take less than a process
@@ -211,7 +237,9 @@ def _teach_one(work: Work, courses: Courses, materials: Materials, one: tuple[Ke
         _curve(work, courses, materials, partial(_student, courses, materials, *_images(work, courses), one[0][1]), one)
 
 
-def _curve(work: Work, courses: Courses, materials: Materials, student: Callable[[], Student], one: tuple[Key, int]) -> list[float]:
+def _curve(
+    work: Work, courses: Courses, materials: Materials, student: Callable[[], Student], one: tuple[Key, int]
+) -> list[float]:
     """The curve of one course: test accuracy (%) after each lesson. An earlier run's is read."""
     (selection, _), draw = one
     how = replace(_draws(work), draws=draw + 1)
@@ -237,7 +265,9 @@ def _depends_on(work: Work, courses: Courses, materials: Materials) -> dict:
 def _settings(courses: Courses, cfg: Config) -> dict:
     """What courses depend on, besides the pictures and the draws; of explanations, the scripts know what they depend on."""
     return {"student": courses.student, "view": courses.view, "alpha": cfg.alpha} | {
-        name: value for name, value in asdict(pick(StudentSettings, cfg)).items() if name not in ("pretrained", "workers", "device")
+        name: value
+        for name, value in asdict(pick(StudentSettings, cfg)).items()
+        if name not in ("pretrained", "workers", "device")
     }
 
 
@@ -275,7 +305,9 @@ def ceiling(pupil: Student, ridge: float) -> float:
         labels.append(seen.labels[image])
     head = learn_head(torch.cat(features).double(), torch.cat(labels), seen.num_classes, ridge)
     other = int((seen.labels != seen.labels[0]).nonzero()[0])
-    pupil.add(Choice(0, other, int(seen.labels[other]), {}, None))  # accuracies are also of what was taught, which must be something
+    pupil.add(
+        Choice(0, other, int(seen.labels[other]), {}, None)
+    )  # accuracies are also of what was taught, which must be something
     pupil.load_state_dict({"head": head})
     return pupil.accuracies()[1]
 
@@ -290,14 +322,21 @@ def rows(curves: Mapping[Key, Curves], ceilings: Mapping[str, Sequence[float]]) 
         curves: by selection and explanation, of draw after draw, the test accuracies (%) after each lesson.
         ceilings: by explanation, of draw after draw, the test accuracy (%) after the whole pool.
     """
-    lessons = [lesson for lesson in REPORTED_LESSONS if lesson <= max(shortest(some).shape[1] for some in curves.values())]
+    lessons = [
+        lesson for lesson in REPORTED_LESSONS if lesson <= max(shortest(some).shape[1] for some in curves.values())
+    ]
     means = {key: [fmean(curve) for curve in some] for key, some in curves.items()}
     means |= {(POOL, kind): list(values) for kind, values in ceilings.items()}
-    rivals = {rival: {kind: values for (selection, kind), values in means.items() if selection == rival} for rival in RIVALS}
+    rivals = {
+        rival: {kind: values for (selection, kind), values in means.items() if selection == rival} for rival in RIVALS
+    }
     found = []
     for (selection, kind), values in means.items():
         table = shortest(curves[selection, kind]) if selection != POOL else None
-        reached = [round(float(table[:, n - 1].mean()), 1) if table is not None and n <= table.shape[1] else "" for n in lessons]
+        reached = [
+            round(float(table[:, n - 1].mean()), 1) if table is not None and n <= table.shape[1] else ""
+            for n in lessons
+        ]
         to_none = means.get((selection, NONE)) if kind != NONE else None
         row = {"selection": selection, "explanation": kind} | dict(zip(map(str, lessons), reached, strict=True))
         row |= {"mean": round(fmean(values), 1), "sd": spread(values)}

@@ -25,7 +25,9 @@ def write_discs(explained: Layout, files: Layout, images: ImageSet[Example], num
     for folder in folders.values():
         folder.mkdir(parents=True, exist_ok=True)
     listed = []
-    for number, (row, counters) in enumerate(zip(images.rows, listed_counters(explained, images.rows, num_classes), strict=True)):
+    for number, (row, counters) in enumerate(
+        zip(images.rows, listed_counters(explained, images.rows, num_classes), strict=True)
+    ):
         discs, _ = disc(read_masks(explained, row, counters, TEACHING_SIZE))  # (B, s, s)
         pictures = fill_outside(images[number].expand(len(discs), -1, -1, -1), discs)  # (B, 3, s, s)
         for b, inside, picture in zip(counters, discs, pictures, strict=True):

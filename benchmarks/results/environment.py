@@ -44,4 +44,6 @@ def put(page: Path, part: str, work: Work) -> None:
     lines = dict(re.findall(r"^(- `(?:\w+)`): (.*\n)", section(text, ENVIRONMENT, page) or "", flags=re.M))
     head, _, rest = line(part, work).partition(": ")
     lines[head] = rest
-    write_text(page, replaced(text, ENVIRONMENT, "".join(f"{name}: {what}" for name, what in sorted(lines.items())), page))
+    write_text(
+        page, replaced(text, ENVIRONMENT, "".join(f"{name}: {what}" for name, what in sorted(lines.items())), page)
+    )

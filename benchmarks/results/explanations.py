@@ -41,7 +41,11 @@ def tables(work: Work) -> Iterator[Table]:
     reason = stages.absent(work, dataset)
     if reason:
         print(reason)
-    yield Table.empty(DELETION, TITLES[DELETION], reason, stages.command("explanations")) if reason else _deleted(work, dataset)
+    yield (
+        Table.empty(DELETION, TITLES[DELETION], reason, stages.command("explanations"))
+        if reason
+        else _deleted(work, dataset)
+    )
 
 
 # ---------------------------------------------------------------- on moths
@@ -50,7 +54,9 @@ def tables(work: Work) -> Iterator[Table]:
 def _localized(work: Work) -> Table:
     """The table of drawn moths."""
     outs = {kind: str(stages.explanations(work, stages.MOTHS, kind).out) for kind in EXPLAINERS}
-    found = work.kept(LOCALIZATION, partial(localize, outs, stages.root(work, stages.MOTHS), work.seed), {"size": TEACHING_SIZE})
+    found = work.kept(
+        LOCALIZATION, partial(localize, outs, stages.root(work, stages.MOTHS), work.seed), {"size": TEACHING_SIZE}
+    )
     text = (
         "A drawn moth's scene does not know its kind, so the same moth can be drawn as the wrong answer b too; the pixels that then "
         f"differ, T, are exactly why it is a and not b. They cover {found['covered']} % of the pictures. {found['explanations']} "
@@ -88,7 +94,8 @@ def localize(outs: Mapping[str, str], data_root: str, seed: int) -> dict:
 def localized_rows(percent: Mapping[str, Mapping[str, Sequence[float]]]) -> list[dict]:
     """The rows: explainers, and after each what it is compared with."""
     return [
-        {"explanation": kind, "variant": variant} | {name: round(value, 1) for name, value in zip(COLUMNS, values, strict=True)}
+        {"explanation": kind, "variant": variant}
+        | {name: round(value, 1) for name, value in zip(COLUMNS, values, strict=True)}
         for kind, of_kind in percent.items()
         for variant, values in of_kind.items()
     ]
@@ -100,7 +107,11 @@ def localized_rows(percent: Mapping[str, Mapping[str, Sequence[float]]]) -> list
 def _deleted(work: Work, dataset: str) -> Table:
     """The table of photographs."""
     count = QUICK_IMAGES if work.quick else IMAGES
-    found = work.kept(DELETION, partial(delete, work, dataset, count), {"size": TEACHING_SIZE, "images": count, "mean": "image by image"})
+    found = work.kept(
+        DELETION,
+        partial(delete, work, dataset, count),
+        {"size": TEACHING_SIZE, "images": count, "mean": "image by image"},
+    )
     text = (
         f"On photographs nobody knows the truth, so what is pointed at is blurred: the mean margin z_a - z_b of {count} images of "
         f"{dataset} against every wrong answer b, and what it loses where the mask is blurred, or the same shape moved at random. In the "
@@ -122,10 +133,15 @@ def delete(work: Work, dataset: str, count: int) -> dict:
     layouts = {kind: stages.explanations(work, dataset, kind) for kind in (*EXPLAINERS, "disc")}
     teachers = [stages.teacher(work, dataset, second) for second in (False, True)]
     paths = {name: files.teacher for name, files in zip(NETWORKS, teachers, strict=True)}
-    networks = {name: load_classifier(str(path), described.classes, described.display_names).folded() for name, path in paths.items()}
+    networks = {
+        name: load_classifier(str(path), described.classes, described.display_names).folded()
+        for name, path in paths.items()
+    }
     images = open_list(described, "train", root, partial(whole_view, size=side), budget=0)
     chosen = spread(len(images), count)
-    measured = {kind: deletion.measure(networks, images, files, TEACHING_SIZE, chosen) for kind, files in layouts.items()}
+    measured = {
+        kind: deletion.measure(networks, images, files, TEACHING_SIZE, chosen) for kind, files in layouts.items()
+    }
     return {kind: {name: values.tolist() for name, values in of_kind.items()} for kind, of_kind in measured.items()}
 
 
@@ -142,5 +158,8 @@ def _deleted_row(kind: str, network: str, values: Sequence[Sequence[float]]) -> 
     margin, lost, moved = (list(column) for column in zip(*values, strict=True))
     row: dict[str, object] = {"explanation": kind, "network": network, "z_a - z_b": round(fmean(margin), 2) + 0.0}
     for name, losses in (("lost, blurred", lost), ("lost, moved at random", moved)):
-        row |= {name: round(fmean(losses), 2) + 0.0, f"sd of {name}": round(stdev(losses), 2) if len(losses) > 1 else ""}
+        row |= {
+            name: round(fmean(losses), 2) + 0.0,
+            f"sd of {name}": round(stdev(losses), 2) if len(losses) > 1 else "",
+        }
     return row

@@ -19,7 +19,9 @@ SEEDS = 3
 STUDY_QUICK = "--repeats 2 --accuracy 0.2 0.6 --probe-epochs 5 --image-size 64 --rounds 2 --confidence 0.2"
 CHAIN = (0.6, 0.8, 1.0)  # accuracies of the people of the chain, each image labelled by one of them
 PEOPLE = 20
-SELECTION = "KMaxGrad"  # of the course that they are said to have taken; what simulated people answer does not depend on it
+SELECTION = (
+    "KMaxGrad"  # of the course that they are said to have taken; what simulated people answer does not depend on it
+)
 CLASSIFIER = "train_butterflies_resnet18"
 NAMES = ("labels", "labels_self_training", "labels_chain")
 TITLES = (
@@ -33,7 +35,10 @@ def tables(work: Work) -> list[Table]:
     """The three tables of this part."""
     reason = stages.absent(work, dataset_of(work), ("train", "rest", "test")) or stages.absent_simclr(work)
     if reason:
-        return [Table.empty(name, title, reason, stages.command("labels")) for name, title in zip(NAMES, TITLES, strict=True)]
+        return [
+            Table.empty(name, title, reason, stages.command("labels"))
+            for name, title in zip(NAMES, TITLES, strict=True)
+        ]
     return [*study_tables(study(work), dataset_of(work)), chain_table(chain_rows(work), dataset_of(work))]
 
 
@@ -49,7 +54,9 @@ def study(work: Work) -> Layout:
     where = ["--dataset", dataset, "--out", str(files.out), "--data-root", stages.root(work, dataset)]
     networks = ["--pretrained", work.pretrained, "--simclr-checkpoint", str(stages.simclr(work))]
     networks += ["--simclr-image-size", str(stages.simclr_side(work))]
-    work.script("study_annotators", *where, *networks, *(STUDY_QUICK.split() if work.quick else ["--repeats", str(SEEDS)]))
+    work.script(
+        "study_annotators", *where, *networks, *(STUDY_QUICK.split() if work.quick else ["--repeats", str(SEEDS)])
+    )
     return files
 
 
@@ -88,7 +95,9 @@ def read_rows(path: Path) -> list[dict]:
     """A table of ours, numbers as numbers."""
     with open(path, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    return [{name: float(value) if value and name != "labels" else value for name, value in row.items()} for row in rows]
+    return [
+        {name: float(value) if value and name != "labels" else value for name, value in row.items()} for row in rows
+    ]
 
 
 def mean(values: Sequence[float | str]) -> float | str:
@@ -141,12 +150,25 @@ def chain_rows(work: Work) -> list[dict]:
     """The classifier that learned from the expert's images alone, and those that learned from people's labels too."""
     dataset = dataset_of(work)
     teacher = stages.teacher(work, dataset)
-    rows = [{"labels": "the expert's", "people": "", "label_accuracy": "", "test_accuracy": measured(teacher.out, CLASSIFIER)}]
+    rows = [
+        {
+            "labels": "the expert's",
+            "people": "",
+            "label_accuracy": "",
+            "test_accuracy": measured(teacher.out, CLASSIFIER),
+        }
+    ]
     page = course_page(work, dataset)
     for quality in CHAIN:
         out = retrained(work, dataset, page, quality)
-        labels = json.loads(Layout(out).labels_report(SELECTION, ".json").read_text(encoding="utf-8"))["label"]["label_accuracy"]
-        row = {"labels": "the expert's and people's", "people": round(100 * quality, 1), "label_accuracy": round(labels, 2)}
+        labels = json.loads(Layout(out).labels_report(SELECTION, ".json").read_text(encoding="utf-8"))["label"][
+            "label_accuracy"
+        ]
+        row = {
+            "labels": "the expert's and people's",
+            "people": round(100 * quality, 1),
+            "label_accuracy": round(labels, 2),
+        }
         rows.append(row | {"test_accuracy": measured(out, CLASSIFIER)})
     return rows
 
@@ -159,8 +181,24 @@ def measured(out: Path, script: str) -> float:
 def course_page(work: Work, dataset: str) -> Layout:
     """A course on the dataset, as a page for people, with all images of the rest list to label."""
     explained, files = stages.explanations(work, dataset, "margin"), stages.layout(work, dataset, "people")
-    where = ["--dataset", dataset, "--out", str(files.out), "--data-root", stages.root(work, dataset), "--selection", SELECTION]
-    course = ["--ce-list", str(explained.explanation_list()), "--pretrained", work.pretrained, "--image-size", str(stages.side(work))]
+    where = [
+        "--dataset",
+        dataset,
+        "--out",
+        str(files.out),
+        "--data-root",
+        stages.root(work, dataset),
+        "--selection",
+        SELECTION,
+    ]
+    course = [
+        "--ce-list",
+        str(explained.explanation_list()),
+        "--pretrained",
+        work.pretrained,
+        "--image-size",
+        str(stages.side(work)),
+    ]
     work.script("train_butterflies_CMaxGrad", *where, *course, *(["--iterations", "2"] if work.quick else []))
     work.script("teach_butterflies", *where, *(["--test-images", "10"] if work.quick else []))
     return files
@@ -174,10 +212,23 @@ def retrained(work: Work, dataset: str, page: Layout, quality: float) -> Path:
     """
     out = page.out / f"people_{100 * quality:.0f}"
     where = ["--dataset", dataset, "--out", str(out), "--data-root", stages.root(work, dataset)]
-    key, people = ["--key", str(page.course_page_key())], ["--people", str(PEOPLE), "--labels-per-image", "1", "--accuracy", str(quality)]
+    key, people = (
+        ["--key", str(page.course_page_key())],
+        ["--people", str(PEOPLE), "--labels-per-image", "1", "--accuracy", str(quality)],
+    )
     work.script("simulate_people", *where, *key, *people)
-    work.script("label_butterflies", *where, *key, "--selection", SELECTION, "--answers", str(Layout(out).simulated_answers))
-    stages.train(work, dataset, out, "--train-list", str(Layout(out, page.list_stem).labeled_list(SELECTION)), "--seed", str(work.seed))
+    work.script(
+        "label_butterflies", *where, *key, "--selection", SELECTION, "--answers", str(Layout(out).simulated_answers)
+    )
+    stages.train(
+        work,
+        dataset,
+        out,
+        "--train-list",
+        str(Layout(out, page.list_stem).labeled_list(SELECTION)),
+        "--seed",
+        str(work.seed),
+    )
     return out
 
 

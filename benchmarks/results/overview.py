@@ -12,7 +12,11 @@ TEXT = (
     "Of the tables below the means of all lessons and draws, test accuracy in percent, and how far the paper's selection and ours are "
     "ahead of random pairs, and ours of MaxHerding, draw by draw, with the standard deviation over the draws."
 )
-COMPARED = (("KMaxGrad", "random"), ("KMaxGrad", "MaxHerding"), ("CMaxGrad", "random"))  # ours and the paper's, and with whom
+COMPARED = (
+    ("KMaxGrad", "random"),
+    ("KMaxGrad", "MaxHerding"),
+    ("CMaxGrad", "random"),
+)  # ours and the paper's, and with whom
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,12 @@ def overview(groups: Sequence[Group], command: str) -> Table:
 
 def row(group: Group) -> dict:
     """A group as a row: the mean of each selection, and what those of `COMPARED` are ahead of others."""
-    found = {"dataset": group.dataset, "student": group.student, "features": group.features, "explanation": group.explanation}
+    found = {
+        "dataset": group.dataset,
+        "student": group.student,
+        "features": group.features,
+        "explanation": group.explanation,
+    }
     for one in group.rows:
         found[one["selection"]] = one["mean"]
         for name, other in COMPARED:
@@ -55,5 +64,7 @@ def row(group: Group) -> dict:
 
 
 def _columns(selections: Sequence[str]) -> list[str]:
-    differences = [column for name, other in COMPARED for column in (f"{name} minus {other}", f"sd of {name} minus {other}")]
+    differences = [
+        column for name, other in COMPARED for column in (f"{name} minus {other}", f"sd of {name} minus {other}")
+    ]
     return ["dataset", "student", "features", "explanation", *selections, *differences]

@@ -67,7 +67,10 @@ def from_markdown(text: str) -> list[list[str]]:
     lines = re.search(r"(^\|.*\|\n)+", text, flags=re.M)
     if not lines:
         return []
-    cells = [[cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[0].splitlines()]
+    cells = [
+        [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in lines[0].splitlines()
+    ]
     return [cells[0], *cells[2:]]
 
 

@@ -65,13 +65,19 @@ def tables(work: Work) -> list[Table]:
         except InputError as error:
             print(f"Left out: {error}", flush=True)
             # The page is the same wherever the data lies: it names the folder as its commands do.
-            said.append(f"Left out: {str(error).replace(os.path.normpath(work.data_root) + os.sep, f'datasets{os.sep}')}")
+            said.append(
+                f"Left out: {str(error).replace(os.path.normpath(work.data_root) + os.sep, f'datasets{os.sep}')}"
+            )
     return people_tables.made(measured, said)
 
 
 def sources(work: Work) -> list[Path]:
     """The table of each experiment: the one that the setting gives, and those of others beside it."""
-    first = Path(work.data_root, "explain_teach", EXPERIMENTS[0], TABLE) if work.teaching_images == "auto" else Path(work.teaching_images)
+    first = (
+        Path(work.data_root, "explain_teach", EXPERIMENTS[0], TABLE)
+        if work.teaching_images == "auto"
+        else Path(work.teaching_images)
+    )
     beside = [first.parent.parent / name / TABLE for name in EXPERIMENTS]
     return [first, *(path for path in beside if path != first and path.parent.exists())]
 
@@ -83,10 +89,14 @@ def _depends_on(path: Path) -> dict:
         InputError: its table or its log is not there.
     """
     if not path.exists():
-        raise InputError(f"{path} is absent, so the pictures of {path.parent.name} that people saw are unknown; give --teaching-images.")
+        raise InputError(
+            f"{path} is absent, so the pictures of {path.parent.name} that people saw are unknown; give --teaching-images."
+        )
     log = path.with_name(LOG)
     if not log.exists():
-        raise InputError(f"{log} is absent, so what people of {path.parent.name} answered is unknown; put it beside {TABLE}.")
+        raise InputError(
+            f"{log} is absent, so what people of {path.parent.name} answered is unknown; put it beside {TABLE}."
+        )
     sizes = {"folds": FOLDS, "draws": DRAWS, "lessons": LESSONS}
     return sizes | {one.name: file_digest(one, "sha256") for one in (path, log)}
 
@@ -141,7 +151,11 @@ def _measured(work: Work, path: Path) -> dict:
     every = np.array([len({listed.label for listed in learner.lessons}) == asked.num_classes for learner in learners])
     some = {people_tables.EVERYBODY: np.ones(len(asked.truth), dtype=bool), people_tables.WHOLLY: every[asked.person]}
     rows = [row for name, chosen in some.items() for row in _predictions(work, name, chosen, asked, answers)]
-    found = {row["predictor"]: np.mean(row["with_table"] or -np.inf) for row in rows if row["people"] == people_tables.EVERYBODY}
+    found = {
+        row["predictor"]: np.mean(row["with_table"] or -np.inf)
+        for row in rows
+        if row["people"] == people_tables.EVERYBODY
+    }
     best = max(students, key=lambda way: found[people_tables.named(*way)])
     return {
         "dataset": dataset.name,
@@ -160,12 +174,19 @@ def _dataset_of(folder: str, data_root: str) -> Dataset:
 
 def _looked_at(work: Work, dataset: Dataset) -> Seen:
     """The lists of a dataset through the network, explained regions too."""
-    script = TeachingScript(pretrained=work.pretrained, freeze_features=True, seed=work.seed, workers=work.workers, device=work.device)
+    script = TeachingScript(
+        pretrained=work.pretrained, freeze_features=True, seed=work.seed, workers=work.workers, device=work.device
+    )
     how = pick(StudentSettings, replace(script, image_size=64) if work.quick else script)
     views = {"train": whole_view, "test": eval_view}
-    images = {split: open_list(dataset, split, work.data_root, partial(view, size=how.image_size)) for split, view in views.items()}
+    images = {
+        split: open_list(dataset, split, work.data_root, partial(view, size=how.image_size))
+        for split, view in views.items()
+    }
     num_classes = len(dataset.classes)
-    student = OptimalStudent(Pool(images["train"], None, num_classes, "attention", how.image_size), images["test"], False, how)
+    student = OptimalStudent(
+        Pool(images["train"], None, num_classes, "attention", how.image_size), images["test"], False, how
+    )
     print(f"looking at {len(images['train'])} and {len(images['test'])} pictures of {dataset.name}", flush=True)
     seen = student.features
     codewords = learn_head(seen.images.double(), seen.labels, num_classes, how.ridge)
@@ -187,7 +208,9 @@ def _refuse_unlisted(learners: Sequence[Learner], seen: Seen, path: Path) -> Non
     tests = sum(listed.path not in seen.test for learner in learners for listed in learner.tested)
     if lessons or tests:
         name = seen.dataset.name
-        raise InputError(f"{path}: {lessons} lessons are not in the training list of {name}, {tests} questions not in its test list.")
+        raise InputError(
+            f"{path}: {lessons} lessons are not in the training list of {name}, {tests} questions not in its test list."
+        )
 
 
 def _asked(learners: Sequence[Learner], seen: Seen) -> Asked:
@@ -210,10 +233,14 @@ def _answers(learners: Sequence[Learner], seen: Seen, kind: StudentKind, attenti
     lists = {tuple(_lessons(learner, seen)) for learner in learners}  # who were shown the same have the same student
     students = {rows: seen.strengths(kind, seen.taught(rows, attention)) for rows in sorted(lists)}
     tests = [[seen.test[listed.path] for listed in learner.tested] for learner in learners]
-    return torch.cat([students[tuple(_lessons(learner, seen))][rows] for learner, rows in zip(learners, tests, strict=True)])
+    return torch.cat(
+        [students[tuple(_lessons(learner, seen))][rows] for learner, rows in zip(learners, tests, strict=True)]
+    )
 
 
-def _predictions(work: Work, people: str, chosen: np.ndarray, everything: Asked, answers: dict[str, Tensor]) -> Iterator[dict]:
+def _predictions(
+    work: Work, people: str, chosen: np.ndarray, everything: Asked, answers: dict[str, Tensor]
+) -> Iterator[dict]:
     """A row per predictor of some people, with a value of every fold: first students and networks, then what knows nothing of lessons.
 
     Args:
@@ -226,7 +253,10 @@ def _predictions(work: Work, people: str, chosen: np.ndarray, everything: Asked,
     asked, count = everything.of(chosen), len(np.unique(everything.person[chosen]))
     if count < 2:
         return
-    folds, truth = prediction.folds_of(asked.person, min(2 if work.quick else FOLDS, count), work.seed), torch.from_numpy(asked.truth)
+    folds, truth = (
+        prediction.folds_of(asked.person, min(2 if work.quick else FOLDS, count), work.seed),
+        torch.from_numpy(asked.truth),
+    )
     common = {"people": people, "count": count}
     for name, strengths in tqdm(answers.items(), desc=f"predicting people ({people})", unit="student"):
         z = strengths[torch.from_numpy(chosen)]
@@ -242,8 +272,15 @@ def _predictions(work: Work, people: str, chosen: np.ndarray, everything: Asked,
         yield common | _row(name, prediction.cross_validated(asked, folds, predict))
 
 
-def _row(name: str, scores: prediction.Scores, right: float | None = None, with_table: np.ndarray | None = None) -> dict:
-    values = {"predictor": name, "right": right, "log_likelihood": scores.log_likelihood.tolist(), "auc": scores.auc.tolist()}
+def _row(
+    name: str, scores: prediction.Scores, right: float | None = None, with_table: np.ndarray | None = None
+) -> dict:
+    values = {
+        "predictor": name,
+        "right": right,
+        "log_likelihood": scores.log_likelihood.tolist(),
+        "auc": scores.auc.tolist(),
+    }
     return values | {"with_table": None if with_table is None else with_table.tolist()}
 
 
@@ -270,14 +307,23 @@ def _courses(
     def row(name: str, courses: Sequence[Sequence[int]], reached: Sequence[float] = ()) -> dict:
         strengths = [seen.strengths(kind, seen.taught(rows, attention))[asked.image] for rows in courses]
         student = [share_right(one.softmax(1), torch.from_numpy(asked.truth)) for one in strengths]
-        return {"course": name, "student": student, "predicted": [predicted(one) for one in strengths], "reached": list(reached)}
+        return {
+            "course": name,
+            "student": student,
+            "predicted": [predicted(one) for one in strengths],
+            "reached": list(reached),
+        }
 
     draws = range(2 if work.quick else DRAWS)
     for name, selection, chooser in CHOSEN:
-        yield row(name, [_course(work, seen, selection, chooser, draw) for draw in tqdm(draws, desc=name, unit="course")])
+        yield row(
+            name, [_course(work, seen, selection, chooser, draw) for draw in tqdm(draws, desc=name, unit="course")]
+        )
     for group in sorted({learner.group for learner in learners}):
         members = [learner for learner in learners if learner.group == group]
-        reached = [100 * float(np.mean([r == t.label for t, r in zip(m.tested, m.responses, strict=True)])) for m in members]
+        reached = [
+            100 * float(np.mean([r == t.label for t, r in zip(m.tested, m.responses, strict=True)])) for m in members
+        ]
         lists = list({tuple(_lessons(member, seen)): None for member in members})
         yield row(f"{group}, {'one list' if len(lists) == 1 else 'their own lists'}", lists, reached)
 

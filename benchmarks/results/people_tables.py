@@ -76,14 +76,23 @@ def prediction_rows(measured: dict) -> list[dict]:
     rows = []
     for one in measured["predictions"]:
         better = one["with_table"] or one["log_likelihood"]
-        gain = summary(np.subtract(better, tables[one["people"]])) if one["predictor"] not in (TABLE_ROW, "chance") else None
+        gain = (
+            summary(np.subtract(better, tables[one["people"]]))
+            if one["predictor"] not in (TABLE_ROW, "chance")
+            else None
+        )
         values = {
             "log_likelihood": summary(one["log_likelihood"]),
             "auc": summary(one["auc"]),
             "with_table": one["with_table"] and summary(one["with_table"]),
             "gain": gain,
         }
-        row = {"dataset": measured["dataset"], "people": one["people"], "count": one["count"], "predictor": one["predictor"]}
+        row = {
+            "dataset": measured["dataset"],
+            "people": one["people"],
+            "count": one["count"],
+            "predictor": one["predictor"],
+        }
         row |= {"student_right": _rounded(one["right"], 1)}
         for name, pair in values.items():
             row |= {name: _rounded(pair and pair[0], 4), f"{name}_sd": _rounded(pair and pair[1], 4)}
@@ -110,12 +119,16 @@ def _rounded(value: float | None, digits: int) -> float | str:
 
 def _predicted(measured: dict) -> str:
     """What the people of an experiment are, and how much the students know of their answers."""
-    people = f"{measured['people']} people gave {measured['answers']:,} answers, {measured['right']:.1f} % of them right"
+    people = (
+        f"{measured['people']} people gave {measured['answers']:,} answers, {measured['right']:.1f} % of them right"
+    )
     said = [f"On {measured['dataset']} {people}."]
     aucs = {(one["people"], one["predictor"]): one["auc"] for one in measured["predictions"]}
     for name, of in ((EVERYBODY, "all people"), (WHOLLY, "people who were shown every class")):
         rows = [
-            row for row in prediction_rows(measured) if row["with_table_sd"] != "" and row["people"] == name and row["predictor"] != NETWORK
+            row
+            for row in prediction_rows(measured)
+            if row["with_table_sd"] != "" and row["people"] == name and row["predictor"] != NETWORK
         ]
         if rows:
             best = max(rows, key=lambda row: row["auc"])
@@ -147,12 +160,21 @@ def _carried(measured: dict) -> str:
 def draw_predictions(path: Path, rows: Sequence[dict]) -> None:
     """AUC within class and log-likelihood by predictor, with their spread over folds."""
     rows = [row | {"predictor": f"{row['predictor']} ({row['people']})"} for row in rows]
-    _bars(path, rows, "predictor", (("auc", "AUC within class", 0.5), ("log_likelihood", "log-likelihood of an answer", None)))
+    _bars(
+        path,
+        rows,
+        "predictor",
+        (("auc", "AUC within class", 0.5), ("log_likelihood", "log-likelihood of an answer", None)),
+    )
 
 
 def draw_courses(path: Path, rows: Sequence[dict]) -> None:
     """What people would reach, and did, and what the student reaches, by course."""
-    panels = (("predicted", "people, predicted (%)", None), ("reached", "people, measured (%)", None), ("student", "student (%)", None))
+    panels = (
+        ("predicted", "people, predicted (%)", None),
+        ("reached", "people, measured (%)", None),
+        ("student", "student (%)", None),
+    )
     _bars(path, rows, "course", panels)
 
 
@@ -161,7 +183,9 @@ def _bars(path: Path, rows: Sequence[dict], name: str, panels: Sequence[tuple[st
     several = len({row["dataset"] for row in rows}) > 1
     names = [f"{row['dataset']}: {row[name]}" if several else row[name] for row in rows]
     drawn = figures.figure(3.2 + 3.2 * len(panels), 1.2 + 0.32 * len(rows), layout="constrained")
-    for axes, (column, label, nothing) in zip(drawn.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
+    for axes, (column, label, nothing) in zip(
+        drawn.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True
+    ):
         there = [(place, row[column], row[f"{column}_sd"] or 0) for place, row in enumerate(rows) if row[column] != ""]
         if there:
             places, values, spread = zip(*there, strict=True)

@@ -15,7 +15,11 @@ from utils.data.loading import open_list
 from utils.data.outputs import Layout
 
 BUTTERFLIES, MOTHS = "butterflies_s300", "toy"
-EXPLAINED = ("scout", "margin", "disc")  # kinds of explanations: as published, ours, and the control: discs in place of our masks
+EXPLAINED = (
+    "scout",
+    "margin",
+    "disc",
+)  # kinds of explanations: as published, ours, and the control: discs in place of our masks
 # Settings of the teachers: a few minutes on 2 CPU cores; on the moths those of `make demo`.
 PHOTOGRAPHS = "--epochs 8 --milestones 5 7 --lr 0.01 --batch-size 32 --image-size 112 --eval-every 8"
 DRAWN = "--epochs 12 --milestones 8 10 --lr 0.02 --batch-size 25 --image-size 160 --eval-every 4 --crop-scale 0.4"
@@ -99,7 +103,16 @@ def simclr(work: Work) -> Path:
     dataset, epochs = _of_simclr(work), 1 if work.quick else SIMCLR_EPOCHS
     files = layout(work, dataset, "simclr")
     settings = SIMCLR_QUICK if work.quick else SIMCLR
-    work.script("train_butterflies_simclr", "--dataset", dataset, "--out", str(files.out), "--epochs", str(epochs), *settings.split())
+    work.script(
+        "train_butterflies_simclr",
+        "--dataset",
+        dataset,
+        "--out",
+        str(files.out),
+        "--epochs",
+        str(epochs),
+        *settings.split(),
+    )
     return files.simclr_network(epochs)
 
 
@@ -125,8 +138,23 @@ def simclr_explanations(work: Work, dataset: str, kind: str) -> Layout:
     if kind == "disc":
         return discs(work, dataset, simclr_explanations(work, dataset, "margin"), simclr_side(work))
     files = layout(work, dataset, f"simclr_{kind}", variant="simclr")
-    where = ["--dataset", dataset, "--out", str(files.out), "--checkpoint", str(simclr(work)), "--image-size", str(simclr_side(work))]
-    work.script("get_all_CE_butterflies_simclr", *where, "--explanation", kind, *(["--probe-epochs", "20"] if work.quick else []))
+    where = [
+        "--dataset",
+        dataset,
+        "--out",
+        str(files.out),
+        "--checkpoint",
+        str(simclr(work)),
+        "--image-size",
+        str(simclr_side(work)),
+    ]
+    work.script(
+        "get_all_CE_butterflies_simclr",
+        *where,
+        "--explanation",
+        kind,
+        *(["--probe-epochs", "20"] if work.quick else []),
+    )
     return files
 
 
@@ -152,4 +180,6 @@ def simclr_side(work: Work) -> int:
 
 def command(part: str) -> str:
     """The command that makes a part's tables alone."""
-    return shlex.join(["python", "-m", "benchmarks.results", "--only", part, "--data-root", "datasets", "--pretrained", "WEIGHTS"])
+    return shlex.join(
+        ["python", "-m", "benchmarks.results", "--only", part, "--data-root", "datasets", "--pretrained", "WEIGHTS"]
+    )

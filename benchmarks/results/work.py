@@ -77,7 +77,9 @@ class Work:
             )
         if done.returncode:
             said = re.split("[\r\n]+", log.read_bytes()[begin:].decode(errors="replace").strip())
-            raise RunError(f"{name}.py failed (exit status {done.returncode}), see {log}; it said: {' / '.join(said[-LAST_LINES:])}")
+            raise RunError(
+                f"{name}.py failed (exit status {done.returncode}), see {log}; it said: {' / '.join(said[-LAST_LINES:])}"
+            )
         self._ran.add((name, *flags))
 
     def _common(self, name: str, flags: tuple[str, ...]) -> list[str]:
@@ -132,7 +134,9 @@ def begin(folder: Path, who: dict, resume: bool) -> None:
         other = [name for name in who if who[name] != theirs.get(name)]
         if resume and other:
             differences = ", ".join(f"{name} (was {theirs.get(name)}, is {who[name]})" for name in other)
-            raise InputError(f"--resume: {folder} was begun with other settings: {differences}; restore them, or start without --resume.")
+            raise InputError(
+                f"--resume: {folder} was begun with other settings: {differences}; restore them, or start without --resume."
+            )
         if not resume:
             _clear(folder)
     elif folder.exists() and any(folder.iterdir()):

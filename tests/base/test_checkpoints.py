@@ -29,7 +29,10 @@ def drawn(make, seed, **settings):
     draw = torch.Generator().manual_seed(seed)
     with torch.device("meta"):
         state = make(**settings).state_dict()
-    return {name: torch.rand(1, generator=draw).expand(value.shape) if value.ndim else torch.tensor(0) for name, value in state.items()}
+    return {
+        name: torch.rand(1, generator=draw).expand(value.shape) if value.ndim else torch.tensor(0)
+        for name, value in state.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,10 @@ def under(prefix, weights):
 def in_a_row(weights, numbers=(0, 1, 4, 5, 6, 7, 10)):
     """A network by the numbers of its parts, as nn.Sequential(*network.children()) names it."""
     parts = dict(zip(("conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"), numbers, strict=True))
-    return {f"{parts[part]}.{rest}": value for part, _, rest, value in ((*name.partition("."), value) for name, value in weights.items())}
+    return {
+        f"{parts[part]}.{rest}": value
+        for part, _, rest, value in ((*name.partition("."), value) for name, value in weights.items())
+    }
 
 
 def mlp(prefix, width, bias=True):
@@ -62,7 +68,11 @@ def mlp(prefix, width, bias=True):
 def deep_mlp(prefix, layers, norm=False):
     """Linear layers in a row, with batch norm between them or not, as Barlow Twins, BYOL and DINO have them."""
     linear = {f"{prefix}{3 * place}.weight": torch.ones(8, 8) for place in range(layers)}
-    parts = {f"{3 * place + 1}.{name}" for place in range(layers - 1) for name in ("weight", "bias", "running_mean", "running_var")}
+    parts = {
+        f"{3 * place + 1}.{name}"
+        for place in range(layers - 1)
+        for name in ("weight", "bias", "running_mean", "running_var")
+    }
     return linear | ({prefix + name: torch.ones(8) for name in parts} if norm else {})
 
 
@@ -102,9 +112,14 @@ def test_torchvisions_present_file(tmp_path, monkeypatch):
         for pretrained in (str(path), "imagenet"):
             network = build("resnet18", 5)
             load_backbone(network, pretrained)
-            assert holds(network, {name: value for name, value in release.items() if not name.startswith("fc.")}) and network.normalize
+            assert (
+                holds(network, {name: value for name, value in release.items() if not name.startswith("fc.")})
+                and network.normalize
+            )
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(InputError, match=rf"--pretrained: {path} is damaged or cut short; copy or download it again\.$"):
+    with pytest.raises(
+        InputError, match=rf"--pretrained: {path} is damaged or cut short; copy or download it again\.$"
+    ):
         load_backbone(build("resnet18", 5), "imagenet")
 
 
@@ -122,20 +137,38 @@ WRAPPED = {
     "DataParallel": lambda w: {"state_dict": under("module.", w)},
     "torch.compile": lambda w: under("_orig_mod.", w),
     "both, and more": lambda w: {"model": under("module._orig_mod.net.", w), "epoch": 3},
-    "compiled in the middle": lambda w: {name.replace("layer3.", "layer3._orig_mod."): value for name, value in w.items()},
-    "Lightning": lambda w: {"epoch": 1, "pytorch-lightning_version": "2.0", "state_dict": under("model.", w), "optimizer_states": [{}]},
-    "tutorial": lambda w: {"model_state_dict": w, "optimizer_state_dict": {"state": {0: {"exp_avg": torch.ones(3)}}}, "loss": 0.1},
+    "compiled in the middle": lambda w: {
+        name.replace("layer3.", "layer3._orig_mod."): value for name, value in w.items()
+    },
+    "Lightning": lambda w: {
+        "epoch": 1,
+        "pytorch-lightning_version": "2.0",
+        "state_dict": under("model.", w),
+        "optimizer_states": [{}],
+    },
+    "tutorial": lambda w: {
+        "model_state_dict": w,
+        "optimizer_state_dict": {"state": {0: {"exp_avg": torch.ones(3)}}},
+        "loss": 0.1,
+    },
     "model": lambda w: {"model": w},
     "net": lambda w: {"net": w, "acc": 93.1},
     "unheard of": lambda w: {"results": [{"best": {"weights": under("classifier_v2.resnet.", w)}}]},
     "an average before it": lambda w: {"ema": {name: value + 1 for name, value in w.items()}, "model": w},
-    "the paper's key after another": lambda w: {"model": {name: value + 1 for name, value in w.items()}, "state_dict_m": w},
+    "the paper's key after another": lambda w: {
+        "model": {name: value + 1 for name, value in w.items()},
+        "state_dict_m": w,
+    },
     "weights of the loss beside it": lambda w: {"state_dict": under("net.", w) | {"criterion.weight": torch.ones(3)}},
     "counters left out": lambda w: {"state_dict_m": counted(w)},
     "double precision": lambda w: {name: value.double() for name, value in w.items()},
     "parameters": lambda w: {name: torch.nn.Parameter(value, value.is_floating_point()) for name, value in w.items()},
-    "a backbone and its head": lambda w: {f"{'' if name.startswith('fc.') else 'backbone.'}{name}": value for name, value in w.items()},
-    "a head of another name": lambda w: {"net": {name.replace("fc.", "classifier."): value for name, value in w.items()}},
+    "a backbone and its head": lambda w: {
+        f"{'' if name.startswith('fc.') else 'backbone.'}{name}": value for name, value in w.items()
+    },
+    "a head of another name": lambda w: {
+        "net": {name.replace("fc.", "classifier."): value for name, value in w.items()}
+    },
     "parts in a row": in_a_row,
     "parts in a row, wrapped": lambda w: {"state_dict": under("module.net.", in_a_row(w))},
     "a backbone in a row and its head": lambda w: {
@@ -158,7 +191,9 @@ def test_a_wrapped_network_as_teacher_and_as_generic_features(tmp_path, teacher,
     head, state = student.fc.weight.clone(), torch.get_rng_state()
     load_backbone(student, path)
     assert holds(student, bare) and torch.equal(student.fc.weight, head) and student.normalize
-    assert torch.equal(torch.get_rng_state(), state)  # what a run draws afterwards does not depend on where its weights came from
+    assert torch.equal(
+        torch.get_rng_state(), state
+    )  # what a run draws afterwards does not depend on where its weights came from
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -184,7 +219,9 @@ SELF_SUPERVISED = {
     "backbone, MLP beside": (lambda w: {"state_dict": under("m.backbone.", w) | mlp("m.g.", 128)}, True, True, False),
     "projection of its own name": (lambda w: w | mlp("projection.", 128), True, True, False),
     "SimCLR and a linear head on it": (
-        lambda w: {"state_dict": under("backbone.", w) | mlp("projector.", 256) | {"classifier.weight": torch.ones(9, 512)}},
+        lambda w: {
+            "state_dict": under("backbone.", w) | mlp("projector.", 256) | {"classifier.weight": torch.ones(9, 512)}
+        },
         True,
         True,
         False,
@@ -209,8 +246,18 @@ SELF_SUPERVISED = {
     ),
     "SupCon": (lambda w: {"model": under("encoder.", w) | mlp("head.", 128)}, True, True, False),  # of the same shape
     "encoder alone": (lambda w: under("encoder.", w), True, False, False),
-    "SimCLR with batch norm": (lambda w: under("backbone.", w) | deep_mlp("projection_head.layers.", 2, norm=True), True, False, False),
-    "one linear layer": (lambda w: under("encoder.", w) | {"projector.weight": torch.ones(128, 512)}, True, False, False),
+    "SimCLR with batch norm": (
+        lambda w: under("backbone.", w) | deep_mlp("projection_head.layers.", 2, norm=True),
+        True,
+        False,
+        False,
+    ),
+    "one linear layer": (
+        lambda w: under("encoder.", w) | {"projector.weight": torch.ones(128, 512)},
+        True,
+        False,
+        False,
+    ),
     "Barlow Twins": (
         lambda w: {"model": under("module.backbone.", w) | deep_mlp("module.projector.", 3, norm=True)},
         True,
@@ -219,7 +266,9 @@ SELF_SUPERVISED = {
     ),
     "DINO": (
         lambda w: {
-            who: under("module.backbone.", of) | deep_mlp("module.head.mlp.", 3) | {"module.head.last_layer.weight_v": torch.ones(9, 8)}
+            who: under("module.backbone.", of)
+            | deep_mlp("module.head.mlp.", 3)
+            | {"module.head.last_layer.weight_v": torch.ones(9, 8)}
             for who, of in (("teacher", plus_one(w)), ("student", w))
         },
         True,
@@ -238,7 +287,12 @@ SELF_SUPERVISED = {
         False,
         False,
     ),
-    "BYOL, online network alone": (lambda w: under("online_encoder.", w) | mlp("online_projector.", 256), True, False, False),
+    "BYOL, online network alone": (
+        lambda w: under("online_encoder.", w) | mlp("online_projector.", 256),
+        True,
+        False,
+        False,
+    ),
     "BYOL or SimSiam, two networks of one name": (
         lambda w: under("encoder.", w) | mlp("encoder.fc.", 256) | mlp("predictor.", 256),
         True,
@@ -286,15 +340,27 @@ SELF_SUPERVISED = {
         False,
     ),
     "parts in a row, MoCo": (
-        lambda w: under("encoder_k.", in_a_row(plus_one(w))) | under("encoder_q.", in_a_row(w)) | mlp("encoder_q.9.", 128),
+        lambda w: (
+            under("encoder_k.", in_a_row(plus_one(w))) | under("encoder_q.", in_a_row(w)) | mlp("encoder_q.9.", 128)
+        ),
         True,
         False,
         False,
     ),
-    "backbone with a linear head": (lambda w: under("backbone.", w) | {"backbone.fc.weight": torch.ones(9, 512)}, False, False, True),
+    "backbone with a linear head": (
+        lambda w: under("backbone.", w) | {"backbone.fc.weight": torch.ones(9, 512)},
+        False,
+        False,
+        True,
+    ),
     "classifier with an MLP": (lambda w: {"model": w | mlp("fc.", 9)}, False, False, True),
     "bare": (lambda w: w, False, False, True),
-    "encoder alone that says so": (lambda w: {"arch": f"resnet18{UNNORMALISED_SUFFIX}", **under("encoder.", w)}, True, True, True),
+    "encoder alone that says so": (
+        lambda w: {"arch": f"resnet18{UNNORMALISED_SUFFIX}", **under("encoder.", w)},
+        True,
+        True,
+        True,
+    ),
     "ours, trained on from SimCLR": (
         lambda w: {"arch": f"resnet18{UNNORMALISED_SUFFIX}", "state_dict_m": w | {"fc.weight": torch.ones(5, 512)}},
         False,
@@ -311,9 +377,7 @@ def test_encoders_and_the_images_they_expect(tmp_path, bare, kind):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         load_backbone(network, path)
-    sentence = (
-        rf"--pretrained {path} [^\n]*it gets them {'without' if unnormalised else 'with'} ImageNet's mean and standard deviation; .*\."
-    )
+    sentence = rf"--pretrained {path} [^\n]*it gets them {'without' if unnormalised else 'with'} ImageNet's mean and standard deviation; .*\."
     assert len(said) == (not known) and all(re.fullmatch(sentence, str(one.message)) for one in said)
     assert holds(network, bare) and network.normalize == (not unnormalised)
     if simclr:
@@ -356,22 +420,33 @@ def deeper(weights):
 # A ResNet-18's spoilt file, and what is said of it after setting and file.
 UNFIT = {
     "a deeper one of the same names and shapes": (deeper, "holds 'layer1.2.conv1.weight', which a ResNet-18"),
-    "wrapped, deeper": (lambda w: {"model": under("module.", deeper(w))}, "holds 'layer1.2.conv1.weight', which a ResNet-18"),
+    "wrapped, deeper": (
+        lambda w: {"model": under("module.", deeper(w))},
+        "holds 'layer1.2.conv1.weight', which a ResNet-18",
+    ),
     "a deeper one in a row": (lambda w: in_a_row(deeper(w)), "holds 'layer1.2.conv1.weight', which a ResNet-18"),
     "in a row, without its last layer": (
-        lambda w: in_a_row({name: value for name, value in w.items() if name[:6] not in ("layer4", "fc.wei", "fc.bia")}),
+        lambda w: in_a_row(
+            {name: value for name, value in w.items() if name[:6] not in ("layer4", "fc.wei", "fc.bia")}
+        ),
         "(lacks 'layer4.0.conv1.weight'|holds no ResNet-18 classifier)",
     ),
     "another network in a row": (
         lambda w: under("features.", drawn(lambda: vgg11_bn(num_classes=3).features, 4)),
         "holds no ResNet-18",
     ),
-    "bottlenecks": (lambda w: drawn(resnet101, 3, num_classes=3), r"has 'layer1.0.conv1.weight' of shape \(64, 64, 1, 1\)"),
+    "bottlenecks": (
+        lambda w: drawn(resnet101, 3, num_classes=3),
+        r"has 'layer1.0.conv1.weight' of shape \(64, 64, 1, 1\)",
+    ),
     "small pictures": (
         lambda w: changed(w, "conv1.weight", torch.ones(64, 3, 3, 3)),
         r"has 'conv1.weight' of shape \(64, 3, 3, 3\), needed is \(64, 3, 7, 7\)",
     ),
-    "one missing": (lambda w: {n: v for n, v in w.items() if n != "layer3.1.bn2.running_var"}, "lacks 'layer3.1.bn2.running_var'"),
+    "one missing": (
+        lambda w: {n: v for n, v in w.items() if n != "layer3.1.bn2.running_var"},
+        "lacks 'layer3.1.bn2.running_var'",
+    ),
     "nan": (
         lambda w: changed(w, "layer2.0.bn1.bias", torch.full((128,), torch.nan)),
         "has 'layer2.0.bn1.bias' with values that are not fin",
@@ -385,9 +460,15 @@ UNFIT = {
         "has 'bn1.weight' with",
     ),
     "integers": (lambda w: changed(w, "bn1.weight", torch.ones(64, dtype=torch.int8)), "has 'bn1.weight' as int8"),
-    "complex": (lambda w: changed(w, "bn1.weight", torch.ones(64, dtype=torch.complex64)), "has 'bn1.weight' as complex64"),
+    "complex": (
+        lambda w: changed(w, "bn1.weight", torch.ones(64, dtype=torch.complex64)),
+        "has 'bn1.weight' as complex64",
+    ),
     "sparse": (lambda w: changed(w, "bn1.weight", torch.ones(64).to_sparse()), "has 'bn1.weight' as sparse_coo"),
-    "without values": (lambda w: changed(w, "bn1.weight", torch.ones(64, device="meta")), "has 'bn1.weight' without values"),
+    "without values": (
+        lambda w: changed(w, "bn1.weight", torch.ones(64, device="meta")),
+        "has 'bn1.weight' without values",
+    ),
     "other names": (
         lambda w: {"net": {f"features.{place}.weight": torch.ones(2) for place in range(9)}},
         "its tensors are 'net.features.0.weight', 'net.features.1.weight', .* and 5 more",
@@ -454,7 +535,10 @@ NO_CHECKPOINTS = {
     "missing": (lambda path: None, "there is no file .*; make it first"),
     "folder": (lambda path: path.mkdir(), "is a folder; give the checkpoint file in it"),
     "empty": (lambda path: path.touch(), "is empty; copy or download it again"),
-    "web page": (lambda path: path.write_text("\n<!DOCTYPE html><html>"), "holds a web page, not a checkpoint; download the file itself"),
+    "web page": (
+        lambda path: path.write_text("\n<!DOCTYPE html><html>"),
+        "holds a web page, not a checkpoint; download the file itself",
+    ),
     "pointer": (
         lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
         "pointer of git-lfs.*`git lfs pull`",
@@ -466,8 +550,14 @@ NO_CHECKPOINTS = {
     "zip": (zip_archive, "is an archive of other files; unpack it"),
     "pickle": (lambda path: path.write_bytes(pickle.dumps([1])), "is not a checkpoint that can be loaded safely"),
     "gzip": (lambda path: path.write_bytes(b"\x1f\x8b\x08rest"), "is a compressed archive; unpack it"),
-    "text": (lambda path: path.write_text("no checkpoint"), "is a text file, not a checkpoint; give the checkpoint itself"),
-    "list": (lambda path: torch.save([torch.ones(2)], path), "holds a list, not the dictionary of a checkpoint; save the state dict alone"),
+    "text": (
+        lambda path: path.write_text("no checkpoint"),
+        "is a text file, not a checkpoint; give the checkpoint itself",
+    ),
+    "list": (
+        lambda path: torch.save([torch.ones(2)], path),
+        "holds a list, not the dictionary of a checkpoint; save the state dict alone",
+    ),
     "numpy scalar": (
         lambda path: torch.save({"state_dict": {}, "best": np.float64(3)}, path),
         r"a Python object beside tensors and plain values \(numpy\.\S+\.scalar\); save the .* alone.*torch\.save\(model\.state_dict\(\)",
@@ -511,7 +601,10 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "error",
-    [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:127] data. DefaultCPUAllocator: can't allocate memory: you tried")],
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] data. DefaultCPUAllocator: can't allocate memory: you tried"),
+    ],
 )
 def test_a_checkpoint_that_does_not_fit_into_memory_is_not_called_damaged(tmp_path, monkeypatch, error):
     """What fills the memory is for `launch` to say: nothing is wrong with the file."""
@@ -540,7 +633,9 @@ class OnGpu(torch.Tensor):
 
     @staticmethod
     def __new__(cls, here):
-        return torch.Tensor._make_wrapper_subclass(cls, here.shape, strides=here.stride(), dtype=here.dtype, device="cuda:1")
+        return torch.Tensor._make_wrapper_subclass(
+            cls, here.shape, strides=here.stride(), dtype=here.dtype, device="cuda:1"
+        )
 
     def __init__(self, here):
         self.here = here
@@ -556,7 +651,9 @@ class OnGpu(torch.Tensor):
 def run_state(place):
     """Everything a run saves: a network's state dict, an optimizer's, and plain values; each of its tensors is given to `place`."""
     torch.manual_seed(0)
-    network = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.BatchNorm2d(2)).to(memory_format=torch.channels_last)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.BatchNorm2d(2)).to(
+        memory_format=torch.channels_last
+    )
     optimizer = torch.optim.Adam(network.parameters())
     network(torch.rand(2, 3, 5, 5)).square().sum().backward()
     optimizer.step()

@@ -28,7 +28,9 @@ def test_every_process_takes_a_gpu_of_its_own(second_of_two):
 
 @pytest.mark.parametrize("device", ["cuda:0", "cuda:1"])
 def test_several_processes_do_not_share_a_gpu(device, second_of_two, monkeypatch):
-    with pytest.raises(InputError, match=f"^--device {device}: the 2 processes on this machine need a GPU each; give --device cuda.$"):
+    with pytest.raises(
+        InputError, match=f"^--device {device}: the 2 processes on this machine need a GPU each; give --device cuda.$"
+    ):
         machine.choose(device)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")  # one on each of two machines
     assert machine.choose(device) == device
@@ -37,7 +39,9 @@ def test_several_processes_do_not_share_a_gpu(device, second_of_two, monkeypatch
 @pytest.mark.parametrize("device", ["auto", "cuda"])
 def test_more_processes_than_gpus_are_told_so(device, second_of_two, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(InputError, match="^The 2 processes on this machine need a GPU each, and it shows 1; start as many as it shows"):
+    with pytest.raises(
+        InputError, match="^The 2 processes on this machine need a GPU each, and it shows 1; start as many as it shows"
+    ):
         machine.choose(device)
     assert machine.choose("cpu") == "cpu"
 

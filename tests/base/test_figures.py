@@ -23,7 +23,9 @@ def kept(monkeypatch):
 
 
 def matrix(path, num_classes, name="class {}"):
-    figures.confusion_matrix(path, 3 * np.eye(num_classes, dtype=int), [name.format(c) for c in range(num_classes)], "title")
+    figures.confusion_matrix(
+        path, 3 * np.eye(num_classes, dtype=int), [name.format(c) for c in range(num_classes)], "title"
+    )
     with Image.open(path) as image:
         return np.array(image.convert("RGB"))
 
@@ -42,7 +44,9 @@ def test_a_confusion_matrix_grows_with_its_classes_up_to_twenty(tmp_path, kept):
 def test_cells_of_a_large_matrix_have_the_colour_of_their_share(tmp_path, kept):
     page = matrix(tmp_path / "c.png", 100)
     box = kept[0].axes[0].get_window_extent()  # from below
-    cells = page[len(page) - round(box.y1 * 1.2) : len(page) - round(box.y0 * 1.2), round(box.x0 * 1.2) : round(box.x1 * 1.2)]
+    cells = page[
+        len(page) - round(box.y1 * 1.2) : len(page) - round(box.y0 * 1.2), round(box.x0 * 1.2) : round(box.x1 * 1.2)
+    ]
     dark, light = ((cells == colour).all(2).mean() for colour in (DARKEST, LIGHTEST))
     assert dark == pytest.approx(0.01, rel=0.3) and light == pytest.approx(0.99, rel=0.02)
 
@@ -54,7 +58,10 @@ def test_names_at_a_matrix_are_cut_off(tmp_path, kept):
 
 def test_a_title_that_is_wider_than_two_classes_is_broken(tmp_path, kept):
     figures.confusion_matrix(
-        tmp_path / "c.png", np.eye(2, dtype=int), ["Glaucous-winged", "Ring-billed"], "answers after the lessons: 78.2 % right"
+        tmp_path / "c.png",
+        np.eye(2, dtype=int),
+        ["Glaucous-winged", "Ring-billed"],
+        "answers after the lessons: 78.2 % right",
     )
     kept[0].draw_without_rendering()
     title = kept[0].axes[0].title.get_window_extent()
@@ -86,7 +93,9 @@ def test_titles_fit_their_room():
 def test_titles_of_neighbours_do_not_run_into_each_other(tmp_path):
     """A column of pixels between two pictures stays white in the height of the titles, as no title crosses it."""
     picture = torch.zeros(3, 8, 8, dtype=torch.uint8)
-    figures.tiles(tmp_path / "t.png", [[(picture, "why not a bird of the longest name of all birds that have names")] * 3])
+    figures.tiles(
+        tmp_path / "t.png", [[(picture, "why not a bird of the longest name of all birds that have names")] * 3]
+    )
     page = np.array(Image.open(tmp_path / "t.png").convert("L"))
     for column in (1, 2):
         middle = GAP + column * (SIDE + GAP) - GAP // 2
@@ -95,12 +104,16 @@ def test_titles_of_neighbours_do_not_run_into_each_other(tmp_path):
 
 
 def test_a_lesson_without_explanations_leaves_their_places_empty(tmp_path):
-    red, green = (torch.tensor(colour, dtype=torch.uint8).view(3, 1, 1).expand(3, 8, 8) for colour in ((255, 0, 0), (0, 255, 0)))
+    red, green = (
+        torch.tensor(colour, dtype=torch.uint8).view(3, 1, 1).expand(3, 8, 8) for colour in ((255, 0, 0), (0, 255, 0))
+    )
     whole, bare = [(red, "a"), (green, "b"), (red, "c"), (green, "d")], [(red, "a"), (red, "b")]
     draw_course(tmp_path / "course.png", [whole, bare, bare])
     page = np.array(Image.open(tmp_path / "course.png").convert("RGB"))
     middles = [GAP + SIDE // 2 + column * (SIDE + GAP) for column in range(8)]
-    seen = [[tuple(page[HEADLINE + SIDE // 2 + row * (SIDE + HEADLINE), x].tolist()) for x in middles] for row in range(2)]
+    seen = [
+        [tuple(page[HEADLINE + SIDE // 2 + row * (SIDE + HEADLINE), x].tolist()) for x in middles] for row in range(2)
+    ]
     names = {(255, 0, 0): "r", (0, 255, 0): "g", (255, 255, 255): "."}
     assert ["".join(names[colour] for colour in row) for row in seen] == ["rgrgr.r.", "r.r....."]
     draw_course(tmp_path / "course.png", [bare, bare])

@@ -31,7 +31,11 @@ def first(group, most, used, cached=0):
     """A group of the first version."""
     place = f"sys/fs/cgroup/memory{group}".rstrip("/")
     stat = f"inactive_file 4096\ntotal_inactive_file {cached}"
-    return {f"{place}/memory.limit_in_bytes": most, f"{place}/memory.usage_in_bytes": used, f"{place}/memory.stat": stat}
+    return {
+        f"{place}/memory.limit_in_bytes": most,
+        f"{place}/memory.usage_in_bytes": used,
+        f"{place}/memory.stat": stat,
+    }
 
 
 @pytest.mark.parametrize(
@@ -66,14 +70,26 @@ LIMITS = {
     "full": ("0::/", second("", 4 * GIB, 5 * GIB), 0),
     "all of it cached": ("0::/", second("", 4 * GIB, GIB, 3 * GIB), 4 * GIB),
     "no statistics": ("0::/", {"sys/fs/cgroup/memory.max": GIB, "sys/fs/cgroup/memory.current": 1}, GIB - 1),
-    "a job around its step": ("0::/job_7/step_0/task_1", second("/job_7", 8 * GIB, GIB) | second("/job_7/step_0", "max", GIB), 7 * GIB),
-    "a step within its job": ("0::/job_7/step_0", second("/job_7", 8 * GIB, 6 * GIB) | second("/job_7/step_0", 3 * GIB, 0), 2 * GIB),
+    "a job around its step": (
+        "0::/job_7/step_0/task_1",
+        second("/job_7", 8 * GIB, GIB) | second("/job_7/step_0", "max", GIB),
+        7 * GIB,
+    ),
+    "a step within its job": (
+        "0::/job_7/step_0",
+        second("/job_7", 8 * GIB, 6 * GIB) | second("/job_7/step_0", 3 * GIB, 0),
+        2 * GIB,
+    ),
     "a container that is told its outer name": ("0::/../../docker/abc", second("", 2 * GIB, GIB), GIB),
     "both versions": ("4:cpu:/x\n0::/a", second("/a", 3 * GIB, GIB, top="sys/fs/cgroup/unified"), 2 * GIB),
     "the first version": ("5:cpu,cpuacct:/\n4:hugetlb,memory:/", first("", 4 * GIB, 3 * GIB, GIB), 2 * GIB),
     "the first, without a limit": ("4:memory:/", first("", UNLIMITED, 3 * GIB), MACHINE),
     "the first, its outer name": ("4:memory:/docker/abc", first("", GIB, 0), GIB),
-    "the first, a job": ("4:memory:/slurm/uid_0/job_7", first("", UNLIMITED, 9 * GIB) | first("/slurm/uid_0/job_7", 6 * GIB, GIB), 5 * GIB),
+    "the first, a job": (
+        "4:memory:/slurm/uid_0/job_7",
+        first("", UNLIMITED, 9 * GIB) | first("/slurm/uid_0/job_7", 6 * GIB, GIB),
+        5 * GIB,
+    ),
     "another controller's": ("4:cpu:/", first("", GIB, 0), MACHINE),
 }
 

@@ -34,7 +34,9 @@ def explained(tmp_path_factory):
     layout = Layout(root / "out", "list_gt")
     layout.out.mkdir()
     images = ImageSet(rows, "list.txt", root, partial(whole_view, size=SIZE))
-    how = ExplainSettings(mask_sizes=(FRACTION,), image_size=SIZE, batch_size=3, workers=1, device="cpu", explanation="scout")
+    how = ExplainSettings(
+        mask_sizes=(FRACTION,), image_size=SIZE, batch_size=3, workers=1, device="cpu", explanation="scout"
+    )
     unfinished = Unfinished(root / "unfinished", {})
     unfinished.begin()
     explain_list(network, images, layout, ["a", "b", "c"], how, unfinished)
@@ -49,7 +51,11 @@ def test_baseline_and_product_paint_the_same_pictures(explained, kind, theirs):
     for row in rows:
         for step in range(1, CLASSES):
             counter = (row.label + step) % CLASSES
-            ours = np.array(Image.open(layout.explanations(kind, FRACTION) / explanation_name(row.path, row.label, counter, row.index)))
+            ours = np.array(
+                Image.open(
+                    layout.explanations(kind, FRACTION) / explanation_name(row.path, row.label, counter, row.index)
+                )
+            )
             other = np.array(Image.open(folder / f"{row.index}_{step}_{FRACTION}_{theirs}.png"))
             # Rounding may move single pixels of a mask across its threshold, and with them the mean colour by a step.
             close = np.abs(ours.astype(int) - other.astype(int)) <= 3

@@ -19,7 +19,9 @@ from utils.base.errors import InputError
 def tiny(data_root, tmp_path, monkeypatch):
     """Settings for a run of a few seconds."""
     monkeypatch.setattr(limits, "BATCHES", (4,))
-    sizes = dict(images=5, images_30=1, baseline_images=1, pool=10, test_images=5, rounds=1, image_size=64, batch_size=4)
+    sizes = dict(
+        images=5, images_30=1, baseline_images=1, pool=10, test_images=5, rounds=1, image_size=64, batch_size=4
+    )
     return bench.Config(data_root=str(data_root), out=str(tmp_path / "bench"), workers=1, device="cpu", **sizes)
 
 
@@ -34,9 +36,20 @@ def test_a_small_run_leaves_its_table(tiny, tmp_path, capsys):
         assert all(len(taken["wall"]) == 1 and taken["wall"][0] > 0 for taken in seconds.values())
         assert row["time_by_limit"] == pytest.approx(rates["limit"] / rates["ours"], rel=0.02)
         if rates["released"]:
-            assert row["times_as_fast_as_released"] == pytest.approx(rates["ours"] / rates["released"], rel=0.02, abs=0.01)
+            assert row["times_as_fast_as_released"] == pytest.approx(
+                rates["ours"] / rates["released"], rel=0.02, abs=0.01
+            )
     targets = [tuple(row["targets"].values()) for row in record["rows"]]
-    assert targets == [(None, 1.1), (50, 1.25), (None, None), (5, None), (40, 1.25), (None, 1.3), (2, 1.15), (None, 1.15)]
+    assert targets == [
+        (None, 1.1),
+        (50, 1.25),
+        (None, None),
+        (5, None),
+        (40, 1.25),
+        (None, 1.3),
+        (2, 1.15),
+        (None, 1.15),
+    ]
     assert {"cpu", "cores", "threads", "torch"} <= set(record["machine"]) and record["settings"]["images"] == 5
     assert {path.name for path in (tmp_path / "bench").iterdir()} == {"bench.txt", "bench.json"}
 
@@ -64,7 +77,9 @@ def test_the_tables_ratios_by_hand():
     assert re.search(r"^x +10 +0.25 +12.5", table([row]), flags=re.M)
 
 
-@pytest.mark.parametrize(("setting", "value"), [("images", 10**6), ("pool", 9), ("rounds", 0), ("test_images", 0), ("lessons", -1)])
+@pytest.mark.parametrize(
+    ("setting", "value"), [("images", 10**6), ("pool", 9), ("rounds", 0), ("test_images", 0), ("lessons", -1)]
+)
 def test_counts_that_cannot_be_measured_are_refused(tiny, setting, value):
     with pytest.raises(InputError, match=f"--{setting.replace('_', '-')} {value} must lie in"):
         bench.main(replace(tiny, **{setting: value}))

@@ -63,8 +63,12 @@ def test_tables_and_figures(work, tmp_path):
     sentence = rf"Of all people .*? is {number} \((.*?)\), .*? and {number} of the network .*?: {number} fold by fold"
     told = re.search(sentence, predicted.text)
     best, network = (float(rows["all", name]["auc"]) for name in (told[2], "network taught all images"))
-    assert [float(number) for number in told.group(1, 3, 4)] == pytest.approx([best, network, best - network], abs=0.001)
-    assert "gain is not known to carry over to people" in courses.text and "nobody has taken these courses" in courses.text
+    assert [float(number) for number in told.group(1, 3, 4)] == pytest.approx(
+        [best, network, best - network], abs=0.001
+    )
+    assert (
+        "gain is not known to carry over to people" in courses.text and "nobody has taken these courses" in courses.text
+    )
 
 
 def test_what_is_absent_or_disagrees_is_said_and_left_out(work, tmp_path):

@@ -11,7 +11,9 @@ def test_a_random_pool_is_a_survey():
     assert (seen.table[torch.arange(12), seen.labels] == -1).all()
     assert seen.table[seen.table >= 0].tolist() == list(range(12 * (CLASSES - 1)))
     assert torch.allclose(seen.logits, seen.features @ seen.codewords.T)
-    assert seen.explained.features.shape == (48, FEATURES) and torch.equal(random_pool(12, seed=3).features, seen.features)
+    assert seen.explained.features.shape == (48, FEATURES) and torch.equal(
+        random_pool(12, seed=3).features, seen.features
+    )
 
 
 def test_a_choice_is_measured():

@@ -49,7 +49,9 @@ def ran(weights, tmp_path_factory):
     """A working folder in which courses and explanations were made as quickly as they can be, and the settings of that run."""
     folder = tmp_path_factory.mktemp("results")
     only = ("courses", "explanations")
-    cfg = results.Config(only, quick=True, pretrained=str(weights), out="one", page="page.md", seed=5, workers=1, device="cpu")
+    cfg = results.Config(
+        only, quick=True, pretrained=str(weights), out="one", page="page.md", seed=5, workers=1, device="cpu"
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(toy_moths, "PER_CLASS", IMAGES)
@@ -70,7 +72,12 @@ def here(ran, monkeypatch):
 
 def test_every_table_is_a_csv_a_figure_and_a_section_of_the_page(here):
     text = Path("page.md").read_text()
-    names = [*(f"courses_toy{variant}" for variant in ("", "_simclr", "_sgd")), "courses", explanations.LOCALIZATION, explanations.DELETION]
+    names = [
+        *(f"courses_toy{variant}" for variant in ("", "_simclr", "_sgd")),
+        "courses",
+        explanations.LOCALIZATION,
+        explanations.DELETION,
+    ]
     assert page.named(text) == names and text.startswith(PROSE)
     assert set(files("one")) == {f"{name}{suffix}" for name in names for suffix in (".csv", ".png")}
     assert files("page") == files("one")
@@ -79,14 +86,19 @@ def test_every_table_is_a_csv_a_figure_and_a_section_of_the_page(here):
         assert f"](page/{name}.png)" in shown and "python -m benchmarks.results --only" in shown
         assert page.from_markdown(shown) == check.read_csv(Path(f"one/{name}.csv"))
     listed = page.section(text, page.ENVIRONMENT, "page.md")
-    assert re.findall("^- `([a-z]+)`: .*; seed 5; weights resnet18.pth", listed, flags=re.M) == ["courses", "explanations"]
+    assert re.findall("^- `([a-z]+)`: .*; seed 5; weights resnet18.pth", listed, flags=re.M) == [
+        "courses",
+        "explanations",
+    ]
     assert list(check.differences(Path("page.md"), Path("one"))) == []
 
 
 def test_every_selection_and_explanation_has_its_row(here):
     rows = check.read_csv(Path("one/courses_toy.csv"))
     keys = [(selection, kind) for kind in ("none", "scout", "margin", "disc") for selection in SELECTORS]
-    assert [tuple(row[:2]) for row in rows[1:]] == keys + [(courses.POOL, kind) for kind in ("none", "scout", "margin", "disc")]
+    assert [tuple(row[:2]) for row in rows[1:]] == keys + [
+        (courses.POOL, kind) for kind in ("none", "scout", "margin", "disc")
+    ]
     assert rows[0][2:5] == ["1", "2", "3"]
     sgd = [tuple(row[:2]) for row in check.read_csv(Path("one/courses_toy_sgd.csv"))[1:]]
     text = page.section(Path("page.md").read_text(), page.markers("courses_toy_sgd"), "page.md")
@@ -129,7 +141,9 @@ def test_a_killed_run_goes_on_where_it_was(here, monkeypatch):
 
 
 def test_other_settings_are_not_gone_on_with(here):
-    with pytest.raises(InputError, match=r"begun with other settings: seed \(was 5, is 6\); restore them, or start without --resume"):
+    with pytest.raises(
+        InputError, match=r"begun with other settings: seed \(was 5, is 6\); restore them, or start without --resume"
+    ):
         results.main(replace(here, seed=6, resume=True))
 
 
@@ -157,7 +171,9 @@ def test_a_work_folder_begins_anew_and_is_not_taken_from_others(tmp_path):
     assert [path.name for path in folder.iterdir()] == ["made_by.json"]
     (folder / "made_by.json").unlink()
     (folder / "thesis.tex").touch()
-    with pytest.raises(InputError, match="work holds files that are not of this command; move them, or give another --out"):
+    with pytest.raises(
+        InputError, match="work holds files that are not of this command; move them, or give another --out"
+    ):
         begin(folder, {"seed": 1}, resume=False)
     assert (folder / "thesis.tex").exists()
 
@@ -209,7 +225,10 @@ def test_a_script_gets_the_settings_that_it_has_and_says_why_it_failed(work, tmp
 
 def test_what_is_kept_is_computed_once_for_the_same_settings(work):
     calls = []
-    given = [work.kept("a/b", lambda: calls.append(1) or {"x": (1, 2)}, {"draws": draws, "sizes": (1,)}) for draws in (3, 3, 6, 6)]
+    given = [
+        work.kept("a/b", lambda: calls.append(1) or {"x": (1, 2)}, {"draws": draws, "sizes": (1,)})
+        for draws in (3, 3, 6, 6)
+    ]
     assert given == [{"x": [1, 2]}] * 4 and calls == [1, 1]
     with pytest.raises(ValueError):
         work.kept("c", lambda: float("nan"), {})
@@ -289,7 +308,9 @@ def test_a_table_stands_between_its_markers_alone(shown, tmp_path):
 
 def test_a_marker_without_its_end_is_named(shown):
     shown.write_text(shown.read_text().replace("<!-- end things -->\n", ""))
-    with pytest.raises(InputError, match="page.md, line 3: no line '<!-- end things -->' follows '<!-- table things -->'; put it back"):
+    with pytest.raises(
+        InputError, match="page.md, line 3: no line '<!-- end things -->' follows '<!-- table things -->'; put it back"
+    ):
         list(check.differences(shown))
 
 
@@ -351,7 +372,9 @@ def test_differences_are_taken_draw_by_draw():
         ("KMaxGrad", "margin"): [[52.0, 72.0], [41.0, 61.0]],
         ("random", "margin"): [[62.0, 62.0], [51.0, 51.0]],
     }
-    compared = [column for other in ("random", "MaxHerding", "none") for column in (f"minus {other}", f"sd of minus {other}")]
+    compared = [
+        column for other in ("random", "MaxHerding", "none") for column in (f"minus {other}", f"sd of minus {other}")
+    ]
     columns = ("selection", "explanation", "1", "2", "mean", "sd", *compared)
     found = courses.rows(curves, {"none": [80.0, 90.0], "margin": [82.0, 91.0]})
     assert all(tuple(row) == columns for row in found)
@@ -369,20 +392,30 @@ def test_differences_are_taken_draw_by_draw():
 def test_a_course_that_ends_early_is_compared_as_far_as_all_draws_go():
     curves = {("random", "none"): [[30.0, 50.0, 60.0], [40.0, 40.0]], ("MaxGrad", "none"): [[20.0, 30.0, 40.0]] * 2}
     random, other = courses.rows(curves, {})
-    assert (random["1"], random["2"], random["3"]) == (35.0, 45.0, "") and (other["3"], other["minus random"]) == (40.0, -13.3)
+    assert (random["1"], random["2"], random["3"]) == (35.0, 45.0, "") and (other["3"], other["minus random"]) == (
+        40.0,
+        -13.3,
+    )
 
 
 def test_the_overview_by_hand(tmp_path):
     """Two draws: KMaxGrad is ahead of random pairs by 15 without explanations, and by 10 with margin's; other kinds are left out."""
     keys = [(selection, kind) for kind in ("none", "scout", "margin") for selection in ("random", "KMaxGrad")]
-    curves = {key: [[level], [level + 10.0]] for key, level in zip(keys, (40.0, 55.0, 1.0, 2.0, 45.0, 55.0), strict=True)}
+    curves = {
+        key: [[level], [level + 10.0]] for key, level in zip(keys, (40.0, 55.0, 1.0, 2.0, 45.0, 55.0), strict=True)
+    }
     optimal = courses.Courses("courses_x", "x", "", "").groups(courses.rows(curves, {"none": [80.0, 90.0]}))
     few = {("random", "none"): [[20.0]], ("CMaxGrad", "scout"): [[17.0]], ("random", "scout"): [[18.0]]}
     sgd = courses.Courses("courses_x_sgd", "x", "", "", student="sgd", simclr=True).groups(courses.rows(few, {}))
     found = overview([*optimal, *sgd], "command")
     assert list(found.rows[0]) == [
         *("dataset", "student", "features", "explanation", "random", "KMaxGrad", courses.POOL, "CMaxGrad"),
-        *("KMaxGrad minus random", "sd of KMaxGrad minus random", "KMaxGrad minus MaxHerding", "sd of KMaxGrad minus MaxHerding"),
+        *(
+            "KMaxGrad minus random",
+            "sd of KMaxGrad minus random",
+            "KMaxGrad minus MaxHerding",
+            "sd of KMaxGrad minus MaxHerding",
+        ),
         *("CMaxGrad minus random", "sd of CMaxGrad minus random"),
     ]
     assert [tuple(row.values()) for row in found.rows] == [
@@ -409,7 +442,9 @@ def least_risk(features, labels, ridge):
                 slope[k] += 0.5 * risk * f
         return value + ridge * (W**2).sum(), (slope + 2 * ridge * W).ravel()
 
-    return minimize(loss, np.zeros(np.prod(shape)), jac=True, method="L-BFGS-B", options={"maxiter": 5000, "gtol": 1e-9}).x.reshape(shape)
+    return minimize(
+        loss, np.zeros(np.prod(shape)), jac=True, method="L-BFGS-B", options={"maxiter": 5000, "gtol": 1e-9}
+    ).x.reshape(shape)
 
 
 @pytest.mark.parametrize("explain", [True, False])
@@ -444,12 +479,16 @@ def test_the_ceiling_is_a_student_of_the_whole_pool(explain, tmp_path):
 def test_discs_have_the_masks_areas_and_are_read_as_explanations(butterflies, tmp_path, monkeypatch, data_root):
     monkeypatch.chdir(butterflies.folder)
     explained, files = Layout(Path("margin"), "toy_gt"), Layout(tmp_path / "disc", "toy_gt")
-    images = stages.open_list(stages.find("toy", data_root), "train", str(data_root), lambda image: whole_view(image, 64), budget=0)
+    images = stages.open_list(
+        stages.find("toy", data_root), "train", str(data_root), lambda image: whole_view(image, 64), budget=0
+    )
     disc.write_discs(explained, files, images, 5)
     counters = listed_counters(explained, images.rows, 5)
     assert listed_counters(files, images.rows, 5) == counters
     middle = (
-        torch.zeros(64, 64).index_put((torch.arange(31, 33).repeat(2), torch.arange(31, 33).repeat_interleave(2)), torch.tensor(1.0)).bool()
+        torch.zeros(64, 64)
+        .index_put((torch.arange(31, 33).repeat(2), torch.arange(31, 33).repeat_interleave(2)), torch.tensor(1.0))
+        .bool()
     )
     for number, (row, some) in enumerate(zip(images.rows, counters, strict=True)):
         masks, discs = (read_masks(layout, row, some, TEACHING_SIZE) for layout in (explained, files))
@@ -473,9 +512,17 @@ def test_discs_have_the_masks_areas_and_are_read_as_explanations(butterflies, tm
 
 
 def test_rows_of_explanations_by_hand():
-    found = {"margin": {"the teacher": [[3.621, 0.834, 0.999], [3.623, 0.434, -1.003]], "the second network": [[3.8, 0.7, 0.06]]}}
+    found = {
+        "margin": {
+            "the teacher": [[3.621, 0.834, 0.999], [3.623, 0.434, -1.003]],
+            "the second network": [[3.8, 0.7, 0.06]],
+        }
+    }
     rows = [tuple(row.values()) for row in explanations.deleted_rows(found)]
-    assert rows == [("margin", "the teacher", 3.62, 0.63, 0.28, 0.0, 1.42), ("margin", "the second network", 3.8, 0.7, "", 0.06, "")]
+    assert rows == [
+        ("margin", "the teacher", 3.62, 0.63, 0.28, 0.0, 1.42),
+        ("margin", "the second network", 3.8, 0.7, "", 0.06, ""),
+    ]
     assert str(rows[0][-2]) == "0.0"  # and not -0.0
     moths = explanations.localized_rows({"scout": {"explanation": [17.26, 14.3, 11.5, 16.5, 20.2, 14.4, 16.9]}})
     assert list(moths[0].values()) == ["scout", "explanation", 17.3, 14.3, 11.5, 16.5, 20.2, 14.4, 16.9]

@@ -36,7 +36,11 @@ def test_the_part_from_beginning_to_end_and_once_more(work, tmp_path):
     assert [row["test_accuracy"] for row in study] == [
         record["expert_alone"],
         *record["annotators"].values(),
-        *(one["test_accuracy"] for name, one in record["without_people"].items() if name != "the expert's images alone"),
+        *(
+            one["test_accuracy"]
+            for name, one in record["without_people"].items()
+            if name != "the expert's images alone"
+        ),
     ]
     assert [row["people"] for row in study[:4]] == ["", 20.0, 60.0, 100.0]
     assert [row["round"] for row in rounds] == [1, 2] * 2 and rounds[0]["own_labels"] == 20  # any answer counts
@@ -52,7 +56,13 @@ def test_the_part_from_beginning_to_end_and_once_more(work, tmp_path):
 
 def test_seeds_are_merged_by_hand(tmp_path):
     def row(source, quality, seed, right, share=""):
-        return {"labels": source, "annotator_accuracy": quality, "seed": seed, "label_accuracy": share, "test_accuracy": right}
+        return {
+            "labels": source,
+            "annotator_accuracy": quality,
+            "seed": seed,
+            "label_accuracy": share,
+            "test_accuracy": right,
+        }
 
     files = Layout(tmp_path)
     rows = [row(EXPERT, "", 0, 60.0), row(EXPERT, "", 1, 50.0)]
@@ -65,7 +75,16 @@ def test_seeds_are_merged_by_hand(tmp_path):
     of_seeds += [of_round | {"seed": 1, "own_labels": 7, "label_accuracy": 90.0, "test_accuracy": 70.0}]
     write_table(files.annotator_study("_rounds.csv"), of_seeds)
     study, rounds = labels.study_tables(files, "moths")
-    columns = ("labels", "people", "label_accuracy", "test_accuracy", "deviation", "people_pay_above", "lowest", "highest")
+    columns = (
+        "labels",
+        "people",
+        "label_accuracy",
+        "test_accuracy",
+        "deviation",
+        "people_pay_above",
+        "lowest",
+        "highest",
+    )
     assert [tuple(one.values()) for one in study.rows] == [
         (EXPERT, "", "", 55.0, 7.07, 66.7, 62.5, 75.0),
         (ANNOTATORS, 50.0, 50.5, 45.0, 7.07, "", "", ""),
@@ -74,11 +93,16 @@ def test_seeds_are_merged_by_hand(tmp_path):
     ]
     assert tuple(study.rows[0]) == columns
     assert study.text.startswith("On moths, a linear head") and rounds.text.startswith("On moths, a classifier")
-    assert "Against self-training (72.5 % right), annotators pay if they are right on more than 96 % of the images" in study.text
+    assert (
+        "Against self-training (72.5 % right), annotators pay if they are right on more than 96 % of the images"
+        in study.text
+    )
     assert [tuple(one.values()) for one in rounds.rows] == [(SELF_TRAINED, 1, 3.5, 7.0, 90.0, 72.5)]
 
 
 def test_without_the_pictures_the_tables_say_so(work, tmp_path):
     made = labels.tables(replace(work, data_root=str(tmp_path / "elsewhere"), quick=False))
     assert [table.rows for table in made] == [[]] * 3
-    assert {table.text for table in made} == {"The dataset butterflies_s300 was not in the data root, so nothing was measured on it."}
+    assert {table.text for table in made} == {
+        "The dataset butterflies_s300 was not in the data root, so nothing was measured on it."
+    }

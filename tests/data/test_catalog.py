@@ -24,12 +24,17 @@ def test_rest_lists_are_datasets_by_rule(tmp_path):
 def test_what_people_labelled_is_a_dataset_of_every_dataset(tmp_path):
     for name in [*DATASETS, "toy_rest"]:
         after = catalog.find(f"{name}_after_labeling", tmp_path)
-        assert (after.name, after.rest) == (f"{name}_after_labeling", "") and after.train.endswith("_CMaxGrad_labeled_tr")
+        assert (after.name, after.rest) == (f"{name}_after_labeling", "") and after.train.endswith(
+            "_CMaxGrad_labeled_tr"
+        )
 
 
 @pytest.mark.parametrize("name", ["chinese_chars_rest", "chinese_chars_rest_after_labeling"])
 def test_a_dataset_without_a_rest_list_says_so(tmp_path, name):
-    with pytest.raises(InputError, match="^--dataset chinese_chars has no rest list; choose one that has: butterflies_s300, gull, toy.$"):
+    with pytest.raises(
+        InputError,
+        match="^--dataset chinese_chars has no rest list; choose one that has: butterflies_s300, gull, toy.$",
+    ):
         catalog.find(name, tmp_path)
 
 

@@ -51,7 +51,13 @@ def chunk(kind, data):
 def png(width, bits, colour_type, row, *chunks):
     """A PNG of one row, written by hand, since Pillow does not write every form that it reads."""
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, 1, bits, colour_type, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunks) + chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + head
+        + b"".join(chunks)
+        + chunk(b"IDAT", zlib.compress(b"\0" + row))
+        + chunk(b"IEND", b"")
+    )
 
 
 @pytest.fixture
@@ -84,7 +90,9 @@ def refusal(pixels):
 # ---------------------------------------------------------------- orientation
 
 
-@pytest.mark.parametrize("how", [("PNG", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("WEBP", {"lossless": True})], ids=str)
+@pytest.mark.parametrize(
+    "how", [("PNG", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("WEBP", {"lossless": True})], ids=str
+)
 @pytest.mark.parametrize("orientation", STORED)
 def test_pictures_are_upright(pixels, orientation, how):
     form, settings = how
@@ -148,7 +156,9 @@ def test_a_dark_16_bit_picture_stays_dark(pixels):
 
 def test_big_endian_and_white_is_zero(pixels):
     values = np.array([[0, 257, 65535]], np.uint16)
-    assert pixels(saved(Image.frombytes("I;16B", (3, 1), values.astype(">u2").tobytes()), "TIFF"))[0, :, 0].tolist() == [0, 1, 255]
+    assert pixels(saved(Image.frombytes("I;16B", (3, 1), values.astype(">u2").tobytes()), "TIFF"))[
+        0, :, 0
+    ].tolist() == [0, 1, 255]
     assert pixels(saved(values, "TIFF", tiffinfo={262: 0}))[0, :, 0].tolist() == [255, 254, 0]
 
 
@@ -165,7 +175,9 @@ def test_big_endian_and_white_is_zero(pixels):
 )
 def test_floats_of_an_unknown_range_are_refused(refusal, values, where):
     said = refusal(saved(np.array([values], np.float32), "TIFF"))
-    expected = f"its greys {where} and white is expected at 1, 255 or 65535, black at 0); save it with 8 or 16 bits per pixel."
+    expected = (
+        f"its greys {where} and white is expected at 1, 255 or 65535, black at 0); save it with 8 or 16 bits per pixel."
+    )
     assert said.endswith(expected)
 
 
@@ -178,7 +190,11 @@ def test_whole_numbers_of_an_unknown_range_are_refused(refusal, values):
 
 
 def test_what_is_transparent_is_white_and_half_of_it_half_white(pixels):
-    seen = [[255, 255, 255], [178, 128, 228], [100, 0, 200]]  # 100 + 155 (255 - alpha) / 255 and so on, alpha 0, 127 and 255
+    seen = [
+        [255, 255, 255],
+        [178, 128, 228],
+        [100, 0, 200],
+    ]  # 100 + 155 (255 - alpha) / 255 and so on, alpha 0, 127 and 255
     rgba = np.array([[[100, 0, 200, 0], [100, 0, 200, 127], [100, 0, 200, 255]]], np.uint8)
     for form, how in (("PNG", {}), ("TIFF", {}), ("WEBP", {"lossless": True, "exact": True})):
         assert pixels(saved(rgba, form, **how))[0].tolist() == seen
@@ -227,7 +243,9 @@ def test_colours_of_other_models(pixels):
     assert pixels(saved(Image.new("YCbCr", (8, 8), (76, 85, 255)), "TIFF"))[4, 4].tolist() == [254, 0, 0]
     assert np.abs(pixels(saved(Image.new("LAB", (2, 2), (255, 128, 128)), "TIFF")).astype(int) - 255).max() <= 1
     assert pixels(saved(Image.frombytes("1", (2, 1), b"\x40"), "PNG")).tolist() == [[[0] * 3, [255] * 3]]
-    assert pixels(png(2, 16, 2, struct.pack(">6H", 257, 514, 771, 65535, 0, 256))).tolist() == [[[1, 2, 3], [255, 0, 1]]]
+    assert pixels(png(2, 16, 2, struct.pack(">6H", 257, 514, 771, 65535, 0, 256))).tolist() == [
+        [[1, 2, 3], [255, 0, 1]]
+    ]
 
 
 @pytest.mark.parametrize("form", ["GIF", "PNG", "TIFF", "WEBP"])
@@ -285,7 +303,10 @@ def test_photographs_of_any_size_are_read_and_others_are_not(pixels, refusal, sm
     assert pixels(saved(scene, "JPEG")).shape == (40, 80, 3)
     for form, how in (("PNG", {}), ("JPEG", {"progressive": True})):
         said = refusal(saved(scene, form, **how))
-        assert "cannot be decoded (it has 1 megapixels, 640 x 320, and at most 0 can be read); reduce it, to 160 x 80 pixels" in said
+        assert (
+            "cannot be decoded (it has 1 megapixels, 640 x 320, and at most 0 can be read); reduce it, to 160 x 80 pixels"
+            in said
+        )
 
 
 def test_the_sentence_about_a_museum_scan(refusal):
@@ -310,7 +331,9 @@ def test_the_test_view_of_long_pictures_hardly_differs(shape, monkeypatch):
 
 def test_a_very_long_picture_is_never_resized_as_a_whole(monkeypatch):
     sizes, resize = [], Image.Image.resize
-    monkeypatch.setattr(Image.Image, "resize", lambda image, size, *more, **how: sizes.append(size) or resize(image, size, *more, **how))
+    monkeypatch.setattr(
+        Image.Image, "resize", lambda image, size, *more, **how: sizes.append(size) or resize(image, size, *more, **how)
+    )
     assert eval_view(Image.new("RGB", (20000, 50)), 224).shape == (3, 224, 224)
     assert sizes == [(224, 224)]
 
@@ -333,7 +356,9 @@ def test_long_notes_in_a_png_do_not_matter(pixels, kind, head):
 # ---------------------------------------------------------------- what cannot be shown
 
 
-@pytest.mark.parametrize("error", [struct.error("unpack"), IndexError(), EOFError("over"), OverflowError("much"), RuntimeError("odd")])
+@pytest.mark.parametrize(
+    "error", [struct.error("unpack"), IndexError(), EOFError("over"), OverflowError("much"), RuntimeError("odd")]
+)
 def test_whatever_pillow_raises_is_one_sentence(refusal, monkeypatch, error):
     def fail(*_):
         raise error
@@ -348,7 +373,9 @@ def test_too_little_memory_is_one_sentence(refusal, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(Image.Image, "convert", fail)
-    assert refusal(saved(UPRIGHT, "PNG")).endswith("cannot be decoded (it does not fit into the memory that is free); reduce it.")
+    assert refusal(saved(UPRIGHT, "PNG")).endswith(
+        "cannot be decoded (it does not fit into the memory that is free); reduce it."
+    )
 
 
 def test_what_is_no_picture_is_said_so(refusal, tmp_path):
@@ -359,18 +386,22 @@ def test_what_is_no_picture_is_said_so(refusal, tmp_path):
         decode(str(tmp_path), "here")
 
 
-PREVIEW = (
-    "cannot be decoded (only a preview of it can be read here, as of cameras' raw files); develop it, or save it anew, as JPEG or TIFF."
+PREVIEW = "cannot be decoded (only a preview of it can be read here, as of cameras' raw files); develop it, or save it anew, as JPEG or TIFF."
+REDUCED_ENTRY, WHOLE_ENTRY = (
+    struct.pack("<HHII", 254, 4, 1, value) for value in (1, 0)
+)  # of a TIFF directory: NewSubfileType
+
+
+@pytest.mark.parametrize(
+    "tags", [{254: 1, 330: 8, 271: "NIKON CORPORATION"}, {254: 5, 330: 8}, {50706: b"\1\4\0\0"}], ids=str
 )
-REDUCED_ENTRY, WHOLE_ENTRY = (struct.pack("<HHII", 254, 4, 1, value) for value in (1, 0))  # of a TIFF directory: NewSubfileType
-
-
-@pytest.mark.parametrize("tags", [{254: 1, 330: 8, 271: "NIKON CORPORATION"}, {254: 5, 330: 8}, {50706: b"\1\4\0\0"}], ids=str)
 def test_raw_files_of_cameras_are_not_read_as_their_previews(refusal, tags):
     assert refusal(saved(UPRIGHT, "TIFF", tiffinfo=tags)).endswith(PREVIEW)
 
 
-@pytest.mark.parametrize("tags", [{254: 0}, {254: 2}, {254: 1}, {254: 0, 330: 8}, {271: "NIKON CORPORATION", 272: "NIKON D70"}], ids=str)
+@pytest.mark.parametrize(
+    "tags", [{254: 0}, {254: 2}, {254: 1}, {254: 0, 330: 8}, {271: "NIKON CORPORATION", 272: "NIKON D70"}], ids=str
+)
 def test_tiff_files_of_cameras_are_read(pixels, tags):
     assert np.array_equal(pixels(saved(UPRIGHT, "TIFF", tiffinfo=tags)), UPRIGHT)
 
@@ -387,7 +418,10 @@ def test_canons_raw_files_are_told_by_their_header(pixels, refusal):
     content = saved(UPRIGHT, "TIFF")
     count = struct.unpack("<H", content[8:10])[0]
     directory = content[8 : 8 + 2 + 12 * count + 4]
-    marked, other = (content[:4] + struct.pack("<I", len(content)) + mark + content[12:] + directory for mark in (b"CR\2\0", b"ab\2\0"))
+    marked, other = (
+        content[:4] + struct.pack("<I", len(content)) + mark + content[12:] + directory
+        for mark in (b"CR\2\0", b"ab\2\0")
+    )
     assert refusal(marked).endswith(PREVIEW)
     assert np.array_equal(pixels(other), UPRIGHT)
 
@@ -406,7 +440,9 @@ def ghostscript(tmp_path, monkeypatch):
 
 
 def test_no_program_is_run_to_draw_an_eps_file(refusal, ghostscript):
-    assert refusal(EPS).endswith("cannot be decoded (it is EPS, a program that draws, and no program is run here); save it as PNG or JPEG.")
+    assert refusal(EPS).endswith(
+        "cannot be decoded (it is EPS, a program that draws, and no program is run here); save it as PNG or JPEG."
+    )
     assert not ghostscript.exists()
 
 
@@ -442,7 +478,9 @@ def test_the_check_sees_what_training_sees(tmp_path):
     assert one.pixels == other.pixels and one.content != other.content
     (tmp_path / "range.tif").write_bytes(saved(np.array([[-1, 1]], np.float32), "TIFF"))
     found = inspect_image(tmp_path / "range.tif")
-    assert found.problem.startswith("does not decode (its greys lie between -1 and 1,") and found.remedy.startswith("save it with")
+    assert found.problem.startswith("does not decode (its greys lie between -1 and 1,") and found.remedy.startswith(
+        "save it with"
+    )
 
 
 def test_headers_that_pillow_warns_about_are_decoded_in_silence(tmp_path, tools):

@@ -26,7 +26,9 @@ def test_round_trip(tmp_path):
     explanations = [Explanation("./toy/x.png", 0, 1, 5), Explanation("./toy/y.png", 0, 2, 5)]
     write_examples(tmp_path / "a.txt", examples)
     write_explanations(tmp_path / "b.txt", explanations)
-    assert (tmp_path / "a.txt").read_text() == "./datasets/toy/images/Sash/a.png 3 7\n./datasets/toy/images/Tipped/b.png 4 2\n"
+    assert (
+        tmp_path / "a.txt"
+    ).read_text() == "./datasets/toy/images/Sash/a.png 3 7\n./datasets/toy/images/Tipped/b.png 4 2\n"
     assert read_examples(tmp_path / "a.txt", 5) == examples
     assert read_explanations(tmp_path / "b.txt", 3) == explanations
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b.txt"]
@@ -109,14 +111,23 @@ def test_lists_as_other_systems_write_them(tmp_path, content):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("./b.png,1,2", "line 2: expected 'path label index', found './b.png,1,2'; separate the fields by blanks or tabs, not by commas"),
-        ("./b.png; 1; 2", "line 2: label and index must be whole numbers in the digits 0 to 9.*not by commas or semicolons"),
+        (
+            "./b.png,1,2",
+            "line 2: expected 'path label index', found './b.png,1,2'; separate the fields by blanks or tabs, not by commas",
+        ),
+        (
+            "./b.png; 1; 2",
+            "line 2: label and index must be whole numbers in the digits 0 to 9.*not by commas or semicolons",
+        ),
         ("./b.png \u0661 2", "line 2: label and index must be whole numbers"),
         ("./b.png 1 \uff12", "line 2: label and index must be whole numbers"),
         ("./b.png 1 1_0", "line 2: label and index must be whole numbers"),
         ("./b.png +1 2", "line 2: label and index must be whole numbers"),
         ("./b.png 1 2.0", "line 2: label and index must be whole numbers"),
-        ("./b.png 1 99999999999999999999", r"line 2: index 99999999999999999999 is out of range \(0 .. 9223372036854775807\)"),
+        (
+            "./b.png 1 99999999999999999999",
+            r"line 2: index 99999999999999999999 is out of range \(0 .. 9223372036854775807\)",
+        ),
         ("./b\u3000c.png 1 2", r"line 2: expected 'path label index', found './b\\u3000c.png 1 2'"),
         ("./b.png 1 2\u200b", r"line 2: './b.png 1 2\\u200b' holds U\+200B, which cannot be seen"),
         ("./b.png\x0c1 2", r"line 2: '.*' holds U\+000C"),
@@ -147,14 +158,21 @@ def test_names_may_hold_what_their_scripts_need(tmp_path):
 
 
 def test_a_teaching_set_may_repeat_its_images(tmp_path):
-    rows = [Example("./a.png", 0, 0), Example("./b.png", 1, 1), Example("./a.png", 0, 0), Example("./a_explained.png", 0, 0)]
+    rows = [
+        Example("./a.png", 0, 0),
+        Example("./b.png", 1, 1),
+        Example("./a.png", 0, 0),
+        Example("./a_explained.png", 0, 0),
+    ]
     write_examples(tmp_path / "list.txt", rows)
     assert read_examples(tmp_path / "list.txt", 2) == rows
     with pytest.raises(InputError, match="line 3: index 0 stands on line 1"):
         read_examples(tmp_path / "list.txt", 2, unique=True)
 
 
-@pytest.mark.parametrize(("stem", "excess"), [("a" * 218, 0), ("\u83dc" * 72, 0), ("a" * 219, 1), ("\u83dc" * 73, 1), ("a" * 255, 37)])
+@pytest.mark.parametrize(
+    ("stem", "excess"), [("a" * 218, 0), ("\u83dc" * 72, 0), ("a" * 219, 1), ("\u83dc" * 73, 1), ("a" * 255, 37)]
+)
 def test_names_are_measured_in_bytes(stem, excess):
     """`_groundtruth_1_counter_10_index_7.png` takes 37 bytes of 255: of eleven classes, the longest rival of class 1 is class 10."""
     problem = name_problem(f"./datasets/toy/{stem}.jpeg", 1, 7, 11)
@@ -178,8 +196,14 @@ START = "restore it or correct the line: its path starts from the working folder
 @pytest.mark.parametrize(
     ("listed", "says"),
     [
-        ("./datasets/toy/none.png", "{here}/data/toy/none.png is missing; restore it or correct --data-root '{here}/data'."),
-        ("./datasets/toy\\none.png", "is missing; restore it or correct --data-root '{here}/data', or write / in place of \\."),
+        (
+            "./datasets/toy/none.png",
+            "{here}/data/toy/none.png is missing; restore it or correct --data-root '{here}/data'.",
+        ),
+        (
+            "./datasets/toy\\none.png",
+            "is missing; restore it or correct --data-root '{here}/data', or write / in place of \\.",
+        ),
         ("./pictures/none.png", f"./pictures/none.png is missing; {START}"),
         ("datasets/toy/x.jpg", f"datasets/toy/x.jpg is missing; {START}"),  # the data root has it
         ("{here}/pictures/none.png", "{here}/pictures/none.png is missing; restore it or correct the line."),
@@ -190,7 +214,10 @@ START = "restore it or correct the line: its path starts from the working folder
             f"is missing, but {{here}}/data/toy/{NFD} is there, its letters composed otherwise (NFC and NFD of Unicode); {SPELLING}",
         ),
         ("./datasets/toy/link.png", f"{{here}}/data/toy/link.png is a link to {{here}}/moved/a.png, {GONE}"),
-        ("./datasets/toy/far.png", f"is a link to {{here}}/data/toy/../../moved/a.png, {GONE}"),  # by way of another link
+        (
+            "./datasets/toy/far.png",
+            f"is a link to {{here}}/data/toy/../../moved/a.png, {GONE}",
+        ),  # by way of another link
         ("./datasets/away/a.png", f"is missing: the folder {{here}}/data/away is a link to {{here}}/moved, {GONE}"),
         ("./datasets/toy/x.jpg/a.png", "cannot be read (Not a directory); mend that."),
         (f"./datasets/toy/{'x' * 300}.png", "cannot be read (File name too long); mend that."),

@@ -65,7 +65,9 @@ def test_records_are_found_and_tell_their_script(tmp_path):
     scripts = ["get_all_CE_gull", "get_all_CE_gull_simclr", "train_gull_CMaxGrad"]
     for script in scripts:
         layout.run_record(script).touch()
-    assert sorted(path.stem for path in run_records(tmp_path, "get_all_CE_*")) == [f"run_{script}" for script in scripts[:2]]
+    assert sorted(path.stem for path in run_records(tmp_path, "get_all_CE_*")) == [
+        f"run_{script}" for script in scripts[:2]
+    ]
     assert sorted(path.stem for path in run_records(tmp_path, "*")) == [f"run_{script}" for script in scripts]
     assert layout.run_record(scripts[2], "random").name == "run_train_gull_CMaxGrad_random.json"
     assert [variant_of(layout.run_record(script).stem) for script in scripts] == ["", "simclr", ""]
@@ -79,8 +81,15 @@ def test_variants_and_selections_never_share_a_file():
         path
         for layout in layouts
         for selection in ("CMaxGrad", "random")
-        for path in (layout.course(selection), layout.students(selection), layout.teaching_list(selection), layout.evolution(selection))
+        for path in (
+            layout.course(selection),
+            layout.students(selection),
+            layout.teaching_list(selection),
+            layout.evolution(selection),
+        )
     ]
-    several += [path for layout in layouts for path in (layout.heatmaps, layout.contact_sheet, layout.comparison, layout.probe)]
+    several += [
+        path for layout in layouts for path in (layout.heatmaps, layout.contact_sheet, layout.comparison, layout.probe)
+    ]
     several += [Layout(OUT).unfinished("train_gull_CMaxGrad", selection) for selection in ("", "CMaxGrad", "random")]
     assert len(set(several)) == len(several)

@@ -15,7 +15,16 @@ from utils.base.errors import InputError, RunError
 from utils.data import toy_moths
 from utils.data.catalog import MOTHS
 from utils.data.lists import locate, read_examples
-from utils.data.toy_moths import FOLDER, PER_CLASS, SIZE, draw_moth, draw_toy_dataset, render, sample_marks, sample_scene
+from utils.data.toy_moths import (
+    FOLDER,
+    PER_CLASS,
+    SIZE,
+    draw_moth,
+    draw_toy_dataset,
+    render,
+    sample_marks,
+    sample_scene,
+)
 
 LABELS = range(len(MOTHS))
 
@@ -76,7 +85,9 @@ def test_files_are_128_pixel_rgb_pictures_with_binary_masks(drawn):
 
 def test_same_seed_gives_the_same_bytes_and_another_seed_others(drawn, tmp_path, monkeypatch):
     _shrink(monkeypatch)
-    monkeypatch.delattr(os, "fork", raising=False)  # the processes that draw do without: a fork of one that has threads may hang
+    monkeypatch.delattr(
+        os, "fork", raising=False
+    )  # the processes that draw do without: a fork of one that has threads may hang
     draw_toy_dataset(tmp_path / "again", seed=3, workers=2)
     draw_toy_dataset(tmp_path / "other", seed=4)
     first, again, other = _bytes(drawn), _bytes(tmp_path / "again"), _bytes(tmp_path / "other")
@@ -101,14 +112,19 @@ def test_masks_hold_all_that_differs_from_the_plain_moth(label):
         (marked, mask), (plain, nothing) = render(scene, marks), render(scene, ())
         changed = (marked != plain).any(axis=-1)
         assert not nothing.any()
-        assert not (changed & ~binary_dilation(mask > 0, np.ones((3, 3)))).any()  # one pixel more, for the antialiased edge
+        assert not (
+            changed & ~binary_dilation(mask > 0, np.ones((3, 3)))
+        ).any()  # one pixel more, for the antialiased edge
         assert changed[mask > 0].mean() > 0.98
 
 
 def test_marks_stand_out_from_the_wing():
     for label in LABELS:
         for number in range(10):
-            scene, marks = sample_scene(np.random.default_rng(number)), sample_marks(np.random.default_rng(number), label)
+            scene, marks = (
+                sample_scene(np.random.default_rng(number)),
+                sample_marks(np.random.default_rng(number), label),
+            )
             (marked, mask), (plain, _) = render(scene, marks), render(scene, ())
             difference = np.abs(marked.astype(int) - plain).max(axis=-1)[mask > 0]
             assert difference.mean() > 25  # of 255

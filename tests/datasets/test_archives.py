@@ -9,7 +9,17 @@ import pytest
 
 from datasets import archives
 from datasets.archives import Member, extract_images
-from tests.helpers.archives import CUB_FOLDERS, cub_members, make_tar, make_zip, names, one_error, picture, run, teach_members
+from tests.helpers.archives import (
+    CUB_FOLDERS,
+    cub_members,
+    make_tar,
+    make_zip,
+    names,
+    one_error,
+    picture,
+    run,
+    teach_members,
+)
 from utils.data.names import plain_name
 
 
@@ -29,17 +39,27 @@ def assert_refused(capsys, tmp_path: Path, archive: Path, *words: str) -> None:
     assert not (tmp_path / "evil.png").exists() and not Path("/evil.png").exists()
 
 
-UNSAFE_NAMES = ["/evil.png", "../evil.png", "top/butterflies_crop/Monarch/../../../../evil.png", "C:\\evil.png", "top\\..\\..\\evil.png"]
+UNSAFE_NAMES = [
+    "/evil.png",
+    "../evil.png",
+    "top/butterflies_crop/Monarch/../../../../evil.png",
+    "C:\\evil.png",
+    "top\\..\\..\\evil.png",
+]
 
 
 @pytest.mark.parametrize("name", UNSAFE_NAMES)
 def test_members_that_leave_the_folder_are_refused_in_zips(tmp_path, capsys, name):
-    assert_refused(capsys, tmp_path, make_zip(tmp_path / "a.zip", {**teach_members(), name: picture(0)}), repr(name), "leads out")
+    assert_refused(
+        capsys, tmp_path, make_zip(tmp_path / "a.zip", {**teach_members(), name: picture(0)}), repr(name), "leads out"
+    )
 
 
 @pytest.mark.parametrize("name", UNSAFE_NAMES)
 def test_members_that_leave_the_folder_are_refused_in_tars(tmp_path, capsys, name):
-    assert_refused(capsys, tmp_path, make_tar(tmp_path / "a.tgz", {**cub_members(), name: picture(0)}), repr(name), "leads out")
+    assert_refused(
+        capsys, tmp_path, make_tar(tmp_path / "a.tgz", {**cub_members(), name: picture(0)}), repr(name), "leads out"
+    )
 
 
 @pytest.mark.parametrize(
@@ -62,7 +82,9 @@ def test_a_link_within_the_archive_is_merely_left(tmp_path):
     assert run("gull", "--archive", archive, "--split-seed", 0, "--data-root", tmp_path / "root") == 0
 
 
-@pytest.mark.parametrize("mode, target, words", [(0o120777, "../../etc", "link that leads out"), (0o010644, "", "neither a file")])
+@pytest.mark.parametrize(
+    "mode, target, words", [(0o120777, "../../etc", "link that leads out"), (0o010644, "", "neither a file")]
+)
 def test_links_and_devices_are_refused_in_zips(tmp_path, capsys, mode, target, words):
     archive = make_zip(tmp_path / "a.zip", teach_members())
     info = zipfile.ZipInfo("top/odd")
@@ -74,7 +96,11 @@ def test_links_and_devices_are_refused_in_zips(tmp_path, capsys, mode, target, w
 
 @pytest.mark.parametrize(
     "limit, size, words",
-    [("IMAGE_LIMIT", 1000, "for an image"), ("IMAGES_LIMIT", 3000, "brings the images"), ("TOTAL_LIMIT", 3000, "bytes unpacked")],
+    [
+        ("IMAGE_LIMIT", 1000, "for an image"),
+        ("IMAGES_LIMIT", 3000, "brings the images"),
+        ("TOTAL_LIMIT", 3000, "bytes unpacked"),
+    ],
 )
 @pytest.mark.parametrize("kind", ["zip", "tgz"])
 def test_archives_that_declare_too_much_are_refused(tmp_path, capsys, monkeypatch, limit, size, words, kind):
@@ -83,7 +109,9 @@ def test_archives_that_declare_too_much_are_refused(tmp_path, capsys, monkeypatc
     if kind == "zip":
         archive = make_zip(tmp_path / "a.zip", {**teach_members(), "top/butterflies_crop/Queen/huge.png": huge})
     else:
-        archive = make_tar(tmp_path / "a.tgz", {**cub_members(), f"CUB_200_2011/images/{CUB_FOLDERS[2]}/huge.jpg": huge})
+        archive = make_tar(
+            tmp_path / "a.tgz", {**cub_members(), f"CUB_200_2011/images/{CUB_FOLDERS[2]}/huge.jpg": huge}
+        )
     assert_refused(capsys, tmp_path, archive, words, str(size))
 
 
@@ -93,7 +121,9 @@ def test_two_members_of_one_name_are_refused(tmp_path, capsys):
 
 
 def test_blanks_in_file_names_become_underscores(tmp_path):
-    archive = make_zip(tmp_path / "a.zip", {**teach_members(), "top/butterflies_crop/Queen/my  queen (1).png": picture(5)})
+    archive = make_zip(
+        tmp_path / "a.zip", {**teach_members(), "top/butterflies_crop/Queen/my  queen (1).png": picture(5)}
+    )
     assert run("butterflies", "--archive", archive, "--split-seed", 0, "--data-root", tmp_path / "root") == 0
     assert "Queen/my_queen_1_.png" in names(tmp_path / "root/butterflies_crop/images")
     assert plain_name("Heermann_Gull_0001-a.jpg") == "Heermann_Gull_0001-a.jpg"
@@ -112,7 +142,8 @@ def test_an_archive_without_a_class_is_refused(tmp_path, capsys):
 
 # Of a plain tar file, the end is padding that nobody misses.
 @pytest.mark.parametrize(
-    "name, share", [*((name, share) for name in ("a.zip", "a.tgz") for share in (0.02, 0.5, 0.98, 0.9999)), ("a.tar", 0.5)]
+    "name, share",
+    [*((name, share) for name in ("a.zip", "a.tgz") for share in (0.02, 0.5, 0.98, 0.9999)), ("a.tar", 0.5)],
 )
 def test_archives_that_are_cut_short_are_refused(tmp_path, capsys, name, share):
     archive = tmp_path / name
@@ -148,6 +179,8 @@ def test_what_is_no_archive_is_refused(tmp_path, capsys):
 
 def test_extraction_writes_only_what_is_chosen_under_the_name_given(tmp_path):
     archive = make_tar(tmp_path / "a.tar", {"x/one.png": b"1", "x/two.png": b"2"})
-    extract_images(archive, lambda parts: ("K", "new name.png") if parts == ("x", "two.png") else None, tmp_path / "out")
+    extract_images(
+        archive, lambda parts: ("K", "new name.png") if parts == ("x", "two.png") else None, tmp_path / "out"
+    )
     assert names(tmp_path / "out") == ["K/new_name.png"] and (tmp_path / "out/K/new_name.png").read_bytes() == b"2"
     assert Member("./a//b.png", 0, "file", "", io.BytesIO).parts == ("a", "b.png")

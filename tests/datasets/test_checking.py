@@ -50,7 +50,9 @@ def test_check_counts_and_passes_what_is_sound(characters, capsys):
 @pytest.mark.parametrize("fault", ["is missing", "is empty", "does not decode"])
 def test_check_finds_files_that_cannot_be_used(characters, capsys, fault):
     path, rows, files = listed(characters, "train")
-    files[4].unlink() if fault == "is missing" else files[4].write_bytes(b"" if fault == "is empty" else files[4].read_bytes()[:50])
+    files[4].unlink() if fault == "is missing" else files[4].write_bytes(
+        b"" if fault == "is empty" else files[4].read_bytes()[:50]
+    )
     status, lines = checked(capsys, characters)
     assert status == 1 and lines[-1] == "1 problem." and lines[-2].startswith(f"{path}, line 5: {rows[4].path} {fault}")
 
@@ -69,7 +71,10 @@ def test_check_finds_a_wrong_label(characters, capsys):
     wrong = (rows[2].label + 1) % 3
     write_examples(path, [*rows[:2], Example(rows[2].path, wrong, rows[2].index), *rows[3:]])
     status, lines = checked(capsys, characters)
-    assert status == 1 and lines[-2:] == [f"{path}, line 3: {rows[2].path} is labelled {wrong} ({CHARACTERS[wrong]}).", "1 problem."]
+    assert status == 1 and lines[-2:] == [
+        f"{path}, line 3: {rows[2].path} is labelled {wrong} ({CHARACTERS[wrong]}).",
+        "1 problem.",
+    ]
 
 
 def test_check_leaves_folders_that_are_not_named_like_classes_alone(characters, capsys):
@@ -138,7 +143,10 @@ def test_too_little_memory_is_told_of_the_file(tmp_path, monkeypatch, place):
     monkeypatch.setattr(images, place, full)
     Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
     found = inspect_image(tmp_path / "a.png")
-    assert (found.problem, found.remedy) == ("does not decode (it does not fit into the memory that is free)", "reduce it")
+    assert (found.problem, found.remedy) == (
+        "does not decode (it does not fit into the memory that is free)",
+        "reduce it",
+    )
 
 
 def test_check_says_where_a_broken_link_leads(characters, capsys):

@@ -21,7 +21,10 @@ def test_a_download_is_kept_and_not_repeated(tmp_path, site, cub):
     data, arguments = cub
     assert run(*arguments, "--md5", hashlib.md5(data).hexdigest().upper()) == 0
     downloads = tmp_path / "root/.downloads"
-    assert names(downloads) == ["CUB_200_2011.tgz", "CUB_200_2011.tgz.json"] and (downloads / "CUB_200_2011.tgz").read_bytes() == data
+    assert (
+        names(downloads) == ["CUB_200_2011.tgz", "CUB_200_2011.tgz.json"]
+        and (downloads / "CUB_200_2011.tgz").read_bytes() == data
+    )
     assert run(*arguments, "--force") == 0
     assert len(site.requests) == 1
 
@@ -33,7 +36,10 @@ def test_a_cut_connection_is_taken_up_where_it_ended(tmp_path, site, cub, capsys
     assert run(*arguments) == 1
     assert f"ended at 1000 of {len(data)} bytes" in one_error(capsys)
     part = tmp_path / "root/.downloads/CUB_200_2011.tgz.part"
-    assert names(tmp_path / "root") == [f".downloads/{part.name}", f".downloads/{part.name}.json"] and part.read_bytes() == data[:1000]
+    assert (
+        names(tmp_path / "root") == [f".downloads/{part.name}", f".downloads/{part.name}.json"]
+        and part.read_bytes() == data[:1000]
+    )
     site.cut = None
     assert run(*arguments) == 0
     assert site.requests[1:] == [("/cub.tgz", "bytes=1000-")]
@@ -108,12 +114,16 @@ PAGE = b"<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</ti
         (200, "application/zip", b"", "gave an empty file"),
     ],
 )
-def test_an_address_without_an_archive_is_named_with_the_page_that_has_one(tmp_path, site, capsys, command, status, kind, body, what):
+def test_an_address_without_an_archive_is_named_with_the_page_that_has_one(
+    tmp_path, site, capsys, command, status, kind, body, what
+):
     site.files["/data.zip"], site.answers["/data.zip"] = body, (status, kind)
     arguments = ("--url", f"{site.url}/data.zip", "--split-seed", 0, "--data-root", tmp_path / "root")
     assert run(command, *arguments) == 1
     error = one_error(capsys)
-    assert all(words in error for words in (f"{site.url}/data.zip", what, *SOURCES[command].pages, "--archive FILE", "--url"))
+    assert all(
+        words in error for words in (f"{site.url}/data.zip", what, *SOURCES[command].pages, "--archive FILE", "--url")
+    )
     assert names(tmp_path / "root") == []
 
 
@@ -160,12 +170,18 @@ def test_a_web_page_saved_as_an_archive_is_recognised(tmp_path, capsys, page):
     (tmp_path / "gulls.zip").write_bytes(page)
     assert run("gull", "--archive", tmp_path / "gulls.zip", "--split-seed", 0, "--data-root", tmp_path / "root") == 2
     error = one_error(capsys)
-    assert f"--archive '{tmp_path / 'gulls.zip'}' is a web page" in error and all(page in error for page in SOURCES["gull"].pages)
+    assert f"--archive '{tmp_path / 'gulls.zip'}' is a web page" in error and all(
+        page in error for page in SOURCES["gull"].pages
+    )
 
 
 def test_no_archive_is_taken_for_a_web_page(tmp_path):
     members = {"<html>.txt": b"<html>", **cub_members(1)}
-    for archive in (make_zip(tmp_path / "a.zip", members), make_tar(tmp_path / "a.tgz", members), make_tar(tmp_path / "a.tar", members)):
+    for archive in (
+        make_zip(tmp_path / "a.zip", members),
+        make_tar(tmp_path / "a.tgz", members),
+        make_tar(tmp_path / "a.tar", members),
+    ):
         assert is_archive(archive.read_bytes()[:1024]) and not is_saved_page(archive)
     assert not is_archive(PAGE)
 

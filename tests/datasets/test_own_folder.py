@@ -45,7 +45,9 @@ def tree(folder: Path, **classes: int) -> Path:
 
 def run(folder: Path, *options: object, name: str = "mine") -> int:
     """`prepare.py folder` into `data/` beside the folder."""
-    return prepare.main(["folder", str(folder), "--name", name, "--data-root", str(folder.parent / "data"), *map(str, options)])
+    return prepare.main(
+        ["folder", str(folder), "--name", name, "--data-root", str(folder.parent / "data"), *map(str, options)]
+    )
 
 
 def said(capsys) -> str:
@@ -63,14 +65,20 @@ def listed(made: Path) -> dict[str, list]:
     """The rows of the lists that dataset.json names, by split."""
     about = described(made)
     stems = {split: about[split] for split in ("train", "test", "rest") if about[split]}
-    return {split: read_examples(made / f"{stem}.txt", len(about["classes"]), rest=split == "rest") for split, stem in stems.items()}
+    return {
+        split: read_examples(made / f"{stem}.txt", len(about["classes"]), rest=split == "rest")
+        for split, stem in stems.items()
+    }
 
 
 def counted(made: Path) -> dict[str, list[int]]:
     """Images per list and label, those without a label last where there are some."""
     labels = range(len(described(made)["classes"]))
     counts = {split: Counter(row.label for row in rows) for split, rows in listed(made).items()}
-    return {split: [count[label] for label in labels] + ([count[-1]] if count[-1] else []) for split, count in counts.items()}
+    return {
+        split: [count[label] for label in labels] + ([count[-1]] if count[-1] else [])
+        for split, count in counts.items()
+    }
 
 
 def table(path: Path) -> list[dict]:
@@ -79,7 +87,9 @@ def table(path: Path) -> list[dict]:
 
 
 def left_out(made: Path) -> dict[str, str]:
-    return {row["path"]: row["reason"] for row in table(made / "skipped.csv")} if (made / "skipped.csv").exists() else {}
+    return (
+        {row["path"]: row["reason"] for row in table(made / "skipped.csv")} if (made / "skipped.csv").exists() else {}
+    )
 
 
 # ---------------------------------------------------------------- from the folder to a classifier
@@ -101,7 +111,9 @@ def test_a_folder_of_badly_named_images_trains_a_classifier(badly_named, tools, 
     assert run(badly_named, "--expert", 3, "--things", "bird", "birds") == 0
     made = root / "mine"
     about = described(made)
-    assert [about["display_names"][name] for name in about["classes"]] == sorted(CLASSES)  # in the order of their characters
+    assert [about["display_names"][name] for name in about["classes"]] == sorted(
+        CLASSES
+    )  # in the order of their characters
     assert about["name"] == "mine" and about["things"] == ["bird", "birds"]
     assert counted(made) == {"train": [3] * 12, "test": [1] * 12, "rest": [2] * 12 + [4]}
     assert prepare.main(["check", "mine", "--data-root", str(root)]) == 0
@@ -115,11 +127,17 @@ def test_a_folder_of_badly_named_images_trains_a_classifier(badly_named, tools, 
     done = tools.call("train_butterflies_resnet18", *settings, "--epochs", 1, "--batch-size", 18, cwd=tmp_path)
     assert done.status == 0, done.err
     assert (tmp_path / "mine/checkpoint_pretrain_resnet18_s300.pth.tar").exists()
-    done = tools.call("train_gull_simclr", *["--dataset", "mine_rest", *settings[2:]], "--epochs", 1, "--batch-size", 14, cwd=tmp_path)
+    done = tools.call(
+        "train_gull_simclr", *["--dataset", "mine_rest", *settings[2:]], "--epochs", 1, "--batch-size", 14, cwd=tmp_path
+    )
     assert done.status == 0, done.err  # pre-training asks for no labels
-    done = tools.call("train_gull_resnet18_linear", *["--dataset", "mine_rest", *settings[2:]], "--epochs", 1, cwd=tmp_path)
+    done = tools.call(
+        "train_gull_resnet18_linear", *["--dataset", "mine_rest", *settings[2:]], "--epochs", 1, cwd=tmp_path
+    )
     assert (
-        done.status == 2 and "label -1 is out of range (0 .. 11): only lists to test by or to label may leave a class unknown" in done.err
+        done.status == 2
+        and "label -1 is out of range (0 .. 11): only lists to test by or to label may leave a class unknown"
+        in done.err
     )
     assert git("status", "--porcelain", "--untracked-files=no") == before
 
@@ -164,7 +182,10 @@ def test_the_same_seed_gives_the_same_bytes_and_replacing_leaves_the_originals(t
 
 def test_names_are_safe_and_each_is_given_once():
     namer = Namer()
-    given = [file_name(namer, name) for name in ("a b.JPG", "x/a b.jpg", "A_B.jpg", "a_b_2.jpg", "a_b.png", "c.d e", "\u3000.png")]
+    given = [
+        file_name(namer, name)
+        for name in ("a b.JPG", "x/a b.jpg", "A_B.jpg", "a_b_2.jpg", "a_b.png", "c.d e", "\u3000.png")
+    ]
     assert given == ["a_b.jpg", "a_b_2.jpg", "A_B_3.jpg", "a_b_2_2.jpg", "a_b.png", "c.d_e", "_.png"]
     assert safe("..", 9) == safe(".", 9) == safe("", 9) == "_" and safe(".-a", 9) == "_a"
     assert safe("蝶" * 5, 10) == "蝶" * 3 and safe("u\u0308ber", 9) == "über" and safe("a\udcffb", 9) == "a_b"
@@ -181,7 +202,12 @@ def test_names_are_safe_and_each_is_given_once():
     ],
 )
 def test_names_that_cannot_be_a_dataset_s_are_refused(tmp_path, capsys, name):
-    assert prepare.main(["folder", str(tree(tmp_path / "p", a=2, b=2)), f"--name={name}", "--data-root", str(tmp_path / "data")]) == 2
+    assert (
+        prepare.main(
+            ["folder", str(tree(tmp_path / "p", a=2, b=2)), f"--name={name}", "--data-root", str(tmp_path / "data")]
+        )
+        == 2
+    )
     assert f"--name '{name}'" in said(capsys) and not (tmp_path / "data").exists()
 
 
@@ -206,7 +232,9 @@ def test_force_replaces_nothing_but_datasets(tmp_path, capsys):
     (tmp_path / "data/logs").mkdir(parents=True)
     (tmp_path / "data/logs/precious.json").touch()
     assert run(folder, "--force", name="logs") == 2
-    assert said(capsys).endswith("data/logs exists and is no dataset, for it has no dataset.json; choose another --name.")
+    assert said(capsys).endswith(
+        "data/logs exists and is no dataset, for it has no dataset.json; choose another --name."
+    )
     assert [path.name for path in (tmp_path / "data/logs").iterdir()] == ["precious.json"]
 
 
@@ -239,16 +267,24 @@ def test_each_class_is_shared_out_in_the_same_proportion(tmp_path, capsys, optio
     assert counted(tmp_path / "data/mine") == expected
     rows = [row for rows in listed(tmp_path / "data/mine").values() for row in rows]
     assert len({row.path for row in rows}) == len(rows) == 24
-    assert all([row.index for row in rows] == list(range(len(rows))) for rows in listed(tmp_path / "data/mine").values())
+    assert all(
+        [row.index for row in rows] == list(range(len(rows))) for rows in listed(tmp_path / "data/mine").values()
+    )
     assert "Without a test image, since they have too few: e." in capsys.readouterr().out
 
 
 def test_a_class_is_drawn_by_the_seed_and_by_nothing_else():
     def pictures(**classes):
-        return [Picture(f"{name}/{i:03d}", name, pixels=f"{name}{i}") for name, count in classes.items() for i in range(count)]
+        return [
+            Picture(f"{name}/{i:03d}", name, pixels=f"{name}{i}")
+            for name, count in classes.items()
+            for i in range(count)
+        ]
 
     def of_a(lists):
-        return {split: [picture.source for picture in members if picture.label == "a"] for split, members in lists.items()}
+        return {
+            split: [picture.source for picture in members if picture.label == "a"] for split, members in lists.items()
+        }
 
     alone, shares = pictures(a=40, b=9), Shares(expert=10, seed=1)
     shuffled = random.Random(0).sample(pictures(a=40, b=9, c=30), 79)
@@ -321,7 +357,9 @@ def test_lists_that_the_user_has_divided_stay_divided(tmp_path, capsys):
     made = tmp_path / "data/mine"
     assert counted(made) == {"train": [3, 3], "test": [4, 3], "rest": [1, 1, 3]}
     assert left_out(made) == {"Train/a/2.png": "looks the same as an image of the test part: test/a/twin.png"}
-    assert {row["original"].split("/")[0] for row in table(made / "original_names.csv") if row["list"] == "test"} == {"test"}
+    assert {row["original"].split("/")[0] for row in table(made / "original_names.csv") if row["list"] == "test"} == {
+        "test"
+    }
     assert run(folder, "--test-share", 0.5, "--force") == 2
     assert "--test-share 0.5" in said(capsys)
     draw(folder / "test/c/0.png", 800)
@@ -376,7 +414,10 @@ def test_classes_that_are_called_as_parts_are_stay_classes(tmp_path):
     tree(tmp_path / "divided/test", train=2, bus=2)
     assert run(tmp_path / "divided", name="again") == 0
     assert described(tmp_path / "data/again")["classes"] == ["bus", "train"]
-    assert counted(tmp_path / "data/again") == {"train": [1, 1], "test": [2, 2]}  # two of each three look as those in test/ do
+    assert counted(tmp_path / "data/again") == {
+        "train": [1, 1],
+        "test": [2, 2],
+    }  # two of each three look as those in test/ do
 
 
 # ---------------------------------------------------------------- tables of labels
@@ -385,7 +426,13 @@ def test_classes_that_are_called_as_parts_are_stay_classes(tmp_path):
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_tables_of_every_encoding_and_separator(tmp_path, encoding, separator):
-    rows = [["Bild", "Größe", "Art"], ["a, b.png", "1;2", "Großes\nOchsenauge"], ["ü/c.png", "", " 菜粉蝶 "], [], ["d.png", "", ""]]
+    rows = [
+        ["Bild", "Größe", "Art"],
+        ["a, b.png", "1;2", "Großes\nOchsenauge"],
+        ["ü/c.png", "", " 菜粉蝶 "],
+        [],
+        ["d.png", "", ""],
+    ]
     with open(tmp_path / "t.csv", "w", encoding=encoding, newline="") as file:
         csv.writer(file, delimiter=separator, quoting=csv.QUOTE_MINIMAL).writerows(rows)
     found = read_labels(tmp_path / "t.csv", "Bild", "Art")
@@ -398,7 +445,9 @@ def test_tables_of_every_encoding_and_separator(tmp_path, encoding, separator):
 
 def test_excel_s_own_first_line_is_no_header(tmp_path):
     (tmp_path / "t.csv").write_text("sep=;\npath;label\na.png;A;;\n")
-    assert [(row.line, row.path, row.label) for row in read_labels(tmp_path / "t.csv", "path", "label")] == [(3, "a.png", "A")]
+    assert [(row.line, row.path, row.label) for row in read_labels(tmp_path / "t.csv", "path", "label")] == [
+        (3, "a.png", "A")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -423,9 +472,13 @@ def test_tables_that_cannot_be_used_are_refused(tmp_path, capsys, content, words
 def test_a_table_whose_name_is_no_text_can_be_told_of(tmp_path):
     folder = tree(tmp_path / "pictures", a=2, b=2)
     labels = tmp_path / os.fsdecode(b"t\xff.csv")
-    labels.write_text("path,label\nnone.png,a\n" + "".join(f"{name}/{i}.png,{name}\n" for name in "ab" for i in range(2)))
+    labels.write_text(
+        "path,label\nnone.png,a\n" + "".join(f"{name}/{i}.png,{name}\n" for name in "ab" for i in range(2))
+    )
     assert run(folder, "--labels", labels) == 0
-    assert left_out(tmp_path / "data/mine") == {"none.png": r"is named in t\xff.csv, and is no file of the folder: line 2"}
+    assert left_out(tmp_path / "data/mine") == {
+        "none.png": r"is named in t\xff.csv, and is no file of the folder: line 2"
+    }
 
 
 def listing(folder: Path, files: str, *rows: str) -> dict[str, str | None]:
@@ -436,7 +489,10 @@ def listing(folder: Path, files: str, *rows: str) -> dict[str, str | None]:
         file.touch()
     table_of.parent.mkdir()
     table_of.write_text("\n".join(["path,label", *rows]), encoding="utf-8")
-    return {picture.source: picture.label for picture in label_by_table(walk(top), read_labels(table_of, "path", "label"), table_of)}
+    return {
+        picture.source: picture.label
+        for picture in label_by_table(walk(top), read_labels(table_of, "path", "label"), table_of)
+    }
 
 
 COMPOSED, DECOMPOSED = unicodedata.normalize("NFC", "é.png"), unicodedata.normalize("NFD", "é.png")
@@ -504,7 +560,9 @@ def test_parts_of_the_folder_stay_apart_where_a_table_gives_the_labels(tmp_path,
     assert all(parts[f"Test/{number}.png"] == "test" for number in range(10, 16))
     assert run(folder, "--labels", table_of, "--test-share", 0.5, "--force") == 2
     assert "--test-share 0.5" in said(capsys)
-    table_of.write_text("path,label\n" + "".join(labels[:10]))  # as of a competition, which keeps the labels of its test images
+    table_of.write_text(
+        "path,label\n" + "".join(labels[:10])
+    )  # as of a competition, which keeps the labels of its test images
     assert run(folder, "--labels", table_of, "--force") == 0
     assert counted(made) == {"train": [4, 4], "test": [1, 1], "rest": [0, 0, 8]}
     table_of.write_text("path,label\nbackground/stone.png,a\n" + "".join(labels))
@@ -525,7 +583,9 @@ def test_labels_come_from_a_table(tmp_path):
     (tmp_path / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
     assert run(folder, "--labels", tmp_path / "labels.csv") == 0
     made = tmp_path / "data/mine"
-    classes = {unicodedata.normalize("NFC", row["original"]): row["class"] for row in table(made / "original_names.csv")}
+    classes = {
+        unicodedata.normalize("NFC", row["original"]): row["class"] for row in table(made / "original_names.csv")
+    }
     assert classes == {f"tief/{i}.png": "AB"[i % 2] for i in range(8)} | {
         "tief/8.png": "B",
         "leer.png": "B",
@@ -558,9 +618,20 @@ def test_hostile_and_foreign_entries_are_left_out_and_listed(tmp_path, monkeypat
     place.bind("s.png")
     place.close()
     monkeypatch.chdir(tmp_path)
-    for name in (".DS_Store", "Thumbs.db", "__MACOSX/x.png", ".git/x.png", "a/notes.txt", "a/film.mp4", "b/paper.pdf", "b/figure.eps"):
+    for name in (
+        ".DS_Store",
+        "Thumbs.db",
+        "__MACOSX/x.png",
+        ".git/x.png",
+        "a/notes.txt",
+        "a/film.mp4",
+        "b/paper.pdf",
+        "b/figure.eps",
+    ):
         (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n" if name.endswith("eps") else b"%PDF text")
+        (folder / name).write_bytes(
+            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n" if name.endswith("eps") else b"%PDF text"
+        )
     (folder / "a/empty.png").write_bytes(b"")
     (folder / "a/cut.png").write_bytes((folder / "a/1.png").read_bytes()[:80])
     (folder / os.fsdecode(b"b/\xff\n.txt")).write_text("x")
@@ -582,7 +653,10 @@ def test_hostile_and_foreign_entries_are_left_out_and_listed(tmp_path, monkeypat
         "a/empty.png": "is empty",
         "a/cut.png": "does not decode",
     }
-    assert counted(tmp_path / "data/mine") == {"train": [4, 3], "test": [1, 1]}  # the link to a/0.png is one of a's five
+    assert counted(tmp_path / "data/mine") == {
+        "train": [4, 3],
+        "test": [1, 1],
+    }  # the link to a/0.png is one of a's five
     out = capsys.readouterr().out
     assert "Left out: 17 (all in" in out and f"  5, each of which {no_picture}, such as a/film.mp4" in out
 
@@ -708,7 +782,17 @@ def test_a_stopped_run_leaves_what_was_there(tmp_path, name, status, left):
     (data / "mine").mkdir(parents=True)
     (data / "mine/earlier.txt").write_text("earlier")
     (data / "mine/dataset.json").touch()
-    command = [sys.executable, "-c", KILLED.format(root=str(ROOT), signal=name), "folder", folder, "--name", "mine", "--data-root", data]
+    command = [
+        sys.executable,
+        "-c",
+        KILLED.format(root=str(ROOT), signal=name),
+        "folder",
+        folder,
+        "--name",
+        "mine",
+        "--data-root",
+        data,
+    ]
     assert subprocess.run([*command, "--force"], capture_output=True).returncode == status
     assert (data / "mine/earlier.txt").read_text() == "earlier"
     others = [path.name for path in data.iterdir() if path.name != "mine"]
@@ -749,7 +833,11 @@ def found(tmp_path):
 def test_a_dataset_is_found_by_its_name(found):
     root, _ = found
     dataset = catalog.find("mine", root)
-    assert (dataset.classes, dataset.display_names, dataset.things) == (("Ab", "b", "c"), ["Ab", "b", "c"], ("picture", "pictures"))
+    assert (dataset.classes, dataset.display_names, dataset.things) == (
+        ("Ab", "b", "c"),
+        ["Ab", "b", "c"],
+        ("picture", "pictures"),
+    )
     assert (dataset.out, dataset.list_stem) == ("mine", "mine_gt")
     assert dataset.list_path(root, "rest") == root / "mine/mine_gt_rest_tr.txt"
     assert all(Path(locate(row.path, root)).exists() for row in read_examples(dataset.list_path(root, "test"), 3))
@@ -768,9 +856,15 @@ def test_a_dataset_is_found_by_its_name(found):
         ({"classes": ["Ab", "b", " "]}, "classes must be a list of two or more names"),
         ({"classes": ["Ab", "b", "b"]}, "the class 'b' stands twice"),
         ({"classes": ["Ab", "b", "../c"]}, "'../c' holds a path separator"),
-        ({"classes": ["Ab", "b", ".."]}, "'..' is no name of a folder; call the class and its folder otherwise, such as '_'"),
+        (
+            {"classes": ["Ab", "b", ".."]},
+            "'..' is no name of a folder; call the class and its folder otherwise, such as '_'",
+        ),
         ({"classes": ["Ab", "b", "Red Fox"]}, "'Red Fox' holds a blank, which separates the fields of a list; call"),
-        ({"classes": ["Ab", "b", "Red Fox"]}, "otherwise, such as 'Red_Fox', and say in display_names what people are to read"),
+        (
+            {"classes": ["Ab", "b", "Red Fox"]},
+            "otherwise, such as 'Red_Fox', and say in display_names what people are to read",
+        ),
         ({"classes": ["Ab", "b", "c\u200b"]}, "holds U+200B, which cannot be seen"),
         ({"classes": ["Ab", "b", "c\0"]}, "holds U+0000, which cannot be seen"),
         ({"classes": ["Ab", "b", "\ud83d"]}, "classes must be a list of two or more names"),
@@ -802,7 +896,12 @@ def test_a_description_that_is_wrong_is_named(found, tools, tmp_path, change, wo
     root, about = found
     (root / "mine/dataset.json").write_text(json.dumps(about | change))
     done = tools.call("train_gull_simclr", "--dataset", "mine", "--data-root", root, cwd=tmp_path)
-    assert done.status == 2 and f"{root / 'mine/dataset.json'}: " in done.err and words in done.err and done.err.count("\n") == 1
+    assert (
+        done.status == 2
+        and f"{root / 'mine/dataset.json'}: " in done.err
+        and words in done.err
+        and done.err.count("\n") == 1
+    )
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "\xff", "[" * 100_000])
@@ -824,7 +923,11 @@ def test_names_for_people_may_be_left_out(found):
 
 @pytest.mark.parametrize(
     ("name", "stem"),
-    [("mine", "mine_turker_label_gt"), ("toy", "toy_turker_label_gt"), ("butterflies", "butterflies_turker_label_gt_s300")],
+    [
+        ("mine", "mine_turker_label_gt"),
+        ("toy", "toy_turker_label_gt"),
+        ("butterflies", "butterflies_turker_label_gt_s300"),
+    ],
 )
 def test_after_labeling_follows_out_and_selection(found, tmp_path, monkeypatch, name, stem):
     root, _ = found
@@ -835,7 +938,9 @@ def test_after_labeling_follows_out_and_selection(found, tmp_path, monkeypatch, 
 
     assert train() == Path(f"{name}/{stem}_CMaxGrad_labeled_tr.txt")
     assert train(selection="random") == Path(f"{name}/{stem}_random_labeled_tr.txt")
-    assert train(out="study/one") == Path(f"study/one/{stem}_CMaxGrad_labeled_tr.txt")  # where nothing is there: what was asked for
+    assert train(out="study/one") == Path(
+        f"study/one/{stem}_CMaxGrad_labeled_tr.txt"
+    )  # where nothing is there: what was asked for
     Path(name).mkdir()
     (Path(name) / f"{stem}_CMaxGrad_labeled_tr.txt").touch()
     assert train(out="study/one") == Path(f"{name}/{stem}_CMaxGrad_labeled_tr.txt")
@@ -850,7 +955,9 @@ def test_after_labeling_follows_out_and_selection(found, tmp_path, monkeypatch, 
 def test_a_classifier_learns_the_list_of_the_course_that_it_is_told(found, tools, tmp_path):
     root, _ = found
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/mine_turker_label_gt_random_labeled_tr.txt").write_bytes((root / "mine/mine_gt_tr.txt").read_bytes())
+    (tmp_path / "mine/mine_turker_label_gt_random_labeled_tr.txt").write_bytes(
+        (root / "mine/mine_gt_tr.txt").read_bytes()
+    )
     settings = [
         "--dataset",
         "mine_after_labeling",

@@ -77,7 +77,9 @@ def replacing_process(tmp_path):
 
 def test_a_folder_that_another_process_works_in_stays(tmp_path, replacing_process):
     own = tmp_path / f".d.{replacing_process.pid}.part"
-    elsewhere = tmp_path / f".d.{ended_process()}.part"  # as the folder of a process of another computer looks, on a shared disk
+    elsewhere = (
+        tmp_path / f".d.{ended_process()}.part"
+    )  # as the folder of a process of another computer looks, on a shared disk
     remove_leftovers(tmp_path)
     assert (own / "d/new.txt").exists()
     own.rename(elsewhere)

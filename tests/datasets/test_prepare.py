@@ -83,7 +83,9 @@ def test_ctrl_c_leaves_nothing_and_ends_with_130(tmp_path, monkeypatch, capsys):
 def test_the_script_runs_from_any_folder(tmp_path):
     command = [sys.executable, ROOT / "datasets/prepare.py", "check", "gull", "--data-root", "nowhere"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.startswith("prepare.py: error: The list nowhere/CUBgull/CUBgull_gt_tr.txt does not exist")
+    assert done.returncode == 2 and done.stderr.startswith(
+        "prepare.py: error: The list nowhere/CUBgull/CUBgull_gt_tr.txt does not exist"
+    )
     assert done.stderr.count("\n") == 1
 
 
@@ -92,12 +94,17 @@ def test_help_names_every_option(capsys):
         run("gull", "--help")
     assert end.value.code == 0
     assert all(
-        option in shown.getvalue() for option in ("--archive", "--url", "--md5", "--lists", "--lists-url", "--split-seed", "--force")
+        option in shown.getvalue()
+        for option in ("--archive", "--url", "--md5", "--lists", "--lists-url", "--split-seed", "--force")
     )
 
 
 def test_the_sources_agree_with_the_catalog():
-    for name, source in {"butterflies_s300_rest": "butterflies", "gull_whole": "gull", "chinese_chars": "chinese_chars"}.items():
+    for name, source in {
+        "butterflies_s300_rest": "butterflies",
+        "gull_whole": "gull",
+        "chinese_chars": "chinese_chars",
+    }.items():
         dataset, source = find(name), SOURCES[source]
         assert (dataset.folder, dataset.classes) == (source.folder, source.classes)
         assert {dataset.train, dataset.test} <= set(source.list_stems)

@@ -22,7 +22,10 @@ from utils.data.lists import read_examples
 
 def paper_members(top: str = "") -> dict[str, bytes]:
     """The gulls as the paper's `datasets` folder holds them, two a class and folder, with its lists and what macOS adds."""
-    members = {f"{top}CUBgull/CUBgull_gt_te.txt": b"hello", "__MACOSX/CUBgull/images/HeermannGull/x.jpg": b"not an image"}
+    members = {
+        f"{top}CUBgull/CUBgull_gt_te.txt": b"hello",
+        "__MACOSX/CUBgull/images/HeermannGull/x.jpg": b"not an image",
+    }
     for folder, first in (("CUBgull", 400), ("NAbirdsgull", 500)):
         for label, name in enumerate(GULLS):
             for i in range(2):
@@ -36,11 +39,19 @@ def test_butterflies_are_picked_and_renamed_and_their_lists_number_on(tmp_path, 
     assert run("butterflies", "--archive", archive, "--split-seed", 3, "--data-root", tmp_path / "root") == 0
     assert "40 images, fewer than the paper's 1930" in capsys.readouterr().out
     folder = tmp_path / "root" / "butterflies_crop"
-    assert names(folder / "images") == sorted(f"{name}/{label}_{i}.png" for label, name in enumerate(BUTTERFLIES) for i in range(8))
+    assert names(folder / "images") == sorted(
+        f"{name}/{label}_{i}.png" for label, name in enumerate(BUTTERFLIES) for i in range(8)
+    )
     assert (folder / "images/RedAdmiral/3_2.png").read_bytes() == picture(32)
-    first, rest, train, test = (read_examples(folder / f"butterflies_gt_{stem}.txt", 5) for stem in ("s300_tr", "s300_rest_tr", "tr", "te"))
+    first, rest, train, test = (
+        read_examples(folder / f"butterflies_gt_{stem}.txt", 5) for stem in ("s300_tr", "s300_rest_tr", "tr", "te")
+    )
     assert (len(first), len(rest), len(test)) == (6, 26, 8)  # 300 : 1244 : 386 of 40
-    assert train == first + rest and [row.index for row in train] == list(range(32)) and [row.index for row in test] == list(range(8))
+    assert (
+        train == first + rest
+        and [row.index for row in train] == list(range(32))
+        and [row.index for row in test] == list(range(8))
+    )
     assert len({row.path for row in train + test}) == 40
     assert run("check", "butterflies_s300_rest", "--data-root", tmp_path / "root") == 0
 
@@ -50,12 +61,17 @@ def test_characters_come_from_the_same_archive(tmp_path):
     assert run("chinese_chars", "--archive", archive, "--split-seed", 0, "--data-root", tmp_path / "root") == 0
     folder = tmp_path / "root" / "chinese_chars"
     assert names(folder / "images") == sorted(f"{name}/{name}{i}.png" for name in CHARACTERS for i in range(4))
-    assert (folder / "ChineseChars_gt_te.txt").exists() and run("check", "chinese_chars", "--data-root", tmp_path / "root") == 0
+    assert (folder / "ChineseChars_gt_te.txt").exists() and run(
+        "check", "chinese_chars", "--data-root", tmp_path / "root"
+    ) == 0
 
 
 def test_gulls_and_nabirds_together_make_the_whole(tmp_path, capsys):
     root = tmp_path / "root"
-    cub_archive, nabirds_archive = make_tar(tmp_path / "c.tgz", cub_members()), make_tar(tmp_path / "n.tar.gz", nabirds_members())
+    cub_archive, nabirds_archive = (
+        make_tar(tmp_path / "c.tgz", cub_members()),
+        make_tar(tmp_path / "n.tar.gz", nabirds_members()),
+    )
     assert run("gull", "--archive", cub_archive, "--split-seed", 0, "--data-root", root) == 0
     assert "made and checked once both are there" in capsys.readouterr().out
     assert not (root / "CUBgull/ALLgull_gt_tr.txt").exists()
@@ -79,11 +95,15 @@ def test_the_whole_gulls_follow_nabirds_drawn_anew(tmp_path):
     shared = ("--data-root", tmp_path / "root", "--split-seed")
     nabirds = ("nabirds", "--archive", make_tar(tmp_path / "n.tar.gz", nabirds_members()), *shared)
     whole = tmp_path / "root/CUBgull/ALLgull_gt_tr.txt"
-    assert run("gull", "--archive", make_tar(tmp_path / "c.tgz", cub_members()), *shared, 0) == 0 and run(*nabirds, 0) == 0
+    assert (
+        run("gull", "--archive", make_tar(tmp_path / "c.tgz", cub_members()), *shared, 0) == 0 and run(*nabirds, 0) == 0
+    )
     before = whole.read_text()
     assert run(*nabirds, 1, "--force") == 0
     drawn = read_examples(tmp_path / "root/NAbirdsgull/NAbirdsgull_gt_tr.txt", 5)
-    assert whole.read_text() != before and [row.path for row in read_examples(whole, 5)[-12:]] == [row.path for row in drawn]
+    assert whole.read_text() != before and [row.path for row in read_examples(whole, 5)[-12:]] == [
+        row.path for row in drawn
+    ]
 
 
 @pytest.mark.parametrize("top", ["", "MEMORABLE/datasets/"])
@@ -112,7 +132,9 @@ def test_of_two_layouts_in_one_archive_the_papers_counts(tmp_path, command, publ
 
 @pytest.mark.parametrize("command, folder", [("gull", "CUBgull"), ("nabirds", "NAbirdsgull")])
 def test_a_class_that_the_papers_archive_lacks_is_named(tmp_path, capsys, command, folder):
-    members = {name: data for name, data in paper_members().items() if not name.startswith(f"{folder}/images/HeermannGull")}
+    members = {
+        name: data for name, data in paper_members().items() if not name.startswith(f"{folder}/images/HeermannGull")
+    }
     archive = make_zip(tmp_path / "gulls.zip", members)
     assert run(command, "--archive", archive, "--split-seed", 0, "--data-root", tmp_path / "root") == 2
     error = one_error(capsys)
@@ -120,7 +142,10 @@ def test_a_class_that_the_papers_archive_lacks_is_named(tmp_path, capsys, comman
     assert names(tmp_path / "root") == []
 
 
-OTHER = {"CUB_200_2011/classes.txt": b"1 001.Black_footed_Albatross", "CUB_200_2011/images/001.Black_footed_Albatross/a.jpg": b""}
+OTHER = {
+    "CUB_200_2011/classes.txt": b"1 001.Black_footed_Albatross",
+    "CUB_200_2011/images/001.Black_footed_Albatross/a.jpg": b"",
+}
 
 
 @pytest.mark.parametrize(

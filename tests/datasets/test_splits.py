@@ -7,7 +7,16 @@ import pytest
 
 from datasets.sources import SOURCES
 from datasets.splits import Part, apportion, draw_lists
-from tests.helpers.archives import cub_members, make_tar, make_zip, nabirds_members, names, one_error, run, teach_members
+from tests.helpers.archives import (
+    cub_members,
+    make_tar,
+    make_zip,
+    nabirds_members,
+    names,
+    one_error,
+    run,
+    teach_members,
+)
 from utils.base.errors import InputError
 from utils.data.catalog import BUTTERFLIES, CHARACTERS
 from utils.data.lists import Example, read_examples, write_examples
@@ -16,7 +25,10 @@ from utils.data.lists import Example, read_examples, write_examples
 def paper_lists(folder: Path, lists: dict[str, list[tuple[str, int]]]) -> Path:
     folder.mkdir(parents=True)
     for stem, rows in lists.items():
-        write_examples(folder / f"{stem}.txt", [Example(f"./datasets/{path}", label, index) for index, (path, label) in enumerate(rows)])
+        write_examples(
+            folder / f"{stem}.txt",
+            [Example(f"./datasets/{path}", label, index) for index, (path, label) in enumerate(rows)],
+        )
     return folder
 
 
@@ -30,7 +42,9 @@ CHARACTER_LISTS = {
 def test_lists_are_taken_from_a_folder_as_they_are(tmp_path, nested):
     lists = paper_lists(tmp_path / "lists" / nested, CHARACTER_LISTS)
     archive = make_zip(tmp_path / "teach.zip", teach_members())
-    assert run("chinese_chars", "--archive", archive, "--lists", tmp_path / "lists", "--data-root", tmp_path / "root") == 0
+    assert (
+        run("chinese_chars", "--archive", archive, "--lists", tmp_path / "lists", "--data-root", tmp_path / "root") == 0
+    )
     for stem in CHARACTER_LISTS:
         assert (tmp_path / f"root/chinese_chars/{stem}.txt").read_bytes() == (lists / f"{stem}.txt").read_bytes()
 
@@ -40,15 +54,23 @@ def test_lists_are_downloaded(tmp_path, site, folder):
     lists = paper_lists(tmp_path / "lists", CHARACTER_LISTS)
     site.files = {f"/x{folder}/{stem}.txt": (lists / f"{stem}.txt").read_bytes() for stem in CHARACTER_LISTS}
     archive = make_zip(tmp_path / "teach.zip", teach_members())
-    assert run("chinese_chars", "--archive", archive, "--lists-url", f"{site.url}/x", "--data-root", tmp_path / "root") == 0
-    assert (tmp_path / "root/chinese_chars/ChineseChars_gt_te.txt").read_text() == "./datasets/chinese_chars/images/mound/mound3.png 1 0\n"
+    assert (
+        run("chinese_chars", "--archive", archive, "--lists-url", f"{site.url}/x", "--data-root", tmp_path / "root")
+        == 0
+    )
+    assert (
+        tmp_path / "root/chinese_chars/ChineseChars_gt_te.txt"
+    ).read_text() == "./datasets/chinese_chars/images/mound/mound3.png 1 0\n"
 
 
 def test_a_list_that_the_server_lacks_ends_the_run_before_the_archive_is_asked_for(tmp_path, site, capsys):
     arguments = ("--url", f"{site.url}/teach.zip", "--lists-url", f"{site.url}/x", "--data-root", tmp_path / "root")
     assert run("chinese_chars", *arguments) == 1
     assert "ChineseChars_gt_tr.txt" in one_error(capsys)
-    assert [path for path, _ in site.requests] == ["/x/chinese_chars/ChineseChars_gt_tr.txt", "/x/ChineseChars_gt_tr.txt"]
+    assert [path for path, _ in site.requests] == [
+        "/x/chinese_chars/ChineseChars_gt_tr.txt",
+        "/x/ChineseChars_gt_tr.txt",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +86,9 @@ def test_a_listed_image_that_is_missing_or_foreign_is_named_by_line(tmp_path, ca
     lists = {**CHARACTER_LISTS, "ChineseChars_gt_te": [*CHARACTER_LISTS["ChineseChars_gt_te"], row]}
     paper_lists(tmp_path / "lists", lists)
     archive = make_zip(tmp_path / "teach.zip", teach_members())
-    assert run("chinese_chars", "--archive", archive, "--lists", tmp_path / "lists", "--data-root", tmp_path / "root") == 2
+    assert (
+        run("chinese_chars", "--archive", archive, "--lists", tmp_path / "lists", "--data-root", tmp_path / "root") == 2
+    )
     error = one_error(capsys)
     assert "ChineseChars_gt_te.txt, line 2: " in error and reason in error and names(tmp_path / "root") == []
 
@@ -94,7 +118,11 @@ def test_apportion_divides_by_largest_remainders():
 @pytest.mark.parametrize(
     "source, counts, expected",
     [
-        ("butterflies", [386] * 5, {"butterflies_gt_tr": 1544, "butterflies_gt_te": 386, "butterflies_gt_s300_tr": 300}),
+        (
+            "butterflies",
+            [386] * 5,
+            {"butterflies_gt_tr": 1544, "butterflies_gt_te": 386, "butterflies_gt_s300_tr": 300},
+        ),
         ("gull", [60, 59, 60, 60, 60], {"CUBgull_gt_tr": 150, "CUBgull_gt_te": 149}),
         ("chinese_chars", [237] * 3, {"ChineseChars_gt_tr": 568, "ChineseChars_gt_te": 143}),
         ("nabirds", [100, 90, 110, 240, 80], {"NAbirdsgull_gt_tr": 431}),

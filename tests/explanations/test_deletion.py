@@ -19,7 +19,9 @@ class Corners(nn.Module):
 
     def forward(self, images):
         half = images.shape[-1] // 2
-        logits = torch.stack([images[..., :half].mean((1, 2, 3)), images[..., half:].mean((1, 2, 3)), torch.zeros(len(images))], dim=1)
+        logits = torch.stack(
+            [images[..., :half].mean((1, 2, 3)), images[..., half:].mean((1, 2, 3)), torch.zeros(len(images))], dim=1
+        )
         return SimpleNamespace(logits=logits)
 
 
@@ -64,7 +66,12 @@ def test_the_command_measures_teacher_and_second_network(butterflies, data_root,
     monkeypatch.setattr(sys, "argv", ["deletion", *words])
     deletion.main()
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(",")[0] for line in lines if "3 images, 12 explanations" in line] == ["toy", "toy", "margin", "margin"]
+    assert [line.split(",")[0] for line in lines if "3 images, 12 explanations" in line] == [
+        "toy",
+        "toy",
+        "margin",
+        "margin",
+    ]
     rows = np.array([[float(word) for word in line.split()[-3:]] for line in lines if line.startswith("  in the")])
     assert rows.shape == (8, 3) and np.array_equal(rows[::2], rows[1::2])  # the second network is the teacher here
     assert np.allclose(rows[:, 0], rows[0, 0], atol=2e-3) and (rows[:, 1] != 0).any()
@@ -72,7 +79,17 @@ def test_the_command_measures_teacher_and_second_network(butterflies, data_root,
 
 def test_a_folder_without_masks_is_refused_in_one_sentence(butterflies, data_root, tmp_path, monkeypatch, capsys):
     teacher = str(butterflies.out / "checkpoint_pretrain_resnet18_s300.pth.tar")
-    words = [str(tmp_path), "--dataset", "toy", "--data-root", str(data_root), "--checkpoint", teacher, "--second", teacher]
+    words = [
+        str(tmp_path),
+        "--dataset",
+        "toy",
+        "--data-root",
+        str(data_root),
+        "--checkpoint",
+        teacher,
+        "--second",
+        teacher,
+    ]
     monkeypatch.setattr(sys, "argv", ["deletion", *words])
     with pytest.raises(SystemExit) as stop:
         deletion.main()

@@ -64,7 +64,9 @@ def explain(images, folder, head=None, **changes):
     layout.out.mkdir()
     unfinished.begin()
     torch.manual_seed(0)
-    how = ExplainSettings(**(dict(mask_sizes=(0.05,), image_size=SIZE, batch_size=2, workers=2, device="cpu") | changes))
+    how = ExplainSettings(
+        **(dict(mask_sizes=(0.05,), image_size=SIZE, batch_size=2, workers=2, device="cpu") | changes)
+    )
     network = build("resnet18", CLASSES, bias=False).eval()
     if head is not None:
         network.head.weight.data = head
@@ -79,20 +81,29 @@ def test_a_new_way_of_explaining_is_one_class_and_one_line(noise, tmp_path, monk
         assert {name: stored[name].dtype for name in ("corner", "label")} == {"corner": np.int32, "label": np.int64}
         assert stored["corner"].tolist() == [[label] * GRID for label in noise.labels.tolist()]
     rows = read_explanations(layout.explanation_list(), CLASSES)
-    assert [(row.index, row.counter) for row in rows] == [(i, b) for i in range(5) for b in range(CLASSES) if b != i % CLASSES]
+    assert [(row.index, row.counter) for row in rows] == [
+        (i, b) for i in range(5) for b in range(CLASSES) if b != i % CLASSES
+    ]
     for row in rows:
         name = explanation_name(noise.rows[row.index].path, row.label, row.counter, row.index)
         mask = np.array(Image.open(layout.explanations(MASK, 0.05) / name)) == 255
         across = np.nonzero(mask)[1]
-        assert abs(across.mean() - (row.counter + 0.5) * SIZE / GRID) < SIZE / GRID / 2 and np.nonzero(mask)[0].max() < SIZE / GRID
+        assert (
+            abs(across.mean() - (row.counter + 0.5) * SIZE / GRID) < SIZE / GRID / 2
+            and np.nonzero(mask)[0].max() < SIZE / GRID
+        )
         assert all((layout.explanations(kind, 0.05) / name).is_file() for kind in (IMG, DEMO))
     assert layout.contact_sheet.is_file()
 
 
-def test_where_the_network_prefers_the_counter_class_everywhere_the_mask_is_no_larger_than_asked_for_and_counted(noise, tmp_path):
+def test_where_the_network_prefers_the_counter_class_everywhere_the_mask_is_no_larger_than_asked_for_and_counted(
+    noise, tmp_path
+):
     """Features are 0 or more, so of classes with the weights 0, 1 and 2 the higher has more to say for itself at every place."""
     head = torch.arange(3.0)[:, None].expand(3, 512).clone()
-    layout, measured = explain(noise, tmp_path, head, explanation="margin", explanation_layer="layer4", mask_sizes=(0.05, 0.30))
+    layout, measured = explain(
+        noise, tmp_path, head, explanation="margin", explanation_layer="layer4", mask_sizes=(0.05, 0.30)
+    )
     assert measured["constant_maps"] == 2 * 2 + 2 * 1  # two images of class 0 against 1 and 2, two of class 1 against 2
     for row in read_explanations(layout.explanation_list(), CLASSES):
         for size in (0.05, 0.30):
@@ -172,7 +183,9 @@ def test_explanations_are_drawn_a_few_at_a_time_and_the_same(tmp_path, monkeypat
 
 def test_which_pictures_a_run_leaves_its_list_says(noise, tmp_path):
     layout, _ = explain(noise, tmp_path, explanation="scout", counters=1)
-    how = ExplainSettings(mask_sizes=(0.05,), image_size=SIZE, batch_size=2, workers=2, device="cpu", explanation="scout", counters=1)
+    how = ExplainSettings(
+        mask_sizes=(0.05,), image_size=SIZE, batch_size=2, workers=2, device="cpu", explanation="scout", counters=1
+    )
     files = list(explanation_files(layout, noise.rows, CLASSES, how))
     assert len(files) == 4 + 3 * 5 and all(path.is_file() for path in files)
     listed = layout.explanation_list()
@@ -185,7 +198,9 @@ def test_which_pictures_a_run_leaves_its_list_says(noise, tmp_path):
     assert listed_counters(layout, noise.rows, CLASSES) == [[1, 2], [0, 2], [0, 1], [1, 2], [0, 2]]
 
 
-def test_no_more_than_two_batches_are_on_a_gpu_at_once_and_the_results_are_those_of_the_cpu(noise, tmp_path, monkeypatch):
+def test_no_more_than_two_batches_are_on_a_gpu_at_once_and_the_results_are_those_of_the_cpu(
+    noise, tmp_path, monkeypatch
+):
     """The processor computes, under the name of a GPU as far as `turns` sees."""
     inside, most, lock = [], [0], threading.Lock()
 

@@ -79,7 +79,9 @@ def test_a_disc_has_the_masks_area_and_lies_in_the_middle():
 def test_the_difference_of_two_kinds_is_where_their_pictures_differ():
     """Plainly: a loop over the pixels of two drawings. A Sash is a Monocle with a band: that has no mark which a Sash lacks."""
     picture, differences = counterfactuals(7, 3, MONOCLE)
-    assert set(differences) == set(range(len(MOTHS))) - {MONOCLE} and np.array_equal(picture, draw_moth(7, 3, MONOCLE)[0])
+    assert set(differences) == set(range(len(MOTHS))) - {MONOCLE} and np.array_equal(
+        picture, draw_moth(7, 3, MONOCLE)[0]
+    )
     other, band = draw_moth(7, 3, SASH)
     for y in range(0, SIZE, 3):
         for x in range(SIZE):
@@ -105,7 +107,9 @@ def test_one_table_holds_all_that_ran(ran, data_root):
     assert lines[0].startswith("toy: 80 explanations;")
     heads = [line for line in lines if ", t = " in line]
     names = ["margin: margin", "margin: margin, SimCLR features", "toy: scout", "toy: scout, SimCLR features"]
-    assert [head.split(", t")[0] for head in heads] == ["margin: margin"] * 2 + names[1:2] + ["toy: scout"] * 2 + names[3:]
+    assert [head.split(", t")[0] for head in heads] == ["margin: margin"] * 2 + names[1:2] + ["toy: scout"] * 2 + names[
+        3:
+    ]
     assert len(lines) == 3 + 6 * 6
     for line in lines[4:9]:
         assert len(line[24:].split()) == len(COLUMNS)
@@ -122,11 +126,16 @@ def test_the_table_against_loops(ran, data_root):
         for b, difference in differences.items():
             name = f"{Path(row.path).stem}_groundtruth_{row.label}_counter_{b}_index_{row.index}.png"
             mask = np.array(Image.open(f"toy/counterfactual_gradcam_mask/0.05/{name}")) == 255
-            truth = np.array(Image.fromarray(difference.all.astype(np.uint8)).resize(mask.shape, Image.Resampling.NEAREST)) == 1
+            truth = (
+                np.array(Image.fromarray(difference.all.astype(np.uint8)).resize(mask.shape, Image.Resampling.NEAREST))
+                == 1
+            )
             hit, inside = hit + (mask & truth).sum(), inside + mask.sum()
             a, other = maps["attribution"][number, row.label], maps["attribution"][number, b]
             d = maps["confidence"][number] * a * (other.max() - other if other.max() > 1e-7 else 1)
-            large = torch.nn.functional.interpolate(torch.tensor(d)[None, None], mask.shape, mode="bilinear")[0, 0].numpy()
+            large = torch.nn.functional.interpolate(torch.tensor(d)[None, None], mask.shape, mode="bilinear")[
+                0, 0
+            ].numpy()
             points.append(large.max() > large.min() and truth.ravel()[large.argmax()])
     assert found["on T"] == pytest.approx(100 * hit / inside, abs=0.1)
     assert found["points"] == pytest.approx(100 * np.mean(points), abs=2.6)  # one or two ties of 80 may fall otherwise

@@ -56,7 +56,9 @@ def test_class_maps_equal_a_plain_hirescam(arch, layer):
         logits = network(images).logits
     torch.testing.assert_close(explained.logits, logits, atol=1e-3, rtol=1e-3)
     network = network.double()
-    plain = torch.stack([torch.stack([plain_class_map(network, image, c, layer) for c in range(4)]) for image in images])
+    plain = torch.stack(
+        [torch.stack([plain_class_map(network, image, c, layer) for c in range(4)]) for image in images]
+    )
     scale = plain.abs().max().item()
     assert plain.min() < 0 < plain.max()
     for n, a in enumerate(label.tolist()):
@@ -156,7 +158,9 @@ def test_specks_are_dropped_and_parts_touching_by_corners_are_two():
     mask[29, 0:4] = True  # 4 of 100 pixels: a speck
     kept = main_parts(mask, np.ones(mask.shape))
     assert kept.sum() == 96 and not kept[29].any()
-    mask[29, 4] = mask[28, 5] = True  # 5 in a row, and one that touches it by a corner alone: 5 of 102 are still a speck
+    mask[29, 4] = mask[28, 5] = (
+        True  # 5 in a row, and one that touches it by a corner alone: 5 of 102 are still a speck
+    )
     assert not main_parts(mask, np.ones(mask.shape))[28:].any()
     mask[29, 5] = True  # now 7 of 103
     assert main_parts(mask, np.ones(mask.shape))[28:].sum() == 7

@@ -11,7 +11,9 @@ from utils.explanations.masks import constant, mask_pixels, masks, moved, resize
 from utils.explanations.scout import EPS
 
 
-@pytest.mark.parametrize(("fraction", "side", "expected"), [(0.05, 224, 2508), (0.29, 100, 2900), (0.3, 224, 15052), (0.01, 5, 1)])
+@pytest.mark.parametrize(
+    ("fraction", "side", "expected"), [(0.05, 224, 2508), (0.29, 100, 2900), (0.3, 224, 15052), (0.01, 5, 1)]
+)
 def test_mask_pixels_by_hand(fraction, side, expected):
     assert mask_pixels(fraction, side, side) == expected
 
@@ -23,7 +25,9 @@ def test_masks_against_a_plain_sort(side):
     cut = masks(resized(d, side), fractions)
     upsampled = F.interpolate(d[:, None], (side, side), mode="bilinear", align_corners=False)[:, 0].numpy()
     for image in range(len(d)):
-        best = np.argsort(-upsampled[image].ravel(), kind="stable")  # of equal values the first in reading order is the better
+        best = np.argsort(
+            -upsampled[image].ravel(), kind="stable"
+        )  # of equal values the first in reading order is the better
         for place, fraction in enumerate(fractions):
             expected = np.zeros(side * side, bool)
             expected[best[: math.floor(round(fraction * side * side, 9))]] = True

@@ -43,7 +43,10 @@ def test_what_is_read_is_of_the_wanted_images_alone(archive, tmp_path):
         tar.add(archive, "CUB_200_2011")
     for source in (archive, tmp_path / "cub.tgz"):
         birds = read_birds(source, {"A_1.jpg", "B_1.jpg", "NAbird.jpg"})
-        assert birds.names == ["beak", "left wing", "tail"] and set(birds.places) == set(birds.seen) == {"A_1.jpg", "B_1.jpg"}
+        assert birds.names == ["beak", "left wing", "tail"] and set(birds.places) == set(birds.seen) == {
+            "A_1.jpg",
+            "B_1.jpg",
+        }
         np.testing.assert_array_equal(birds.places["A_1.jpg"], [[10, 20], [50, 60], [np.nan, np.nan]])
         assert birds.seen["A_1.jpg"].tolist() == [True, False, True, False, True, True]
         assert birds.part_of.astype(int).tolist() == [[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 0]]
@@ -53,7 +56,9 @@ def test_the_part_that_was_seen_otherwise_tells_two_classes_apart(archive):
     """The bill is curved in A and hooked in B; the wing is black or white in A and black in B; the tail is black in both."""
     rows = [Example("A_1.jpg", 0, 0), Example("A_2.jpg", 0, 1), Example("B_1.jpg", 1, 2), Example("unknown.jpg", 1, 3)]
     telling = telling_parts(read_birds(archive, {row.path for row in rows}), rows, 2)
-    assert telling[0, 1].tolist() == telling[1, 0].tolist() == [True, False, False] and not telling[[0, 1], [0, 1]].any()
+    assert (
+        telling[0, 1].tolist() == telling[1, 0].tolist() == [True, False, False] and not telling[[0, 1], [0, 1]].any()
+    )
 
 
 def test_parts_inside_by_hand():
@@ -68,9 +73,14 @@ def test_parts_inside_by_hand():
 @pytest.fixture
 def explained(tmp_path, monkeypatch):
     """Three pictures of 100 x 100 pixels explained: every mask is the left upper quarter."""
-    dataset = SimpleNamespace(list_stem="birds_gt", classes=("A", "B"), list_path=lambda root, split: tmp_path / "birds_gt_tr.txt")
+    dataset = SimpleNamespace(
+        list_stem="birds_gt", classes=("A", "B"), list_path=lambda root, split: tmp_path / "birds_gt_tr.txt"
+    )
     monkeypatch.setattr(parts, "find", lambda name, data_root: dataset)
-    rows = [Example(str(tmp_path / name), label, at) for at, (name, label) in enumerate({"A_1.jpg": 0, "A_2.jpg": 0, "B_1.jpg": 1}.items())]
+    rows = [
+        Example(str(tmp_path / name), label, at)
+        for at, (name, label) in enumerate({"A_1.jpg": 0, "A_2.jpg": 0, "B_1.jpg": 1}.items())
+    ]
     write_examples(tmp_path / "birds_gt_tr.txt", rows)
     folder = Layout(tmp_path / "out", "birds_gt").explanations(MASK, 0.05)
     folder.mkdir(parents=True)

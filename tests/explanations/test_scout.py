@@ -26,7 +26,9 @@ def plain_gradcam(network, image, score):
     logits = network.fc(feature_map.mean((2, 3)))[0]
     gradient = torch.autograd.grad(score(logits), feature_map)[0]
     weights = gradient.mean((2, 3))[0]
-    return plain_normalise(sum(weight * channel for weight, channel in zip(weights, feature_map.detach()[0], strict=True)))
+    return plain_normalise(
+        sum(weight * channel for weight, channel in zip(weights, feature_map.detach()[0], strict=True))
+    )
 
 
 def assert_maps_match(network, images, tolerance):
@@ -34,7 +36,9 @@ def assert_maps_match(network, images, tolerance):
         maps = explanation_maps(network(images), network.fc)
     for n, image in enumerate(images):
         for c in range(maps.attribution.shape[1]):
-            torch.testing.assert_close(maps.attribution[n, c], plain_gradcam(network, image, lambda z, c=c: z[c]), atol=tolerance, rtol=0)
+            torch.testing.assert_close(
+                maps.attribution[n, c], plain_gradcam(network, image, lambda z, c=c: z[c]), atol=tolerance, rtol=0
+            )
         confidence = plain_gradcam(network, image, lambda z: z.softmax(0).max())
         torch.testing.assert_close(maps.confidence[n], confidence, atol=tolerance, rtol=0)
 

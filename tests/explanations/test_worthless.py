@@ -37,7 +37,9 @@ class Explainer:
 
     def __init__(self, images, folder, monkeypatch, flat, batch_size):
         self.images = images
-        self.how = ExplainSettings(mask_sizes=(0.05,), image_size=SIZE, batch_size=batch_size, workers=0, device="cpu", explanation="scout")
+        self.how = ExplainSettings(
+            mask_sizes=(0.05,), image_size=SIZE, batch_size=batch_size, workers=0, device="cpu", explanation="scout"
+        )
         self.layout = Layout(folder, "list_gt")
         self.unfinished = Unfinished(folder / "unfinished", {})
         torch.manual_seed(1)
@@ -45,7 +47,11 @@ class Explainer:
         self.stop_at = None
         self.calls = 0
         real = scout.explanation_maps
-        first = self.network.folded().feature_map(torch.stack([images[number] for number in flat]).float() / 255).mean((2, 3))
+        first = (
+            self.network.folded()
+            .feature_map(torch.stack([images[number] for number in flat]).float() / 255)
+            .mean((2, 3))
+        )
 
         def flattened(outputs, head):
             self.calls += 1
@@ -92,4 +98,6 @@ def test_where_all_maps_are_constant_no_picture_is_written(images, tmp_path, mon
     with pytest.raises(InputError, match="^--checkpoint: every map of this network is constant"):
         explain()
     assert not explain.unfinished.advanced
-    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.suffix in (".png", ".txt", ".npz")] == []
+    assert [
+        path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.suffix in (".png", ".txt", ".npz")
+    ] == []

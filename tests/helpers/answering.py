@@ -32,7 +32,14 @@ def make_key(path, rows):
 def make_trial(key, phase, number, response, person="ann", **changes):
     image = list(key.of_phase(phase))[number]
     trial_id = hashlib.sha256(f"{person} {phase} {number}".encode()).hexdigest()[:32]
-    trial = {"trial_id": trial_id, "trial_index": number, "trial_type": phase, "phase": phase, "time_elapsed": 1500, "rt": 1234.5}
+    trial = {
+        "trial_id": trial_id,
+        "trial_index": number,
+        "trial_type": phase,
+        "phase": phase,
+        "time_elapsed": 1500,
+        "rt": 1234.5,
+    }
     return trial | {"stimulus": image, "response": response, "build_id": BUILD} | changes
 
 
@@ -80,7 +87,9 @@ def explain_teach_log(**changes):
 def batch(path, *rows, **dialect):
     """A batch with the columns in which Mechanical Turk takes decisions; each row a dictionary, as `mturk_row` makes them."""
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, [*mturk_row("", []), "Approve", "Reject"], restval="", quoting=csv.QUOTE_ALL, **dialect)
+    writer = csv.DictWriter(
+        text, [*mturk_row("", []), "Approve", "Reject"], restval="", quoting=csv.QUOTE_ALL, **dialect
+    )
     writer.writeheader()
     writer.writerows(rows)
     path.write_text(text.getvalue())

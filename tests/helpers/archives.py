@@ -12,7 +12,13 @@ from PIL import Image
 from datasets import prepare
 from utils.data.catalog import CHARACTERS
 
-CUB_FOLDERS = ("059.California_Gull", "060.Glaucous_winged_Gull", "061.Heermann_Gull", "064.Ring_billed_Gull", "066.Western_Gull")
+CUB_FOLDERS = (
+    "059.California_Gull",
+    "060.Glaucous_winged_Gull",
+    "061.Heermann_Gull",
+    "064.Ring_billed_Gull",
+    "066.Western_Gull",
+)
 NABIRDS_CLASSES = """0 Birds
 53 Gulls, Terns, and Skimmers
 817 California Gull (Adult)
@@ -28,7 +34,9 @@ NABIRDS_CLASSES = """0 Birds
 def picture(seed: int, kind: str = "png") -> bytes:
     """An image file of 8 x 8 random pixels, different for every seed."""
     stream = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(stream, "jpeg" if kind == "jpg" else kind)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(
+        stream, "jpeg" if kind == "jpg" else kind
+    )
     return stream.getvalue()
 
 
@@ -65,7 +73,10 @@ def teach_members(per_class: int = 4) -> dict[str, bytes]:
 
 
 def cub_members(per_class: int = 4) -> dict[str, bytes]:
-    members = {"CUB_200_2011/README": b"hello", "CUB_200_2011/images/001.Black_footed_Albatross/a.jpg": picture(7, "jpg")}
+    members = {
+        "CUB_200_2011/README": b"hello",
+        "CUB_200_2011/images/001.Black_footed_Albatross/a.jpg": picture(7, "jpg"),
+    }
     for label, name in enumerate(CUB_FOLDERS):
         for i in range(per_class):
             members[f"CUB_200_2011/images/{name}/{name[4:]}_{i:04d}_51{i}.jpg"] = picture(200 + 10 * label + i, "jpg")
@@ -76,7 +87,9 @@ def nabirds_members() -> dict[str, bytes]:
     """NABirds in small; classes.txt comes after the images, so that one pass would not do."""
     ids = (817, 818, 820, 821, 822, 823, 824)
     members = {
-        f"nabirds/images/0{n}/{n}0aa-11-22-33-4{i}.jpg": picture(300 + 10 * k + i, "jpg") for k, n in enumerate(ids) for i in range(2)
+        f"nabirds/images/0{n}/{n}0aa-11-22-33-4{i}.jpg": picture(300 + 10 * k + i, "jpg")
+        for k, n in enumerate(ids)
+        for i in range(2)
     }
     return {**members, "nabirds/classes.txt": NABIRDS_CLASSES.encode()}
 
@@ -93,7 +106,11 @@ def names(folder: Path) -> list[str]:
 def one_error(capsys) -> str:
     """The error printed: exactly one line `prepare.py: error: ...` (progress bars aside), and no traceback."""
     stderr = capsys.readouterr().err
-    errors = [line for line in re.split(r"[\r\n]", stderr) if line and "it/s" not in line and "%|" not in line and "B/s" not in line]
+    errors = [
+        line
+        for line in re.split(r"[\r\n]", stderr)
+        if line and "it/s" not in line and "%|" not in line and "B/s" not in line
+    ]
     errors = [line for line in errors if "image/s" not in line]
     assert len(errors) == 1 and errors[0].startswith("prepare.py: error: "), stderr
     return errors[0]

@@ -46,7 +46,9 @@ def _fetch(archive: Path) -> None:
             subprocess.run(command, cwd=folder, capture_output=True, check=True, timeout=60)
             os.replace(next(Path(folder).glob("*.tgz")), archive)
         except (OSError, subprocess.SubprocessError, StopIteration) as error:
-            raise Unavailable(f"axe-core could not be fetched from the npm registry ({type(error).__name__})") from error
+            raise Unavailable(
+                f"axe-core could not be fetched from the npm registry ({type(error).__name__})"
+            ) from error
 
 
 def violations(driver, script: str) -> list[str]:

@@ -20,7 +20,9 @@ from utils.base.errors import InputError
 from utils.running import settings
 
 PAGES = sorted(
-    path.relative_to(REPOSITORY).as_posix() for folder in (".", "docs", "datasets") for path in (REPOSITORY / folder).glob("*.md")
+    path.relative_to(REPOSITORY).as_posix()
+    for folder in (".", "docs", "datasets")
+    for path in (REPOSITORY / folder).glob("*.md")
 )
 FENCE = re.compile(r"^( *)```([^\n`]*)\n(.*?)^ *```$", re.M | re.S)
 FILE = re.compile(r"\.(py|md|png|csv|json|txt|npz|npy|pt|tar|html|sqlite|token|cff|toml)$|^\w+/[\w/]*$")
@@ -70,7 +72,9 @@ def broken_links(text: str, folder: Path) -> list[str]:
 
 def blocks(text: str) -> list[tuple[str, str]]:
     """The fenced blocks of a page: what stands behind the fence (`""`: commands), and the content without its indentation."""
-    return [(info.strip(), re.sub(rf"^{indent}", "", content, flags=re.M)) for indent, info, content in FENCE.findall(text)]
+    return [
+        (info.strip(), re.sub(rf"^{indent}", "", content, flags=re.M)) for indent, info, content in FENCE.findall(text)
+    ]
 
 
 def quoted(text: str) -> list[str]:
@@ -99,7 +103,10 @@ def _argparse_takes(run, words: list[str]) -> str:
         raise Parsed
 
     said = io.StringIO()
-    with mock.patch.object(argparse.ArgumentParser, "parse_args", parse_and_stop), mock.patch("sys.argv", ["command", *words]):
+    with (
+        mock.patch.object(argparse.ArgumentParser, "parse_args", parse_and_stop),
+        mock.patch("sys.argv", ["command", *words]),
+    ):
         try:
             with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
                 run()
@@ -141,7 +148,10 @@ def _module_takes(name: str, words: list[str]) -> str:
 
 def _make_takes(words: list[str], makefile: str) -> str:
     """What the Makefile lacks of targets and variables."""
-    targets, variables = set(re.findall(r"^([\w.-]+):", makefile, re.M)), set(re.findall(r"^(\w+) [?:]?=", makefile, re.M))
+    targets, variables = (
+        set(re.findall(r"^([\w.-]+):", makefile, re.M)),
+        set(re.findall(r"^(\w+) [?:]?=", makefile, re.M)),
+    )
     lacking = [word for word in words if (word.split("=")[0] not in variables if "=" in word else word not in targets)]
     return f"the Makefile has no {', '.join(lacking)}" if lacking else ""
 
@@ -184,16 +194,27 @@ def flags() -> set[str]:
     for path in [*MODULES, *(REPOSITORY / f"{script}.py" for script in SCRIPTS)]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef) and node.name == "Config":
-                found |= {f"--{field.target.id.replace('_', '-')}" for field in node.body if isinstance(field, ast.AnnAssign)}
+                found |= {
+                    f"--{field.target.id.replace('_', '-')}" for field in node.body if isinstance(field, ast.AnnAssign)
+                }
             if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument":
-                found |= {word.value for word in node.args if isinstance(word, ast.Constant) and str(word.value).startswith("--")}
+                found |= {
+                    word.value
+                    for word in node.args
+                    if isinstance(word, ast.Constant) and str(word.value).startswith("--")
+                }
     return found
 
 
 def unknown_flags(text: str) -> list[str]:
     """Flags in inline code that nobody takes."""
     known = flags()
-    named = [word for piece in quoted(text) if not re.match("(torchrun|make) ", piece) for word in re.findall(r"(?<!\S)--[\w-]+", piece)]
+    named = [
+        word
+        for piece in quoted(text)
+        if not re.match("(torchrun|make) ", piece)
+        for word in re.findall(r"(?<!\S)--[\w-]+", piece)
+    ]
     return sorted({word for word in named if word not in known})
 
 
@@ -202,7 +223,11 @@ def unknown_flags(text: str) -> list[str]:
 
 def documented(text: str) -> list[str]:
     """The outputs that `docs/files.md` names, as patterns of names below the output folder or the data root."""
-    named = [re.sub("^<(out|data root)>/", "", piece) for piece in quoted(text) if piece.startswith(("<out>/", "<data root>/", "bench/"))]
+    named = [
+        re.sub("^<(out|data root)>/", "", piece)
+        for piece in quoted(text)
+        if piece.startswith(("<out>/", "<data root>/", "bench/"))
+    ]
     both = [piece.replace("[_simclr]", variant) for piece in named for variant in ("", "_simclr")]
     return sorted({re.sub(r"<[^>]+>", "*", piece) for piece in both})
 
@@ -276,7 +301,11 @@ class Example:
 def examples(text: str) -> list[Example]:
     """The worked examples of a page, in order."""
     found = [(info.split(), content) for info, content in blocks(text)]
-    return [Example(words[0], words[1], content) for words, content in found if len(words) == 2 and words[0] in ("python", "diff")]
+    return [
+        Example(words[0], words[1], content)
+        for words, content in found
+        if len(words) == 2 and words[0] in ("python", "diff")
+    ]
 
 
 def changed(text: str, diff: str) -> str:

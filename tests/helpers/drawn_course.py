@@ -11,9 +11,16 @@ from utils.data.catalog import MOTHS
 from utils.data.lists import locate, read_examples
 from utils.data.outputs import explanation_name
 
-TESTED, LABELLED = 5, 6  # pictures of the test and to be labelled, in the page that `tests/people/conftest.py` builds of it
+TESTED, LABELLED = (
+    5,
+    6,
+)  # pictures of the test and to be labelled, in the page that `tests/people/conftest.py` builds of it
 SIDE = 96  # of the explanations' pictures in pixels; the moths' own is 128
-KINDS = {"image": "counterfactual_gradcam_img", "mask": "counterfactual_gradcam_mask", "human": "demo/counterfactual_gradcam_mask"}
+KINDS = {
+    "image": "counterfactual_gradcam_img",
+    "mask": "counterfactual_gradcam_mask",
+    "human": "demo/counterfactual_gradcam_mask",
+}
 
 
 def write_course(folder: Path, data_root: Path, lessons: int = 3, leave_out: tuple[str, ...] = ()) -> dict:
@@ -47,9 +54,23 @@ def write_course(folder: Path, data_root: Path, lessons: int = 3, leave_out: tup
             }
         answer = (label + 1) % len(MOTHS)
         partner = {"image": explanations[str(answer)]["partner"], "label": answer}
-        entry = {"iteration": label, "image": own.path, "label": label, "answer": answer, "score": 1.0, "partner": partner}
+        entry = {
+            "iteration": label,
+            "image": own.path,
+            "label": label,
+            "answer": answer,
+            "score": 1.0,
+            "partner": partner,
+        }
         entries.append({**entry, "explanations": explanations})
-    course = {"dataset": "toy", "classes": list(MOTHS), "selection": "CMaxGrad", "seed": 0, "mask_size": 0.05, "lessons": entries}
+    course = {
+        "dataset": "toy",
+        "classes": list(MOTHS),
+        "selection": "CMaxGrad",
+        "seed": 0,
+        "mask_size": 0.05,
+        "lessons": entries,
+    }
     (folder / "toy/course_CMaxGrad.json").write_text(json.dumps(course))
     return course
 

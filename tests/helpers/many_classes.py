@@ -23,7 +23,18 @@ SIDE = 64  # of the images in pixels
 SPLITS = {"tr": 2, "te": 1, "rest_tr": 1}  # images a class
 
 TWELVE = (
-    *("Kleiner Fuchs", "Großer Fuchs", "Bläuling", "Éclair", "Öresund Blue", "草", "O'Hara's Owl", "Ring-billed Gull", "Øre", "Admiral"),
+    *(
+        "Kleiner Fuchs",
+        "Großer Fuchs",
+        "Bläuling",
+        "Éclair",
+        "Öresund Blue",
+        "草",
+        "O'Hara's Owl",
+        "Ring-billed Gull",
+        "Øre",
+        "Admiral",
+    ),
     *("Red Admiral", "Type 10"),
 )
 
@@ -48,7 +59,12 @@ def draw_dataset(root: Path, name: str, names: tuple[str, ...], side: int = SIDE
             rows.append(Example(f"./datasets/{name}/images/{split}_{place}.png", label, place))
         write_examples(folder / f"{name}_{split}.txt", rows)
     lists = {"train": f"{name}_tr", "test": f"{name}_te", "rest": f"{name}_rest_tr"}
-    described = {"name": name, "classes": classes, "display_names": dict(zip(classes, names, strict=True)), "things": ["bird", "birds"]}
+    described = {
+        "name": name,
+        "classes": classes,
+        "display_names": dict(zip(classes, names, strict=True)),
+        "things": ["bird", "birds"],
+    }
     write_json(folder / "dataset.json", described | lists)
     return find(name, root)
 
@@ -83,7 +99,9 @@ def _rectangle(size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(mask)
 
 
-def write_partial_course(folder: Path, data_root: Path, dataset: Dataset, lessons: int, change=lambda entry: None) -> list[dict]:
+def write_partial_course(
+    folder: Path, data_root: Path, dataset: Dataset, lessons: int, change=lambda entry: None
+) -> list[dict]:
     """Writes `<folder>/<name>/course_CMaxGrad.json`; to be used from the working folder `folder`.
 
     Lesson n shows an image of class 2n beside the classes' first images. The student's own counter class is the explained one, 2n + 1,
@@ -93,7 +111,10 @@ def write_partial_course(folder: Path, data_root: Path, dataset: Dataset, lesson
         The lessons.
     """
     name, count = dataset.name, len(dataset.classes)
-    rows = [Example(f"./datasets/{name}/images/tr_{place}.png", place // SPLITS["tr"], place) for place in range(SPLITS["tr"] * count)]
+    rows = [
+        Example(f"./datasets/{name}/images/tr_{place}.png", place // SPLITS["tr"], place)
+        for place in range(SPLITS["tr"] * count)
+    ]
     images = ImageSet(rows, f"{name}_tr.txt", data_root, to_tensor)
     explained = str(explain_against_one(folder, rows, data_root, name))
     with pytest.MonkeyPatch.context() as patch:
@@ -106,12 +127,21 @@ def write_partial_course(folder: Path, data_root: Path, dataset: Dataset, lesson
         choice = Choice(SPLITS["tr"] * own + 1, partners[counter], counter, partners, 1.0)
         entries.append(lesson_entry(pool, None, number, choice))
         change(entries[-1])
-    course = {"dataset": name, "classes": dataset.classes, "selection": "CMaxGrad", "seed": 0, "mask_size": 0.05, "lessons": entries}
+    course = {
+        "dataset": name,
+        "classes": dataset.classes,
+        "selection": "CMaxGrad",
+        "seed": 0,
+        "mask_size": 0.05,
+        "lessons": entries,
+    }
     (folder / name / "course_CMaxGrad.json").write_text(json.dumps(course))
     return entries
 
 
-def build_many(folder: Path, name: str, names: tuple[str, ...], lessons: int = 4, change=lambda entry: None) -> tuple[Path, dict]:
+def build_many(
+    folder: Path, name: str, names: tuple[str, ...], lessons: int = 4, change=lambda entry: None
+) -> tuple[Path, dict]:
     """Builds the page of a drawn course of many classes, with 4 test images and 5 to label; `change` is done to its lessons before.
 
     Returns:

@@ -9,4 +9,6 @@ from torchvision.models.resnet import ResNet
 
 NARROWER = int(os.environ.get("NARROWER", 8))
 make_layer = ResNet._make_layer
-ResNet._make_layer = lambda self, block, planes, *rest, **named: make_layer(self, block, planes // NARROWER, *rest, **named)
+ResNet._make_layer = lambda self, block, planes, *rest, **named: make_layer(
+    self, block, planes // NARROWER, *rest, **named
+)

@@ -41,5 +41,16 @@ def noise_material(root):
 
 def settings(**changes):
     """A student's, on random weights."""
-    values = dict(pretrained="none", ridge=1e-3, freeze_features=False, steps=1, lr=1e-3, momentum=0.9, weight_decay=0.0, max_grad_norm=0.0)
-    return StudentSettings(**(values | dict(arch="resnet18", image_size=SIZE, batch_size=4, seed=0, workers=0, device="cpu") | changes))
+    values = dict(
+        pretrained="none",
+        ridge=1e-3,
+        freeze_features=False,
+        steps=1,
+        lr=1e-3,
+        momentum=0.9,
+        weight_decay=0.0,
+        max_grad_norm=0.0,
+    )
+    return StudentSettings(
+        **(values | dict(arch="resnet18", image_size=SIZE, batch_size=4, seed=0, workers=0, device="cpu") | changes)
+    )

@@ -33,7 +33,14 @@ def open_browser(downloads):
         pytest.skip("no Chromium with chromedriver here (Debian: apt-get install chromium chromium-driver)")
     options = webdriver.ChromeOptions()
     options.binary_location = program
-    for switch in ("headless=new", "disable-dev-shm-usage", "disable-gpu", "hide-scrollbars", "lang=en", "no-first-run"):
+    for switch in (
+        "headless=new",
+        "disable-dev-shm-usage",
+        "disable-gpu",
+        "hide-scrollbars",
+        "lang=en",
+        "no-first-run",
+    ):
         options.add_argument(f"--{switch}")
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options.add_argument("--no-sandbox")
@@ -111,7 +118,10 @@ class Person:
     def shown(self):
         """The ids of the pictures on the screen, once they are there."""
         self.until(lambda: None, lambda: len(self.all("main img")) > 0, "pictures")
-        return [re.search(r"images/([0-9a-f]{16})\.(?:png|jpg)$", image.get_attribute("src"))[1] for image in self.all("main img")]
+        return [
+            re.search(r"images/([0-9a-f]{16})\.(?:png|jpg)$", image.get_attribute("src"))[1]
+            for image in self.all("main img")
+        ]
 
     def take_lessons(self):
         for lesson in self.course["lessons"][len(self.trials) :]:

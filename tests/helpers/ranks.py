@@ -26,8 +26,16 @@ def run(order):
         files.append((out, err))
         process = os.fork()
         if process == 0:
-            where = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": order["processes"], "LOCAL_WORLD_SIZE": order["processes"]}
-            os.environ |= {name: str(value) for name, value in where.items()} | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            where = {
+                "RANK": rank,
+                "LOCAL_RANK": rank,
+                "WORLD_SIZE": order["processes"],
+                "LOCAL_WORLD_SIZE": order["processes"],
+            }
+            os.environ |= {name: str(value) for name, value in where.items()} | {
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+            }
             forker.child(order, out, err)
         running[process] = rank
     started, watch, over = time.monotonic(), forker.Watch(order), False

@@ -57,7 +57,10 @@ def snapshot(folder: Path) -> dict[str, tuple]:
     Folders count too: a file that was made there and removed again leaves its mark on the folder's time.
     """
     return {
-        str(path.relative_to(folder)): (path.stat().st_mtime_ns, "" if path.is_dir() else hashlib.sha256(path.read_bytes()).hexdigest())
+        str(path.relative_to(folder)): (
+            path.stat().st_mtime_ns,
+            "" if path.is_dir() else hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
         for path in [folder, *sorted(folder.rglob("*"))]
     }
 
@@ -90,7 +93,18 @@ class Workspace:
 
 def common(data_root: Path, workers: int = 2) -> list[str]:
     """The settings that keep every script small and on the small dataset."""
-    return ["--dataset", "toy", "--data-root", str(data_root), "--image-size", str(SIZE), "--workers", str(workers), "--device", "cpu"]
+    return [
+        "--dataset",
+        "toy",
+        "--data-root",
+        str(data_root),
+        "--image-size",
+        str(SIZE),
+        "--workers",
+        str(workers),
+        "--device",
+        "cpu",
+    ]
 
 
 def run_family(space: Workspace, data_root: Path, weights: Path) -> Workspace:
@@ -112,12 +126,32 @@ def run_family(space: Workspace, data_root: Path, weights: Path) -> Workspace:
         space.run("image", course, *lessons, *pictures, "--save-students")
         optimal = [*lessons, "--student", "optimal", "--ce-list", "./toy/toy_gt_CE.txt"]
         space.run("optimal", course, *optimal, "--out", "optimal", "--save-students", "--draws", 2)
-        space.run("KMaxGrad", course, *optimal, "--out", "optimal", "--selection", "KMaxGrad", "--save-students", "--draws", 2)
+        space.run(
+            "KMaxGrad", course, *optimal, "--out", "optimal", "--selection", "KMaxGrad", "--save-students", "--draws", 2
+        )
     space.run("simclr", f"train_{family}_simclr", *tiny, "--epochs", 2, "--batch-size", 8)
     probe = ["--probe-epochs", 30, "--batch-size", 7]
-    space.run("CE_simclr", f"{explain}_simclr", *tiny, *probe, "--explanation", "scout", "--checkpoint", "{out}/simclr_checkpoint_2.tar")
+    space.run(
+        "CE_simclr",
+        f"{explain}_simclr",
+        *tiny,
+        *probe,
+        "--explanation",
+        "scout",
+        "--checkpoint",
+        "{out}/simclr_checkpoint_2.tar",
+    )
     head = f"./toy/checkpoint_pretrain_resnet18_{'linear' if family == 'gull' else 's300'}.pth.tar"
     space.run("CE_margin", explain, *tiny, *explained, "--checkpoint", head, "--out", "margin")
-    space.run("CE_margin_simclr", f"{explain}_simclr", *tiny, *probe, "--checkpoint", "./toy/simclr_checkpoint_2.tar", "--out", "margin")
+    space.run(
+        "CE_margin_simclr",
+        f"{explain}_simclr",
+        *tiny,
+        *probe,
+        "--checkpoint",
+        "./toy/simclr_checkpoint_2.tar",
+        "--out",
+        "margin",
+    )
     space.run("CMaxGrad_simclr", f"{course}_simclr", *lessons, "--save-students")
     return space

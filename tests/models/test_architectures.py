@@ -32,7 +32,10 @@ def torchvisions(arch, num_classes=3):
     draw = torch.Generator().manual_seed(1)
     with torch.device("meta"):
         state = getattr(torchvision.models, arch)(num_classes=num_classes).state_dict()
-    return {name: torch.rand(1, generator=draw).expand(value.shape) if value.ndim else torch.tensor(0) for name, value in state.items()}
+    return {
+        name: torch.rand(1, generator=draw).expand(value.shape) if value.ndim else torch.tensor(0)
+        for name, value in state.items()
+    }
 
 
 def released_simclr(arch):
@@ -40,7 +43,10 @@ def released_simclr(arch):
     features = FEATURES[arch]
     encoder = {f"encoder.{name}": value for name, value in torchvisions(arch).items() if not name.startswith("fc.")}
     ones = torch.ones(1, 1)
-    return encoder | {"projector.0.weight": ones.expand(features, features), "projector.2.weight": ones.expand(128, features)}
+    return encoder | {
+        "projector.0.weight": ones.expand(features, features),
+        "projector.2.weight": ones.expand(128, features),
+    }
 
 
 def wrapped(arch):
@@ -127,7 +133,11 @@ def test_generic_features_of_another_architecture_are_refused_by_name(tmp_path, 
 @pytest.mark.parametrize(
     ("arch", "width", "says"),
     [
-        ("resnet18", 2048, "on 2048 features, a ResNet-18 has 512; give --arch resnet50, with which it was trained, or another head."),
+        (
+            "resnet18",
+            2048,
+            "on 2048 features, a ResNet-18 has 512; give --arch resnet50, with which it was trained, or another head.",
+        ),
         (
             "resnet50",
             512,
@@ -138,7 +148,9 @@ def test_generic_features_of_another_architecture_are_refused_by_name(tmp_path, 
 )
 def test_a_head_of_another_architecture_is_refused_by_name(tmp_path, arch, width, says):
     path = saved(tmp_path, {"state_dict_m": {"weight": torch.ones(3, width)}})
-    with pytest.raises(InputError, match=f"^{re.escape(f'--checkpoint {path} does not fit --arch {arch}: it holds a head {says}')}$"):
+    with pytest.raises(
+        InputError, match=f"^{re.escape(f'--checkpoint {path} does not fit --arch {arch}: it holds a head {says}')}$"
+    ):
         load_head(build(arch, 3), path, CLASSES)
 
 
@@ -162,7 +174,9 @@ def test_a_new_architecture_is_one_line(own):
         for layer, stride in STRIDES.items():
             first = network.feature_map(images, layer)
             assert first.shape[2:] == (network.grid(70, layer),) * 2 and network.grid(70, layer) == -(-70 // stride)
-            assert all(torch.equal(one, other) for one, other in zip(network.from_layer(first, layer), whole, strict=True))
+            assert all(
+                torch.equal(one, other) for one, other in zip(network.from_layer(first, layer), whole, strict=True)
+            )
     torch.testing.assert_close(folded.logits, whole.logits, atol=1e-3, rtol=1e-3)
 
 
@@ -183,10 +197,13 @@ def test_checkpoints_of_a_new_architecture(own, tmp_path):
         path = saved(tmp_path, content)
         assert load_classifier(path, CLASSES).name == "resnet7"
     with pytest.raises(
-        InputError, match=r"does not fit --arch resnet34: it holds a ResNet-7; give --arch resnet7, or weights of a ResNet-34\.$"
+        InputError,
+        match=r"does not fit --arch resnet34: it holds a ResNet-7; give --arch resnet7, or weights of a ResNet-34\.$",
     ):
         load_backbone(build("resnet34", 3), path)
-    with pytest.raises(InputError, match=r"^--pretrained imagenet: torchvision has no weights of ResNet-7; give a checkpoint of one\.$"):
+    with pytest.raises(
+        InputError, match=r"^--pretrained imagenet: torchvision has no weights of ResNet-7; give a checkpoint of one\.$"
+    ):
         load_backbone(network, "imagenet")
 
 
@@ -214,7 +231,20 @@ class Chain:
 
     def course(self, script, selection, student):
         """A course; returns its taught student, as a classifier."""
-        learning = ["--student", student, "--selection", selection, "--steps", 2, "--lr", 1e-5, "--max-grad-norm", 1, "--iterations", 2]
+        learning = [
+            "--student",
+            student,
+            "--selection",
+            selection,
+            "--steps",
+            2,
+            "--lr",
+            1e-5,
+            "--max-grad-norm",
+            1,
+            "--iterations",
+            2,
+        ]
         self(script, *self.generic, *learning, "--save-students")
         (path,) = (self.folder / "toy").glob(f"student_{selection}*.pth.tar")
         taught = load_classifier(path, self.classes)
@@ -248,7 +278,9 @@ def test_a_network_of_fifty_layers_and_its_courses(chain_of, small_root, data_ro
     chain("get_all_CE_butterflies", "--explanation", "margin")
     assert maps_of(out / "heatmaps.npz") == {"class_maps": (5, 5, 16, 16)}
     chain.course("train_butterflies_CMaxGrad", "CMaxGrad", "optimal")
-    page = chain.tools.call("teach_butterflies", "--dataset", "toy", "--data-root", data_root, "--test-images", 5, cwd=chain.folder)
+    page = chain.tools.call(
+        "teach_butterflies", "--dataset", "toy", "--data-root", data_root, "--test-images", 5, cwd=chain.folder
+    )
     assert page.status == 0 and (out / "course_page/index.html").exists(), page.err
     taught = chain.course("train_butterflies_CMaxGrad", "CMaxGrad", "sgd")
     test = open_list(catalog.find("toy"), "test", small_root, partial(eval_view, size=64))
@@ -263,9 +295,14 @@ def test_frozen_features_of_thirty_four_layers_and_their_course(chain_of):
     chain("train_gull_resnet18_linear", *chain.generic, *TRAINING)
     head = torch.load(out / "checkpoint_pretrain_resnet18_linear.pth.tar", weights_only=True)["state_dict_m"]
     assert head["weight"].shape == (5, chain.features)
-    refused = chain.tools.call("get_all_CE_gull", *chain.tiny, "--pretrained", chain.folder / "generic.pth", cwd=chain.folder)
+    refused = chain.tools.call(
+        "get_all_CE_gull", *chain.tiny, "--pretrained", chain.folder / "generic.pth", cwd=chain.folder
+    )
     assert refused.status == 2 and refused.err.count("\n") == 1
-    assert "does not fit --arch resnet18: it holds a ResNet-34; give --arch resnet34, or weights of a ResNet-18." in refused.err
+    assert (
+        "does not fit --arch resnet18: it holds a ResNet-34; give --arch resnet34, or weights of a ResNet-18."
+        in refused.err
+    )
     chain("get_all_CE_gull", *chain.generic, "--explanation", "margin")
     chain.course("train_gull_CMaxGrad", "CMaxGrad", "sgd")
 
@@ -284,6 +321,13 @@ def test_the_study_of_annotators_with_an_architecture(data_root, tmp_path, tools
     learning = ["--epochs", 1, "--batch-size", 20, "--milestones", 1, "--probe-epochs", 2]
     chain("study_annotators", *chain.generic, "--classifier", classifier, "--accuracy", 0.5, "--repeats", 1, *learning)
     refused = tools.call(
-        "study_annotators", *chain.tiny, "--arch", "resnet50", *chain.generic[2:], "--classifier", classifier, cwd=tmp_path
+        "study_annotators",
+        *chain.tiny,
+        "--arch",
+        "resnet50",
+        *chain.generic[2:],
+        "--classifier",
+        classifier,
+        cwd=tmp_path,
     )
     assert refused.status == 2 and "it holds a ResNet-34; give --arch resnet34" in refused.err

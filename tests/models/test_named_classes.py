@@ -41,8 +41,12 @@ def test_the_order_of_the_classes_counts_wherever_it_is_told(tool):
 
 def test_ten_classes_by_label_are_in_the_order_of_numbers():
     names = [f"c{number}" for number in range(12)]
-    assert list(named_classes({"idx_to_class": {str(label): names[label] for label in sorted(range(12), key=str)}})) == [names]
-    assert list(named_classes({"class_to_idx": {"10": 1, "2": 2, "7": 0}})) == [["7", "10", "2"]]  # classes that are numbers
+    assert list(
+        named_classes({"idx_to_class": {str(label): names[label] for label in sorted(range(12), key=str)}})
+    ) == [names]
+    assert list(named_classes({"class_to_idx": {"10": 1, "2": 2, "7": 0}})) == [
+        ["7", "10", "2"]
+    ]  # classes that are numbers
     with pytest.raises(InputError, match="c8, c9 and 2 more, the dataset has a, b; give"):
         check_classes({"classes": names}, ("a", "b"), "c.pt")
 
@@ -59,7 +63,10 @@ def test_names_that_only_marks_keep_apart_are_not_mixed_up():
         check_classes({"classes": ["C++", "C"]}, ("C", "C++"), "c.pt")
 
 
-NFC, NFD = (tuple(unicodedata.normalize(form, name) for name in ("G\u00e9ant", "\u00c9t\u00e9", "\uac00")) for form in ("NFC", "NFD"))
+NFC, NFD = (
+    tuple(unicodedata.normalize(form, name) for name in ("G\u00e9ant", "\u00c9t\u00e9", "\uac00"))
+    for form in ("NFC", "NFD")
+)
 GULLS = ("CaliforniaGull", "GlaucouswingedGull", "HeermannGull")
 FOLDERS = {"059.California_Gull": 0, "060.Glaucous_winged_Gull": 1, "061.Heermann_Gull": 2}
 SAME = {
@@ -77,13 +84,21 @@ SAME = {
 }
 OTHER = {
     "another order, taken apart": ({"classes": [NFD[1], NFD[0], NFD[2]]}, NFC, ()),
-    "CUB's folders in another order": ({"class_to_idx": FOLDERS | {"059.California_Gull": 1, "060.Glaucous_winged_Gull": 0}}, GULLS, ()),
+    "CUB's folders in another order": (
+        {"class_to_idx": FOLDERS | {"059.California_Gull": 1, "060.Glaucous_winged_Gull": 0}},
+        GULLS,
+        (),
+    ),
     "numbers before some": ({"classes": ["059.CaliforniaGull", "GlaucouswingedGull", "HeermannGull"]}, GULLS, ()),
     "numbers that are ranges": ({"classes": ["0-9", "10-19"]}, ("5-9", "15-19"), ()),
     "bare numbers in another order": ({"classes": [1, 0, 2]}, CLASSES, ()),
     "too many bare numbers": ({"classes": [0, 1, 2, 3]}, CLASSES, ()),
     "numbers that the classes have in another order": ({"classes": ["0", "1"]}, ("1", "0"), ()),
-    "names that no list can express, in another order": ({"class_to_idx": {"C#": 1, "C++": 0}}, ("C_", "C__2"), ["C#", "C++"]),
+    "names that no list can express, in another order": (
+        {"class_to_idx": {"C#": 1, "C++": 0}},
+        ("C_", "C__2"),
+        ["C#", "C++"],
+    ),
 }
 
 
@@ -103,7 +118,9 @@ def test_names_of_other_classes_are_refused_however_they_are_written(kind):
 def test_a_classifier_of_another_order_is_not_loaded(tmp_path):
     state = torchvision.models.resnet18(num_classes=3).state_dict()
     for names, fits in (("abc", True), ("bac", False)):
-        torch.save({"state_dict": state, "class_to_idx": {name: label for label, name in enumerate(names)}}, tmp_path / "c.pt")
+        torch.save(
+            {"state_dict": state, "class_to_idx": {name: label for label, name in enumerate(names)}}, tmp_path / "c.pt"
+        )
         if fits:
             load_classifier(str(tmp_path / "c.pt"), ("a", "b", "c"))
         else:

@@ -58,7 +58,11 @@ def key(tmp_path):
 
 @pytest.fixture
 def trials(key):
-    return [make_trial(key, "lesson", 0, 1, correct=False), make_trial(key, "test", 3, 3), make_trial(key, "label", 9, 0)]
+    return [
+        make_trial(key, "lesson", 0, 1, correct=False),
+        make_trial(key, "test", 3, 3),
+        make_trial(key, "label", 9, 0),
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +80,18 @@ def out(data_root, tools, tmp_path_factory):
     folder = tmp_path_factory.mktemp("people_browser")
     write_course(folder, data_root)
     root = with_photographs(data_root, folder / "data")
-    arguments = ["--dataset", "toy", "--data-root", root, "--test-images", TESTED, "--label-images", LABELLED, "--workers", 1]
+    arguments = [
+        "--dataset",
+        "toy",
+        "--data-root",
+        root,
+        "--test-images",
+        TESTED,
+        "--label-images",
+        LABELLED,
+        "--workers",
+        1,
+    ]
     done = tools.call("teach_butterflies", *arguments, cwd=folder)
     assert done.status == 0, done.err
     return folder / "toy"

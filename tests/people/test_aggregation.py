@@ -10,14 +10,26 @@ from scipy.sparse import csr_array
 from scipy.special import logsumexp
 
 from utils.people import aggregation
-from utils.people.aggregation import AGGREGATIONS, Aggregation, Votes, aggregate, agreement, dawid_skene, majority, one_coin, prior_counts
+from utils.people.aggregation import (
+    AGGREGATIONS,
+    Aggregation,
+    Votes,
+    aggregate,
+    agreement,
+    dawid_skene,
+    majority,
+    one_coin,
+    prior_counts,
+)
 from utils.people.participants import Answer
 
 
 def votes_of(rows):
     """Votes from (image, person, answer) of consecutive numbers."""
     image, person, answer = np.array(rows).T
-    return Votes([str(i) for i in range(image.max() + 1)], [str(p) for p in range(person.max() + 1)], image, person, answer)
+    return Votes(
+        [str(i) for i in range(image.max() + 1)], [str(p) for p in range(person.max() + 1)], image, person, answer
+    )
 
 
 def seen_of(counts):
@@ -32,7 +44,9 @@ def make_crowd(seed, images, people, per_image, accuracies, classes=5):
     for image in range(images):
         for person in rng.permutation(people)[:per_image]:
             right = rng.random_sample() < accuracies[person]
-            rows.append((image, person, truth[image] if right else (truth[image] + 1 + rng.randint(0, classes - 1)) % classes))
+            rows.append(
+                (image, person, truth[image] if right else (truth[image] + 1 + rng.randint(0, classes - 1)) % classes)
+            )
     return truth, votes_of(rows)
 
 
@@ -41,7 +55,9 @@ def test_every_aggregation_has_a_name():
 
 
 def test_majority_by_hand():
-    votes = votes_of([(0, 0, 2), (0, 1, 2), (0, 2, 4), (1, 0, 1), (1, 1, 3), (2, 2, 0), (3, 0, 4), (3, 1, 0), (3, 2, 3)])
+    votes = votes_of(
+        [(0, 0, 2), (0, 1, 2), (0, 2, 4), (1, 0, 1), (1, 1, 3), (2, 2, 0), (3, 0, 4), (3, 1, 0), (3, 2, 3)]
+    )
     found = majority(votes, 5, np.array([0.5, 0.9, 0.8]), 0)
     assert found.label.tolist() == [2, 3, 0, 0]  # most, trusted more, alone, trusted most
     assert found.certainty.tolist() == pytest.approx([2 / 3, 1 / 2, 1, 1 / 3]) and found.drawn == 0
@@ -79,7 +95,9 @@ def one_step_plainly(votes, posterior, believed, per_class):
             confusion[p, j] = [count / sum(counts) for count in counts]
     new, likelihood = [], 0.0
     for i in range(images):
-        joint = [prior[j] * math.prod(confusion[p, j][k] for image, p, k in votes_list if image == i) for j in range(classes)]
+        joint = [
+            prior[j] * math.prod(confusion[p, j][k] for image, p, k in votes_list if image == i) for j in range(classes)
+        ]
         new.append([value / sum(joint) for value in joint])
         likelihood += math.log(sum(joint))
     return prior, confusion, new, likelihood
@@ -93,7 +111,11 @@ def test_an_em_step_against_plain_loops():
     prior, confusion = aggregation.maximise(sums, posterior, believed, 0.7)
     new, likelihood = aggregation.expect(sums, prior, confusion)
     plain = one_step_plainly(votes, posterior, believed, 0.7)
-    assert prior == pytest.approx(np.array(plain[0])) and new == pytest.approx(np.array(plain[2])) and likelihood == pytest.approx(plain[3])
+    assert (
+        prior == pytest.approx(np.array(plain[0]))
+        and new == pytest.approx(np.array(plain[2]))
+        and likelihood == pytest.approx(plain[3])
+    )
     assert all(confusion[p, j] == pytest.approx(np.array(row)) for (p, j), row in plain[1].items())
 
 
@@ -112,7 +134,9 @@ def test_an_em_step_adds_as_numpy_would_to_the_last_bit():
     joint = np.tile(np.log(prior), (60, 1))
     np.add.at(joint, votes.image, np.log(confusion)[votes.person, :, votes.answer])
     evidence = logsumexp(joint, axis=1, keepdims=True)
-    assert np.array_equal(aggregation.expect(aggregation.Sums.of(votes, 5), prior, confusion)[0], np.exp(joint - evidence))
+    assert np.array_equal(
+        aggregation.expect(aggregation.Sums.of(votes, 5), prior, confusion)[0], np.exp(joint - evidence)
+    )
 
 
 # Made once with crowd-kit 1.4.2 (DawidSkene(n_iter=5000, tol=1e-13), whose M-step has no prior but a floor of 1e-10), krippendorff
@@ -154,7 +178,9 @@ def test_dawid_skene_gives_what_crowd_kit_gives(arguments):
     found = dawid_skene(votes, nothing, per_class=1e-10, tolerance=1e-9)
     label = found.posterior.argmax(1)
     assert ((label == truth).sum(), (label * np.arange(len(label))).sum()) == (right, checksum)
-    assert found.prior == pytest.approx(prior, abs=2e-6) and np.diag(found.people[0]) == pytest.approx(diagonal, abs=2e-6)
+    assert found.prior == pytest.approx(prior, abs=2e-6) and np.diag(found.people[0]) == pytest.approx(
+        diagonal, abs=2e-6
+    )
     assert found.posterior.max(1).mean() == pytest.approx(certainty, abs=2e-6)
     assert agreement(votes, 5)["alpha"] == pytest.approx(alpha, abs=1e-9)
 
@@ -188,7 +214,10 @@ def test_few_answers_do_not_mislead_dawid_skene():
 
 def test_many_answers_to_one_image_do_not_underflow():
     votes = votes_of([(image, person, image % 5) for image in range(5) for person in range(3000)])
-    for found in (dawid_skene(votes, np.tile(prior_counts(5), (3000, 1, 1))), one_coin(votes, 5, np.tile([5.0, 1.0], (3000, 1)))):
+    for found in (
+        dawid_skene(votes, np.tile(prior_counts(5), (3000, 1, 1))),
+        one_coin(votes, 5, np.tile([5.0, 1.0], (3000, 1))),
+    ):
         assert found.posterior.argmax(1).tolist() == [0, 1, 2, 3, 4] and np.isfinite(found.objective).all()
 
 
@@ -207,7 +236,9 @@ def test_people_are_weighed_by_what_they_did_on_the_test_to_the_last_bit():
     assert (labels["majority"].label == plain.label).all() and labels["majority"].drawn == plain.drawn
     assert (plain.label != majority(votes, 5, np.ones(6), 3).label).any()  # it does count
     for method, posterior in models.items():
-        assert (labels[method].label == posterior.argmax(1)).all() and (labels[method].certainty == posterior.max(1)).all()
+        assert (labels[method].label == posterior.argmax(1)).all() and (
+            labels[method].certainty == posterior.max(1)
+        ).all()
 
 
 # ---------------------------------------------------------------- one coin
@@ -238,7 +269,9 @@ def one_coin_plainly(rows, classes, believed, steps):
             own = [posterior[image][answer] for image, who, answer in rows if who == person]
             accuracy.append((right + sum(own)) / (right + wrong + len(own)))
         for i, own in answers.items():
-            chance = [[accuracy[p] if a == j else (1 - accuracy[p]) / (classes - 1) for p, a in own] for j in range(classes)]
+            chance = [
+                [accuracy[p] if a == j else (1 - accuracy[p]) / (classes - 1) for p, a in own] for j in range(classes)
+            ]
             joint = [share * math.prod(of_one) for share, of_one in zip(shares, chance, strict=True)]
             posterior[i] = [value / sum(joint) for value in joint]
     return [posterior[i] for i in sorted(answers)], accuracy
@@ -256,8 +289,12 @@ def test_one_coin_against_plain_loops():
     assert found.posterior == pytest.approx(np.array(posterior)) and found.people == pytest.approx(np.array(accuracy))
     assert found.converged and 3 < found.steps and (np.diff(found.objective) >= -1e-9).all()  # EM climbs
     labels = aggregate(votes, 7, "one_coin", seen_of(seen), 0)
-    assert labels.label.tolist() == found.posterior.argmax(1).tolist() and labels.certainty == pytest.approx(found.posterior.max(1))
-    assert (labels.steps, labels.converged, labels.drawn) == (found.steps, True, 0) and (labels.label == truth).mean() > 0.5
+    assert labels.label.tolist() == found.posterior.argmax(1).tolist() and labels.certainty == pytest.approx(
+        found.posterior.max(1)
+    )
+    assert (labels.steps, labels.converged, labels.drawn) == (found.steps, True, 0) and (
+        labels.label == truth
+    ).mean() > 0.5
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -273,8 +310,16 @@ def test_one_coin_is_the_majority_where_nothing_tells_people_apart():
     """Everybody answered to one image alone."""
     rng = np.random.RandomState(0)
     pairs = [(rng.randint(0, 6), rng.randint(0, 6)) for _ in range(200)]
-    answers = [(one, other, one)[image % 3 :] + (one, other, one)[: image % 3] for image, (one, other) in enumerate(pairs)]
-    votes = votes_of([(image, 3 * image + place, answer) for image, three in enumerate(answers) for place, answer in enumerate(three)])
+    answers = [
+        (one, other, one)[image % 3 :] + (one, other, one)[: image % 3] for image, (one, other) in enumerate(pairs)
+    ]
+    votes = votes_of(
+        [
+            (image, 3 * image + place, answer)
+            for image, three in enumerate(answers)
+            for place, answer in enumerate(three)
+        ]
+    )
     labels = aggregate(votes, 6, "one_coin", seen_of(np.zeros((600, 6, 6))), 0)
     assert labels.label.tolist() == [one for one, _ in pairs] == majority(votes, 6, np.ones(600), 0).label.tolist()
     unanimous = np.array([one == other for one, other in pairs])
@@ -285,7 +330,11 @@ def test_one_coin_is_the_majority_where_nothing_tells_people_apart():
 def test_the_models_draw_ties_as_the_majority_does(method):
     rows = [(image, person, (1, 4)[(image + person) % 2]) for image in range(2000) for person in range(2)]
     found = [aggregate(votes_of(rows), 5, method, seen_of(np.zeros((2, 5, 5))), seed) for seed in (0, 0, 1)]
-    assert found[0].drawn == 2000 and set(found[0].label) == {1, 4} and found[0].certainty == pytest.approx(np.full(2000, 0.5), abs=0.01)
+    assert (
+        found[0].drawn == 2000
+        and set(found[0].label) == {1, 4}
+        and found[0].certainty == pytest.approx(np.full(2000, 0.5), abs=0.01)
+    )
     assert abs((found[0].label == 1).mean() - 0.5) < 4 * math.sqrt(0.25 / 2000)
     assert (found[0].label == found[1].label).all() and (found[0].label != found[2].label).any()
 
@@ -302,6 +351,9 @@ def test_agreement_by_hand():
 
 def test_agreement_that_says_nothing_is_none():
     assert agreement(votes_of([(0, 0, 1), (1, 1, 2)]), 5) == {"raw": None, "alpha": None}
-    assert agreement(votes_of([(0, 0, 1), (0, 1, 1)]), 5) == {"raw": 1.0, "alpha": None}  # one class only: no chance to disagree
+    assert agreement(votes_of([(0, 0, 1), (0, 1, 1)]), 5) == {
+        "raw": 1.0,
+        "alpha": None,
+    }  # one class only: no chance to disagree
     _, votes = make_crowd(3, 4000, 3, 3, [0.2] * 3)
     assert abs(agreement(votes, 5)["alpha"]) < 0.03  # guessing

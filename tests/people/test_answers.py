@@ -9,7 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers.answering import BUILD, CLASSES, batch, csv_text, download, explain_teach_log, export, make_trial, mturk_row
+from tests.helpers.answering import (
+    BUILD,
+    CLASSES,
+    batch,
+    csv_text,
+    download,
+    explain_teach_log,
+    export,
+    make_trial,
+    mturk_row,
+)
 from utils.base.errors import InputError
 from utils.people.answers import read_answers, read_files
 from utils.people.labelling import aggregate_part, describe_all
@@ -68,7 +78,12 @@ def test_the_first_of_several_answers_counts(key, tmp_path):
 def test_people_are_left_out_by_their_names_in_the_report(key, tmp_path):
     """Whoever else hands in the same trials did not give them; two numbered people of the same number are told apart by the file."""
     ann, bob = ([make_trial(key, "label", number, 1, name) for number in range(3)] for name in ("ann", "bob"))
-    batch(tmp_path / "batch.csv", mturk_row("W1", ann), mturk_row("W2", [*ann, *bob[:1]]), mturk_row("W3", bob[1:], "Rejected"))
+    batch(
+        tmp_path / "batch.csv",
+        mturk_row("W1", ann),
+        mturk_row("W2", [*ann, *bob[:1]]),
+        mturk_row("W3", bob[1:], "Rejected"),
+    )
     one, other = tmp_path / "one.json", tmp_path / "other.json"
     one.write_text(json.dumps(export({"p0001": [make_trial(key, "test", 0, 1, "cid")]})))
     other.write_text(json.dumps(export({"p0001": [make_trial(key, "test", 1, 2, "dan")]})))
@@ -84,7 +99,9 @@ def test_people_are_left_out_by_their_names_in_the_report(key, tmp_path):
     assert left("W1") == ({"W2": 1, "p0001": 1, f"p0001 ({other})": 1}, [("W1", 3)])
     assert left(f"p0001 ({other})", "W2") == ({"W1": 3, "p0001": 1}, [("W2", 1), (f"p0001 ({other})", 1)])
     assert left("W3") == (everybody, [])  # the batch leaves this worker out already
-    with pytest.raises(InputError, match=r"^--leave-out W4: .* nobody of that name, but W1, W2, W3, p0001, p0001 \(.*; correct it\.$"):
+    with pytest.raises(
+        InputError, match=r"^--leave-out W4: .* nobody of that name, but W1, W2, W3, p0001, p0001 \(.*; correct it\.$"
+    ):
         left("W1", "W4")
 
 
@@ -154,7 +171,10 @@ def test_wrong_trials_are_named(key, tmp_path, message):
 @pytest.mark.parametrize("name", ["\ud800x", "\x1b[31mred", "two\nlines", "a" * 201])
 def test_names_that_no_report_can_repeat_are_refused(key, tmp_path, name):
     """A lone half of a character cannot be written to a file at all, and a terminal obeys escape sequences."""
-    trials, told = [make_trial(key, "test", 0, 1)], "participant must be at most 200 characters, all of them printable; correct it."
+    trials, told = (
+        [make_trial(key, "test", 0, 1)],
+        "participant must be at most 200 characters, all of them printable; correct it.",
+    )
     (tmp_path / "a.json").write_text(json.dumps(download(trials, name)))
     (tmp_path / "b.json").write_text(json.dumps(export({"ann": trials, name: trials})))
     batch(tmp_path / "c.csv", mturk_row("ann", trials), mturk_row("bob", trials) | {"WorkerId": "?"})
@@ -184,7 +204,9 @@ def test_a_number_of_thousands_of_digits_is_named(key, tmp_path, field):
     trials = [make_trial(key, "test", 0, 1)]
     whole, digits = json.dumps(trials[0][field]), "1" * 5000
     told = "holds a number of more than 4300 digits; replace it."
-    (tmp_path / "a.json").write_text(json.dumps(download(trials)).replace(f'"{field}": {whole}', f'"{field}": {digits}'))
+    (tmp_path / "a.json").write_text(
+        json.dumps(download(trials)).replace(f'"{field}": {whole}', f'"{field}": {digits}')
+    )
     row = mturk_row("ann", trials)
     row["Answer.trials"] = row["Answer.trials"].replace(f'"{field}": {whole}', f'"{field}": {digits}')
     batch(tmp_path / "b.csv", row)
@@ -200,16 +222,18 @@ def test_answers_to_another_build_are_left_out_and_counted(key, tmp_path):
     batch(tmp_path / "a.csv", mturk_row("ann", own), mturk_row("bob", other))
     (tmp_path / "b.json").write_text(json.dumps(export({"p0001": [*other, *own]})))
     (tmp_path / "c.csv").write_text(csv_text([{"participant": "p0001"} | trial for trial in [*other, *own]]))
-    for file, place, person in (("a.csv", ", line ", "bob"), ("b.json", ", participant number 1", "p0001"), ("c.csv", ", line 2", "p0001")):
+    for file, place, person in (
+        ("a.csv", ", line ", "bob"),
+        ("b.json", ", participant number 1", "p0001"),
+        ("c.csv", ", line 2", "p0001"),
+    ):
         reading = read_files([tmp_path / file], key, 5)
         assert len(reading.answers) == 2 and {answer.phase for answer in reading.answers} == {"test"}
         [part] = reading.left_out
         assert part.where.startswith(f"{tmp_path / file}{place}") and part.person == person and part.answers == 3
         assert part.reason == "given on another build of the course page, fedc"
     (tmp_path / "d.json").write_text(json.dumps(download(other)))
-    told = (
-        rf"d.json: there is no answer in it \(left out: .*d.json \(ann\): given on another build of the course page, fedc\); {key.path} is "
-    )
+    told = rf"d.json: there is no answer in it \(left out: .*d.json \(ann\): given on another build of the course page, fedc\); {key.path} is "
     with pytest.raises(InputError, match=f"{told}of build {BUILD}: give the right --key.$"):
         read_files([tmp_path / "d.json"], key, 5)
 

@@ -20,7 +20,18 @@ from selenium.webdriver.common.keys import Keys  # noqa: E402
 
 from tests.helpers.person import DESKTOP, PHONE, SOON, Person, look, namings, resize, show_state  # noqa: E402
 
-FIELDS = ["trial_id", "trial_index", "trial_type", "phase", "time_elapsed", "rt", "stimulus", "response", "correct", "build_id"]
+FIELDS = [
+    "trial_id",
+    "trial_index",
+    "trial_type",
+    "phase",
+    "time_elapsed",
+    "rt",
+    "stimulus",
+    "response",
+    "correct",
+    "build_id",
+]
 
 
 @pytest.fixture
@@ -201,7 +212,9 @@ def test_labels_and_alternative_texts_tell_no_answers(person, course):
         assert image.get_attribute("alt") == "The picture to name"
         buttons = [button.get_attribute("outerHTML") for button in person.all(".answers button")]
         for button, other in zip(buttons, course["classes"], strict=True):
-            buttons[course["classes"].index(other)] = button.replace(other, "").replace(str(course["classes"].index(other) + 1), "")
+            buttons[course["classes"].index(other)] = button.replace(other, "").replace(
+                str(course["classes"].index(other) + 1), ""
+            )
         assert len(set(buttons)) == 1
         rest = person.browser.execute_script(
             "const copy = document.documentElement.cloneNode(true); copy.querySelector('.answers').remove(); return copy.outerHTML"
@@ -221,7 +234,9 @@ def test_no_browser_translates_the_names_of_classes(person, course):
         assert len([words for words, _ in found if words in names]) == texts and len(found) == texts + labels, name
     person.browser.execute_script("document.querySelector('.enlarge').click()")
     assert len(found := namings(person)) == 6 + 2 + 2 and not any(translated for _, translated in found)
-    translated = "return ['dialog button', '.reason', '.verdict h1'].map((some) => document.querySelector(some).translate)"
+    translated = (
+        "return ['dialog button', '.reason', '.verdict h1'].map((some) => document.querySelector(some).translate)"
+    )
     assert person.browser.execute_script(translated) == [True, True, True]
 
 
@@ -270,7 +285,12 @@ def test_number_keys_of_keyboards_whose_digits_need_shift(person):
     person.click("Start the first lesson")
     person.sees("Which kind")
     time.sleep(0.5)
-    for key, code, shift in (("!", "Digit1", True), ("End", "Numpad1", False), ("0", "Digit1", False), ("a", "KeyQ", False)):
+    for key, code, shift in (
+        ("!", "Digit1", True),
+        ("End", "Numpad1", False),
+        ("0", "Digit1", False),
+        ("a", "KeyQ", False),
+    ):
         strike(person, key, code, shift)
     assert person.trials == []
     for number, pressed in enumerate([("&", "Digit1"), ("é", "Digit2"), ("3", "Digit3", True)]):
@@ -365,7 +385,9 @@ def test_a_page_that_comes_back_as_it_was_left_goes_on_from_what_is_remembered(p
     meanwhile = person.state
     show_state(person, left)
     person.sees("Lesson 1")
-    person.browser.execute_script("localStorage.setItem(`memorable-course:${COURSE.build_id}`, arguments[0])", json.dumps(meanwhile))
+    person.browser.execute_script(
+        "localStorage.setItem(`memorable-course:${COURSE.build_id}`, arguments[0])", json.dumps(meanwhile)
+    )
     show = "window.dispatchEvent(new PageTransitionEvent('pageshow', {persisted: arguments[0]}))"
     person.browser.execute_script(show, False)  # as after every loading
     time.sleep(0.3)
@@ -402,14 +424,18 @@ def elsewhere(browser, out, course, tmp_path):
 
 def styled_of_old(style):
     """A style sheet as a browser of 2020 reads it: what it does not know is not there."""
-    known = "\n".join(line for line in style.splitlines() if not re.search(r"^ +(aspect-ratio|inset):|\ddv[hw]|content: .+ /", line))
+    known = "\n".join(
+        line for line in style.splitlines() if not re.search(r"^ +(aspect-ratio|inset):|\ddv[hw]|content: .+ /", line)
+    )
     assert known.count("@supports not (aspect-ratio: 1)") == 1
     return known.replace("@supports not (aspect-ratio: 1)", "@supports (display: grid)")
 
 
 def test_pictures_are_seen_in_a_browser_of_2020(elsewhere, course):
     """Without aspect-ratio a frame has no height of its own. Nothing can be enlarged, and nothing else is missing."""
-    person = elsewhere("style.css", styled_of_old, "delete HTMLDialogElement.prototype.showModal; delete Array.prototype.at")
+    person = elsewhere(
+        "style.css", styled_of_old, "delete HTMLDialogElement.prototype.showModal; delete Array.prototype.at"
+    )
     sizes = "return [...document.querySelectorAll(arguments[0])].map((some) => [some.offsetWidth, some.offsetHeight])"
     person.sees("Learn to tell")
     assert all(width > 200 for width, _ in person.browser.execute_script(sizes, ".parts p"))

@@ -58,7 +58,9 @@ def opened(browser, pages):
 
 def listed(person):
     """The names in the list, from its top."""
-    return person.browser.execute_script("return [...document.querySelectorAll('[role=option]')].map((some) => some.textContent)")
+    return person.browser.execute_script(
+        "return [...document.querySelectorAll('[role=option]')].map((some) => some.textContent)"
+    )
 
 
 def marked(person):
@@ -174,7 +176,10 @@ def check_feedback(person, lesson, counter, correct):
         assert person.shown() == [lesson["image"], lesson["partners"][str(counter)]]
         assert NO_EXPLANATION in person.text() and "What makes it" not in person.text()
         assert alts == [f"{own}, the whole picture", f"{other}, the whole picture"]
-    look(person, f"many_{len(names)}_{'right' if correct else 'wrong'}_{'pair' if str(counter) in lesson['pairs'] else 'plain'}")
+    look(
+        person,
+        f"many_{len(names)}_{'right' if correct else 'wrong'}_{'pair' if str(counter) in lesson['pairs'] else 'plain'}",
+    )
     last = lesson is person.course["lessons"][-1]
     person.click("Finish the lessons" if last else "Next lesson")
     person.sees("Lessons done" if last else "Which kind")
@@ -360,7 +365,9 @@ def test_no_browser_translates_names_that_are_searched(opened):
     person.click("Start the first lesson")
     by_name(person, names[-1])
     person.sees(NO_EXPLANATION)
-    assert len(found := namings(person)) == 2 + 2 + 2 and not any(translated for _, translated in found)  # verdict, captions, pictures
+    assert len(found := namings(person)) == 2 + 2 + 2 and not any(
+        translated for _, translated in found
+    )  # verdict, captions, pictures
 
 
 @pytest.mark.parametrize("count", [12, 200])
@@ -382,7 +389,9 @@ def test_every_screen_is_accessible(opened, checker, count):
                     search(person, typed)
                     look(person, f"many_{count}_{typed}", checker)
             if name == "intro":
-                person.browser.execute_script("document.querySelectorAll('.kinds').forEach((some) => (some.open = true))")
+                person.browser.execute_script(
+                    "document.querySelectorAll('.kinds').forEach((some) => (some.open = true))"
+                )
                 assert all(kind in person.text() for kind in person.course["classes"])
                 look(person, f"many_{count}_intro_open", checker)
 

@@ -55,7 +55,9 @@ class Collecting:
     def export(self):
         """The answers that arrived, person by person."""
         file = self.out / "export.json"
-        subprocess.run([sys.executable, self.script, "--out", self.out, "--export", file], check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, self.script, "--out", self.out, "--export", file], check=True, capture_output=True
+        )
         return json.loads(file.read_text())["participants"]
 
 
@@ -113,7 +115,9 @@ def test_answers_reach_the_server_even_if_it_was_gone_for_a_while(browser, cours
     exported = collecting.export()
     assert [person["participant"] for person in exported] == ["p0001", "p0002"]
     assert exported[0]["trials"] == state["trials"] and exported[1]["trials"] == second.trials
-    labelled = Counter(trial["stimulus"] for person in exported for trial in person["trials"] if trial["phase"] == "label")
+    labelled = Counter(
+        trial["stimulus"] for person in exported for trial in person["trials"] if trial["phase"] == "label"
+    )
     assert set(labelled) == set(course["label"]) and set(labelled.values()) == {1}
     complaints = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     assert [text for text in complaints if "ERR_CONNECTION" not in text and "favicon" not in text] == []
@@ -128,7 +132,9 @@ def begin_at(person, address):
 
 def test_answers_are_sent_until_each_is_stored_or_refused(browser, course, marketplace):
     """A server that fails, then takes one trial, then refuses one: every trial is sent again until it is settled, and not after that."""
-    trials = [{"trial_id": f"{number:032x}", "phase": "label", "stimulus": "", "time_elapsed": number} for number in range(60)]
+    trials = [
+        {"trial_id": f"{number:032x}", "phase": "label", "stimulus": "", "time_elapsed": number} for number in range(60)
+    ]
     batches = []
 
     def answer(path, sent):
@@ -139,7 +145,10 @@ def test_answers_are_sent_until_each_is_stored_or_refused(browser, course, marke
         if len(batches) == 1:
             return 500, {"error": "The disk is full."}
         taken = batches[-1][:1] if len(batches) <= 3 else batches[-1]
-        return 200, {"stored": [], "refused": {taken[0]: NOT_NEEDED}} if len(batches) == 3 else {"stored": taken, "refused": {}}
+        return 200, {"stored": [], "refused": {taken[0]: NOT_NEEDED}} if len(batches) == 3 else {
+            "stored": taken,
+            "refused": {},
+        }
 
     marketplace.answer = answer
     browser.switch_to.default_content()
@@ -162,9 +171,14 @@ def test_answers_are_sent_until_each_is_stored_or_refused(browser, course, marke
 
 def test_answers_that_the_server_did_not_take_can_be_downloaded(browser, course, marketplace):
     """It stores one, refuses one that it does not need, and one for a reason of its own: that one is all that is left of it."""
-    trials = [{"trial_id": f"{number:032x}", "phase": "label", "stimulus": "", "time_elapsed": number} for number in range(3)]
+    trials = [
+        {"trial_id": f"{number:032x}", "phase": "label", "stimulus": "", "time_elapsed": number} for number in range(3)
+    ]
     ids = [trial["trial_id"] for trial in trials]
-    reply = {"stored": ids[:1], "refused": {ids[1]: NOT_NEEDED, ids[2]: "time_elapsed must be a number of milliseconds from 0"}}
+    reply = {
+        "stored": ids[:1],
+        "refused": {ids[1]: NOT_NEEDED, ids[2]: "time_elapsed must be a number of milliseconds from 0"},
+    }
     marketplace.answer = lambda path, sent: (200, {"build_id": course["build_id"]} if path == "/api/hello" else reply)
     person = visit(browser, course, marketplace)
     person.sees("They go to the server")
@@ -177,7 +191,11 @@ def test_answers_that_the_server_did_not_take_can_be_downloaded(browser, course,
     show_state(person, person.state)
     person.sees(told)
     script = "[...document.querySelectorAll('main button')].at(-1).click()"
-    person.until(lambda: browser.execute_script(script), lambda: "Download your answers first" in person.text(), "the second step")
+    person.until(
+        lambda: browser.execute_script(script),
+        lambda: "Download your answers first" in person.text(),
+        "the second step",
+    )
     person.sees("The server did not take 1 answer. Download your answers first.")
     browser.execute_script("localStorage.clear()")
 
@@ -202,7 +220,9 @@ def test_a_server_that_is_busy_is_asked_again_after_growing_pauses(browser, cour
     person.sees("The server is busy.")
     person.sees("Which kind")
     pauses = [later - earlier for earlier, later in itertools.pairwise(asked)]
-    assert len(pauses) == 3 and all(least <= pause < least + 1 for least, pause in zip((0.95, 1.95, 3.95), pauses, strict=True)), pauses
+    assert len(pauses) == 3 and all(
+        least <= pause < least + 1 for least, pause in zip((0.95, 1.95, 3.95), pauses, strict=True)
+    ), pauses
     asked.clear()
     show_state(person, state)
     person.sees("The server is busy.")
@@ -303,7 +323,11 @@ def test_a_study_that_takes_no_more_people_says_so_for_good(browser, course, mar
         if path == "/api/hello":
             return 200, {"build_id": course["build_id"]}
         joins.append(path)
-        return (503, {"error": "The server is busy."}) if len(joins) == 1 else (403, {"error": "This study takes no more people."})
+        return (
+            (503, {"error": "The server is busy."})
+            if len(joins) == 1
+            else (403, {"error": "This study takes no more people."})
+        )
 
     marketplace.answer = answer
     person = visit(browser, course, marketplace)
@@ -313,7 +337,10 @@ def test_a_study_that_takes_no_more_people_says_so_for_good(browser, course, mar
     person.sees("This study takes no more people.")
     look(person, "full", checker)
     time.sleep(2.5)  # the next try would be due after 2 s
-    assert person.text().split("\n\n") == ["This study takes no more people.", "Thank you for coming. You can close the page."]
+    assert person.text().split("\n\n") == [
+        "This study takes no more people.",
+        "Thank you for coming. You can close the page.",
+    ]
     assert len(joins) == 2 and marketplace.paths.count("/api/hello") == 1 and person.state is None
 
 
@@ -340,7 +367,9 @@ def test_a_server_that_knows_somebody_no_more_lets_them_go(browser, course, mark
     time.sleep(1.5)  # the next try would be due after 1 s
     assert asked == ["/api/trials" if unsent else "/api/next"]
     before = set(browser.downloads.glob("*.json"))
-    person.until(lambda: None, lambda: person.all("main button.primary")[0].text == "Download your answers", "the download")
+    person.until(
+        lambda: None, lambda: person.all("main button.primary")[0].text == "Download your answers", "the download"
+    )
     person.all("main button.primary")[0].click()
     person.until(lambda: None, lambda: set(browser.downloads.glob("*.json")) - before, "the file")
     (file,) = set(browser.downloads.glob("*.json")) - before
@@ -363,17 +392,28 @@ def labelling(unsent=0):
     """What the page remembers of someone who has labelled a picture, which reached the server or not."""
     trials = [{"trial_id": "1" * 32, "phase": "label", "stimulus": "", "time_elapsed": 1}]
     ids = [trial["trial_id"] for trial in trials][:unsent]
-    return {"participant": f"{unsent:032x}", "server": True, "screen": "label", "trials": trials, "unsent": ids, "keys": True}
+    return {
+        "participant": f"{unsent:032x}",
+        "server": True,
+        "screen": "label",
+        "trials": trials,
+        "unsent": ids,
+        "keys": True,
+    }
 
 
 def test_labelling_can_be_stopped_while_the_server_is_gone(browser, course, marketplace, checker):
-    marketplace.answer = lambda path, body: (200, {"build_id": course["build_id"]}) if path == "/api/hello" else (503, {"error": "Busy."})
+    marketplace.answer = lambda path, body: (
+        (200, {"build_id": course["build_id"]}) if path == "/api/hello" else (503, {"error": "Busy."})
+    )
     person = visit(browser, course, marketplace)
     person.sees("They go to the server")
     show_state(person, labelling(unsent=1))
     person.sees("Busy. Your answers are kept.")
     look(person, "trouble_label", checker)
-    browser.execute_script("document.querySelector('#trouble p').textContent = 'Beschäftigt.'")  # by a browser that translates
+    browser.execute_script(
+        "document.querySelector('#trouble p').textContent = 'Beschäftigt.'"
+    )  # by a browser that translates
     tries = marketplace.paths.count("/api/trials")
     browser.execute_script("window.dispatchEvent(new Event('online'))")
     person.until(lambda: None, lambda: marketplace.paths.count("/api/trials") > tries, "the next try")
@@ -468,7 +508,9 @@ def test_a_worker_previews_accepts_and_submits(browser, course, marketplace):
     worker = Person(browser, course)
     worker.sees("This is a preview")
     assert not worker.all("main button.primary")[0].is_enabled() and worker.state is None
-    browser.execute_script("const start = document.querySelector('main button.primary'); start.disabled = false; start.click()")
+    browser.execute_script(
+        "const start = document.querySelector('main button.primary'); start.disabled = false; start.click()"
+    )
     time.sleep(0.5)
     browser.execute_script("document.querySelector('main button.primary').click()")
     assert "This is a preview" in worker.text() and worker.state is None
@@ -480,9 +522,14 @@ def test_a_worker_previews_accepts_and_submits(browser, course, marketplace):
     assert "another person" not in worker.text("#menu")  # an assignment is one worker's
     browser.execute_script("document.getElementById('menu').open = false")
     worker.take_lessons()
-    trials, ended = worker.trials, json.dumps({**worker.state, "screen": "end"})  # the test and labelling are as elsewhere
+    trials, ended = (
+        worker.trials,
+        json.dumps({**worker.state, "screen": "end"}),
+    )  # the test and labelling are as elsewhere
     browser.execute_script(
-        "localStorage.setItem(Object.keys(localStorage).find((key) => key.endsWith(arguments[0])), arguments[1])", "'", ended
+        "localStorage.setItem(Object.keys(localStorage).find((key) => key.endsWith(arguments[0])), arguments[1])",
+        "'",
+        ended,
     )
     browser.switch_to.default_content()
     browser.refresh()  # as after a crash: nothing is lost
@@ -506,7 +553,9 @@ def test_answers_are_handed_in_to_mechanical_turk_only(browser, course, marketpl
     worker = Person(browser, course)
     worker.sees("Learn to tell")
     ended = {"participant": "0" * 32, "server": False, "screen": "end", "trials": [], "unsent": [], "keys": True}
-    browser.execute_script("localStorage.setItem(`memorable-course:${COURSE.build_id}:A`, arguments[0])", json.dumps(ended))
+    browser.execute_script(
+        "localStorage.setItem(`memorable-course:${COURSE.build_id}:A`, arguments[0])", json.dumps(ended)
+    )
     browser.refresh()
     worker.sees("does not say where to hand in")
     assert not worker.all("form button")[0].is_enabled()

@@ -30,7 +30,15 @@ class Process:
         self.start()
 
     def start(self):
-        words = [sys.executable, REPOSITORY / "collect_labels.py", "--out", self.page.out, "--port", self.port, *self.settings]
+        words = [
+            sys.executable,
+            REPOSITORY / "collect_labels.py",
+            "--out",
+            self.page.out,
+            "--port",
+            self.port,
+            *self.settings,
+        ]
         self.running = subprocess.Popen([*map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.said = list(itertools.islice(self.running.stdout, 3))
         assert len(self.said) == 3, self.said
@@ -94,7 +102,13 @@ def raw(port, sent):
 
 def test_the_process_stands_hostile_bytes(process):
     page, port = process.page, process.port
-    for path in ("/../answers.token", "/images/../../answers.token", "/%2e%2e/answers.sqlite", "//etc/passwd", "/..%5canswers.token"):
+    for path in (
+        "/../answers.token",
+        "/images/../../answers.token",
+        "/%2e%2e/answers.sqlite",
+        "//etc/passwd",
+        "/..%5canswers.token",
+    ):
         assert process.request("GET", path)[0] == 404
     for sent in (
         b"GET\r\n\r\n",
@@ -144,11 +158,17 @@ class Taker:
         by_id = {trial["trial_id"]: trial for trial in trials}
         self.results.acknowledged.update({name: (person, by_id[name]) for name in said["stored"]})
         if self.draw.random() < 0.1:
-            changed = [{**trial, "response": (trial["response"] + 1) % 3} for trial in trials if trial["phase"] != "lesson"]
+            changed = [
+                {**trial, "response": (trial["response"] + 1) % 3} for trial in trials if trial["phase"] != "lesson"
+            ]
             again = self.insist("/api/trials", participant=person, trials=changed)
             assert not set(said["stored"]) & set(again["refused"])
             # What was refused may find a place the second time: that of somebody who left, whose lease has expired meanwhile.
-            late = {trial["trial_id"]: (person, trial) for trial in changed if trial["trial_id"] in {*again["stored"]} - {*said["stored"]}}
+            late = {
+                trial["trial_id"]: (person, trial)
+                for trial in changed
+                if trial["trial_id"] in {*again["stored"]} - {*said["stored"]}
+            }
             self.results.acknowledged.update(late)
             return [*said["stored"], *late]
         return said["stored"]
@@ -158,7 +178,9 @@ class Taker:
         person = self.insist("/api/join")["participant"]
         images = [*page.lesson, *page.test]
         self.draw.shuffle(images)
-        self.send(person, [sent_trial(page, image, self.draw.randrange(3), index=index) for index, image in enumerate(images)])
+        self.send(
+            person, [sent_trial(page, image, self.draw.randrange(3), index=index) for index, image in enumerate(images)]
+        )
         while len(self.results.labels) < self.results.goal and time.monotonic() < self.results.deadline:
             image = self.insist("/api/next", participant=person)["image"]
             if image is None:  # nothing for now; the lease of someone who left may expire
@@ -186,9 +208,13 @@ def test_fifty_people_at_once_and_a_server_that_is_killed(tmp_path):
         for future in futures:
             future.result()
     database = page.out / "answers.sqlite"
-    rows = rows_of(database, "SELECT trial_id, secret, stimulus, response, rt FROM trial JOIN participant ON number = participant")
+    rows = rows_of(
+        database, "SELECT trial_id, secret, stimulus, response, rt FROM trial JOIN participant ON number = participant"
+    )
     stored = {row[0]: row[1:] for row in rows}
-    assert len(stored) == len(rows) == 50 * 4 + 40 * 5 and set(stored) == set(results.acknowledged)  # everybody asked until told
+    assert len(stored) == len(rows) == 50 * 4 + 40 * 5 and set(stored) == set(
+        results.acknowledged
+    )  # everybody asked until told
     for name, (person, trial) in results.acknowledged.items():
         assert stored[name] == (person, trial["stimulus"], trial["response"], trial["rt"])
     labels = [(image, person) for person, image, *_ in stored.values() if image in page.label]
@@ -233,4 +259,7 @@ def test_the_server_starts_without_torch(page):
     command = [sys.executable, "-c", code, "--export", "answers.json", "--out"]
     done = subprocess.run([*command, str(page.out)], cwd=REPOSITORY, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (WRONG_INPUT, "[]\n") and "no answers were collected there" in done.stderr
-    assert sorted(path.name for path in page.out.iterdir()) == ["course_page", "course_page_key.json"]  # no record either
+    assert sorted(path.name for path in page.out.iterdir()) == [
+        "course_page",
+        "course_page_key.json",
+    ]  # no record either

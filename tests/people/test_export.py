@@ -18,7 +18,16 @@ from utils.people.trials import FIELDS
 
 @pytest.mark.parametrize("address", ["/progress", "/export.json", "/export.csv"])
 def test_progress_and_exports_are_behind_the_token(client, address):
-    for token in ("", "x", SECRET[:-1], SECRET + "0", SECRET.upper(), "é", "%00", "\ud800".encode("utf-8", "surrogatepass").hex()):
+    for token in (
+        "",
+        "x",
+        SECRET[:-1],
+        SECRET + "0",
+        SECRET.upper(),
+        "é",
+        "%00",
+        "\ud800".encode("utf-8", "surrogatepass").hex(),
+    ):
         answer = client.get(address, query_string={"token": token})
         assert (answer.status_code, list(answer.get_json())) == (403, ["error"]), token
     assert client.get(address).status_code == client.get(f"{address}?Token={SECRET}").status_code == 403
@@ -36,8 +45,16 @@ def test_progress_counts(client, page, store):
     people = [joined(client) for _ in range(4)]
     # two pairs of labels: one agrees; a third image has one label
     for person, answers in zip(people, [{0: 1, 1: 1}, {0: 1, 1: 2, 2: 0}], strict=False):
-        post_trials(client, person, *(sent_trial(page, page.label[place], response) for place, response in answers.items()))
-    post_trials(client, people[2], sent_trial(page, page.test[0]), sent_trial(page, page.lesson[0]), sent_trial(page, page.lesson[1]))
+        post_trials(
+            client, person, *(sent_trial(page, page.label[place], response) for place, response in answers.items())
+        )
+    post_trials(
+        client,
+        people[2],
+        sent_trial(page, page.test[0]),
+        sent_trial(page, page.lesson[0]),
+        sent_trial(page, page.lesson[1]),
+    )
     now = store.progress()
     assert (now.joined, now.answered, now.answers) == (4, 3, {"lesson": 2, "test": 1, "label": 5})
     assert (now.images_by_labels, now.agreement) == ([3, 1, 2], 0.5)
@@ -90,7 +107,10 @@ def collect_some(client, page):
 def as_csv(participants):
     """The rows that a CSV must have, as text."""
     return [
-        {"participant": one["participant"], **{field: "" if trial.get(field) is None else str(trial[field]) for field in FIELDS}}
+        {
+            "participant": one["participant"],
+            **{field: "" if trial.get(field) is None else str(trial[field]) for field in FIELDS},
+        }
         for one in participants
         for trial in one["trials"]
     ]
@@ -110,7 +130,9 @@ def test_exports_hold_what_was_sent(client, page, store, monkeypatch, capsys):
     assert list(table[0]) == ["participant", *FIELDS]
     for suffix, download in downloads.items():
         assert download.headers["Content-Disposition"] == f'attachment; filename="answers{suffix}"'
-        monkeypatch.setattr("sys.argv", ["collect_labels.py", "--out", str(page.out), "--export", str(page.out / f"a{suffix}")])
+        monkeypatch.setattr(
+            "sys.argv", ["collect_labels.py", "--out", str(page.out), "--export", str(page.out / f"a{suffix}")]
+        )
         collect_labels.launch(collect_labels.main, collect_labels.Config, "")
         assert (page.out / f"a{suffix}").read_bytes() == download.data
     assert not list(page.out.glob(".*")) and "Answers: " in capsys.readouterr().out
@@ -126,4 +148,6 @@ def test_an_export_holds_no_secret(client, page, store):
 
 def test_an_empty_study_exports_nothing_but_its_name(client, page):
     assert client.get(f"/export.json?token={SECRET}").get_json()["participants"] == []
-    assert client.get(f"/export.csv?token={SECRET}").get_data(as_text=True) == ",".join(["participant", *FIELDS]) + "\r\n"
+    assert (
+        client.get(f"/export.csv?token={SECRET}").get_data(as_text=True) == ",".join(["participant", *FIELDS]) + "\r\n"
+    )

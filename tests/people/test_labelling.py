@@ -29,7 +29,10 @@ from utils.people.report import people_accuracy
 @pytest.fixture
 def finished(data_root, tmp_path):
     """A folder in which a course on the toy moths was finished: the key of its page."""
-    rows = {split: read_examples(data_root / f"toy/{name}.txt", 5) for split, name in (("test", "toy_gt_te"), ("label", "toy_gt_rest_tr"))}
+    rows = {
+        split: read_examples(data_root / f"toy/{name}.txt", 5)
+        for split, name in (("test", "toy_gt_te"), ("label", "toy_gt_rest_tr"))
+    }
     make_key(tmp_path / "toy/course_page_key.json", rows)
     return tmp_path
 
@@ -74,7 +77,11 @@ def test_from_answers_to_a_list(tools, finished, data_root, script):
     assert [person["test_accuracy"] for person in report["each"]][0::4] == [100, 100]
     right = [row.label == true.label for row, true in zip(rows[20:], rest[2:], strict=True)]
     assert report["label"]["label_accuracy"] == pytest.approx(100 * np.mean(right), abs=1e-3)
-    assert np.sum(report["label"]["confusion"]) == report["label"]["answers"] == sum(p["labels"] for p in report["each"] if p["kept"])
+    assert (
+        np.sum(report["label"]["confusion"])
+        == report["label"]["answers"]
+        == sum(p["labels"] for p in report["each"] if p["kept"])
+    )
     table = list(csv.DictReader((finished / "toy/labels_CMaxGrad.csv").open()))
     assert {row["path"]: int(row["label"]) for row in table} == {row.path: row.label for row in rows[20:]}
     for ending in (".txt", "_confusion.png", "_people.png"):
@@ -88,8 +95,15 @@ def test_the_report_says_what_is_left_out_and_why(tools, finished, data_root):
     batch(finished / "a.csv", rows[0], rows[1] | {"Reject": "x"}, rows[2], mturk_row("W0", people[0]["trials"][:0]))
     label = ["label_butterflies", *data(data_root)]
     done = ran(tools.call(*label, "--answers", "a.csv", cwd=finished))
-    text, report = (finished / "toy/labels_CMaxGrad.txt").read_text(), json.loads((finished / "toy/labels_CMaxGrad.json").read_text())
-    assert text in done.out and "\n1 row, rejected in the column Reject: W1 (a.csv, line " in text and "\n1 row, no answers: W0 (" in text
+    text, report = (
+        (finished / "toy/labels_CMaxGrad.txt").read_text(),
+        json.loads((finished / "toy/labels_CMaxGrad.json").read_text()),
+    )
+    assert (
+        text in done.out
+        and "\n1 row, rejected in the column Reject: W1 (a.csv, line " in text
+        and "\n1 row, no answers: W0 (" in text
+    )
     assert report["left_out_of_the_files"] == {
         "rejected in the column Reject": {"rows": 1, "answers": 0},
         "no answers": {"rows": 1, "answers": 0},
@@ -110,7 +124,11 @@ def without(path, name):
 @pytest.mark.parametrize("script", ["label_butterflies", "label_gull"])
 def test_who_is_left_out_is_as_if_never_there(tools, finished, data_root, script):
     """But for a line in the report: lists, tables and figures are those of answers without them."""
-    ran(tools.call("simulate_people", *data(data_root), "--people", 5, "--accuracy", 0.8, "--labels-per-image", 3, cwd=finished))
+    ran(
+        tools.call(
+            "simulate_people", *data(data_root), "--people", 5, "--accuracy", 0.8, "--labels-per-image", 3, cwd=finished
+        )
+    )
     answers = finished / "toy/answers_simulated.json"
     given = {one["participant"]: len(one["trials"]) for one in json.loads(answers.read_text())["participants"]}
     label = [script, *data(data_root), "--answers", "toy/answers_simulated.json"]
@@ -122,8 +140,14 @@ def test_who_is_left_out_is_as_if_never_there(tools, finished, data_root, script
     report = json.loads((finished / "toy/labels_CMaxGrad.json").read_text())
     reason = "left out by --leave-out"
     assert report["left_out_of_the_files"] == {reason: {"rows": 0, "answers": counted}}
-    assert [(part["person"], part["answers"]) for part in report["each_left_out"]] == [(name, given[name]) for name in ("p0002", "p0005")]
-    made = {path.name: path.read_bytes() for path in (finished / "toy").glob("*") if path.name.startswith(("labels_", "toy_"))}
+    assert [(part["person"], part["answers"]) for part in report["each_left_out"]] == [
+        (name, given[name]) for name in ("p0002", "p0005")
+    ]
+    made = {
+        path.name: path.read_bytes()
+        for path in (finished / "toy").glob("*")
+        if path.name.startswith(("labels_", "toy_"))
+    }
     for name in ("p0002", "p0005"):
         without(answers, name)
     ran(tools.call(*label, cwd=finished))
@@ -131,7 +155,9 @@ def test_who_is_left_out_is_as_if_never_there(tools, finished, data_root, script
         if not name.endswith((".txt", ".json")) or name.endswith("_tr.txt"):
             assert (finished / "toy" / name).read_bytes() == content, name
     plain = json.loads((finished / "toy/labels_CMaxGrad.json").read_text())
-    assert {name: value for name, value in report.items() if name not in ("left_out_of_the_files", "each_left_out")} == plain
+    assert {
+        name: value for name, value in report.items() if name not in ("left_out_of_the_files", "each_left_out")
+    } == plain
 
 
 def test_many_people_and_classes_fit_in_memory():
@@ -139,7 +165,9 @@ def test_many_people_and_classes_fit_in_memory():
     people = [f"p{number:03d}" for number in range(100)]
     known = [Answer(name, "test", f"test {n}", (n * n) % 1000, None, n) for name in people for n in range(10)]
     asked = [
-        Answer(name, "label", f"image {n}", (7 * n + place % 2) % 1000, None, None) for place, name in enumerate(people) for n in range(5)
+        Answer(name, "label", f"image {n}", (7 * n + place % 2) % 1000, None, None)
+        for place, name in enumerate(people)
+        for n in range(5)
     ]
     for method in ("majority", "one_coin"):
         tracemalloc.start()
@@ -153,7 +181,9 @@ def test_many_people_and_classes_fit_in_memory():
 def test_what_is_seen_of_people_by_hand():
     """Two people in three classes; of a third, who labelled nothing, and of images whose class is unknown, nothing counts."""
     given = [("b", 2, 1), ("a", 0, 0), ("b", 2, 1), ("b", 1, 1), ("c", 0, 0), ("a", None, 2)]
-    answers = [Answer(name, "test", f"image {n}", response, None, truth) for n, (name, truth, response) in enumerate(given)]
+    answers = [
+        Answer(name, "test", f"image {n}", response, None, truth) for n, (name, truth, response) in enumerate(given)
+    ]
     seen = seen_by_person(answers, ["a", "b", "d"], 3).toarray()
     assert seen.tolist() == [[1, 0, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 1, 0, 0, 2, 0], [0] * 9]
 
@@ -262,7 +292,9 @@ def test_the_report_says_what_it_cannot_measure(tools, finished, data_root, know
     for image in asked[known:]:
         image["label"] = None
     path.write_text(json.dumps(key))
-    done = ran(tools.call("label_butterflies", *data(data_root), "--answers", "toy/answers_simulated.json", cwd=finished))
+    done = ran(
+        tools.call("label_butterflies", *data(data_root), "--answers", "toy/answers_simulated.json", cwd=finished)
+    )
     assert f"The true class of {20 - known} of 20 images of the label part is unknown: {sentence}." in done.out
     report = json.loads((finished / "toy/labels_CMaxGrad.json").read_text())
     table = {row["path"]: row for row in csv.DictReader((finished / "toy/labels_CMaxGrad.csv").open())}
@@ -275,7 +307,9 @@ def test_names_of_the_lists():
     courses = ("butterflies_s300", "gull", "toy")
     names = {name: Layout(Path("o"), catalog.find(name).list_stem).labeled_list("CMaxGrad").stem for name in courses}
     assert names["butterflies_s300"] == "butterflies_turker_label_gt_s300_CMaxGrad_labeled_tr"
-    for name, dataset in zip(names, ("butterflies_after_labeling", "gull_after_labeling", "toy_after_labeling"), strict=True):
+    for name, dataset in zip(
+        names, ("butterflies_after_labeling", "gull_after_labeling", "toy_after_labeling"), strict=True
+    ):
         folder = catalog.find(name).out
         assert catalog.find(dataset).list_path("elsewhere", "train") == Path(folder) / f"{names[name]}.txt"
         assert catalog.find(dataset).list_path("elsewhere", "test") == catalog.find(name).list_path("elsewhere", "test")
@@ -287,7 +321,9 @@ def test_logs_without_labels_make_a_report_alone(tools, tmp_path, data_root):
     done = ran(tools.call("label_butterflies", *data(data_root), "--answers", "results.json", cwd=tmp_path))
     assert "Nobody labelled an image" in done.out and "strict" in done.out
     assert not list(tmp_path.glob("toy/*_labeled_tr.txt"))
-    assert json.loads((tmp_path / "toy/labels_CMaxGrad.json").read_text())["groups"] == {"strict": {"people": 1, "test_accuracy": 50.0}}
+    assert json.loads((tmp_path / "toy/labels_CMaxGrad.json").read_text())["groups"] == {
+        "strict": {"people": 1, "test_accuracy": 50.0}
+    }
 
 
 def test_what_label_scripts_refuse(tools, finished, data_root):
@@ -297,7 +333,10 @@ def test_what_label_scripts_refuse(tools, finished, data_root):
     for wrong, message in (
         ([*answers, "--min-accuracy", 0.9], "--min-accuracy 0.9: none of 2 people"),
         ([*answers, "--min-accuracy", 1.5], "--min-accuracy 1.5 must lie in 0 .. 1"),
-        ([*answers, "--key", "none.json"], "reading it needs the page's key, but none.json does not exist; correct --key"),
+        (
+            [*answers, "--key", "none.json"],
+            "reading it needs the page's key, but none.json does not exist; correct --key",
+        ),
         (
             [*answers, "--leave-out", "p0001", "p0007"],
             "--leave-out p0007: the files of answers hold nobody of that name, but p0001, p0002; correct",
@@ -311,7 +350,9 @@ def test_what_label_scripts_refuse(tools, finished, data_root):
     done = tools.call("label_butterflies", "--dataset", "no_such", "--data-root", data_root, *answers, cwd=finished)
     assert done.status == 2 and "--dataset 'no_such' is unknown" in done.err
     after = tools.snapshot(finished)
-    assert {name: entry[1] for name, entry in after.items() if name in before} == {name: entry[1] for name, entry in before.items()}
+    assert {name: entry[1] for name, entry in after.items() if name in before} == {
+        name: entry[1] for name, entry in before.items()
+    }
 
 
 def test_a_network_is_one_person(tools, finished, data_root):
@@ -319,7 +360,18 @@ def test_a_network_is_one_person(tools, finished, data_root):
     network = build("resnet18", 5)
     content = {"arch": network.arch, "state_dict_m": network.state_dict(), "classes": list(CLASSES)}
     checkpoints.save(finished / "network.pth.tar", content)
-    look = ["--who", "network", "--checkpoint", "network.pth.tar", "--image-size", tools.size, "--device", "cpu", "--workers", 1]
+    look = [
+        "--who",
+        "network",
+        "--checkpoint",
+        "network.pth.tar",
+        "--image-size",
+        tools.size,
+        "--device",
+        "cpu",
+        "--workers",
+        1,
+    ]
     ran(tools.call("simulate_people", *data(data_root), *look, cwd=finished))
     key = read_key(finished / "toy/course_page_key.json", "toy", CLASSES)
     answers = read_answers([finished / "toy/answers_simulated.json"], key, 5)
@@ -340,7 +392,22 @@ def test_simulated_people_may_confuse_what_real_people_confused(tools, finished,
     assert all(answer.response == (answer.truth + 1) % 5 for answer in answers)
 
 
-TRAINING = ["--epochs", 1, "--batch-size", 20, "--lr", 0.01, "--milestones", 1, "--workers", 1, "--device", "cpu", "--image-size", 64]
+TRAINING = [
+    "--epochs",
+    1,
+    "--batch-size",
+    20,
+    "--lr",
+    0.01,
+    "--milestones",
+    1,
+    "--workers",
+    1,
+    "--device",
+    "cpu",
+    "--image-size",
+    64,
+]
 
 
 def measured(folder, script):
@@ -369,7 +436,11 @@ def test_the_classifier_learns_from_the_list_and_the_study_agrees(tools, finishe
 
 def test_the_study_draws_labels_of_the_accuracy_asked_for(data_root):
     rest = read_examples(data_root / "toy/toy_gt_rest_tr.txt", 5) * 200
-    for quality, per_image, expected in ((0.2, 1, 0.2), (0.7, 1, 0.7), (0.7, 3, 0.7**3 + 3 * 0.7**2 * 0.3 + 0.7 * 0.3**2 * 3 * 0.75 / 3)):
+    for quality, per_image, expected in (
+        (0.2, 1, 0.2),
+        (0.7, 1, 0.7),
+        (0.7, 3, 0.7**3 + 3 * 0.7**2 * 0.3 + 0.7 * 0.3**2 * 3 * 0.75 / 3),
+    ):
         drawn = study.simulated_labels(rest, 5, quality, per_image, 0)
         right = np.mean([row.label == true.label for row, true in zip(drawn, rest, strict=True)])
         # three people: two or more right, or one right and the others wrong in two ways (3/4), of which a draw finds the right one (1/3)
@@ -379,7 +450,18 @@ def test_the_study_draws_labels_of_the_accuracy_asked_for(data_root):
 
 
 def test_the_study_by_linear_probe(tools, tmp_path, data_root, weights):
-    settings = ["--data-root", data_root, "--pretrained", weights, "--image-size", 64, "--workers", 1, "--device", "cpu"]
+    settings = [
+        "--data-root",
+        data_root,
+        "--pretrained",
+        weights,
+        "--image-size",
+        64,
+        "--workers",
+        1,
+        "--device",
+        "cpu",
+    ]
     probe = ["--probe-epochs", 3, "--accuracy", 0.2, 0.6, "--repeats", 2]
     for out in ("one", "two"):
         ran(tools.call("study_annotators", "--dataset", "toy", *settings, *probe, "--out", out, cwd=tmp_path))

@@ -123,7 +123,9 @@ def test_the_test_is_balanced_over_the_classes(built, build, another):
     assert sorted(counts.values()) == [1, 1, 1, 2, 2]  # seven of five classes
     assert build("--test-images", 15, "--label-images", 0, folder=another).status == 0
     key = key_data(another / "toy")
-    assert Counter(image["label"] for image in key["images"].values() if image["phase"] == "test") == dict.fromkeys(range(5), 3)
+    assert Counter(image["label"] for image in key["images"].values() if image["phase"] == "test") == dict.fromkeys(
+        range(5), 3
+    )
     assert sum(image["phase"] == "label" for image in key["images"].values()) == 20  # 0 takes all of the rest list
 
 
@@ -146,7 +148,9 @@ def test_same_seed_same_bytes_and_another_seed_other_names(built, build, another
     before = snapshot(built)
     assert build(folder=another, script="teach_gull").status == 0
     after = snapshot(another / "toy")
-    pages = [{name: content for name, content in files.items() if not name.startswith("run_")} for files in (before, after)]
+    pages = [
+        {name: content for name, content in files.items() if not name.startswith("run_")} for files in (before, after)
+    ]
     assert pages[0] == pages[1]
     assert build("--seed", 1, folder=another).status == 0
     assert not set(key_data(built)["images"]) & set(key_data(another / "toy")["images"])
@@ -200,7 +204,9 @@ def test_pictures_are_upright_and_tell_nothing_about_the_camera(work, data_root,
     exif[0x0112], exif[0x010F] = 6, "a camera"
     rows = read_examples(root / "toy/toy_gt_te.txt", len(MOTHS))
     for row in rows:
-        Image.fromarray(scene).transpose(Image.Transpose.ROTATE_90).save(locate(row.path, root), format="PNG", exif=exif)
+        Image.fromarray(scene).transpose(Image.Transpose.ROTATE_90).save(
+            locate(row.path, root), format="PNG", exif=exif
+        )
     shutil.copytree(work, tmp_path / "work")
     few = ["--test-images", 5, "--label-images", 1, "--image-size", 96, "--workers", 1]
     done = tools.call("teach_butterflies", "--dataset", "toy", "--data-root", root, *few, cwd=tmp_path / "work")
@@ -220,7 +226,10 @@ def test_pair_pictures_mark_what_was_explained(built, work, data_root):
     for shown, entry in zip(page["lessons"], course["lessons"], strict=True):
         for wrong, pair in shown["pairs"].items():
             own, other = entry["label"], int(wrong)
-            sides = ((pair["image"], entry["image"], own, other), (pair["partner"], entry["explanations"][wrong]["partner"], other, own))
+            sides = (
+                (pair["image"], entry["image"], own, other),
+                (pair["partner"], entry["explanations"][wrong]["partner"], other, own),
+            )
             for name, path, label, counter in sides:
                 picture = opened(built / f"course_page/images/{name}.png")
                 with Image.open(locate(path, data_root)) as original:
@@ -251,12 +260,19 @@ def test_a_border_is_drawn_on_the_pictures_own_shape(tmp_path):
     mask[20:60, 50:90] = 255
     plain.save(tmp_path / "plain.png")
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    files = course_pictures.Explained(str(tmp_path / "plain.png"), str(tmp_path / "mask.png"), None, "none.png", "listed", "here")
+    files = course_pictures.Explained(
+        str(tmp_path / "plain.png"), str(tmp_path / "mask.png"), None, "none.png", "listed", "here"
+    )
     drawn = course_pictures.explained_view(files, 400).permute(1, 2, 0).numpy()
     assert drawn.shape == (150, 300, 3)
     red = (drawn == [255, 0, 0]).all(2)
     rows, columns = red.any(1).nonzero()[0], red.any(0).nonzero()[0]
-    assert abs(rows[0] - 30) <= 1 and abs(rows[-1] - 89) <= 1 and abs(columns[0] - 150) <= 1 and abs(columns[-1] - 269) <= 1
+    assert (
+        abs(rows[0] - 30) <= 1
+        and abs(rows[-1] - 89) <= 1
+        and abs(columns[0] - 150) <= 1
+        and abs(columns[-1] - 269) <= 1
+    )
     assert (drawn[60, 200] == [0, 0, 128]).all()  # inside, away from the line
 
 
@@ -297,10 +313,20 @@ def test_the_key_says_null_where_the_class_is_unknown(data_root, another, tools,
     shutil.copytree(data_root, root, copy_function=shutil.copyfile)
     for path in (root, *root.rglob("*")):
         path.chmod(0o755)
-    rewrite(root, "toy_gt_rest_tr", lambda rows: [dataclasses.replace(row, label=UNKNOWN) if row.index % 2 else row for row in rows])
-    done = tools.call("teach_butterflies", "--dataset", "toy", "--data-root", root, "--test-images", 5, "--workers", 1, cwd=another)
+    rewrite(
+        root,
+        "toy_gt_rest_tr",
+        lambda rows: [dataclasses.replace(row, label=UNKNOWN) if row.index % 2 else row for row in rows],
+    )
+    done = tools.call(
+        "teach_butterflies", "--dataset", "toy", "--data-root", root, "--test-images", 5, "--workers", 1, cwd=another
+    )
     assert done.status == 0, done.err
-    labels = {image["index"]: image["label"] for image in key_data(another / "toy")["images"].values() if image["phase"] == "label"}
+    labels = {
+        image["index"]: image["label"]
+        for image in key_data(another / "toy")["images"].values()
+        if image["phase"] == "label"
+    }
     rows = read_examples(data_root / "toy/toy_gt_rest_tr.txt", 5)
     assert labels == {row.index: None if row.index % 2 else row.label for row in rows} and None in labels.values()
     done = tools.call("simulate_people", "--dataset", "toy", "--data-root", root, cwd=another)
@@ -323,7 +349,14 @@ def test_nothing_served_tells_what_test_and_labelling_images_are(built, data_roo
         assert not [digest for digest in digests if digest.digest() in everything]
         assert content not in served.values()
     assert len(names) == 3 + TESTED + LABELLED and not [name for name in names if name.encode() in everything]
-    for word in ("/images/M", "datasets/", "toy_gt", "course_page_key", *(f"{kind}/" for kind in MOTHS), *(f"{kind}\\" for kind in MOTHS)):
+    for word in (
+        "/images/M",
+        "datasets/",
+        "toy_gt",
+        "course_page_key",
+        *(f"{kind}/" for kind in MOTHS),
+        *(f"{kind}\\" for kind in MOTHS),
+    ):
         assert word.encode() not in everything
 
 
@@ -359,12 +392,16 @@ def test_page_files_name_no_other_host_and_hold_no_inline_script_or_style(built)
     assert not re.search(r"<style|style=|\son\w+=|<script(?! src)", html)
     for name in ("index.html", "course.js", "style.css"):
         assert not re.findall(r"https?://", (page / name).read_text())
-    assert not re.search(r"innerHTML|eval\(|new Function|insertAdjacentHTML|document\.write", (page / "course.js").read_text())
+    assert not re.search(
+        r"innerHTML|eval\(|new Function|insertAdjacentHTML|document\.write", (page / "course.js").read_text()
+    )
 
 
 def test_what_newer_browsers_alone_understand_has_something_before_it_for_others(built):
     """A text with an alternative for screen readers, and the height that a phone's bars leave: each after the plain declaration."""
-    lines = [re.sub(r"\s*/\*.*?\*/", "", line).strip() for line in (built / "course_page/style.css").read_text().splitlines()]
+    lines = [
+        re.sub(r"\s*/\*.*?\*/", "", line).strip() for line in (built / "course_page/style.css").read_text().splitlines()
+    ]
     plain = {
         line: re.sub(r"(\d)dv([hw])", r"\1v\2", re.sub(r" / [^;]+;", ";", line))
         for line in lines
@@ -392,7 +429,10 @@ def test_class_names_are_readable():
 
 
 def test_rest_lists_lie_where_they_are_said_to(tmp_path):
-    assert DATASETS["butterflies_s300"].list_path(tmp_path, "rest") == tmp_path / "butterflies_crop/butterflies_gt_s300_rest_tr.txt"
+    assert (
+        DATASETS["butterflies_s300"].list_path(tmp_path, "rest")
+        == tmp_path / "butterflies_crop/butterflies_gt_s300_rest_tr.txt"
+    )
     assert DATASETS["gull"].list_path(tmp_path, "rest") == tmp_path / "NAbirdsgull/NAbirdsgull_gt_tr.txt"
 
 
@@ -461,8 +501,14 @@ SPOILERS = {
         lambda folder, root: (folder / "toy/course_CMaxGrad.json").unlink(),
         ["course_CMaxGrad.json does not exist", "teaching script"],
     ),
-    "no JSON": (lambda folder, root: (folder / "toy/course_CMaxGrad.json").write_text("{"), ["course_CMaxGrad.json", "JSON"]),
-    "a list": (lambda folder, root: (folder / "toy/course_CMaxGrad.json").write_text("[1]"), ["course_CMaxGrad.json", "not a course"]),
+    "no JSON": (
+        lambda folder, root: (folder / "toy/course_CMaxGrad.json").write_text("{"),
+        ["course_CMaxGrad.json", "JSON"],
+    ),
+    "a list": (
+        lambda folder, root: (folder / "toy/course_CMaxGrad.json").write_text("[1]"),
+        ["course_CMaxGrad.json", "not a course"],
+    ),
     "no lessons": (edited(lambda course: course.update(lessons=[])), ["no lessons"]),
     "another dataset": (edited(lambda course: course.update(dataset="gull")), ["gull, not of toy", "--dataset"]),
     "other classes": (edited(lambda course: course["classes"].reverse()), ["--dataset"]),
@@ -472,19 +518,43 @@ SPOILERS = {
         edited(lambda course: course["lessons"][1].update(partners={"0": "./x.png"})),
         ["lesson 2", "partners", "nothing explains"],
     ),
-    "partner of the right class": (edited(lambda course: course["lessons"][1].update(partners={"1": "./x.png"})), ["lesson 2", "partners"]),
-    "partner that is no file": (edited(lambda course: unexplained(course, "0", 3)), ["lesson 2", "partner of class 0", "no file"]),
-    "partners that are a list": (edited(lambda course: course["lessons"][1].update(partners=[])), ["not a course file"]),
-    "partner not listed": (edited(lambda course: unexplained(course, "0", "./x.png")), ["lesson 2", "does not list ./x.png"]),
+    "partner of the right class": (
+        edited(lambda course: course["lessons"][1].update(partners={"1": "./x.png"})),
+        ["lesson 2", "partners"],
+    ),
+    "partner that is no file": (
+        edited(lambda course: unexplained(course, "0", 3)),
+        ["lesson 2", "partner of class 0", "no file"],
+    ),
+    "partners that are a list": (
+        edited(lambda course: course["lessons"][1].update(partners=[])),
+        ["not a course file"],
+    ),
+    "partner not listed": (
+        edited(lambda course: unexplained(course, "0", "./x.png")),
+        ["lesson 2", "does not list ./x.png"],
+    ),
     "plain partner in the rest list": (
         lambda folder, root: rewrite(root, "toy_gt_rest_tr", lambda rows: [*rows, plain_partner(folder)]),
         ["two parts of the page", "lesson and label"],
     ),
-    "answer is the label": (edited(lambda course: course["lessons"][1].update(answer=1)), ["lesson 2", "answer 1", "no wrong class"]),
-    "path is a number": (edited(lambda course: course["lessons"][1]["explanations"]["0"].update(image=3)), ["lesson 2", "class 0"]),
-    "image not listed": (edited(lambda course: course["lessons"][1].update(image="./x.png")), ["lesson 2", "does not list ./x.png"]),
+    "answer is the label": (
+        edited(lambda course: course["lessons"][1].update(answer=1)),
+        ["lesson 2", "answer 1", "no wrong class"],
+    ),
+    "path is a number": (
+        edited(lambda course: course["lessons"][1]["explanations"]["0"].update(image=3)),
+        ["lesson 2", "class 0"],
+    ),
+    "image not listed": (
+        edited(lambda course: course["lessons"][1].update(image="./x.png")),
+        ["lesson 2", "does not list ./x.png"],
+    ),
     "no explanation": (without(*ALL_RENDERINGS), ["lesson 2", "explanation", "missing"]),
-    "no rest list": (lambda folder, root: (root / "toy/toy_gt_rest_tr.txt").unlink(), ["toy_gt_rest_tr.txt does not exist"]),
+    "no rest list": (
+        lambda folder, root: (root / "toy/toy_gt_rest_tr.txt").unlink(),
+        ["toy_gt_rest_tr.txt does not exist"],
+    ),
     "no test image": (lambda folder, root: image_of(root, "toy_gt_te").unlink(), ["toy_gt_te.txt, line 1", "missing"]),
     "broken rest image": (
         lambda folder, root: image_of(root, "toy_gt_rest_tr", 3).write_text("no image"),
@@ -495,7 +565,9 @@ SPOILERS = {
         ["two parts of the page", "lesson and label"],
     ),
     "image twice": (
-        lambda folder, root: rewrite(root, "toy_gt_rest_tr", lambda rows: [*rows, Example(rows[1].path, rows[1].label, 99)]),
+        lambda folder, root: rewrite(
+            root, "toy_gt_rest_tr", lambda rows: [*rows, Example(rows[1].path, rows[1].label, 99)]
+        ),
         ["toy_gt_rest_tr.txt", "repeats"],
     ),
 }

@@ -26,13 +26,18 @@ def test_a_key_is_read_as_it_was_written_and_earlier_ones_stay(tmp_path):
         assert (key.selection, key.simclr) == ("random", False)
     for build_id in ("0" * 16, "1" * 16):
         write_key(layout, dataset, "random", build_id, images, {})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["course_page_key.json", f"course_page_key_{'0' * 16}.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "course_page_key.json",
+        f"course_page_key_{'0' * 16}.json",
+    ]
     assert read_key(layout.course_page_key("0" * 16), "toy", CLASSES).build_id == "0" * 16
     write_key(Layout(tmp_path, variant="simclr"), dataset, "balanced", "1" * 16, images, {})
     key = read_key(layout.course_page_key(), "toy", CLASSES)
     assert (key.selection, key.simclr) == ("balanced", True)
     content = json.loads(layout.course_page_key().read_text())
-    layout.course_page_key().write_text(json.dumps({name: value for name, value in content.items() if name not in ("selection", "simclr")}))
+    layout.course_page_key().write_text(
+        json.dumps({name: value for name, value in content.items() if name not in ("selection", "simclr")})
+    )
     key = read_key(layout.course_page_key(), "toy", CLASSES)  # of an earlier version
     assert (key.images, key.selection, key.simclr) == (images, "", False)
 

@@ -41,7 +41,12 @@ SOURCES = {
     "a grey JPEG": ("a.jpeg", scene().convert("L"), {"format": "JPEG"}, "jpg"),
     "a CMYK JPEG": ("a.jpg", scene().convert("CMYK"), {"format": "JPEG"}, "jpg"),
     "a small JPEG": ("a.jpg", scene(40, 30), {"format": "JPEG"}, "jpg"),
-    "a JPEG with a preview": ("a.jpg", scene(), {"format": "MPO", "save_all": True, "append_images": [scene(32, 24)]}, "jpg"),
+    "a JPEG with a preview": (
+        "a.jpg",
+        scene(),
+        {"format": "MPO", "save_all": True, "append_images": [scene(32, 24)]},
+        "jpg",
+    ),
     "a JPEG that is called PNG": ("a.png", scene(), {"format": "JPEG"}, "jpg"),
     "a PNG": ("a.png", scene(), {"format": "PNG"}, "png"),
     "a PNG that is called JPEG": ("a.jpg", scene(), {"format": "PNG", "exif": camera()["exif"]}, "png"),
@@ -103,18 +108,27 @@ def twice(data_root, tools, tmp_path_factory):
 
 
 def test_two_builds_are_the_same_to_the_byte(twice):
-    one, two = ({path.relative_to(out): path.read_bytes() for path in (out / "course_page").rglob("*") if path.is_file()} for out in twice)
+    one, two = (
+        {path.relative_to(out): path.read_bytes() for path in (out / "course_page").rglob("*") if path.is_file()}
+        for out in twice
+    )
     assert one == two and len({path.suffix for path in one}) == 5
-    assert [out / "course_page_key.json" for out in twice][0].read_text() == (twice[1] / "course_page_key.json").read_text()
+    assert [out / "course_page_key.json" for out in twice][0].read_text() == (
+        twice[1] / "course_page_key.json"
+    ).read_text()
 
 
 def test_the_page_says_which_file_each_picture_is(twice):
-    page = json.loads((twice[0] / "course_page/data.js").read_text().removeprefix("window.COURSE = ").removesuffix(";\n"))
+    page = json.loads(
+        (twice[0] / "course_page/data.js").read_text().removeprefix("window.COURSE = ").removesuffix(";\n")
+    )
     files = {path.name for path in (twice[0] / "course_page/images").iterdir()}
     endings = page["endings"]
     assert {endings["usual"], endings["other"]} == {"png", "jpg"} and endings["others"] == sorted(endings["others"])
     others = {f"{name}.{endings['other']}" for name in endings["others"]}
-    assert len(others) >= 10 and others < files and {name.split(".")[1] for name in files - others} == {endings["usual"]}
+    assert (
+        len(others) >= 10 and others < files and {name.split(".")[1] for name in files - others} == {endings["usual"]}
+    )
     assert len(others) < len(files - others)
     times = [path.stat().st_mtime_ns for path in sorted((twice[0] / "course_page/images").iterdir())]
     assert times == sorted(times)
@@ -122,13 +136,20 @@ def test_the_page_says_which_file_each_picture_is(twice):
 
 @pytest.mark.parametrize(
     "endings, told",
-    [("jjppp", "All pictures of Queen are PNG files and all of Monarch JPEG files"), ("jpjpp", ""), ("jjjjj", ""), ("jppjj", "")],
+    [
+        ("jjppp", "All pictures of Queen are PNG files and all of Monarch JPEG files"),
+        ("jpjpp", ""),
+        ("jjjjj", ""),
+        ("jppjj", ""),
+    ],
 )
 def test_formats_that_tell_classes_apart_are_spoken_of(endings, told):
     """Two images of Monarch, two of Queen, one of a class that nobody knows; lessons tell their class anyway."""
     labels = [0, 0, 1, 1, None]
     images = {f"{number}": KeyImage("label", "x", label, number) for number, label in enumerate(labels)}
     images["lesson"] = KeyImage("lesson", "x", 0, 0)
-    ending_of = {f"{number}": {"j": "jpg", "p": "png"}[letter] for number, letter in enumerate(endings)} | {"lesson": "png"}
+    ending_of = {f"{number}": {"j": "jpg", "p": "png"}[letter] for number, letter in enumerate(endings)} | {
+        "lesson": "png"
+    }
     said = told_by_endings(SimpleNamespace(images=images, endings=ending_of), ["Monarch", "Queen"])
     assert said.startswith(told) and bool(said) == bool(told)

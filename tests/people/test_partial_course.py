@@ -44,7 +44,9 @@ def test_an_answer_without_an_explanation_has_a_partner_in_the_course(lessons):
         assert (lesson["label"], lesson["answer"]) == (own, own + 1 + number % 2)
         assert list(lesson["explanations"]) == [str(own + 1)]
         assert lesson["explanations"][str(own + 1)]["partner"] == first_of(own + 1)
-        assert lesson["partners"] == {str(wrong): first_of(wrong) for wrong in range(COUNT) if wrong not in (own, own + 1)}
+        assert lesson["partners"] == {
+            str(wrong): first_of(wrong) for wrong in range(COUNT) if wrong not in (own, own + 1)
+        }
         assert plain_partners(lesson) == lesson["partners"]
 
 
@@ -60,7 +62,10 @@ def test_each_plain_picture_is_on_the_page_once_and_in_the_key(built, folder):
     shown = {}
     for number, lesson in enumerate(page["lessons"]):
         assert set(lesson["pairs"]) == {str(2 * number + 1)}
-        assert set(lesson["partners"]) == {str(wrong) for wrong in range(COUNT)} - {str(2 * number), str(2 * number + 1)}
+        assert set(lesson["partners"]) == {str(wrong) for wrong in range(COUNT)} - {
+            str(2 * number),
+            str(2 * number + 1),
+        }
         for wrong, name in lesson["partners"].items():
             shown.setdefault(wrong, set()).add(name)
     assert set(shown) == {str(wrong) for wrong in range(COUNT)} and all(len(names) == 1 for names in shown.values())
@@ -80,7 +85,14 @@ def test_what_is_served_and_taken_is_as_for_any_other_page(built):
     served = read_built_page(out)
     lesson = page["lessons"][0]
     assert {f"images/{name}.png" for name in lesson["partners"].values()} <= set(served.files)
-    trial = {"trial_id": "0" * 32, "trial_index": 0, "trial_type": "lesson", "phase": "lesson", "time_elapsed": 5, "rt": 5}
+    trial = {
+        "trial_id": "0" * 32,
+        "trial_index": 0,
+        "trial_type": "lesson",
+        "phase": "lesson",
+        "time_elapsed": 5,
+        "rt": 5,
+    }
     trial |= {"stimulus": lesson["image"], "response": COUNT - 1, "correct": False, "build_id": page["build_id"]}
     assert read_trial(trial, served).response == COUNT - 1
     assert not set(lesson["partners"].values()) & set(served.phases)
@@ -91,7 +103,8 @@ def test_the_same_course_gives_the_same_bytes(built, tmp_path):
     again, same = build_many(tmp_path, "birds", TWELVE)
     assert same == page
     digests = [
-        {path.name: hashlib.sha256(path.read_bytes()).digest() for path in (some / "course_page").rglob("*.*")} for some in (out, again)
+        {path.name: hashlib.sha256(path.read_bytes()).digest() for path in (some / "course_page").rglob("*.*")}
+        for some in (out, again)
     ]
     assert digests[0] == digests[1]
 

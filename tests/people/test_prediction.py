@@ -66,7 +66,9 @@ def test_nobody_is_predicted_by_own_answers():
     changed = np.where(wanted, (response + 1) % C, response)
     ways = [prediction.table, prediction.others, prediction.student(z), prediction.student_with_table(z)]
     for predict in ways:
-        before, after = (predict(asked_of(truth, answers, person, image), ~wanted, wanted) for answers in (response, changed))
+        before, after = (
+            predict(asked_of(truth, answers, person, image), ~wanted, wanted) for answers in (response, changed)
+        )
         assert np.array_equal(before, after)
         assert np.exp(before).sum(1) == pytest.approx(np.ones(wanted.sum()))
 
@@ -119,9 +121,13 @@ def simulated(people=60, lessons=12, questions=20):
         for kind, pupil in PUPILS.items():
             strengths[kind].append(pupil(taught, seen, school))
         answers = drawn(strengths["exemplar"][-1].softmax(1).numpy(), draws)
-        columns += [(person, len(columns) + n, int(t), int(a)) for n, (t, a) in enumerate(zip(truth, answers, strict=True))]
+        columns += [
+            (person, len(columns) + n, int(t), int(a)) for n, (t, a) in enumerate(zip(truth, answers, strict=True))
+        ]
     person, image, truth, response = np.array(columns).T
-    return Asked(person, image, truth, response, C), {kind: torch.cat(found).numpy() for kind, found in strengths.items()}
+    return Asked(person, image, truth, response, C), {
+        kind: torch.cat(found).numpy() for kind, found in strengths.items()
+    }
 
 
 def test_people_who_are_the_exemplar_student_are_predicted_best_by_it():
@@ -129,15 +135,22 @@ def test_people_who_are_the_exemplar_student_are_predicted_best_by_it():
     asked, strengths = simulated()
     folds = folds_of(asked.person, 5, 0)
     alone = {kind: cross_validated(asked, folds, prediction.student(z)) for kind, z in strengths.items()}
-    beside = {kind: cross_validated(asked, folds, prediction.student_with_table(z)).log_likelihood.mean() for kind, z in strengths.items()}
-    likelihood, area = ({kind: getattr(found, name).mean() for kind, found in alone.items()} for name in ("log_likelihood", "auc"))
+    beside = {
+        kind: cross_validated(asked, folds, prediction.student_with_table(z)).log_likelihood.mean()
+        for kind, z in strengths.items()
+    }
+    likelihood, area = (
+        {kind: getattr(found, name).mean() for kind, found in alone.items()} for name in ("log_likelihood", "auc")
+    )
     table = cross_validated(asked, folds, prediction.table)
     for found in (likelihood, area, beside):
         assert max(found, key=found.get) == "exemplar"
     assert likelihood["exemplar"] > table.log_likelihood.mean() + 0.1 and area["exemplar"] > 0.65
     assert table.auc.tolist() == [0.5] * 5
     rows = np.arange(len(asked.truth))
-    own = np.log(torch.from_numpy(strengths["exemplar"]).softmax(1).numpy()[rows, asked.response]).mean()  # the likelihood of the truth
+    own = np.log(
+        torch.from_numpy(strengths["exemplar"]).softmax(1).numpy()[rows, asked.response]
+    ).mean()  # the likelihood of the truth
     assert likelihood["exemplar"] == pytest.approx(own, abs=0.02)
     found = calibrate(strengths["exemplar"], asked.response)
     assert found.temperature == pytest.approx(1, abs=0.15) and found.lapses < 0.1

@@ -47,7 +47,9 @@ def answered(page, people=60):
 
 def root_of(path, name):
     """Number and size of the first page of a table or index."""
-    return rows_of(path, f"SELECT rootpage FROM sqlite_master WHERE name = '{name}'")[0][0], rows_of(path, "PRAGMA page_size")[0][0]
+    return rows_of(path, f"SELECT rootpage FROM sqlite_master WHERE name = '{name}'")[0][0], rows_of(
+        path, "PRAGMA page_size"
+    )[0][0]
 
 
 def overwrite(path, number, size, content=b"\x55"):
@@ -62,7 +64,9 @@ def leaves(path, size):
     content = path.read_bytes()
     pages = [content[start : start + size] for start in range(0, len(content), size)]
     trials = {trial.encode() for (trial,) in rows_of(path, "SELECT trial_id FROM trial")}
-    held = {number: sum(trial in page for trial in trials) for number, page in enumerate(pages, start=1) if page[0] == 0x0D}
+    held = {
+        number: sum(trial in page for trial in trials) for number, page in enumerate(pages, start=1) if page[0] == 0x0D
+    }
     return {number: count for number, count in held.items() if count}
 
 
@@ -172,7 +176,10 @@ def test_a_damaged_database_takes_no_more_and_keeps_the_page_waiting(page, capsy
         ]
         for address, body in sends:
             answer = client.post(address, json=body)
-            assert (answer.status_code, answer.get_json()) == (503, {"error": "The server cannot store answers now; try again later."})
+            assert (answer.status_code, answer.get_json()) == (
+                503,
+                {"error": "The server cannot store answers now; try again later."},
+            )
         for address in ("/progress", "/export.json", "/export.csv"):
             answer = client.get(f"{address}?token={SECRET}")
             assert answer.status_code == 503 and "answers.sqlite is damaged" in answer.get_json()["error"]
@@ -208,7 +215,10 @@ def test_damage_that_shows_while_the_server_runs_is_remembered(client, page, sto
     assert client.post("/api/join", json={}).status_code == 503
 
 
-LOCKS = {"unsaved changes": ["BEGIN IMMEDIATE"], "an exclusive lock": ["PRAGMA locking_mode = EXCLUSIVE", "BEGIN EXCLUSIVE"]}
+LOCKS = {
+    "unsaved changes": ["BEGIN IMMEDIATE"],
+    "an exclusive lock": ["PRAGMA locking_mode = EXCLUSIVE", "BEGIN EXCLUSIVE"],
+}
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -235,7 +245,11 @@ def test_a_lock_while_the_server_runs_passes(page, monkeypatch, capsys):
         person, trial = joined(client), sent_trial(page, page.test[0])
         with held(store.path, "BEGIN IMMEDIATE"):
             assert post_trials(client, person, trial)[0] == 503
-            assert client.get(f"/progress?token={SECRET}").status_code == client.get(f"/export.csv?token={SECRET}").status_code == 200
+            assert (
+                client.get(f"/progress?token={SECRET}").status_code
+                == client.get(f"/export.csv?token={SECRET}").status_code
+                == 200
+            )
         assert post_trials(client, person, trial)[1]["stored"] == [trial["trial_id"]]
         with store._lock:  # a request that waits for another program has the turn
             assert post_trials(client, person, trial)[0] == 503
@@ -257,7 +271,10 @@ def test_a_database_that_loses_its_name_is_entrusted_nothing(client, page, store
     if change == "replaced":
         path.write_bytes((page.out / "elsewhere").read_bytes())
     status, _ = post_trials(client, person, sent_trial(page, page.test[0]))
-    assert status == 503 and "was moved, replaced or removed" in client.get(f"/progress?token={SECRET}").get_json()["error"]
+    assert (
+        status == 503
+        and "was moved, replaced or removed" in client.get(f"/progress?token={SECRET}").get_json()["error"]
+    )
     (page.out / "elsewhere").rename(path)
     assert post_trials(client, person, sent_trial(page, page.test[0]))[0] == 200
 
@@ -295,9 +312,17 @@ def make_dangling_link(page):
 BAD_FILES = {
     "a folder": (make_folder, "is a folder", "is a folder"),
     "a link to nowhere": (make_dangling_link, "cannot be opened (No such file or directory)", "does not exist"),
-    "another program's database": (foreign_database, "is a database of another program", "is a database of another program"),
+    "another program's database": (
+        foreign_database,
+        "is a database of another program",
+        "is a database of another program",
+    ),
     "another version": (other_schema, "use the version that made it", "use the version that made it"),
-    "no database": (lambda page: (page.out / "answers.sqlite").write_text("x" * 5000), "is no SQLite database", "is no SQLite database"),
+    "no database": (
+        lambda page: (page.out / "answers.sqlite").write_text("x" * 5000),
+        "is no SQLite database",
+        "is no SQLite database",
+    ),
 }
 
 
@@ -367,10 +392,17 @@ def test_extended_codes_are_of_the_kind_of_their_primary_ones(code, state):
 
 def test_every_state_has_a_sentence_of_its_own_with_a_remedy():
     states = [value for value in vars(databases).values() if isinstance(value, databases.State)]
-    assert len({state.what for state in states}) == len(states) and len({state.remedy for state in states}) == len(states)
+    assert len({state.what for state in states}) == len(states) and len({state.remedy for state in states}) == len(
+        states
+    )
     for state in states:
         said = str(DatabaseTrouble(state, Path("out/answers.sqlite"), "why"))
-        assert said.startswith("out/answers.sqlite ") and said.endswith(".") and said.count("(why); ") == 1 and "{" not in said
+        assert (
+            said.startswith("out/answers.sqlite ")
+            and said.endswith(".")
+            and said.count("(why); ") == 1
+            and "{" not in said
+        )
     assert "move" not in databases.LOCKED.remedy
 
 
@@ -414,5 +446,7 @@ def test_where_nothing_can_be_written_beside_the_database_a_copy_is_read(page, m
             store.add_trials(store.join(), stored_trial(page, page.test[0]))
         monkeypatch.setattr(export, "_begin", only_elsewhere)
         export.write_export(path, page.out / "a.json", None)
-    assert json.loads((page.out / "a.json").read_text())["participants"][-1]["participant"] == ("p0003" if logged else "p0002")
+    assert json.loads((page.out / "a.json").read_text())["participants"][-1]["participant"] == (
+        "p0003" if logged else "p0002"
+    )
     assert len(seen) == 2 and not seen[1].exists()

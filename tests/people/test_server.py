@@ -8,7 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.collecting import CLASSES, HEADERS, SECRET, Clock, build_page, joined, post_trials, rows_of, sent_trial, study_of
+from tests.helpers.collecting import (
+    CLASSES,
+    HEADERS,
+    SECRET,
+    Clock,
+    build_page,
+    joined,
+    post_trials,
+    rows_of,
+    sent_trial,
+    study_of,
+)
 from utils.people import server
 from utils.people.built_page import read_built_page
 from utils.people.store import Store
@@ -20,7 +31,10 @@ def test_a_person_takes_the_course(client, page, clock):
     assert client.get("/api/hello").get_json() == {"build_id": page.build_id}
     person = joined(client)
     trials = [sent_trial(page, name, 1, index=index) for index, name in enumerate([*page.lesson, *page.test])]
-    assert post_trials(client, person, *trials) == (200, {"stored": [trial["trial_id"] for trial in trials], "refused": {}})
+    assert post_trials(client, person, *trials) == (
+        200,
+        {"stored": [trial["trial_id"] for trial in trials], "refused": {}},
+    )
     for image in page.label:
         following = client.post("/api/next", json={"participant": person})
         assert following.get_json() == {"image": image, "lease_seconds": 60.0}
@@ -31,16 +45,30 @@ def test_a_person_takes_the_course(client, page, clock):
 def test_every_file_of_the_page_is_served_with_its_type_and_policy(client, page):
     files = [path for path in page.folder.rglob("*") if path.is_file()]
     assert len(files) == 4 + 13
-    types = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
+    types = {
+        ".html": "text/html; charset=utf-8",
+        ".js": "text/javascript; charset=utf-8",
+        ".css": "text/css; charset=utf-8",
+    }
     types |= {".png": "image/png", ".jpg": "image/jpeg"}
     for path in files:
         answer = client.get(f"/{path.relative_to(page.folder)}")
         assert (answer.status_code, answer.data) == (200, path.read_bytes())
         assert answer.headers["Content-Type"] == types[path.suffix]
         policy = answer.headers["Content-Security-Policy"]
-        for directive in ("default-src 'none'", "img-src 'self'", "script-src 'self'", "style-src 'self'", "connect-src 'self'"):
+        for directive in (
+            "default-src 'none'",
+            "img-src 'self'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "connect-src 'self'",
+        ):
             assert directive in policy.split("; ")
-        for directive in ("form-action https://*.mturk.com", "frame-ancestors 'self' https://*.mturk.com", "base-uri 'none'"):
+        for directive in (
+            "form-action https://*.mturk.com",
+            "frame-ancestors 'self' https://*.mturk.com",
+            "base-uri 'none'",
+        ):
             assert directive in policy.split("; ")
         assert "unsafe" not in policy
         assert answer.headers["Cache-Control"] == "no-cache" and "Last-Modified" not in answer.headers
@@ -54,7 +82,10 @@ def test_a_page_built_anew_beside_the_server_is_noticed(client, page, store):
     build_page(page.out)  # the same build again, byte by byte
     assert client.get("/").status_code == client.get("/api/hello").status_code == 200
     assert build_page(page.out, build="1").build_id != page.build_id
-    asked = [client.get(f"/{name}") for name in ("", *names)] + [client.get("/api/hello"), client.post("/api/join", json={})]
+    asked = [client.get(f"/{name}") for name in ("", *names)] + [
+        client.get("/api/hello"),
+        client.post("/api/join", json={}),
+    ]
     said = {"error": "The course page was built anew; the server must be started again."}
     assert [(answer.status_code, answer.get_json()) for answer in asked] == [(503, said)] * (1 + 17 + 2)
     assert post_trials(client, person, sent_trial(page, page.test[0]))[0] == 200
@@ -86,7 +117,10 @@ def test_every_answer_has_the_closed_headers(client):
     for answer in answers:
         assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
         assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
-        assert (answer.headers["X-Content-Type-Options"], answer.headers["Referrer-Policy"]) == ("nosniff", "no-referrer")
+        assert (answer.headers["X-Content-Type-Options"], answer.headers["Referrer-Policy"]) == (
+            "nosniff",
+            "no-referrer",
+        )
         assert answer.headers["Cache-Control"] == "no-store"
 
 
@@ -97,11 +131,41 @@ def test_only_built_files_are_served(client, page):
     (page.folder / "images/Monarch_0.png").write_bytes(b"\x89PNG")
     (page.folder / ".index.html.part").write_text("half")
     again = server.create_app(read_built_page(page.out), None, SECRET).test_client()
-    names = ["images", "images/", "images/notes.txt", "images/Monarch_0.png", "images/ffffffffffffffff.png", ".index.html.part"]
+    names = [
+        "images",
+        "images/",
+        "images/notes.txt",
+        "images/Monarch_0.png",
+        "images/ffffffffffffffff.png",
+        ".index.html.part",
+    ]
     names += ["index.html/", "INDEX.HTML"]
-    names += ["course_page_key.json", "../course_page_key.json", "images/../../course_page_key.json", "%2e%2e/course_page_key.json"]
-    names += ["..%2fcourse_page_key.json", "..\\course_page_key.json", "images/%00.png", "/etc/passwd", "//etc/passwd", "./index.html"]
-    names += ["answers.sqlite", "answers.token", "static/x", "api", "api/", "api/join", "export.sqlite", "export", "%ff%fe", "x" * 5000]
+    names += [
+        "course_page_key.json",
+        "../course_page_key.json",
+        "images/../../course_page_key.json",
+        "%2e%2e/course_page_key.json",
+    ]
+    names += [
+        "..%2fcourse_page_key.json",
+        "..\\course_page_key.json",
+        "images/%00.png",
+        "/etc/passwd",
+        "//etc/passwd",
+        "./index.html",
+    ]
+    names += [
+        "answers.sqlite",
+        "answers.token",
+        "static/x",
+        "api",
+        "api/",
+        "api/join",
+        "export.sqlite",
+        "export",
+        "%ff%fe",
+        "x" * 5000,
+    ]
     for name in names:
         for asked in (client, again):
             answer = asked.get(f"/{name}")
@@ -129,8 +193,12 @@ BAD_BODIES = {
     "trials that are an object": json.dumps({"participant": SECRET, "trials": {"0": {}}}).encode(),
     "a trial that is no object": json.dumps({"participant": SECRET, "trials": [[]]}).encode(),
     "a trial without an id": json.dumps({"participant": SECRET, "trials": [{}]}).encode(),
-    "a trial id that is script": json.dumps({"participant": SECRET, "trials": [{"trial_id": "<script>alert(1)</script>"}]}).encode(),
-    "a trial id with a line's end": json.dumps({"participant": SECRET, "trials": [{"trial_id": SECRET + "\n"}]}).encode(),
+    "a trial id that is script": json.dumps(
+        {"participant": SECRET, "trials": [{"trial_id": "<script>alert(1)</script>"}]}
+    ).encode(),
+    "a trial id with a line's end": json.dumps(
+        {"participant": SECRET, "trials": [{"trial_id": SECRET + "\n"}]}
+    ).encode(),
     "too many trials": json.dumps({"participant": SECRET, "trials": [{"trial_id": SECRET}] * 51}).encode(),
     "a half character": b'{"participant": "\\ud800", "trials": [{}]}',
 }
@@ -147,7 +215,9 @@ def test_a_bad_body_is_refused_in_a_sentence(client, body):
 def test_bodies_are_limited_and_must_be_json(client, page, store):
     person = joined(client)
     trials = [sent_trial(page, page.test[0], time_elapsed=1e11 + 1 / 3, rt=1e11 + 1 / 3) for _ in range(50)]
-    assert len(json.dumps({"participant": person, "trials": trials})) < server.LONGEST_BODY / 2  # what the page may send fits
+    assert (
+        len(json.dumps({"participant": person, "trials": trials})) < server.LONGEST_BODY / 2
+    )  # what the page may send fits
     for address in ("/api/join", "/api/next", "/api/trials"):
         answer = client.post(address, data=b" " * (server.LONGEST_BODY + 1), headers=HEADERS)
         assert (answer.status_code, list(answer.get_json())) == (413, ["error"])
@@ -158,8 +228,12 @@ def test_bodies_are_limited_and_must_be_json(client, page, store):
 
 
 def test_wrong_methods_are_refused(client):
-    for method, address in itertools.product(("get", "put", "delete", "patch"), ("/api/join", "/api/next", "/api/trials")):
-        assert getattr(client, method)(address, json={}).status_code == (404 if method == "get" else 405)  # no page of that name
+    for method, address in itertools.product(
+        ("get", "put", "delete", "patch"), ("/api/join", "/api/next", "/api/trials")
+    ):
+        assert getattr(client, method)(address, json={}).status_code == (
+            404 if method == "get" else 405
+        )  # no page of that name
     for method, address in itertools.product(
         ("post", "put", "delete", "patch"), ("/", "/api/hello", "/progress", "/export.csv", "/data.js")
     ):
@@ -168,7 +242,26 @@ def test_wrong_methods_are_refused(client):
 
 def strange_values():
     """What is neither text, number nor truth as a field wants it."""
-    return [None, True, False, -1, 10**400, 1.5, 1e400, -0.5, "", "0", "x" * 20000, [], [0], {}, {"a": 1}, "=1+1", "\x00", "\ud800"]
+    return [
+        None,
+        True,
+        False,
+        -1,
+        10**400,
+        1.5,
+        1e400,
+        -0.5,
+        "",
+        "0",
+        "x" * 20000,
+        [],
+        [0],
+        {},
+        {"a": 1},
+        "=1+1",
+        "\x00",
+        "\ud800",
+    ]
 
 
 FIELD_VALUES = [(field, value) for field in FIELDS if field != "trial_id" for value in strange_values()]
@@ -176,7 +269,11 @@ FIELD_VALUES = [(field, value) for field in FIELDS if field != "trial_id" for va
 
 def test_every_field_is_checked_by_type_and_range(client, page, store):
     person, images = joined(client), [page.lesson[0], page.test[0], page.label[0]]
-    proper = [("time_elapsed", 1.5, image) for image in images] + [("rt", 1.5, image) for image in images] + [("correct", True, images[0])]
+    proper = (
+        [("time_elapsed", 1.5, image) for image in images]
+        + [("rt", 1.5, image) for image in images]
+        + [("correct", True, images[0])]
+    )
     for (field, value), stimulus in itertools.product(FIELD_VALUES, images):
         trial = sent_trial(page, stimulus, **{field: value})
         body = json.dumps({"participant": person, "trials": [trial]})
@@ -228,7 +325,9 @@ def test_not_a_number_and_infinity_are_refused(client, page, store):
     person = joined(client)
     for word in ("NaN", "Infinity", "-Infinity", "1e999"):
         trial = json.dumps(sent_trial(page, page.test[0])).replace("731.5", word)
-        said = client.post("/api/trials", data=f'{{"participant": "{person}", "trials": [{trial}]}}', headers=HEADERS).get_json()
+        said = client.post(
+            "/api/trials", data=f'{{"participant": "{person}", "trials": [{trial}]}}', headers=HEADERS
+        ).get_json()
         assert said["stored"] == [] and list(said["refused"].values()) == ["rt must be a number of milliseconds from 0"]
     assert store.progress().answers["test"] == 0
 
@@ -275,7 +374,10 @@ def test_a_full_disk_acknowledges_nothing_and_keeps_what_was(client, page, store
             failed = person, trial
             break
         kept += said["stored"]
-    assert (status, list(said)) == (503, ["error"]) and "cannot be written to: the disk is full" in capsys.readouterr().out
+    assert (status, list(said)) == (
+        503,
+        ["error"],
+    ) and "cannot be written to: the disk is full" in capsys.readouterr().out
     assert sorted(row[0] for row in rows_of(store.path, "SELECT trial_id FROM trial")) == sorted(kept)
     store._database.execute("PRAGMA max_page_count = 1000000")
     assert post_trials(client, *failed)[1]["stored"] == [failed[1]["trial_id"]]
@@ -298,7 +400,9 @@ def conversation(page, clock, monkeypatch):
         client = server.create_app(read_built_page(page.out), store, SECRET).test_client()
 
         def hear(answer):
-            heard.append((answer.status_code, sorted(item for item in answer.headers if item[0] != "Date"), answer.data))
+            heard.append(
+                (answer.status_code, sorted(item for item in answer.headers if item[0] != "Date"), answer.data)
+            )
             return answer.get_json(silent=True)
 
         for path in sorted(page.folder.rglob("*")):
@@ -308,9 +412,18 @@ def conversation(page, clock, monkeypatch):
         for number in range(3):
             person = hear(client.post("/api/join", json={}))["participant"]
             images = [*page.lesson, *page.test]
-            hear(client.post("/api/trials", json={"participant": person, "trials": [sent_trial(page, image, number) for image in images]}))
+            hear(
+                client.post(
+                    "/api/trials",
+                    json={"participant": person, "trials": [sent_trial(page, image, number) for image in images]},
+                )
+            )
             while image := hear(client.post("/api/next", json={"participant": person}))["image"]:
-                hear(client.post("/api/trials", json={"participant": person, "trials": [sent_trial(page, image, number)]}))
+                hear(
+                    client.post(
+                        "/api/trials", json={"participant": person, "trials": [sent_trial(page, image, number)]}
+                    )
+                )
                 clock.now += 40
             wrong = [trial for trial, _ in forgeries(page)] + [sent_trial(page, image, number) for image in page.label]
             hear(client.post("/api/trials", json={"participant": person, "trials": wrong}))
@@ -329,7 +442,9 @@ def test_what_is_sent_does_not_depend_on_the_truth(tmp_path, monkeypatch):
 
 
 def test_what_is_sent_names_no_class_file_or_folder(page, clock, monkeypatch):
-    data, *others = sorted((body for _, _, body in conversation(page, clock, monkeypatch)), key=lambda body: b"window.COURSE" not in body)
+    data, *others = sorted(
+        (body for _, _, body in conversation(page, clock, monkeypatch)), key=lambda body: b"window.COURSE" not in body
+    )
     for image in page.key["images"].values():
         path = Path(image["path"])
         for word in (image["path"], path.name, path.stem, path.parts[1], str(page.out), "course_page_key"):

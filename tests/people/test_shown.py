@@ -9,7 +9,12 @@ from utils.base.errors import InputError
 from utils.people.shown import Listed, read_learners, read_table, table_folder
 
 CLASSES = ("CabbageWhite", "Monarch")
-PATHS = ["b/images/Cabbage White/0.png", "b/images/Monarch/1.png", "b/images/Monarch/2.png", "b/images/CabbageWhite/3.png"]
+PATHS = [
+    "b/images/Cabbage White/0.png",
+    "b/images/Monarch/1.png",
+    "b/images/Monarch/2.png",
+    "b/images/CabbageWhite/3.png",
+]
 PEOPLE = [("p", "random", [2, 0], [1, 3], [1, 1]), ("q", "explain", [0, 1], [3], [0])]
 
 
@@ -22,8 +27,14 @@ def test_lessons_keep_their_order_and_folders_lose_their_blanks(tmp_path):
     first, second = learners_of(tmp_path)
     assert table_folder(table) == "b"
     assert (first.name, first.group, second.name, second.group) == ("p", "random", "q", "explain")
-    assert first.lessons == (Listed("./datasets/b/images/Monarch/2.png", 1), Listed("./datasets/b/images/CabbageWhite/0.png", 0))
-    assert [one.path for one in first.tested] == ["./datasets/b/images/Monarch/1.png", "./datasets/b/images/CabbageWhite/3.png"]
+    assert first.lessons == (
+        Listed("./datasets/b/images/Monarch/2.png", 1),
+        Listed("./datasets/b/images/CabbageWhite/0.png", 0),
+    )
+    assert [one.path for one in first.tested] == [
+        "./datasets/b/images/Monarch/1.png",
+        "./datasets/b/images/CabbageWhite/3.png",
+    ]
     assert first.responses == (1, 1) and second.responses == (0,)
 
 
@@ -32,7 +43,9 @@ def test_a_table_that_disagrees_is_told_with_counts(tmp_path):
     write_logs(tmp_path, PATHS, PEOPLE, CLASSES)
     entries = json.loads((tmp_path / "teaching_images.json").read_text())
     (tmp_path / "teaching_images.json").write_text(json.dumps([entries[2], entries[1], entries[0], entries[3]]))
-    with pytest.raises(InputError, match=r"teaching_images.json does not belong to .*results.json: 3 of 7 answers are to images"):
+    with pytest.raises(
+        InputError, match=r"teaching_images.json does not belong to .*results.json: 3 of 7 answers are to images"
+    ):
         learners_of(tmp_path)
     (tmp_path / "teaching_images.json").write_text(json.dumps(entries[:3]))
     with pytest.raises(InputError, match="2 of 7 answers"):
@@ -61,7 +74,10 @@ def test_a_log_with_a_gap(people, says, tmp_path):
         ("[1]", "image 0: image_url must be <folder>/images/<Class>/<file>, and is None"),
         ('[{"image_url": "b/images/Monarch/../x.png"}]', "image 0: image_url must be"),
         ('[{"image_url": "../images/Monarch/x.png"}]', "image 0: image_url must be"),
-        ('[{"image_url": "b/images/Moth/x.png"}]', r"image 0: the folder 'Moth' is of no class \(CabbageWhite, Monarch\)"),
+        (
+            '[{"image_url": "b/images/Moth/x.png"}]',
+            r"image 0: the folder 'Moth' is of no class \(CabbageWhite, Monarch\)",
+        ),
         ("[", "is not JSON"),
     ],
 )

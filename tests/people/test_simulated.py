@@ -49,10 +49,14 @@ def test_nobody_answers_to_images_whose_class_is_unknown(key):
     first, *others = key.of_phase("label")
     unknown = replace(key, images=key.images | {first: replace(key.images[first], label=None)})
     people = simulated.crowd(unknown, "toy", [simulated.symmetric(1.0, 5)] * 3, 2, 0)["participants"]
-    answered = Counter(trial["stimulus"] for person in people for trial in person["trials"] if trial["phase"] == "label")
+    answered = Counter(
+        trial["stimulus"] for person in people for trial in person["trials"] if trial["phase"] == "label"
+    )
     assert answered == dict.fromkeys(others, 2)
     nothing = replace(key, images={name: replace(image, label=None) for name, image in key.images.items()})
-    with pytest.raises(InputError, match="knows the class of no test image, so that nobody can be simulated; let a network answer"):
+    with pytest.raises(
+        InputError, match="knows the class of no test image, so that nobody can be simulated; let a network answer"
+    ):
         simulated.crowd(nothing, "toy", [simulated.symmetric(1.0, 5)], 2, 0)
 
 
@@ -69,6 +73,18 @@ def test_a_crowd_answers_as_the_page_records_it(key, tmp_path):
     assert len({trial["trial_id"] for trial in trials}) == len(trials)
     for person in made[0]["participants"]:
         assert [trial["trial_index"] for trial in person["trials"]] == list(range(len(person["trials"])))
-        assert [trial["time_elapsed"] for trial in person["trials"]] == np.cumsum([trial["rt"] for trial in person["trials"]]).tolist()
-    contract = ["trial_id", "trial_index", "trial_type", "phase", "time_elapsed", "rt", "stimulus", "response", "build_id"]
+        assert [trial["time_elapsed"] for trial in person["trials"]] == np.cumsum(
+            [trial["rt"] for trial in person["trials"]]
+        ).tolist()
+    contract = [
+        "trial_id",
+        "trial_index",
+        "trial_type",
+        "phase",
+        "time_elapsed",
+        "rt",
+        "stimulus",
+        "response",
+        "build_id",
+    ]
     assert all(list(trial) == contract for trial in trials)

@@ -36,7 +36,10 @@ from utils.people.store import Store
 
 
 def test_answers_are_synced_before_they_are_acknowledged(store):
-    pragmas = {name: store._database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous", "foreign_keys")}
+    pragmas = {
+        name: store._database.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("journal_mode", "synchronous", "foreign_keys")
+    }
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}  # 2: FULL
 
 
@@ -117,7 +120,9 @@ def test_a_trial_is_stored_once_and_its_first_content_stays(store, page):
     assert store.add_trials(b, first) == ([], {SECRET: "trial_id is taken; draw another"})
     twice = stored_trial(page, page.test[0])
     assert list(store.add_trials(a, twice)[1].values()) == ["this person answered this image already"]
-    assert rows_of(store.path, "SELECT trial_id, participant, stimulus, response FROM trial") == [(SECRET, 1, page.test[0], 1)]
+    assert rows_of(store.path, "SELECT trial_id, participant, stimulus, response FROM trial") == [
+        (SECRET, 1, page.test[0], 1)
+    ]
 
 
 def test_strangers_and_people_beyond_the_number_are_turned_away(page, clock):
@@ -157,7 +162,9 @@ def test_the_database_itself_refuses(store, page, breach):
         database.execute("PRAGMA foreign_keys = ON")
         with pytest.raises(sqlite3.IntegrityError):
             database.execute(statement)
-        database.execute(f"INSERT INTO trial VALUES ('{secrets.token_hex(16)}', 3, 0, 0, 0, '{page.test[0]}', 0, NULL)")  # a proper one
+        database.execute(
+            f"INSERT INTO trial VALUES ('{secrets.token_hex(16)}', 3, 0, 0, 0, '{page.test[0]}', 0, NULL)"
+        )  # a proper one
 
 
 def test_answers_deleted_at_someones_wish_make_room_again(store, page):
@@ -220,7 +227,9 @@ def test_no_statement_of_a_request_reads_all_images_or_answers(store, page):
     asked = {text for text in said if text.split()[0] in ("SELECT", "INSERT", "DELETE", "UPDATE")}
     plans = [row[-1] for text in asked for row in store._database.execute(f"EXPLAIN QUERY PLAN {text}")]
     assert len(asked) > 8 and any(plan.startswith("SEARCH image") for plan in plans)
-    assert {plan for plan in plans if re.match(r"SCAN (image|trial)\b", plan)} <= {"SCAN image USING INDEX open_image"}, plans
+    assert {plan for plan in plans if re.match(r"SCAN (image|trial)\b", plan)} <= {
+        "SCAN image USING INDEX open_image"
+    }, plans
 
 
 class PlainLeases:
@@ -239,7 +248,11 @@ class PlainLeases:
     def next(self, person, now):
         image, until = self.leases.get(person, (None, 0))
         if until <= now:
-            free = [image for image in self.labelled if person not in self.labelled[image] and self.taken(image, now, person) < self.wanted]
+            free = [
+                image
+                for image in self.labelled
+                if person not in self.labelled[image] and self.taken(image, now, person) < self.wanted
+            ]
             image = min(free, key=lambda image: (-len(self.labelled[image]), image), default=None)
         self.leases.pop(person, None)
         if image is not None:
@@ -261,11 +274,16 @@ class PlainLeases:
 @pytest.mark.parametrize("seed", range(12))
 def test_leases_are_those_of_a_plain_second_implementation(tmp_path, monkeypatch, seed):
     """People who answer, dawdle, leave, ask twice and push labels, in random order, over restarts."""
-    monkeypatch.setattr(stores, "PRAGMAS", ("journal_mode = MEMORY", "synchronous = OFF", "foreign_keys = ON"))  # for speed
+    monkeypatch.setattr(
+        stores, "PRAGMAS", ("journal_mode = MEMORY", "synchronous = OFF", "foreign_keys = ON")
+    )  # for speed
     draw, clock = random.Random(seed), Clock()
     page = build_page(tmp_path, labels=draw.randint(1, 8))
     study = study_of(page, labels_per_image=draw.randint(1, 4), lease_seconds=draw.choice([1, 10, 100]))
-    store, model = Store(tmp_path / "answers.sqlite", study, clock), PlainLeases(page.label, study.labels_per_image, study.lease_seconds)
+    store, model = (
+        Store(tmp_path / "answers.sqlite", study, clock),
+        PlainLeases(page.label, study.labels_per_image, study.lease_seconds),
+    )
     people, shown = [store.join() for _ in range(8)], {}
     for _ in range(400):
         clock.now += draw.choice([0, 0.5, 1, 9, 40, 150]) * draw.random()
@@ -290,9 +308,9 @@ def test_leases_are_those_of_a_plain_second_implementation(tmp_path, monkeypatch
     labels = rows_of(tmp_path / "answers.sqlite", "SELECT stimulus, participant FROM trial")
     assert Counter(image for image, _ in labels) == dict.fromkeys(page.label, study.labels_per_image)
     assert len(set(labels)) == len(labels)
-    assert {row[0] for row in rows_of(tmp_path / "answers.sqlite", "SELECT answers FROM image WHERE phase = 'label'")} == {
-        study.labels_per_image
-    }
+    assert {
+        row[0] for row in rows_of(tmp_path / "answers.sqlite", "SELECT answers FROM image WHERE phase = 'label'")
+    } == {study.labels_per_image}
 
 
 def test_a_clock_that_is_set_back_gives_no_place_away_twice(store, page, clock):
@@ -316,7 +334,9 @@ def test_a_clock_that_was_ahead_reserves_no_place_for_longer_than_a_lease(store,
     image = store.next_image(c) if asks else page.label[0]
     assert image == page.label[0] and store.add_trials(c, stored_trial(page, image))[1] == {}
     assert store.add_trials(a, stored_trial(page, page.label[0]))[1] == {}  # there is room for one of the two
-    assert list(store.add_trials(b, stored_trial(page, page.label[0]))[1].values()) == ["this image has its labels already"]
+    assert list(store.add_trials(b, stored_trial(page, page.label[0]))[1].values()) == [
+        "this image has its labels already"
+    ]
 
 
 def test_a_lease_of_this_moment_holds_to_its_end(store, page, clock):
@@ -331,13 +351,19 @@ BY_THE_DOCUMENT = re.search(r"```sql\n(.*?)```", (REPOSITORY / "docs/people.md")
 EARLIER = f"DROP TRIGGER forget; {BY_THE_DOCUMENT}"  # a database of an earlier version
 
 
-@pytest.mark.parametrize("statements", [AT_ONCE, BY_THE_DOCUMENT, EARLIER], ids=["at once", "by the document", "earlier version"])
+@pytest.mark.parametrize(
+    "statements", [AT_ONCE, BY_THE_DOCUMENT, EARLIER], ids=["at once", "by the document", "earlier version"]
+)
 def test_somebody_who_is_deleted_takes_the_answers_along(store, page, statements):
     """By a program that does not look after foreign keys, beside the running server."""
     people = [store.join() for _ in range(3)]
     first, second = page.label[:2]
     for person in people[:2]:
-        assert store.add_trials(person, stored_trial(page, first))[1] == store.add_trials(person, stored_trial(page, page.test[0]))[1] == {}
+        assert (
+            store.add_trials(person, stored_trial(page, first))[1]
+            == store.add_trials(person, stored_trial(page, page.test[0]))[1]
+            == {}
+        )
     assert store.next_image(people[1]) == second
     with closing(sqlite3.connect(store.path)) as database, database:
         database.execute("PRAGMA foreign_keys = OFF")
@@ -396,14 +422,32 @@ WRONG_STARTS = {
         foreign_database,
         "answers.sqlite is a database of another program (its tables: notes)",
     ),
-    "no database": (lambda page: (page.out / "answers.sqlite").write_bytes(b"x" * 5000), "answers.sqlite is no SQLite database"),
-    "no page": (lambda page: (page.folder / "index.html").unlink(), "course_page/index.html does not exist; build the course page first"),
+    "no database": (
+        lambda page: (page.out / "answers.sqlite").write_bytes(b"x" * 5000),
+        "answers.sqlite is no SQLite database",
+    ),
+    "no page": (
+        lambda page: (page.folder / "index.html").unlink(),
+        "course_page/index.html does not exist; build the course page first",
+    ),
     "no key": (lambda page: (page.out / "course_page_key.json").unlink(), "course_page_key.json does not exist"),
-    "a cut key": (lambda page: (page.out / "course_page_key.json").write_text('{"build_id": '), "course_page_key.json cannot be read"),
-    "a key of another kind": (lambda page: (page.out / "course_page_key.json").write_text("[]"), "holds no JSON object"),
+    "a cut key": (
+        lambda page: (page.out / "course_page_key.json").write_text('{"build_id": '),
+        "course_page_key.json cannot be read",
+    ),
+    "a key of another kind": (
+        lambda page: (page.out / "course_page_key.json").write_text("[]"),
+        "holds no JSON object",
+    ),
     "a lesson without its label": (
         lambda page: (page.out / "course_page_key.json").write_text(
-            json.dumps(page.key | {"images": page.key["images"] | {page.lesson[0]: page.key["images"][page.lesson[0]] | {"label": None}}})
+            json.dumps(
+                page.key
+                | {
+                    "images": page.key["images"]
+                    | {page.lesson[0]: page.key["images"][page.lesson[0]] | {"label": None}}
+                }
+            )
         ),
         "course_page_key.json is damaged (around 'label')",
     ),
@@ -411,13 +455,22 @@ WRONG_STARTS = {
         lambda page: (page.folder / "data.js").write_text("window.COURSE = {};\n"),
         "course_page/data.js is damaged (around 'build_id')",
     ),
-    "a key without images": (lambda page: (page.out / "course_page_key.json").write_text("{}"), "is damaged (around 'images')"),
-    "a key of another build": (lambda page: rewrite(page.folder / "data.js", page.build_id, "f" * 16), f"is build {'f' * 16}, but"),
+    "a key without images": (
+        lambda page: (page.out / "course_page_key.json").write_text("{}"),
+        "is damaged (around 'images')",
+    ),
+    "a key of another build": (
+        lambda page: rewrite(page.folder / "data.js", page.build_id, "f" * 16),
+        f"is build {'f' * 16}, but",
+    ),
     "an id that is a path": (
         lambda page: rewrite(page.out / "course_page_key.json", page.test[0], "../../etc/passwd"),
         "the image '../../etc/passwd' has no proper id or phase",
     ),
-    "a spoilt token": (lambda page: (page.out / "answers.token").write_text("\n"), "answers.token holds no token; remove it"),
+    "a spoilt token": (
+        lambda page: (page.out / "answers.token").write_text("\n"),
+        "answers.token holds no token; remove it",
+    ),
 }
 
 
@@ -462,7 +515,10 @@ def test_a_full_disk_is_no_reason_to_go_on(page, monkeypatch, capsys):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(collect_labels, "serve", full)
-    assert run(monkeypatch, capsys, "--out", page.out) == (1, "collect_labels.py: error: [Errno 28] No space left on device\n")
+    assert run(monkeypatch, capsys, "--out", page.out) == (
+        1,
+        "collect_labels.py: error: [Errno 28] No space left on device\n",
+    )
 
 
 def test_a_missing_page_makes_no_folder(tmp_path, monkeypatch, capsys):

@@ -40,7 +40,9 @@ class Cloud:
 
     def head(self, labelled, seed):
         labels = torch.tensor([row.label for row in labelled])
-        return fit_linear_probe(self.seen(labelled), labels, CLASSES, epochs=40, lr=0.02, batch_size=16, seed=seed, quiet=True)[0]
+        return fit_linear_probe(
+            self.seen(labelled), labels, CLASSES, epochs=40, lr=0.02, batch_size=16, seed=seed, quiet=True
+        )[0]
 
     def right(self, head):
         return sum(head(self.points[row.path]).argmax().item() == row.label for row in self.test) / TESTED * 100
@@ -65,7 +67,9 @@ def plainly(cloud, confidence, rounds, seed):
     """Self-training told once more: the labels by image, the classifier anew in every round, whether or not its labels are new."""
     found, own = [], {}
     for number in range(rounds + 1):
-        head = cloud.head([*cloud.expert, *(replace(row, label=own[row.path]) for row in cloud.rest if row.path in own)], seed)
+        head = cloud.head(
+            [*cloud.expert, *(replace(row, label=own[row.path]) for row in cloud.rest if row.path in own)], seed
+        )
         right = [own[row.path] == row.label for row in cloud.rest if row.path in own]
         share = round(100 * sum(right) / len(right), 3) if right else ""
         found.append((number, len(own), share, round(cloud.right(head), 3)))
@@ -83,9 +87,9 @@ def test_self_training_is_that_of_a_plain_implementation(confidence):
     made = ran_through(study_of(cloud, confidence), study.steps((1.0,), 2, 5, rounds=4, simclr=False))
     for seed in (5, 6):
         rows = [row for row in made.rows if row["seed"] == seed and row["annotator_accuracy"] == ""]
-        assert [(row["round"], row["own_labels"], row["label_accuracy"], row["test_accuracy"]) for row in rows] == plainly(
-            cloud, confidence, 4, seed
-        )
+        assert [
+            (row["round"], row["own_labels"], row["label_accuracy"], row["test_accuracy"]) for row in rows
+        ] == plainly(cloud, confidence, 4, seed)
     if confidence == 0.9:  # or the above compares nothing
         assert 0 < made.rows[-1]["own_labels"] < REST and len({row["test_accuracy"] for row in rows}) > 1
 
@@ -95,7 +99,9 @@ def test_settled_labels_are_not_learned_again():
     made = ran_through(study_of(cloud, 0.7, rounds=7), study.steps((1.0,), 1, 0, rounds=7, simclr=False))
     changed = [row["changed"] for row in made.rows if row["round"]]
     assert 0 in changed and changed[0] > 0 and not any(changed[changed.index(0) :])
-    assert len(cloud.given) == 2 + sum(map(bool, changed))  # the expert alone, the annotators, and the rounds that changed a label
+    assert len(cloud.given) == 2 + sum(
+        map(bool, changed)
+    )  # the expert alone, the annotators, and the rounds that changed a label
 
 
 def test_no_truth_of_the_rest_and_no_test_image_is_learned_from():
@@ -167,7 +173,10 @@ def test_findings_compare_the_seeds_one_by_one():
     found = findings([*rows_of(EXPERT, (60.0, 50.0)), *people, *rows_of(SELF_TRAINED, (75.0, 70.0))])
     assert (found.qualities, found.points) == ([0.5, 1.0], [[50.0, 40.0], [70.0, 80.0]])
     alone, trained = found.alternatives
-    assert (alone.pays_from, alone.by_seed) == (pytest.approx(0.5 + 0.5 * 10 / 30), [0.75, 0.625])  # 55 on the line from 45 to 75
+    assert (alone.pays_from, alone.by_seed) == (
+        pytest.approx(0.5 + 0.5 * 10 / 30),
+        [0.75, 0.625],
+    )  # 55 on the line from 45 to 75
     assert (trained.pays_from, trained.by_seed) == (pytest.approx(0.5 + 0.5 * 27.5 / 30), [None, 0.875])
     assert trained.range_of_seeds() == (0.875, None)
     assert found.as_measured() == {
@@ -179,14 +188,21 @@ def test_findings_compare_the_seeds_one_by_one():
 def test_sentences_say_from_where_on_people_pay(tmp_path):
     found = Alternative("self-training", [72.0, 73.0], 0.7512, [0.5, None])
     against = "Against self-training (72.5 % right), annotators "
-    assert found.sentence(0.2) == f"{against}pay if they are right on more than 75 % of the images (single seeds: 50 % to never)."
+    assert (
+        found.sentence(0.2)
+        == f"{against}pay if they are right on more than 75 % of the images (single seeds: 50 % to never)."
+    )
     never = replace(found, pays_from=None, by_seed=[None, None])
     assert never.sentence(0.2) == f"{against}never pay, even if they are always right (single seeds: never)."
     other = Alternative("SimCLR features", [40.0], 0.2, [0.2])
     assert other.sentence(0.2).endswith(", from 20 % on; other features learn there, so it compares these too.")
     always = replace(found, right=[72.5], pays_from=0.2, by_seed=[0.2])
     assert always.sentence(0.2) == f"{against}pay at every accuracy measured, from 20 % on."
-    never = [*rows_of(EXPERT, (99.0, 98.0)), *rows_of(ANNOTATORS, (50.0, 40.0), 0.5), *rows_of(ANNOTATORS, (70.0, 80.0), 1.0)]
+    never = [
+        *rows_of(EXPERT, (99.0, 98.0)),
+        *rows_of(ANNOTATORS, (50.0, 40.0), 0.5),
+        *rows_of(ANNOTATORS, (70.0, 80.0), 1.0),
+    ]
     annotator_study(tmp_path / "never.png", findings(never), "title")
     assert (tmp_path / "never.png").stat().st_size > 1000
 
@@ -198,7 +214,9 @@ def test_sentences_say_from_where_on_people_pay(tmp_path):
 def encoder(tools, data_root, tmp_path_factory):
     """A SimCLR checkpoint that knows next to nothing."""
     folder = tmp_path_factory.mktemp("simclr")
-    done = tools.call("train_butterflies_simclr", *tools.common(data_root), "--epochs", 1, "--batch-size", 10, cwd=folder)
+    done = tools.call(
+        "train_butterflies_simclr", *tools.common(data_root), "--epochs", 1, "--batch-size", 10, cwd=folder
+    )
     assert done.status == 0, done.err
     return folder / "toy/simclr_checkpoint_1.tar"
 
@@ -209,7 +227,20 @@ def rows_in(path):
 
 
 def test_the_script_with_everything_that_needs_no_people(tools, data_root, weights, encoder, tmp_path):
-    settings = ["--pretrained", weights, "--probe-epochs", 3, "--accuracy", 0.5, "--repeats", 2, "--confidence", 0.3, "--rounds", 2]
+    settings = [
+        "--pretrained",
+        weights,
+        "--probe-epochs",
+        3,
+        "--accuracy",
+        0.5,
+        "--repeats",
+        2,
+        "--confidence",
+        0.3,
+        "--rounds",
+        2,
+    ]
     command = ["study_annotators", *tools.common(data_root), *settings]
     done = tools.call(*command, "--simclr-checkpoint", encoder, "--simclr-image-size", 96, cwd=tmp_path)
     assert done.status == 0, done.err
@@ -227,19 +258,29 @@ def test_the_script_with_everything_that_needs_no_people(tools, data_root, weigh
     record = json.loads((tmp_path / "toy/run_study_annotators.json").read_text())
     names = ["the expert's images alone", "self-training", "SimCLR features", "self-training on SimCLR features"]
     assert list(record["measured"]["without_people"]) == names and "simclr_checkpoint" in record["inputs"]
-    assert [line.split(" (")[0] for line in done.out.splitlines() if line.startswith("Against")] == [f"Against {name}" for name in names]
-    alone = tools.call(*command[:-1], 0, "--out", "people", cwd=tmp_path)  # no self-training, no SimCLR: the rows of people are the same
+    assert [line.split(" (")[0] for line in done.out.splitlines() if line.startswith("Against")] == [
+        f"Against {name}" for name in names
+    ]
+    alone = tools.call(
+        *command[:-1], 0, "--out", "people", cwd=tmp_path
+    )  # no self-training, no SimCLR: the rows of people are the same
     assert alone.status == 0, alone.err
     assert rows_in(tmp_path / "people/study_annotators.csv") == rows[:6]
     assert not (tmp_path / "people/study_annotators_rounds.csv").exists()
     at_96 = [*command, "--pretrained", encoder, "--image-size", 96, "--out", "at_96"]
-    assert tools.call(*at_96, cwd=tmp_path).status == 0  # the encoder in the place of the network: the same without people
+    assert (
+        tools.call(*at_96, cwd=tmp_path).status == 0
+    )  # the encoder in the place of the network: the same without people
     without = [row for row in rows_in(tmp_path / "at_96/study_annotators.csv") if not row["annotator_accuracy"]]
-    on_simclr = [row | {"labels": row["labels"].removesuffix(ON_SIMCLR)} for row in rows if row["labels"].endswith(ON_SIMCLR)]
+    on_simclr = [
+        row | {"labels": row["labels"].removesuffix(ON_SIMCLR)} for row in rows if row["labels"].endswith(ON_SIMCLR)
+    ]
     assert without == on_simclr and len(without) == 4
 
 
-def test_a_comparison_with_a_classifier_at_chance_is_warned_of(tools, data_root, weights, encoder, tmp_path, monkeypatch):
+def test_a_comparison_with_a_classifier_at_chance_is_warned_of(
+    tools, data_root, weights, encoder, tmp_path, monkeypatch
+):
     """Learners that are always right, and on SimCLR features always wrong."""
     accuracies = iter((100.0, 0.0))
 
@@ -252,7 +293,9 @@ def test_a_comparison_with_a_classifier_at_chance_is_warned_of(tools, data_root,
     done = tools.call(*command, "--simclr-checkpoint", encoder, cwd=tmp_path)
     assert done.status == 0, done.err
     guessing = [f"{who}, SimCLR features (0.0 % at best)" for who in (EXPERT, SELF_TRAINED)]
-    assert f"warning: No better than guessing on 15 images of 5 classes: {', '.join(guessing)}; a comparison" in done.out
+    assert (
+        f"warning: No better than guessing on 15 images of 5 classes: {', '.join(guessing)}; a comparison" in done.out
+    )
 
 
 def test_a_network_that_trains_itself_is_the_one_of_the_training_script(tools, data_root, weights, tmp_path):
@@ -286,7 +329,10 @@ def test_a_study_in_which_no_answer_is_sure_says_so(tools, data_root, weights, t
     settings = ["--pretrained", weights, "--probe-epochs", 1, "--accuracy", 0.5, "--repeats", 1, "--confidence", 1]
     done = tools.call("study_annotators", *tools.common(data_root), *settings, cwd=tmp_path)
     assert done.status == 0, done.err
-    assert "warning: Self-training added nothing to the expert's images: no answer reached --confidence 1; lower it" in done.out
+    assert (
+        "warning: Self-training added nothing to the expert's images: no answer reached --confidence 1; lower it"
+        in done.out
+    )
     rows = rows_in(tmp_path / "toy/study_annotators.csv")
     assert (rows[-1]["label_accuracy"], rows[-1]["test_accuracy"]) == ("", rows[0]["test_accuracy"])
 

@@ -22,13 +22,22 @@ def labels_of(key, person, number=2):
 def people_and_left_out(paths, key):
     """Number of answers by person, and what is left out: line or place, person, reason's first words, number."""
     reading = read_files(paths, key, 5)
-    left_out = [(part.where.split(", ")[-1], part.person, " ".join(part.reason.split()[:3]), part.answers) for part in reading.left_out]
+    left_out = [
+        (part.where.split(", ")[-1], part.person, " ".join(part.reason.split()[:3]), part.answers)
+        for part in reading.left_out
+    ]
     return dict(Counter(answer.person for answer in reading.answers)), left_out
 
 
 def test_a_rejection_counts_in_whichever_column_it_stands(key, tmp_path):
     rows = [mturk_row(f"W{number}", labels_of(key, f"W{number}")) for number in range(6)]
-    decisions = [{"Approve": "x"}, {}, {"Reject": "x"}, {"Reject": " Clicked the same button "}, {"AssignmentStatus": "Rejected"}]
+    decisions = [
+        {"Approve": "x"},
+        {},
+        {"Reject": "x"},
+        {"Reject": " Clicked the same button "},
+        {"AssignmentStatus": "Rejected"},
+    ]
     decisions.append({"AssignmentStatus": " rejected ", "Reject": "late", "Approve": " "})
     path = batch(tmp_path / "a.csv", *(row | decision for row, decision in zip(rows, decisions, strict=True)))
     lines = [line for line, _ in csv_rows(path.read_text(), path)][1:]
@@ -39,7 +48,9 @@ def test_a_rejection_counts_in_whichever_column_it_stands(key, tmp_path):
     assert reasons == ["rejected in the column Reject"] * 2 + ["rejected in the column AssignmentStatus"] * 2
 
 
-@pytest.mark.parametrize("decision", [{"Approve": "x", "Reject": "bad"}, {"Approve": "x", "AssignmentStatus": "Rejected"}])
+@pytest.mark.parametrize(
+    "decision", [{"Approve": "x", "Reject": "bad"}, {"Approve": "x", "AssignmentStatus": "Rejected"}]
+)
 def test_decisions_that_contradict_each_other_are_asked_about(key, tmp_path, decision):
     path = batch(tmp_path / "a.csv", mturk_row("W", labels_of(key, "W")) | decision)
     with pytest.raises(InputError, match="line 2: Approve is filled, and yet .*; decide, and empty one of the columns"):
@@ -53,7 +64,10 @@ def test_an_assignment_rejected_in_one_download_is_left_out_of_all(key, tmp_path
     for paths in ([before, after], [after, before]):
         kept, left_out = people_and_left_out(paths, key)
         assert kept == {"ann": 2}
-        assert sorted(reason for _, person, reason, _ in left_out if person == "bob") == ["rejected in another", "rejected in the"]
+        assert sorted(reason for _, person, reason, _ in left_out if person == "bob") == [
+            "rejected in another",
+            "rejected in the",
+        ]
 
 
 def test_rows_without_answers_or_cut_by_a_spreadsheet_are_counted(key, tmp_path):
@@ -82,7 +96,9 @@ def test_rows_without_a_worker_are_people_of_their_own(key, tmp_path):
     expected = {"assignment A1": 2, "assignment A2": 2, f"{path}, line {lines[3]}": 2}
     assert people_and_left_out([path], key) == (expected, [])
     nameless = [{name: cell for name, cell in row.items() if name != "WorkerId"} for row in rows]
-    (tmp_path / "b.csv").write_text(csv_text(nameless))  # made anonymous by leaving out the column; the same trials are the same people
+    (tmp_path / "b.csv").write_text(
+        csv_text(nameless)
+    )  # made anonymous by leaving out the column; the same trials are the same people
     assert people_and_left_out([path, tmp_path / "b.csv"], key) == (expected, [])
 
 
@@ -111,19 +127,28 @@ def test_two_workers_who_hand_in_the_same_are_two_people(key, tmp_path):
 
 def test_a_download_of_a_second_assignment_is_the_worker_s_in_any_order(key, tmp_path):
     """What the worker answered first counts; else whoever hands in a download too would label each image twice."""
-    first, second = ([make_trial(key, phase, 3, answer, f"{answer}") for phase in ("test", "label")] for answer in (0, 1))
+    first, second = (
+        [make_trial(key, phase, 3, answer, f"{answer}") for phase in ("test", "label")] for answer in (0, 1)
+    )
     both = batch(tmp_path / "b.csv", mturk_row("W1", first), mturk_row("W1", second) | {"AssignmentId": "B2"})
     (tmp_path / "d.json").write_text(json.dumps(download(second, "00ff")))
     for paths in itertools.permutations([both, tmp_path / "d.json"]):
         reading = read_files(paths, key, 5)
-        assert [(answer.person, answer.phase, answer.response) for answer in reading.answers] == [("W1", "test", 0), ("W1", "label", 0)]
+        assert [(answer.person, answer.phase, answer.response) for answer in reading.answers] == [
+            ("W1", "test", 0),
+            ("W1", "label", 0),
+        ]
         assert [(part.person, part.answers) for part in reading.left_out] == [("W1", 2)]
 
 
 def test_what_joins_two_people_counts_wherever_it_stands(key, tmp_path):
     """Two downloads of one person, before and after she changed the browser, and the export that knows both; p0002 is somebody else."""
     ann, bob = labels_of(key, "ann", 2), [make_trial(key, "label", 0, 3, "bob")]
-    files = {"one": download(ann[:1], "aa"), "two": download(ann[1:], "bb"), "all": export({"p0001": ann, "p0002": bob})}
+    files = {
+        "one": download(ann[:1], "aa"),
+        "two": download(ann[1:], "bb"),
+        "all": export({"p0001": ann, "p0002": bob}),
+    }
     for name, content in files.items():
         (tmp_path / name).write_text(json.dumps(content))
     for names in itertools.permutations(files):
@@ -140,7 +165,9 @@ def test_what_several_handed_in_makes_no_two_of_them_one(key, tmp_path):
     two = batch(tmp_path / "two.csv", mturk_row("W2", [*same, make_trial(key, "label", 5, 1, "W2")]))
     for paths in itertools.permutations([mine, one, two]):
         assert sorted(people_and_left_out(paths, key)[0].values()) == [1, 3]
-    (tmp_path / "all.json").write_text(json.dumps(export({"p0001": same, "p0002": [*same, make_trial(key, "label", 5, 1, "p0002")]})))
+    (tmp_path / "all.json").write_text(
+        json.dumps(export({"p0001": same, "p0002": [*same, make_trial(key, "label", 5, 1, "p0002")]}))
+    )
     for paths in itertools.permutations([mine, tmp_path / "all.json"]):
         assert sorted(people_and_left_out(paths, key)[0].values()) == [1, 2]
 
@@ -169,7 +196,10 @@ def test_tables_of_other_countries_hold_the_same(key, tmp_path, trials, table):
     expected[0].write_text(json.dumps(download(trials)))
     assert read_answers([path], key, 5) == read_answers([expected[0]], key, 5)
     point = "." if separator == "," else ","
-    answers = [{"participant": "ann"} | {"correct": ""} | trial | {"rt": str(trial["rt"]).replace(".", point)} for trial in trials]
+    answers = [
+        {"participant": "ann"} | {"correct": ""} | trial | {"rt": str(trial["rt"]).replace(".", point)}
+        for trial in trials
+    ]
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(answers[0]), delimiter=separator)
     writer.writeheader()
@@ -191,14 +221,17 @@ def test_a_comma_in_a_number_between_commas_is_asked_about(key, tmp_path, trials
 
 def test_numbers_in_tables():
     found = {
-        separator: [parsed_number(text, float, separator) for text in ("1,25", "1.25", "7", "1,234,567", "1.234,5")] for separator in ",;\t"
+        separator: [parsed_number(text, float, separator) for text in ("1,25", "1.25", "7", "1,234,567", "1.234,5")]
+        for separator in ",;\t"
     }
     assert found[","] == ["1,25", 1.25, 7, "1,234,567", "1.234,5"]
     assert found[";"] == found["\t"] == [1.25, 1.25, 7, "1,234,567", "1.234,5"]
     assert parsed_number("3", int, ",") == 3 and parsed_number("3,0", int, ";") == "3,0"
 
 
-@pytest.mark.parametrize(("column", "value"), [("trial_id", "1.23457E+31"), ("stimulus", "1.23457E+15"), ("participant", " ")])
+@pytest.mark.parametrize(
+    ("column", "value"), [("trial_id", "1.23457E+31"), ("stimulus", "1.23457E+15"), ("participant", " ")]
+)
 def test_ids_that_a_spreadsheet_rounded_are_named(key, tmp_path, trials, column, value):
     rows = [{"participant": "ann"} | {"correct": ""} | trial for trial in trials]
     rows[1][column] = value

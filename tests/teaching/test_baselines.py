@@ -17,7 +17,9 @@ def course_of(selector, labels, features, classes):
     """All pairs of a course, and the choices."""
     table = torch.full((len(labels), classes), -1)
     if selector.looks:
-        seen = Survey(labels, table, torch.zeros(len(labels), classes), torch.zeros(classes, features.shape[1]), features)
+        seen = Survey(
+            labels, table, torch.zeros(len(labels), classes), torch.zeros(classes, features.shape[1]), features
+        )
     else:
         seen = Labels(labels, table)
     remaining, choices = torch.ones(len(labels), dtype=torch.bool), []
@@ -35,7 +37,10 @@ def test_classes_come_in_turn_until_one_is_left():
     assert [labels[[choice.image, choice.partner]].tolist() for choice in choices] == [[0, 1], [2, 0], [1, 2], [0, 2]]
     for choice in choices:
         assert choice.score is None and choice.partners[choice.counter] == choice.partner
-        assert all(labels[row] == r != labels[choice.image] for r, row in choice.partners.items()) and len(choice.partners) == 2
+        assert (
+            all(labels[row] == r != labels[choice.image] for r, row in choice.partners.items())
+            and len(choice.partners) == 2
+        )
     other = course_of(Balanced(generator(1), 0.5), labels, None, 3)
     assert [choice.image for choice in choices] != [choice.image for choice in other]
 
@@ -74,7 +79,10 @@ def test_one_image_of_a_class_and_equal_images():
 
 
 def test_an_image_whose_largest_logits_tie_counts_by_the_number_of_them():
-    logits = torch.tensor([[2.0, 2.0, 1.0], [2.0, 2.0 + 1e-9, 1.0], [1.0, 3.0, 1.0], [0.0, 0.0, 0.0], [5.0, 4.0, 5.0]], dtype=torch.float64)
+    logits = torch.tensor(
+        [[2.0, 2.0, 1.0], [2.0, 2.0 + 1e-9, 1.0], [1.0, 3.0, 1.0], [0.0, 0.0, 0.0], [5.0, 4.0, 5.0]],
+        dtype=torch.float64,
+    )
     labels = torch.tensor([0, 0, 0, 2, 1])
     assert share_right(logits, labels) == pytest.approx(100 * (1 / 2 + 1 / 2 + 0 + 1 / 3 + 0) / 5)
 

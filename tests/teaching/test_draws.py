@@ -24,6 +24,8 @@ def test_a_draw_of_one_class_is_no_course(tmp_path, capsys):
     unfinished = Unfinished(tmp_path / "unfinished", {})
     unfinished.begin()
     random = SelectorSettings("random", 0.5, 0)
-    made = run_draws(whole, lambda draw: make_selector(random, draw), DrawSettings(6, 2, 1), tmp_path / "draws.csv", unfinished)
+    made = run_draws(
+        whole, lambda draw: make_selector(random, draw), DrawSettings(6, 2, 1), tmp_path / "draws.csv", unfinished
+    )
     assert f"{6 - sum(with_it)} of 6 hold images of one class alone" in capsys.readouterr().out
     assert len(made["draws"]["of_each"]) == len(read_draws(tmp_path / "draws.csv")) == sum(with_it)

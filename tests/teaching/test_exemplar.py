@@ -45,7 +45,10 @@ def plain(x, exemplars, labels, classes, beta):
     def cosine(u, v):
         return sum(a * b for a, b in zip(u, v, strict=True)) / math.sqrt(sum(a * a for a in u) * sum(b * b for b in v))
 
-    sums = [sum(math.exp(beta * cosine(x, e)) for e, c in zip(exemplars, labels, strict=True) if c == k) for k in range(classes)]
+    sums = [
+        sum(math.exp(beta * cosine(x, e)) for e, c in zip(exemplars, labels, strict=True) if c == k)
+        for k in range(classes)
+    ]
     return [one / sum(sums) for one in sums]
 
 
@@ -60,7 +63,10 @@ def test_shares_by_hand():
 @pytest.mark.parametrize("beta", [0.1, 5.0, 40.0])
 def test_shares_against_loops(beta):
     rng = torch.Generator().manual_seed(1)
-    features, exemplars = torch.randn(6, 4, generator=rng, dtype=torch.float64), torch.randn(7, 4, generator=rng, dtype=torch.float64)
+    features, exemplars = (
+        torch.randn(6, 4, generator=rng, dtype=torch.float64),
+        torch.randn(7, 4, generator=rng, dtype=torch.float64),
+    )
     labels = torch.tensor([0, 1, 1, 3, 0, 0, 1])
     p = evidence(features, exemplars, labels, 4, beta).softmax(1)
     for row, x in zip(p.tolist(), features.tolist(), strict=True):
@@ -159,14 +165,18 @@ def test_draws_are_taught_from_nothing(material):
 
 
 def course_settings(**changes):
-    values = dict(selection="random", student="exemplar", iterations=1, pretrained="none", seed=0, ce_list="CE.txt", data_root=".")
+    values = dict(
+        selection="random", student="exemplar", iterations=1, pretrained="none", seed=0, ce_list="CE.txt", data_root="."
+    )
     return CourseSettings(**(values | dict(image_size=SIZE, save_students=False) | changes))
 
 
 def test_it_cannot_be_saved(material, tmp_path):
     """Said before anything is looked at or written; the other kinds can be."""
     pool = Pool(*material, CLASSES, "attention", SIZE)
-    with pytest.raises(InputError, match="--save-students: --student exemplar is no network that a checkpoint could hold"):
+    with pytest.raises(
+        InputError, match="--save-students: --student exemplar is no network that a checkpoint could hold"
+    ):
         CourseFiles(None, Layout(tmp_path), pool, True, course_settings(save_students=True))
     with pytest.raises(InputError, match="--student exemplar answers by likeness"):
         student_of(material).network()

@@ -70,7 +70,11 @@ class Plain:
 
 def check_a_course(seen, length, shortlist=None):
     """Chooses pair after pair, the logits changing each time; each must be the plain one's."""
-    remaining, selector, rows = torch.ones(len(seen.labels), dtype=torch.bool), KMaxGrad(generator(0), 0.5), list(range(len(seen.labels)))
+    remaining, selector, rows = (
+        torch.ones(len(seen.labels), dtype=torch.bool),
+        KMaxGrad(generator(0), 0.5),
+        list(range(len(seen.labels))),
+    )
     for _ in range(length):
         plain = Plain(seen)
         choice = selector.choose(seen, remaining)
@@ -83,7 +87,10 @@ def check_a_course(seen, length, shortlist=None):
             of_class = [row for row in rows if plain.labels[row] == r]
             if r != choice.counter:
                 assert partner == plain.best(of_class, partners_of=i)[2]
-        assert set(choice.partners) == set(range(seen.num_classes)) - {plain.labels[i]} and choice.partners[plain.labels[j]] == j
+        assert (
+            set(choice.partners) == set(range(seen.num_classes)) - {plain.labels[i]}
+            and choice.partners[plain.labels[j]] == j
+        )
         remaining[[i, j]] = False
         rows = [row for row in rows if row not in (i, j)]
         seen = seen.through(seen.codewords.roll(1, 0) * 0.7)
@@ -145,12 +152,16 @@ def test_of_equal_pairs_the_first_in_the_list_is_chosen():
     seen = problem(1, count=18, explained=False)
     order = torch.arange(18).repeat(4)
     fourfold = Survey(seen.labels[order], seen.table[order], seen.logits[order], seen.codewords, seen.features[order])
-    one, many = (KMaxGrad(generator(0), 0.5).choose(s, torch.ones(len(s.labels), dtype=torch.bool)) for s in (seen, fourfold))
+    one, many = (
+        KMaxGrad(generator(0), 0.5).choose(s, torch.ones(len(s.labels), dtype=torch.bool)) for s in (seen, fourfold)
+    )
     assert (one.image, one.partner, one.partners) == (many.image, many.partner, many.partners)
 
 
 def test_a_pool_that_pulls_at_nothing_still_gives_a_pair():
-    seen = Survey(torch.tensor([0, 1, 1]), torch.full((3, 2), -1), torch.zeros(3, 2), torch.zeros(2, 4), torch.ones(3, 4))
+    seen = Survey(
+        torch.tensor([0, 1, 1]), torch.full((3, 2), -1), torch.zeros(3, 2), torch.zeros(2, 4), torch.ones(3, 4)
+    )
     choice = KMaxGrad(generator(0), 0.5).choose(seen, torch.ones(3, dtype=torch.bool))
     assert (choice.image, choice.partner, choice.score) == (0, 1, 0)
 

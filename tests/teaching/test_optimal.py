@@ -23,7 +23,10 @@ def newton(features, labels, classes, ridge):
     def loss(w):
         W = w.view(classes, -1)
         terms = [
-            torch.exp(-0.5 * (f @ (W[c] - W[k]))) for f, c in zip(features, labels.tolist(), strict=True) for k in range(classes) if k != c
+            torch.exp(-0.5 * (f @ (W[c] - W[k])))
+            for f, c in zip(features, labels.tolist(), strict=True)
+            for k in range(classes)
+            if k != c
         ]
         return sum(terms) / len(labels) + ridge * (W**2).sum()
 
@@ -39,7 +42,9 @@ def newton(features, labels, classes, ridge):
 def test_the_head_is_the_minimum(count):
     rng = torch.Generator().manual_seed(count)
     features, labels = torch.randn(count, 4, generator=rng, dtype=torch.float64), torch.arange(count) % 3
-    torch.testing.assert_close(learn_head(features, labels, 4, 0.01), newton(features, labels, 4, 0.01), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        learn_head(features, labels, 4, 0.01), newton(features, labels, 4, 0.01), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_classes_that_were_not_taught_tie():
@@ -95,7 +100,9 @@ def test_features_are_centred_scaled_and_attended(material):
         row = seen.table[number, counter]
         w = pool.weights(row, 2)
         attended = (maps[number] * w).sum((1, 2)) / w.sum()
-        torch.testing.assert_close(seen.explained.features[row].double(), (attended - mean) / scale, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(
+            seen.explained.features[row].double(), (attended - mean) / scale, rtol=1e-3, atol=1e-4
+        )
 
 
 def test_an_untaught_student_knows_nothing_and_maxgrad_looks_through_a_drawn_head(material):
@@ -131,7 +138,11 @@ def test_draws_are_courses_of_a_part_of_the_pool(material):
     """A draw's student is one whose pool was that part from the beginning."""
     images, ce_list = material
     whole = student_of(material, explain=False)
-    curves = list(draw_courses(whole, lambda draw: make_selector(SelectorSettings("KMaxGrad", 0.5, 0), draw), DrawSettings(3, 2, 0)))
+    curves = list(
+        draw_courses(
+            whole, lambda draw: make_selector(SelectorSettings("KMaxGrad", 0.5, 0), draw), DrawSettings(3, 2, 0)
+        )
+    )
     assert [len(curve) for curve in curves] == [2, 2, 2]
     for draw in range(3):
         rows = drawn_rows(10, 0, draw)
@@ -147,5 +158,7 @@ def test_weights_that_are_not_finite(material, tmp_path):
     state = student_of(material).network().state_dict()
     state["conv1.weight"][0] = torch.nan
     torch.save({name: value for name, value in state.items() if not name.startswith("fc.")}, tmp_path / "w.pt")
-    with pytest.raises(InputError, match="--pretrained .*w.pt has 'conv1.weight' with values that are not finite numbers"):
+    with pytest.raises(
+        InputError, match="--pretrained .*w.pt has 'conv1.weight' with values that are not finite numbers"
+    ):
         student_of(material, pretrained=str(tmp_path / "w.pt")).survey(False)

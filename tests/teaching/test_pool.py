@@ -31,7 +31,13 @@ def pool(tmp_path):
         rows.append(Example(str(tmp_path / f"images/{label}.png"), label, label))
         explanations.append(Explanation(str(tmp_path / "x_img/0.05" / name), label, 1 - label, label))
     write_explanations(tmp_path / "CE.txt", explanations)
-    return Pool(ImageSet(rows, "list.txt", tmp_path, partial(whole_view, size=SIZE)), str(tmp_path / "CE.txt"), 2, "attention", SIZE)
+    return Pool(
+        ImageSet(rows, "list.txt", tmp_path, partial(whole_view, size=SIZE)),
+        str(tmp_path / "CE.txt"),
+        2,
+        "attention",
+        SIZE,
+    )
 
 
 def test_where_an_explanation_points_on_each_networks_grid(pool):
@@ -60,7 +66,9 @@ def test_explanations_of_other_images_of_the_same_index_and_label_are_refused(tm
     """A list that is made anew numbers its images anew: x had index 0 when it was explained, and y has it now."""
     for name in ("y.jpg", "z.png"):
         (tmp_path / name).write_bytes(b"not decoded")
-    now = ImageSet([Example("./datasets/y.jpg", 0, 0), Example("./datasets/z.png", 1, 1)], "d_gt_tr.txt", tmp_path, to_tensor)
+    now = ImageSet(
+        [Example("./datasets/y.jpg", 0, 0), Example("./datasets/z.png", 1, 1)], "d_gt_tr.txt", tmp_path, to_tensor
+    )
     names = ["x_groundtruth_0_counter_1_index_0.png", "z_groundtruth_1_counter_0_index_1.png"]
     rows = [Explanation(f"./d/x_img/0.05/{name}", label, 1 - label, label) for label, name in enumerate(names)]
     with pytest.raises(InputError) as refusal:
@@ -78,5 +86,7 @@ def test_pictures_for_people_of_other_images_are_refused(tmp_path):
     listed = {name: [Explanation(f"./{name}_groundtruth_0_counter_1_index_0.png", 0, 1, 0)] for name in "xy"}
     write_explanations(tmp_path / "CE_HTML.txt", listed["x"])
     assert people_rows(str(tmp_path / "CE.txt"), listed["x"], 2) == listed["x"]
-    with pytest.raises(InputError, match=r"CE_HTML\.txt lists other explanations than .*CE\.txt; explain the list anew\.$"):
+    with pytest.raises(
+        InputError, match=r"CE_HTML\.txt lists other explanations than .*CE\.txt; explain the list anew\.$"
+    ):
         people_rows(str(tmp_path / "CE.txt"), listed["y"], 2)

@@ -17,5 +17,7 @@ def test_students_of_an_earlier_course_do_not_stay(tmp_path):
         for iteration in range(left):
             students.keep(iteration, student)
         students.keep_taught(student, lessons)
-        assert sorted(path.name for path in tmp_path.glob("students_random/*")) == [f"iter_{number:03d}.pt" for number in range(left)]
+        assert sorted(path.name for path in tmp_path.glob("students_random/*")) == [
+            f"iter_{number:03d}.pt" for number in range(left)
+        ]
         assert (tmp_path / "student_random.pth.tar").exists() == kept

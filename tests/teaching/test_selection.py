@@ -48,7 +48,10 @@ def random_problem(seed, count, num_classes, ties):
     rng = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, num_classes, (count,), generator=rng)
     labels[:num_classes] = torch.arange(num_classes)
-    image, explained = torch.randn(count, generator=rng).double(), torch.randn(count, num_classes, generator=rng).double()
+    image, explained = (
+        torch.randn(count, generator=rng).double(),
+        torch.randn(count, num_classes, generator=rng).double(),
+    )
     if ties:
         image, explained = image.round(), explained.round()
     logits = torch.randn(count, num_classes, generator=rng)
@@ -79,7 +82,9 @@ def test_a_whole_course_against_brute_force(seed, ties):
 
 
 def test_combined_score_by_hand():
-    s = combine_scores(torch.tensor([math.log(3.0)]).double(), torch.tensor([[0.0, math.log(5.0)]]).double(), torch.tensor([0]), 0.25)
+    s = combine_scores(
+        torch.tensor([math.log(3.0)]).double(), torch.tensor([[0.0, math.log(5.0)]]).double(), torch.tensor([0]), 0.25
+    )
     assert s[0, 0] == -math.inf
     assert s[0, 1].exp().item() == pytest.approx(0.25 * 3 + 0.75 * 5)
 
@@ -106,7 +111,9 @@ def test_a_student_that_is_right_is_countered_by_its_strongest_wrong_class():
 def test_classes_that_were_not_taught_tie_whatever_the_rounding(noise):
     """Their logits are equal by the method; the processor's rounding must not choose the counter class. Label 2 is the lowest of three."""
     labels = torch.arange(5)
-    logits = torch.tensor([[0.9, -0.4, 0.6160328584440373, 0.6160328584440373, 0.6160328584440373 + noise]] * 5, dtype=torch.double)
+    logits = torch.tensor(
+        [[0.9, -0.4, 0.6160328584440373, 0.6160328584440373, 0.6160328584440373 + noise]] * 5, dtype=torch.double
+    )
     scores = torch.full((5, 5), 1.0).fill_diagonal_(-math.inf)
     assert pair_by_score(scores, logits, labels, torch.ones(5, dtype=torch.bool)).counter == 2
     assert strongest_first(logits[0]) == [0, 2, 3, 4, 1]
@@ -143,5 +150,8 @@ def test_random_pairs_are_of_two_classes_and_cover_the_pool():
 
 def test_random_depends_on_its_seed():
     labels, remaining = torch.arange(20) % 4, torch.ones(20, dtype=torch.bool)
-    picks = [[choose_random(labels, remaining, 4, generator(seed)).image for seed in seeds] for seeds in (range(9), range(9), range(9, 18))]
+    picks = [
+        [choose_random(labels, remaining, 4, generator(seed)).image for seed in seeds]
+        for seeds in (range(9), range(9), range(9, 18))
+    ]
     assert picks[0] == picks[1] != picks[2]

@@ -48,7 +48,9 @@ def material(tmp_path_factory):
     write_examples(root / "list_gt_tr.txt", rows)
     images = ImageSet(rows, root / "list_gt_tr.txt", root, partial(whole_view, size=SIZE))
     torch.manual_seed(5)
-    how = ExplainSettings(mask_sizes=(0.2,), image_size=SIZE, batch_size=4, workers=1, device="cpu", explanation="scout")
+    how = ExplainSettings(
+        mask_sizes=(0.2,), image_size=SIZE, batch_size=4, workers=1, device="cpu", explanation="scout"
+    )
     layout = Layout(root / "out", "list_gt")
     (root / "out").mkdir()
     unfinished = Unfinished(root / "unfinished", {})
@@ -59,7 +61,14 @@ def material(tmp_path_factory):
 
 def settings(**changes):
     values = dict(
-        pretrained="none", ridge=1e-3, freeze_features=False, steps=2, lr=1e-3, momentum=0.9, weight_decay=1e-4, max_grad_norm=0.0
+        pretrained="none",
+        ridge=1e-3,
+        freeze_features=False,
+        steps=2,
+        lr=1e-3,
+        momentum=0.9,
+        weight_decay=1e-4,
+        max_grad_norm=0.0,
     )
     values |= dict(arch="resnet18", image_size=SIZE, batch_size=4, seed=0, workers=0, device="cpu")
     return StudentSettings(**(values | changes))
@@ -173,7 +182,10 @@ def test_a_course_against_a_plain_one(material, selection, view, frozen, max_gra
         if selection == "CMaxGrad":
             items += [(("E", (i, b)), LABELS[i]), (("E", (j, LABELS[i])), b)]
         plain.learn(items, optimizer, how)
-        right = sum((plain.student.fc.weight @ plain.features(("x", n))).argmax().item() == LABELS[n] for n in range(len(LABELS)))
+        right = sum(
+            (plain.student.fc.weight @ plain.features(("x", n))).argmax().item() == LABELS[n]
+            for n in range(len(LABELS))
+        )
         assert lesson.test_accuracy == pytest.approx(100 * right / len(LABELS))
     assert len(lessons) == 3 and (plain.cut > 0) == (max_grad_norm > 0)
 
@@ -235,7 +247,8 @@ def test_a_method_is_one_class_and_one_line(material, monkeypatch, student, tmp_
 def test_controls_teach_explanations_or_not():
     selectors = {name: make_selector(SelectorSettings(name, 0.5, 0)) for name in SELECTORS}
     taught = {
-        name: [taught_explanations(selector, wanted) for wanted in ("by_selection", "yes", "no")] for name, selector in selectors.items()
+        name: [taught_explanations(selector, wanted) for wanted in ("by_selection", "yes", "no")]
+        for name, selector in selectors.items()
     }
     assert {name for name, (own, _, _) in taught.items() if own} == {"CMaxGrad", "KMaxGrad"}
     assert all(of[1:] == [True, False] for of in taught.values())
@@ -278,7 +291,13 @@ def some_explained(ce_list, path, kept):
 def test_a_course_from_a_list_that_explains_against_one_class_each(material, tmp_path, kind, view):
     """Each image is explained against the next class alone, so of a pair of classes one image has an explanation."""
     images, ce_list = material
-    pool = Pool(images, some_explained(ce_list, tmp_path / "one.txt", lambda i, b: b == (LABELS[i] + 1) % CLASSES), CLASSES, view, SIZE)
+    pool = Pool(
+        images,
+        some_explained(ce_list, tmp_path / "one.txt", lambda i, b: b == (LABELS[i] + 1) % CLASSES),
+        CLASSES,
+        view,
+        SIZE,
+    )
     whole = Pool(images, ce_list, CLASSES, view, SIZE)
     for number, label in enumerate(LABELS):
         assert [row >= 0 for row in pool.table[number].tolist()] == [b == (label + 1) % CLASSES for b in range(CLASSES)]
@@ -306,8 +325,12 @@ def test_a_course_from_a_list_that_explains_against_one_class_each(material, tmp
 def test_a_list_that_lost_rows_is_told_from_one_that_explains_against_fewer_classes(material, tmp_path):
     images, ce_list = material
     for kept, says in {
-        lambda i, b: (i, b) != (3, 2): r"has no explanation of .*3.png \(line 4 of .*list_gt_tr.txt\) against class 2; explain",
-        lambda i, b: b == (LABELS[i] + 1) % CLASSES and i != 7: r"has 0 explanations of .*7.png \(line 8 of .*, and 1 of others; explain",
+        lambda i, b: (
+            (i, b) != (3, 2)
+        ): r"has no explanation of .*3.png \(line 4 of .*list_gt_tr.txt\) against class 2; explain",
+        lambda i, b: (
+            b == (LABELS[i] + 1) % CLASSES and i != 7
+        ): r"has 0 explanations of .*7.png \(line 8 of .*, and 1 of others; explain",
     }.items():
         with pytest.raises(InputError, match=says):
             Pool(images, some_explained(ce_list, tmp_path / "some.txt", kept), CLASSES, "attention", SIZE)
@@ -315,7 +338,9 @@ def test_a_list_that_lost_rows_is_told_from_one_that_explains_against_fewer_clas
 
 def test_the_student_keeps_its_batch_norm_statistics(material):
     images, ce_list = material
-    student, course = sgd_course(Pool(images, ce_list, CLASSES, "image", SIZE), images, "CMaxGrad", settings(), iterations=1)
+    student, course = sgd_course(
+        Pool(images, ce_list, CLASSES, "image", SIZE), images, "CMaxGrad", settings(), iterations=1
+    )
     before = {name: value.clone() for name, value in student.network().state_dict().items()}
     list(course)
     moved = {name for name, value in student.network().state_dict().items() if not torch.equal(before[name], value)}

@@ -54,4 +54,6 @@ def test_maps_that_do_not_all_fit_are_let_go_as_soon_as_that_shows(budget):
         assert network.alive() == (list(range(place + 1)) if place < fitting else [place])
     del _maps
     assert network.alive() == []
-    assert torch.cat([some for _, some in maps])[:, 0, 0, 0].tolist() == pytest.approx([number / 255 for number in range(10)])
+    assert torch.cat([some for _, some in maps])[:, 0, 0, 0].tolist() == pytest.approx(
+        [number / 255 for number in range(10)]
+    )

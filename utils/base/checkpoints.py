@@ -30,13 +30,21 @@ WEIGHT_KEYS = ("state_dict_m", "state_dict")
 # Words in the names of copies that trail behind the network that learns: BYOL's, MoCo's and DINO's second encoder, and averages.
 SECOND_ENCODER = frozenset({"momentum", "target", "teacher", "key", "k"})
 TRAILING = SECOND_ENCODER | {"ema", "swa", "averaged", "avg", "shadow"}
-COUNTER = "num_batches_tracked"  # of a batch norm with a fixed momentum; not read by it, and not in files of before 2018
+COUNTER = (
+    "num_batches_tracked"  # of a batch norm with a fixed momentum; not read by it, and not in files of before 2018
+)
 SHOWN = 4  # names that a message quotes
-SAVE_ADVICE = "save the state dict alone where the network was trained, torch.save(model.state_dict(), ...), and give that file"
+SAVE_ADVICE = (
+    "save the state dict alone where the network was trained, torch.save(model.state_dict(), ...), and give that file"
+)
 # How files begin that are saved or downloaded under a checkpoint's name: pattern, what such a file is, what to do.
 BEGINNINGS = (
     (rb"\s*$", "is empty", "copy or download it again"),
-    (rb"version https://git-lfs", "is a pointer of git-lfs, not the file itself", "run `git lfs pull` in the repository that it came from"),
+    (
+        rb"version https://git-lfs",
+        "is a pointer of git-lfs, not the file itself",
+        "run `git lfs pull` in the repository that it came from",
+    ),
     (rb"(\xef\xbb\xbf)?\s*<", "holds a web page, not a checkpoint", "download the file itself"),
     (
         rb".{6}\x00\x00\{",
@@ -44,7 +52,11 @@ BEGINNINGS = (
         "convert it, torch.save(safetensors.torch.load_file(...), ...), and give the converted file",
     ),
     (rb".{257}ustar", "is an archive of other files", "unpack it and give the checkpoint in it"),
-    (rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|\x28\xb5\x2f\xfd", "is a compressed archive", "unpack it and give the checkpoint in it"),
+    (
+        rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|\x28\xb5\x2f\xfd",
+        "is a compressed archive",
+        "unpack it and give the checkpoint in it",
+    ),
     (rb"[\t\n\r -~]+$", "is a text file, not a checkpoint", "give the checkpoint itself"),
 )
 
@@ -113,13 +125,19 @@ def read(path: str | Path, setting: str) -> Mapping:
     except IsADirectoryError:
         raise InputError(f"{setting}: {path} is a folder; give the checkpoint file in it.") from None
     except PermissionError as error:
-        raise InputError(f"{setting}: {path} may not be read ({error.strerror}); change its permissions or give another file.") from None
-    except Exception as error:  # a damaged file makes torch.load raise nearly anything: struct.error, IndexError, AssertionError ...
+        raise InputError(
+            f"{setting}: {path} may not be read ({error.strerror}); change its permissions or give another file."
+        ) from None
+    except (
+        Exception
+    ) as error:  # a damaged file makes torch.load raise nearly anything: struct.error, IndexError, AssertionError ...
         if memory_is_full(error):
             raise
         raise InputError(f"{setting}: {path} {_why_not(path, error)}.") from None
     if not isinstance(content, Mapping):
-        raise InputError(f"{setting}: {path} holds a {type(content).__name__}, not the dictionary of a checkpoint; {SAVE_ADVICE}.")
+        raise InputError(
+            f"{setting}: {path} holds a {type(content).__name__}, not the dictionary of a checkpoint; {SAVE_ADVICE}."
+        )
     return content
 
 
@@ -134,7 +152,9 @@ def _why_not(path: str | Path, error: Exception) -> str:
             return f"{what}; {advice}"
     if "TorchScript" in str(error):
         return "is a TorchScript archive, a program; save its state dict, torch.save(torch.jit.load(...).state_dict(), ...), and give that"
-    if content.startswith(b"PK") and b"PK\x05\x06" not in content[-(2**16) - 22 :]:  # the end of a zip archive, before its comment
+    if (
+        content.startswith(b"PK") and b"PK\x05\x06" not in content[-(2**16) - 22 :]
+    ):  # the end of a zip archive, before its comment
         return "is damaged or cut short; copy or download it again"
     if content.startswith(b"PK") and not _first_member(content).endswith(b"/data.pkl"):
         return "is an archive of other files; unpack it and give the checkpoint in it"
@@ -267,7 +287,9 @@ def fit(model: nn.Module, weights: Mapping[str, Tensor], what: str, source: str,
         if name in weights:
             loaded[name] = _usable(name, weights[name], tensor, source)
         elif not name.endswith(COUNTER):
-            raise InputError(f"{source} lacks '{name}': it belongs to another architecture; give a checkpoint of a {what}.")
+            raise InputError(
+                f"{source} lacks '{name}': it belongs to another architecture; give a checkpoint of a {what}."
+            )
     own = {name.split(".")[0] for name in expected} - set(lenient)
     extra = [name for name in weights if name not in expected and name.split(".")[0] in own]
     if extra:
@@ -290,7 +312,9 @@ def _usable(name: str, given: Tensor, wanted: Tensor, source: str) -> Tensor:
         )
     real = given.is_floating_point() or not wanted.is_floating_point()
     if given.is_meta or given.layout != torch.strided or not real:
-        what = "without values" if given.is_meta else f"as {given.layout if real else given.dtype}".replace("torch.", "")
+        what = (
+            "without values" if given.is_meta else f"as {given.layout if real else given.dtype}".replace("torch.", "")
+        )
         raise InputError(f"{source} has '{name}' {what}, needed are plain floating-point numbers; {SAVE_ADVICE}.")
     converted = given.to(wanted.dtype)
     if not (converted.isfinite().all() and given.float().isfinite().all()):

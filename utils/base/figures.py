@@ -57,7 +57,9 @@ def tiles(path: str | Path, lines: Sequence[Sequence[Tile]]) -> None:
     canvas, places, style = FigureCanvasAgg(drawn), {}, fonts.style(title for *_, (_, title) in shown)
     for row, column, (picture, title) in shown:
         left, top = GAP + column * (SIDE + GAP), HEADLINE + row * (SIDE + HEADLINE)
-        text = drawn.text((left + SIDE / 2) / width, 1 - (top - GAP) / height, title, fontsize=8, ha="center", va="bottom", **style)
+        text = drawn.text(
+            (left + SIDE / 2) / width, 1 - (top - GAP) / height, title, fontsize=8, ha="center", va="bottom", **style
+        )
 
         def pixels(words: str, text: "Text" = text) -> float:
             text.set_text(words)
@@ -142,7 +144,9 @@ def training_curves(path: str | Path, history: Sequence[dict]) -> None:
         points = [(row["epoch"], row[name]) for row in history if row[name] != ""]
         if not points:
             continue
-        panels[1].plot(*zip(*points, strict=True), label=name.removesuffix("_accuracy"), marker="." if len(points) < 60 else None)
+        panels[1].plot(
+            *zip(*points, strict=True), label=name.removesuffix("_accuracy"), marker="." if len(points) < 60 else None
+        )
     if accuracies:
         panels[1].set(xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 101))
         panels[1].legend()
@@ -165,13 +169,26 @@ def confusion_matrix(path: str | Path, counts: np.ndarray, classes: Sequence[str
     if few:
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for (row, column), count in np.ndenumerate(counts):
-            axes.text(column, row, str(count), ha="center", va="center", color="white" if shares[row, column] > 0.5 else "black")
+            axes.text(
+                column,
+                row,
+                str(count),
+                ha="center",
+                va="center",
+                color="white" if shares[row, column] > 0.5 else "black",
+            )
     else:
         from matplotlib.colors import PowerNorm
 
-        shown = axes.imshow(100 * shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100))  # by the root: rare confusions shall show too
+        shown = axes.imshow(
+            100 * shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100)
+        )  # by the root: rare confusions shall show too
         drawn.colorbar(shown, ax=axes, label="share of the true class (%)", shrink=0.5)
-    drawable, named, style = fonts.drawable(classes), range(0, len(classes), -(-len(classes) // NAMES)), fonts.style(classes)
+    drawable, named, style = (
+        fonts.drawable(classes),
+        range(0, len(classes), -(-len(classes) // NAMES)),
+        fonts.style(classes),
+    )
     names = [_shortened(drawable[label]) for label in named]
     axes.set_xticks(named, names, rotation=30 if few else 90, ha="right" if few else "center", **style)
     axes.set_yticks(named, names, **style)

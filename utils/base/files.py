@@ -18,7 +18,9 @@ from utils.base.errors import InputError
 
 BLOCK = 1 << 18  # bytes of a file that are read at once
 NAME_BYTES = 255  # a file name's length on the usual file systems
-TEMPORARY = re.compile(r"\.(.+)\.(\d+)\.part(\..*)?")  # what `replacing` and `replacing_folder` write to, with the process's number
+TEMPORARY = re.compile(
+    r"\.(.+)\.(\d+)\.part(\..*)?"
+)  # what `replacing` and `replacing_folder` write to, with the process's number
 # In a temporary folder, under names that no folder has: what stood in the place of the new one, and the lock.
 REPLACED, IN_USE = ".replaced", ".in_use"
 
@@ -133,7 +135,9 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, value: object) -> None:
     """Writes `value` to `path` as indented JSON, whole or not at all. NaN and infinity are refused (ValueError)."""
-    pieces = json.JSONEncoder(indent=1, allow_nan=False).iterencode(value)  # the text of a long list is never in memory as a whole
+    pieces = json.JSONEncoder(indent=1, allow_nan=False).iterencode(
+        value
+    )  # the text of a long list is never in memory as a whole
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.writelines(pieces)
         file.write("\n")
@@ -179,14 +183,18 @@ def output_folder(path: str | Path, setting: str = "--out") -> Path:
     """
     path = Path(path)
     if any(character.isspace() for character in str(path)):
-        raise InputError(f"{setting} '{path}' holds a blank, which the lists written there cannot express; choose a name without.")
+        raise InputError(
+            f"{setting} '{path}' holds a blank, which the lists written there cannot express; choose a name without."
+        )
     probe = path / f".probe.{os.getpid()}.part"
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink(missing_ok=True)  # another process that begins may have cleared it away
     except OSError as error:
-        raise InputError(f"{setting} '{path}' cannot be written to ({error.strerror}); choose another folder.") from error
+        raise InputError(
+            f"{setting} '{path}' cannot be written to ({error.strerror}); choose another folder."
+        ) from error
     return path
 
 

@@ -5,7 +5,11 @@ import warnings
 from collections.abc import Iterable, Sequence
 from functools import cache
 
-PLACEHOLDERS = ("last resort", "lastresort", "adobe blank")  # fonts that have a box, or nothing, for every character there is
+PLACEHOLDERS = (
+    "last resort",
+    "lastresort",
+    "adobe blank",
+)  # fonts that have a box, or nothing, for every character there is
 
 
 def drawable(names: Sequence[str]) -> list[str]:
@@ -19,9 +23,7 @@ def drawable(names: Sequence[str]) -> list[str]:
     if not unreadable:
         return list(names)
     replaced = ", ".join(f"{names[label]} (class {label})" for label in unreadable)
-    advice = (
-        "install one that does, such as Noto (https://fonts.google.com/noto; on Debian and Ubuntu: apt install fonts-noto fonts-noto-cjk)"
-    )
+    advice = "install one that does, such as Noto (https://fonts.google.com/noto; on Debian and Ubuntu: apt install fonts-noto fonts-noto-cjk)"
     text = f"No installed font can write these class names, so that figures show their labels instead: {replaced}; {advice}."
     warnings.warn(text, stacklevel=2)
     return [f"class {label}" if label in unreadable else name for label, name in enumerate(names)]

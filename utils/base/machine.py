@@ -36,7 +36,9 @@ def choose(device: str) -> str:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     sharing = processes.on_this_node()
     if device.startswith("cuda:") and sharing > 1:
-        raise InputError(f"--device {device}: the {sharing} processes on this machine need a GPU each; give --device cuda.")
+        raise InputError(
+            f"--device {device}: the {sharing} processes on this machine need a GPU each; give --device cuda."
+        )
     device = processes.own_device(device)
     try:
         kind = torch.device(device)
@@ -50,7 +52,9 @@ def choose(device: str) -> str:
             "(--nproc-per-node), or give --device cpu."
         )
     if kind.type == "cuda" and (kind.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"--device {device}: this machine shows {torch.cuda.device_count()} CUDA devices; choose another, or auto.")
+        raise InputError(
+            f"--device {device}: this machine shows {torch.cuda.device_count()} CUDA devices; choose another, or auto."
+        )
     return device
 
 
@@ -77,7 +81,9 @@ def threads(number: int | None = None) -> Iterator[None]:
     """Lets PyTorch compute with `number` threads meanwhile (None: with as many as before), and afterwards with as many as before."""
     import torch
 
-    before = torch.get_num_threads()  # asked for here, it is settled: a thread that has not asked takes the number that was set last
+    before = (
+        torch.get_num_threads()
+    )  # asked for here, it is settled: a thread that has not asked takes the number that was set last
     try:
         torch.set_num_threads(number or before)
         yield
@@ -133,7 +139,9 @@ def side_by_side(work: Callable[[Group], Result], groups: Iterable[Group], worke
 
 
 @contextmanager
-def in_processes(work: Callable[[Group], Result], groups: Sequence[Group], processes: int, chunk: int = 1) -> Iterator[Iterator[Result]]:
+def in_processes(
+    work: Callable[[Group], Result], groups: Sequence[Group], processes: int, chunk: int = 1
+) -> Iterator[Iterator[Result]]:
     """As `side_by_side`, in processes, for work that keeps Python's lock, or that computes with PyTorch's own threads.
 
     They begin with the `with` block, and its body has their results as an iterator; it may do something else before it asks for them. A
@@ -154,7 +162,9 @@ def in_processes(work: Callable[[Group], Result], groups: Sequence[Group], proce
         yield map(work, groups)
         return
     # Not by fork, which may stop for good in a process that has threads (NumPy's arithmetic has some, PyTorch many).
-    pool = ProcessPoolExecutor(min(processes, len(groups)), multiprocessing.get_context("spawn"), initializer=_obey_the_first)
+    pool = ProcessPoolExecutor(
+        min(processes, len(groups)), multiprocessing.get_context("spawn"), initializer=_obey_the_first
+    )
     others, left = set(multiprocessing.active_children()), len(groups)
 
     def counted(results: Iterator[Result]) -> Iterator[Result]:

@@ -61,7 +61,9 @@ def _end_of_chunks(content: memoryview) -> int | None:
             return None
         length, kind = struct.unpack_from(">I4s", content, place)
         end = place + 12 + length  # length, kind, data, checksum
-        if end > len(content) or zlib.crc32(content[place + 4 : end - 4]) != int.from_bytes(content[end - 4 : end], "big"):
+        if end > len(content) or zlib.crc32(content[place + 4 : end - 4]) != int.from_bytes(
+            content[end - 4 : end], "big"
+        ):
             return None
         place = end
     return place

@@ -25,7 +25,13 @@ Result = TypeVar("Result")
 # torchrun stops the others when a process dies; this bounds the wait where it cannot know (a node lost its network). Shares of a list are
 # dealt out beforehand, so of a run of many hours on unequal machines the first process may wait for the last by hours.
 TIMEOUT = timedelta(days=7)
-LOST = ("onnection closed", "onnection reset", "roken pipe", "imed out", "NCCL")  # how gloo and nccl tell that another process is gone
+LOST = (
+    "onnection closed",
+    "onnection reset",
+    "roken pipe",
+    "imed out",
+    "NCCL",
+)  # how gloo and nccl tell that another process is gone
 
 
 def rank() -> int:
@@ -87,7 +93,9 @@ def joined(device: str) -> Iterator[None]:
     except RuntimeError as error:
         if any(sign in str(error) for sign in LOST):
             text = " ".join(str(error).split())  # nccl says so of every fault, its own too
-            raise ConnectionError(f"The connection to another process broke; that process says why, or else this does: {text}") from error
+            raise ConnectionError(
+                f"The connection to another process broke; that process says why, or else this does: {text}"
+            ) from error
         raise
     dist.destroy_process_group()  # not after an error: it would wait for processes that wait for this one
 

@@ -55,11 +55,19 @@ def _spelled_otherwise(name: str, folder: Path) -> Absence | None:
 
     Some systems take these for the same name, others do not: lists that are right on one find nothing on another.
     """
-    near = next((one for one in sorted(os.listdir(folder)) if _composed(one).casefold() == _composed(name).casefold()), None)
+    near = next(
+        (one for one in sorted(os.listdir(folder)) if _composed(one).casefold() == _composed(name).casefold()), None
+    )
     if near is None:
         return None
-    how = "its letters composed otherwise (NFC and NFD of Unicode)" if _composed(near) == _composed(name) else "in other capitals"
-    return Absence(printable(f"is missing, but {folder / near} is there, {how}"), "write it so in the list, or rename it")
+    how = (
+        "its letters composed otherwise (NFC and NFD of Unicode)"
+        if _composed(near) == _composed(name)
+        else "in other capitals"
+    )
+    return Absence(
+        printable(f"is missing, but {folder / near} is there, {how}"), "write it so in the list, or rename it"
+    )
 
 
 def _composed(name: str) -> str:

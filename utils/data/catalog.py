@@ -210,7 +210,9 @@ def read_description(path: Path) -> Dataset:
         raise InputError(f"{path} must hold an object with name, classes, train and test; correct it.")
     folder = path.parent.name
     if content.get("name") != folder:
-        raise InputError(f"{path}: name is {content.get('name')!r}, and the folder's is {folder!r}; give both the same name.")
+        raise InputError(
+            f"{path}: name is {content.get('name')!r}, and the folder's is {folder!r}; give both the same name."
+        )
     classes = _described_classes(path, content.get("classes"))
     train, test, rest = (_described_list(path, split, content.get(split, "")) for split in ("train", "test", "rest"))
     names = _described_names(path, content.get("display_names", {}), classes)
@@ -237,16 +239,22 @@ def _described_list(path: Path, split: str, stem: object) -> str:
     if stem == "" and split == "rest":
         return ""
     if not _is_text(stem) or fault(stem.replace(" ", "_")):  # lists are named in no list
-        raise InputError(f"{path}: {split} must be the name of a list in the same folder, without .txt; it is {stem!r}; correct it.")
+        raise InputError(
+            f"{path}: {split} must be the name of a list in the same folder, without .txt; it is {stem!r}; correct it."
+        )
     if not (path.parent / f"{stem}.txt").is_file():
-        raise InputError(f"{path}: its {split} list {path.parent / stem}.txt does not exist; make it, or correct the name (without .txt).")
+        raise InputError(
+            f"{path}: its {split} list {path.parent / stem}.txt does not exist; make it, or correct the name (without .txt)."
+        )
     return stem
 
 
 def _described_names(path: Path, names: object, classes: tuple[str, ...]) -> tuple[str, ...]:
     """The class names as people read them; those that the description leaves out are derived."""
     if not isinstance(names, dict) or not all(_is_text(name) for name in names.values()):
-        raise InputError(f"{path}: display_names must give class names their names for people, none of them empty; correct it.")
+        raise InputError(
+            f"{path}: display_names must give class names their names for people, none of them empty; correct it."
+        )
     if foreign := [name for name in names if name not in classes]:
         raise InputError(f"{path}: display_names has {foreign[0]!r}, which is no class; correct it.")
     shown = [names.get(name) or _display_name(name) for name in classes]

@@ -26,7 +26,11 @@ WHITE_IS_ZERO = 0  # of PHOTOMETRIC
 SUBFILE, DIRECTORIES, DNG_VERSION = 254, 330, 50706  # tags of TIFF
 REDUCED = 1  # the bit of SUBFILE that says that a directory holds a smaller version of another's picture
 CANON_RAW = b"CR"  # what Canon's raw files, which are TIFF, have behind TIFF's header of 8 bytes
-PNG_TO_8_BITS = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}  # what Pillow multiplies a PNG's colours by, by its name of the form
+PNG_TO_8_BITS = {
+    "L;2": 85,
+    "L;4": 17,
+    "RGB;16B": 1 / 256,
+}  # what Pillow multiplies a PNG's colours by, by its name of the form
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -44,12 +48,19 @@ CLEARLY = 1 / 8  # part of 0 .. 255 or 0 .. 65535 that floats must reach: below,
 # are the process's, set once, because `warnings.catch_warnings` is not made for threads, in which pictures are decoded.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
-PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # notes and profiles of more than 1 MB, never read here, spoil no picture
-Image.MAX_IMAGE_PIXELS = None  # `_refuse_size` replaces it; Pillow would refuse large JPEG files before they can be reduced
+PngImagePlugin.MAX_TEXT_CHUNK = (
+    PngImagePlugin.MAX_TEXT_MEMORY
+)  # notes and profiles of more than 1 MB, never read here, spoil no picture
+Image.MAX_IMAGE_PIXELS = (
+    None  # `_refuse_size` replaces it; Pillow would refuse large JPEG files before they can be reduced
+)
 # Pillow would have Ghostscript run the program that an EPS file is; other files may hold one (IPTC), so that its form alone tells nothing.
 EpsImagePlugin.gs_binary = False
 NO_MEMORY = ("it does not fit into the memory that is free", "reduce it")  # reason and remedy
-DAMAGED = {None, errno.EINVAL}  # numbers of errors that are the file's: Pillow's own have none, offsets before its start have EINVAL
+DAMAGED = {
+    None,
+    errno.EINVAL,
+}  # numbers of errors that are the file's: Pillow's own have none, offsets before its start have EINVAL
 
 
 class Undecodable(Exception):
@@ -100,10 +111,14 @@ def read_picture(stream: BinaryIO) -> Image.Image:
     except Undecodable:
         raise
     except Image.UnidentifiedImageError as error:
-        raise Undecodable("it is in no picture format that is known here", "save it as PNG or JPEG, or restore it") from error
+        raise Undecodable(
+            "it is in no picture format that is known here", "save it as PNG or JPEG, or restore it"
+        ) from error
     except MemoryError as error:
         raise Undecodable(*NO_MEMORY) from error
-    except Exception as error:  # on damaged files, Pillow raises OSError, SyntaxError, ValueError, struct.error, EOFError and more
+    except (
+        Exception
+    ) as error:  # on damaged files, Pillow raises OSError, SyntaxError, ValueError, struct.error, EOFError and more
         if isinstance(error, OSError) and error.errno not in DAMAGED:
             raise
         raise Undecodable(str(error) or type(error).__name__) from error
@@ -114,7 +129,10 @@ def _refuse_kind(image: Image.Image, stream: BinaryIO) -> None:
     if image.format == "EPS":
         raise Undecodable("it is EPS, a program that draws, and no program is run here", "save it as PNG or JPEG")
     if isinstance(image, TiffImagePlugin.TiffImageFile) and _is_preview(image, stream):
-        raise Undecodable("only a preview of it can be read here, as of cameras' raw files", "develop it, or save it anew, as JPEG or TIFF")
+        raise Undecodable(
+            "only a preview of it can be read here, as of cameras' raw files",
+            "develop it, or save it anew, as JPEG or TIFF",
+        )
 
 
 def _is_preview(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> bool:
@@ -134,7 +152,9 @@ def _refuse_size(image: Image.Image) -> None:
     """Lets formats that can do so reduce a large picture while they decode it, and refuses what has too many pixels even then."""
     width, height = image.size
     factor = _factor(width, height)
-    if factor > 1 and not image.info.get("progressive"):  # a progressive JPEG is held as a whole before its first pixel is there
+    if factor > 1 and not image.info.get(
+        "progressive"
+    ):  # a progressive JPEG is held as a whole before its first pixel is there
         image.draft(None, (width // factor, height // factor))
     if image.width * image.height == 0:
         raise Undecodable(f"it has no pixels, {width} x {height}")
@@ -160,7 +180,9 @@ def _match_transparency(image: ImageFile.ImageFile) -> None:
     form = image.tile[0][3] if image.format == "PNG" and image.tile else None
     scale = PNG_TO_8_BITS.get(form) if isinstance(form, str) else None
     if scale and isinstance(colour, int | tuple):
-        image.info["transparency"] = int(colour * scale) if isinstance(colour, int) else tuple(int(value * scale) for value in colour)
+        image.info["transparency"] = (
+            int(colour * scale) if isinstance(colour, int) else tuple(int(value * scale) for value in colour)
+        )
 
 
 def _in_frame(picture: Image.Image, size: tuple[int, int], frame: tuple[int, int, int, int]) -> Image.Image:
@@ -240,7 +262,9 @@ def _white_level(image: Image.Image) -> int:
     if image.mode == "I" and image.format in ("PNG", "PPM"):  # 16 bits, which Pillow has put into 32
         return 65535
     ranges = [(values.min(), values.max()) for values in (np.asarray(strip) for _, strip in _strips(image))]
-    low, high = (float(value) for value in (np.min(ranges), np.max(ranges)))  # not a number where one of the values is not
+    low, high = (
+        float(value) for value in (np.min(ranges), np.max(ranges))
+    )  # not a number where one of the values is not
     floats = image.mode == "F"
     if floats and -SLACK <= low and high <= 1 + SLACK:
         return 1
@@ -248,7 +272,10 @@ def _white_level(image: Image.Image) -> int:
         if low >= 0 and (white * CLEARLY if floats else 0) <= high <= white:
             return white
     where = f"lie between {low:g} and {high:g}" if math.isfinite(low + high) else "are not all finite numbers"
-    raise Undecodable(f"its greys {where}, and white is expected at 1, 255 or 65535, black at 0", "save it with 8 or 16 bits per pixel")
+    raise Undecodable(
+        f"its greys {where}, and white is expected at 1, 255 or 65535, black at 0",
+        "save it with 8 or 16 bits per pixel",
+    )
 
 
 def _orientation(image: Image.Image) -> int:

@@ -30,7 +30,9 @@ def decode(file: str | Path, listed_at: str) -> Image.Image:
         with open(file, "rb") as stream:
             return read_picture(stream)
     except Undecodable as error:
-        raise InputError(f"{listed_at}: the image {file} cannot be decoded ({error.reason}); {error.remedy}.") from error
+        raise InputError(
+            f"{listed_at}: the image {file} cannot be decoded ({error.reason}); {error.remedy}."
+        ) from error
     except OSError as error:
         problem, remedy = why_absent(file, error)
         raise InputError(f"{listed_at}: the image {file} {problem}; {remedy or 'restore it'}.") from error

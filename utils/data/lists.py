@@ -70,7 +70,9 @@ def read_explanations(path: str | Path, num_classes: int) -> list[Explanation]:
     explanations = [Explanation(name, *numbers) for name, numbers in rows]
     for line, row in enumerate(explanations, start=1):
         if row.label == row.counter:
-            raise InputError(f"{path}, line {line}: counter class {row.counter} is the label itself; name a wrong class.")
+            raise InputError(
+                f"{path}, line {line}: counter class {row.counter} is the label itself; name a wrong class."
+            )
     return explanations
 
 
@@ -81,20 +83,28 @@ def _refuse_repeats(path: str | Path, rows: Sequence[Example]) -> None:
     for line, row in enumerate(rows, start=1):
         first = line_of_index.setdefault(row.index, line)
         if first != line:
-            raise InputError(f"{path}, line {line}: index {row.index} stands on line {first} already; number each image once.")
+            raise InputError(
+                f"{path}, line {line}: index {row.index} stands on line {first} already; number each image once."
+            )
         first = line_of_path.setdefault(row.path, line)
         if rows[first - 1].label != row.label:
             other = rows[first - 1].label
-            raise InputError(f"{path}, line {line}: {row.path} is labelled {row.label}, but {other} on line {first}; keep the right line.")
+            raise InputError(
+                f"{path}, line {line}: {row.path} is labelled {row.label}, but {other} on line {first}; keep the right line."
+            )
 
 
-def _read_rows(path: str | Path, fields: Sequence[str], num_classes: int, lowest: int = 0) -> list[tuple[str, list[int]]]:
+def _read_rows(
+    path: str | Path, fields: Sequence[str], num_classes: int, lowest: int = 0
+) -> list[tuple[str, list[int]]]:
     """Reads rows `name number number ...`, one number per name in `fields`, and checks each against its range, a label's being
     `lowest` .. C-1."""
     try:
         rows = [_row(line, f"{path}, line {number}", fields, num_classes, lowest) for number, line in _lines(path)]
     except FileNotFoundError:
-        raise InputError(f"The list {path} does not exist; make it first, or correct the setting that leads there.") from None
+        raise InputError(
+            f"The list {path} does not exist; make it first, or correct the setting that leads there."
+        ) from None
     except (OSError, ValueError) as error:  # ValueError: UTF-16 that breaks off, or a name that no file can have
         raise InputError(f"The list {path} cannot be read as text ({error}); replace it.") from error
     if not rows:
@@ -135,7 +145,11 @@ def _row(line: str, where: str, fields: Sequence[str], num_classes: int, lowest:
     """Name and numbers of a line; `where` says which line that is, `lowest` the smallest label."""
     _refuse_characters(line, where)
     parts = line.split()
-    hint = "separate the fields by blanks or tabs, not by commas or semicolons" if re.search("[,;]", line) else "correct the line"
+    hint = (
+        "separate the fields by blanks or tabs, not by commas or semicolons"
+        if re.search("[,;]", line)
+        else "correct the line"
+    )
     if len(parts) != len(fields) + 1:
         raise InputError(f"{where}: expected 'path {' '.join(fields)}', found '{printable(line.strip())}'; {hint}.")
     if not all(WHOLE_NUMBER.fullmatch(part) for part in parts[1:]):
@@ -147,7 +161,11 @@ def _row(line: str, where: str, fields: Sequence[str], num_classes: int, lowest:
         if value < least or value > (HIGHEST_INDEX if field == "index" else num_classes - 1):
             classes = f"{least} .. {num_classes - 1}"
             allowed = f"0 .. {HIGHEST_INDEX}" if value > HIGHEST_INDEX else "0 or more" if field == "index" else classes
-            unknown = ": only lists to test by or to label may leave a class unknown" if field == "label" and value == UNKNOWN else ""
+            unknown = (
+                ": only lists to test by or to label may leave a class unknown"
+                if field == "label" and value == UNKNOWN
+                else ""
+            )
             raise InputError(f"{where}: {field} {value} is out of range ({allowed}){unknown}; correct the line.")
     return _with_slashes(parts[0]), values
 
@@ -158,14 +176,20 @@ def _refuse_characters(line: str, where: str) -> None:
     Raises:
         InputError: naming the first character that is none of these.
     """
-    if line.replace("\t", " ").isprintable():  # most lines; the blanks of other scripts are not "printable", but may stand
+    if line.replace(
+        "\t", " "
+    ).isprintable():  # most lines; the blanks of other scripts are not "printable", but may stand
         return
     for character in line:
         code, kind = f"U+{ord(character):04X}", unicodedata.category(character)
         if kind == "Cs":
-            raise InputError(f"{where}: '{printable(line.strip())}' cannot be read as text, it is not UTF-8; save the list as UTF-8.")
+            raise InputError(
+                f"{where}: '{printable(line.strip())}' cannot be read as text, it is not UTF-8; save the list as UTF-8."
+            )
         if character == "\0":
-            raise InputError(f"{where}: the image '{printable(line.strip())}' is missing, no file name can hold {code}; correct the line.")
+            raise InputError(
+                f"{where}: the image '{printable(line.strip())}' is missing, no file name can hold {code}; correct the line."
+            )
         if kind in ("Cc", "Cf") and character not in MAY_STAND:
             raise InputError(f"{where}: '{printable(line.strip())}' holds {code}, which cannot be seen; take it out.")
 
@@ -211,7 +235,9 @@ def check_files(rows: Sequence[Example | Explanation], list_path: str | Path, da
         try:
             size = os.stat(file).st_size
         except (OSError, ValueError) as error:  # ValueError: no file can have such a name (it holds a zero byte)
-            raise InputError(f"{list_path}, line {line}: the image {told_absent(row.path, data_root, error)}.") from None
+            raise InputError(
+                f"{list_path}, line {line}: the image {told_absent(row.path, data_root, error)}."
+            ) from None
         if size == 0:
             raise InputError(f"{list_path}, line {line}: the image {file} is empty; restore it.")
 

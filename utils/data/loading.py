@@ -19,7 +19,9 @@ from utils.data.catalog import Dataset
 from utils.data.images import decode
 from utils.data.lists import UNKNOWN, Example, Explanation, check_files, locate, read_examples
 
-RAM_BUDGET = 8 * 2**30  # bytes of decoded images that one ImageSet may hold at most; beyond it images are decoded each time
+RAM_BUDGET = (
+    8 * 2**30
+)  # bytes of decoded images that one ImageSet may hold at most; beyond it images are decoded each time
 SHARE = 4  # of the memory that is available, one part: a script has up to three lists
 READ_AHEAD = 2  # batches that the threads prepare while the network works
 
@@ -137,7 +139,9 @@ def in_batches(order: Sequence[int], batch_size: int, smallest: int = 1) -> list
     return groups
 
 
-def batches(load: Callable[[int], Tensor], groups: Sequence[list[int]], workers: int) -> Iterator[tuple[list[int], Tensor]]:
+def batches(
+    load: Callable[[int], Tensor], groups: Sequence[list[int]], workers: int
+) -> Iterator[tuple[list[int], Tensor]]:
     """Batches of images, or of what else is read from files, prepared ahead by threads while the caller computes.
 
     Threads, not processes: decoding, resizing and cropping release Python's lock, and threads share the decoded images.

@@ -201,4 +201,8 @@ def name_problem(image: str, label: int, index: int, num_classes: int, limit: in
     counter = max(other for other in range(num_classes) if other != label)
     excess = len(os.fsencode(explanation_name(image, label, counter, index))) - limit
     advice = f"shorten the image's name by {excess}"
-    return f"has a long name, and with it the names of its explanations exceed {limit} bytes; {advice}" if excess > 0 else ""
+    return (
+        f"has a long name, and with it the names of its explanations exceed {limit} bytes; {advice}"
+        if excess > 0
+        else ""
+    )

@@ -217,7 +217,10 @@ def render(scene: Scene, marks: tuple[Mark, ...]) -> tuple[np.ndarray, np.ndarra
     canvas[..., :3] *= 1 - 0.45 * _shadow(np.maximum(fore.cover, hind.cover), rng)[..., None]
     hind_coat = _coat(hind, x, y, scene.hind, scene.scale, rng)
     hind_coat[..., :3] *= (1 - 0.35 * np.exp(-np.maximum(fore.rim, 0) / 0.05))[..., None]
-    for wing, coat, name in ((hind, hind_coat, "hind"), (fore, _coat(fore, x, y, scene.fore, scene.scale, rng), "fore")):
+    for wing, coat, name in (
+        (hind, hind_coat, "hind"),
+        (fore, _coat(fore, x, y, scene.fore, scene.scale, rng), "fore"),
+    ):
         for mark in marks:
             if mark.wing == name:
                 _paint_mark(coat, wing, mark, scene)
@@ -228,7 +231,9 @@ def render(scene: Scene, marks: tuple[Mark, ...]) -> tuple[np.ndarray, np.ndarra
 
 def _rgb(hue: float, saturation: float, value: float) -> np.ndarray:
     """HSV to RGB; the hue wraps around, the others are clipped to 0 .. 1."""
-    return np.array(colorsys.hsv_to_rgb(hue % 1, float(np.clip(saturation, 0, 1)), float(np.clip(value, 0, 1))), np.float32)
+    return np.array(
+        colorsys.hsv_to_rgb(hue % 1, float(np.clip(saturation, 0, 1)), float(np.clip(value, 0, 1))), np.float32
+    )
 
 
 def _moth_frame(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
@@ -256,7 +261,9 @@ def _paint(canvas: np.ndarray, colour: np.ndarray, cover: np.ndarray) -> None:
     (rows,), (columns,) = np.nonzero(cover.any(axis=1)), np.nonzero(cover.any(axis=0))
     if not len(rows):
         return
-    window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # most shapes are small: this saves half the time
+    window = np.s_[
+        rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1
+    ]  # most shapes are small: this saves half the time
     area, cover = canvas[window], cover[window][..., None]
     colour = colour[window] if colour.ndim == 3 else colour
     area[..., :3] += cover * (colour[..., :3] - area[..., :3])
@@ -284,7 +291,9 @@ def _background(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Bark, stone or moss with leaves, twigs and specks, out of focus; SIZE x SIZE x 3, 0 .. 1."""
     grain = [(5, 5), (12, 12), (64, 10) if rng.random() < 0.5 else (10, 64), (64, 64)]
     weights = (0.12, 0.08, 0.08, 0.04)
-    texture = sum((weight * _clouds(rng, cells) for weight, cells in zip(weights, grain, strict=True)), np.zeros((), np.float32))
+    texture = sum(
+        (weight * _clouds(rng, cells) for weight, cells in zip(weights, grain, strict=True)), np.zeros((), np.float32)
+    )
     picture = ground * (1 + texture[..., None])
     rows, columns = np.mgrid[:SIZE, :SIZE].astype(np.float32)
     for _ in range(rng.integers(1, 4)):
@@ -326,7 +335,9 @@ def _shadow(cover: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return gaussian_filter(np.roll(cover, rng.integers(1, 5, 2) * rng.choice([-1, 1], 2), axis=(0, 1)), 2.5)
 
 
-def _coat(wing: Wing, x: np.ndarray, y: np.ndarray, base: np.ndarray, scale: float, rng: np.random.Generator) -> np.ndarray:
+def _coat(
+    wing: Wing, x: np.ndarray, y: np.ndarray, base: np.ndarray, scale: float, rng: np.random.Generator
+) -> np.ndarray:
     """The scales of a plain wing, with what every kind may show: shading, veins, dusky lines, false dots; SIZE x SIZE x 4."""
     shade = 1 + 0.10 * _clouds(rng, (9, 9)) + 0.05 * _clouds(rng, (50, 50)) + 0.14 * np.clip(wing.r, 0, 1) - 0.08
     shade -= 0.09 * (np.cos(np.deg2rad(wing.theta) * 30) > 0.90) * np.clip(wing.r * 3 - 0.6, 0, 1)
@@ -341,7 +352,9 @@ def _coat(wing: Wing, x: np.ndarray, y: np.ndarray, base: np.ndarray, scale: flo
     return coat
 
 
-def _paint_false_dot(coat: np.ndarray, x: np.ndarray, y: np.ndarray, base: np.ndarray, scale: float, rng: np.random.Generator) -> None:
+def _paint_false_dot(
+    coat: np.ndarray, x: np.ndarray, y: np.ndarray, base: np.ndarray, scale: float, rng: np.random.Generator
+) -> None:
     """A plain dot, dark or pale, without the rings of an eyespot; on both sides or on one only."""
     place = rng.uniform((0.2, -0.65), (0.85, 0.6)).tolist()
     side = x * int(rng.choice([-1, 1])) if rng.random() < 0.5 else np.abs(x)
@@ -362,7 +375,10 @@ def _paint_mark(coat: np.ndarray, wing: Wing, mark: Mark, scene: Scene) -> None:
         bow = mark.radius + 0.10 * np.deg2rad(wing.theta - 15) ** 2
         level, colour = np.abs(wing.r - bow) - mark.size / 2, base + 0.80 * (_rgb(mark.hue, 0.12, 1.0) - base)
     else:
-        level, colour = distance - mark.size * (1 + 0.06 * np.sin(np.deg2rad(wing.theta) * 40)), _rgb(mark.hue - 0.09, 0.75, 0.38)
+        level, colour = (
+            distance - mark.size * (1 + 0.06 * np.sin(np.deg2rad(wing.theta) * 40)),
+            _rgb(mark.hue - 0.09, 0.75, 0.38),
+        )
     faded = coat[..., :3] + mark.contrast * (colour - coat[..., :3])
     _paint(coat, np.concatenate([faded, np.ones((SIZE, SIZE, 1), np.float32)], axis=-1), _cover(level))
 
@@ -382,7 +398,9 @@ def _paint_body(canvas: np.ndarray, x: np.ndarray, y: np.ndarray, base: np.ndarr
     t = np.clip((y - 0.27) / rng.uniform(0.26, 0.34), 0, 1)
     stem = np.abs(side - 0.03 - rng.uniform(0.14, 0.24) * t**1.4)
     reach = (y > 0.27) & (t < 1)
-    _paint(canvas, base * 0.55, 0.55 * reach * _cover(stem - 0.045 * np.sin(np.pi * t**0.8)) * (0.6 + 0.4 * np.sin(70 * y)))
+    _paint(
+        canvas, base * 0.55, 0.55 * reach * _cover(stem - 0.045 * np.sin(np.pi * t**0.8)) * (0.6 + 0.4 * np.sin(70 * y))
+    )
     _paint(canvas, base * 0.4, reach * _cover(stem - 0.012))
     length = rng.uniform(0.50, 0.60)
     taper = 0.085 * np.sqrt(np.clip(1 - ((y + 0.05) / length) ** 2, 0, 1)) - 0.01
@@ -428,7 +446,9 @@ def draw_toy_dataset(data_root: Path, seed: int = 0, force: bool = False, worker
         with replacing_folder(data_root, FOLDER, force) as staging:
             _draw_into(staging / FOLDER, seed, workers)
     except OSError as error:
-        raise RunError(f"Drawing the toy dataset into {data_root} failed ({error}); make room or choose another folder.") from error
+        raise RunError(
+            f"Drawing the toy dataset into {data_root} failed ({error}); make room or choose another folder."
+        ) from error
 
 
 def _draw_into(folder: Path, seed: int, workers: int) -> None:
@@ -444,7 +464,10 @@ def _draw_into(folder: Path, seed: int, workers: int) -> None:
             pass
     for name in PER_CLASS:
         chosen = [number for number, of in enumerate(names) if of == name]
-        rows = [Example(f"{DATASETS_PREFIX}{FOLDER}/images/{files[number]}", labels[number], at) for at, number in enumerate(chosen)]
+        rows = [
+            Example(f"{DATASETS_PREFIX}{FOLDER}/images/{files[number]}", labels[number], at)
+            for at, number in enumerate(chosen)
+        ]
         write_examples(folder / f"{name}.txt", rows)
 
 

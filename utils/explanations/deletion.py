@@ -115,7 +115,9 @@ def measure(
     return {name: torch.stack(rows) for name, rows in found.items()}
 
 
-def report(outs: Sequence[str], networks: dict[str, Network], dataset: Dataset, data_root: str, count: int) -> Iterator[str]:
+def report(
+    outs: Sequence[str], networks: dict[str, Network], dataset: Dataset, data_root: str, count: int
+) -> Iterator[str]:
     """The table, line by line.
 
     Raises:
@@ -149,15 +151,26 @@ def main() -> None:
     parser = command_line("utils.explanations.deletion", __doc__)
     parser.add_argument("outs", nargs="+", type=expanded, metavar="OUT", help="output folder of an explanation script")
     parser.add_argument("--dataset", default="butterflies_s300", help="what was explained (default: butterflies_s300)")
-    parser.add_argument("--data-root", type=expanded, default="datasets", help="folder that holds the dataset's folder (default: datasets)")
+    parser.add_argument(
+        "--data-root",
+        type=expanded,
+        default="datasets",
+        help="folder that holds the dataset's folder (default: datasets)",
+    )
     parser.add_argument("--checkpoint", type=expanded, required=True, help="the teacher that was explained")
-    parser.add_argument("--second", type=expanded, required=True, help="another network for the same classes, trained apart from it")
-    parser.add_argument("--images", type=int, default=20, help="images of the list, evenly spread; 0: all (default: 20)")
+    parser.add_argument(
+        "--second", type=expanded, required=True, help="another network for the same classes, trained apart from it"
+    )
+    parser.add_argument(
+        "--images", type=int, default=20, help="images of the list, evenly spread; 0: all (default: 20)"
+    )
     arguments = parser.parse_args()
     with command("deletion"):
         dataset = find(arguments.dataset, arguments.data_root)
         paths = {"in the teacher": arguments.checkpoint, "in the second network": arguments.second}
-        networks = {name: load_classifier(path, dataset.classes, dataset.display_names).folded() for name, path in paths.items()}
+        networks = {
+            name: load_classifier(path, dataset.classes, dataset.display_names).folded() for name, path in paths.items()
+        }
         for line in report(arguments.outs, networks, dataset, arguments.data_root, arguments.images):
             print(line)
 

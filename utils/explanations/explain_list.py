@@ -29,7 +29,7 @@ from utils.explanations.masks import masks
 from utils.explanations.methods import EXPLAINERS
 from utils.explanations.rendering import draw_borders, fill_outside
 from utils.explanations.storage import HeatmapFile, listed_counters
-from utils.running import plausible
+from utils.running import checks
 from utils.running.resuming import Unfinished
 from utils.running.settings import pick
 from utils.training import evaluation
@@ -94,7 +94,12 @@ def open_explained(dataset: Dataset, data_root: str | Path, image_size: int, out
 
 
 def explain_list(
-    network: Network, images: ImageSet[Example], layout: Layout, classes: Sequence[str], how: ExplainSettings, unfinished: Unfinished
+    network: Network,
+    images: ImageSet[Example],
+    layout: Layout,
+    classes: Sequence[str],
+    how: ExplainSettings,
+    unfinished: Unfinished,
 ) -> dict | None:
     """Explains every image of a list against every wrong class, or the strongest, and writes all that docs/files.md names.
 
@@ -130,7 +135,9 @@ def _announce(count: int, heatmaps: HeatmapFile, how: ExplainSettings) -> None:
     """Says how much will come: with many classes and no `counters`, more than most would want."""
     explanations = count * heatmaps.num_counters * len(how.mask_sizes)
     pictures = f"{explanations:,} explanations, {len(KINDS) * explanations:,} pictures"
-    processes.say(f"{count:,} images against {heatmaps.num_counters} classes each: {pictures}, heat maps of {heatmaps.size / 1e6:.1f} MB.")
+    processes.say(
+        f"{count:,} images against {heatmaps.num_counters} classes each: {pictures}, heat maps of {heatmaps.size / 1e6:.1f} MB."
+    )
 
 
 @processes.first_only
@@ -141,14 +148,18 @@ def _make_folders(layout: Layout, how: ExplainSettings) -> None:
 
 
 @processes.first_only
-def _conclude(images: ImageSet[Example], layout: Layout, classes: Sequence[str], heatmaps: HeatmapFile, how: ExplainSettings) -> dict:
+def _conclude(
+    images: ImageSet[Example], layout: Layout, classes: Sequence[str], heatmaps: HeatmapFile, how: ExplainSettings
+) -> dict:
     """Writes what needs all explanations: heat maps, lists, the contact sheet; returns what was measured."""
     heatmaps.write()
     for people in (False, True):
         counters = map(np.ndarray.tolist, heatmaps.counters())
         write_explanations(layout.explanation_list(people), _listed(layout, images.rows, counters, how, people))
     shown = sheet.spread(len(images), sheet.SHEET_ROWS)
-    sheet.contact_sheet(layout.contact_sheet, [_sheet_row(number, images, layout, heatmaps, how) for number in shown], classes)
+    sheet.contact_sheet(
+        layout.contact_sheet, [_sheet_row(number, images, layout, heatmaps, how) for number in shown], classes
+    )
     answers, num_maps, flat = heatmaps.answers()[:, 0], len(images) * heatmaps.num_counters, heatmaps.constant_maps()
     accuracy = evaluation.accuracy(answers, images.labels)
     measured = {
@@ -158,14 +169,16 @@ def _conclude(images: ImageSet[Example], layout: Layout, classes: Sequence[str],
         "teacher_accuracy_on_list": round(accuracy, 2),
     }
     doubts = [
-        plausible.constant_maps(flat, num_maps),
-        plausible.one_answer(evaluation.confusion(answers, images.labels, len(classes)), classes, images.source),
-        plausible.guesses(accuracy, images.labels, len(classes), images.source),
+        checks.constant_maps(flat, num_maps),
+        checks.one_answer(evaluation.confusion(answers, images.labels, len(classes)), classes, images.source),
+        checks.guesses(accuracy, images.labels, len(classes), images.source),
     ]
-    return plausible.with_warnings(measured, doubts)
+    return checks.with_warnings(measured, doubts)
 
 
-def explanation_files(layout: Layout, rows: Sequence[Example], num_classes: int, how: ExplainSettings) -> Iterator[Path]:
+def explanation_files(
+    layout: Layout, rows: Sequence[Example], num_classes: int, how: ExplainSettings
+) -> Iterator[Path]:
     """The files that `explain_list` leaves; which pictures these are, its list says, which comes before them.
 
     Raises:
@@ -175,7 +188,9 @@ def explanation_files(layout: Layout, rows: Sequence[Example], num_classes: int,
     counters = listed_counters(layout, rows, num_classes)
     for row, counter in zip(rows, counters, strict=True):
         if not len(counter) == len(set(counter)) == how.num_counters(num_classes):
-            raise InputError(f"{layout.explanation_list()} has {len(counter)} explanations of {row.path}; explain that list anew.")
+            raise InputError(
+                f"{layout.explanation_list()} has {len(counter)} explanations of {row.path}; explain that list anew."
+            )
     for people in (False, True):
         path = layout.explanation_list(people)
         listed = read_explanations(path, num_classes)
@@ -202,7 +217,9 @@ def _folders(layout: Layout, how: ExplainSettings) -> dict[tuple[str, float], Pa
     return {(kind, size): layout.explanations(kind, size) for kind in KINDS for size in how.mask_sizes}
 
 
-def _explain_missing(network: Network, images: ImageSet[Example], layout: Layout, heatmaps: HeatmapFile, how: ExplainSettings) -> None:
+def _explain_missing(
+    network: Network, images: ImageSet[Example], layout: Layout, heatmaps: HeatmapFile, how: ExplainSettings
+) -> None:
     """Explains the batches that are not done, each thread one at a time from decoding to writing.
 
     Batches all of whose maps are constant wait until another is done, in this process or elsewhere: where none is, the teacher is no
@@ -220,7 +237,9 @@ def _explain_missing(network: Network, images: ImageSet[Example], layout: Layout
         pixels, label = torch.stack([images[number] for number in numbers]), images.labels[numbers]
         with how.explainer.gradient_mode():
             with on_device:
-                explained, flat = explain_batch(network, how.explainer, pixels, label, heatmaps.num_counters, how.device)
+                explained, flat = explain_batch(
+                    network, how.explainer, pixels, label, heatmaps.num_counters, how.device
+                )
             if patient and flat.all():
                 return False
             heatmaps.add(numbers, label, explained)
@@ -236,7 +255,9 @@ def _explain_missing(network: Network, images: ImageSet[Example], layout: Layout
             bar.update(len(numbers) * explained)
             waiting += [] if explained else [numbers]
         _check_any_points(heatmaps)
-        for numbers, _ in zip(waiting, side_by_side(partial(explain, patient=False), waiting, how.workers), strict=True):
+        for numbers, _ in zip(
+            waiting, side_by_side(partial(explain, patient=False), waiting, how.workers), strict=True
+        ):
             bar.update(len(numbers))
 
 
@@ -320,18 +341,26 @@ def _cut(maps: Tensor, how: ExplainSettings) -> tuple[Tensor, Tensor]:
     return masks(upsampled, how.mask_sizes).cpu(), upsampled.cpu()
 
 
-def _sheet_row(number: int, images: ImageSet[Example], layout: Layout, heatmaps: HeatmapFile, how: ExplainSettings) -> sheet.SheetRow:
+def _sheet_row(
+    number: int, images: ImageSet[Example], layout: Layout, heatmaps: HeatmapFile, how: ExplainSettings
+) -> sheet.SheetRow:
     """The contact sheet's row of an image against its strongest rival, from what is on disk."""
     row, (a, b) = images.rows[number], (images.rows[number].label, int(heatmaps.answers()[number, 1]))
     name, size = explanation_name(row.path, a, b, row.index), listed_size(how.mask_sizes)
-    machine, people = (to_tensor(decode(layout.explanations(kind, size) / name, "the contact sheet")) for kind in (IMG, DEMO))
+    machine, people = (
+        to_tensor(decode(layout.explanations(kind, size) / name, "the contact sheet")) for kind in (IMG, DEMO)
+    )
     panels = how.explainer.panels(heatmaps.maps([number]), a, b, how.image_size)
     return sheet.SheetRow(images[number], panels, machine, people, a, b)
 
 
 def _render(pictures: Tensor, inside: Tensor) -> dict[str, Tensor]:
     """The three renderings of pictures uint8 (M, 3, s, s) with masks bool (M, s, s), on the CPU."""
-    rendered = {IMG: fill_outside(pictures, inside), MASK: inside.to(torch.uint8) * 255, DEMO: draw_borders(pictures, inside)}
+    rendered = {
+        IMG: fill_outside(pictures, inside),
+        MASK: inside.to(torch.uint8) * 255,
+        DEMO: draw_borders(pictures, inside),
+    }
     return {kind: some.cpu() for kind, some in rendered.items()}
 
 

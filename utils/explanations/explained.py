@@ -124,7 +124,9 @@ def explain_batch(
     label = label.to(device)
     explained = explainer(network, to_float(pixels, device), label, partial(chosen_counters, label, num_counters))
     if not (explained.logits.isfinite().all() and explained.relevance.isfinite().all()):
-        raise InputError("The teacher's outputs are not finite numbers; replace what --checkpoint or --pretrained name.")
+        raise InputError(
+            "The teacher's outputs are not finite numbers; replace what --checkpoint or --pretrained name."
+        )
     return explained.on_cpu(), constant(explained.relevance).cpu()
 
 

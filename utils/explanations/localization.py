@@ -92,7 +92,9 @@ def _run(out: str, data_root: str, record: Path, variant: str) -> Run:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{record} is no record of an explanation run ({error!r}); run the script again.") from error
     if dataset.folder != toy_moths.FOLDER:
-        raise InputError(f"{record}: {dataset.name} was explained, but only drawn moths have exact counterfactuals; explain toy.")
+        raise InputError(
+            f"{record}: {dataset.name} was explained, but only drawn moths have exact counterfactuals; explain toy."
+        )
     name = f"{out}: {settings['explanation']}{', SimCLR features' if variant else ''}"
     explainer = pick(kind, SimpleNamespace(**settings))
     return Run(out, Layout(Path(out), dataset.list_stem, variant), dataset, explainer, name, sizes, image_size)
@@ -126,7 +128,9 @@ def truths(dataset: Dataset, data_root: str, seed: int) -> list[tuple[Example, d
     """
     path = dataset.list_path(data_root, "train")
     rows = list(enumerate(read_examples(path, len(dataset.classes)), start=1))
-    exact = side_by_side(lambda at: exact_differences(at[1], data_root, seed, f"{path}, line {at[0]}"), rows, default_workers())
+    exact = side_by_side(
+        lambda at: exact_differences(at[1], data_root, seed, f"{path}, line {at[0]}"), rows, default_workers()
+    )
     bar = tqdm(exact, desc="drawing counterfactuals", total=len(rows), unit="image", leave=False)
     return [(row, differences) for (_, row), differences in zip(rows, bar, strict=True)]
 
@@ -137,7 +141,9 @@ def truths(dataset: Dataset, data_root: str, seed: int) -> list[tuple[Example, d
 def disc(masks: Tensor) -> tuple[Tensor, Tensor]:
     """A disc of each mask's area in the middle of the picture, and a map that falls from there to 0 in the corners."""
     height, width = masks.shape[1:]
-    down, across = torch.meshgrid(torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2, indexing="ij")
+    down, across = torch.meshgrid(
+        torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2, indexing="ij"
+    )
     distance = down.hypot(across)
     order = distance.flatten().argsort(stable=True).argsort()  # 0 for the middle
     discs = (order < masks.sum((1, 2))[:, None]).view(masks.shape)
@@ -182,7 +188,14 @@ def tally(masks: Tensor, maps: Tensor, truth: Tensor, own: Tensor, has_own: Tens
         has_own: whether T_own counts, bool (M,).
     """
     with_own = masks & has_own[:, None, None]
-    pixels = [(masks & truth).sum(), masks.sum(), truth.sum(), (with_own & own).sum(), with_own.sum(), own[has_own].sum()]
+    pixels = [
+        (masks & truth).sum(),
+        masks.sum(),
+        truth.sum(),
+        (with_own & own).sum(),
+        with_own.sum(),
+        own[has_own].sum(),
+    ]
     counts = [*pixels, torch.tensor(len(masks))]
     return torch.stack([*(count.double() for count in counts), *(score.sum() for score in map_scores(maps, truth))])
 
@@ -191,7 +204,15 @@ def percentages(sums: Tensor) -> list[float]:
     """Of all explanations together, in percent, in the order of `COLUMNS`: precision and recall of the masks against T and against
     T_own, and the means of the three `map_scores`."""
     hit, inside, true, own_hit, own_inside, own_true, count, points, mass, rank = sums.tolist()
-    pairs = [(hit, inside), (hit, true), (own_hit, own_inside), (own_hit, own_true), (points, count), (mass, count), (rank, count)]
+    pairs = [
+        (hit, inside),
+        (hit, true),
+        (own_hit, own_inside),
+        (own_hit, own_true),
+        (points, count),
+        (mass, count),
+        (rank, count),
+    ]
     return [100 * part / whole if whole else float("nan") for part, whole in pairs]
 
 
@@ -206,14 +227,20 @@ def load(run: Run, size: float, exact: Sequence[tuple[Example, dict]]) -> Iterat
             stored = {name: torch.from_numpy(file[name]) for name in file if name != "path"}
             paths = file["path"].tolist()
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{run.layout.heatmaps} cannot be read ({error}); run the explanation script again.") from error
+        raise InputError(
+            f"{run.layout.heatmaps} cannot be read ({error}); run the explanation script again."
+        ) from error
     if paths != [row.path for row, _ in exact]:
-        raise InputError(f"{run.layout.heatmaps} holds the maps of other images than the training list; explain that list anew.")
+        raise InputError(
+            f"{run.layout.heatmaps} holds the maps of other images than the training list; explain that list anew."
+        )
     label = stored.pop("label")
     listed = listed_counters(run.layout, [row for row, _ in exact], len(run.dataset.classes))
     for number, (row, differences) in enumerate(exact):
         counter = torch.tensor([listed[number]])
-        relevance = run.explainer.relevance({name: maps[[number]] for name, maps in stored.items()}, label[[number]], counter)
+        relevance = run.explainer.relevance(
+            {name: maps[[number]] for name, maps in stored.items()}, label[[number]], counter
+        )
         masks = read_masks(run.layout, row, counter[0].tolist(), size)
         found = [differences[b] for b in counter[0].tolist()]
         truth = torch.stack([_at_size(one.all, run.image_size) for one in found])
@@ -244,7 +271,10 @@ def report(outs: Sequence[str], data_root: str, seed: int) -> Iterator[str]:
         InputError: a folder holds no explanation of the drawn moths, or the moths on disk are others.
     """
     runs = [run for out in outs for run in find_runs(out, data_root)]
-    exact = {name: truths(dataset, data_root, seed) for name, dataset in {run.dataset.name: run.dataset for run in runs}.items()}
+    exact = {
+        name: truths(dataset, data_root, seed)
+        for name, dataset in {run.dataset.name: run.dataset for run in runs}.items()
+    }
     for name, rows in exact.items():
         covered = np.mean([one.all.mean() for _, differences in rows for one in differences.values()])
         yield f"{name}: {sum(len(of) for _, of in rows)} explanations; the true differences T cover {100 * covered:.1f} % of the pictures."
@@ -261,8 +291,15 @@ def main() -> None:
     """The command line."""
     parser = command_line("utils.explanations.localization", __doc__)
     parser.add_argument("outs", nargs="+", type=expanded, metavar="OUT", help="output folder of an explanation script")
-    parser.add_argument("--data-root", type=expanded, default="datasets", help="folder that holds the dataset's folder (default: datasets)")
-    parser.add_argument("--seed", type=int, default=0, help="of datasets/prepare.py toy, which drew the moths (default: 0)")
+    parser.add_argument(
+        "--data-root",
+        type=expanded,
+        default="datasets",
+        help="folder that holds the dataset's folder (default: datasets)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of datasets/prepare.py toy, which drew the moths (default: 0)"
+    )
     arguments = parser.parse_args()
     with command("localization"):
         for line in report(arguments.outs, arguments.data_root, arguments.seed):

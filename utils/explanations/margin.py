@@ -31,7 +31,9 @@ def every_class(logits: Tensor) -> Tensor:
     return torch.arange(logits.shape[1], device=logits.device).expand(len(logits), -1)
 
 
-def class_maps(network: Network, feature_map: Tensor, layer: Layer, choose: Choose = every_class) -> tuple[Tensor, Tensor, Tensor]:
+def class_maps(
+    network: Network, feature_map: Tensor, layer: Layer, choose: Choose = every_class
+) -> tuple[Tensor, Tensor, Tensor]:
     """The logits and the signed class maps H_c of images, from a layer's map of theirs.
 
     One pass from the layer on, and one backward pass for each class that is chosen, which reaches back to the layer alone and to no
@@ -69,8 +71,12 @@ def smoothing_matrix(grid: int, size: int) -> Tensor:
     """
     from scipy.ndimage import gaussian_filter1d  # here, since it takes long to import and scripts shall start soon
 
-    upsampling = F.interpolate(torch.eye(grid, dtype=torch.float64)[:, None], size, mode="linear", align_corners=False)[:, 0].T
-    return torch.from_numpy(gaussian_filter1d(upsampling.numpy(), SIGMA * size, axis=0, mode="reflect", truncate=4.0)).float()
+    upsampling = F.interpolate(torch.eye(grid, dtype=torch.float64)[:, None], size, mode="linear", align_corners=False)[
+        :, 0
+    ].T
+    return torch.from_numpy(
+        gaussian_filter1d(upsampling.numpy(), SIGMA * size, axis=0, mode="reflect", truncate=4.0)
+    ).float()
 
 
 def main_parts(mask: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -121,11 +127,15 @@ class Margin:
         """One forward pass, and a backward pass down to the layer for an image's own class and for each counter class."""
         layer, own = self.explanation_layer, label[:, None]
         feature_map = network.feature_map(pixels, layer)
-        logits, classes, some = class_maps(network, feature_map, layer, lambda logits: own_and_counters(label, choose(logits)))
+        logits, classes, some = class_maps(
+            network, feature_map, layer, lambda logits: own_and_counters(label, choose(logits))
+        )
         counter = classes[classes != own].view(len(label), -1)  # (N, B)
         maps = spread(some, classes, logits.shape[1])
         largest = torch.finfo(torch.float16).max  # what is beyond it is stored as it, not as infinity
-        return Explained(logits, counter, self._relevance(maps, label, counter), {"class_maps": maps.clamp(-largest, largest).half()})
+        return Explained(
+            logits, counter, self._relevance(maps, label, counter), {"class_maps": maps.clamp(-largest, largest).half()}
+        )
 
     def relevance(self, maps: dict[str, Tensor], label: Tensor, counter: Tensor) -> Tensor:
         """M, up to the rounding of what is stored."""
@@ -145,7 +155,10 @@ class Margin:
         speaks = upsampled > 0  # (M, s, s)
         inside = masks & (speaks | ~speaks.any(2).any(1)[:, None, None])[:, None]
         weights = upsampled.cpu().numpy()
-        kept = [[main_parts(mask, weight) for mask in sizes] for sizes, weight in zip(inside.cpu().numpy(), weights, strict=True)]
+        kept = [
+            [main_parts(mask, weight) for mask in sizes]
+            for sizes, weight in zip(inside.cpu().numpy(), weights, strict=True)
+        ]
         return torch.from_numpy(np.array(kept)).to(masks.device)
 
     def panels(self, maps: dict[str, Tensor], label: int, counter: int, size: int) -> list[tuple[Tensor, str]]:

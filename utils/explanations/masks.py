@@ -32,7 +32,9 @@ def masks(upsampled: Tensor, fractions: tuple[float, ...]) -> Tensor:
         reading order are in, so that no mask is larger than asked for and larger masks hold the smaller ones.
     """
     ranks = [mask_pixels(fraction, *upsampled.shape[1:]) for fraction in fractions]
-    kept = min(max(ranks) + 1, upsampled[0].numel())  # one more than is needed: whether the next pixel ties is seen without counting
+    kept = min(
+        max(ranks) + 1, upsampled[0].numel()
+    )  # one more than is needed: whether the next pixel ties is seen without counting
     largest = upsampled.flatten(1).topk(kept, dim=1).values  # (M, k_max + 1), descending: one sort serves all sizes
     thresholds = largest[:, [rank - 1 for rank in ranks]]  # (M, T)
     cut = upsampled[:, None] >= thresholds[:, :, None, None]
@@ -61,5 +63,9 @@ def moved(rng: torch.Generator, *stacks: Tensor) -> tuple[Tensor, ...]:
 
     The first pictures of all stacks are shifted by one offset, the second by another.
     """
-    offsets = torch.stack([torch.randint(0, side, (len(stacks[0]),), generator=rng) for side in stacks[0].shape[1:]], dim=1).tolist()
-    return tuple(torch.stack([one.roll(offset, (0, 1)) for one, offset in zip(stack, offsets, strict=True)]) for stack in stacks)
+    offsets = torch.stack(
+        [torch.randint(0, side, (len(stacks[0]),), generator=rng) for side in stacks[0].shape[1:]], dim=1
+    ).tolist()
+    return tuple(
+        torch.stack([one.roll(offset, (0, 1)) for one, offset in zip(stack, offsets, strict=True)]) for stack in stacks
+    )

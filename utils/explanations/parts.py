@@ -92,7 +92,9 @@ def read_birds(archive: Path, wanted: set[str]) -> Birds:
     """
     texts = _texts(archive)
     try:
-        images = {number: Path(path).name for number, path in _rows(texts["images.txt"], 2) if Path(path).name in wanted}
+        images = {
+            number: Path(path).name for number, path in _rows(texts["images.txt"], 2) if Path(path).name in wanted
+        }
         names = [name for _, name in _rows(texts["parts.txt"], 2)]
         attributes = [name for _, name in _rows(texts["attributes.txt"], 2)]
         places = {name: np.full((len(names), 2), np.nan) for name in images.values()}
@@ -104,8 +106,12 @@ def read_birds(archive: Path, wanted: set[str]) -> Birds:
             if number in images:
                 seen[images[number]][int(attribute) - 1] = present == "1"
     except (ValueError, IndexError) as error:
-        raise InputError(f"--archive {archive} is not laid out as CUB_200_2011 ({error}); download it again.") from error
-    return Birds(names, places, seen, np.array([[_speaks_of(attribute, name) for attribute in attributes] for name in names]))
+        raise InputError(
+            f"--archive {archive} is not laid out as CUB_200_2011 ({error}); download it again."
+        ) from error
+    return Birds(
+        names, places, seen, np.array([[_speaks_of(attribute, name) for attribute in attributes] for name in names])
+    )
 
 
 def _speaks_of(attribute: str, part: str) -> bool:
@@ -123,7 +129,9 @@ def telling_parts(birds: Birds, rows: Sequence[Example], num_classes: int) -> np
     of_part = counts[:, None] * birds.part_of + SMOOTHING * birds.part_of  # (C, P, A)
     shares = of_part / of_part.sum(-1, keepdims=True).clip(min=SMOOTHING)
     logs = np.log(np.where(birds.part_of, shares.clip(min=1e-12), 1))
-    divergence = ((shares[:, None] - shares[None]) * (logs[:, None] - logs[None])).sum(-1)  # both KL together, (C, C, P)
+    divergence = ((shares[:, None] - shares[None]) * (logs[:, None] - logs[None])).sum(
+        -1
+    )  # both KL together, (C, C, P)
     pairs = divergence[np.triu_indices(num_classes, 1)]
     return (divergence >= np.quantile(pairs, 1 - TELLING)) & (divergence > 0)
 
@@ -151,7 +159,9 @@ def measure(
         for variant, cut in zip(sums, (masks, *moved(rng, masks)), strict=True):
             inside = parts_inside(cut, birds.places[name], *shape)
             sums[variant] += (inside & true).sum(), inside.sum(), true.sum()
-    return {variant: (100 * hit / max(1, inside), 100 * hit / max(1, true)) for variant, (hit, inside, true) in sums.items()}
+    return {
+        variant: (100 * hit / max(1, inside), 100 * hit / max(1, true)) for variant, (hit, inside, true) in sums.items()
+    }
 
 
 def report(outs: Sequence[str], archive: Path, dataset: Dataset, data_root: str) -> Iterator[str]:
@@ -164,7 +174,9 @@ def report(outs: Sequence[str], archive: Path, dataset: Dataset, data_root: str)
     rows = read_examples(path, len(dataset.classes))
     birds = read_birds(archive, {Path(row.path).name for row in rows})
     if not birds.places:
-        raise InputError(f"--archive {archive} holds none of the images of {path}; choose the --dataset that was made of it.")
+        raise InputError(
+            f"--archive {archive} holds none of the images of {path}; choose the --dataset that was made of it."
+        )
     telling = telling_parts(birds, rows, len(dataset.classes))
     pairs = len(telling) * (len(telling) - 1)
     yield f"{len(birds.places)} of {len(rows)} images have parts, of which {telling.sum() / pairs:.1f} on average tell two classes apart."
@@ -181,9 +193,16 @@ def main() -> None:
     """The command line."""
     parser = command_line("utils.explanations.parts", __doc__)
     parser.add_argument("outs", nargs="+", type=expanded, metavar="OUT", help="output folder of an explanation script")
-    parser.add_argument("--archive", required=True, type=expanded, help="CUB_200_2011.tgz, or the folder it was unpacked into")
+    parser.add_argument(
+        "--archive", required=True, type=expanded, help="CUB_200_2011.tgz, or the folder it was unpacked into"
+    )
     parser.add_argument("--dataset", default="gull", help="what was explained (default: gull)")
-    parser.add_argument("--data-root", type=expanded, default="datasets", help="folder that holds the dataset's folder (default: datasets)")
+    parser.add_argument(
+        "--data-root",
+        type=expanded,
+        default="datasets",
+        help="folder that holds the dataset's folder (default: datasets)",
+    )
     arguments = parser.parse_args()
     with command("parts"):
         dataset = find(arguments.dataset, arguments.data_root)

@@ -21,7 +21,9 @@ def fill_outside(images: Tensor, masks: Tensor) -> Tensor:
         uint8 (M, 3, h, w).
     """
     # Picture by picture, as a product of matrices: three times faster than adding up one tensor of all pictures, and exact in float64.
-    totals = [image.flatten(1).double() @ mask.flatten().double() for image, mask in zip(images, masks, strict=True)]  # (3,) each
+    totals = [
+        image.flatten(1).double() @ mask.flatten().double() for image, mask in zip(images, masks, strict=True)
+    ]  # (3,) each
     means = torch.stack(totals) / masks.sum((1, 2))[:, None]  # (M, 3)
     return _choose(masks, images, means.round().to(torch.uint8)[:, :, None, None])
 

@@ -28,7 +28,9 @@ def contact_sheet(path: str | Path, rows: Sequence[SheetRow], classes: Sequence[
     names, lines = fonts.drawable(classes), []
     for row in rows:
         title = f"a = {names[row.label]}\nb = {names[row.counter]}"
-        lines.append([(row.image, title), *row.panels, (row.machine, "E (machine)"), (row.people, "red border (people)")])
+        lines.append(
+            [(row.image, title), *row.panels, (row.machine, "E (machine)"), (row.people, "red border (people)")]
+        )
     figures.tiles(path, lines)
 
 

@@ -41,7 +41,14 @@ class HeatmapFile:
         unfinished: the run.
     """
 
-    def __init__(self, path: Path, images: ImageSet[Example], stored: dict[str, Stored], num_counters: int, unfinished: Unfinished) -> None:
+    def __init__(
+        self,
+        path: Path,
+        images: ImageSet[Example],
+        stored: dict[str, Stored],
+        num_counters: int,
+        unfinished: Unfinished,
+    ) -> None:
         self.path = path
         self.images = images
         self.stored = stored
@@ -65,7 +72,9 @@ class HeatmapFile:
     @processes.first_only
     def _make_parts(self) -> None:
         some = 1 + self.num_counters
-        shapes = {name: (some, *array.shape[1:]) if self._gappy(name) else array.shape for name, array in self.stored.items()}
+        shapes = {
+            name: (some, *array.shape[1:]) if self._gappy(name) else array.shape for name, array in self.stored.items()
+        }
         parts = {name: Stored(shape, self.stored[name].kind) for name, shape in shapes.items()}
         for name, array in (parts | {ANSWERS: Stored((3 + self.num_counters,), np.dtype(np.int64))}).items():
             if not self._part(name).exists():
@@ -88,7 +97,10 @@ class HeatmapFile:
 
     def add(self, numbers: list[int], label: Tensor, explained: Explained) -> None:
         """Stores the maps of the consecutive rows `numbers`, of the classes `label` (n,)."""
-        images, classes = torch.arange(len(label), device=label.device)[:, None], own_and_counters(label, explained.counter)
+        images, classes = (
+            torch.arange(len(label), device=label.device)[:, None],
+            own_and_counters(label, explained.counter),
+        )
         for name, array in self.stored.items():
             maps = explained.maps[name][images, classes] if self._gappy(name) else explained.maps[name]
             self._store(name, numbers, maps.cpu().numpy().astype(array.kind, copy=False))

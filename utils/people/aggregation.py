@@ -97,11 +97,15 @@ def _by_majority(votes: Votes, num_classes: int, seen: csr_array, seed: int) -> 
 
 
 def _by_dawid_skene(votes: Votes, num_classes: int, seen: csr_array, seed: int) -> Labels:
-    return _labels_of(dawid_skene(votes, prior_counts(num_classes) + seen.toarray().reshape(-1, num_classes, num_classes)), seed)
+    return _labels_of(
+        dawid_skene(votes, prior_counts(num_classes) + seen.toarray().reshape(-1, num_classes, num_classes)), seed
+    )
 
 
 def _by_one_coin(votes: Votes, num_classes: int, seen: csr_array, seed: int) -> Labels:
-    return _labels_of(one_coin(votes, num_classes, np.array([RIGHT, WRONG]) + _right_and_wrong(seen, num_classes)), seed)
+    return _labels_of(
+        one_coin(votes, num_classes, np.array([RIGHT, WRONG]) + _right_and_wrong(seen, num_classes)), seed
+    )
 
 
 def _right_and_wrong(seen: csr_array, num_classes: int) -> np.ndarray:
@@ -198,12 +202,19 @@ def dawid_skene(votes: Votes, believed: np.ndarray, per_class: float = WRONG, to
     def step(posterior: np.ndarray) -> Step:
         prior, confusion = maximise(sums, posterior, believed, per_class)
         posterior, likelihood = expect(sums, prior, confusion)
-        return posterior, prior, confusion, likelihood + per_class * np.log(prior).sum() + (believed * np.log(confusion)).sum()
+        return (
+            posterior,
+            prior,
+            confusion,
+            likelihood + per_class * np.log(prior).sum() + (believed * np.log(confusion)).sum(),
+        )
 
     return _climb(votes.counts(believed.shape[1]), step, tolerance, "Dawid-Skene")
 
 
-def one_coin(votes: Votes, num_classes: int, believed: np.ndarray, per_class: float = WRONG, tolerance: float = TOLERANCE) -> Fitted:
+def one_coin(
+    votes: Votes, num_classes: int, believed: np.ndarray, per_class: float = WRONG, tolerance: float = TOLERANCE
+) -> Fitted:
     """True classes and every person's accuracy together, by EM.
 
     The one-coin Dawid-Skene model (as in Zhang, Chen, Zhou, Jordan, Spectral Methods Meet EM, NeurIPS 2014): that of `dawid_skene`
@@ -287,7 +298,9 @@ def _ones(rows: int, row: np.ndarray, column: np.ndarray, first: np.ndarray, col
     return csr_array((np.ones(len(row)), column[row.argsort(kind="stable")], starts), shape=(rows, columns))
 
 
-def maximise(sums: Sums, posterior: np.ndarray, believed: np.ndarray, per_class: float) -> tuple[np.ndarray, np.ndarray]:
+def maximise(
+    sums: Sums, posterior: np.ndarray, believed: np.ndarray, per_class: float
+) -> tuple[np.ndarray, np.ndarray]:
     """The M-step.
 
     Args:

@@ -15,7 +15,13 @@ from utils.people.trials import LONGEST, is_secret_id, is_time
 from utils.people.turk import NEEDED, Submission, submissions
 
 DAY = 24 * 60 * 60  # seconds
-LOGGED = ("image_id", "gt_label", "is_train", "response", "time")  # the lists of a log of explain_teach, in the order of their use
+LOGGED = (
+    "image_id",
+    "gt_label",
+    "is_train",
+    "response",
+    "time",
+)  # the lists of a log of explain_teach, in the order of their use
 REJECTED_ELSEWHERE = "rejected in another row of the same assignment"
 ANSWERED_BEFORE = "answered again by the same person (the first answer counts)"
 OTHER_BUILD = "given on another build of the course page"
@@ -54,7 +60,9 @@ def read_answers(paths: Sequence[str | Path], key: Key | None, num_classes: int)
     return read_files(paths, key, num_classes).answers
 
 
-def read_files(paths: Sequence[str | Path], key: Key | None, num_classes: int, leave_out: Sequence[str] = ()) -> Reading:
+def read_files(
+    paths: Sequence[str | Path], key: Key | None, num_classes: int, leave_out: Sequence[str] = ()
+) -> Reading:
     """Reads any number of answer files together.
 
     A trial that stands in several files (a download and an export, two exports of one server) counts once, and tells that their
@@ -73,9 +81,13 @@ def read_files(paths: Sequence[str | Path], key: Key | None, num_classes: int, l
             be left out is not there, or nothing counts.
     """
     files = in_telling_order([(path, list(_read_file(path, key, num_classes))) for path in paths])
-    rows = [participant.submission for _, participants in files for participant in participants if participant.submission]
+    rows = [
+        participant.submission for _, participants in files for participant in participants if participant.submission
+    ]
     rejected = {row.assignment for row in rows if row.rejected} - {""}
-    called = who_is_who([(path, [some for some in participants if not _reason(some, rejected)]) for path, participants in files])
+    called = who_is_who(
+        [(path, [some for some in participants if not _reason(some, rejected)]) for path, participants in files]
+    )
     people = iter(called)
     answers: dict[tuple[str, str, str], Answer] = {}
     owners: dict[str, str] = {}
@@ -89,7 +101,9 @@ def read_files(paths: Sequence[str | Path], key: Key | None, num_classes: int, l
             left_out += _add(participant, person, person not in leave_out, owners, answers)
     if not answers:
         why = f" (left out: {'; '.join(f'{part.where}: {part.reason}' for part in left_out[:3])})" if left_out else ""
-        raise InputError(f"{', '.join(map(str, paths)) or '--answers'}: there is no answer in it{why}; {_remedy(left_out, key)}.")
+        raise InputError(
+            f"{', '.join(map(str, paths)) or '--answers'}: there is no answer in it{why}; {_remedy(left_out, key)}."
+        )
     _check_names(leave_out, {*called, *(part.person for part in left_out)})
     return Reading(list(answers.values()), left_out)
 
@@ -112,7 +126,9 @@ def _check_names(leave_out: Sequence[str], people: set[str]) -> None:
     for name in leave_out:
         if name not in people:
             known = first_of(sorted(people), NAMES_SHOWN)
-            raise InputError(f"--leave-out {name}: the files of answers hold nobody of that name, but {known}; correct it.")
+            raise InputError(
+                f"--leave-out {name}: the files of answers hold nobody of that name, but {known}; correct it."
+            )
 
 
 def _reason(participant: Participant, rejected: set[str]) -> str:
@@ -122,7 +138,11 @@ def _reason(participant: Participant, rejected: set[str]) -> str:
 
 
 def _add(
-    participant: Participant, person: str, wanted: bool, owners: dict[str, str], answers: dict[tuple[str, str, str], Answer]
+    participant: Participant,
+    person: str,
+    wanted: bool,
+    owners: dict[str, str],
+    answers: dict[tuple[str, str, str], Answer],
 ) -> list[LeftOut]:
     """Adds a participant's answers to those of all, if they are `wanted`, and the person to the `owners` of trials in any case: nobody else
     gave them. Returns what of them does not count."""
@@ -150,19 +170,27 @@ def _read_file(path: str | Path, key: Key | None, num_classes: int) -> Iterator[
         return
     content = parsed_json(text, path)
     if isinstance(content, list) and content and all(isinstance(log, dict) and "image_id" in log for log in content):
-        yield from (_explain_teach_log(log, f"{path}, log {number}", num_classes) for number, log in enumerate(content, start=1))
+        yield from (
+            _explain_teach_log(log, f"{path}, log {number}", num_classes) for number, log in enumerate(content, start=1)
+        )
     elif isinstance(content, dict) and isinstance(content.get("participants"), list):
         for number, entry in enumerate(content["participants"], start=1):
             yield _page_participant(entry, f"{path}, participant number {number}", key, num_classes, numbered=True)
     elif isinstance(content, dict) and "trials" in content:
         yield _page_participant(content, str(path), key, num_classes, numbered=False)
     else:
-        raise InputError(f"{path} holds no answers in a known form (our export or download, Mechanical Turk CSV, explain_teach logs).")
+        raise InputError(
+            f"{path} holds no answers in a known form (our export or download, Mechanical Turk CSV, explain_teach logs)."
+        )
 
 
 def _page_participant(entry: object, where: str, key: Key | None, num_classes: int, numbered: bool) -> Participant:
     """One participant of our export or download."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("participant"), str) or not isinstance(entry.get("trials"), list):
+    if (
+        not isinstance(entry, dict)
+        or not isinstance(entry.get("participant"), str)
+        or not isinstance(entry.get("trials"), list)
+    ):
         raise InputError(f"{where}: expected an object with participant and trials; export the answers anew.")
     name = checked_name(entry["participant"], where)
     participant = Participant(name, f"{where} ({name})", numbered=numbered)
@@ -196,7 +224,9 @@ def _page_answer(trial: dict, person: str, where: str, key: Key, num_classes: in
     phase, stimulus, milliseconds = trial["phase"], trial.get("stimulus"), trial.get("rt")
     image = key.images.get(stimulus) if isinstance(stimulus, str) else None
     if image is None or image.phase != phase:
-        raise InputError(f"{where}: {key.path} has no {phase} image {shown(stimulus)}; give the key of the page that was answered.")
+        raise InputError(
+            f"{where}: {key.path} has no {phase} image {shown(stimulus)}; give the key of the page that was answered."
+        )
     if not is_time(milliseconds):
         allowed = f"milliseconds, 0 .. {LONGEST:g}, without separators of thousands"
         raise InputError(f"{where}: rt {shown(milliseconds)} must be {allowed}; correct it.")
@@ -206,7 +236,9 @@ def _page_answer(trial: dict, person: str, where: str, key: Key, num_classes: in
 
 def _checked_class(value: object, name: str, where: str, num_classes: int) -> int:
     if not is_count(value) or value >= num_classes:
-        raise InputError(f"{where}: {name} {shown(value)} is out of range (0 .. {num_classes - 1}); correct it, or --dataset.")
+        raise InputError(
+            f"{where}: {name} {shown(value)} is out of range (0 .. {num_classes - 1}); correct it, or --dataset."
+        )
     return value
 
 
@@ -223,13 +255,17 @@ def _read_csv(text: str, path: str | Path, key: Key | None, num_classes: int) ->
         for line, row in rows:
             where = f"{path}, line {line}"
             name = checked_name(row["participant"], where)
-            numbers = {name: parsed_number(row[name], kind, separated_by) for name, kind in (("rt", float), ("response", int))}
+            numbers = {
+                name: parsed_number(row[name], kind, separated_by) for name, kind in (("rt", float), ("response", int))
+            }
             trial = _whole_ids(row, where) | numbers
             participant = participants.setdefault(name, Participant(name, where, numbered=True))
             _take(participant, trial, where, key, num_classes)
         yield from participants.values()
     else:
-        raise InputError(f"{path} holds no answers in a known form (our export or download, Mechanical Turk CSV, explain_teach logs).")
+        raise InputError(
+            f"{path} holds no answers in a known form (our export or download, Mechanical Turk CSV, explain_teach logs)."
+        )
 
 
 def _turk_participant(row: Submission, path: str | Path, key: Key | None, num_classes: int) -> Participant:
@@ -239,7 +275,9 @@ def _turk_participant(row: Submission, path: str | Path, key: Key | None, num_cl
     name = checked_name(told, where) if told else where
     if row.reason:
         return Participant(name, where, submission=row)
-    participant = _page_participant({"participant": name, "trials": row.trials}, where, key, num_classes, numbered=False)
+    participant = _page_participant(
+        {"participant": name, "trials": row.trials}, where, key, num_classes, numbered=False
+    )
     return replace(participant, where=where, submission=row)
 
 
@@ -247,7 +285,9 @@ def _whole_ids(row: dict[str, str], where: str) -> dict[str, str]:
     """A row of our export whose ids a spreadsheet has not taken for numbers and rounded, which could make two of them one."""
     for name, whole in (("trial_id", is_secret_id(row["trial_id"])), ("stimulus", IMAGE_ID.fullmatch(row["stimulus"]))):
         if not whole:
-            raise InputError(f"{where}: {name} {shown(row[name])} is none; a spreadsheet may have changed it: export the answers anew.")
+            raise InputError(
+                f"{where}: {name} {shown(row[name])} is none; a spreadsheet may have changed it: export the answers anew."
+            )
     return row
 
 

@@ -130,8 +130,13 @@ def findings(rows: Sequence[dict]) -> Findings:
     for name, (labels, _) in WITHOUT_PEOPLE.items():
         right = by_labels.get(labels)
         if right:
-            by_seed = [break_even(qualities, curve, level) for curve, level in zip(zip(*points, strict=True), right, strict=True)]
-            found.append(Alternative(name, right, break_even(qualities, list(map(fmean, points)), fmean(right)), by_seed))
+            by_seed = [
+                break_even(qualities, curve, level)
+                for curve, level in zip(zip(*points, strict=True), right, strict=True)
+            ]
+            found.append(
+                Alternative(name, right, break_even(qualities, list(map(fmean, points)), fmean(right)), by_seed)
+            )
     return Findings(qualities, points, found)
 
 

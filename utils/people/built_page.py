@@ -8,7 +8,11 @@ from utils.base.errors import InputError
 from utils.data.outputs import Layout
 from utils.people.page_key import IMAGE_ID, read_built_key, read_object
 
-STATIC_FILES = {"index.html": "text/html", "course.js": "text/javascript", "style.css": "text/css"}  # the same for every course
+STATIC_FILES = {
+    "index.html": "text/html",
+    "course.js": "text/javascript",
+    "style.css": "text/css",
+}  # the same for every course
 # The course itself. A script, not JSON: a page that was opened by double click may load scripts, but not fetch files.
 DATA, DATA_BEGINS = "data.js", "window.COURSE ="
 PAGE_FILES = STATIC_FILES | {DATA: "text/javascript"}
@@ -61,10 +65,14 @@ def read_built_page(out: str | Path) -> BuiltPage:
         raise InputError(f"{folder / DATA} is damaged (around 'build_id'); build the course page anew.")
     build_id = str(course["build_id"])
     if build_id != key.build_id:
-        raise InputError(f"{folder} is build {build_id}, but {key.path} belongs to build {key.build_id}; build the course page anew.")
+        raise InputError(
+            f"{folder} is build {build_id}, but {key.path} belongs to build {key.build_id}; build the course page anew."
+        )
     phases = {name: image.phase for name, image in key.images.items()}
     # All of them: a key with a lesson image of no class has been refused.
-    lesson_labels = {name: image.label for name, image in key.images.items() if image.phase == "lesson" and image.label is not None}
+    lesson_labels = {
+        name: image.label for name, image in key.images.items() if image.phase == "lesson" and image.label is not None
+    }
     return BuiltPage(key.build_id, key.dataset, len(key.classes), phases, lesson_labels, folder, files, head)
 
 
@@ -79,10 +87,16 @@ def _head(folder: Path) -> bytes:
 
 def _files(folder: Path) -> dict[str, str]:
     """The files of a built page, relative to it, with their media types; nothing else in the folder, and no link out of it."""
-    files = {name: kind for name, kind in PAGE_FILES.items() if (folder / name).is_file() and not (folder / name).is_symlink()}
+    files = {
+        name: kind
+        for name, kind in PAGE_FILES.items()
+        if (folder / name).is_file() and not (folder / name).is_symlink()
+    }
     missing = [name for name in PAGE_FILES if name not in files]
     if missing:
-        raise InputError(f"{folder / missing[0]} does not exist; build the course page first (teach_butterflies.py), or correct --out.")
+        raise InputError(
+            f"{folder / missing[0]} does not exist; build the course page first (teach_butterflies.py), or correct --out."
+        )
     if (folder / "images").is_dir():
         with os.scandir(folder / "images") as entries:  # does not ask the disk about each of them, as a Path would
             for entry in entries:

@@ -97,7 +97,9 @@ class OpaquePictures:
         return sorted(name for name, image in self.images.items() if image.phase == phase)
 
 
-def compose_page(dataset: Dataset, source: Path, lessons: Sequence[dict], pictures: OpaquePictures, how: PageSettings) -> dict:
+def compose_page(
+    dataset: Dataset, source: Path, lessons: Sequence[dict], pictures: OpaquePictures, how: PageSettings
+) -> dict:
     """What the page holds: every picture under a name that tells nothing; lessons keep their labels, since feedback needs them; test
     and labelling keep none.
 
@@ -187,7 +189,9 @@ def draw_some(total: int, wanted: int, seed: int) -> list[int]:
         InputError: there are fewer.
     """
     if wanted > total:
-        raise InputError(f"--label-images {wanted}: there are {total} images to label; ask for fewer, or for 0, which takes all.")
+        raise InputError(
+            f"--label-images {wanted}: there are {total} images to label; ask for fewer, or for 0, which takes all."
+        )
     return np.random.default_rng([seed, 1]).permutation(total)[: wanted or total].tolist()
 
 
@@ -197,7 +201,9 @@ def _add_asked(pictures: OpaquePictures, phase: str, images: ListedPictures, num
     for number in numbers:
         row = images.rows[number]
         if row.path in line_of:
-            raise InputError(f"{images.source}, line {number + 1}: repeats line {line_of[row.path] + 1}; list each image once.")
+            raise InputError(
+                f"{images.source}, line {number + 1}: repeats line {line_of[row.path] + 1}; list each image once."
+            )
         line_of[row.path] = number
         pictures.add_asked(phase, row.path, row, partial(images.__getitem__, number))
 
@@ -217,18 +223,24 @@ def _add_lessons(
         where = f"{source}, lesson {place + 1}"
         for path in (entry["image"], *_compared(entry)):
             if path not in number_of:
-                raise InputError(f"{where}: {train.source} does not list {path}; make the course anew, or correct --data-root.")
+                raise InputError(
+                    f"{where}: {train.source} does not list {path}; make the course anew, or correct --data-root."
+                )
         pairs = {}
         for wrong, pair in sorted(entry["explanations"].items()):
             own = Explained.find(entry["image"], pair["image"], pair["human"], how.data_root, where)
-            partner = Explained.find(pair["partner"], pair["partner_explanation"], pair["partner_human"], how.data_root, where)
+            partner = Explained.find(
+                pair["partner"], pair["partner_explanation"], pair["partner_human"], how.data_root, where
+            )
             borders = borders and own.bordered and partner.bordered
             pairs[wrong] = {
                 "image": pictures.add_explained(f"{place} {wrong} image", own, how.image_size),
                 "partner": pictures.add_explained(f"{place} {wrong} partner", partner, how.image_size),
             }
         plain = sorted(plain_partners(entry).items())
-        partners = {wrong: pictures.add_plain(path, partial(train.__getitem__, number_of[path])) for wrong, path in plain}
+        partners = {
+            wrong: pictures.add_plain(path, partial(train.__getitem__, number_of[path])) for wrong, path in plain
+        }
         asked = number_of[entry["image"]]
         image = pictures.add_asked("lesson", str(place), train.rows[asked], partial(train.__getitem__, asked))
         lesson = {"image": image, "label": entry["label"], "answer": entry["answer"], "pairs": pairs}
@@ -251,7 +263,9 @@ def _refuse_overlap(pictures: OpaquePictures, entries: Sequence[dict]) -> None:
     for image in pictures.images.values():
         other = part_of.setdefault(image.path, image.phase)
         if other != image.phase:
-            raise InputError(f"{image.path} would be in two parts of the page, {other} and {image.phase}; take it off one of the lists.")
+            raise InputError(
+                f"{image.path} would be in two parts of the page, {other} and {image.phase}; take it off one of the lists."
+            )
 
 
 def write_page(layout: Layout, page: dict, pictures: OpaquePictures, workers: int) -> str:
@@ -272,7 +286,9 @@ def write_page(layout: Layout, page: dict, pictures: OpaquePictures, workers: in
 
 def report_page(layout: Layout, page: dict, pictures: OpaquePictures, build_id: str) -> dict:
     """Says where the page and its key are; returns what was built, in numbers."""
-    print(f"Course page: {layout.course_page / 'index.html'} (open it in a browser); its key: {layout.course_page_key()}")
+    print(
+        f"Course page: {layout.course_page / 'index.html'} (open it in a browser); its key: {layout.course_page_key()}"
+    )
     if not page["label"]:
         print("There is no list to label: the page ends with the test.")
     if told := told_by_endings(pictures, page["classes"]):
@@ -287,7 +303,10 @@ def told_by_endings(pictures: OpaquePictures, classes: Sequence[str]) -> str:
     for name, image in pictures.images.items():
         if image.phase != "lesson" and image.label is not None:
             endings_of.setdefault(image.label, set()).add(pictures.endings[name])
-    alone = [next((label for label, found in sorted(endings_of.items()) if found == {ending}), None) for ending in ("png", "jpg")]
+    alone = [
+        next((label for label, found in sorted(endings_of.items()) if found == {ending}), None)
+        for ending in ("png", "jpg")
+    ]
     if None in alone:
         return ""
     one, other = (classes[label] for label in alone if label is not None)
@@ -305,9 +324,15 @@ def _write_files(folder: Path, page: dict, pictures: OpaquePictures, workers: in
         content = (STATIC / static).read_bytes()
         (folder / static).write_bytes(content)
         digest.update(hashlib.sha256(content).digest())
-    names = sorted(pictures.views)  # written in this order: the times of the files shall not tell the order of a list either
-    written = side_by_side(lambda name: _write_picture(folder / "images" / name, pictures.views[name]()), names, workers)
-    for name, (ending, content) in zip(names, tqdm(written, total=len(names), desc="pictures", unit="picture"), strict=True):
+    names = sorted(
+        pictures.views
+    )  # written in this order: the times of the files shall not tell the order of a list either
+    written = side_by_side(
+        lambda name: _write_picture(folder / "images" / name, pictures.views[name]()), names, workers
+    )
+    for name, (ending, content) in zip(
+        names, tqdm(written, total=len(names), desc="pictures", unit="picture"), strict=True
+    ):
         pictures.endings[name] = ending
         digest.update(content)
     page["endings"] = _endings(pictures.endings)

@@ -118,7 +118,9 @@ class Explained:
             raise InputError(f"{where}: the image {told_absent(image, data_root, error)}.") from None
         mask, bordered = (_if_there(listed, data_root) for listed in (sibling(machine, IMG, MASK), human))
         if not (mask or bordered or os.path.isfile(rendering)):
-            raise InputError(f"{where}: the explanation {rendering} is missing; explain the training list anew, from the same folder.")
+            raise InputError(
+                f"{where}: the explanation {rendering} is missing; explain the training list anew, from the same folder."
+            )
         return cls(plain, mask, bordered, rendering, machine, where)
 
     @property

@@ -14,7 +14,9 @@ from pathlib import Path
 from utils.base.errors import InputError
 from utils.people.schema import SCHEMA_VERSION, TABLES
 
-LOCK_TIMEOUT = 4.0  # seconds to wait for another program; with the wait for a turn, less than the page waits for an answer (10)
+LOCK_TIMEOUT = (
+    4.0  # seconds to wait for another program; with the wait for a turn, less than the page waits for an answer (10)
+)
 BESIDE = ("-wal", "-journal")  # endings of the files in which SQLite keeps what is not in the database yet
 
 Whereabouts = tuple[tuple[int, int] | None, ...]  # device and number of each file; None where there is none
@@ -105,11 +107,18 @@ EMPTIED = State(
     "keep a copy of both files and restore a backup, or move both away to begin anew",
 )
 FOLDER = State("is a folder, not a file", "give it another name, or correct --out")
-OTHER_SCHEMA = State("is of another version of this program", "use the version that made it, and leave the file where it is")
+OTHER_SCHEMA = State(
+    "is of another version of this program", "use the version that made it, and leave the file where it is"
+)
 OTHER = State("cannot be used", "try again; if it stays so, keep a copy of it and restore a backup")
 
 TOLD_BY_SQLITE = (LOCKED, DAMAGED, NO_DATABASE, FULL, MOVED, READ_ONLY, CANNOT_OPEN, FAULTY_DISK, FOREIGN)
-OUR_FAULT = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.NotSupportedError)  # say nothing of the file
+OUR_FAULT = (
+    sqlite3.IntegrityError,
+    sqlite3.ProgrammingError,
+    sqlite3.DataError,
+    sqlite3.NotSupportedError,
+)  # say nothing of the file
 
 
 class DatabaseTrouble(InputError):
@@ -159,7 +168,9 @@ def connect(path: Path) -> sqlite3.Connection:
     The path is made absolute, because SQLite may take a name that begins with `file:` for an address.
     """
     with explained(path):
-        return sqlite3.connect(Path(path).absolute(), timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False)
+        return sqlite3.connect(
+            Path(path).absolute(), timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
+        )
 
 
 def check_file(path: Path) -> None:

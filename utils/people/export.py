@@ -37,7 +37,9 @@ FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for
 QUERY = """SELECT participant, trial_id, trial_index, phase AS trial_type, phase, time_elapsed, rt, stimulus, response, correct
     FROM trial JOIN image ON image.id = stimulus ORDER BY participant, trial_index, trial.rowid"""
 
-DESPITE_DAMAGE = ("writable_schema = ON",)  # lets SQLite read a file that was cut short; nothing is written (query_only)
+DESPITE_DAMAGE = (
+    "writable_schema = ON",
+)  # lets SQLite read a file that was cut short; nothing is written (query_only)
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,9 @@ def write_export(database: Path, target: Path, page: BuiltPage | None) -> None:
     if target.suffix not in FORMATS:
         raise InputError(f"--export {target} must end with {' or '.join(FORMATS)}; correct it.")
     if not target.parent.is_dir():
-        raise InputError(f"--export {target}: the folder {target.parent} does not exist; make it, or correct the setting.")
+        raise InputError(
+            f"--export {target}: the folder {target.parent} does not exist; make it, or correct the setting."
+        )
     try:
         _write_privately(target, pieces(database, target.suffix))
     except DatabaseTrouble as trouble:
@@ -217,10 +221,15 @@ def _write_privately(target: Path, text: Iterable[str]) -> None:
     try:
         if target.is_dir():
             raise InputError(f"--export {target} is a folder; give the name of a file.")
-        with replacing(target) as temporary, open(temporary, "w", encoding="utf-8", newline="", opener=_private) as file:
+        with (
+            replacing(target) as temporary,
+            open(temporary, "w", encoding="utf-8", newline="", opener=_private) as file,
+        ):
             file.writelines(text)
     except OSError as error:
-        raise InputError(f"--export {target} cannot be written ({error.strerror}); make room there, or choose another file.") from error
+        raise InputError(
+            f"--export {target} cannot be written ({error.strerror}); make room there, or choose another file."
+        ) from error
 
 
 def _private(path: str, flags: int) -> int:

@@ -146,7 +146,9 @@ def _whether_right(answers: Sequence[Answer]) -> list[bool]:
     return [answer.response == answer.truth for answer in answers if answer.truth is not None]
 
 
-def aggregate_parts(answers: Sequence[Answer], people: Sequence[Person], num_classes: int, how: LabelSettings) -> dict[str, Part]:
+def aggregate_parts(
+    answers: Sequence[Answer], people: Sequence[Person], num_classes: int, how: LabelSettings
+) -> dict[str, Part]:
     """The test and the labelling part by name, those of them that somebody kept has answered, with one label per image.
 
     Args:
@@ -160,9 +162,13 @@ def aggregate_parts(answers: Sequence[Answer], people: Sequence[Person], num_cla
     """
     kept = {person.name for person in people if person.kept}
     if not kept and all(person.test_accuracy is None for person in people):
-        raise InputError(f"--min-accuracy {how.min_accuracy}: nobody answered to a test image whose class is known; leave it out.")
+        raise InputError(
+            f"--min-accuracy {how.min_accuracy}: nobody answered to a test image whose class is known; leave it out."
+        )
     if not kept:
-        raise InputError(f"--min-accuracy {how.min_accuracy}: none of {len(people)} people was as right on the test part; lower it.")
+        raise InputError(
+            f"--min-accuracy {how.min_accuracy}: none of {len(people)} people was as right on the test part; lower it."
+        )
     parts = {}
     for phase in ("test", "label"):
         chosen = [answer for answer in answers if answer.phase == phase and answer.person in kept]
@@ -173,7 +179,9 @@ def aggregate_parts(answers: Sequence[Answer], people: Sequence[Person], num_cla
     return parts
 
 
-def aggregate_part(answers: list[Answer], known: Sequence[Answer], num_classes: int, method: Aggregation, seed: int) -> Part:
+def aggregate_part(
+    answers: list[Answer], known: Sequence[Answer], num_classes: int, method: Aggregation, seed: int
+) -> Part:
     """One label per image of a part.
 
     Args:
@@ -221,11 +229,15 @@ def labeled_rows(expert: Sequence[Example], images: Sequence[KeyImage], part: Pa
     Images that nobody labelled are left out.
     """
     label_of = dict(zip(part.votes.images, part.labels.label.tolist(), strict=True))
-    rows = [(row.path, row.label) for row in expert] + [(image.path, label_of[image.path]) for image in images if image.path in label_of]
+    rows = [(row.path, row.label) for row in expert] + [
+        (image.path, label_of[image.path]) for image in images if image.path in label_of
+    ]
     return [Example(path, label, index) for index, (path, label) in enumerate(rows)]
 
 
-def write_list(path: Path, expert: Sequence[Example], key: Key, part: Part | None, people: Sequence[Person], how: LabelSettings) -> dict:
+def write_list(
+    path: Path, expert: Sequence[Example], key: Key, part: Part | None, people: Sequence[Person], how: LabelSettings
+) -> dict:
     """Writes the list that a classifier learns from, if anybody who is kept labelled anything; else there is none, not
     even that of an earlier run.
 
@@ -245,7 +257,11 @@ def write_list(path: Path, expert: Sequence[Example], key: Key, part: Part | Non
         earlier = ", and that of an earlier run is removed" if path.exists() else ""
         path.unlink(missing_ok=True)
         failed = any(person.labels for person in people)
-        why = f"None of those who labelled reached --min-accuracy {how.min_accuracy:g}" if failed else "Nobody labelled an image"
+        why = (
+            f"None of those who labelled reached --min-accuracy {how.min_accuracy:g}"
+            if failed
+            else "Nobody labelled an image"
+        )
         print(f"{why}, so no list is written{earlier}; the report is about the test alone.")
         return course | {"list": None, "expert_images": len(expert), "labelled_images": 0, "unlabelled_images": None}
     images = list(key.of_phase("label").values())

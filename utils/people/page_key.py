@@ -66,7 +66,12 @@ class Key:
 
 
 def write_key(
-    layout: Layout, dataset: Dataset, selection: str, build_id: str, images: Mapping[str, KeyImage], explanations: Mapping[str, str]
+    layout: Layout,
+    dataset: Dataset,
+    selection: str,
+    build_id: str,
+    images: Mapping[str, KeyImage],
+    explanations: Mapping[str, str],
 ) -> None:
     """Writes the key of a page. That of an earlier build stays under its build id: answers that were given to it need it.
 
@@ -88,7 +93,9 @@ def write_key(
         os.replace(current, layout.course_page_key(earlier))
     entries = {"images": {name: asdict(image) for name, image in images.items()}, "explanations": dict(explanations)}
     course = {"selection": selection, "simclr": layout.variant == "simclr"}
-    write_json(current, {"build_id": build_id, "dataset": dataset.name, "classes": list(dataset.classes)} | course | entries)
+    write_json(
+        current, {"build_id": build_id, "dataset": dataset.name, "classes": list(dataset.classes)} | course | entries
+    )
 
 
 def read_key(path: str | Path, dataset: str, classes: Sequence[str]) -> Key:
@@ -103,13 +110,23 @@ def read_key(path: str | Path, dataset: str, classes: Sequence[str]) -> Key:
         InputError: the file is missing, malformed, or belongs to another dataset.
     """
     content = parsed_json(read_text(path), path)
-    if not isinstance(content, dict) or not isinstance(content.get("images"), dict) or not isinstance(content.get("build_id"), str):
-        raise InputError(f"{path} is not the key of a course page (an object with build_id and images); build the page anew.")
+    if (
+        not isinstance(content, dict)
+        or not isinstance(content.get("images"), dict)
+        or not isinstance(content.get("build_id"), str)
+    ):
+        raise InputError(
+            f"{path} is not the key of a course page (an object with build_id and images); build the page anew."
+        )
     if content.get("dataset") != dataset or content.get("classes") != list(classes):
-        raise InputError(f"{path} belongs to --dataset {content.get('dataset')} and its classes, not to {dataset}; give the right --key.")
+        raise InputError(
+            f"{path} belongs to --dataset {content.get('dataset')} and its classes, not to {dataset}; give the right --key."
+        )
     for image_id, entry in content["images"].items():
         if not _is_image(entry, len(classes)):
-            raise InputError(f"{path}: the entry of image {image_id} needs phase, path, label and index; build the page anew.")
+            raise InputError(
+                f"{path}: the entry of image {image_id} needs phase, path, label and index; build the page anew."
+            )
     return _key_of(path, content)
 
 
@@ -147,7 +164,9 @@ def read_object(path: Path, before: str = "") -> dict:
         text = path.read_text(encoding="utf-8").strip().removeprefix(before).removesuffix(";")
         value = json.loads(text)
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist; build the course page first (teach_butterflies.py), or correct --out.") from None
+        raise InputError(
+            f"{path} does not exist; build the course page first (teach_butterflies.py), or correct --out."
+        ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read ({error}); build the course page anew.") from error
     if not isinstance(value, dict):
@@ -158,7 +177,8 @@ def read_object(path: Path, before: str = "") -> dict:
 def _key_of(path: str | Path, content: dict) -> Key:
     """The key that JSON holds; a KeyError, TypeError or AttributeError tells what it lacks."""
     images = {
-        name: KeyImage(entry["phase"], entry["path"], entry.get("label"), entry["index"]) for name, entry in content["images"].items()
+        name: KeyImage(entry["phase"], entry["path"], entry.get("label"), entry["index"])
+        for name, entry in content["images"].items()
     }
     course = str(content.get("selection", "")), content.get("simclr") is True
     return Key(str(path), str(content["build_id"]), str(content["dataset"]), tuple(content["classes"]), images, *course)

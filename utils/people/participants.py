@@ -152,5 +152,7 @@ def checked_name(name: str, where: str, what: str = "participant") -> str:
     if not name.strip():
         raise InputError(f"{where}: {what} is empty, so that nobody knows whose answers these are; correct it.")
     if len(name) > LONGEST_NAME or not name.isprintable():
-        raise InputError(f"{where}: {what} must be at most {LONGEST_NAME} characters, all of them printable; correct it.")
+        raise InputError(
+            f"{where}: {what} must be at most {LONGEST_NAME} characters, all of them printable; correct it."
+        )
     return name

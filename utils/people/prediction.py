@@ -39,7 +39,9 @@ class Asked:
 
     def of(self, chosen: np.ndarray) -> "Asked":
         """Some of them; `chosen` is bool (M,)."""
-        person, image, truth, response = (column[chosen] for column in (self.person, self.image, self.truth, self.response))
+        person, image, truth, response = (
+            column[chosen] for column in (self.person, self.image, self.truth, self.response)
+        )
         return Asked(person, image, truth, response, self.num_classes)
 
     @property
@@ -51,7 +53,9 @@ class Asked:
 def folds_of(person: np.ndarray, folds: int, seed: int) -> np.ndarray:
     """The fold of every answer, (M,): all answers of a person fall into one, and folds differ by one person at most."""
     people = np.unique(person)
-    place = dict(zip(np.random.default_rng(seed).permutation(people).tolist(), np.arange(len(people)) % folds, strict=True))
+    place = dict(
+        zip(np.random.default_rng(seed).permutation(people).tolist(), np.arange(len(people)) % folds, strict=True)
+    )
     return np.array([place[one] for one in person.tolist()])
 
 
@@ -112,7 +116,9 @@ def others(asked: Asked, known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     prior = np.exp(log_table(learned))
     places = {image: place for place, image in enumerate(np.unique(asked.image).tolist())}
     counts = np.zeros((len(places), asked.num_classes))
-    at, there = (np.array([places[image] for image in some.image.tolist()], dtype=np.int64) for some in (learned, predicted))
+    at, there = (
+        np.array([places[image] for image in some.image.tolist()], dtype=np.int64) for some in (learned, predicted)
+    )
     np.add.at(counts, (at, learned.response), 1.0)
     without = counts[at]  # of an answer that is known, those of the others alone
     without[np.arange(len(at)), learned.response] -= 1
@@ -139,7 +145,9 @@ def student_with_table(strengths: np.ndarray) -> Predictor:
 
     def predict(asked: Asked, known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         prior = log_table(asked.of(known))[asked.truth]
-        return calibrate(strengths[known], asked.response[known], prior[known]).log_shares(strengths[wanted], prior[wanted])
+        return calibrate(strengths[known], asked.response[known], prior[known]).log_shares(
+            strengths[wanted], prior[wanted]
+        )
 
     return predict
 

@@ -15,7 +15,7 @@ from utils.data.outputs import Layout
 from utils.people.aggregation import agreement, confusion_counts
 from utils.people.answers import LeftOut
 from utils.people.labelling import LabelSettings, Part, Person
-from utils.running import plausible
+from utils.running import checks
 
 PLACES_SHOWN = 20  # of what is left out for one reason; the JSON names all
 
@@ -51,7 +51,10 @@ def group_means(people: Sequence[Person]) -> dict[str, dict]:
     for person in people:
         if person.group and person.test_accuracy is not None:
             groups.setdefault(person.group, []).append(person.test_accuracy)
-    return {name: {"people": len(values), "test_accuracy": _rounded(fmean(values))} for name, values in sorted(groups.items())}
+    return {
+        name: {"people": len(values), "test_accuracy": _rounded(fmean(values))}
+        for name, values in sorted(groups.items())
+    }
 
 
 def write_report(
@@ -79,26 +82,43 @@ def write_report(
         The report without the single people and confusions; under `warnings` why its labels may be worth little, if there is a reason.
     """
     selection = how.selection
-    summary = {"dataset": dataset.name, "selection": selection, "aggregation": how.aggregation, "min_accuracy": how.min_accuracy} | listed
+    summary = {
+        "dataset": dataset.name,
+        "selection": selection,
+        "aggregation": how.aggregation,
+        "min_accuracy": how.min_accuracy,
+    } | listed
     summarised = {name: summarise(part, len(dataset.classes)) for name, part in parts.items()}
     not_kept = sum(not person.kept for person in people)
     report = summary | {"people": len(people), "people_left_out": not_kept, "groups": group_means(people)} | summarised
-    report = plausible.with_warnings(report, [_doubt(people, len(dataset.classes), how)])
+    report = checks.with_warnings(report, [_doubt(people, len(dataset.classes), how)])
     if left_out:
         report["left_out_of_the_files"] = count_left_out(left_out)
     parts_left_out = {"each_left_out": [asdict(part) for part in left_out]} if left_out else {}
-    write_json(layout.labels_report(selection, ".json"), report | {"each": [_plain(person) for person in people]} | parts_left_out)
+    write_json(
+        layout.labels_report(selection, ".json"),
+        report | {"each": [_plain(person) for person in people]} | parts_left_out,
+    )
     text = _text(report, summarised, people, _unmeasured(parts)) + _text_left_out(left_out)
-    write_text(layout.labels_report(selection, ".txt"), text + "".join(f"\n{sentence}\n" for sentence in report.get("warnings", ())))
+    write_text(
+        layout.labels_report(selection, ".txt"),
+        text + "".join(f"\n{sentence}\n" for sentence in report.get("warnings", ())),
+    )
     if "label" in parts:
         write_table(layout.labels_report(selection, ".csv"), _image_rows(parts["label"]))
     else:
         layout.labels_report(selection, ".csv").unlink(missing_ok=True)  # of an earlier run
-    counts = sum((np.array(part["confusion"]) for part in summarised.values()), confusion_counts([], len(dataset.classes)))
+    counts = sum(
+        (np.array(part["confusion"]) for part in summarised.values()), confusion_counts([], len(dataset.classes))
+    )
     _draw(layout, dataset, people, counts, how)
     print(text, end="")  # the launcher prints the warnings
-    print(f"Report: {layout.labels_report(selection, '.json')}, .txt{', _confusion.png, _people.png' if counts.any() else ''}")
-    return report | {name: {key: value for key, value in part.items() if key != "confusion"} for name, part in summarised.items()}
+    print(
+        f"Report: {layout.labels_report(selection, '.json')}, .txt{', _confusion.png, _people.png' if counts.any() else ''}"
+    )
+    return report | {
+        name: {key: value for key, value in part.items() if key != "confusion"} for name, part in summarised.items()
+    }
 
 
 def _doubt(people: Sequence[Person], num_classes: int, how: LabelSettings) -> str | None:
@@ -106,12 +126,14 @@ def _doubt(people: Sequence[Person], num_classes: int, how: LabelSettings) -> st
     answers = [count for person in people if person.kept and (count := person.test_answers + person.labels)]
     if how.aggregation != "dawid_skene" or not answers:
         return None
-    return plausible.too_few_answers(len(answers), sum(answers), num_classes)
+    return checks.too_few_answers(len(answers), sum(answers), num_classes)
 
 
 def _draw(layout: Layout, dataset: Dataset, people: Sequence[Person], counts: np.ndarray, how: LabelSettings) -> None:
     """Draws what people confused, counts (C, C), and how right each was; where no truth is known, removes what an earlier run drew."""
-    confusion, accuracies = (layout.labels_report(how.selection, ending) for ending in ("_confusion.png", "_people.png"))
+    confusion, accuracies = (
+        layout.labels_report(how.selection, ending) for ending in ("_confusion.png", "_people.png")
+    )
     if counts.any():
         title = f"answers after the lessons: {_percent(np.trace(counts), counts.sum()):.1f} % right"
         figures.confusion_matrix(confusion, counts, dataset.classes, title)
@@ -138,7 +160,9 @@ def _text_left_out(left_out: Sequence[LeftOut]) -> str:
     lines = ["", "left out of the files of answers:"]
     for reason, count in count_left_out(left_out).items():
         places = [f"{part.person} ({part.where})" for part in left_out if part.reason == reason]
-        number, (one, many) = (count["rows"], ("row", "rows")) if count["rows"] else (count["answers"], ("answer", "answers"))
+        number, (one, many) = (
+            (count["rows"], ("row", "rows")) if count["rows"] else (count["answers"], ("answer", "answers"))
+        )
         lines.append(f"{number} {one if number == 1 else many}, {reason}: {first_of(places, PLACES_SHOWN)}")
     return "\n".join(lines) + "\n"
 
@@ -158,9 +182,21 @@ def _plain(person: Person) -> dict:
 def _image_rows(part: Part) -> list[dict]:
     """One row per labelled image."""
     answers = np.bincount(part.votes.image, minlength=len(part.votes.images)).tolist()
-    columns = (part.votes.images, part.labels.label.tolist(), answers, part.labels.certainty.tolist(), part.truth.tolist())
+    columns = (
+        part.votes.images,
+        part.labels.label.tolist(),
+        answers,
+        part.labels.certainty.tolist(),
+        part.truth.tolist(),
+    )
     return [
-        {"path": path, "label": label, "answers": count, "certainty": round(certainty, 4), "truth": truth if truth >= 0 else ""}
+        {
+            "path": path,
+            "label": label,
+            "answers": count,
+            "certainty": round(certainty, 4),
+            "truth": truth if truth >= 0 else "",
+        }
         for path, label, count, certainty, truth in zip(*columns, strict=True)
     ]
 
@@ -188,7 +224,10 @@ def _text(report: dict, parts: Mapping[str, dict], people: Sequence[Person], rem
     if report["groups"]:
         lines += ["", *_columns([{"group": name} | values for name, values in report["groups"].items()])]
     hidden = {"group"} if not report["groups"] else set()
-    lines += ["", *_columns([{name: value for name, value in _plain(person).items() if name not in hidden} for person in people])]
+    lines += [
+        "",
+        *_columns([{name: value for name, value in _plain(person).items() if name not in hidden} for person in people]),
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -224,7 +263,9 @@ def people_accuracy(path: str | Path, people: Sequence[Person], min_accuracy: fl
     places = range(len(people))
     colours = ["tab:blue" if person.kept else "lightgrey" for person in people]
     axes.bar(places, [person.test_accuracy or 0 for person in people], color=colours, label="test part")
-    labelled = [(place, person.label_accuracy) for place, person in enumerate(people) if person.label_accuracy is not None]
+    labelled = [
+        (place, person.label_accuracy) for place, person in enumerate(people) if person.label_accuracy is not None
+    ]
     if labelled:
         labellers, accuracies = zip(*labelled, strict=True)
         axes.scatter(labellers, accuracies, color="black", zorder=2, s=12, label="labelling")

@@ -71,7 +71,9 @@ def salvage(database: sqlite3.Connection, path: Path, page: BuiltPage | None, tr
     phases = dict(page.phases) if page and page.build_id == build_id else {}
     phases |= {name: phase for name in names for phase in _phase(database, name)}
     expected = _known_rows(database)
-    counted = next(_rows(database, "SELECT sum(answers) FROM image"), (None,))[0] or 0  # a trigger counts them, image by image
+    counted = (
+        next(_rows(database, "SELECT sum(answers) FROM image"), (None,))[0] or 0
+    )  # a trigger counts them, image by image
     found = _trials(database, path, expected, max([counted, *expected]))
     rows = [
         (person, trial_id, index, phases[stimulus], phases[stimulus], elapsed, rt, stimulus, response, correct)

@@ -156,7 +156,9 @@ class Collector:
             gathered.writelines(text.encode() for text in pieces(self.store.path, suffix))
             stack.pop_all()
         gathered.seek(0)
-        response = Response(iter(lambda: gathered.read(PIECE), b""), mimetype={".json": "application/json", ".csv": "text/csv"}[suffix])
+        response = Response(
+            iter(lambda: gathered.read(PIECE), b""), mimetype={".json": "application/json", ".csv": "text/csv"}[suffix]
+        )
         response.call_on_close(gathered.close)
         response.headers["Content-Disposition"] = f'attachment; filename="answers{suffix}"'
         return response
@@ -306,7 +308,9 @@ def serve(app: Flask, host: str, port: int, threads: int, announce) -> None:
         )
     except (OSError, ValueError) as error:
         raise InputError(f"--host {host} --port {port}: cannot listen there ({error}); choose another.") from error
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # that requests wait for a thread now and then is no news
+    logging.getLogger("waitress.queue").setLevel(
+        logging.ERROR
+    )  # that requests wait for a thread now and then is no news
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     # A name such as localhost may stand for several addresses; waitress then listens at each.

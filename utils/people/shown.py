@@ -65,7 +65,9 @@ def read_table(path: str | Path, classes: Sequence[str]) -> list[Listed]:
         folder, images, owner, name = _parts(entry, number, path)
         known = owner.replace(" ", "")
         if known not in labels:
-            raise InputError(f"{path}, image {number}: the folder '{owner}' is of no class ({', '.join(classes)}); replace the file.")
+            raise InputError(
+                f"{path}, image {number}: the folder '{owner}' is of no class ({', '.join(classes)}); replace the file."
+            )
         listed.append(Listed(f"./datasets/{folder}/{images}/{known}/{name}", labels[known]))
     return listed
 
@@ -73,7 +75,9 @@ def read_table(path: str | Path, classes: Sequence[str]) -> list[Listed]:
 def _entries(path: str | Path) -> list:
     entries = parsed_json(read_text(path), path)
     if not isinstance(entries, list) or not entries:
-        raise InputError(f"{path} must hold a list with an object for every image, and image_url in each; replace the file.")
+        raise InputError(
+            f"{path} must hold a list with an object for every image, and image_url in each; replace the file."
+        )
     return entries
 
 
@@ -82,7 +86,9 @@ def _parts(entry: object, number: int, path: str | Path) -> tuple[str, ...]:
     url = entry.get("image_url") if isinstance(entry, dict) else None
     parts = PurePosixPath(url).parts if isinstance(url, str) else ()
     if len(parts) != 4 or ".." in parts or parts[0] == "/":
-        raise InputError(f"{path}, image {number}: image_url must be <folder>/images/<Class>/<file>, and is {url!r}; replace the file.")
+        raise InputError(
+            f"{path}, image {number}: image_url must be <folder>/images/<Class>/<file>, and is {url!r}; replace the file."
+        )
     return parts
 
 
@@ -100,7 +106,9 @@ def read_learners(table: str | Path, log: str | Path, classes: Sequence[str]) ->
     """
     listed, answers = read_table(table, classes), read_answers([log], None, len(classes))
     numbers = [_number(answer, log) for answer in answers]
-    differing = sum(n >= len(listed) or listed[n].label != answer.truth for n, answer in zip(numbers, answers, strict=True))
+    differing = sum(
+        n >= len(listed) or listed[n].label != answer.truth for n, answer in zip(numbers, answers, strict=True)
+    )
     if differing:
         raise InputError(
             f"{table} does not belong to {log}: {differing} of {len(answers)} answers are to images whose folder is of another class than "
@@ -130,4 +138,6 @@ def _number(answer: Answer, log: str | Path) -> int:
 def _learner(name: str, shown: Sequence[tuple[Answer, Listed]]) -> Learner:
     lessons = tuple(listed for answer, listed in shown if answer.phase == "lesson")
     tests = [(listed, answer.response) for answer, listed in shown if answer.phase == "test"]
-    return Learner(name, shown[0][0].group, lessons, tuple(listed for listed, _ in tests), tuple(response for _, response in tests))
+    return Learner(
+        name, shown[0][0].group, lessons, tuple(listed for listed, _ in tests), tuple(response for _, response in tests)
+    )

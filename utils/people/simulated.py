@@ -27,7 +27,9 @@ def estimated(answers: Sequence[Answer], classes: Sequence[str]) -> np.ndarray:
     counts = confusion_counts([answer for answer in answers if answer.phase != "lesson"], len(classes))
     empty = [name for name, row in zip(classes, counts, strict=True) if not row.any()]
     if empty:
-        raise InputError(f"--confusion-of: nobody answered to an image of {empty[0]} after the lessons; give more answers.")
+        raise InputError(
+            f"--confusion-of: nobody answered to an image of {empty[0]} after the lessons; give more answers."
+        )
     return counts / counts.sum(1, keepdims=True)
 
 
@@ -107,7 +109,9 @@ def known_images(key: Key, phase: str) -> dict[str, int]:
     images = key.of_phase(phase)
     known = {name: image.label for name, image in images.items() if image.label is not None}
     if images and not known:
-        raise InputError(f"{key.path} knows the class of no {phase} image, so that nobody can be simulated; let a network answer.")
+        raise InputError(
+            f"{key.path} knows the class of no {phase} image, so that nobody can be simulated; let a network answer."
+        )
     return known
 
 
@@ -134,7 +138,10 @@ def crowd(key: Key, dataset: str, matrices: Sequence[np.ndarray], per_image: int
         shown = {"test": rng.permutation(len(ids["test"])).tolist(), "label": share}
         recorder.add(
             {
-                phase: [(ids[phase][n], response) for n, response in zip(numbers, respond(truth[phase][numbers], matrix, rng), strict=True)]
+                phase: [
+                    (ids[phase][n], response)
+                    for n, response in zip(numbers, respond(truth[phase][numbers], matrix, rng), strict=True)
+                ]
                 for phase, numbers in shown.items()
             }
         )

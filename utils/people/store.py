@@ -151,7 +151,10 @@ class Store:
             for statement in SCHEMA:
                 database.execute(statement)
             database.execute("INSERT INTO study VALUES (1, ?, ?)", (study.build_id, study.dataset))
-            rows = [(name, phase, study.labels_per_image if phase == "label" else None) for name, phase in study.phases.items()]
+            rows = [
+                (name, phase, study.labels_per_image if phase == "label" else None)
+                for name, phase in study.phases.items()
+            ]
             database.executemany("INSERT INTO image (id, phase, wanted) VALUES (?, ?, ?)", rows)
         build_id = study_of(database, self.path)[0]
         if build_id != study.build_id:
@@ -163,7 +166,9 @@ class Store:
             wanted = study.labels_per_image
             database.execute("UPDATE image SET wanted = ? WHERE phase = 'label' AND wanted <> ?", (wanted, wanted))
         except sqlite3.IntegrityError:
-            raise InputError(f"--labels-per-image {wanted} is less than some images have in {self.path}; choose more.") from None
+            raise InputError(
+                f"--labels-per-image {wanted} is less than some images have in {self.path}; choose more."
+            ) from None
 
     def close(self) -> None:
         """Closes the database. Nothing waits to be written: every transaction is on the disk when it ends."""
@@ -249,7 +254,10 @@ class Store:
                 image = _value(database, NEXT_IMAGE, person)
             if image is not None:
                 expires = now + self.study.lease_seconds
-                database.execute("INSERT OR REPLACE INTO lease (participant, image, expires) VALUES (?, ?, ?)", (person, image, expires))
+                database.execute(
+                    "INSERT OR REPLACE INTO lease (participant, image, expires) VALUES (?, ?, ?)",
+                    (person, image, expires),
+                )
         return image
 
     def add_trials(self, secret: str, trials: Mapping[str, Trial | str]) -> tuple[list[str], dict[str, str]]:
@@ -288,8 +296,12 @@ class Store:
                 for what in ("participant", "(SELECT DISTINCT participant FROM trial)")
             )
             answers = dict(database.execute("SELECT phase, sum(answers) FROM image GROUP BY phase"))
-            counts = dict(database.execute("SELECT answers, count(*) FROM image WHERE phase = 'label' GROUP BY answers"))
-            pairs = database.execute("SELECT sum(answers * (answers - 1)) FROM image WHERE phase = 'label'").fetchone()[0]
+            counts = dict(
+                database.execute("SELECT answers, count(*) FROM image WHERE phase = 'label' GROUP BY answers")
+            )
+            pairs = database.execute("SELECT sum(answers * (answers - 1)) FROM image WHERE phase = 'label'").fetchone()[
+                0
+            ]
             same = database.execute(
                 """SELECT sum(n * (n - 1)) FROM (SELECT count(*) AS n FROM trial JOIN image ON image.id = stimulus
                    WHERE phase = 'label' GROUP BY stimulus, response)"""
@@ -298,7 +310,9 @@ class Store:
         return Progress(joined, answered, answers, images_by_labels, same / pairs if pairs else None)
 
 
-def _add(database: sqlite3.Connection, person: int, trial_id: str, trial: Trial | str, now: float, latest: float) -> str | None:
+def _add(
+    database: sqlite3.Connection, person: int, trial_id: str, trial: Trial | str, now: float, latest: float
+) -> str | None:
     """Stores one trial; returns the reason where it cannot be. Leases hold that expire after `now`, and not after `latest`."""
     owner = _value(database, "SELECT participant FROM trial WHERE trial_id = ?", trial_id)
     if owner is not None:

@@ -82,11 +82,15 @@ def open_material(dataset: Dataset, data_root: str, image_size: int) -> Material
     rest, expert, test = (open_list(dataset, split, data_root, view) for split in ("rest", "train", "test"))
     for images, purpose in ((rest, "nobody can be simulated without the truth"), (test, "nothing can be measured")):
         if not images.num_known:
-            raise InputError(f"{images.source}: the classes of all images are unknown (label {UNKNOWN}), so that {purpose}; tell some.")
+            raise InputError(
+                f"{images.source}: the classes of all images are unknown (label {UNKNOWN}), so that {purpose}; tell some."
+            )
     known = [row for row in rest.rows if row.label != UNKNOWN]
     if len(known) < len(rest):
         unknown = len(rest) - len(known)
-        processes.say(f"The classes of {unknown} of {len(rest)} images of {rest.source} are unknown: the study is of the others.")
+        processes.say(
+            f"The classes of {unknown} of {len(rest)} images of {rest.source} are unknown: the study is of the others."
+        )
     return Material(list(expert.rows), known, test, len(dataset.classes))
 
 
@@ -144,7 +148,9 @@ def finetune_learner(material: Material, arch: str, pretrained: str, how: Classi
     return learn
 
 
-def simulated_labels(rest: Sequence[Example], num_classes: int, quality: float, per_image: int, seed: int) -> list[Example]:
+def simulated_labels(
+    rest: Sequence[Example], num_classes: int, quality: float, per_image: int, seed: int
+) -> list[Example]:
     """The rest as people of one accuracy label it: `per_image` answers to each image, by majority, ties drawn.
 
     Args:
@@ -235,7 +241,13 @@ class Study:
     """
 
     def __init__(
-        self, material: Material, learner: Learner, simclr: Learner | None, per_image: int, how: SelfTraining, state: dict | None = None
+        self,
+        material: Material,
+        learner: Learner,
+        simclr: Learner | None,
+        per_image: int,
+        how: SelfTraining,
+        state: dict | None = None,
     ) -> None:
         self._material = material
         self._learners = {False: learner, True: simclr}
@@ -256,7 +268,9 @@ class Study:
             return
         rest: list[Example] = []
         if step.quality is not None:
-            rest = simulated_labels(self._material.rest, self._material.num_classes, step.quality, self._per_image, step.seed)
+            rest = simulated_labels(
+                self._material.rest, self._material.num_classes, step.quality, self._per_image, step.seed
+            )
         learned = self._learn(step, rest)
         if step.quality is None and self._how.rounds:
             self._keep(step, torch.full((len(self._material.rest),), UNKNOWN), learned)
@@ -266,7 +280,11 @@ class Study:
         """A round of self-training, whose labels are the confident answers of the round before."""
         before = self._answers[self._key(step)]
         labels = before["next"]
-        own = [replace(row, label=label) for row, label in zip(self._material.rest, labels.tolist(), strict=True) if label != UNKNOWN]
+        own = [
+            replace(row, label=label)
+            for row, label in zip(self._material.rest, labels.tolist(), strict=True)
+            if label != UNKNOWN
+        ]
         changed = int((labels != before["labels"]).sum())
         if changed:  # the same labels and the same seed make the same classifier
             self._keep(step, labels, self._learn(step, own))
@@ -286,7 +304,9 @@ class Study:
     def _key(step: Step) -> str:
         return f"{step.seed}{ON_SIMCLR * step.simclr}"
 
-    def _note(self, step: Step, rest: Sequence[Example], test_accuracy: float, own_labels: int = 0, changed: int = 0) -> None:
+    def _note(
+        self, step: Step, rest: Sequence[Example], test_accuracy: float, own_labels: int = 0, changed: int = 0
+    ) -> None:
         truth = {row.path: row.label for row in self._material.rest}
         right = [row.label == truth[row.path] for row in rest]
         row = {
@@ -322,7 +342,9 @@ def write_study(layout: Layout, rows: Sequence[dict], last_round: int) -> list[d
     write_table(layout.annotator_study(".csv"), [{name: row[name] for name in TABLE} for row in last])
     rounds = [row for row in rows if row["round"]]
     if rounds:
-        write_table(layout.annotator_study("_rounds.csv"), [{name: row[name] for name in ROUNDS_TABLE} for row in rounds])
+        write_table(
+            layout.annotator_study("_rounds.csv"), [{name: row[name] for name in ROUNDS_TABLE} for row in rounds]
+        )
     else:
         layout.annotator_study("_rounds.csv").unlink(missing_ok=True)  # of an earlier run
     return last

@@ -58,7 +58,9 @@ def parsed_json(text: str, where: str | Path):
     except (json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"{where} is not JSON ({error}); replace it.") from None
     except ValueError:
-        raise InputError(f"{where} holds a number of more than {sys.get_int_max_str_digits()} digits; replace it.") from None
+        raise InputError(
+            f"{where} holds a number of more than {sys.get_int_max_str_digits()} digits; replace it."
+        ) from None
 
 
 def shown(value: object) -> str:
@@ -85,7 +87,9 @@ def csv_rows(text: str, path: str | Path) -> Iterator[tuple[int, dict[str, str]]
             if any(field.strip() for field in fields) and not (line == 1 and _names_separator(text)):
                 header = [name.strip() for name in fields] if header is None else header
                 if len(fields) != len(header):
-                    raise InputError(f"{path}, line {line}: {len(fields)} fields, but the header has {len(header)}; correct the line.")
+                    raise InputError(
+                        f"{path}, line {line}: {len(fields)} fields, but the header has {len(header)}; correct the line."
+                    )
                 yield line, dict(zip(header, fields, strict=True))
             line = reader.line_num + 1
     except csv.Error as error:

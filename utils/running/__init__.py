@@ -4,6 +4,6 @@ help       how does --help look on a terminal?
 settings   what may be set, and what is refused?
 launch     how does every script start and end?
 resuming   how does a run that was stopped go on as if it never had been?
-plausible  which results are worth nothing, and how is that said?
+checks  which results are worth nothing, and how is that said?
 records    what is left that says how a run was made?
 """

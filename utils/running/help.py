@@ -18,7 +18,11 @@ def laid_out(docstring: str) -> str:
     blocks = []
     for block in re.split(r"\n\s*\n", docstring.strip("\n")):
         told = not block.startswith(" ")
-        blocks.append(textwrap.fill(" ".join(block.split()), width, break_on_hyphens=False, break_long_words=False) if told else block)
+        blocks.append(
+            textwrap.fill(" ".join(block.split()), width, break_on_hyphens=False, break_long_words=False)
+            if told
+            else block
+        )
     return "\n\n".join(blocks)
 
 

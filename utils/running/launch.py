@@ -31,7 +31,7 @@ def launch(main: Callable[..., dict | None], config: type, description: str) -> 
 
     Args:
         main: tells the script's story; takes the resolved configuration, returns what it measured (JSON values). The sentences under
-            `warnings`, if there are any, say why it may be worth nothing (utils/running/plausible.py); they are printed.
+            `warnings`, if there are any, say why it may be worth nothing (utils/running/checks.py); they are printed.
         config: the script's settings dataclass.
         description: the script's docstring.
 
@@ -54,7 +54,11 @@ def launch(main: Callable[..., dict | None], config: type, description: str) -> 
         _stop(script, error, 2)
     except OSError as error:
         full = computes and error.errno in NO_ROOM
-        _stop(script, f"The disk is full ({error}); make room, then go on with: {_next_command(config)}" if full else error, 1)
+        _stop(
+            script,
+            f"The disk is full ({error}); make room, then go on with: {_next_command(config)}" if full else error,
+            1,
+        )
     except RunError as error:
         _stop(script, error, 1)
     except KeyboardInterrupt:

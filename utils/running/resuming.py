@@ -28,7 +28,12 @@ from utils.running.settings import chosen_dataset, script_name
 
 # Settings that change how a run is computed but not what comes out.
 FREE = {"resume", "workers"}
-PLACES = {"out", "data_root", "checkpoint", "device"}  # where an explanation run read, wrote and computed: its inputs have digests
+PLACES = {
+    "out",
+    "data_root",
+    "checkpoint",
+    "device",
+}  # where an explanation run read, wrote and computed: its inputs have digests
 # Settings that name input files; the files' contents are compared too, since a path may hold another file by now.
 FILES = ("checkpoint", "pretrained", "ce_list", "train_list", "simclr_checkpoint")
 # Saving may take this share of the time: the state of a network is 100 MB, and a short epoch must not wait for it.
@@ -59,11 +64,17 @@ def inputs(cfg) -> dict[str, str]:
     """SHA-256 of the files that a run starts from: the dataset's lists, and those that settings name. For the pictures that an explanation
     list names stands what they were made from and how, if that is known: their names are the same whoever explains."""
     dataset = chosen_dataset(cfg)
-    files = {f"{split} list": dataset.list_path(cfg.data_root, split) for split in ("train", "test", "rest") if getattr(dataset, split)}
+    files = {
+        f"{split} list": dataset.list_path(cfg.data_root, split)
+        for split in ("train", "test", "rest")
+        if getattr(dataset, split)
+    }
     files |= {name: Path(getattr(cfg, name)) for name in FILES if hasattr(cfg, name)}
     digests = {}
     for name, path in files.items():
-        with suppress(OSError, ValueError):  # no such file: a setting may also say `none`, and who reads a list complains of it
+        with suppress(
+            OSError, ValueError
+        ):  # no such file: a setting may also say `none`, and who reads a list complains of it
             digests[name] = file_digest(path, "sha256")
     made = explanation_run(cfg.ce_list) if "ce_list" in digests else {}
     if made:
@@ -77,7 +88,9 @@ def identity(settings: dict, contents: dict[str, str], num_processes: int) -> di
     """What must be equal for a run to be the same run, in plain values: settings, contents of input files, number of processes."""
     same = {name: value for name, value in settings.items() if name not in FREE}
     if "device" in same:
-        same["device"] = same["device"].partition(":")[0]  # not its number: every process has a GPU of its own, and one saves for all
+        same["device"] = same["device"].partition(":")[
+            0
+        ]  # not its number: every process has a GPU of its own, and one saves for all
     same |= {f"content of {name}": digest[:16] for name, digest in contents.items()}
     same["processes"] = num_processes  # batch norm sees one process's part of a batch
     return json.loads(json.dumps(same))  # tuples become lists, as in a record that was read
@@ -177,7 +190,11 @@ def resumable(cfg, outputs: Iterable[Path]) -> Iterator[Unfinished]:
         _check_finished(cfg, unfinished, outputs)
     going_on = cfg.resume and unfinished.go_on()
     if cfg.resume:
-        processes.say(f"Going on with the unfinished run in {cfg.out}." if going_on else f"Nothing to resume in {cfg.out}: starting anew.")
+        processes.say(
+            f"Going on with the unfinished run in {cfg.out}."
+            if going_on
+            else f"Nothing to resume in {cfg.out}: starting anew."
+        )
     processes.wait()  # nobody writes before all have read
     if not going_on:
         _begin(cfg, unfinished)

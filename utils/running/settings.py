@@ -37,7 +37,10 @@ def _hundredths(fraction: float) -> bool:
 
 # What each setting must satisfy, whichever script has it.
 RULES: dict[str, tuple[Callable, str]] = {
-    "accuracy": (lambda v: len(v) > 0 and all(0 <= a <= 1 for a in v), "must be shares of right answers, each in 0 .. 1"),
+    "accuracy": (
+        lambda v: len(v) > 0 and all(0 <= a <= 1 for a in v),
+        "must be shares of right answers, each in 0 .. 1",
+    ),
     "alpha": (lambda v: 0 <= v <= 1, "must lie in 0 .. 1"),
     "beta": (lambda v: 0 < v <= 1000, "must lie above 0 and not above 1000"),
     "batch_size": (lambda v: v >= 1, "must be 1 or more"),
@@ -54,7 +57,10 @@ RULES: dict[str, tuple[Callable, str]] = {
     "lease_seconds": (lambda v: v >= 1, "must be 1 or more"),
     "lr": (lambda v: 0 < v <= HIGHEST_LR, f"must lie above 0 and not above {HIGHEST_LR:g}"),
     # Folders are named after a size with two decimals.
-    "mask_sizes": (lambda v: len(v) > 0 and all(_hundredths(t) for t in v), "needs fractions of the image in hundredths, 0.01, 0.02 .. 1"),
+    "mask_sizes": (
+        lambda v: len(v) > 0 and all(_hundredths(t) for t in v),
+        "needs fractions of the image in hundredths, 0.01, 0.02 .. 1",
+    ),
     "max_grad_norm": (lambda v: v >= 0, "must be 0 (never) or more"),
     "max_participants": (lambda v: v >= 1, "must be 1 or more"),
     "milestones": (lambda v: list(v) == sorted(set(v)), "must be epochs in ascending order"),
@@ -124,7 +130,9 @@ def resolve(cfg):
     out = dataset.out if cfg.out == "auto" else str(Path(cfg.out))  # without ./ before it and / behind it
     _check_out(out, cfg.data_root)
     names = {field.name for field in dataclasses.fields(cfg)}
-    values = {name: _in_each(getattr(cfg, name), partial(_fill, out=out, list_stem=dataset.list_stem)) for name in names}
+    values = {
+        name: _in_each(getattr(cfg, name), partial(_fill, out=out, list_stem=dataset.list_stem)) for name in names
+    }
     values |= {"out": out, "data_root": str(Path(cfg.data_root))}
     if "device" in names:
         values["device"] = machine.choose(cfg.device)

@@ -71,7 +71,13 @@ class Survey(Labels):
 
     def part(self, rows: Tensor) -> "Survey":
         """Some of the images alone; the explanations stay as they are, and the table points to them."""
-        return replace(self, labels=self.labels[rows], table=self.table[rows], logits=self.logits[rows], features=self.features[rows])
+        return replace(
+            self,
+            labels=self.labels[rows],
+            table=self.table[rows],
+            logits=self.logits[rows],
+            features=self.features[rows],
+        )
 
     def through(self, codewords: Tensor) -> "Survey":
         """The same features through another bias-free head (C, d)."""

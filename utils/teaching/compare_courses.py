@@ -39,7 +39,9 @@ def read_draws(path: Path) -> list[list[float]]:
             for row in csv.DictReader(file):
                 curves.setdefault(row["draw"], []).append(float(row["test_accuracy"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is no table of draws ({type(error).__name__}: {error}); run the course with --draws anew.") from error
+        raise InputError(
+            f"{path} is no table of draws ({type(error).__name__}: {error}); run the course with --draws anew."
+        ) from error
     if not curves:
         raise InputError(f"{path} holds no draws; run the course with --draws anew.")
     return list(curves.values())
@@ -66,7 +68,9 @@ def curves_of(layout: Layout, selections: Sequence[str]) -> dict[str, list[list[
                 f"{path} cannot be read ({type(error).__name__}); run the course with --selection {selection} anew."
             ) from error
         if np.isnan(curves[selection]).any():
-            raise InputError(f"{path} holds no accuracies, since no class of the test list was known; compare courses that were measured.")
+            raise InputError(
+                f"{path} holds no accuracies, since no class of the test list was known; compare courses that were measured."
+            )
     return curves
 
 
@@ -79,7 +83,9 @@ def compare(out: str | Path, selections: Sequence[str], simclr: bool = False) ->
     layout = Layout(Path(out), variant="simclr" if simclr else "")
     curves = curves_of(layout, selections)
     # Courses that ended early, where no pair remained, are compared as far as all draws of a selection go.
-    tables = {name: np.array([curve[: min(map(len, some))] for curve in some]) for name, some in curves.items()}  # (draws, lessons)
+    tables = {
+        name: np.array([curve[: min(map(len, some))] for curve in some]) for name, some in curves.items()
+    }  # (draws, lessons)
     lines = {name: table.mean(0).tolist() for name, table in tables.items()}
     ranges = {name: (table.min(0).tolist(), table.max(0).tolist()) for name, table in tables.items() if len(table) > 1}
     numbers = range(1, max(map(len, lines.values())) + 1)
@@ -107,7 +113,9 @@ def main() -> None:
     """The command line."""
     parser = command_line("utils.teaching.compare_courses", __doc__)
     parser.add_argument("out", type=expanded, metavar="OUT", help="output folder of the teaching script")
-    parser.add_argument("selections", nargs="+", metavar="SELECTION", help=f"what was run there: {', '.join(SELECTORS)}")
+    parser.add_argument(
+        "selections", nargs="+", metavar="SELECTION", help=f"what was run there: {', '.join(SELECTORS)}"
+    )
     parser.add_argument("--simclr", action="store_true", help="the courses of the SimCLR variant")
     arguments = parser.parse_args()
     with command("compare_courses"):

@@ -19,7 +19,7 @@ from utils.data.images import decode, whole_view
 from utils.data.lists import Example, Explanation, check_files, locate, read_explanations, write_examples
 from utils.data.loading import ImageSet
 from utils.data.outputs import Layout, mask_size, people_list
-from utils.running import plausible
+from utils.running import checks
 from utils.running.records import explained_by
 from utils.teaching.choice import Choice
 from utils.teaching.loop import Lesson
@@ -150,7 +150,9 @@ class CourseFiles:
     def __init__(self, dataset: Dataset, layout: Layout, pool: Pool, explain: bool, how: CourseSettings) -> None:
         self.dataset, self.layout, self.pool, self.explain, self.how = dataset, layout, pool, explain, how
         if how.save_students and not STUDENTS[how.student].has_network:
-            raise InputError(f"--save-students: --student {how.student} is no network that a checkpoint could hold; leave one of them out.")
+            raise InputError(
+                f"--save-students: --student {how.student} is no network that a checkpoint could hold; leave one of them out."
+            )
         self.students = SavedStudents(layout, how.selection, how.iterations, dataset.classes, how.save_students)
         self._people = people_rows(how.ce_list, pool.rows, len(dataset.classes))
         if self._people:
@@ -183,20 +185,24 @@ class CourseFiles:
             progress.set_postfix({"test": f"{lesson.test_accuracy:.1f} %"} if test.num_known else {})
         self.students.keep_taught(student, len(taken))
         self._write_course(taken)
-        _write_curve(self.layout, taken, self.how.selection, plausible.chance(test.labels, len(self.dataset.classes)))
-        return plausible.with_warnings(measured(taken), self._doubts(taken, student, test))
+        _write_curve(self.layout, taken, self.how.selection, checks.chance(test.labels, len(self.dataset.classes)))
+        return checks.with_warnings(measured(taken), self._doubts(taken, student, test))
 
     def _doubts(self, lessons: Sequence[Lesson], student: Student, test: ImageSet) -> list[str | None]:
         """What speaks against the results, if anything."""
         accuracies = [lesson.test_accuracy for lesson in lessons]
-        shown = {int(self.pool.images.labels[row]) for lesson in lessons for row in (lesson.choice.image, lesson.choice.partner)}
+        shown = {
+            int(self.pool.images.labels[row])
+            for lesson in lessons
+            for row in (lesson.choice.image, lesson.choice.partner)
+        }
         return [
-            plausible.untaught_classes(len(lessons), len(shown), len(self.dataset.classes)),
-            plausible.random_features(self.how.pretrained, student.keeps_features),
-            plausible.repeated_images(self.pool.images),
-            plausible.unknown_classes(test),
-            plausible.missing_classes(test, self.dataset.classes),
-            plausible.never_above_chance(accuracies, test.labels, len(self.dataset.classes), student.remedies),
+            checks.untaught_classes(len(lessons), len(shown), len(self.dataset.classes)),
+            checks.random_features(self.how.pretrained, student.keeps_features),
+            checks.repeated_images(self.pool.images),
+            checks.unknown_classes(test),
+            checks.missing_classes(test, self.dataset.classes),
+            checks.never_above_chance(accuracies, test.labels, len(self.dataset.classes), student.remedies),
         ]
 
     @processes.first_only
@@ -206,7 +212,9 @@ class CourseFiles:
         teaching_list = layout.teaching_list(selection)
         teaching_list.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(teaching_list.parent)
-        write_examples(teaching_list, [row for lesson in lessons for row in teaching_rows(pool, lesson.choice, self.explain)])
+        write_examples(
+            teaching_list, [row for lesson in lessons for row in teaching_rows(pool, lesson.choice, self.explain)]
+        )
         entries = [lesson_entry(pool, self._people, lesson.iteration, lesson.choice) for lesson in lessons]
         course = {
             "dataset": self.dataset.name,
@@ -250,7 +258,10 @@ def draw_course(path: str | Path, lessons: Sequence[Sequence[tuple[torch.Tensor,
         lessons: for each lesson its pictures uint8 (3, h, w) with their titles.
     """
     starts, width = range(0, len(lessons), PER_ROW), max(map(len, lessons))
-    shown = [[tile for picture in lesson for tile in (picture, None)] if len(lesson) < width else lesson for lesson in lessons]
+    shown = [
+        [tile for picture in lesson for tile in (picture, None)] if len(lesson) < width else lesson
+        for lesson in lessons
+    ]
     figures.tiles(path, [[tile for lesson in shown[start : start + PER_ROW] for tile in lesson] for start in starts])
 
 
@@ -266,7 +277,11 @@ def _write_curve(layout: Layout, lessons: Sequence[Lesson], selection: str, chan
         np.save(content, np.array(values))
         write_bytes(layout.accuracy(split, selection), content.getbuffer())
     rows = [
-        {"iteration": lesson.iteration, "train_accuracy": round(lesson.train_accuracy, 3), "test_accuracy": _rounded(lesson.test_accuracy)}
+        {
+            "iteration": lesson.iteration,
+            "train_accuracy": round(lesson.train_accuracy, 3),
+            "test_accuracy": _rounded(lesson.test_accuracy),
+        }
         for lesson in lessons
     ]
     write_table(layout.evolution(selection, ".csv"), rows)
@@ -305,12 +320,16 @@ def read_course(path: Path, dataset: Dataset) -> dict:
     try:
         course = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"The course {path} does not exist; run the teaching script first, or correct --selection or --out.") from None
+        raise InputError(
+            f"The course {path} does not exist; run the teaching script first, or correct --selection or --out."
+        ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"The course {path} cannot be read as JSON ({error}); make it anew.") from error
     try:
         if course["dataset"] != dataset.name or tuple(course["classes"]) != dataset.classes:
-            raise InputError(f"{path} is a course of {course['dataset']}, not of {dataset.name}; correct --dataset or --out.")
+            raise InputError(
+                f"{path} is a course of {course['dataset']}, not of {dataset.name}; correct --dataset or --out."
+            )
         if not course["lessons"]:
             raise InputError(f"{path} has no lessons; make the course anew.")
         for number, lesson in enumerate(course["lessons"], start=1):
@@ -327,7 +346,9 @@ def _check_lesson(lesson: dict, num_classes: int, where: str) -> None:
     if not isinstance(lesson["image"], str) or lesson["label"] not in range(num_classes):
         raise InputError(f"{where}: image or label is wrong; make the course anew.")
     if not {str(lesson["answer"]), *lesson["explanations"]} <= wrong:
-        raise InputError(f"{where}: the answer {lesson['answer']} or another that is explained is no wrong class; make the course anew.")
+        raise InputError(
+            f"{where}: the answer {lesson['answer']} or another that is explained is no wrong class; make the course anew."
+        )
     for answer, pair in lesson["explanations"].items():
         texts = [pair[name] for name in ("image", "partner", "partner_explanation")]
         if not all(isinstance(text, str) for text in texts + [pair[name] or "" for name in ("human", "partner_human")]):

@@ -37,7 +37,9 @@ def drawn_rows(count: int, seed: int, draw: int) -> Tensor:
     return order[: round(SHARE * count)].sort().values
 
 
-def draw_courses(student: Student, selector_of: Callable[[int], Selector], how: DrawSettings, begin: int = 0) -> Iterator[list[float]]:
+def draw_courses(
+    student: Student, selector_of: Callable[[int], Selector], how: DrawSettings, begin: int = 0
+) -> Iterator[list[float]]:
     """Teaches one untaught student per draw.
 
     Args:
@@ -54,7 +56,9 @@ def draw_courses(student: Student, selector_of: Callable[[int], Selector], how: 
         yield [lesson.test_accuracy for lesson in teach(pupil, selector_of(draw), how.iterations, quiet=True)]
 
 
-def run_draws(student: Student, selector_of: Callable[[int], Selector], how: DrawSettings, path: Path, unfinished: Unfinished) -> dict:
+def run_draws(
+    student: Student, selector_of: Callable[[int], Selector], how: DrawSettings, path: Path, unfinished: Unfinished
+) -> dict:
     """Teaches all draws and writes their curves; draws that an interrupted run has taught are not taught again.
 
     Args:
@@ -73,7 +77,9 @@ def run_draws(student: Student, selector_of: Callable[[int], Selector], how: Dra
     curves = json.loads(kept.read_text()) if kept.exists() else []
     processes.wait()  # nobody writes before all have read
     course = draw_courses(student, selector_of, how, begin=len(curves))
-    for curve in tqdm(course, total=how.draws, initial=len(curves), desc="draws", unit="course", disable=not processes.is_first()):
+    for curve in tqdm(
+        course, total=how.draws, initial=len(curves), desc="draws", unit="course", disable=not processes.is_first()
+    ):
         if any(map(math.isnan, curve)):
             processes.say("Draws: none are made, for nothing can be measured on this test list.")
             processes.first_only(path.unlink)(missing_ok=True)
@@ -82,7 +88,9 @@ def run_draws(student: Student, selector_of: Callable[[int], Selector], how: Dra
         processes.first_only(write_json)(kept, curves)
     taught = [curve for curve in curves if curve]
     if len(taught) < len(curves):
-        processes.say(f"Draws: {len(curves) - len(taught)} of {len(curves)} hold images of one class alone, and are no courses.")
+        processes.say(
+            f"Draws: {len(curves) - len(taught)} of {len(curves)} hold images of one class alone, and are no courses."
+        )
     if not taught:
         processes.first_only(path.unlink)(missing_ok=True)
         return {}

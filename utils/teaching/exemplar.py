@@ -40,7 +40,12 @@ def evidence(features: Tensor, exemplars: Tensor, labels: Tensor, num_classes: i
         float64 (N, C); UNSEEN for classes without an exemplar. A feature of length 0 is at a right angle to all others.
     """
     memory = F.normalize(exemplars.double(), dim=1)
-    return torch.cat([_evidence(F.normalize(some.double(), dim=1) @ memory.T, labels, num_classes, beta) for some in features.split(BLOCK)])
+    return torch.cat(
+        [
+            _evidence(F.normalize(some.double(), dim=1) @ memory.T, labels, num_classes, beta)
+            for some in features.split(BLOCK)
+        ]
+    )
 
 
 def _evidence(cosines: Tensor, labels: Tensor, num_classes: int, beta: float) -> Tensor:
@@ -84,7 +89,9 @@ class ExemplarStudent(FrozenStudent):
         Raises:
             InputError: always, since no checkpoint of a network with a linear head gives its answers.
         """
-        raise InputError("--student exemplar answers by likeness and is no network that could be saved; teach --student optimal or sgd.")
+        raise InputError(
+            "--student exemplar answers by likeness and is no network that could be saved; teach --student optimal or sgd."
+        )
 
     def state_dict(self) -> dict:
         """Nothing: all that it knows is its teaching set."""

@@ -45,7 +45,9 @@ class Features:
         """From features as a network gives them."""
         explained = pool.explained.features if pool.explained else pool.features[:0]
         origin = torch.zeros(test.shape[1], dtype=torch.float64)
-        return cls(pool.labels, pool.table, pool.features, explained, test, origin, 1.0).part(torch.arange(len(pool.labels)))
+        return cls(pool.labels, pool.table, pool.features, explained, test, origin, 1.0).part(
+            torch.arange(len(pool.labels))
+        )
 
     def part(self, rows: Tensor) -> "Features":
         """For a pool of some of the images, centred and scaled by these."""
@@ -77,7 +79,9 @@ class FrozenStudent(ABC):
         self.explain = explain
         self.labels, self.table = pool.images.labels, pool.table
         self._pool, self._test, self._how = pool, test, how
-        self._network = make_network(how.arch, pool.table.shape[1], how.pretrained, how.seed, how.device, freeze_features=True)
+        self._network = make_network(
+            how.arch, pool.table.shape[1], how.pretrained, how.seed, how.device, freeze_features=True
+        )
         self._begin()
 
     def _begin(self) -> None:
@@ -99,7 +103,9 @@ class FrozenStudent(ABC):
         pool, test = sight.survey(self.explain), sight.test.pooled()
         explained = [pool.explained.features] if pool.explained else []
         if not all(features.isfinite().all() for features in (pool.features, test, *explained)):
-            raise InputError(f"--pretrained {self._how.pretrained}: these weights make features that are not finite; give others.")
+            raise InputError(
+                f"--pretrained {self._how.pretrained}: these weights make features that are not finite; give others."
+            )
         return Features.standardised(pool, test)
 
     def add(self, choice: Choice) -> None:

@@ -79,7 +79,14 @@ class Group:
 
     def part(self, rows: Tensor | slice) -> "Group":
         explanations = self.explanations and self.explanations.rows(rows)
-        return Group(self.rows[rows], self.labels[rows], self.images.rows(rows), explanations, self.along[rows], self.square[rows])
+        return Group(
+            self.rows[rows],
+            self.labels[rows],
+            self.images.rows(rows),
+            explanations,
+            self.along[rows],
+            self.square[rows],
+        )
 
     def scores(self, other: "Group") -> Tensor:
         """Scores of every pair, (n, n')."""
@@ -198,7 +205,10 @@ def _encounters(gradient: Gradient, seen: Survey, remaining: Tensor) -> Iterator
     others, which are most where classes are many, meet in groups of any classes.
     """
     length = len(remaining) if remaining.sum() <= EXACT else SHORTLIST
-    members = {c: (remaining & (seen.labels == c)).nonzero()[:, 0] for c in left_classes(seen.labels, remaining, seen.num_classes)}
+    members = {
+        c: (remaining & (seen.labels == c)).nonzero()[:, 0]
+        for c in left_classes(seen.labels, remaining, seen.num_classes)
+    }
     explained = torch.zeros(seen.num_classes, seen.num_classes, dtype=torch.bool)
     if seen.explained is not None:
         for c, rows in members.items():
@@ -206,7 +216,9 @@ def _encounters(gradient: Gradient, seen: Survey, remaining: Tensor) -> Iterator
         explained |= explained.T.clone()
     for a, b in combinations(members, 2):
         if explained[a, b]:
-            one, two = (gradient.group(gradient.shortlist(members[c], other, length), other) for c, other in ((a, b), (b, a)))
+            one, two = (
+                gradient.group(gradient.shortlist(members[c], other, length), other) for c, other in ((a, b), (b, a))
+            )
             yield one, two, explained
     others = ~explained & ~torch.eye(seen.num_classes, dtype=torch.bool)
     if members and others.any():

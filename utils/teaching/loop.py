@@ -65,7 +65,9 @@ def teach(
         choice = _choose(student, selector, remaining)
         if choice is None:
             if not quiet:
-                processes.say(f"The course ends after {iteration} of {iterations} lessons: no pair of two classes remains.")
+                processes.say(
+                    f"The course ends after {iteration} of {iterations} lessons: no pair of two classes remains."
+                )
             return
         student.add(choice)
         remaining[[choice.image, choice.partner]] = False

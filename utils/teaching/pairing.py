@@ -43,7 +43,9 @@ def strongest_first(logits: Tensor) -> list[int]:
     threads; so has what follows from their order.
     """
     falling, order = logits.sort(descending=True, stable=True)
-    place = ((falling[:-1] - falling[1:]) > TIE * logits.abs().max()).cumsum(0).tolist()  # of all but the first, among distinct values
+    place = (
+        ((falling[:-1] - falling[1:]) > TIE * logits.abs().max()).cumsum(0).tolist()
+    )  # of all but the first, among distinct values
     return [label for _, label in sorted(zip([0, *place], order.tolist(), strict=True))]
 
 

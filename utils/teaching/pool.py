@@ -21,7 +21,9 @@ from utils.data.outputs import IMG, MASK, explanation_name, sibling
 ExplanationView = Literal["image", "attention"]
 
 
-def match_explanations(images: ImageSet[Example], rows: Sequence[Explanation], source: str | Path, num_classes: int) -> Tensor:
+def match_explanations(
+    images: ImageSet[Example], rows: Sequence[Explanation], source: str | Path, num_classes: int
+) -> Tensor:
     """Finds the row of every explanation (i, b). A list may explain images against some wrong classes only, each against as many.
 
     Args:
@@ -42,7 +44,9 @@ def match_explanations(images: ImageSet[Example], rows: Sequence[Explanation], s
     for line, row in enumerate(rows, start=1):
         number = number_of.get(row.index)
         if number is None:
-            raise InputError(f"{source}, line {line}: {images.source} has no image of index {row.index}; explain that list anew.")
+            raise InputError(
+                f"{source}, line {line}: {images.source} has no image of index {row.index}; explain that list anew."
+            )
         if images.rows[number].label != row.label:
             raise InputError(
                 f"{source}, line {line}: label {row.label}, but line {number + 1} of {images.source} says "
@@ -50,7 +54,9 @@ def match_explanations(images: ImageSet[Example], rows: Sequence[Explanation], s
             )
         _refuse_others(row, images.rows[number], f"{source}, line {line}", f"line {number + 1} of {images.source}")
         if table[number, row.counter] >= 0:
-            raise InputError(f"{source}, line {line}: repeats image {row.index} against class {row.counter}; explain the list anew.")
+            raise InputError(
+                f"{source}, line {line}: repeats image {row.index} against class {row.counter}; explain the list anew."
+            )
         table[number, row.counter] = line - 1
     _refuse_gaps(table, images, source)
     return table
@@ -86,7 +92,9 @@ def _refuse_gaps(table: Tensor, images: ImageSet[Example], source: str | Path) -
         absent = next(b for b, row in enumerate(table[number].tolist()) if row < 0 and b != images.rows[number].label)
         if most == wanted:
             raise InputError(f"{source} has no explanation of {image} against class {absent}; explain that list anew.")
-        raise InputError(f"{source} has {counts[number]} explanations of {image}, and {most} of others; explain that list anew.")
+        raise InputError(
+            f"{source} has {counts[number]} explanations of {image}, and {most} of others; explain that list anew."
+        )
 
 
 def mask_weights(mask: Image.Image, grid: int) -> Tensor:
@@ -114,7 +122,9 @@ class Pool:
         InputError: the lists do not match, or a file is missing.
     """
 
-    def __init__(self, images: ImageSet[Example], ce_list: str | None, num_classes: int, view: ExplanationView, image_size: int) -> None:
+    def __init__(
+        self, images: ImageSet[Example], ce_list: str | None, num_classes: int, view: ExplanationView, image_size: int
+    ) -> None:
         self.images = images
         self.view = view
         self._regions: dict[int, ImageSet[Explanation]] = {}
@@ -144,7 +154,9 @@ class Pool:
             self._regions.setdefault(grid, self.explained.seen_as(partial(mask_weights, grid=grid)))
         weights = self._regions[grid][row]
         if not weights.any():
-            raise InputError(f"{self.explained.source}, line {row + 1}: the mask {self.explained.rows[row].path} is empty; explain anew.")
+            raise InputError(
+                f"{self.explained.source}, line {row + 1}: the mask {self.explained.rows[row].path} is empty; explain anew."
+            )
         return weights
 
     def image_weights(self, number: int, grid: int) -> Tensor:

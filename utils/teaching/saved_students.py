@@ -48,7 +48,12 @@ class SavedStudents:
             processes.first_only(taught.unlink)(missing_ok=True)
             return
         network = student.network()
-        content = {"epoch": lessons, "arch": network.arch, "state_dict_m": network.state_dict(), "classes": list(self.classes)}
+        content = {
+            "epoch": lessons,
+            "arch": network.arch,
+            "state_dict_m": network.state_dict(),
+            "classes": list(self.classes),
+        }
         checkpoints.save(taught, content)
 
 

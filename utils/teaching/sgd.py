@@ -20,7 +20,9 @@ from utils.teaching.student import Sight, StudentSettings, attend
 from utils.training import evaluation
 
 
-def make_network(arch: str, num_classes: int, pretrained: str, seed: int, device: str, freeze_features: bool = False) -> Network:
+def make_network(
+    arch: str, num_classes: int, pretrained: str, seed: int, device: str, freeze_features: bool = False
+) -> Network:
     """A network that knows generic features and nothing of the classes: W is drawn by `seed`.
 
     It stays in evaluation mode even while it learns: batches of 4 to 80 images, half of them masked, would ruin the batch-norm
@@ -42,7 +44,9 @@ def make_network(arch: str, num_classes: int, pretrained: str, seed: int, device
     return network.to(device).eval()
 
 
-def take_steps(logits: Callable[[], Tensor], labels: Tensor, optimizer: torch.optim.Optimizer, how: StudentSettings) -> None:
+def take_steps(
+    logits: Callable[[], Tensor], labels: Tensor, optimizer: torch.optim.Optimizer, how: StudentSettings
+) -> None:
     """Lowers the risk of a teaching set, as one batch, by `how.steps` steps.
 
     Args:
@@ -58,7 +62,9 @@ def take_steps(logits: Callable[[], Tensor], labels: Tensor, optimizer: torch.op
     for _ in range(how.steps):
         risk = margin_risk(logits(), labels)
         if not math.isfinite(risk.item()):
-            raise RunError(f"The student's risk became {risk.item()} with {len(labels)} items taught; lower --lr or set --max-grad-norm.")
+            raise RunError(
+                f"The student's risk became {risk.item()} with {len(labels)} items taught; lower --lr or set --max-grad-norm."
+            )
         optimizer.zero_grad()
         risk.backward()
         if how.max_grad_norm:
@@ -134,7 +140,9 @@ class SGDStudent:
     has_network = True
     remedies = "--lr, --steps, --pretrained and --freeze-features"
 
-    def __init__(self, pool: Pool, test: ImageSet, explain: bool, how: StudentSettings, rows: Tensor | None = None) -> None:
+    def __init__(
+        self, pool: Pool, test: ImageSet, explain: bool, how: StudentSettings, rows: Tensor | None = None
+    ) -> None:
         self.explain, self.keeps_features = explain, how.freeze_features
         self.rows = torch.arange(len(pool)) if rows is None else rows
         self.labels, self.table = pool.images.labels[self.rows], pool.table[self.rows]
@@ -142,7 +150,9 @@ class SGDStudent:
         num_classes = pool.table.shape[1]
         self._network = make_network(how.arch, num_classes, how.pretrained, how.seed, how.device, how.freeze_features)
         learning = [parameter for parameter in self._network.parameters() if parameter.requires_grad]
-        self._optimizer = torch.optim.SGD(learning, how.lr, momentum=how.momentum, weight_decay=how.weight_decay, fused=True)
+        self._optimizer = torch.optim.SGD(
+            learning, how.lr, momentum=how.momentum, weight_decay=how.weight_decay, fused=True
+        )
         self._taught = TeachingSet.empty(self._network, how.image_size, how.device)
         self._sight = Sight(self._network, pool, test, how)
 
@@ -164,7 +174,9 @@ class SGDStudent:
             if row < 0:
                 continue
             if pool.view == "attention":
-                self._taught.add(("image", number), partial(pool.images.__getitem__, number), pool.weights(row, grid), labels[number])
+                self._taught.add(
+                    ("image", number), partial(pool.images.__getitem__, number), pool.weights(row, grid), labels[number]
+                )
             else:
                 self._taught.add(("explanation", row), partial(pool.explained.__getitem__, row), whole, labels[number])
 
@@ -177,7 +189,12 @@ class SGDStudent:
         network, taught = self._network.eval(), self._taught
         # Frozen features stay what they are from step to step, so they are pooled once.
         frozen = taught.features() if network.backbone_frozen else None
-        take_steps(lambda: network.head(taught.features() if frozen is None else frozen), taught.labels, self._optimizer, self._how)
+        take_steps(
+            lambda: network.head(taught.features() if frozen is None else frozen),
+            taught.labels,
+            self._optimizer,
+            self._how,
+        )
         processes.align(network)
 
     def accuracies(self) -> tuple[float, float]:

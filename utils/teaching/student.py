@@ -147,7 +147,9 @@ class Sight:
         test: the test list's feature maps.
     """
 
-    def __init__(self, network: Network, pool: Pool, test: ImageSet, how: StudentSettings, budget: int = HELD_BUDGET) -> None:
+    def __init__(
+        self, network: Network, pool: Pool, test: ImageSet, how: StudentSettings, budget: int = HELD_BUDGET
+    ) -> None:
         def look(images: ImageSet) -> FeatureMaps:
             return FeatureMaps(network, images, how.batch_size, how.workers, how.device, budget)
 
@@ -165,7 +167,9 @@ class Sight:
         attending = explain and not self._pictures
         images, attended = self._blank(len(pool)), self._blank(len(pool.rows) if attending else 0)
         # The images first: at their end they keep what they hold for the next look.
-        for (numbers, feature_map), weights in zip(self._images, self._regions() if attending else repeat(None), strict=False):
+        for (numbers, feature_map), weights in zip(
+            self._images, self._regions() if attending else repeat(None), strict=False
+        ):
             self._note(images, numbers, feature_map.mean((2, 3)))
             if weights is not None:
                 self._note(attended, pool.table[numbers], attend(feature_map, weights.to(self._device)))
@@ -187,7 +191,9 @@ class Sight:
 
     def _blank(self, count: int) -> Look:
         """Logits and features, all 0: what other processes look at remains so."""
-        return Look(torch.zeros(count, self._network.linear_head.out_features), torch.zeros(count, self._network.num_features))
+        return Look(
+            torch.zeros(count, self._network.linear_head.out_features), torch.zeros(count, self._network.num_features)
+        )
 
     def _note(self, found: Look, rows: Tensor | list[int], features: Tensor) -> None:
         """Puts features and their logits into their rows; of row -1, which is none, nothing is kept."""

@@ -58,7 +58,9 @@ def train_classifier(
     network.to(recipe.device)
     learner = processes.replicated(network)
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.SGD(trainable, recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True)
+    optimizer = torch.optim.SGD(
+        trainable, recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
+    )
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(recipe.milestones), gamma=0.1)
     parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
     seen = test_view(network, test, recipe)
@@ -68,7 +70,9 @@ def train_classifier(
             row = {"epoch": epoch, "lr": optimizer.param_groups[0]["lr"]}
             row |= _classifier_epoch(learner, train, recipe, epoch, optimizer, progress)
             schedule.step()
-            processes.align(network)  # all measure the network that is saved: each had batch-norm statistics of its own last part
+            processes.align(
+                network
+            )  # all measure the network that is saved: each had batch-norm statistics of its own last part
             due = test.num_known and (epoch % recipe.eval_every == 0 or epoch == recipe.epochs)
             row["test_accuracy"] = round(evaluation.accuracy(evaluation.predict(seen), test.labels), 3) if due else ""
             history.append(row)
@@ -78,7 +82,9 @@ def train_classifier(
     return history
 
 
-def _classifier_epoch(network: nn.Module, train: ImageSet, recipe: Recipe, epoch: int, optimizer, progress: tqdm) -> dict:
+def _classifier_epoch(
+    network: nn.Module, train: ImageSet, recipe: Recipe, epoch: int, optimizer, progress: tqdm
+) -> dict:
     """One pass over the training list; returns its mean loss and accuracy."""
     network.train()
     sums = torch.zeros(2, dtype=torch.float64)  # of the losses, of right answers

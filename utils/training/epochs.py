@@ -57,7 +57,9 @@ class Part:
 def own_parts(load: Callable[[int], Tensor], order: list[int], recipe: Recipe, smallest: int = 1) -> Iterator[Part]:
     """This process's part of every batch of an epoch; `smallest` as in `in_batches`."""
     dealt = [processes.parts_of(batch) for batch in in_batches(order, recipe.batch_size, smallest)]
-    filled = [parts[processes.rank()] + parts[0][:1] * (len(parts[0]) - len(parts[processes.rank()])) for parts in dealt]
+    filled = [
+        parts[processes.rank()] + parts[0][:1] * (len(parts[0]) - len(parts[processes.rank()])) for parts in dealt
+    ]
     for parts, (_, pixels) in zip(dealt, batches(load, filled, recipe.workers), strict=True):
         yield Part(parts[processes.rank()], pixels, parts)
 

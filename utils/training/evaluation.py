@@ -64,4 +64,6 @@ def share_right(logits: Tensor, labels: Tensor) -> float:
 def confusion(answers: Tensor, labels: Tensor, num_classes: int) -> np.ndarray:
     """Counts (C, C) of the images whose class is known: row the true class, column the answer."""
     answers, labels = answers[labels != UNKNOWN], labels[labels != UNKNOWN]
-    return torch.bincount(labels * num_classes + answers, minlength=num_classes**2).view(num_classes, num_classes).numpy()
+    return (
+        torch.bincount(labels * num_classes + answers, minlength=num_classes**2).view(num_classes, num_classes).numpy()
+    )

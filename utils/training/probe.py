@@ -14,7 +14,7 @@ from models.resnet import Network
 from utils.base import checkpoints, processes
 from utils.base.errors import RunError
 from utils.data.loading import ImageSet
-from utils.running import plausible
+from utils.running import checks
 from utils.running.resuming import Unfinished
 from utils.training.evaluation import accuracy
 from utils.training.features import FeatureMaps
@@ -47,7 +47,15 @@ def linear_head(weights: dict[str, Tensor]) -> nn.Linear:
 
 
 def fit_linear_probe(
-    features: Tensor, labels: Tensor, num_classes: int, *, epochs: int, lr: float, batch_size: int, seed: int, quiet: bool = False
+    features: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    *,
+    epochs: int,
+    lr: float,
+    batch_size: int,
+    seed: int,
+    quiet: bool = False,
 ) -> tuple[nn.Linear, list[float]]:
     """Multinomial logistic regression on frozen features, by Adam.
 
@@ -85,20 +93,28 @@ def fit_linear_probe(
     return head.requires_grad_(False), losses
 
 
-def fit_probe(features: Tensor, labels: Tensor, num_classes: int, how: ProbeSettings, quiet: bool = False) -> tuple[nn.Linear, list[float]]:
+def fit_probe(
+    features: Tensor, labels: Tensor, num_classes: int, how: ProbeSettings, quiet: bool = False
+) -> tuple[nn.Linear, list[float]]:
     """Fits a linear head on features (N, d) with labels (N,); returns it and the loss of every epoch.
 
     Raises:
         RunError: the loss is no longer a finite number.
     """
     epochs, lr, batch_size = how.probe_epochs, how.probe_lr, how.probe_batch_size
-    head, losses = fit_linear_probe(features, labels, num_classes, epochs=epochs, lr=lr, batch_size=batch_size, seed=how.seed, quiet=quiet)
+    head, losses = fit_linear_probe(
+        features, labels, num_classes, epochs=epochs, lr=lr, batch_size=batch_size, seed=how.seed, quiet=quiet
+    )
     if not math.isfinite(losses[-1]):
-        raise RunError(f"The linear probe's loss became {losses[-1]}; lower --probe-lr (now {how.probe_lr}) or replace the encoder.")
+        raise RunError(
+            f"The linear probe's loss became {losses[-1]}; lower --probe-lr (now {how.probe_lr}) or replace the encoder."
+        )
     return head, losses
 
 
-def add_linear_probe(encoder: Network, train: ImageSet, test: ImageSet, classes: Sequence[str], path: Path, how: ProbeSettings) -> dict:
+def add_linear_probe(
+    encoder: Network, train: ImageSet, test: ImageSet, classes: Sequence[str], path: Path, how: ProbeSettings
+) -> dict:
     """Fits a linear head on the features of `train`, gives it to the encoder, and saves it.
 
     Args:
@@ -124,14 +140,26 @@ def add_linear_probe(encoder: Network, train: ImageSet, test: ImageSet, classes:
     if test.num_known:
         right["probe_test_accuracy"] = accuracy(head(encode(encoder, test, how)).argmax(1).cpu(), test.labels)
     checkpoints.save(path, content)
-    processes.say(f"Linear probe: {list(right.values())[-1]:.2f} % of the {'test' if test.num_known else 'training'} list.")
-    doubts = [plausible.not_converged(losses, train.labels), plausible.unknown_classes(test), plausible.missing_classes(test, classes)]
+    processes.say(
+        f"Linear probe: {list(right.values())[-1]:.2f} % of the {'test' if test.num_known else 'training'} list."
+    )
+    doubts = [
+        checks.not_converged(losses, train.labels),
+        checks.unknown_classes(test),
+        checks.missing_classes(test, classes),
+    ]
     measured = {"probe_loss": round(losses[-1], 6)} | {name: round(value, 3) for name, value in right.items()}
-    return plausible.with_warnings(measured, doubts)
+    return checks.with_warnings(measured, doubts)
 
 
 def probe_once(
-    encoder: Network, train: ImageSet, test: ImageSet, classes: Sequence[str], path: Path, how: ProbeSettings, unfinished: Unfinished
+    encoder: Network,
+    train: ImageSet,
+    test: ImageSet,
+    classes: Sequence[str],
+    path: Path,
+    how: ProbeSettings,
+    unfinished: Unfinished,
 ) -> dict:
     """`add_linear_probe`, or, in a run that goes on after it, the head that it gave then; returns what was measured."""
     if unfinished.state and path.exists():

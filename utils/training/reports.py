@@ -9,14 +9,21 @@ from models.resnet import Network
 from utils.base import figures, processes
 from utils.base.files import write_table
 from utils.data.loading import ImageSet
-from utils.running import plausible
+from utils.running import checks
 from utils.training import evaluation
 from utils.training.classifier import test_view
 from utils.training.epochs import Recipe
 
 
 def report_classifier(
-    out: str, stem: str, network: Network, train: ImageSet, test: ImageSet, classes: Sequence[str], history: Sequence[dict], recipe: Recipe
+    out: str,
+    stem: str,
+    network: Network,
+    train: ImageSet,
+    test: ImageSet,
+    classes: Sequence[str],
+    history: Sequence[dict],
+    recipe: Recipe,
 ) -> dict | None:
     """Writes `<stem>.csv`, `<stem>_curves.png` and, if a class of the test list is known, `<stem>_confusion.png` and `.csv` below `out`.
 
@@ -36,13 +43,15 @@ def report_classifier(
     answers = evaluation.predict(test_view(network, test, recipe))
     counts = evaluation.confusion(answers, test.labels, len(classes))
     doubts = [
-        plausible.unknown_classes(test),
-        plausible.missing_classes(test, classes),
-        plausible.one_answer(counts, classes, test.source),
-        plausible.guesses(history[-1]["train_accuracy"], train.labels, len(classes), "its own training list"),
+        checks.unknown_classes(test),
+        checks.missing_classes(test, classes),
+        checks.one_answer(counts, classes, test.source),
+        checks.guesses(history[-1]["train_accuracy"], train.labels, len(classes), "its own training list"),
     ]
-    measured = _write_classifier_report(Path(out), stem, counts, evaluation.accuracy(answers, test.labels), classes, history)
-    return plausible.with_warnings(measured, doubts)
+    measured = _write_classifier_report(
+        Path(out), stem, counts, evaluation.accuracy(answers, test.labels), classes, history
+    )
+    return checks.with_warnings(measured, doubts)
 
 
 @processes.first_only

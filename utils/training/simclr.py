@@ -40,7 +40,9 @@ def contrasting_batches(images: ImageSet, batch_size: int) -> list[int]:
         InputError: there is nothing to contrast an image with.
     """
     if batch_size < PAIR:
-        raise InputError(f"--batch-size {batch_size}: SimCLR tells the images of a batch from each other; give {PAIR} or more.")
+        raise InputError(
+            f"--batch-size {batch_size}: SimCLR tells the images of a batch from each other; give {PAIR} or more."
+        )
     if len(images) < PAIR:
         raise InputError(f"{images.source} has one image, which SimCLR cannot tell from any other; add more.")
     return [len(batch) for batch in in_batches(range(len(images)), batch_size, PAIR)]
@@ -75,11 +77,17 @@ def train_simclr(model: SimCLR, images: ImageSet, recipe: SimCLRRecipe, unfinish
     return history
 
 
-def _simclr_epoch(model: nn.Module, images: ImageSet, recipe: SimCLRRecipe, epoch: int, optimizer, progress: tqdm) -> float:
+def _simclr_epoch(
+    model: nn.Module, images: ImageSet, recipe: SimCLRRecipe, epoch: int, optimizer, progress: tqdm
+) -> float:
     """One pass over the images; returns its mean loss."""
     total = 0.0
-    for part in own_parts(partial(simclr_load, images, recipe, epoch), epoch_order(images, recipe, epoch), recipe, PAIR):
-        projections = model(to_float(part.pixels.flatten(0, 1), recipe.device))  # (B, 2, 3, s, s) -> (2 B, 64), an image's views together
+    for part in own_parts(
+        partial(simclr_load, images, recipe, epoch), epoch_order(images, recipe, epoch), recipe, PAIR
+    ):
+        projections = model(
+            to_float(part.pixels.flatten(0, 1), recipe.device)
+        )  # (B, 2, 3, s, s) -> (2 B, 64), an image's views together
         loss = nt_xent(_whole_batch(projections, part), recipe.temperature)
         check_loss(loss.item(), epoch, recipe.lr)
         optimizer.zero_grad()

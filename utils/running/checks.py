@@ -77,7 +77,9 @@ def repeated_images(images: ImageSet) -> str | None:
         images: the list.
     """
     first: dict[str, int] = {}
-    again = [(row.path, line) for line, row in enumerate(images.rows, start=1) if first.setdefault(row.path, line) != line]
+    again = [
+        (row.path, line) for line, row in enumerate(images.rows, start=1) if first.setdefault(row.path, line) != line
+    ]
     if not again:
         return None
     (path, line), *more = again
@@ -201,7 +203,9 @@ def guessable(share: float, images: int) -> float:
     return (level if level < 100 else 100 * share) + ROUNDED
 
 
-def some_at_chance(test_accuracies: Mapping[str, Sequence[float]], labels: Tensor, num_classes: int, remedies: str) -> str | None:
+def some_at_chance(
+    test_accuracies: Mapping[str, Sequence[float]], labels: Tensor, num_classes: int, remedies: str
+) -> str | None:
     """Classifiers that cannot be told from guessing although others can: what is compared with them says nothing.
 
     Args:
