@@ -11,5 +11,4 @@
 - `sheet`: the contact sheet.
 - `localization`: whether explanations find what makes a drawn moth this kind and not that one (a command).
 - `deletion`: what the margin loses where explanations are blurred, on photographs (a command).
-- `parts`: which parts of a bird explanations point at, by the keypoints of CUB-200-2011 (a command).
 """
