@@ -9,8 +9,6 @@ courses       which course teaches a machine student best?
 overview      what do all courses come to?
 explanations  where do explanations fall, and what does it cost to blur that?
 labels        what are people's labels worth, and what needs no people?
-people        how well do students predict what real people answered?
-people_tables what is said of that?
 disc          what would explanations be worth that point at nothing?
 curves        how are learning curves and bars drawn?
 page          how does a table get into the page, and out of it?

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from benchmarks.results import courses, explanations, labels, people
+from benchmarks.results import courses, explanations, labels
 from benchmarks.results.table import Table
 from benchmarks.results.work import Work
 
@@ -12,5 +12,4 @@ PARTS: dict[str, Part] = {
     "courses": courses.tables,
     "explanations": explanations.tables,
     "labels": labels.tables,
-    "people": people.tables,
 }

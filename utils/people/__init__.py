@@ -19,10 +19,6 @@ turk             who handed in what on Mechanical Turk, and what was rejected?
 aggregation      which label do many answers make, and how far do people agree?
 labelling        who is believed, and what becomes of their labels?
 report           what is said of people and their labels?
-shown            which pictures were people of the public logs shown?
-pupils           what would machine students answer who were shown the same?
-attention        what does a student see who looks where an explanation points?
-prediction       how well are people's answers predicted?
 simulated        what would people answer?
 study            what does a classifier learn from people of an accuracy, and without any?
 break_even       how good must people be?
