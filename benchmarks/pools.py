@@ -20,8 +20,7 @@ import time
 import torch
 
 from utils.base.randomness import generator
-from utils.running.help import command_line
-from utils.running.launch import command
+from utils.running.launch import command, command_line
 from utils.teaching.choice import Look, Survey
 from utils.teaching.selection import SELECTORS, SelectorSettings, make_selector
 

@@ -36,7 +36,7 @@ from utils.base.errors import InputError, RunError
 from utils.base.files import expanded, file_digest, make_folder, refuse_existing, replacing_folder
 from utils.base.warned import plain_warnings
 from utils.data.catalog import DATASETS, GULLS, REST, find
-from utils.running.help import laid_out
+from utils.running.settings import laid_out
 
 PROBLEMS_SHOWN = 20
 

@@ -13,7 +13,7 @@ from datasets import prepare
 from datasets.sources import SOURCES
 from tests.helpers.code import MODULES, REPOSITORY, SCRIPT, SCRIPTS, name_of, tree
 from utils.running import settings
-from utils.running.help import laid_out
+from utils.running.settings import laid_out
 from utils.teaching import compare_courses
 
 FAMILIES = {  # the first that fits

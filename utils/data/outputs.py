@@ -68,6 +68,11 @@ class Layout:
         return people_list(machine) if people else machine
 
     @property
+    def explanation_record(self) -> Path:
+        """How the explanations of the list were made."""
+        return record_of(self.explanation_list())
+
+    @property
     def heatmaps(self) -> Path:
         return self.out / f"heatmaps{self._variant}.npz"
 
@@ -165,6 +170,11 @@ def listed_size(mask_sizes: Sequence[float]) -> float:
 def people_list(ce_list: str | Path) -> Path:
     """The list of the pictures for people that belongs to an explanation list."""
     return Path(ce_list).with_name(f"{Path(ce_list).stem}_HTML.txt")
+
+
+def record_of(ce_list: str | Path) -> Path:
+    """The record of how an explanation list was made, next to the list."""
+    return Path(ce_list).with_suffix(".json")
 
 
 def sibling(picture: str, kind: str, other: str) -> str:

@@ -35,8 +35,7 @@ from utils.data.outputs import MASK, Layout
 from utils.explanations.masks import moved
 from utils.explanations.sheet import spread
 from utils.explanations.storage import listed_counters, read_masks
-from utils.running.help import command_line
-from utils.running.launch import command
+from utils.running.launch import command, command_line
 from utils.running.records import explanation_run
 
 BOX = 51 / 224  # width of the blur, as a share of the image's side

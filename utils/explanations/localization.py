@@ -41,8 +41,7 @@ from utils.explanations.explained import Explainer
 from utils.explanations.masks import moved
 from utils.explanations.methods import EXPLAINERS
 from utils.explanations.storage import listed_counters, read_masks
-from utils.running.help import command_line
-from utils.running.launch import command
+from utils.running.launch import command, command_line
 from utils.running.records import EXPLAINING, last_records
 from utils.running.settings import pick
 

@@ -1,6 +1,5 @@
 """A script's run: from the command line to its record.
 
-help       how does --help look on a terminal?
 settings   what may be set, and what is refused?
 launch     how does every script start and end?
 resuming   how does a run that was stopped go on as if it never had been?

@@ -3,6 +3,7 @@
 Torch is imported where a script computes, not here: one that computes nothing is launched too, and starts at once.
 """
 
+import argparse
 import dataclasses
 import errno
 import shlex
@@ -118,6 +119,12 @@ def _less_memory(cfg, full: str) -> str:
         return " or lower ".join(["end what else fills it", *workers, *smaller]) + ", then begin anew"
     going_on = " or lower ".join(["end what else fills it", *workers]) + ", then go on with --resume"
     return f"{going_on}, or begin anew with a lower {' or '.join(smaller)}"
+
+
+def command_line(module: str, docstring: str) -> argparse.ArgumentParser:
+    """Returns the parser, still without arguments, of a tool that runs as `python -m <module>`; its docstring opens the help."""
+    raw = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(prog=f"python -m {module}", description=settings.laid_out(docstring), formatter_class=raw)
 
 
 @contextmanager

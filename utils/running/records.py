@@ -12,8 +12,9 @@ import torch
 import torchvision
 
 from utils.base import processes
+from utils.base.errors import InputError
 from utils.base.files import write_json
-from utils.data.outputs import run_records, variant_of
+from utils.data.outputs import record_of, run_records, variant_of
 
 EXPLAINING = "get_all_CE_*"  # the scripts that explain
 TOP = Path(__file__).resolve().parents[2]
@@ -75,6 +76,27 @@ def write_run_record(paths: Sequence[Path], script: str, cfg, inputs: dict[str, 
     }
     for path in paths:
         write_json(path, record)
+
+
+def read_explanation_record(ce_list: str | Path) -> dict:
+    """Reads how an explanation list was made, from the record next to it; {} if it has none, like the lists of the paper.
+
+    The record contains the settings `explanation`, `explanation_layer`, `mask_sizes`, `image_size`, `counters`, `dataset` and `seed`;
+    the `variant` as in `Layout`; `mask_size`, the one that the list names; and the SHA-256 of input files (`contents`).
+
+    Raises:
+        InputError: the record is damaged.
+    """
+    path = record_of(ce_list)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"The explanation record {path} cannot be read ({error}). Run the explanation script again.") from error
+    if not isinstance(record, dict):
+        raise InputError(f"The explanation record {path} is not a JSON object. Run the explanation script again.")
+    return record
 
 
 def last_records(out: str | Path) -> dict[str, Path]:

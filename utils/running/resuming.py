@@ -5,7 +5,6 @@ randomness derives from (seed, epoch, image), so a run that goes on from there e
 """
 
 import dataclasses
-import hashlib
 import io
 import json
 import shutil
@@ -22,18 +21,11 @@ from utils.base import checkpoints, processes
 from utils.base.errors import Finished, InputError, RunError
 from utils.base.files import file_digest, remove_leftovers
 from utils.base.png import whole_png
-from utils.data.outputs import Layout
-from utils.running.records import explanation_run
+from utils.data.outputs import Layout, record_of
 from utils.running.settings import chosen_dataset, script_name
 
 # Settings that change how a run is computed but not what comes out.
-FREE = {"resume", "workers"}
-PLACES = {
-    "out",
-    "data_root",
-    "checkpoint",
-    "device",
-}  # where an explanation run read, wrote and computed: its inputs have digests
+FREE = {"resume", "workers", "ram_budget"}
 # Settings that name input files; the files' contents are compared too, since a path may hold another file by now.
 FILES = ("checkpoint", "pretrained", "ce_list", "train_list", "simclr_checkpoint")
 # Saving may take this share of the time: the state of a network is 100 MB, and a short epoch must not wait for it.
@@ -61,8 +53,8 @@ def _course(cfg) -> str:
 
 
 def inputs(cfg) -> dict[str, str]:
-    """SHA-256 of the files that a run starts from: the dataset's lists, and those that settings name. For the pictures that an explanation
-    list names stands what they were made from and how, if that is known: their names are the same whoever explains."""
+    """SHA-256 of a run's input files: the dataset's lists, the files that settings name, and the record of the explanation list, which
+    says how the explanations were made (their file names do not)."""
     dataset = chosen_dataset(cfg)
     files = {
         f"{split} list": dataset.list_path(cfg.data_root, split)
@@ -70,17 +62,14 @@ def inputs(cfg) -> dict[str, str]:
         if getattr(dataset, split)
     }
     files |= {name: Path(getattr(cfg, name)) for name in FILES if hasattr(cfg, name)}
+    if hasattr(cfg, "ce_list"):
+        files["explanation record"] = record_of(cfg.ce_list)
     digests = {}
     for name, path in files.items():
         with suppress(
             OSError, ValueError
         ):  # no such file: a setting may also say `none`, and who reads a list complains of it
             digests[name] = file_digest(path, "sha256")
-    made = explanation_run(cfg.ce_list) if "ce_list" in digests else {}
-    if made:
-        how = {name: value for name, value in made["settings"].items() if name not in FREE | PLACES}
-        told = json.dumps([how, made.get("inputs")], sort_keys=True)
-        digests["explanations"] = hashlib.sha256(told.encode()).hexdigest()
     return digests
 
 

@@ -2,7 +2,9 @@
 
 import dataclasses
 import math
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,7 +18,6 @@ from utils.base.files import expanded
 from utils.data import catalog
 from utils.data.catalog import Dataset
 from utils.data.lists import DATASETS_PREFIX, listed_path
-from utils.running.help import laid_out
 
 
 class DataclassInstance(Protocol):
@@ -72,6 +73,7 @@ RULES: dict[str, tuple[Callable, str]] = {
     "probe_batch_size": (lambda v: v >= 1, "must be 1 or more"),
     "probe_epochs": (lambda v: v >= 1, "must be 1 or more"),
     "probe_lr": (lambda v: 0 < v <= HIGHEST_LR, f"must lie above 0 and not above {HIGHEST_LR:g}"),
+    "ram_budget": (lambda v: v >= 0, "must be 0 (none) or more"),
     "repeats": (lambda v: v >= 1, "must be 1 or more"),
     "ridge": (lambda v: 0 < v <= 1e6, "must lie above 0 and not above 1e6"),
     "rounds": (lambda v: v >= 0, "must be 0 (no self-training) or more"),
@@ -89,6 +91,15 @@ RULES: dict[str, tuple[Callable, str]] = {
 def script_name() -> str:
     """The name of the script that runs, without its suffix."""
     return Path(sys.argv[0]).stem
+
+
+def laid_out(docstring: str) -> str:
+    """Wraps the paragraphs of a docstring to the terminal's width; indented paragraphs (commands) keep their lines."""
+    width = min(shutil.get_terminal_size().columns, 100)
+    return "\n\n".join(
+        part if part.startswith(" ") else textwrap.fill(part, width, break_on_hyphens=False, break_long_words=False)
+        for part in docstring.strip("\n").split("\n\n")
+    )
 
 
 def parse(config: type[Config], description: str, arguments: list[str] | None = None, program: str = "") -> Config:

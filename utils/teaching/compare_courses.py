@@ -21,8 +21,7 @@ from utils.base import figures
 from utils.base.errors import InputError
 from utils.base.files import expanded
 from utils.data.outputs import Layout
-from utils.running.help import command_line
-from utils.running.launch import command
+from utils.running.launch import command, command_line
 from utils.teaching.course import REPORTED_LESSONS
 from utils.teaching.selection import SELECTORS
 
