@@ -66,7 +66,7 @@ class Config:
 def main(cfg: Config) -> dict:
     dataset = chosen_dataset(cfg)
     images = open_explained(dataset, cfg.data_root, cfg.image_size, cfg.out)
-    test = open_list(dataset, "test", cfg.data_root, partial(whole_view, size=cfg.image_size), budget=0)
+    test = open_list(dataset, "test", cfg.data_root, partial(whole_view, size=cfg.image_size))
     teacher = load_encoder(cfg.checkpoint)
     layout, how = Layout(Path(cfg.out), dataset.list_stem, variant="simclr"), pick(ExplainSettings, cfg)
     with resumable(cfg, explanation_files(layout, images.rows, len(dataset.classes), how)) as unfinished:

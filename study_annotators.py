@@ -109,6 +109,7 @@ class Config:
     out: str = "auto"  # output folder; auto: named after the dataset
     seed: int = 0  # the first of the seeds
     workers: int = default_workers()  # threads that read and write pictures; no result depends on them
+    ram_budget: float = 2.0  # GiB of decoded images that each list keeps in memory; 0 keeps none
     device: str = "auto"  # auto (a GPU where there is one), cpu, cuda, cuda:1
     resume: bool = False  # go on where a run with the same settings was stopped
 
@@ -154,7 +155,7 @@ def report(rows: list[dict], layout: Layout, cfg: Config) -> dict:
 def main(cfg: Config) -> dict:
     dataset = chosen_dataset(cfg)
     layout = Layout(Path(cfg.out), dataset.list_stem)
-    material = open_material(dataset, cfg.data_root, cfg.image_size)
+    material = open_material(dataset, cfg.data_root, cfg.image_size, cfg.ram_budget)
     learner, simclr = learners(material, cfg)
     planned = steps(cfg.accuracy, cfg.repeats, cfg.seed, cfg.rounds, simclr is not None)
     outputs = [layout.annotator_study(ending) for ending in (".csv", ".png", *(["_rounds.csv"] if cfg.rounds else []))]

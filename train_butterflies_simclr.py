@@ -50,12 +50,13 @@ class Config:
     out: str = "auto"  # output folder; auto: named after the dataset
     seed: int = 0  # same seed, same machine: same bytes
     workers: int = default_workers()  # threads that read and write pictures; no result depends on them
+    ram_budget: float = 2.0  # GiB of decoded images that each list keeps in memory; 0 keeps none
     device: str = "auto"  # auto (a GPU where there is one), cpu, cuda, cuda:1
     resume: bool = False  # go on where a run with the same settings was stopped
 
 
 def main(cfg: Config) -> dict:
-    images = open_list(chosen_dataset(cfg), "train", cfg.data_root, full_view, labels=False)
+    images = open_list(chosen_dataset(cfg), "train", cfg.data_root, full_view, ram_budget=cfg.ram_budget, labels=False)
     batch_sizes = contrasting_batches(images, cfg.batch_size)
     model = SimCLR(cfg.arch)
     checkpoint = Layout(Path(cfg.out)).simclr_network(cfg.epochs)

@@ -91,6 +91,7 @@ class Config:
     save_students: bool = False  # keep the student that made each choice, and the taught one
     seed: int = 0  # same seed, same machine: same bytes
     workers: int = default_workers()  # threads that read and write pictures; no result depends on them
+    ram_budget: float = 2.0  # GiB of decoded images that each list keeps in memory; 0 keeps none
     device: str = "auto"  # auto (a GPU where there is one), cpu, cuda, cuda:1
     resume: bool = False  # go on where a run with the same settings was stopped
 
@@ -99,7 +100,7 @@ def main(cfg: Config) -> dict:
     dataset = chosen_dataset(cfg)
     layout = Layout(Path(cfg.out), dataset.list_stem)
     pool = open_pool(dataset, pick(PoolSettings, cfg))
-    test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size))
+    test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size), ram_budget=cfg.ram_budget)
     how = pick(SelectorSettings, cfg)
     selector = make_selector(how)
     explain = taught_explanations(selector, cfg.teach_explanations)

@@ -15,6 +15,7 @@ Takes: about two minutes for the 150 images of gull's list on 2 CPU cores. Not m
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from models.resnet import Arch, build
 from models.weights import load_backbone
@@ -40,8 +41,8 @@ class Config:
     train_list: str = (
         "auto"  # auto: the dataset's training list; or another example list, such as one that a label script wrote
     )
-    selection: Selection = (
-        "CMaxGrad"  # for a dataset called ..._after_labeling: the course whose people labelled its images
+    selection: Literal["auto", Selection] = (
+        "auto"  # for <dataset>_after_labeling: the course; auto: the only labeled list
     )
     # model
     arch: Arch = "resnet18"  # the network: resnet18 as published, resnet34 or resnet50
@@ -62,14 +63,15 @@ class Config:
     out: str = "auto"  # output folder; auto: named after the dataset
     seed: int = 0  # same seed, same machine: same bytes
     workers: int = default_workers()  # threads that read and write pictures; no result depends on them
+    ram_budget: float = 2.0  # GiB of decoded images that each list keeps in memory; 0 keeps none
     device: str = "auto"  # auto (a GPU where there is one), cpu, cuda, cuda:1
     resume: bool = False  # go on where a run with the same settings was stopped
 
 
 def main(cfg: Config) -> dict:
     dataset = chosen_dataset(cfg)
-    train = open_list(dataset, "train", cfg.data_root, full_view, cfg.train_list)
-    test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size))
+    train = open_list(dataset, "train", cfg.data_root, full_view, cfg.train_list, cfg.ram_budget)
+    test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size), ram_budget=cfg.ram_budget)
     network = build(cfg.arch, len(dataset.classes), bias=False)
     load_backbone(network, cfg.pretrained)
     network.freeze_backbone()

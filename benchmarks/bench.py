@@ -88,8 +88,8 @@ def check_counts(cfg: Config, images: ImageSet, test: ImageSet) -> None:
 def measure(cfg: Config) -> tuple[list[Row], dict[str, dict[str, list[float]]]]:
     """The table's rows, and the times that they were made of."""
     dataset = chosen_dataset(cfg)
-    images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size))
-    test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size))
+    images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size), ram_budget=2.0)
+    test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size), ram_budget=2.0)
     check_counts(cfg, images, test)
     network = build(ARCH, len(dataset.classes))
     load_backbone(network, cfg.pretrained)

@@ -137,7 +137,7 @@ def delete(work: Work, dataset: str, count: int) -> dict:
         name: load_classifier(str(path), described.classes, described.display_names).folded()
         for name, path in paths.items()
     }
-    images = open_list(described, "train", root, partial(whole_view, size=side), budget=0)
+    images = open_list(described, "train", root, partial(whole_view, size=side))
     chosen = spread(len(images), count)
     measured = {
         kind: deletion.measure(networks, images, files, TEACHING_SIZE, chosen) for kind, files in layouts.items()

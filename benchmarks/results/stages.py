@@ -161,7 +161,7 @@ def simclr_explanations(work: Work, dataset: str, kind: str) -> Layout:
 def discs(work: Work, dataset: str, explained: Layout, size: int) -> Layout:
     """Explanations with a disc in the middle of the picture in place of every mask of `explained`, of the same area, on `size` pixels."""
     files = Layout(explained.out.with_name(f"{explained.out.name}_disc"), explained.list_stem, explained.variant)
-    images = open_list(found(work, dataset), "train", root(work, dataset), partial(whole_view, size=size), budget=0)
+    images = open_list(found(work, dataset), "train", root(work, dataset), partial(whole_view, size=size))
     if not files.explanation_list().exists():  # it is written last
         write_discs(explained, files, images, len(found(work, dataset).classes))
     return files

@@ -1,5 +1,7 @@
 """Datasets by name: those of the catalog, and those that exist for each of them by rule."""
 
+from pathlib import Path
+
 import pytest
 
 from utils.base.errors import InputError
@@ -21,12 +23,21 @@ def test_rest_lists_are_datasets_by_rule(tmp_path):
     assert [name for name in DATASETS if name.endswith((catalog.REST, catalog.AFTER_LABELING))] == []
 
 
-def test_what_people_labelled_is_a_dataset_of_every_dataset(tmp_path):
-    for name in [*DATASETS, "toy_rest"]:
-        after = catalog.find(f"{name}_after_labeling", tmp_path)
-        assert (after.name, after.rest) == (f"{name}_after_labeling", "") and after.train.endswith(
-            "_CMaxGrad_labeled_tr"
-        )
+@pytest.mark.parametrize("name", [*DATASETS, "toy_rest"])
+def test_labeled_lists_are_datasets_by_rule(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    labeled = f"{name}_after_labeling"
+    after = catalog.find(labeled, selection="CMaxGrad")
+    assert (after.name, after.rest) == (labeled, "") and after.train.endswith("_CMaxGrad_labeled_tr")
+    with pytest.raises(InputError, match="contains no labelled list. Run label.py first.$"):
+        catalog.find(labeled)
+    folder = Path(after.train_folder)
+    folder.mkdir()
+    (folder / f"{after.train}.txt").touch()
+    assert catalog.find(labeled) == after
+    (folder / f"{after.train.replace('CMaxGrad', 'random')}.txt").touch()
+    with pytest.raises(InputError, match="several labelled lists: .*_CMaxGrad_.*_random_.* Choose one with --selection.$"):
+        catalog.find(labeled)
 
 
 @pytest.mark.parametrize("name", ["chinese_chars_rest", "chinese_chars_rest_after_labeling"])

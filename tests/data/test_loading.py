@@ -7,7 +7,7 @@ from PIL import Image
 
 from utils.base.errors import InputError
 from utils.base.randomness import generator
-from utils.data import augment, loading
+from utils.data import augment
 from utils.data.images import decode, eval_view, full_view, whole_view
 from utils.data.lists import Example
 from utils.data.loading import ImageSet, batches, in_batches, to_float
@@ -63,24 +63,17 @@ def test_a_last_batch_that_is_too_small_joins_the_one_before(count, size, smalle
 def test_each_file_is_decoded_once_while_the_budget_lasts(images):
     reads = []
     images.view = lambda image: reads.append(1) or full_view(image)
-    images._budget = 3 * 40 * 60 * 3
+    images._bytes_left = 3 * 40 * 60 * 3
     for _ in range(4):
         for number in range(5):
             images[number]
     assert len(reads) == 3 + 4 * 2
 
 
-@pytest.mark.parametrize(
-    ("gigabytes", "on_node", "expected"),
-    [(64, 1, 8), (32, 1, 8), (16, 1, 4), (16, 8, 0.5), (512, 8, 1), (None, 1, 8), (None, 2, 4)],
-)
-def test_a_list_holds_a_quarter_of_the_memory_that_is_there_and_no_more_than_eight_gigabytes(
-    tmp_path, monkeypatch, gigabytes, on_node, expected
-):
-    monkeypatch.setattr(loading, "available_memory", lambda: gigabytes and gigabytes * 2**30)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(on_node))
-    assert ImageSet([], "list.txt", tmp_path, full_view)._budget == expected * 2**30
-    assert ImageSet([], "list.txt", tmp_path, full_view, budget=0)._budget == 0
+def test_processes_share_the_ram_budget(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert ImageSet([], "list.txt", tmp_path, full_view, ram_budget=2.0)._bytes_left == 2**29
+    assert ImageSet([], "list.txt", tmp_path, full_view)._bytes_left == 0
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -934,7 +934,7 @@ def test_after_labeling_follows_out_and_selection(found, tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
 
     def train(**settings):
-        return catalog.find(f"{name}_after_labeling", root, **settings).list_path(root, "train")
+        return catalog.find(f"{name}_after_labeling", root, **{"selection": "CMaxGrad"} | settings).list_path(root, "train")
 
     assert train() == Path(f"{name}/{stem}_CMaxGrad_labeled_tr.txt")
     assert train(selection="random") == Path(f"{name}/{stem}_random_labeled_tr.txt")
@@ -947,7 +947,7 @@ def test_after_labeling_follows_out_and_selection(found, tmp_path, monkeypatch, 
     Path("study/one").mkdir(parents=True)
     Path(f"study/one/{stem}_CMaxGrad_labeled_tr.txt").touch()
     assert train(out="study/one") == Path(f"study/one/{stem}_CMaxGrad_labeled_tr.txt")
-    after = catalog.find(f"{name}_after_labeling", root, out=f"{tmp_path}/study/one")
+    after = catalog.find(f"{name}_after_labeling", root, selection="CMaxGrad", out=f"{tmp_path}/study/one")
     assert after.list_path(root, "train") == tmp_path / f"study/one/{stem}_CMaxGrad_labeled_tr.txt"
     assert after.out == f"{name}_after_labeling"  # the teacher's files in the course's folder stay
 

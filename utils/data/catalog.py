@@ -128,7 +128,7 @@ DATASETS = {
 }
 
 
-def find(name: str, data_root: str | Path = "datasets", out: str = "auto", selection: str = "CMaxGrad") -> Dataset:
+def find(name: str, data_root: str | Path = "datasets", out: str = "auto", selection: str = "auto") -> Dataset:
     """The dataset called `name`: one of the catalog, or else the one of the data root that `<data root>/<name>/dataset.json` describes.
 
     For each of these, two more exist by rule. `<name>_after_labeling` trains on what the expert labelled and what people labelled
@@ -139,7 +139,7 @@ def find(name: str, data_root: str | Path = "datasets", out: str = "auto", selec
         data_root: what `--data-root` says.
         out: what `--out` says. `<name>_after_labeling` takes the list of this folder; where there is none, or with `auto`, that of the
             dataset's default output folder.
-        selection: the course that people took, for `<name>_after_labeling`.
+        selection: the course after which people labelled, for `<name>_after_labeling`; auto: the only labelled list of the folder.
 
     Raises:
         InputError: there is no such dataset, or its description is malformed.
@@ -147,16 +147,34 @@ def find(name: str, data_root: str | Path = "datasets", out: str = "auto", selec
     if (dataset := _untaught(name, data_root)) is not None:
         return dataset
     if name.endswith(AFTER_LABELING) and (base := _taught(name.removesuffix(AFTER_LABELING), data_root)) is not None:
-        labeled = Layout(Path(out), base.list_stem).labeled_list(selection).name
-        folders = [base.out] if out in ("auto", name) else [out, base.out]
-        folder = next((folder for folder in folders if Path(folder, labeled).exists()), folders[0])
-        return dataclasses.replace(base, name=name, train=Path(labeled).stem, train_folder=folder, rest="")
+        labeled = _labeled_list(base, [base.out] if out in ("auto", name) else [out, base.out], selection)
+        return dataclasses.replace(base, name=name, train=labeled.stem, train_folder=str(labeled.parent), rest="")
     known = ", ".join([*DATASETS, *found_names(data_root)])
     raise InputError(
         f"--dataset '{name}' is unknown: there is no {Path(data_root, name, DESCRIPTION)} either; choose one of: {known}; one of "
         f"these with {REST} (its images for people to label) or {AFTER_LABELING} (what people labelled) behind its name; or make it with "
         "datasets/prepare.py folder."
     )
+
+
+def _labeled_list(base: Dataset, folders: Sequence[str], selection: str) -> Path:
+    """The list of the expert's and people's labels after the course `selection`, in the first folder that has it.
+
+    Raises:
+        InputError: `selection` is auto, and there is no such list, or several.
+    """
+    name = Layout(Path(), base.list_stem).labeled_list("*" if selection == "auto" else selection).name
+    found = next((lists for folder in folders if (lists := sorted(Path(folder).glob(name)))), [])
+    if selection != "auto":
+        return found[0] if found else Path(folders[0], name)
+    if len(found) != 1:
+        problem = (
+            f"several labelled lists: {', '.join(map(str, found))}. Choose one with --selection"
+            if found
+            else "no labelled list. Run label.py first"
+        )
+        raise InputError(f"--dataset {base.name}{AFTER_LABELING}: {' and '.join(folders)} contains {problem}.")
+    return found[0]
 
 
 def found_names(data_root: str | Path) -> list[str]:

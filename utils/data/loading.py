@@ -14,36 +14,24 @@ from torch import Tensor
 from utils.base import processes
 from utils.base.errors import InputError
 from utils.base.machine import helpers
-from utils.base.memory import available_memory
 from utils.data.catalog import Dataset
 from utils.data.images import decode
 from utils.data.lists import UNKNOWN, Example, Explanation, check_files, locate, read_examples
 
-RAM_BUDGET = (
-    8 * 2**30
-)  # bytes of decoded images that one ImageSet may hold at most; beyond it images are decoded each time
-SHARE = 4  # of the memory that is available, one part: a script has up to three lists
 READ_AHEAD = 2  # batches that the threads prepare while the network works
 
 Row = TypeVar("Row", bound=Example | Explanation, covariant=True)
 
 
-def ram_budget() -> int:
-    """Bytes of decoded images that a list may hold: `RAM_BUDGET`, or a share of the memory that is available where that is less; of
-    several processes on this machine each has its part."""
-    available = available_memory()
-    return (RAM_BUDGET if available is None else min(RAM_BUDGET, available // SHARE)) // processes.on_this_node()
-
-
 class ImageSet(Generic[Row]):
-    """The images of a list, each decoded at most once while they fit into the budget.
+    """The images of a list. Decoded images are kept in memory until the RAM budget is used up; the others are decoded each time.
 
     Args:
         rows: rows of an example or explanation list.
         source: the list file, for error messages.
         data_root: what `./datasets/` in the list stands for.
         view: from a decoded image to the uint8 tensor (3, h, w) that is kept.
-        budget: bytes that may be held, by default `ram_budget`; 0 decodes each time.
+        ram_budget: GiB of views to keep, shared by the processes on this machine; it never changes a result.
 
     Raises:
         InputError: a listed file is missing or empty.
@@ -55,7 +43,7 @@ class ImageSet(Generic[Row]):
         source: str | Path,
         data_root: str | Path,
         view: Callable[[Image.Image], Tensor],
-        budget: int | None = None,
+        ram_budget: float = 0,
     ) -> None:
         check_files(rows, source, data_root)
         self.rows = rows
@@ -63,7 +51,8 @@ class ImageSet(Generic[Row]):
         self.data_root = data_root
         self.view = view
         self.labels = torch.tensor([row.label for row in rows])  # (N,)
-        self._budget = ram_budget() if budget is None else budget
+        self.ram_budget = ram_budget
+        self._bytes_left = int(ram_budget * 2**30) // processes.on_this_node()
         self._held: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
@@ -90,8 +79,8 @@ class ImageSet(Generic[Row]):
             return self._held[number]
         file = locate(self.rows[number].path, self.data_root)
         view = self.view(decode(file, f"{self.source}, line {number + 1}"))
-        if view.nbytes <= self._budget:
-            self._budget -= view.nbytes
+        if view.nbytes <= self._bytes_left:
+            self._bytes_left -= view.nbytes
             self._held[number] = view
         return view
 
@@ -102,7 +91,7 @@ def open_list(
     data_root: str | Path,
     view: Callable[[Image.Image], Tensor],
     list_path: str | None = None,
-    budget: int | None = None,
+    ram_budget: float = 0,
     labels: bool = True,
 ) -> ImageSet[Example]:
     """The images of a dataset's list.
@@ -111,7 +100,7 @@ def open_list(
         dataset: the dataset.
         split: "train", "test" or "rest".
         data_root: the folder that holds the dataset's folder.
-        view, budget: as in `ImageSet`.
+        view, ram_budget: as in `ImageSet`.
         list_path: another list of the same classes, in which an image may stand in several rows: a teaching set, say.
         labels: whether the labels are looked at; if not, a training list that is a rest list may hold unknown ones. Other lists that
             are not learned from may hold them anyway.
@@ -126,7 +115,7 @@ def open_list(
     absent = [name for label, name in enumerate(dataset.classes) if label not in present]
     if absent and split == "train" and not unlabelled:
         raise InputError(f"{path} has no image of class {absent[0]}; a classifier cannot learn it: add some.")
-    return ImageSet(rows, path, data_root, view, budget)
+    return ImageSet(rows, path, data_root, view, ram_budget)
 
 
 def in_batches(order: Sequence[int], batch_size: int, smallest: int = 1) -> list[list[int]]:

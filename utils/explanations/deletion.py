@@ -127,7 +127,7 @@ def report(
         layout = Layout(Path(out), dataset.list_stem)
         sizes = explanation_sizes(layout)
         side = _side(layout, sizes[0])
-        images = open_list(dataset, "train", data_root, partial(whole_view, size=side), budget=0)
+        images = open_list(dataset, "train", data_root, partial(whole_view, size=side))
         chosen = spread(len(images), count or len(images))
         listed = listed_counters(layout, images.rows, len(dataset.classes))
         explained = sum(len(listed[number]) for number in chosen)

@@ -85,7 +85,7 @@ def open_explained(dataset: Dataset, data_root: str | Path, image_size: int, out
     Raises:
         InputError: what `open_list` refuses, or an image whose explanations would have names too long.
     """
-    images = open_list(dataset, "train", data_root, partial(whole_view, size=image_size), budget=0)
+    images = open_list(dataset, "train", data_root, partial(whole_view, size=image_size))
     limit = name_limit(out)
     for line, row in enumerate(images.rows, start=1):
         if problem := name_problem(row.path, row.label, row.index, len(dataset.classes), limit):

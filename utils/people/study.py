@@ -72,14 +72,16 @@ class Learned:
 Learner = Callable[[Sequence[Example], int], Learned]
 
 
-def open_material(dataset: Dataset, data_root: str, image_size: int) -> Material:
+def open_material(dataset: Dataset, data_root: str, image_size: int, ram_budget: float = 0) -> Material:
     """The lists of a dataset that has a list of images for people to label.
 
     Raises:
         InputError: a list or an image is missing or malformed, or no class of an image to label, or to test by, is known.
     """
     view = partial(eval_view, size=image_size)
-    rest, expert, test = (open_list(dataset, split, data_root, view) for split in ("rest", "train", "test"))
+    rest, expert, test = (
+        open_list(dataset, split, data_root, view, ram_budget=ram_budget) for split in ("rest", "train", "test")
+    )
     for images, purpose in ((rest, "nobody can be simulated without the truth"), (test, "nothing can be measured")):
         if not images.num_known:
             raise InputError(
@@ -134,14 +136,18 @@ def finetune_learner(material: Material, arch: str, pretrained: str, how: Classi
         pretrained: what it starts from, as in `load_backbone`.
         how: that script's settings; every classifier has a seed of its own.
     """
-    rest = ImageSet(material.rest, "the rest list", material.test.data_root, material.test.view)
+    rest = ImageSet(
+        material.rest, "the rest list", material.test.data_root, material.test.view, material.test.ram_budget
+    )
 
     def learn(labelled: Sequence[Example], seed: int) -> Learned:
         torch.manual_seed(seed)
         network = build(arch, material.num_classes)
         load_backbone(network, pretrained)
         recipe = replace(how, seed=seed)
-        images = ImageSet(list(labelled), "the lists of the study", material.test.data_root, full_view)
+        images = ImageSet(
+            list(labelled), "the lists of the study", material.test.data_root, full_view, material.test.ram_budget
+        )
         right = train_classifier(network, images, material.test, recipe)[-1]["test_accuracy"]
         return Learned(right, lambda: logits_of_list(test_view(network, rest, recipe)).softmax(1))
 

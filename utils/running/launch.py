@@ -124,7 +124,9 @@ def _less_memory(cfg, full: str) -> str:
 def command_line(module: str, docstring: str) -> argparse.ArgumentParser:
     """Returns the parser, still without arguments, of a tool that runs as `python -m <module>`; its docstring opens the help."""
     raw = argparse.RawDescriptionHelpFormatter
-    return argparse.ArgumentParser(prog=f"python -m {module}", description=settings.laid_out(docstring), formatter_class=raw)
+    return argparse.ArgumentParser(
+        prog=f"python -m {module}", description=settings.laid_out(docstring), formatter_class=raw
+    )
 
 
 @contextmanager

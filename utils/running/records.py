@@ -93,7 +93,9 @@ def read_explanation_record(ce_list: str | Path) -> dict:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise InputError(f"The explanation record {path} cannot be read ({error}). Run the explanation script again.") from error
+        raise InputError(
+            f"The explanation record {path} cannot be read ({error}). Run the explanation script again."
+        ) from error
     if not isinstance(record, dict):
         raise InputError(f"The explanation record {path} is not a JSON object. Run the explanation script again.")
     return record

@@ -131,15 +131,17 @@ class Pool:
         self.rows: list[Explanation] = []
         if ce_list is None:
             self.table = torch.full((len(images), num_classes), -1)
-            self.explained = ImageSet(self.rows, "no explanations", images.data_root, to_tensor)
+            self.explained = ImageSet(self.rows, "no explanations", images.data_root, to_tensor, images.ram_budget)
             return
         self.rows = read_explanations(ce_list, num_classes)
         self.table = match_explanations(images, self.rows, ce_list, num_classes)
         if view == "attention":
             masks = [replace(row, path=sibling(row.path, IMG, MASK)) for row in self.rows]
-            self.explained = ImageSet(masks, f"{ce_list} (masks)", images.data_root, to_tensor)
+            self.explained = ImageSet(masks, f"{ce_list} (masks)", images.data_root, to_tensor, images.ram_budget)
         else:
-            self.explained = ImageSet(self.rows, ce_list, images.data_root, lambda image: whole_view(image, image_size))
+            self.explained = ImageSet(
+                self.rows, ce_list, images.data_root, lambda image: whole_view(image, image_size), images.ram_budget
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -173,6 +175,7 @@ class PoolSettings:
     ce_list: str
     explanation_view: ExplanationView
     image_size: int
+    ram_budget: float = 0
 
 
 def open_pool(dataset: Dataset, how: PoolSettings) -> Pool:
@@ -181,5 +184,7 @@ def open_pool(dataset: Dataset, how: PoolSettings) -> Pool:
     Raises:
         InputError: a list or an image is missing or malformed, or the lists do not match.
     """
-    images = open_list(dataset, "train", how.data_root, partial(whole_view, size=how.image_size))
+    images = open_list(
+        dataset, "train", how.data_root, partial(whole_view, size=how.image_size), ram_budget=how.ram_budget
+    )
     return Pool(images, how.ce_list, len(dataset.classes), how.explanation_view, how.image_size)
