@@ -36,7 +36,9 @@ def test_labeled_lists_are_datasets_by_rule(tmp_path, monkeypatch, name):
     (folder / f"{after.train}.txt").touch()
     assert catalog.find(labeled) == after
     (folder / f"{after.train.replace('CMaxGrad', 'random')}.txt").touch()
-    with pytest.raises(InputError, match="several labelled lists: .*_CMaxGrad_.*_random_.* Choose one with --selection.$"):
+    with pytest.raises(
+        InputError, match="several labelled lists: .*_CMaxGrad_.*_random_.* Choose one with --selection.$"
+    ):
         catalog.find(labeled)
 
 

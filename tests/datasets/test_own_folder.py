@@ -934,7 +934,9 @@ def test_after_labeling_follows_out_and_selection(found, tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
 
     def train(**settings):
-        return catalog.find(f"{name}_after_labeling", root, **{"selection": "CMaxGrad"} | settings).list_path(root, "train")
+        return catalog.find(f"{name}_after_labeling", root, **{"selection": "CMaxGrad"} | settings).list_path(
+            root, "train"
+        )
 
     assert train() == Path(f"{name}/{stem}_CMaxGrad_labeled_tr.txt")
     assert train(selection="random") == Path(f"{name}/{stem}_random_labeled_tr.txt")

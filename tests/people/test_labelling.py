@@ -311,9 +311,16 @@ def test_names_of_the_lists():
         names, ("butterflies_after_labeling", "gull_after_labeling", "toy_after_labeling"), strict=True
     ):
         folder = catalog.find(name).out
-        assert catalog.find(dataset, selection="CMaxGrad").list_path("elsewhere", "train") == Path(folder) / f"{names[name]}.txt"
-        assert catalog.find(dataset, selection="CMaxGrad").list_path("elsewhere", "test") == catalog.find(name).list_path("elsewhere", "test")
-        assert catalog.find(dataset, selection="CMaxGrad").out == dataset  # the teacher's files in the course's folder stay
+        assert (
+            catalog.find(dataset, selection="CMaxGrad").list_path("elsewhere", "train")
+            == Path(folder) / f"{names[name]}.txt"
+        )
+        assert catalog.find(dataset, selection="CMaxGrad").list_path("elsewhere", "test") == catalog.find(
+            name
+        ).list_path("elsewhere", "test")
+        assert (
+            catalog.find(dataset, selection="CMaxGrad").out == dataset
+        )  # the teacher's files in the course's folder stay
 
 
 def test_logs_without_labels_make_a_report_alone(tools, tmp_path, data_root):
