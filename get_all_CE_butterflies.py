@@ -60,7 +60,7 @@ class Config:
 def main(cfg: Config) -> dict:
     dataset = chosen_dataset(cfg)
     images = open_explained(dataset, cfg.data_root, cfg.image_size, cfg.out)
-    teacher = load_classifier(cfg.checkpoint, dataset.classes, dataset.display_names)
+    teacher = load_classifier(cfg.checkpoint, dataset.classes)
     layout, how = Layout(Path(cfg.out), dataset.list_stem), pick(ExplainSettings, cfg)
     with resumable(cfg, explanation_files(layout, images.rows, len(dataset.classes), how)) as unfinished:
         return explain_list(teacher, images, layout, dataset.classes, how, unfinished)

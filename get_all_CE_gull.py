@@ -68,7 +68,7 @@ def main(cfg: Config) -> dict:
     images = open_explained(dataset, cfg.data_root, cfg.image_size, cfg.out)
     teacher = build(cfg.arch, len(dataset.classes), bias=False)
     load_backbone(teacher, cfg.pretrained)
-    load_head(teacher, cfg.checkpoint, dataset.classes, dataset.display_names)
+    load_head(teacher, cfg.checkpoint, dataset.classes)
     layout, how = Layout(Path(cfg.out), dataset.list_stem), pick(ExplainSettings, cfg)
     with resumable(cfg, explanation_files(layout, images.rows, len(dataset.classes), how)) as unfinished:
         measured = explain_list(teacher, images, layout, dataset.classes, how, unfinished)

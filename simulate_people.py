@@ -68,7 +68,7 @@ class Config:
 
 def network_answers(cfg: Config, key: Key, dataset: Dataset) -> dict[str, list[int]]:
     """What the network answers to every image of the test and of the labelling part."""
-    network = load_classifier(cfg.checkpoint, dataset.classes, dataset.display_names).to(cfg.device)
+    network = load_classifier(cfg.checkpoint, dataset.classes).to(cfg.device)
     answers = {}
     for phase in ("test", "label"):
         rows = [Example(image.path, 0, image.index) for image in key.of_phase(phase).values()]

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from models.resnet import Arch, build
-from models.weights import load_backbone
-from utils.base import checkpoints
+from models.weights import load_backbone, save_checkpoint
 from utils.base.machine import default_workers
 from utils.data.images import eval_view, full_view
 from utils.data.loading import open_list
@@ -85,7 +84,7 @@ def main(cfg: Config) -> dict:
             "state_dict_m": network.head.state_dict(),
             "classes": list(dataset.classes),
         }
-        checkpoints.save(checkpoint, content)
+        save_checkpoint(checkpoint, content)
         measured = report_classifier(cfg.out, "teacher_linear", network, train, test, dataset.classes, history, recipe)
         return checks.with_warnings(measured, [checks.random_features(cfg.pretrained)])
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from benchmarks.timing import seconds
 from models.resnet import Layer, Network
+from utils.base.files import encode_png
 from utils.base.machine import side_by_side
-from utils.base.png import encode_png
 from utils.data.loading import ImageSet
 
 BATCHES = (8, 16, 32, 64, 128)  # images per pass that are tried

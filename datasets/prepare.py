@@ -32,9 +32,8 @@ from datasets.placing import find_lists, place_lists, settle_whole_gulls, write_
 from datasets.sources import LISTS_URL, SOURCES, Layout, Source
 from datasets.splits import Shares
 from datasets.telling import TOLD, of_archive
-from utils.base.errors import InputError, RunError
+from utils.base.errors import InputError, RunError, plain_warnings
 from utils.base.files import expanded, file_digest, make_folder, refuse_existing, replacing_folder
-from utils.base.warned import plain_warnings
 from utils.data.catalog import DATASETS, GULLS, REST, find
 from utils.running.settings import laid_out
 

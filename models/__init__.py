@@ -2,6 +2,5 @@
 
 resnet         what is a residual network that shows its features and feature maps?
 simclr         what are SimCLR's network and its loss?
-named_classes  in which order does a checkpoint say that its classes are?
 weights        how do networks come from files, whoever wrote them?
 """

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from models.resnet import build
 from models.simclr import SimCLR, nt_xent
-from models.weights import load_backbone, load_classifier
-from utils.base import checkpoints, figures
+from models.weights import load_backbone, load_classifier, save_checkpoint
+from utils.base import figures
 from utils.base.files import write_table
 from utils.base.machine import threads
 from utils.data import catalog
@@ -325,7 +325,7 @@ def test_a_last_image_alone_joins_the_batch_before_it(start, explained, tmp_path
 def test_a_dead_teacher_is_refused_by_every_process(start_wide, explained, tmp_path):
     network = build("resnet18", 5)
     network.layer4[1].bn2.bias.data.fill_(-1000.0)  # behind it, ReLU leaves nothing
-    checkpoints.save(tmp_path / "dead.tar", {"state_dict_m": network.state_dict()})
+    save_checkpoint(tmp_path / "dead.tar", {"state_dict_m": network.state_dict()})
     done = start_wide(2, [*explained.explain, "--checkpoint", "dead.tar"], tmp_path)
     assert 2 in done.status and set(done.status) <= {2, -9}, done.err  # who is slower is stopped
     assert any("--checkpoint: every map of this network is constant" in said for said in done.err)
@@ -349,7 +349,7 @@ def torchrun(count, command, cwd):
 def test_torchrun_itself_and_a_process_that_dies(small_root, tools, tmp_path):
     """The second batch, which is the second process's, holds a broken image: it says so, and the run ends instead of waiting."""
     (tmp_path / "toy").mkdir()
-    checkpoints.save(
+    save_checkpoint(
         tmp_path / "toy/checkpoint_pretrain_resnet18_s300.pth.tar", {"state_dict_m": build("resnet18", 5).state_dict()}
     )
     command = ["get_all_CE_butterflies", *tools.common(small_root, workers=1), "--mask-sizes", 0.05, "--batch-size", 3]

@@ -10,22 +10,13 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from fontTools.fontBuilder import FontBuilder
-from fontTools.pens.ttGlyphPen import TTGlyphPen
-from matplotlib import font_manager
-from PIL import Image
 
 from datasets import prepare
-from utils.base import figures, fonts
-from utils.base.errors import InputError
+from utils.base.errors import InputError, plain_warnings
 from utils.base.files import name_limit, remove_leftovers, replacing, write_text
-from utils.base.warned import plain_warnings
 from utils.data.catalog import DATASETS
 from utils.data.lists import listed_path, locate
-from utils.explanations.sheet import SheetRow, contact_sheet
 from utils.running import records, settings
 from utils.running.launch import launch
 from utils.running.settings import parse, resolve
@@ -35,75 +26,6 @@ from utils.teaching import compare_courses
 @dataclass(frozen=True)
 class NoSettings:
     """The settings of a script that has none."""
-
-
-# ---------------------------------------------------------------- fonts
-
-
-def make_font(path, family, characters):
-    """A font in which every one of `characters` is a black square."""
-    pen = TTGlyphPen(None)
-    pen.moveTo((0, 0))
-    for point in ((0, 800), (800, 800), (800, 0)):
-        pen.lineTo(point)
-    pen.closePath()
-    names = [f"square{number}" for number in range(len(characters))]
-    builder = FontBuilder(1000, isTTF=True)
-    builder.setupGlyphOrder([".notdef", *names])
-    builder.setupCharacterMap({ord(one): name for one, name in zip(characters, names, strict=True)})
-    builder.setupGlyf(dict.fromkeys([".notdef", *names], pen.glyph()))
-    builder.setupHorizontalMetrics(dict.fromkeys([".notdef", *names], (900, 0)))
-    builder.setupHorizontalHeader(ascent=900, descent=-100)
-    builder.setupNameTable({"familyName": family, "styleName": "Regular"})
-    builder.setupOS2()
-    builder.setupPost()
-    builder.save(path)
-
-
-@pytest.fixture
-def installed(tmp_path, monkeypatch):
-    """Two fonts that were installed after matplotlib made its list: of characters for private use, which no other font has."""
-    files = [tmp_path / "one.ttf", tmp_path / "two.ttf", tmp_path / "broken.ttf"]
-    make_font(files[0], "Runes One", "\U00100e01\U00100e02")
-    make_font(files[1], "Runes Two", "\U00100e03")
-    files[2].write_bytes(b"no font")
-    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: list(map(str, files)))
-    monkeypatch.setattr(font_manager.fontManager, "ttflist", list(font_manager.fontManager.ttflist))
-
-
-def test_names_in_another_script_are_drawn_in_fonts_that_have_it(installed, tmp_path):
-    names = ["\U00100e01\U00100e02", "\U00100e03a", "Queen"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert fonts.drawable(names) == names
-        assert fonts.style(names)["family"][-2:] == ["Runes One", "Runes Two"]
-        figures.confusion_matrix(tmp_path / "c.png", np.eye(3, dtype=int), names, "title")
-    assert np.ptp(np.array(Image.open(tmp_path / "c.png").convert("L"))) > 200
-
-
-def test_names_that_no_font_has_are_told_and_replaced(installed, tmp_path):
-    names = ["Queen", "\U00100e01\U00100f00", "\U00100f01"]
-    with pytest.warns(
-        UserWarning,
-        match=r"No installed font can write .*: \U00100e01\U00100f00 \(class 1\), \U00100f01 \(class 2\); install",
-    ):
-        assert fonts.drawable(names) == ["Queen", "class 1", "class 2"]
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        figures.confusion_matrix(tmp_path / "c.png", np.eye(3, dtype=int), names, "title")
-        picture = torch.zeros(3, 8, 8, dtype=torch.uint8)
-        contact_sheet(tmp_path / "s.png", [SheetRow(picture, [(torch.rand(2, 2), "M")], picture, picture, 1, 2)], names)
-    assert {str(one.message).split(":")[0] for one in caught} == {str(caught[0].message).split(":")[0]}
-    assert "No installed font" in str(caught[0].message)  # and none of matplotlib's about glyphs
-
-
-def test_european_names_look_for_no_font(tmp_path, monkeypatch):
-    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: pytest.fail("fonts were looked for"))
-    assert fonts.drawable(["Möwe", "Чайка"]) == ["Möwe", "Чайка"] and "family" not in fonts.style(["Möwe", "Чайка"])
-
-
-def test_a_dollar_sign_begins_no_formula(tmp_path):
-    figures.confusion_matrix(tmp_path / "c.png", np.eye(2, dtype=int), ["$\\frac$", "$x"], "title")
 
 
 # ---------------------------------------------------------------- warnings
@@ -117,7 +39,7 @@ def test_warnings_are_one_line_each_and_said_once(capsys):
             unsaid = "Grad strides do not match bucket view strides. This may indicate"
             for text in ("a thing is\n  old", "a thing is\n  old", unsaid, "another"):
                 warnings.warn(text, FutureWarning, stacklevel=1)
-        with plain_warnings(speaks=False):
+        with plain_warnings(shown=False):
             warnings.warn("unheard", stacklevel=1)
     assert capsys.readouterr().err == "warning: a thing is old\nwarning: another\n"
     assert warnings.showwarning is usual

@@ -805,7 +805,7 @@ def test_no_damaged_image_ends_in_a_traceback(tmp_path, suffix):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("new_format", [True, False])
 def test_no_damaged_checkpoint_ends_in_a_traceback(tmp_path, new_format):
-    from utils.base import checkpoints
+    from models.weights import read_checkpoint
 
     draw, path = np.random.default_rng(2), tmp_path / "checkpoint.tar"
     torch.save({"state_dict_m": {"weight": torch.zeros(2, 3)}}, path, _use_new_zipfile_serialization=new_format)
@@ -813,7 +813,7 @@ def test_no_damaged_checkpoint_ends_in_a_traceback(tmp_path, new_format):
     for _ in range(400):
         path.write_bytes(damaged(content, draw))
         try:
-            checkpoints.tensors_of(checkpoints.read(path, "--checkpoint"))
+            read_checkpoint(path, "--checkpoint")
         except InputError as error:
             refusals += str(error).startswith(f"--checkpoint: {path} ")
     assert refusals > 100

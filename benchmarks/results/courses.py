@@ -223,11 +223,7 @@ def _taught_beside(work: Work, courses: Courses, bar: tqdm) -> Iterator[Iterator
     ]
     missing = [one for one in every if not work.keeps(_name(courses, *one), _depends_on(work, courses, materials))]
     bar.update(len(every) - len(missing))
-    # On a GPU one after the other, in their turn: how many courses fit into its memory, nobody knows. Quick ones take less than a process
-    # takes to begin.
-    processes = machine.processors() // work.threads if work.device == "cpu" and not work.quick else 1
-    with machine.in_processes(partial(_teach_one, work, courses, materials), missing, processes) as taught:
-        yield taught
+    yield machine.side_by_side(partial(_teach_one, work, courses, materials), missing, 0)
 
 
 def _teach_one(work: Work, courses: Courses, materials: Materials, one: tuple[Key, int]) -> None:

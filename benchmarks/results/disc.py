@@ -1,6 +1,6 @@
 """The control that points at nothing: explanations with a disc in the middle of the picture in place of the mask, of the same area."""
 
-from utils.base.png import write_png
+from utils.base.files import write_png
 from utils.data.lists import Example, Explanation, listed_path, write_explanations
 from utils.data.loading import ImageSet
 from utils.data.outputs import IMG, MASK, TEACHING_SIZE, Layout, explanation_name

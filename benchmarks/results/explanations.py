@@ -133,10 +133,7 @@ def delete(work: Work, dataset: str, count: int) -> dict:
     layouts = {kind: stages.explanations(work, dataset, kind) for kind in (*EXPLAINERS, "disc")}
     teachers = [stages.teacher(work, dataset, second) for second in (False, True)]
     paths = {name: files.teacher for name, files in zip(NETWORKS, teachers, strict=True)}
-    networks = {
-        name: load_classifier(str(path), described.classes, described.display_names).folded()
-        for name, path in paths.items()
-    }
+    networks = {name: load_classifier(str(path), described.classes).folded() for name, path in paths.items()}
     images = open_list(described, "train", root, partial(whole_view, size=side))
     chosen = spread(len(images), count)
     measured = {

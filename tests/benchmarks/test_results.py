@@ -4,7 +4,6 @@ import json
 import re
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,6 @@ from benchmarks.results.work import Work, begin
 from tests.conftest import IMAGES
 from tests.helpers.noise import CLASSES, SIZE, noise_material, settings
 from tests.helpers.working import HereWork
-from utils.base import machine
 from utils.base.errors import InputError, RunError
 from utils.data import toy_moths
 from utils.data.images import decode, to_tensor, whole_view
@@ -244,21 +242,6 @@ def test_courses_are_taught_anew_where_their_settings_are_others(here):
     assert settings != courses._settings(sgd, cfg) and sgd.view == "image"
     for other in (replace(cfg, ridge=0.1), replace(cfg, image_size=96), replace(cfg, alpha=0.1), replace(cfg, seed=6)):
         assert settings != courses._settings(whole, other)
-
-
-def test_courses_are_the_same_taught_by_other_processes(here):
-    """By two processes of their own, which get by pickling what they are to teach; one course was kept, the other was not."""
-    work = results.work_of(replace(here, resume=True))
-    sgd = courses.all_courses(True)[-1]
-    materials = courses._materials(work, sgd)
-    kept = [work.folder / "kept" / f"{courses._name(sgd, ('random', kind), 1)}.json" for kind in ("none", "scout")]
-    before = [path.read_bytes() for path in kept]
-    for path in kept:
-        path.unlink()
-    missing = [(("random", kind), 1) for kind in ("none", "scout")]
-    with machine.in_processes(partial(courses._teach_one, work, sgd, materials), missing, 2) as taught:
-        assert list(taught) == [None, None]
-    assert [path.read_bytes() for path in kept] == before
 
 
 def test_what_is_not_in_the_data_root_is_left_out_and_said(work, data_root, tmp_path, capsys):

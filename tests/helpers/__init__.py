@@ -15,6 +15,5 @@ own_images    what is a folder of images as people have them?
 person        what does someone in front of a browser do?
 ranks         how are scripts run as several processes? (a program)
 runs          how are scripts run, one by one and as a family, on the small dataset?
-spawned       what do processes of their own do while they are looked at?
 working       how does benchmarks.results run its scripts in the test's process?
 """

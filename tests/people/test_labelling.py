@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from models.resnet import build
+from models.weights import save_checkpoint
 from tests.helpers.answering import CLASSES, batch, explain_teach_log, make_key, mturk_row
-from utils.base import checkpoints, figures
+from utils.base import figures
 from utils.data import catalog
 from utils.data.images import decode, eval_view
 from utils.data.lists import locate, read_examples
@@ -366,7 +367,7 @@ def test_a_network_is_one_person(tools, finished, data_root):
     torch.manual_seed(3)
     network = build("resnet18", 5)
     content = {"arch": network.arch, "state_dict_m": network.state_dict(), "classes": list(CLASSES)}
-    checkpoints.save(finished / "network.pth.tar", content)
+    save_checkpoint(finished / "network.pth.tar", content)
     look = [
         "--who",
         "network",

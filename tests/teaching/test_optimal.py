@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from models.weights import load_classifier
+from models.weights import load_classifier, save_checkpoint
 from tests.helpers.noise import CLASSES, SIZE, noise_material, settings
-from utils.base import checkpoints
 from utils.base.errors import InputError
 from utils.data.loading import ImageSet, to_float
 from utils.teaching.choice import Choice
@@ -75,7 +74,7 @@ def test_the_saved_student_gives_the_answers_of_its_head(selection, view, materi
     student = student_of(material, view)
     course_of(student, selection)
     network = student.network()
-    checkpoints.save(tmp_path / "student.pth.tar", {"arch": network.arch, "state_dict_m": network.state_dict()})
+    save_checkpoint(tmp_path / "student.pth.tar", {"arch": network.arch, "state_dict_m": network.state_dict()})
     images = material[0]
     with torch.no_grad():
         saved = load_classifier(str(tmp_path / "student.pth.tar"), ("a", "b", "c"))(

@@ -1,6 +1,15 @@
-"""The ways a script stops by itself: the user gave something wrong, the run went wrong, or nothing is left to do."""
+"""Errors that end a script with one sentence, and warnings printed as one line."""
 
-from collections.abc import Sequence
+import io
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+# Printed by torch for gradients of 1 x 1 convolutions in the channels_last layout; it has no effect.
+IGNORED = "Grad strides do not match bucket view strides"
 
 
 class InputError(Exception):
@@ -28,3 +37,27 @@ def first_of(names: Sequence[str], most: int) -> str:
     """Names in a row, as a sentence can carry them: the first `most`, and how many more there are."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+@contextmanager
+def plain_warnings(shown: bool = True) -> Iterator[None]:
+    """Prints each warning once, as one line on stderr without source code; of several ranks, only one should pass `shown`.
+
+    Characters that the terminal's encoding lacks are printed as escapes from here on.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's stream is not one
+            stream.reconfigure(errors="backslashreplace")
+    printed = set()
+
+    def show(message, category, filename, lineno, file=None, line=None) -> None:
+        text = " ".join(str(message).split())
+        if shown and text not in printed and not text.startswith(IGNORED):
+            tqdm.write(f"warning: {text}", file=file or sys.stderr)  # does not break a progress bar
+        printed.add(text)
+
+    before, warnings.showwarning = warnings.showwarning, show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before

@@ -1,5 +1,7 @@
 """Drawing: curves, confusion matrices and pages of pictures, in one style. What a figure is of, its callers know."""
 
+import logging
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,9 +10,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from utils.base import fonts
-from utils.base.files import replacing, write_bytes, write_table
-from utils.base.png import COMPRESSION, channels_last, encode_png
+from utils.base.files import PNG_COMPRESSION, channels_last, encode_png, replacing, write_bytes, write_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,21 +23,63 @@ APART = 4  # pixels between the titles of neighbours, at least
 NUMBERED = 20  # classes: a confusion matrix of more has no numbers in its cells, and does not grow with them any more
 NAMES = 100  # along a side of it, at most: beyond, every second class is named, every third ...
 LONGEST_NAME = 32  # characters of a class name there
+# Matplotlib takes each glyph from the first of these that has it. The others cover Chinese, Japanese and Korean on Linux, macOS and Windows.
+FONTS = [
+    "DejaVu Sans",
+    "Noto Sans",
+    *(f"Noto Sans CJK {region}" for region in ("SC", "TC", "JP", "KR")),
+    *(
+        "Noto Sans SC",
+        "Noto Sans JP",
+        "Noto Sans KR",
+        "WenQuanYi Zen Hei",
+        "WenQuanYi Micro Hei",
+        "Droid Sans Fallback",
+    ),
+    *("PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Arial Unicode MS"),
+    *("Microsoft YaHei", "SimHei", "Yu Gothic", "MS Gothic", "Malgun Gothic"),
+]
 CONFUSIONS = ("truth", "answer", "count", "percent")  # columns of the table of confusions
 
 
 def figure(width: float, height: float, **options) -> "Figure":
-    """An empty figure; sides in inches."""
-    # Imported here because it takes half a second, and figures are drawn when a run ends: scripts start sooner without it.
+    """Returns an empty figure; sides in inches."""
+    # Importing matplotlib takes half a second, and figures are drawn when a run ends.
+    from matplotlib import rcParams
     from matplotlib.figure import Figure
 
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it complains about each missing family
+    rcParams.update({"font.family": FONTS, "text.parse_math": False})
     return Figure(figsize=(width, height), **options)
+
+
+def drawable(names: Sequence[str]) -> list[str]:
+    """Class names in label order as figures can show them: `class 3` if a glyph is missing, with one warning."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    missing = {glyph for name in names for glyph in name if not glyph.isspace()}
+    for family in FONTS:
+        try:
+            font = get_font(findfont(FontProperties(family=family), fallback_to_default=False))
+        except ValueError:  # not installed
+            continue
+        missing -= set(map(chr, font.get_charmap()))
+    replaced = {label: f"class {label}" for label, name in enumerate(names) if missing & set(name)}
+    if replaced:
+        listed = ", ".join(f"{names[label]} ({number})" for label, number in replaced.items())
+        warnings.warn(
+            f"Figures show numbers for these class names, because no installed font contains them: {listed}. Install a font that does, "
+            "such as Noto Sans CJK (on Debian and Ubuntu: apt install fonts-noto-cjk).",
+            stacklevel=2,
+        )
+    return [replaced.get(label, name) for label, name in enumerate(names)]
 
 
 def save(path: str | Path, drawn: "Figure") -> None:
     """Writes a figure as PNG, whole or not at all."""
     with replacing(path) as temporary:
-        drawn.savefig(temporary, dpi=DPI, pil_kwargs={"compress_type": COMPRESSION})
+        drawn.savefig(temporary, dpi=DPI, pil_kwargs={"compress_type": PNG_COMPRESSION})
 
 
 Tile = tuple[Tensor, str] | None  # a picture and its title; None leaves the place empty
@@ -54,11 +96,11 @@ def tiles(path: str | Path, lines: Sequence[Sequence[Tile]]) -> None:
     width, height = max(map(len, lines)) * (SIDE + GAP) + GAP, len(lines) * (SIDE + HEADLINE) + GAP
     drawn = figure(width / DPI, height / DPI, dpi=DPI)
     shown = [(row, column, tile) for row, line in enumerate(lines) for column, tile in enumerate(line) if tile]
-    canvas, places, style = FigureCanvasAgg(drawn), {}, fonts.style(title for *_, (_, title) in shown)
+    canvas, places = FigureCanvasAgg(drawn), {}
     for row, column, (picture, title) in shown:
         left, top = GAP + column * (SIDE + GAP), HEADLINE + row * (SIDE + HEADLINE)
         text = drawn.text(
-            (left + SIDE / 2) / width, 1 - (top - GAP) / height, title, fontsize=8, ha="center", va="bottom", **style
+            (left + SIDE / 2) / width, 1 - (top - GAP) / height, title, fontsize=8, ha="center", va="bottom"
         )
 
         def pixels(words: str, text: "Text" = text) -> float:
@@ -184,14 +226,10 @@ def confusion_matrix(path: str | Path, counts: np.ndarray, classes: Sequence[str
             100 * shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100)
         )  # by the root: rare confusions shall show too
         drawn.colorbar(shown, ax=axes, label="share of the true class (%)", shrink=0.5)
-    drawable, named, style = (
-        fonts.drawable(classes),
-        range(0, len(classes), -(-len(classes) // NAMES)),
-        fonts.style(classes),
-    )
-    names = [_shortened(drawable[label]) for label in named]
-    axes.set_xticks(named, names, rotation=30 if few else 90, ha="right" if few else "center", **style)
-    axes.set_yticks(named, names, **style)
+    named, shown_names = range(0, len(classes), -(-len(classes) // NAMES)), drawable(classes)
+    names = [_shortened(shown_names[label]) for label in named]
+    axes.set_xticks(named, names, rotation=30 if few else 90, ha="right" if few else "center")
+    axes.set_yticks(named, names)
     if not few:
         axes.tick_params(labelsize=8)
     axes.set(xlabel="answer", ylabel="truth")

@@ -9,12 +9,22 @@ import os
 import re
 import shutil
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from utils.base.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Run-length matching only: several times faster than zlib's search, and PNG's row filters leave little else to find.
+PNG_COMPRESSION = zlib.Z_RLE
 
 BLOCK = 1 << 18  # bytes of a file that are read at once
 NAME_BYTES = 255  # a file name's length on the usual file systems
@@ -141,6 +151,24 @@ def write_json(path: str | Path, value: object) -> None:
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.writelines(pieces)
         file.write("\n")
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """Encodes uint8 (h, w, 3) or (h, w) as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG", compress_type=PNG_COMPRESSION)
+    return file.getvalue()
+
+
+def write_png(path: str | Path, picture: "Tensor") -> None:
+    """Writes uint8 (3, h, w) as RGB or (h, w) as grayscale, atomically."""
+    write_bytes(path, encode_png(picture.numpy() if picture.ndim == 2 else channels_last(picture)))
+
+
+def channels_last(picture: "Tensor") -> np.ndarray:
+    """Converts uint8 (3, h, w) to (h, w, 3), the layout of Pillow."""
+    # Three times as fast as copying the transpose.
+    return np.stack(list(picture.numpy()), axis=-1)
 
 
 def file_digest(path: str | Path, algorithm: str) -> str:

@@ -3,19 +3,16 @@
 Torch is imported where it is needed, not here: scripts that compute nothing ask for processors too, and start at once.
 """
 
-import multiprocessing
 import os
-import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 from utils.base import processes
-from utils.base.errors import InputError, RunError
+from utils.base.errors import InputError
 
 AHEAD = 4  # groups a thread that are begun or wait before the caller has taken the first
 ON_GPU = 2  # batches that are on a GPU at once: one computes while another comes or goes
@@ -136,88 +133,3 @@ def side_by_side(work: Callable[[Group], Result], groups: Iterable[Group], worke
                 yield ahead.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def in_processes(
-    work: Callable[[Group], Result], groups: Sequence[Group], processes: int, chunk: int = 1
-) -> Iterator[Iterator[Result]]:
-    """As `side_by_side`, in processes, for work that keeps Python's lock, or that computes with PyTorch's own threads.
-
-    They begin with the `with` block, and its body has their results as an iterator; it may do something else before it asks for them. A
-    body that ends early, by an error or by Ctrl-C, stops them: what they have not ended is lost. A script that comes here needs its
-    `if __name__ == "__main__"`, for each process imports it.
-
-    Args:
-        work: a function of a module, or a `partial` of one; what it takes and returns is pickled.
-        groups: what it is called with.
-        processes: how many; 1 works in the calling process, when it is asked for results.
-        chunk: groups that a process fetches at a time: several, where each takes but a moment.
-
-    Raises:
-        Exception: what `work` raises first.
-        RunError: a process was killed from without, as the system does where memory is full, or could not start.
-    """
-    if processes <= 1 or not groups:
-        yield map(work, groups)
-        return
-    # Not by fork, which may stop for good in a process that has threads (NumPy's arithmetic has some, PyTorch many).
-    pool = ProcessPoolExecutor(
-        min(processes, len(groups)), multiprocessing.get_context("spawn"), initializer=_obey_the_first
-    )
-    others, left = set(multiprocessing.active_children()), len(groups)
-
-    def counted(results: Iterator[Result]) -> Iterator[Result]:
-        nonlocal left
-        for result in results:
-            left -= 1
-            yield result
-
-    try:
-        with _ctrl_c_later():
-            results = pool.map(work, groups, chunksize=chunk)
-        yield counted(results)
-    except BrokenProcessPool as error:
-        reason = "was killed (the memory may have been full) or could not start (then it says why above)"
-        raise RunError(f"A process that computed for this one {reason}.") from error
-    finally:
-        if left:
-            _stop(pool, set(multiprocessing.active_children()) - others)
-        pool.shutdown()
-
-
-def _stop(pool: ProcessPoolExecutor, started: set[multiprocessing.process.BaseProcess]) -> None:
-    """Stops the processes of a pool at once, in the middle of their work."""
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in started:
-        process.terminate()
-    for process in started:
-        process.join()
-
-
-def _obey_the_first() -> None:
-    """In a process of `in_processes`: Ctrl-C is the first's to answer, and where the first was killed, this one ends too."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
-
-
-def _end_with(first: multiprocessing.process.BaseProcess) -> None:
-    """Waits for the end of a process, and ends this one."""
-    first.join()
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-@contextmanager
-def _ctrl_c_later() -> Iterator[None]:
-    """Holds Ctrl-C back meanwhile. Processes started here never hear it: it reaches all of a terminal, and the first alone shall answer.
-
-    What a process starts with, it takes from the thread that starts it; its initializer would come only after its imports.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows: there the initializer has to do
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from utils.base.errors import RunError
 from utils.base.files import replacing_folder
-from utils.base.machine import in_processes
+from utils.base.machine import side_by_side
 from utils.data.catalog import MOTHS
 from utils.data.lists import DATASETS_PREFIX, Example, write_examples
 
@@ -459,9 +459,9 @@ def _draw_into(folder: Path, seed: int, workers: int) -> None:
     names, labels = zip(*_roles(seed), strict=True)
     files = [f"{MOTHS[label]}/moth{number:04d}.png" for number, label in enumerate(labels)]
     moths = list(zip(range(len(labels)), labels, files, strict=True))
-    with in_processes(partial(_draw_one, folder, seed), moths, workers, chunk=10) as drawn:
-        for _ in tqdm(drawn, total=len(moths), desc="drawing moths", unit="moth"):
-            pass
+    drawn = side_by_side(partial(_draw_one, folder, seed), moths, workers)
+    for _ in tqdm(drawn, total=len(moths), desc="drawing moths", unit="moth"):
+        pass
     for name in PER_CLASS:
         chosen = [number for number, of in enumerate(names) if of == name]
         rows = [

@@ -167,9 +167,7 @@ def main() -> None:
     with command("deletion"):
         dataset = find(arguments.dataset, arguments.data_root)
         paths = {"in the teacher": arguments.checkpoint, "in the second network": arguments.second}
-        networks = {
-            name: load_classifier(path, dataset.classes, dataset.display_names).folded() for name, path in paths.items()
-        }
+        networks = {name: load_classifier(path, dataset.classes).folded() for name, path in paths.items()}
         for line in report(arguments.outs, networks, dataset, arguments.data_root, arguments.images):
             print(line)
 

@@ -15,9 +15,8 @@ from tqdm import tqdm
 from models.resnet import Network
 from utils.base import processes
 from utils.base.errors import InputError
-from utils.base.files import name_limit, remove_leftovers
+from utils.base.files import name_limit, remove_leftovers, write_png
 from utils.base.machine import side_by_side, turns
-from utils.base.png import whole_png, write_png
 from utils.data.catalog import Dataset
 from utils.data.images import decode, to_tensor, whole_view
 from utils.data.lists import Example, Explanation, listed_path, read_explanations, write_explanations
@@ -289,7 +288,7 @@ def _missing(
 
     def finished(number: int) -> bool:
         pictures = _pictures(layout, images.rows[number], counter[number].tolist(), how)
-        return bool(done[number]) and all(whole_png(picture, how.image_size) for picture in pictures)
+        return bool(done[number]) and all(picture.exists() for picture in pictures)
 
     return [group for group in groups if not all(map(finished, group))]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from utils.base import figures, fonts
+from utils.base import figures
 
 SHEET_ROWS = 12
 
@@ -25,7 +25,7 @@ class SheetRow:
 
 def contact_sheet(path: str | Path, rows: Sequence[SheetRow], classes: Sequence[str]) -> None:
     """Explanations, one image a row: image, the explainer's maps, E and the red border."""
-    names, lines = fonts.drawable(classes), []
+    names, lines = figures.drawable(classes), []
     for row in rows:
         title = f"a = {names[row.label]}\nb = {names[row.counter]}"
         lines.append(

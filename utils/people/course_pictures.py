@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from utils.base.errors import InputError
-from utils.base.png import channels_last, encode_png
+from utils.base.files import channels_last, encode_png
 from utils.data.images import decode, to_tensor
 from utils.data.lists import Example, check_files, locate, told_absent
 from utils.data.outputs import IMG, MASK, sibling

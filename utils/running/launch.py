@@ -13,10 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 from utils.base import processes
-from utils.base.errors import Finished, InputError, RunError
+from utils.base.errors import Finished, InputError, RunError, plain_warnings
 from utils.base.files import output_folder, remove_leftovers
-from utils.base.memory import memory_is_full
-from utils.base.warned import plain_warnings
 from utils.running import settings
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -107,7 +105,7 @@ def _full_memory(error: Exception, device: str | None) -> str:
 
     if isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in GPU_FULL):
         return device or "the GPU"
-    return MACHINE if memory_is_full(error) else ""
+    return MACHINE if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error) else ""
 
 
 def _less_memory(cfg, full: str) -> str:

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.base import checkpoints, processes
+from models.weights import read_checkpoint, save_checkpoint
+from utils.base import processes
 from utils.base.errors import Finished, InputError, RunError
 from utils.base.files import file_digest, remove_leftovers
-from utils.base.png import whole_png
 from utils.data.outputs import Layout, record_of
 from utils.running.settings import chosen_dataset, script_name
 
@@ -119,7 +119,7 @@ class Unfinished:
         """
         if not self._file.exists():
             return False
-        content = checkpoints.read(self._file, "--resume")
+        content = read_checkpoint(self._file, "--resume")
         theirs = content["identity"]
         other = [name for name in sorted(self.who.keys() | theirs.keys()) if self.who.get(name) != theirs.get(name)]
         if other:
@@ -138,7 +138,7 @@ class Unfinished:
         Args:
             state: tensors and plain values.
         """
-        checkpoints.save(self._file, {"identity": self.who, "state": state})
+        save_checkpoint(self._file, {"identity": self.who, "state": state})
         self.advanced = state is not None
 
     @processes.first_only
@@ -233,8 +233,6 @@ def _all_whole(outputs: Iterable[Path]) -> bool:
 
 def whole(path: Path) -> bool:
     """Whether an output is there and, as far as its format tells, not cut short."""
-    if path.suffix == ".png":
-        return whole_png(path)
     if not path.is_file():
         return False
     if path.suffix in ZIPPED:

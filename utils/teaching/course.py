@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from utils.base import figures, fonts, processes
+from utils.base import figures, processes
 from utils.base.errors import InputError
 from utils.base.files import remove_leftovers, write_bytes, write_json, write_table
 from utils.data.catalog import Dataset
@@ -227,7 +227,7 @@ class CourseFiles:
             "lessons": entries,
         }
         write_json(layout.course(selection), course)
-        names = fonts.drawable(self.dataset.classes)
+        names = figures.drawable(self.dataset.classes)
         draw_course(layout.course(selection, ".png"), [self._panels(entry, names) for entry in entries])
         print(f"Course: {layout.course(selection)}, {layout.course(selection, '.png')}, {teaching_list}")
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from utils.base import checkpoints, processes
+from models.weights import save_checkpoint
+from utils.base import processes
 from utils.base.files import remove_leftovers
 from utils.data.outputs import Layout
 from utils.teaching.student import Student
@@ -34,7 +35,7 @@ class SavedStudents:
         folder = self.layout.students(self.selection)
         folder.mkdir(parents=True, exist_ok=True)
         processes.first_only(remove_leftovers)(folder)
-        checkpoints.save(folder / _name(iteration), student.network().state_dict())
+        save_checkpoint(folder / _name(iteration), student.network().state_dict())
 
     def keep_taught(self, student: Student, lessons: int) -> None:
         """Saves the student that has learned all lessons, if students are kept. Those of an earlier course, who would be taken for this
@@ -54,7 +55,7 @@ class SavedStudents:
             "state_dict_m": network.state_dict(),
             "classes": list(self.classes),
         }
-        checkpoints.save(taught, content)
+        save_checkpoint(taught, content)
 
 
 def _name(iteration: int) -> str:

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from tqdm import trange
 
 from models.resnet import Network
-from utils.base import checkpoints, processes
+from models.weights import save_checkpoint
+from utils.base import processes
 from utils.base.errors import RunError
 from utils.data.loading import ImageSet
 from utils.running import checks
@@ -139,7 +140,7 @@ def add_linear_probe(
     right = {"probe_train_accuracy": accuracy(head(features).argmax(1), labels)}
     if test.num_known:
         right["probe_test_accuracy"] = accuracy(head(encode(encoder, test, how)).argmax(1).cpu(), test.labels)
-    checkpoints.save(path, content)
+    save_checkpoint(path, content)
     processes.say(
         f"Linear probe: {list(right.values())[-1]:.2f} % of the {'test' if test.num_known else 'training'} list."
     )
