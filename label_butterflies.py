@@ -29,7 +29,7 @@ from utils.people.page_key import read_key_if_there
 from utils.people.report import write_report
 from utils.running.launch import launch
 from utils.running.settings import chosen_dataset, pick
-from utils.teaching.selection import Selection
+from utils.teaching.registry import Selection
 
 
 @dataclass(frozen=True)

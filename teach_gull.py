@@ -24,7 +24,7 @@ from utils.people.page_key import write_key
 from utils.running.launch import launch
 from utils.running.settings import chosen_dataset, pick
 from utils.teaching.course import read_course
-from utils.teaching.selection import Selection
+from utils.teaching.registry import Selection
 
 
 @dataclass(frozen=True)

@@ -35,9 +35,8 @@ from utils.teaching.course import CourseFiles, CourseSettings
 from utils.teaching.draws import DrawSettings, run_draws
 from utils.teaching.loop import TeachExplanations, taught_explanations, teach
 from utils.teaching.pool import ExplanationView, PoolSettings, open_pool
-from utils.teaching.selection import Selection, SelectorSettings, make_selector
+from utils.teaching.registry import STUDENTS, Selection, SelectorSettings, StudentKind, make_selector
 from utils.teaching.student import StudentSettings
-from utils.teaching.students import STUDENTS, StudentKind
 
 
 @dataclass(frozen=True)
@@ -49,17 +48,12 @@ class Config:
         "{out}/{list}_CE_simclr.txt"  # explanations of the training list; {out}: output folder, {list}: the list's stem
     )
     # student
-    student: StudentKind = (
-        "optimal"  # optimal: learns its head to the end (ours); sgd: some steps, as published; exemplar: remembers
-    )
+    student: StudentKind = "optimal"  # optimal: trains its head to convergence (ours); sgd: a few steps, as published
     arch: Arch = "resnet18"  # the network: resnet18 as published, resnet34 or resnet50
     pretrained: str = (
         "imagenet"  # what the network starts from: imagenet, none (random weights), or the path of a state dict
     )
     ridge: float = 1e-3  # optimal alone: weight of the head's squared length beside the risk
-    beta: float = (
-        5.0  # exemplar alone: how fast likeness falls with the angle between features; Nosofsky fits it to people
-    )
     freeze_features: bool = (
         False  # sgd alone: only the head learns; for weakly trained features, which 4 to 80 images would spoil
     )

@@ -16,7 +16,7 @@ from utils.data.loading import ImageSet, to_float
 from utils.teaching.loop import teach
 from utils.teaching.optimal import OptimalStudent
 from utils.teaching.pool import Pool
-from utils.teaching.selection import Selection, SelectorSettings, make_selector
+from utils.teaching.registry import Selection, SelectorSettings, make_selector
 from utils.teaching.sgd import make_network
 
 LESSONS = 20

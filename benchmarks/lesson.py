@@ -19,7 +19,7 @@ from utils.teaching.course import teaching_rows
 from utils.teaching.loop import teach
 from utils.teaching.maxgrad import margin_risk
 from utils.teaching.pool import ExplanationView, Pool
-from utils.teaching.selection import SelectorSettings, make_selector
+from utils.teaching.registry import SelectorSettings, make_selector
 from utils.teaching.sgd import SGDStudent, make_network
 from utils.teaching.student import StudentSettings
 

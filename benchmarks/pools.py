@@ -22,7 +22,7 @@ import torch
 from utils.base.randomness import generator
 from utils.running.launch import command, command_line
 from utils.teaching.choice import Look, Survey
-from utils.teaching.selection import SELECTORS, SelectorSettings, make_selector
+from utils.teaching.registry import SELECTORS, SelectorSettings, make_selector
 
 CLASSES, FEATURES = 5, 512
 GIB = 2**30

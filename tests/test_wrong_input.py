@@ -252,7 +252,6 @@ def test_an_image_whose_name_leaves_no_room_for_its_explanations(stage, name):
 OUT_OF_RANGE = {
     "accuracy": ("study", [-0.1, 1.1, "nan"]),
     "alpha": ("course", [-0.1, 1.1, "nan"]),
-    "beta": ("course", [0, -1, 1001, "nan"]),
     "batch_size": ("teacher", [0]),
     "confidence": ("study", [-0.1, 1.1, "nan"]),
     "counters": ("CE", [-1]),

@@ -27,9 +27,8 @@ from utils.teaching.compare_courses import REPORTED_LESSONS
 from utils.teaching.draws import DrawSettings, draw_courses, drawn_rows
 from utils.teaching.optimal import learn_head
 from utils.teaching.pool import Pool
-from utils.teaching.selection import SELECTORS, SelectorSettings, make_selector
+from utils.teaching.registry import SELECTORS, STUDENTS, SelectorSettings, make_selector
 from utils.teaching.student import Student, StudentSettings
-from utils.teaching.students import STUDENTS
 
 NONE, POOL, RANDOM = "none", "the whole pool", "random"
 RIVALS = (RANDOM, "MaxHerding")  # with whom selections are compared: the paper's baseline, and the best of the others

@@ -30,7 +30,7 @@ from utils.explanations.storage import listed_counters, read_masks
 from utils.teaching.choice import Choice
 from utils.teaching.optimal import OptimalStudent
 from utils.teaching.pool import Pool
-from utils.teaching.selection import SELECTORS
+from utils.teaching.registry import SELECTORS
 
 PROSE = "# Results\nBy hand.\n"
 

@@ -9,7 +9,7 @@ from utils.teaching.compare_courses import read_draws
 from utils.teaching.draws import DrawSettings, drawn_rows, run_draws
 from utils.teaching.optimal import OptimalStudent
 from utils.teaching.pool import Pool
-from utils.teaching.selection import SelectorSettings, make_selector
+from utils.teaching.registry import SelectorSettings, make_selector
 
 
 def test_a_draw_of_one_class_is_no_course(tmp_path, capsys):

@@ -12,7 +12,7 @@ from utils.teaching.draws import DrawSettings, draw_courses, drawn_rows
 from utils.teaching.loop import teach
 from utils.teaching.optimal import OptimalStudent, learn_head
 from utils.teaching.pool import Pool
-from utils.teaching.selection import SELECTORS, SelectorSettings, make_selector
+from utils.teaching.registry import SELECTORS, SelectorSettings, make_selector
 from utils.training.evaluation import share_right
 
 

@@ -25,10 +25,9 @@ from utils.teaching.course import lesson_entry, measured, teaching_rows
 from utils.teaching.loop import taught_explanations, teach
 from utils.teaching.maxgrad import log_psi
 from utils.teaching.pool import Pool
-from utils.teaching.selection import SELECTORS, SelectorSettings, make_selector
+from utils.teaching.registry import SELECTORS, STUDENTS, SelectorSettings, make_selector
 from utils.teaching.sgd import SGDStudent, make_network
 from utils.teaching.student import StudentSettings, attend
-from utils.teaching.students import STUDENTS
 
 SIZE, CLASSES = 64, 3
 LABELS = (0, 1, 2, 0, 1, 2, 0, 1, 0, 0)

@@ -13,7 +13,7 @@ from utils.data.lists import Example, listed_path, write_examples
 from utils.people.aggregation import Aggregation, Labels, Votes, aggregate
 from utils.people.page_key import Key, KeyImage
 from utils.people.participants import Answer
-from utils.teaching.selection import Selection
+from utils.teaching.registry import Selection
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,6 @@ RULES: dict[str, tuple[Callable, str]] = {
         "must be shares of right answers, each in 0 .. 1",
     ),
     "alpha": (lambda v: 0 <= v <= 1, "must lie in 0 .. 1"),
-    "beta": (lambda v: 0 < v <= 1000, "must lie above 0 and not above 1000"),
     "batch_size": (lambda v: v >= 1, "must be 1 or more"),
     "confidence": (lambda v: 0 <= v <= 1, "must be a probability, 0 .. 1"),
     "counters": (lambda v: v >= 0, "must be 0 (all wrong classes) or more"),

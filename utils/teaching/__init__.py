@@ -8,13 +8,11 @@ kmaxgrad         how does a course look through the student's own kernel?
 maxherding       which images cover their class best?
 balanced         how are random images drawn so that classes stay even?
 random_pairs     how is a random pair drawn?
-selection        which selectors are there?
 student          what does the loop ask of a student, and how does a student see images and explanations?
 frozen           what have students in common that keep their features?
 optimal          how does a student learn its head to the end?
-exemplar         how does a student answer that remembers what it was shown?
 sgd              how does the student as released learn?
-students         which students are there?
+registry         which selections and students are there?
 pool             what can a course be made of?
 loop             what happens in a lesson?
 draws            how much of a course is the luck of its pool?

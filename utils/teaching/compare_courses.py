@@ -23,7 +23,7 @@ from utils.base.files import expanded
 from utils.data.outputs import Layout
 from utils.running.launch import command, command_line
 from utils.teaching.course import REPORTED_LESSONS
-from utils.teaching.selection import SELECTORS
+from utils.teaching.registry import SELECTORS
 
 
 def read_draws(path: Path) -> list[list[float]]:

@@ -24,10 +24,9 @@ from utils.running.records import explained_by
 from utils.teaching.choice import Choice
 from utils.teaching.loop import Lesson
 from utils.teaching.pool import Pool
+from utils.teaching.registry import Selection, StudentKind
 from utils.teaching.saved_students import SavedStudents
-from utils.teaching.selection import Selection
 from utils.teaching.student import Student
-from utils.teaching.students import STUDENTS, StudentKind
 
 REPORTED_LESSONS = (1, 2, 3, 5, 7, 10, 15, 20)
 PER_ROW = 2  # lessons of a course side by side
@@ -149,10 +148,6 @@ class CourseFiles:
 
     def __init__(self, dataset: Dataset, layout: Layout, pool: Pool, explain: bool, how: CourseSettings) -> None:
         self.dataset, self.layout, self.pool, self.explain, self.how = dataset, layout, pool, explain, how
-        if how.save_students and not STUDENTS[how.student].has_network:
-            raise InputError(
-                f"--save-students: --student {how.student} is no network that a checkpoint could hold; leave one of them out."
-            )
         self.students = SavedStudents(layout, how.selection, how.iterations, dataset.classes, how.save_students)
         self._people = people_rows(how.ce_list, pool.rows, len(dataset.classes))
         if self._people:

@@ -69,7 +69,6 @@ def raw_head(codewords: Tensor, seen: Features) -> nn.Linear:
 class OptimalStudent(FrozenStudent):
     """As `student.Student`: frozen features, and a head that is the minimum of the risk of all that was taught."""
 
-    has_network = True
     remedies = "--pretrained and --selection"
 
     def _begin(self) -> None:

@@ -137,7 +137,6 @@ class SGDStudent:
         rows: the rows of `pool` that are its pool; None: all.
     """
 
-    has_network = True
     remedies = "--lr, --steps, --pretrained and --freeze-features"
 
     def __init__(

@@ -35,7 +35,6 @@ class StudentSettings:
         seed: of the head's initialisation (and of all weights where `pretrained` is `none`).
         workers: threads that load.
         device: where it lives.
-        beta: how fast likeness falls with the angle between features (exemplar).
     """
 
     arch: Arch
@@ -52,7 +51,6 @@ class StudentSettings:
     seed: int
     workers: int
     device: str
-    beta: float = 5.0
 
 
 class Student(Protocol):

@@ -1,6 +1,5 @@
-"""Which methods can pick a course; one more is one file and one line here."""
+"""Registry of selections and students. A new one is one file and one line here."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,17 +10,24 @@ from utils.teaching.cmaxgrad import CMaxGrad
 from utils.teaching.kmaxgrad import KMaxGrad
 from utils.teaching.maxgrad import MaxGrad
 from utils.teaching.maxherding import MaxHerding
+from utils.teaching.optimal import OptimalStudent
 from utils.teaching.random_pairs import RandomPairs
+from utils.teaching.sgd import SGDStudent
 
 Selection = Literal["CMaxGrad", "KMaxGrad", "MaxGrad", "MaxHerding", "balanced", "random"]
+StudentKind = Literal["optimal", "sgd"]
 
-SELECTORS: dict[str, Callable[..., Selector]] = {
+SELECTORS = {
     "CMaxGrad": CMaxGrad,
     "KMaxGrad": KMaxGrad,
     "MaxGrad": MaxGrad,
     "MaxHerding": MaxHerding,
     "balanced": Balanced,
     "random": RandomPairs,
+}
+STUDENTS = {
+    "optimal": OptimalStudent,
+    "sgd": SGDStudent,
 }
 
 
