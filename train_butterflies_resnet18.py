@@ -84,7 +84,7 @@ def main(cfg: Config) -> dict:
             "classes": list(dataset.classes),
         }
         save_checkpoint(checkpoint, content)
-        return report_classifier(cfg.out, "teacher", network, train, test, dataset.classes, history, recipe)
+        return report_classifier(cfg.out, "teacher", network, test, dataset.classes, history, recipe)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def main(cfg: Config) -> dict:
             "classes": list(dataset.classes),
         }
         save_checkpoint(checkpoint, content)
-        measured = report_classifier(cfg.out, "teacher_linear", network, train, test, dataset.classes, history, recipe)
+        measured = report_classifier(cfg.out, "teacher_linear", network, test, dataset.classes, history, recipe)
         return checks.with_warnings(measured, [checks.random_features(cfg.pretrained)])
 
 

@@ -170,7 +170,6 @@ def _conclude(
     doubts = [
         checks.constant_maps(flat, num_maps),
         checks.one_answer(evaluation.confusion(answers, images.labels, len(classes)), classes, images.source),
-        checks.guesses(accuracy, images.labels, len(classes), images.source),
     ]
     return checks.with_warnings(measured, doubts)
 

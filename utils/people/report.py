@@ -15,7 +15,6 @@ from utils.data.outputs import Layout
 from utils.people.aggregation import agreement, confusion_counts
 from utils.people.answers import LeftOut
 from utils.people.labelling import LabelSettings, Part, Person
-from utils.running import checks
 
 PLACES_SHOWN = 20  # of what is left out for one reason; the JSON names all
 
@@ -91,7 +90,6 @@ def write_report(
     summarised = {name: summarise(part, len(dataset.classes)) for name, part in parts.items()}
     not_kept = sum(not person.kept for person in people)
     report = summary | {"people": len(people), "people_left_out": not_kept, "groups": group_means(people)} | summarised
-    report = checks.with_warnings(report, [_doubt(people, len(dataset.classes), how)])
     if left_out:
         report["left_out_of_the_files"] = count_left_out(left_out)
     parts_left_out = {"each_left_out": [asdict(part) for part in left_out]} if left_out else {}
@@ -100,10 +98,7 @@ def write_report(
         report | {"each": [_plain(person) for person in people]} | parts_left_out,
     )
     text = _text(report, summarised, people, _unmeasured(parts)) + _text_left_out(left_out)
-    write_text(
-        layout.labels_report(selection, ".txt"),
-        text + "".join(f"\n{sentence}\n" for sentence in report.get("warnings", ())),
-    )
+    write_text(layout.labels_report(selection, ".txt"), text)
     if "label" in parts:
         write_table(layout.labels_report(selection, ".csv"), _image_rows(parts["label"]))
     else:
@@ -119,14 +114,6 @@ def write_report(
     return report | {
         name: {key: value for key, value in part.items() if key != "confusion"} for name, part in summarised.items()
     }
-
-
-def _doubt(people: Sequence[Person], num_classes: int, how: LabelSettings) -> str | None:
-    """Whether the model has enough answers to be believed."""
-    answers = [count for person in people if person.kept and (count := person.test_answers + person.labels)]
-    if how.aggregation != "dawid_skene" or not answers:
-        return None
-    return checks.too_few_answers(len(answers), sum(answers), num_classes)
 
 
 def _draw(layout: Layout, dataset: Dataset, people: Sequence[Person], counts: np.ndarray, how: LabelSettings) -> None:

@@ -194,9 +194,7 @@ class CourseFiles:
         return [
             checks.untaught_classes(len(lessons), len(shown), len(self.dataset.classes)),
             checks.random_features(self.how.pretrained, student.keeps_features),
-            checks.repeated_images(self.pool.images),
-            checks.unknown_classes(test),
-            checks.missing_classes(test, self.dataset.classes),
+            checks.incomplete_test_list(test, self.dataset.classes),
             checks.never_above_chance(accuracies, test.labels, len(self.dataset.classes), student.remedies),
         ]
 

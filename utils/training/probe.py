@@ -146,8 +146,7 @@ def add_linear_probe(
     )
     doubts = [
         checks.not_converged(losses, train.labels),
-        checks.unknown_classes(test),
-        checks.missing_classes(test, classes),
+        checks.incomplete_test_list(test, classes),
     ]
     measured = {"probe_loss": round(losses[-1], 6)} | {name: round(value, 3) for name, value in right.items()}
     return checks.with_warnings(measured, doubts)

@@ -19,7 +19,6 @@ def report_classifier(
     out: str,
     stem: str,
     network: Network,
-    train: ImageSet,
     test: ImageSet,
     classes: Sequence[str],
     history: Sequence[dict],
@@ -31,7 +30,6 @@ def report_classifier(
         out: the output folder.
         stem: how the files' names begin.
         network: the trained classifier.
-        train: the list that it was trained on.
         test: the test list.
         classes: class names in label order.
         history: what `train_classifier` returned.
@@ -43,10 +41,8 @@ def report_classifier(
     answers = evaluation.predict(test_view(network, test, recipe))
     counts = evaluation.confusion(answers, test.labels, len(classes))
     doubts = [
-        checks.unknown_classes(test),
-        checks.missing_classes(test, classes),
+        checks.incomplete_test_list(test, classes),
         checks.one_answer(counts, classes, test.source),
-        checks.guesses(history[-1]["train_accuracy"], train.labels, len(classes), "its own training list"),
     ]
     measured = _write_classifier_report(
         Path(out), stem, counts, evaluation.accuracy(answers, test.labels), classes, history
