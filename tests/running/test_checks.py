@@ -46,7 +46,9 @@ def test_unknown_and_missing_classes_of_a_test_list(labels, expected):
 
 def test_a_course_too_short_for_its_classes():
     assert checks.untaught_classes(3, 4, 5) is None  # three pairs could show five classes
-    assert checks.untaught_classes(20, 37, 200).startswith("The course shows 37 of 200 classes. Set --iterations to 100")
+    assert checks.untaught_classes(20, 37, 200).startswith(
+        "The course shows 37 of 200 classes. Set --iterations to 100"
+    )
     assert "--iterations to 21 or more" in checks.untaught_classes(20, 40, 41)
     assert checks.untaught_classes(20, 39, 40) is None
 

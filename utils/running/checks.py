@@ -58,7 +58,9 @@ def untaught_classes(lessons: int, shown: int, num_classes: int) -> str | None:
     if 2 * lessons >= num_classes:
         return None
     needed = math.ceil(num_classes / 2)
-    return f"The course shows {shown} of {num_classes} classes. Set --iterations to {needed} or more to teach all of them."
+    return (
+        f"The course shows {shown} of {num_classes} classes. Set --iterations to {needed} or more to teach all of them."
+    )
 
 
 def one_answer(confusion: np.ndarray, classes: Sequence[str], source: object) -> str | None:
@@ -89,9 +91,7 @@ def chance(labels: Tensor, num_classes: int) -> float:
     return max(1 / num_classes, counts.max() / counts.sum()) if np.count_nonzero(counts) > 1 else 1 / num_classes
 
 
-def never_above_chance(
-    test_accuracies: Sequence[float], labels: Tensor, num_classes: int, remedies: str
-) -> str | None:
+def never_above_chance(test_accuracies: Sequence[float], labels: Tensor, num_classes: int, remedies: str) -> str | None:
     """Test accuracies that guessing could reach: chance plus three standard deviations of a binomial share.
 
     Args:
