@@ -1,9 +1,9 @@
-"""What is needed everywhere, and knows nothing of the method.
+"""Tools that know nothing of the method.
 
-errors       how does a script stop by itself, and how are names and texts put into its sentence?
-files        how is a file written so that nobody ever sees half of it, and what is its checksum?
-figures      how do curves, confusion matrices and pages of pictures look?
-machine      what does a run compute on?
-processes    one process or many: who is this one, and what do they tell each other?
-randomness   where does every random number come from?
+errors      errors that end a script with one sentence, and plain warnings
+files       atomic writes of files, tables, pictures and folders; checksums
+figures     curves, confusion matrices and pages of pictures
+machine     device, processors and threads
+processes   ranks under torchrun
+randomness  seeded random generators
 """

@@ -1,7 +1,4 @@
-"""What a run computes on: the device, the processors, and the threads and processes that share them.
-
-Torch is imported where it is needed, not here: scripts that compute nothing ask for processors too, and start at once.
-"""
+"""Device, processors and threads of a run. Torch is imported only where it is used, so that other scripts start at once."""
 
 import os
 import threading
@@ -14,49 +11,40 @@ from typing import TypeVar
 from utils.base import processes
 from utils.base.errors import InputError
 
-AHEAD = 4  # groups a thread that are begun or wait before the caller has taken the first
-ON_GPU = 2  # batches that are on a GPU at once: one computes while another comes or goes
+AHEAD = 4  # items per thread that are started before the caller takes the first result
+ON_GPU = 2  # batches on a GPU at once: one is computed while another is transferred
 
-Group = TypeVar("Group")
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def choose(device: str) -> str:
-    """Resolves `--device`: `auto` (CUDA where there is one), `cpu`, `cuda` (of several processes each takes its own) or `cuda:<number>`.
+    """Resolves `--device`: `auto`, `cpu`, `cuda` (each rank takes its own GPU) or `cuda:<number>`.
 
     Raises:
-        InputError: the device does not exist here, or several processes would have to share it.
+        InputError: the device does not exist, or several ranks would share a GPU.
     """
     import torch
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    sharing = processes.on_this_node()
-    if device.startswith("cuda:") and sharing > 1:
+    kind, _, number = device.partition(":")
+    if device not in ("cpu", "cuda") and not (kind == "cuda" and number.isdecimal()):
+        raise InputError(f"--device '{device}' is unknown. Choose auto, cpu, cuda or cuda:1.")
+    if kind == "cpu":
+        return device
+    gpus, ranks = torch.cuda.device_count(), processes.on_this_node()
+    if number and ranks > 1:
+        raise InputError(f"--device {device}: {ranks} processes on this machine need one GPU each. Pass --device cuda.")
+    if max(ranks, int(number or 0) + 1) > gpus:
         raise InputError(
-            f"--device {device}: the {sharing} processes on this machine need a GPU each; give --device cuda."
+            f"--device {device} with {ranks} process(es): this machine has {gpus} CUDA devices. Choose another device or fewer processes."
         )
-    device = processes.own_device(device)
-    try:
-        kind = torch.device(device)
-    except RuntimeError:
-        kind = None
-    if kind is None or kind.type not in ("cpu", "cuda"):
-        raise InputError(f"--device '{device}' is unknown; choose auto, cpu, cuda or cuda:1.")
-    if kind.type == "cuda" and sharing > torch.cuda.device_count():
-        raise InputError(
-            f"The {sharing} processes on this machine need a GPU each, and it shows {torch.cuda.device_count()}; start as many as it shows "
-            "(--nproc-per-node), or give --device cpu."
-        )
-    if kind.type == "cuda" and (kind.index or 0) >= torch.cuda.device_count():
-        raise InputError(
-            f"--device {device}: this machine shows {torch.cuda.device_count()} CUDA devices; choose another, or auto."
-        )
-    return device
+    return processes.own_device(device)
 
 
 def processors() -> int:
-    """The processors that this process may use."""
+    """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -66,21 +54,16 @@ def default_workers() -> int:
 
 
 def turns(device: str) -> AbstractContextManager:
-    """What threads enter for as long as they have a batch on the device: on a GPU two are within at a time, on the CPU all.
-
-    There are as many threads as processors, sixty perhaps, since decoding and encoding are theirs; sixty batches may not fit on a GPU.
-    """
+    """Limits how many threads use the device at once: two on a GPU, no limit on the CPU."""
     return threading.BoundedSemaphore(ON_GPU) if device.startswith("cuda") else nullcontext()
 
 
 @contextmanager
 def threads(number: int | None = None) -> Iterator[None]:
-    """Lets PyTorch compute with `number` threads meanwhile (None: with as many as before), and afterwards with as many as before."""
+    """Makes PyTorch compute with `number` threads (None: unchanged) and restores the number afterwards."""
     import torch
 
-    before = (
-        torch.get_num_threads()
-    )  # asked for here, it is settled: a thread that has not asked takes the number that was set last
+    before = torch.get_num_threads()
     try:
         torch.set_num_threads(number or before)
         yield
@@ -90,14 +73,9 @@ def threads(number: int | None = None) -> Iterator[None]:
 
 @contextmanager
 def helpers(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads in each of which PyTorch computes in that thread alone; the calling thread computes with as many as before.
+    """Yields a pool of threads, each of which computes with one PyTorch thread; the calling thread keeps its number.
 
-    PyTorch would put all processors on every step of every thread, and they would spend a third of the time waiting for one another;
-    and results whose last digits depend on the number of threads would depend on `workers`. It releases Python's lock while it
-    computes, as do decoding and compressing.
-
-    Args:
-        workers: number of threads, at least 1.
+    Otherwise every thread would use all processors, and last digits could depend on `workers`.
     """
     import torch
 
@@ -105,28 +83,25 @@ def helpers(workers: int) -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def side_by_side(work: Callable[[Group], Result], groups: Iterable[Group], workers: int) -> Iterator[Result]:
-    """Calls `work` with every group, in several `helpers` at a time, and yields what it returns in the order of the groups.
+def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """Maps `work` over `items` in threads and yields the results in order; an error cancels what has not started.
 
-    Threads are a few groups ahead of the caller and no more, so that however many groups there are take no more memory.
+    Unlike ThreadPoolExecutor.map, it runs only a few items ahead of the caller, so memory does not grow with their number.
 
     Args:
-        work: computes, reads and writes; it must not mind its neighbours.
-        groups: what it is called with.
-        workers: number of threads; 0 works in the calling thread, and in it alone too.
-
-    Raises:
-        Exception: what `work` raises first; no further group is begun then.
+        work: called with each item.
+        items: may be endless.
+        workers: number of threads; 0 works in the calling thread.
     """
     if workers == 0:
         with threads(1):
-            yield from map(work, groups)
+            yield from map(work, items)
         return
     with helpers(workers) as pool:
         ahead: deque[Future[Result]] = deque()
         try:
-            for group in groups:
-                ahead.append(pool.submit(work, group))
+            for item in items:
+                ahead.append(pool.submit(work, item))
                 if len(ahead) > AHEAD * workers:
                     yield ahead.popleft().result()
             while ahead:

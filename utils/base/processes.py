@@ -1,10 +1,6 @@
-"""One process or many: who this process is, and what the processes tell each other.
+"""Ranks of a run under torchrun. Without torchrun there is one rank, and every function here does nothing special.
 
-`torchrun --nproc-per-node=N script.py` starts N processes and describes them in the environment. Without torchrun everything here
-is the identity, so no caller asks which of the two it is. Every process computes its share and knows all results; process 0 alone
-prints, and writes what all share.
-
-Torch is imported where processes meet, not here: a script that computes nothing asks who it is too, and starts at once.
+Every rank computes its share and knows all results; only rank 0 prints and writes. Torch is imported only where it is used.
 """
 
 from __future__ import annotations
@@ -22,62 +18,54 @@ if TYPE_CHECKING:
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-# torchrun stops the others when a process dies; this bounds the wait where it cannot know (a node lost its network). Shares of a list are
-# dealt out beforehand, so of a run of many hours on unequal machines the first process may wait for the last by hours.
+# Shares of a list are dealt out in advance, so ranks on unequal machines may wait for each other for hours.
 TIMEOUT = timedelta(days=7)
-LOST = (
-    "onnection closed",
-    "onnection reset",
-    "roken pipe",
-    "imed out",
-    "NCCL",
-)  # how gloo and nccl tell that another process is gone
+LOST = ("onnection closed", "onnection reset", "roken pipe", "imed out", "NCCL")  # gloo's and nccl's lost connections
 
 
 def rank() -> int:
-    """This process's number, 0 .. count()-1."""
+    """Number of this process, 0 .. count()-1."""
     return int(os.environ.get("RANK", 0))
 
 
 def count() -> int:
-    """The number of processes."""
+    """Number of processes."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def on_this_node() -> int:
-    """The number of processes on this machine, which share its processors."""
+    """Number of processes on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes what all share."""
     return rank() == 0
 
 
 def first_only(action: Callable[Arguments, Result]) -> Callable[Arguments, Result | None]:
-    """A function that process 0 alone carries out; elsewhere it does nothing and returns None."""
+    """Decorates a function that only rank 0 executes; other ranks get None."""
 
     @functools.wraps(action)
-    def carried_out(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result | None:
+    def on_rank_0(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result | None:
         return action(*arguments, **named) if is_first() else None
 
-    return carried_out
+    return on_rank_0
 
 
 say = first_only(print)
 
 
 def own_device(device: str) -> str:
-    """The device of this process: where each machine has several GPUs, every process takes its own."""
+    """Returns the GPU of this rank for `cuda` under torchrun, any other device unchanged."""
     return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device
 
 
 @contextmanager
 def joined(device: str) -> Iterator[None]:
-    """Joins the processes, over nccl on GPUs and gloo on CPUs, for the time of a with block.
+    """Connects the ranks over nccl (GPU) or gloo (CPU).
 
     Raises:
-        ConnectionError: another process ended before its time, or the GPUs do not reach each other.
+        ConnectionError: another rank ended early, or the GPUs cannot reach each other.
     """
     if count() == 1:
         yield
@@ -91,17 +79,15 @@ def joined(device: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if any(sign in str(error) for sign in LOST):
-            text = " ".join(str(error).split())  # nccl says so of every fault, its own too
-            raise ConnectionError(
-                f"The connection to another process broke; that process says why, or else this does: {text}"
-            ) from error
+        text = " ".join(str(error).split())
+        if any(sign in text for sign in LOST):
+            raise ConnectionError(f"Lost the connection to another process, which may say why: {text}") from error
         raise
-    dist.destroy_process_group()  # not after an error: it would wait for processes that wait for this one
+    dist.destroy_process_group()  # after an error it would wait for ranks that wait for this one
 
 
 def wait() -> None:
-    """Waits until every process is here."""
+    """Barrier: returns when every rank has arrived."""
     if count() > 1:
         import torch.distributed as dist
 
@@ -109,39 +95,36 @@ def wait() -> None:
 
 
 def share(batches: Sequence) -> Sequence:
-    """This process's part of a list of batches: every count()-th. Whole batches, so that each is computed as one process would."""
+    """Returns this rank's batches of a list, every count()-th. Batches stay whole, so that results do not depend on the ranks."""
     return batches[rank() :: count()]
 
 
 def parts_of(batch: Sequence[int]) -> list[list[int]]:
-    """One batch dealt out to the processes in turn; the last get one item less where it does not divide, or none."""
+    """Splits one batch into a part for each rank; the last parts may be one shorter."""
     return [list(batch[start :: count()]) for start in range(count())]
 
 
 def merged(values: Tensor, device: str) -> Tensor:
-    """The rows of all processes in one tensor.
+    """Sums (N, ...) over the ranks. Each row is nonzero on one rank only, so the sum is exact.
 
     Args:
-        values: (N, ...); rows of other processes' batches are 0, so that the sum over the processes is exact.
-        device: where the processes meet.
+        values: (N, ...).
+        device: device of the communication.
     """
     if count() == 1:
         return values
     import torch.distributed as dist
 
-    met = values.to(device)
-    dist.all_reduce(met)
-    return met.to(values.device)
+    total = values.to(device)
+    dist.all_reduce(total)
+    return total.to(values.device)
 
 
 def gathered(values: Tensor) -> Tensor:
-    """The rows of all processes, (count() N, ...), in the order of the processes; the gradient flows to this process's own rows.
+    """Concatenates the rows (N, ...) of all ranks in the order of the ranks; gradients flow to this rank's rows only.
 
-    If every process computes the same loss L of what is gathered, each holds the whole of dL/d(own rows): DistributedDataParallel
-    averages the parameters' gradients, so a loss of count() L makes them those of one process with the whole batch.
-
-    Args:
-        values: (N, ...), of the same shape in every process.
+    If every rank computes the same loss L of the result, each obtains dL/d(own rows). DistributedDataParallel averages the
+    gradients of the parameters, so a loss of count() L makes them those of one process with the whole batch.
     """
     if count() == 1:
         return values
@@ -155,7 +138,7 @@ def gathered(values: Tensor) -> Tensor:
 
 
 def replicated(network: nn.Module) -> nn.Module:
-    """The network for training: gradients are averaged over the processes, batch-norm statistics are those of process 0."""
+    """Wraps a network for training: gradients are averaged over the ranks, batch-norm statistics are those of rank 0."""
     if count() == 1:
         return network
     from torch.nn.parallel import DistributedDataParallel
@@ -164,7 +147,7 @@ def replicated(network: nn.Module) -> nn.Module:
 
 
 def align(network: nn.Module) -> None:
-    """Gives every process the weights of process 0, so that no difference of rounding between machines lets them drift apart."""
+    """Copies the weights of rank 0 to all ranks, because rounding may differ between machines."""
     if count() > 1:
         import torch.distributed as dist
 

@@ -1,4 +1,4 @@
-"""Where every random number comes from: generators made for a purpose, and that the same seed gives the same bytes."""
+"""Seeded random generators."""
 
 import random
 
@@ -8,15 +8,12 @@ from torch import Generator
 
 
 def generator(*key: int) -> Generator:
-    """A random generator that depends on the numbers of `key` alone; zeros at its end do not count, (7,) and (7, 0) give the same."""
+    """Returns a generator that depends only on the numbers of `key`; trailing zeros are ignored."""
     return Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
 
 
 def make_repeatable(seed: int) -> None:
-    """Seeds every generator and asks cuDNN for the same algorithms each time: same seed, same machine, same bytes.
-
-    On CUDA convolutions keep PyTorch's default, TF32 where the GPU has it (tests/test_cuda.py holds a course in it against float32).
-    """
+    """Seeds all generators and makes cuDNN deterministic: same seed, same machine, same bytes."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

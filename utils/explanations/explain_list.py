@@ -15,7 +15,7 @@ from tqdm import tqdm
 from models.resnet import Network
 from utils.base import processes
 from utils.base.errors import InputError
-from utils.base.files import name_limit, remove_leftovers, write_png
+from utils.base.files import remove_leftovers, write_png
 from utils.base.machine import side_by_side, turns
 from utils.data.catalog import Dataset
 from utils.data.images import decode, to_tensor, whole_view
@@ -85,9 +85,8 @@ def open_explained(dataset: Dataset, data_root: str | Path, image_size: int, out
         InputError: what `open_list` refuses, or an image whose explanations would have names too long.
     """
     images = open_list(dataset, "train", data_root, partial(whole_view, size=image_size))
-    limit = name_limit(out)
     for line, row in enumerate(images.rows, start=1):
-        if problem := name_problem(row.path, row.label, row.index, len(dataset.classes), limit):
+        if problem := name_problem(row.path, row.label, row.index, len(dataset.classes)):
             raise InputError(f"{images.source}, line {line}: {row.path} {problem}.")
     return images
 
