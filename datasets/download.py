@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from datasets.archives import START, is_archive, is_saved_page, is_web_page
 from utils.base.errors import InputError, RunError
-from utils.base.files import BLOCK, file_digest, write_json
+from utils.base.files import file_digest, write_json
 
 if sys.platform != "win32":
     import fcntl
@@ -209,7 +209,7 @@ def _blocks(response, url: str, remedy: str) -> Iterator[bytes]:
     while True:
         # Apart from the writing: a full disk is not a failed connection.
         with _network(url, remedy):
-            block = response.read(BLOCK)
+            block = response.read(1 << 18)
         if not block:
             return
         yield block

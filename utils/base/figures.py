@@ -198,7 +198,8 @@ def confusion_matrix(path: str | Path, counts: np.ndarray, classes: Sequence[str
     else:
         drawn.colorbar(shown, ax=axes, label="share of the true class (%)", shrink=0.5)
         axes.tick_params(labelsize=8)
-    labels, names = range(0, len(classes), -(-len(classes) // NAMES)), drawable(classes)
+    labels = range(0, len(classes), -(-len(classes) // NAMES))
+    names = drawable(classes)
     ticks = [_shortened(names[label], NAME_LETTERS) for label in labels]
     axes.set_xticks(labels, ticks, rotation=30 if few else 90, ha="right" if few else "center")
     axes.set_yticks(labels, ticks)
