@@ -7,7 +7,7 @@ from pathlib import Path
 from datasets.names import LONGEST_DATASET
 from utils.base.errors import InputError
 from utils.data.catalog import AFTER_LABELING, DATASETS, DESCRIPTION, REST
-from utils.data.names import safe
+from utils.data.lists import safe_name
 from utils.data.outputs import RECORD, run_records
 
 # The repository, whose scripts write into a folder of the dataset's name beside them, and folders in it that are none of a dataset.
@@ -22,7 +22,7 @@ def refuse_name(name: str) -> None:
         InputError: it may not.
     """
     reason = ""
-    if safe(name, LONGEST_DATASET) != name:
+    if safe_name(name, LONGEST_DATASET) != name:
         reason = f"must be letters, digits, _, . and -, at most {LONGEST_DATASET} bytes, the first a letter or digit"
     elif name in {"NAbirdsgull", *DATASETS} | {
         folder for dataset in DATASETS.values() for folder in (dataset.folder, dataset.out)

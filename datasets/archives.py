@@ -23,7 +23,7 @@ from typing import IO
 from tqdm import tqdm
 
 from utils.base.errors import InputError
-from utils.data.names import plain_name
+from utils.data.lists import plain_name
 
 # Given the parts of a member's path: the class and file name to store it under, or None to leave it.
 Chooser = Callable[[tuple[str, ...]], tuple[str, str] | None]

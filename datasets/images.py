@@ -12,8 +12,7 @@ from tqdm import tqdm
 
 from utils.base.files import file_digest
 from utils.base.machine import processors
-from utils.data.absent import why_absent
-from utils.data.decoding import NO_MEMORY, Undecodable, read_picture
+from utils.data.images import Undecodable, read_picture
 
 MOST_THREADS = 8  # more would wait for the disk
 READ_AHEAD = 32  # files that threads may be ahead of whoever looks at the results
@@ -84,17 +83,18 @@ def inspect_image(file: Path, formats: tuple[str, ...] | None = None) -> Inspect
         with open(file, "rb") as stream:
             if not stream.peek(1):
                 return Inspection("is empty")
-            rgb = read_picture(stream)
+        rgb = read_picture(file)
         pixels = hashlib.sha256(f"{rgb.size}".encode())
         pixels.update(rgb.tobytes())
         return Inspection(content=file_digest(file, "sha256"), pixels=pixels.hexdigest())
     except Undecodable as error:
-        return Inspection(f"does not decode ({error.reason})", error.remedy)
+        return Inspection(str(error))
     except MemoryError:
-        reason, remedy = NO_MEMORY
-        return Inspection(f"does not decode ({reason})", remedy)
+        return Inspection("does not fit into memory")
     except OSError as error:
-        return Inspection(*why_absent(file, error))
+        return Inspection(
+            "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        )
 
 
 def _format_problem(file: Path, formats: tuple[str, ...]) -> str:

@@ -3,7 +3,7 @@
 import os
 import re
 
-from utils.data.names import safe, shortened
+from utils.data.lists import safe_name, shortened
 
 # Of 255 bytes that file systems take; `_groundtruth_<a>_counter_<b>_index_<i>.png` and the mark of a temporary file need the others.
 LONGEST_STEM = 150
@@ -27,7 +27,7 @@ class Namer:
             longest: bytes of the name, `ending` not counted.
             ending: goes behind the number.
         """
-        stem = name = safe(text, longest)
+        stem = name = safe_name(text, longest)
         first = f"{stem}{ending}".casefold()
         while f"{name}{ending}".casefold() in self._taken:
             self._number[first] = number = self._number.get(first, 1) + 1

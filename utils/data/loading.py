@@ -1,4 +1,4 @@
-"""From lists to batches: decoded once, held as uint8 while they fit, read ahead by threads."""
+"""From lists to batches: images are kept in memory as uint8 within a RAM budget and read ahead by threads."""
 
 import copy
 from collections import deque
@@ -18,7 +18,7 @@ from utils.data.catalog import Dataset
 from utils.data.images import decode
 from utils.data.lists import UNKNOWN, Example, Explanation, check_files, locate, read_examples
 
-READ_AHEAD = 2  # batches that the threads prepare while the network works
+READ_AHEAD = 2  # batches that threads prepare while the network computes
 
 Row = TypeVar("Row", bound=Example | Explanation, covariant=True)
 
@@ -29,8 +29,8 @@ class ImageSet(Generic[Row]):
     Args:
         rows: rows of an example or explanation list.
         source: the list file, for error messages.
-        data_root: what `./datasets/` in the list stands for.
-        view: from a decoded image to the uint8 tensor (3, h, w) that is kept.
+        data_root: the folder that `./datasets/` in the list stands for.
+        view: turns a decoded image into the uint8 tensor (3, h, w) that is kept.
         ram_budget: GiB of views to keep, shared by the processes on this machine; it never changes a result.
 
     Raises:
@@ -53,20 +53,20 @@ class ImageSet(Generic[Row]):
         self.labels = torch.tensor([row.label for row in rows])  # (N,)
         self.ram_budget = ram_budget
         self._bytes_left = int(ram_budget * 2**30) // processes.on_this_node()
-        self._held: dict[int, Tensor] = {}
+        self._kept: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
     def num_known(self) -> int:
-        """How many of the images have a class that is known: accuracies are of these."""
+        """Number of images with a known label; accuracies are computed on these."""
         return int((self.labels != UNKNOWN).sum())
 
     def seen_as(self, view: Callable[[Image.Image], Tensor]) -> "ImageSet[Row]":
-        """The same images in another view, none of them held yet; what is held here counts against its budget."""
+        """The same images in another view; none of them is kept yet."""
         other = copy.copy(self)
-        other.view, other._held = view, {}
+        other.view, other._kept = view, {}
         return other
 
     def __getitem__(self, number: int) -> Tensor:
@@ -75,13 +75,13 @@ class ImageSet(Generic[Row]):
         Raises:
             InputError: the image cannot be decoded.
         """
-        if number in self._held:
-            return self._held[number]
+        if number in self._kept:
+            return self._kept[number]
         file = locate(self.rows[number].path, self.data_root)
         view = self.view(decode(file, f"{self.source}, line {number + 1}"))
         if view.nbytes <= self._bytes_left:
             self._bytes_left -= view.nbytes
-            self._held[number] = view
+            self._kept[number] = view
         return view
 
 
@@ -94,19 +94,18 @@ def open_list(
     ram_budget: float = 0,
     labels: bool = True,
 ) -> ImageSet[Example]:
-    """The images of a dataset's list.
+    """Opens a list of a dataset.
 
     Args:
         dataset: the dataset.
         split: "train", "test" or "rest".
-        data_root: the folder that holds the dataset's folder.
+        data_root: the folder that contains the dataset's folder.
         view, ram_budget: as in `ImageSet`.
-        list_path: another list of the same classes, in which an image may stand in several rows: a teaching set, say.
-        labels: whether the labels are looked at; if not, a training list that is a rest list may hold unknown ones. Other lists that
-            are not learned from may hold them anyway.
+        list_path: another list of the same classes, in which an image may have several rows, such as a teaching set.
+        labels: set to False if labels are not used; then a training list that is a rest list may have unknown ones.
 
     Raises:
-        InputError: the list or an image is missing or malformed, an index stands twice, or a class has no image in the training list.
+        InputError: the list or an image is missing or malformed, an index is repeated, or a class has no training image.
     """
     path = list_path or dataset.list_path(data_root, split)
     unlabelled = split != "train" or (dataset.trains_on_rest and not labels)
@@ -114,12 +113,12 @@ def open_list(
     present = {row.label for row in rows}
     absent = [name for label, name in enumerate(dataset.classes) if label not in present]
     if absent and split == "train" and not unlabelled:
-        raise InputError(f"{path} has no image of class {absent[0]}; a classifier cannot learn it: add some.")
+        raise InputError(f"{path} has no image of class {absent[0]}. Add some; a classifier needs all classes.")
     return ImageSet(rows, path, data_root, view, ram_budget)
 
 
 def in_batches(order: Sequence[int], batch_size: int, smallest: int = 1) -> list[list[int]]:
-    """Numbers, in their order, cut into batches; the last may be smaller, but one of fewer than `smallest` joins that before it."""
+    """Cuts a sequence into batches. A last batch of fewer than `smallest` joins the one before it."""
     order = list(order)
     groups = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     if len(groups) > 1 and len(groups[-1]) < smallest:
@@ -131,17 +130,17 @@ def in_batches(order: Sequence[int], batch_size: int, smallest: int = 1) -> list
 def batches(
     load: Callable[[int], Tensor], groups: Sequence[list[int]], workers: int
 ) -> Iterator[tuple[list[int], Tensor]]:
-    """Batches of images, or of what else is read from files, prepared ahead by threads while the caller computes.
+    """Loads batches ahead in threads while the caller computes.
 
-    Threads, not processes: decoding, resizing and cropping release Python's lock, and threads share the decoded images.
+    Threads, not processes: decoding and resizing release Python's lock, and threads share the decoded images.
 
     Args:
-        load: from a number to an image, uint8 (3, h, w), all of one size; or to another tensor, all of one shape.
+        load: from a number to a tensor, all of one shape, such as an image, uint8 (3, h, w).
         groups: the numbers of each batch.
         workers: number of threads; 0 loads in the calling thread.
 
     Yields:
-        The numbers of a batch and its images, uint8 (B, 3, h, w), or what else was loaded, stacked.
+        The numbers of a batch and its stacked tensors, such as uint8 (B, 3, h, w).
     """
     if workers == 0:
         for group in groups:
@@ -160,14 +159,10 @@ def batches(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _collect(group: list[int], images: list[Future]) -> tuple[list[int], Tensor]:
-    return group, torch.stack([image.result() for image in images])
+def _collect(group: list[int], tensors: list[Future]) -> tuple[list[int], Tensor]:
+    return group, torch.stack([tensor.result() for tensor in tensors])
 
 
 def to_float(images: Tensor, device: torch.device | str) -> Tensor:
-    """uint8 images (B, 3, h, w) as floats in [0, 1] on `device`.
-
-    The bytes travel, not the four times larger floats. The channels_last layout is what convolutions are fastest in, on CPUs
-    and GPUs, and it is handed on from layer to layer.
-    """
+    """Moves uint8 images (B, 3, h, w) to `device` as floats in [0, 1], channels last (fastest for convolutions)."""
     return images.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last).float().div_(255)

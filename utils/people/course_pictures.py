@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from utils.base.errors import InputError
 from utils.base.files import channels_last, encode_png
 from utils.data.images import decode, to_tensor
-from utils.data.lists import Example, check_files, locate, told_absent
+from utils.data.lists import Example, check_file, check_files, locate
 from utils.data.outputs import IMG, MASK, sibling
 from utils.explanations.rendering import BORDER, RED, borders
 
@@ -112,10 +112,7 @@ class Explained:
             InputError: the plain picture is missing, or all that could mark it.
         """
         plain, rendering = locate(image, data_root), locate(machine, data_root)
-        try:
-            os.stat(plain)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{where}: the image {told_absent(image, data_root, error)}.") from None
+        check_file(image, data_root, where)
         mask, bordered = (_if_there(listed, data_root) for listed in (sibling(machine, IMG, MASK), human))
         if not (mask or bordered or os.path.isfile(rendering)):
             raise InputError(
