@@ -18,7 +18,7 @@ from pathlib import Path
 
 from models.resnet import Arch
 from models.simclr import SimCLR
-from models.weights import save_simclr
+from models.weights import save_checkpoint
 from utils.base.machine import default_workers
 from utils.data.images import full_view
 from utils.data.loading import open_list
@@ -62,7 +62,7 @@ def main(cfg: Config) -> dict:
     checkpoint = Layout(Path(cfg.out)).simclr_network(cfg.epochs)
     with resumable(cfg, [checkpoint]) as unfinished:
         history = train_simclr(model, images, pick(SimCLRRecipe, cfg), unfinished)
-        save_simclr(checkpoint, model)
+        save_checkpoint(checkpoint, model.state_dict())
         measured = report_simclr(cfg.out, "simclr", history)
         return checks.with_warnings(measured, [checks.no_contrast(history[-1]["loss"], batch_sizes)])
 

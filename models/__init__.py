@@ -1,6 +1,6 @@
-"""The networks. `resnet` and `simclr` import nothing of this repository: they can be read, and taken elsewhere, alone.
+"""The networks. `resnet` and `simclr` import nothing else of this repository, so they can be reused without it.
 
-resnet         what is a residual network that shows its features and feature maps?
-simclr         what are SimCLR's network and its loss?
-weights        how do networks come from files, whoever wrote them?
+resnet   residual networks that return logits, features and feature maps
+simclr   SimCLR's network and loss
+weights  loading and saving of checkpoints
 """

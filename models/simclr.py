@@ -10,13 +10,9 @@ PROJECTION = 64
 
 
 class SimCLR(nn.Module):
-    """A residual network as encoder, and its projection head.
+    """A residual network as encoder, with a projection head.
 
-    The state dict has the keys `encoder.*`, `projector.0.weight` and `projector.2.weight`, the layout of the public PyTorch
-    releases: theirs load here and ours load there.
-
-    Args:
-        arch: of the encoder, a name of `models.resnet.ARCHITECTURES`.
+    The state dict has the layout of the public PyTorch releases: `encoder.*`, `projector.0.weight` and `projector.2.weight`.
     """
 
     def __init__(self, arch: str = "resnet18") -> None:
@@ -30,26 +26,26 @@ class SimCLR(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Projections (N, 64) of images (N, 3, h, w) in [0, 1]."""
+        """Returns projections (N, 64) of images (N, 3, h, w) in [0, 1]."""
         return self.projector(self.encoder(images).features)
 
 
 def nt_xent(z: Tensor, temperature: float) -> Tensor:
-    """NT-Xent, the normalised temperature-scaled cross entropy (Chen et al. 2020, equation 1).
+    """NT-Xent, the normalized temperature-scaled cross entropy (Chen et al. 2020, equation 1).
 
     Args:
         z: projections (2 N, d) of two views each of N >= 2 images; rows i and N + i are the views of image i.
         temperature: tau > 0, by which the cosine similarities are divided.
 
     Returns:
-        The mean over all 2 N views of -log(exp(sim(i, j) / tau) / sum over k != i of exp(sim(i, k) / tau)), a scalar.
+        The mean over all 2 N views of -log(exp(sim(i, j) / tau) / sum over k != i of exp(sim(i, k) / tau)).
 
     Raises:
-        ValueError: N is 1; the loss would be 0 whatever z is.
+        ValueError: N is 1, for which the loss is always 0.
     """
     count = z.shape[0]
     if count < 4:
-        raise ValueError("NT-Xent needs two images or more: one alone has nothing to be told from.")
+        raise ValueError("NT-Xent needs at least two images.")
     z = F.normalize(z, dim=1)
     similarity = z @ z.T / temperature  # (2N, 2N)
     similarity = similarity.masked_fill(torch.eye(count, dtype=torch.bool, device=z.device), -torch.inf)
