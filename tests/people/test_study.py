@@ -16,7 +16,7 @@ from utils.data.lists import UNKNOWN, Example, locate, read_examples
 from utils.people import study
 from utils.people.break_even import Alternative, annotator_study, break_even, findings
 from utils.people.study import ANNOTATORS, EXPERT, ON_SIMCLR, SELF_TRAINED, Learned, Material, Step, Study
-from utils.training.probe import fit_linear_probe
+from utils.training.probe import ProbeSettings, fit_probe
 from utils.training.self_training import SelfTraining
 
 CLASSES, EXPERTS, REST, TESTED = 3, 12, 60, 90
@@ -40,9 +40,8 @@ class Cloud:
 
     def head(self, labelled, seed):
         labels = torch.tensor([row.label for row in labelled])
-        return fit_linear_probe(
-            self.seen(labelled), labels, CLASSES, epochs=40, lr=0.02, batch_size=16, seed=seed, quiet=True
-        )[0]
+        how = ProbeSettings(40, 16, 0.02, 1, seed, 0, "cpu")
+        return fit_probe(self.seen(labelled), labels, CLASSES, how, quiet=True)[0]
 
     def right(self, head):
         return sum(head(self.points[row.path]).argmax().item() == row.label for row in self.test) / TESTED * 100

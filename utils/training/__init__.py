@@ -1,11 +1,11 @@
-"""Networks that learn, and how right they are.
+"""Training and evaluation of networks.
 
-epochs         what does every training do epoch by epoch?
-classifier     how is a classifier trained?
-simclr         how is SimCLR pre-trained?
-probe          how does a head learn on features that stay?
-self_training  which of its own answers does a classifier learn from?
-features       how does a network see a list?
-evaluation     how right is a classifier?
-reports        what does a training run leave to look at?
+epochs         order of an epoch, parts of a batch, resuming
+classifier     training of a classifier by SGD
+simclr         pre-training by SimCLR
+probe          linear probe on frozen features
+self_training  confident answers as labels
+features       feature maps of a list
+evaluation     accuracy and confusions
+reports        tables and figures of a training run
 """

@@ -1,4 +1,4 @@
-"""Training a classifier by SGD."""
+"""Training of a classifier by SGD."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ EVAL_BATCH = 64
 
 @dataclass(frozen=True)
 class ClassifierRecipe(Recipe):
-    """SGD; the learning rate is divided by 10 after each epoch in `milestones`, the test list measured every `eval_every` epochs."""
+    """SGD with the learning rate divided by 10 after each milestone, and a test every `eval_every` epochs."""
 
     momentum: float
     weight_decay: float
@@ -31,7 +31,7 @@ class ClassifierRecipe(Recipe):
 
 
 def random_load(images: ImageSet, recipe: Recipe, epoch: int, number: int) -> torch.Tensor:
-    """The random view of an image in an epoch, uint8 (3, S, S); depends on (seed, epoch, number) alone."""
+    """Returns a random view of an image, uint8 (3, s, s); depends only on (seed, epoch, number)."""
     rng = randomness.generator(recipe.seed, epoch, number)
     return augment.random_view(images[number], recipe.image_size, recipe.crop_scale, rng)
 
@@ -39,21 +39,21 @@ def random_load(images: ImageSet, recipe: Recipe, epoch: int, number: int) -> to
 def train_classifier(
     network: Network, train: ImageSet, test: ImageSet, recipe: ClassifierRecipe, unfinished: Unfinished | None = None
 ) -> list[dict]:
-    """Trains by SGD on random crops and flips; a frozen backbone (`network.freeze_backbone`) leaves the head alone to learn.
+    """Trains on random crops and flips; with a frozen backbone, only the head learns.
 
     Args:
-        network: trained in place, and left on the recipe's device in evaluation mode.
-        train: labelled images in full view.
-        test: images in test view; only measured, as far as their classes are known, never chosen by.
-        recipe: how; the last epoch is always measured on the test list, if anything can be.
-        unfinished: where the training stands; it goes on after the last epoch saved there. None: nothing is saved.
+        network: trained in place and left on the recipe's device in evaluation mode.
+        train: labeled images in full view.
+        test: images in test view; used only to report the accuracy on those with a known label.
+        recipe: settings; the last epoch is always tested.
+        unfinished: the training continues after its last saved epoch. None saves nothing.
 
     Returns:
-        One dict per epoch: `epoch` (from 1), `lr`, `loss`, `train_accuracy` on the random views as trained, and
-        `test_accuracy` in percent ("" where not measured).
+        One dict per epoch: `epoch` (from 1), `lr`, `loss`, `train_accuracy` on the random views, and `test_accuracy` in percent
+        ("" if not measured).
 
     Raises:
-        RunError: the loss is no longer a finite number.
+        RunError: the loss is no longer finite.
     """
     network.to(recipe.device)
     learner = processes.replicated(network)
@@ -63,18 +63,17 @@ def train_classifier(
     )
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(recipe.milestones), gamma=0.1)
     parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
-    seen = test_view(network, test, recipe)
+    test_maps = test_view(network, test, recipe)
     history = epochs_so_far(unfinished, parts)
     with progress_bar("training", train, recipe, history) as progress:
         for epoch in range(len(history) + 1, recipe.epochs + 1):
             row = {"epoch": epoch, "lr": optimizer.param_groups[0]["lr"]}
             row |= _classifier_epoch(learner, train, recipe, epoch, optimizer, progress)
             schedule.step()
-            processes.align(
-                network
-            )  # all measure the network that is saved: each had batch-norm statistics of its own last part
+            processes.align(network)  # batch-norm statistics differ between ranks; all test the network that is saved
             due = test.num_known and (epoch % recipe.eval_every == 0 or epoch == recipe.epochs)
-            row["test_accuracy"] = round(evaluation.accuracy(evaluation.predict(seen), test.labels), 3) if due else ""
+            answers = evaluation.predict(test_maps) if due else None
+            row["test_accuracy"] = round(evaluation.accuracy(answers, test.labels), 3) if due else ""
             history.append(row)
             keep(unfinished, parts, history)
             progress.set_postfix(loss=f"{row['loss']:.3f}", test=row["test_accuracy"])
@@ -85,24 +84,23 @@ def train_classifier(
 def _classifier_epoch(
     network: nn.Module, train: ImageSet, recipe: Recipe, epoch: int, optimizer, progress: tqdm
 ) -> dict:
-    """One pass over the training list; returns its mean loss and accuracy."""
     network.train()
-    sums = torch.zeros(2, dtype=torch.float64)  # of the losses, of right answers
+    sums = torch.zeros(2, dtype=torch.float64)  # losses and correct answers
     for part in own_parts(partial(random_load, train, recipe, epoch), epoch_order(train, recipe, epoch), recipe):
         labels = train.labels[part.numbers].to(recipe.device)
         logits = network(to_float(part.pixels, recipe.device)).logits[: len(labels)]
         loss = F.cross_entropy(logits, labels, reduction="sum")
         check_loss(loss.item(), epoch, recipe.lr)
         optimizer.zero_grad()
-        # Gradients are averaged over the processes: so scaled, they are those of the mean over the whole batch.
+        # Gradients are averaged over the ranks; this scale makes them those of the mean over the whole batch.
         (loss / part.batch_size * processes.count()).backward()
         optimizer.step()
         sums += torch.tensor([loss.item(), (logits.argmax(1) == labels).sum().item()])
         progress.update(part.batch_size)
-    loss, right = (processes.merged(sums, recipe.device) / len(train)).tolist()
-    return {"loss": round(loss, 6), "train_accuracy": round(100 * right, 3)}
+    loss, correct = (processes.merged(sums, recipe.device) / len(train)).tolist()
+    return {"loss": round(loss, 6), "train_accuracy": round(100 * correct, 3)}
 
 
 def test_view(network: Network, test: ImageSet, recipe: Recipe) -> FeatureMaps:
-    """How the network sees the test list."""
+    """Feature maps of the test list."""
     return FeatureMaps(network, test, EVAL_BATCH, recipe.workers, recipe.device)

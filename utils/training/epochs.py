@@ -1,4 +1,4 @@
-"""What every training does epoch by epoch: its order, this process's part of each batch, what is kept of it, and its progress."""
+"""Parts that all trainings share: order of an epoch, this rank's part of each batch, resuming, progress."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -13,12 +13,12 @@ from utils.base.errors import RunError
 from utils.data.loading import ImageSet, batches, in_batches
 from utils.running.resuming import Unfinished
 
-SHUFFLE = 2**31  # a number that no image has: keeps the order of an epoch apart from the views of its images
+SHUFFLE = 2**31  # not the number of any image: keeps the order of an epoch independent of the views of its images
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. Attributes are the settings of the same names."""
+    """Settings of a training, with the names of the scripts' settings."""
 
     epochs: int
     batch_size: int
@@ -31,23 +31,23 @@ class Recipe:
 
 
 def epoch_order(images: ImageSet, recipe: Recipe, epoch: int) -> list[int]:
-    """The numbers of all images in the order of an epoch; depends on (seed, epoch) alone."""
+    """Shuffles the numbers of all images; depends only on (seed, epoch)."""
     return torch.randperm(len(images), generator=randomness.generator(recipe.seed, epoch, SHUFFLE)).tolist()
 
 
 def check_loss(loss: float, epoch: int, lr: float) -> None:
-    """Raises RunError where the loss is no number any more."""
+    """Raises RunError if the loss is not finite."""
     if not math.isfinite(loss):
-        raise RunError(f"The loss became {loss} in epoch {epoch}; lower --lr (now {lr}).")
+        raise RunError(f"The loss became {loss} in epoch {epoch}. Lower --lr (now {lr}).")
 
 
 @dataclass(frozen=True)
 class Part:
-    """This process's part of a batch. Where the batch does not divide, the first image fills up parts to one size; it does not count."""
+    """This rank's part of a batch. Shorter parts are padded with the first image of the batch, which does not count there."""
 
-    numbers: list[int]  # that count
-    pixels: Tensor  # of all, uint8
-    parts: list[list[int]]  # the numbers that count in every process
+    numbers: list[int]  # of the images that count
+    pixels: Tensor  # uint8, with the padding
+    parts: list[list[int]]  # `numbers` of every rank
 
     @property
     def batch_size(self) -> int:
@@ -55,17 +55,16 @@ class Part:
 
 
 def own_parts(load: Callable[[int], Tensor], order: list[int], recipe: Recipe, smallest: int = 1) -> Iterator[Part]:
-    """This process's part of every batch of an epoch; `smallest` as in `in_batches`."""
+    """Yields this rank's part of every batch of an epoch; `smallest` as in `in_batches`."""
     dealt = [processes.parts_of(batch) for batch in in_batches(order, recipe.batch_size, smallest)]
-    filled = [
-        parts[processes.rank()] + parts[0][:1] * (len(parts[0]) - len(parts[processes.rank()])) for parts in dealt
-    ]
-    for parts, (_, pixels) in zip(dealt, batches(load, filled, recipe.workers), strict=True):
-        yield Part(parts[processes.rank()], pixels, parts)
+    rank = processes.rank()
+    padded = [parts[rank] + parts[0][:1] * (len(parts[0]) - len(parts[rank])) for parts in dealt]
+    for parts, (_, pixels) in zip(dealt, batches(load, padded, recipe.workers), strict=True):
+        yield Part(parts[rank], pixels, parts)
 
 
 def epochs_so_far(unfinished: Unfinished | None, parts: dict) -> list[dict]:
-    """Puts the parts of a training (network, optimizer, schedule) where an unfinished run left them; returns its history."""
+    """Restores network, optimizer and schedule of an unfinished run; returns its history."""
     if unfinished is None or unfinished.state is None:
         return []
     for name, part in parts.items():
@@ -74,13 +73,14 @@ def epochs_so_far(unfinished: Unfinished | None, parts: dict) -> list[dict]:
 
 
 def keep(unfinished: Unfinished | None, parts: dict, history: list[dict]) -> None:
-    """Saves the parts and the history after an epoch, if saving is due."""
-    if unfinished is None:
-        return
-    unfinished.save_when_due(lambda: {name: part.state_dict() for name, part in parts.items()} | {"history": history})
+    """Saves the state after an epoch, if due."""
+    if unfinished is not None:
+        unfinished.save_when_due(
+            lambda: {name: part.state_dict() for name, part in parts.items()} | {"history": history}
+        )
 
 
-def progress_bar(what: str, images: ImageSet, recipe: Recipe, history: list[dict]) -> tqdm:
-    """A bar that counts the images of all epochs, those of earlier runs included; the first process's alone is shown."""
+def progress_bar(title: str, images: ImageSet, recipe: Recipe, history: list[dict]) -> tqdm:
+    """Counts the images of all epochs, including those of an earlier process; shown by rank 0 only."""
     total, done = recipe.epochs * len(images), len(history) * len(images)
-    return tqdm(total=total, initial=done, desc=what, unit="image", disable=not processes.is_first())
+    return tqdm(total=total, initial=done, desc=title, unit="image", disable=not processes.is_first())

@@ -1,4 +1,4 @@
-"""How right a classifier is."""
+"""Accuracy and confusions of a classifier."""
 
 import numpy as np
 import torch
@@ -9,49 +9,45 @@ from utils.base.errors import RunError
 from utils.data.lists import UNKNOWN
 from utils.training.features import FeatureMaps
 
-TIE = 1e-6  # logits that differ by less, relative to the largest, are equal but for rounding
+TIE = 1e-6  # relative difference below which logits count as equal
 
 
 @torch.inference_mode()
-def predict(seen: FeatureMaps) -> Tensor:
-    """A network's answer to every image of a list, in evaluation mode: class numbers (N,) on the CPU.
-
-    Raises:
-        RunError: as `logits_of_list`.
-    """
-    return logits_of_list(seen).argmax(1)
+def predict(maps: FeatureMaps) -> Tensor:
+    """Returns the answer to every image of a list in evaluation mode, (N,) on the CPU; raises as `logits_of_list`."""
+    return logits_of_list(maps).argmax(1)
 
 
 @torch.inference_mode()
-def logits_of_list(seen: FeatureMaps) -> Tensor:
-    """A network's logits of every image of a list, in evaluation mode: (N, C) on the CPU.
+def logits_of_list(maps: FeatureMaps) -> Tensor:
+    """Returns the logits of every image of a list in evaluation mode, (N, C) on the CPU.
 
     Raises:
-        RunError: the network has diverged; after its very last step no loss would tell.
+        RunError: the network has diverged, possibly in its very last step.
     """
-    found = torch.zeros(len(seen.images), seen.network.linear_head.out_features)
-    for numbers, feature_map in seen:
-        logits = seen.network.logits(feature_map)
+    found = torch.zeros(len(maps.images), maps.network.linear_head.out_features)
+    for numbers, feature_map in maps:
+        logits = maps.network.logits(feature_map)
         if not logits.isfinite().all():
-            raise RunError("The network's outputs are no longer finite numbers; lower --lr.")
+            raise RunError("The network's outputs are no longer finite. Lower --lr.")
         found[numbers] = logits.cpu()
-    return processes.merged(found, seen.device)
+    return processes.merged(found, maps.device)
 
 
 def accuracy(answers: Tensor, labels: Tensor) -> float:
-    """Share of right answers in percent, among those to images of a known class; NaN without any."""
+    """Percentage of correct answers to images of known class; NaN if there are none."""
     return 100 * (answers == labels)[labels != UNKNOWN].double().mean().item()
 
 
 def share_right(logits: Tensor, labels: Tensor) -> float:
-    """Accuracy in percent, where a student that cannot tell classes apart is not right by the order of the classes.
+    """Accuracy in percent that gives no credit for the order of tied classes; NaN if no class is known.
 
-    An image whose largest logits tie counts 1 / (number of tied classes) if the true class is among them: after a course's first lessons
-    the classes not taught yet tie exactly but for rounding.
+    If k logits tie for the largest and the true class is among them, the image counts 1/k. In the first lessons of a course, the
+    logits of all classes that were not taught yet are equal up to rounding.
 
     Args:
         logits: (N, C).
-        labels: the true classes, (N,); of images whose class is unknown nothing is told, and where there are no others it is NaN.
+        labels: true classes (N,); images of unknown class are ignored.
     """
     known = labels != UNKNOWN
     logits, labels = logits[known], labels[known]
@@ -62,8 +58,7 @@ def share_right(logits: Tensor, labels: Tensor) -> float:
 
 
 def confusion(answers: Tensor, labels: Tensor, num_classes: int) -> np.ndarray:
-    """Counts (C, C) of the images whose class is known: row the true class, column the answer."""
+    """Counts (C, C) of the images of known class: rows the true class, columns the answer."""
     answers, labels = answers[labels != UNKNOWN], labels[labels != UNKNOWN]
-    return (
-        torch.bincount(labels * num_classes + answers, minlength=num_classes**2).view(num_classes, num_classes).numpy()
-    )
+    counts = torch.bincount(labels * num_classes + answers, minlength=num_classes**2)
+    return counts.view(num_classes, num_classes).numpy()

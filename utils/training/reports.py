@@ -1,4 +1,4 @@
-"""What a training run leaves to look at: a table, curves, a confusion matrix."""
+"""Tables and figures of a training run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,55 +24,45 @@ def report_classifier(
     history: Sequence[dict],
     recipe: Recipe,
 ) -> dict | None:
-    """Writes `<stem>.csv`, `<stem>_curves.png` and, if a class of the test list is known, `<stem>_confusion.png` and `.csv` below `out`.
+    """Writes `<stem>.csv`, `<stem>_curves.png` and, if test labels are known, `<stem>_confusion.png` and `.csv`.
 
     Args:
         out: the output folder.
-        stem: how the files' names begin.
+        stem: start of the file names.
         network: the trained classifier.
         test: the test list.
         classes: class names in label order.
-        history: what `train_classifier` returned.
-        recipe: how it was trained.
+        history: result of `train_classifier`.
+        recipe: settings of the training.
 
     Returns:
-        What was measured: final loss and accuracies in percent, and what speaks against them; None but in the first process.
+        The final loss and accuracies in percent, with warnings; None on ranks other than 0.
     """
     answers = evaluation.predict(test_view(network, test, recipe))
     counts = evaluation.confusion(answers, test.labels, len(classes))
-    doubts = [
-        checks.incomplete_test_list(test, classes),
-        checks.one_answer(counts, classes, test.source),
-    ]
-    measured = _write_classifier_report(
-        Path(out), stem, counts, evaluation.accuracy(answers, test.labels), classes, history
-    )
-    return checks.with_warnings(measured, doubts)
+    measured = _write_report(Path(out), stem, counts, evaluation.accuracy(answers, test.labels), classes, history)
+    warnings = [checks.incomplete_test_list(test, classes), checks.one_answer(counts, classes, test.source)]
+    return checks.with_warnings(measured, warnings)
 
 
 @processes.first_only
-def _write_classifier_report(
+def _write_report(
     folder: Path, stem: str, counts: np.ndarray, test_accuracy: float, classes: Sequence[str], history: Sequence[dict]
 ) -> dict:
-    write_table(folder / f"{stem}.csv", history)
-    figures.training_curves(folder / f"{stem}_curves.png", history)
-    last = history[-1]
-    measured = {"loss": last["loss"], "train_accuracy": last["train_accuracy"]}
+    write_history(folder, stem, history)
+    measured = {name: history[-1][name] for name in ("loss", "train_accuracy")}
     confusion = folder / f"{stem}_confusion.png"
     if not counts.any():
         figures.remove_matrix(confusion)
-        print(f"Picture: {folder / stem}_curves.png")
         return measured
-    figures.confusion_matrix(confusion, counts, classes, f"test list: {test_accuracy:.1f} % right")
-    print(f"Test accuracy {test_accuracy:.2f} %. Pictures: {folder / stem}_curves.png, {confusion}")
+    figures.confusion_matrix(confusion, counts, classes, f"test list: {test_accuracy:.1f} % correct")
+    print(f"Test accuracy {test_accuracy:.2f} %. Confusion matrix: {confusion}")
     return measured | {"test_accuracy": round(test_accuracy, 3)}
 
 
 @processes.first_only
-def report_simclr(out: str, stem: str, history: Sequence[dict]) -> dict:
-    """Writes `<stem>.csv` and `<stem>_curves.png` below `out`; returns the last loss."""
-    folder = Path(out)
+def write_history(folder: Path, stem: str, history: Sequence[dict]) -> None:
+    """Writes the epochs of a training as `<stem>.csv` and `<stem>_curves.png`."""
     write_table(folder / f"{stem}.csv", history)
     figures.training_curves(folder / f"{stem}_curves.png", history)
-    print(f"NT-Xent loss {history[-1]['loss']:.3f}. Picture: {folder / stem}_curves.png")
-    return {"loss": history[-1]["loss"]}
+    print(f"Loss {history[-1]['loss']:.3f} in the last epoch. Curves: {folder / stem}_curves.png")

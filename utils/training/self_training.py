@@ -1,7 +1,7 @@
-"""Self-training: a classifier's own confident answers as labels (Lee, ICML workshop 2013; Xie et al., Noisy Student, CVPR 2020).
+"""Self-training: a classifier's confident answers as labels (Lee, ICML workshop 2013; Xie et al., Noisy Student, CVPR 2020).
 
-A classifier learns from what the expert labelled and answers the images that nobody labelled; those that it is confident of join what the
-next one learns from, which is trained anew, and so on until the labels settle. Nothing is chosen by looking at a true label.
+A classifier is trained on the labeled images and answers the others. Its confident answers join the labels of the next classifier,
+which is trained from scratch, and so on until the labels no longer change. True labels are never used.
 """
 
 from dataclasses import dataclass
@@ -14,11 +14,10 @@ from utils.data.lists import UNKNOWN
 
 @dataclass(frozen=True)
 class SelfTraining:
-    """How a classifier trains itself.
+    """Settings of self-training.
 
     Attributes:
-        confidence: an answer whose probability is at least this counts as a label, 0 .. 1; 0.95 in FixMatch (Sohn et al., NeurIPS
-            2020), 0 (every answer counts) in Lee 2013.
+        confidence: lowest probability of an answer that becomes a label; 0.95 in FixMatch (Sohn et al., NeurIPS 2020), 0 in Lee 2013.
         rounds: classifiers after the first, at most; three in Noisy Student.
     """
 
@@ -27,14 +26,6 @@ class SelfTraining:
 
 
 def confident_labels(probabilities: Tensor, confidence: float) -> Tensor:
-    """A classifier's answers as labels, UNKNOWN where it is not confident.
-
-    Args:
-        probabilities: (N, C), each row summing to 1.
-        confidence: the least probability of an answer that counts, 0 .. 1.
-
-    Returns:
-        Class numbers (N,) on the CPU.
-    """
+    """Returns the answers (N,) to probabilities (N, C) on the CPU, UNKNOWN if the probability is below `confidence`."""
     highest, answers = probabilities.cpu().max(1)
     return torch.where(highest >= confidence, answers, UNKNOWN)
