@@ -1,160 +1,125 @@
-"""Checks a dataset that is in place: what its lists hold, and whether the files bear them out."""
+"""Checks a dataset: counts its images and compares its lists with its files."""
 
+import hashlib
 from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from datasets.images import Inspection, inspect_images
-from datasets.trees import some
+from tqdm import tqdm
+
+from utils.base.errors import first_of
+from utils.base.machine import processors
 from utils.data.catalog import Dataset
+from utils.data.images import Undecodable, read_picture
 from utils.data.lists import UNKNOWN, Example, locate, read_examples
 from utils.data.outputs import name_problem
 
-EARLIER = {"train": (), "test": ("train",), "rest": ("train", "test")}
-KINDS = {"train": "training", "test": "test"}  # of images, by the list that names them
-MOST_COLUMNS = 20  # classes that a table of counts can show
+KINDS = {"train": "training", "test": "test"}  # lists whose images must not be in later ones
+MOST_COLUMNS = 20  # classes in a table of counts
+MOST_NAMES = 5  # names in a sentence
+MOST_THREADS = 8
 
 
 def check_dataset(dataset: Dataset, data_root: Path) -> tuple[str, list[str], list[str]]:
-    """Reads the lists of a dataset and decodes every image in them; the rest list only where it is there.
-
-    Args:
-        dataset: an entry of the catalog.
-        data_root: where its folder lies; it is only read.
+    """Reads the lists of a dataset and decodes every image in them.
 
     Returns:
-        A table of the counts per list and class; the problems, each one line: classes without a training image, missing or broken
-        files, labels that disagree with the class folder, names too long, images listed twice, images in several lists (by path, by
-        content, by pixels); and remarks, what scripts would warn of: classes without a test image.
-
-    Raises:
-        InputError: a list is missing or malformed, or an index or an image stands twice with two meanings.
+        A table of the counts per list and class, the problems (one line each), and remarks on what is not an error.
     """
     lists = {split: dataset.list_path(data_root, split) for split in ("train", "test")}
-    # The gulls' lies in the folder of NABirds, which not everybody has.
+    # The rest list of the gulls belongs to NABirds, which not everybody has.
     if dataset.rest and (path := dataset.list_path(data_root, "rest")).exists():
         lists["rest"] = path
-    unlabelled = {"test", "rest"} | ({"train"} if dataset.trains_on_rest else set())
+    unlabeled = {"test", "rest"} | ({"train"} if dataset.trains_on_rest else set())
     rows = {
-        split: read_examples(path, len(dataset.classes), unique=True, rest=split in unlabelled)
+        split: read_examples(path, len(dataset.classes), unique=True, rest=split in unlabeled)
         for split, path in lists.items()
     }
-    files = [Path(locate(row.path, data_root)) for split in rows.values() for row in split]
-    inspected = inspect_images(files)
+    listed = list(dict.fromkeys(row.path for split in rows.values() for row in split))
+    found = dict(zip(listed, fingerprints([Path(locate(path, data_root)) for path in listed]), strict=True))
+
+    problems, remarks = [], []
     absent = {split: _absent(rows[split], dataset.classes) for split in KINDS}
-    problems = []
-    if absent["train"] and not dataset.trains_on_rest:  # which are for people to label
-        problems.append(
-            f"{lists['train']} has no image of {some(absent['train'])}; a classifier cannot learn what it never sees: add some."
-        )
+    if absent["train"] and not dataset.trains_on_rest:
+        problems.append(f"{lists['train']} has no image of {some(absent['train'])}. Add some to train a classifier.")
+    if absent["test"]:
+        remarks.append(f"{lists['test']} has no image of {some(absent['test'])}. Test accuracies do not include them.")
+    seen: dict[str, str] = {}  # kinds of the images in earlier lists, by path and by pixels
     for split, path in lists.items():
-        problems += _file_problems(path, rows[split], data_root, inspected)
-        problems += _label_problems(path, rows[split], dataset.classes)
-        problems += _repeats(path, rows[split])
-    problems += _name_problems(lists["train"], rows["train"], len(dataset.classes))
-    for split, path in lists.items():
-        problems += _leaks(path, split, rows, data_root, inspected)
-    table = count_table(dataset.classes, {path.stem: rows[split] for split, path in lists.items()})
-    untested = f"{lists['test']} has no image of {some(absent['test'])}: test accuracies say nothing of what is not there; add some."
-    return table, problems, [untested] if absent["test"] else []
+        lines: dict[str, int] = {}
+        for line, row in enumerate(rows[split], start=1):
+            where, (problem, pixels) = f"{path}, line {line}: {row.path}", found[row.path]
+            if problem:
+                problems.append(f"{where} {problem}.")
+            if row.label != UNKNOWN and label_of_folder(row.path, dataset.classes) not in (None, row.label):
+                problems.append(f"{where} is labeled {row.label} ({dataset.classes[row.label]}).")
+            if lines.setdefault(row.path, line) != line:
+                problems.append(f"{where} is already listed on line {lines[row.path]}.")
+            if split == "train" and (too_long := name_problem(row.path, row.label, row.index, len(dataset.classes))):
+                problems.append(f"{where} {too_long}.")
+            if twin := seen.get(row.path) or seen.get(pixels):
+                problems.append(f"{where} has the same {'path' if row.path in seen else 'pixels'} as the {twin}.")
+        if split in KINDS:
+            for row in rows[split]:
+                for key in (row.path, found[row.path][1]):
+                    seen.setdefault(key or row.path, f"{KINDS[split]} image {row.path}")
+    return count_table(dataset.classes, {path.stem: rows[split] for split, path in lists.items()}), problems, remarks
 
 
-def _absent(rows: list[Example], classes: tuple[str, ...]) -> list[str]:
-    """The classes that no image of a list is of; none where images are of unknown classes, which may be these."""
-    present = {row.label for row in rows}
-    return [name for label, name in enumerate(classes) if label not in present] if UNKNOWN not in present else []
+def fingerprints(files: Sequence[Path]) -> list[tuple[str, str]]:
+    """Decodes images in threads, with a progress bar.
+
+    Returns:
+        For each file `("", SHA-256 of size and pixels)`, or `(problem, "")` if it cannot be used.
+    """
+    pool = ThreadPoolExecutor(min(MOST_THREADS, processors()))
+    try:
+        return list(tqdm(pool.map(fingerprint, files), total=len(files), unit="image", desc="decode"))
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C, do not decode the remaining images
 
 
-def count_table(classes: tuple[str, ...], lists: dict[str, list[Example]]) -> str:
-    """Images per list (rows) and class (columns), as text; of many classes the smallest and the largest."""
+def fingerprint(file: Path) -> tuple[str, str]:
+    try:
+        image = read_picture(file)
+    except Undecodable as error:
+        return str(error), ""
+    digest = hashlib.sha256(f"{image.size}".encode())
+    digest.update(image.tobytes())
+    return "", digest.hexdigest()
+
+
+def count_table(classes: Sequence[str], lists: dict[str, list[Example]]) -> str:
+    """Formats the number of images per list (rows) and class (columns); with many classes, only the extremes."""
     few = len(classes) <= MOST_COLUMNS
     unknown = any(row.label == UNKNOWN for rows in lists.values() for row in rows)
     table = [["list", *(classes if few else ("classes", "fewest", "most")), *(["unknown"] if unknown else []), "total"]]
     for stem, rows in lists.items():
         counts = Counter(row.label for row in rows)
         known = [counts[label] for label in range(len(classes))]
-        shown = known if few else [sum(count > 0 for count in known), min(known), max(known)]
-        table.append([stem, *map(str, shown), *([str(counts[UNKNOWN])] if unknown else []), str(len(rows))])
+        cells = known if few else [sum(count > 0 for count in known), min(known), max(known)]
+        table.append([stem, *map(str, cells), *([str(counts[UNKNOWN])] if unknown else []), str(len(rows))])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = []
-    for first, *cells in table:
-        lines.append(
-            "  ".join(
-                [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))]
-            )
-        )
+    for first, *others in table:
+        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
+        lines.append("  ".join(cells))
     return "\n".join(lines)
 
 
-def label_of_folder(listed: str, classes: tuple[str, ...]) -> int | None:
-    """The label that the folder of a listed image stands for, or None where folders are not named like the classes."""
+def label_of_folder(listed: str, classes: Sequence[str]) -> int | None:
+    """Returns the label that the folder of a listed image stands for, or None if it is not named after a class."""
     parts = listed.split("/")
     return classes.index(parts[-2]) if len(parts) > 1 and parts[-2] in classes else None
 
 
-def _file_problems(path: Path, rows: list[Example], data_root: Path, inspected: dict[Path, Inspection]) -> list[str]:
-    problems = []
-    for line, row in enumerate(rows, start=1):
-        found = inspected[Path(locate(row.path, data_root))]
-        if found.problem:
-            problems.append(f"{path}, line {line}: {row.path} {found.problem}{found.remedy and '; ' + found.remedy}.")
-    return problems
+def some(names: Sequence[str]) -> str:
+    """Joins up to five names and appends "and N more"."""
+    return first_of(names, MOST_NAMES)
 
 
-def _label_problems(path: Path, rows: list[Example], classes: tuple[str, ...]) -> list[str]:
-    problems = []
-    for line, row in enumerate(rows, start=1):
-        if row.label != UNKNOWN and label_of_folder(row.path, classes) not in (None, row.label):
-            problems.append(f"{path}, line {line}: {row.path} is labelled {row.label} ({classes[row.label]}).")
-    return problems
-
-
-def _name_problems(path: Path, rows: list[Example], num_classes: int) -> list[str]:
-    """Training images that cannot be explained, since the names of their explanations would be too long."""
-    found = (
-        (line, row, name_problem(row.path, row.label, row.index, num_classes)) for line, row in enumerate(rows, start=1)
-    )
-    return [f"{path}, line {line}: {row.path} {problem}." for line, row, problem in found if problem]
-
-
-def _repeats(path: Path, rows: list[Example]) -> list[str]:
-    """Images that one list names more than once."""
-    seen: dict[str, int] = {}
-    problems = []
-    for line, row in enumerate(rows, start=1):
-        first = seen.setdefault(row.path, line)
-        if first != line:
-            problems.append(f"{path}, line {line}: {row.path} is listed in line {first} already.")
-    return problems
-
-
-def _leaks(
-    list_path: Path, split: str, rows: dict[str, list[Example]], data_root: Path, inspected: dict[Path, Inspection]
-) -> list[str]:
-    """Images of a list that an earlier one shows too: the same path, the same bytes, or the same pixels under other bytes.
-
-    The training list comes before the test list, and both before the images that people label, which join the training list.
-    """
-    kinds: dict[tuple[str, str], tuple[str, str]] = {}
-    for earlier in EARLIER[split]:
-        for row in rows[earlier]:
-            for key in _identities(row, data_root, inspected):
-                kinds.setdefault(key, (earlier, row.path))
-    problems = []
-    for line, row in enumerate(rows[split], start=1):
-        shared = next((key for key in _identities(row, data_root, inspected) if key in kinds), None)
-        if shared:
-            earlier, twin = kinds[shared]
-            problems.append(
-                f"{list_path}, line {line}: {row.path} has the same {shared[0]} as the {KINDS[earlier]} image {twin}."
-            )
-    return problems
-
-
-def _identities(row: Example, data_root: Path, inspected: dict[Path, Inspection]) -> list[tuple[str, str]]:
-    """What an image can be recognised by, the strongest first."""
-    found = inspected[Path(locate(row.path, data_root))]
-    return [
-        (kind, value)
-        for kind, value in (("path", row.path), ("content", found.content), ("pixels", found.pixels))
-        if value
-    ]
+def _absent(rows: list[Example], classes: Sequence[str]) -> list[str]:
+    """Returns the classes without an image; none if some labels are unknown, since these may be of any class."""
+    present = {row.label for row in rows}
+    return [name for label, name in enumerate(classes) if label not in present] if UNKNOWN not in present else []

@@ -1,0 +1,358 @@
+"""Makes a dataset out of a folder of the user's own images."""
+
+import csv
+import os
+import posixpath
+import re
+import shutil
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from datasets.checking import fingerprints, some
+from datasets.splits import Picture
+from utils.base.errors import InputError, printable
+from utils.base.files import write_json
+from utils.data.catalog import AFTER_LABELING, DATASETS, DESCRIPTION, REST
+from utils.data.lists import DATASETS_PREFIX, UNKNOWN, Example, safe_name, shortened, write_examples
+
+# Bytes of a name, of the 255 that file systems allow; explanations append `_groundtruth_<a>_counter_<b>_index_<i>.png`.
+LONGEST_STEM = 150
+LONGEST_CLASS = 100
+LONGEST_DATASET = 80
+ENDING = re.compile(r"\.(jpe?g|png|webp|bmp|gif|tiff?|ppm|pgm|jp2)", re.IGNORECASE)
+SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"}  # in lower case
+UNLABELED = {"unlabeled", "unlabelled"}
+# Folders of a split, in lower case: train, Training, test_set, seg_test ...
+ADDED = r"(?:[ _-]?(?:set|images|data))?"
+SPLIT = re.compile(rf"(?:seg[_-])?(train|test)(?:ing)?{ADDED}")
+HELD_OUT = re.compile(rf"(?:seg[_-])?(?:val|valid|validation|dev){ADDED}")
+LIST_ENDINGS = {"train": "_gt_tr", "test": "_gt_te", "rest": "_gt_rest_tr"}
+REPOSITORY = Path(__file__).resolve().parents[1]
+ROOMS = {"bench", "benchmarks", "datasets", "docs", "models", "results", "tests", "utils"}
+
+
+def check_places(folder: Path, name: str, data_root: Path) -> None:
+    """Raises InputError if a dataset cannot be called `name`, or if images, dataset and output folder overlap."""
+    known = {one for dataset in DATASETS.values() for one in (dataset.name, dataset.folder, dataset.out)}
+    files = any((place / name).is_file() for place in (REPOSITORY, REPOSITORY / "datasets"))
+    if name in known | ROOMS | {"NAbirdsgull"} or files or name.endswith((AFTER_LABELING, REST)):
+        raise InputError(
+            f"--name '{name}' is taken by a dataset, a folder or a file of this repository. Choose another."
+        )
+    if safe_name(name, LONGEST_DATASET) != name:
+        allowed = f"letters, digits, _, . and -, at most {LONGEST_DATASET} bytes, starting with a letter or digit"
+        raise InputError(f"--name '{name}' is not allowed ({allowed}). Choose another.")
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder. Give the folder that contains the images.")
+    target = data_root / name
+    if os.path.lexists(target) and not (target / DESCRIPTION).exists():
+        raise InputError(f"{target} exists but is not a dataset ({DESCRIPTION} is missing). Choose another --name.")
+    top = folder.resolve()
+    for place in (target.resolve(), Path(name).resolve()):  # the dataset, and what the scripts write about it
+        if top == place or place in top.parents or top in place.parents:
+            raise InputError(
+                f"The images in {top} overlap with {place}, which will be written to. Choose another --name."
+            )
+
+
+def find_files(top: Path) -> tuple[list[str], dict[str, str]]:
+    """Lists the files below a folder, without following links to folders.
+
+    Returns:
+        Paths below the folder (with slashes, sorted), and the paths left out, each with the reason.
+    """
+    files: list[str] = []
+    skipped: dict[str, str] = {}
+
+    def unreadable(error: OSError) -> None:
+        skipped[os.path.relpath(error.filename, top)] = f"cannot be read: {error.strerror}"
+
+    for here, folders, names in os.walk(top, onerror=unreadable):
+        for name in [*folders, *names]:
+            path = Path(here, name)
+            listed = path.relative_to(top).as_posix()
+            if name.startswith(".") or name.lower() in SYSTEM_FILES:
+                skipped[listed] = "hidden or system file"
+            elif path.is_symlink() and (path.is_dir() or top not in path.resolve().parents):
+                skipped[listed] = "link to a folder or out of the folder"
+            elif path.is_file():
+                files.append(listed)
+            elif not path.is_dir():
+                skipped[listed] = "not a file"
+        folders[:] = [name for name in folders if Path(here, name).relative_to(top).as_posix() not in skipped]
+    return sorted(files), skipped
+
+
+def user_splits(names: Sequence[str]) -> dict[str, str]:
+    """Returns the top folders that are the user's "train" or "test" split; none without a training folder."""
+    tops = {name.split("/")[0] for name in names if "/" in name}
+    splits = {name: match[1] for name in tops if (match := SPLIT.fullmatch(name.lower()))}
+    others = {name for name in tops - splits.keys() if name.lower() not in UNLABELED}
+    if "train" not in splits.values():
+        return {}
+    if others and ("test" in splits.values() or any(HELD_OUT.fullmatch(name.lower()) for name in others)):
+        listed = ", ".join(f"{shown(name)}/" for name in sorted(splits.keys() | others))
+        raise InputError(f"Found {listed}. Next to train/ and test/ only unlabeled/ is allowed. Move the other images.")
+    return {} if others else splits
+
+
+def label_by_folders(files: Sequence[str]) -> list[Picture]:
+    """Takes the class from the top folder, or from the folder below `train/` and `test/`.
+
+    Files outside of class folders and those in `unlabeled/` have no label.
+    """
+    splits = user_splits(files)
+    pictures = []
+    for name in files:
+        folders = name.split("/")[:-1]
+        split = splits.get(folders[0]) if folders else None
+        if split:
+            # An archive unpacked into a folder of its own name: seg_train/seg_train/<Class>.
+            folders = folders[2:] if folders[0] in folders[1:2] else folders[1:]
+        label = class_name(folders[0]) if folders and folders[0].lower() not in UNLABELED else None
+        pictures.append(Picture(name, label or None, tested=split == "test" and bool(label)))
+    return pictures
+
+
+def label_by_table(
+    files: Sequence[str], skipped: dict[str, str], top: Path, table: Path, path_column: str, label_column: str
+) -> list[Picture]:
+    """Takes the class from a table; files that it does not list have no label. `train/` and `test/` stay separate.
+
+    Args:
+        files: paths below `top`.
+        skipped: receives the rows that match no file and the files with two labels.
+        top: the folder of images, without links in its path.
+        table: CSV file with a header.
+        path_column: column with the paths.
+        label_column: column with the classes.
+    """
+    table = table.resolve()
+    rows = read_table(table, path_column, label_column)
+    labels: dict[str, tuple[str, int]] = {}
+    for name, (path, label, line) in zip(match_paths([row[0] for row in rows], files, top, table), rows, strict=True):
+        if name is None:
+            skipped.setdefault(path, f"listed in {table.name}, but not in the folder: line {line}")
+        elif labels.setdefault(name, (label, line))[0] != label:
+            skipped[name] = f"two labels in {table.name}: lines {labels[name][1]} and {line}"
+    kept = [name for name in files if name not in skipped and top / name != table]
+    label_of = {name: labels[name][0] for name in kept if name in labels and labels[name][0]}
+    splits = user_splits(list(label_of))
+    tested = {name for name in label_of if splits.get(name.split("/")[0]) == "test"}
+    return [Picture(name, label_of.get(name), tested=name in tested) for name in kept]
+
+
+def read_table(table: Path, path_column: str, label_column: str) -> list[tuple[str, str, int]]:
+    """Reads path, class ("" if unknown) and line from a CSV file, separated by commas, semicolons or tabs."""
+    rows = []
+    try:
+        with open(table, encoding="utf-8-sig", newline="") as file:
+            header = file.readline()
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=max(",;\t", key=header.count))
+            if missing := {path_column, label_column} - set(reader.fieldnames or ()):
+                raise InputError(
+                    f"--labels {table} has no column '{min(missing)}', only {', '.join(reader.fieldnames or ())}. "
+                    "Set --path-column and --label-column."
+                )
+            for row in reader:
+                if None in row.values() or any(row.get(None, ())):
+                    raise InputError(f"--labels {table}, line {reader.line_num}: wrong number of fields. Correct it.")
+                rows.append((row[path_column].strip(), class_name(row[label_column]), reader.line_num))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"--labels {table} cannot be read ({error}). Save it as 'CSV UTF-8'.") from None
+    return rows
+
+
+def match_paths(written: Sequence[str], files: Sequence[str], top: Path, table: Path) -> list[str | None]:
+    """Finds the file for each path in a table, or None.
+
+    Paths start from `top` or from the table's folder, or are absolute. The end of a path is enough if only one file has
+    it, and an image ending may be missing. If no path matches, the table may be from another machine: then a file
+    matches if its whole path is the end of a path in the table.
+    """
+    whole = {normal(name): name for name in files}
+    ends: dict[str, str | None] = {}
+    for name in files:
+        stem, ending = posixpath.splitext(normal(name))
+        for spelling in {stem, stem + ending} if ENDING.fullmatch(ending) else {stem + ending}:
+            parts = spelling.split("/")
+            for start in range(len(parts)):
+                end = "/".join(parts[start:])
+                ends[end] = None if end in ends else name
+    found = []
+    for path in map(normal, written):
+        keys = [path, *(normal(os.path.relpath(os.path.join(base, path), top)) for base in (top, table.parent))]
+        found.append(next((name for key in keys if (name := whole.get(key) or ends.get(key))), None))
+    if any(found):
+        return found
+    tails = [
+        ["/".join(parts[i:]) for i in range(len(parts))] for parts in (normal(path).split("/") for path in written)
+    ]
+    return [next((whole[tail] for tail in candidates if tail in whole), None) for candidates in tails]
+
+
+def normal(path: str) -> str:
+    """Returns a path with slashes and composed letters (NFC)."""
+    return unicodedata.normalize("NFC", posixpath.normpath(path.replace("\\", "/")))
+
+
+def keep_decodable(pictures: Sequence[Picture], skipped: dict[str, str], top: Path) -> list[Picture]:
+    """Decodes every image, sets `pixels`, and leaves out what cannot be decoded."""
+    found = fingerprints([top / picture.source for picture in pictures])
+    for picture, (problem, picture.pixels) in zip(pictures, found, strict=True):
+        if problem:
+            skipped[picture.source] = problem
+    return [picture for picture in pictures if picture.pixels]
+
+
+def separate_twins(pictures: Sequence[Picture], skipped: dict[str, str]) -> list[Picture]:
+    """Leaves out images that look the same but have different labels, or are in both splits of the user."""
+    groups: dict[str, list[Picture]] = {}
+    for picture in pictures:
+        groups.setdefault(picture.pixels, []).append(picture)
+    for group in groups.values():
+        known = [twin for twin in group if twin.label is not None]
+        tested = [twin for twin in known if twin.tested]
+        for picture in group:
+            if picture.label is None and known:
+                skipped[picture.source] = f"looks the same as an image with a label: {known[0].source}"
+            elif others := [twin for twin in known if twin.label != picture.label]:
+                skipped[picture.source] = f"looks the same as an image of another class: {others[0].source}"
+            elif tested and not picture.tested:
+                skipped[picture.source] = f"looks the same as a test image: {tested[0].source}"
+    return [picture for picture in pictures if picture.source not in skipped]
+
+
+def check_lists(folder: Path, classes: Sequence[str], lists: dict[str, list[Picture]], skipped: dict[str, str]) -> None:
+    """Raises InputError unless there are two classes, a training image of each, and a test image."""
+    if len(classes) < 2:
+        raise InputError(
+            f"{folder} has usable images of {len(classes)} classes, but a classifier needs two "
+            f"(left out: {skip_summary(skipped) or 'nothing'}). Put images into folders <Class>/, or check --labels."
+        )
+    trained = {picture.label for picture in lists["train"]}
+    if missing := [name for name in classes if name not in trained]:
+        raise InputError(f"{folder}: class {shown(missing[0])} has only test images. Add some to train/, or remove it.")
+    if not lists["test"]:
+        raise InputError(f"{folder}: no class has two different images, so there is nothing to test on. Add some.")
+
+
+def write_dataset(
+    target: Path, top: Path, classes: Sequence[str], lists: dict[str, list[Picture]], things: Sequence[str], copy: bool
+) -> dict[str, list[Example]]:
+    """Writes images, lists, dataset.json and original_names.csv into the new folder `target`.
+
+    Images are named in the order of the originals, so that their names do not depend on the draw of the lists.
+
+    Returns:
+        The rows of each list by its name.
+    """
+    taken: dict[str, int] = {}
+    folders: dict[str | None, str] = {name: unique_name(name, LONGEST_CLASS, taken) for name in classes}
+    folders[None] = unique_name("unlabeled", LONGEST_CLASS, taken)
+    taken_in: dict[str, dict[str, int]] = {folder: {} for folder in folders.values()}
+    label_of = {name: label for label, name in enumerate(classes)}
+    placed: dict[str, list[tuple[int, str]]] = {split: [] for split in lists}
+    pictures = [(split, picture) for split, members in lists.items() for picture in members]
+    target.mkdir()
+    with open(target / "original_names.csv", "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("file", "original", "class", "list"))
+        for split, picture in tqdm(sorted(pictures, key=lambda pair: pair[1].source), unit="image", desc="place"):
+            folder = folders[picture.label]
+            inside = f"{folder}/{file_name(picture.source, taken_in[folder])}"
+            place(top / picture.source, target / "images" / inside, copy)
+            table.writerow((inside, shown(picture.source), picture.label or "", split))
+            label = UNKNOWN if picture.label is None else label_of[picture.label]
+            placed[split].append((label, f"{DATASETS_PREFIX}{target.name}/images/{inside}"))
+    stems = {split: f"{target.name}{ending}" if placed[split] else "" for split, ending in LIST_ENDINGS.items()}
+    names = {folders[name]: name for name in classes}
+    description = {"name": target.name, "classes": list(names), **stems, "display_names": names}
+    write_json(target / DESCRIPTION, description | ({"things": list(things)} if things else {}))
+    rows = {}
+    for split, stem in stems.items():
+        if stem:
+            in_order = sorted(placed[split], key=lambda pair: (pair[0] == UNKNOWN, pair))
+            rows[stem] = [Example(path, label, index) for index, (label, path) in enumerate(in_order)]
+            write_examples(target / f"{stem}.txt", rows[stem])
+    return rows
+
+
+def place(source: Path, target: Path, copy: bool) -> None:
+    """Copies an image, or links to it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if copy:
+        shutil.copyfile(source, target)
+        return
+    try:
+        os.symlink(source, target)
+    except OSError as error:
+        raise InputError(f"Cannot create links in the data root ({error.strerror}). Use --copy.") from None
+
+
+def skip_summary(skipped: dict[str, str]) -> str:
+    """Counts the paths left out by reason, the most frequent first, each with an example."""
+    kinds: dict[str, list[str]] = {}
+    for path, reason in sorted(skipped.items()):
+        kinds.setdefault(re.split(r": | \(", reason)[0], []).append(path)
+    by_count = sorted(kinds.items(), key=lambda kind: -len(kind[1]))
+    return "; ".join(f"{len(paths)} {shown(kind)}, for example {shown(paths[0])}" for kind, paths in by_count)
+
+
+def remarks(classes: Sequence[str], lists: dict[str, list[Picture]], expert: int | None) -> list[str]:
+    """Returns sentences on what a user should know about the lists."""
+    counts = {split: Counter(picture.label for picture in members) for split, members in lists.items()}
+    sentences = []
+    if untested := [name for name in classes if not counts["test"][name]]:
+        sentences.append(f"Too few images for a test image: {some(untested)}.")
+    if expert is not None and (small := [name for name in classes if counts["train"][name] < expert]):
+        sentences.append(f"Fewer than --expert {expert} training images: {some(small)}.")
+    looks = Counter(picture.pixels for members in lists.values() for picture in members)
+    if twins := sum(count for count in looks.values() if count > 1):
+        sentences.append(f"{twins} images look the same as others. Images that look the same are in the same list.")
+    if unknown := counts["rest"][None]:
+        sentences.append(
+            f"{unknown} images of the rest list have no label, so people's labels of them cannot be checked."
+        )
+    return sentences
+
+
+def unique_name(text: str, longest: int, taken: dict[str, int], ending: str = "") -> str:
+    """Returns a safe name like `text`; appends `_2`, `_3` ... if it is taken, ignoring case as some file systems do.
+
+    Args:
+        text: the name to follow.
+        longest: maximum number of bytes, without `ending`.
+        taken: names in use, each with the last number appended to it. Receives the new name.
+        ending: appended after the number.
+    """
+    stem = safe_name(text, longest)
+    name = first = f"{stem}{ending}"
+    while name.casefold() in taken:
+        taken[first.casefold()] = number = taken[first.casefold()] + 1
+        name = f"{shortened(stem, longest - len(str(number)) - 1)}_{number}{ending}"
+    taken[name.casefold()] = 1
+    return name
+
+
+def file_name(source: str, taken: dict[str, int]) -> str:
+    """Returns a safe name for a file, with its ending in lower case."""
+    stem, ending = posixpath.splitext(source.rsplit("/", 1)[-1])
+    if ENDING.fullmatch(ending):
+        return unique_name(stem, LONGEST_STEM, taken, ending.lower())
+    return unique_name(stem + ending, LONGEST_STEM, taken)
+
+
+def class_name(text: str) -> str:
+    """Returns a class name with composed letters (NFC) and single spaces."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def shown(name: str) -> str:
+    """Returns a file name as printable text; bytes that are not UTF-8 and invisible characters are escaped."""
+    return printable(name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
