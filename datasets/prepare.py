@@ -40,6 +40,7 @@ from utils.base.errors import InputError
 from utils.base.files import expanded, refuse_existing, replacing_folder, write_table
 from utils.data.catalog import DATASETS, GULLS, REST, find
 from utils.running.launch import command
+from utils.running.settings import laid_out
 
 PROBLEMS_SHOWN = 20
 TEST_SHARE = 0.2
@@ -65,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the command line, with one subcommand per source and `toy`, `folder` and `check`."""
-    parser = Parser(prog="prepare.py", description=__doc__)
+    parser = Parser(prog="prepare.py", description=laid_out(__doc__ or ""))
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
     def add(name: str, run, text: str) -> argparse.ArgumentParser:

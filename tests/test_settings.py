@@ -9,8 +9,6 @@ import tokenize
 
 import pytest
 
-from datasets import prepare
-from datasets.sources import SOURCES
 from tests.helpers.code import MODULES, REPOSITORY, SCRIPT, SCRIPTS, name_of, tree
 from utils.running import settings
 from utils.running.settings import laid_out
@@ -236,7 +234,7 @@ def test_the_commands_are_found():
 
 
 def test_commands_keep_the_form_of_what_they_say(capsys, monkeypatch):
-    """As laid out, and not in one paragraph; prepare.py in every command of its own."""
+    """As laid out, and not in one paragraph."""
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr("sys.argv", ["compare_courses.py", "--help"])
     with pytest.raises(SystemExit):
@@ -245,7 +243,3 @@ def test_commands_keep_the_form_of_what_they_say(capsys, monkeypatch):
     assert (
         text.startswith("usage: python -m utils.teaching.compare_courses") and laid_out(compare_courses.__doc__) in text
     )
-    for name in ["toy", "folder", "check", *SOURCES]:
-        with pytest.raises(SystemExit):
-            prepare.main([name, "--help"])
-        assert labelled(capsys.readouterr().out)["Reads"]

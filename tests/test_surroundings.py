@@ -53,15 +53,15 @@ def test_every_command_says_warnings_so(command, tmp_path, monkeypatch, capsys):
 
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        if command == "prepare":
-            monkeypatch.setattr(prepare, "check_dataset", warn)
-            assert prepare.main(["check", "toy", "--data-root", str(tmp_path)]) == 130
-        else:
-            monkeypatch.setattr(compare_courses, "compare", warn)
-            monkeypatch.setattr("sys.argv", ["compare_courses", "toy", "CMaxGrad"])
-            with pytest.raises(SystemExit) as stopped:
-                compare_courses.main()
-            assert stopped.value.code == 130
+        module, function, words = {
+            "prepare": (prepare, "check_dataset", ["check", "toy", "--data-root", str(tmp_path)]),
+            "compare_courses": (compare_courses, "compare", ["toy", "CMaxGrad"]),
+        }[command]
+        monkeypatch.setattr(module, function, warn)
+        monkeypatch.setattr("sys.argv", [command, *words])
+        with pytest.raises(SystemExit) as stopped:
+            module.main()
+        assert stopped.value.code == 130
     assert capsys.readouterr().err.startswith("warning: a thing is old\n")
 
 
