@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from datasets.images import inspect_image
 from PIL import Image
 
 from datasets import images
-from datasets.images import inspect_image
 from tests.helpers.archives import make_zip, run, teach_members
 from utils.data.catalog import CHARACTERS, DATASETS
 from utils.data.lists import Example, read_examples, write_examples

@@ -16,20 +16,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from PIL import Image
-
-from datasets import own, prepare
 from datasets.apart import refuse_name
 from datasets.labels import label_by_table, read_labels
 from datasets.names import LONGEST_STEM, Namer, file_name
-from datasets.splits import Shares, share_out
 from datasets.trees import Picture, walk
+from PIL import Image
+from utils.data.names import safe
+
+from datasets import own, prepare
+from datasets.splits import Shares, share_out
 from tests.helpers.own_images import CLASSES, draw, draw_badly_named
 from utils.base.errors import InputError
 from utils.base.files import replacing
 from utils.data import catalog
 from utils.data.lists import locate, read_examples, write_examples
-from utils.data.names import safe
 from utils.data.outputs import explanation_name
 
 ROOT = Path(__file__).resolve().parents[2]
