@@ -23,7 +23,8 @@ from models.weights import load_classifier
 from utils.base.machine import default_workers
 from utils.data.outputs import Layout
 from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files, open_explained
-from utils.explanations.methods import Method
+from utils.explanations.explainers import Method
+from utils.explanations.storage import write_explanation_record
 from utils.running.launch import launch
 from utils.running.resuming import resumable
 from utils.running.settings import chosen_dataset, pick
@@ -62,8 +63,10 @@ def main(cfg: Config) -> dict:
     images = open_explained(dataset, cfg.data_root, cfg.image_size, cfg.out)
     teacher = load_classifier(cfg.checkpoint, dataset.classes)
     layout, how = Layout(Path(cfg.out), dataset.list_stem), pick(ExplainSettings, cfg)
-    with resumable(cfg, explanation_files(layout, images.rows, len(dataset.classes), how)) as unfinished:
-        return explain_list(teacher, images, layout, dataset.classes, how, unfinished)
+    with resumable(cfg, explanation_files(layout, len(dataset.classes), how)) as unfinished:
+        measured = explain_list(teacher, images, layout, dataset.classes, how, unfinished)
+        write_explanation_record(cfg, layout)
+        return measured
 
 
 if __name__ == "__main__":

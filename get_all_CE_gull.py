@@ -24,7 +24,8 @@ from models.weights import load_backbone, load_head
 from utils.base.machine import default_workers
 from utils.data.outputs import Layout
 from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files, open_explained
-from utils.explanations.methods import Method
+from utils.explanations.explainers import Method
+from utils.explanations.storage import write_explanation_record
 from utils.running import checks
 from utils.running.launch import launch
 from utils.running.resuming import resumable
@@ -70,8 +71,9 @@ def main(cfg: Config) -> dict:
     load_backbone(teacher, cfg.pretrained)
     load_head(teacher, cfg.checkpoint, dataset.classes)
     layout, how = Layout(Path(cfg.out), dataset.list_stem), pick(ExplainSettings, cfg)
-    with resumable(cfg, explanation_files(layout, images.rows, len(dataset.classes), how)) as unfinished:
+    with resumable(cfg, explanation_files(layout, len(dataset.classes), how)) as unfinished:
         measured = explain_list(teacher, images, layout, dataset.classes, how, unfinished)
+        write_explanation_record(cfg, layout)
         return checks.with_warnings(measured, [checks.random_features(cfg.pretrained)])
 
 

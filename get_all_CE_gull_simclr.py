@@ -26,7 +26,8 @@ from utils.data.images import whole_view
 from utils.data.loading import open_list
 from utils.data.outputs import Layout
 from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files, open_explained
-from utils.explanations.methods import Method
+from utils.explanations.explainers import Method
+from utils.explanations.storage import write_explanation_record
 from utils.running import checks
 from utils.running.launch import launch
 from utils.running.resuming import resumable
@@ -69,10 +70,11 @@ def main(cfg: Config) -> dict:
     test = open_list(dataset, "test", cfg.data_root, partial(whole_view, size=cfg.image_size))
     teacher = load_encoder(cfg.checkpoint)
     layout, how = Layout(Path(cfg.out), dataset.list_stem, variant="simclr"), pick(ExplainSettings, cfg)
-    with resumable(cfg, explanation_files(layout, images.rows, len(dataset.classes), how)) as unfinished:
+    with resumable(cfg, explanation_files(layout, len(dataset.classes), how)) as unfinished:
         probed = probe_once(teacher, images, test, dataset.classes, layout.probe, pick(ProbeSettings, cfg), unfinished)
-        explained = explain_list(teacher, images, layout, dataset.classes, how, unfinished)
-        return probed | checks.with_warnings(explained or {}, probed.get("warnings", ()))
+        measured = explain_list(teacher, images, layout, dataset.classes, how, unfinished)
+        write_explanation_record(cfg, layout)
+        return probed | checks.with_warnings(measured or {}, probed.get("warnings", ()))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from utils.data.lists import Example, locate
 from utils.data.loading import ImageSet, to_float
 from utils.data.outputs import TEACHING_SIZE, Layout
 from utils.explanations.explain_list import ExplainSettings, explain_list
-from utils.explanations.explained import counters
+from utils.explanations.explainers import counters
 from utils.explanations.scout import discriminant, explanation_maps
 from utils.running.resuming import Unfinished
 

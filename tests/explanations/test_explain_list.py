@@ -20,9 +20,10 @@ from utils.data.loading import ImageSet
 from utils.data.outputs import DEMO, IMG, MASK, Layout, explanation_name
 from utils.explanations import explain_list as module
 from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files
-from utils.explanations.explained import Explained, Stored, chosen_counters, counters, spread, strongest_counters
+from utils.explanations.explainers import chosen_counters, counters, strongest_counters
+from utils.explanations.storage import Explained, Stored, spread
 from utils.explanations.masks import resized
-from utils.explanations.methods import EXPLAINERS
+from utils.explanations.explainers import EXPLAINERS
 from utils.explanations.storage import listed_counters
 from utils.running.resuming import Unfinished
 

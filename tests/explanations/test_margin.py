@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from models.resnet import IMAGENET_MEAN, IMAGENET_STD, STRIDES, build
 from utils.explanations import margin
-from utils.explanations.explained import chosen_counters, counters
+from utils.explanations.explainers import chosen_counters, counters
 from utils.explanations.margin import Margin, class_maps, main_parts, smoothing_matrix
 from utils.explanations.masks import masks
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from models.resnet import Outputs, build
-from utils.explanations.explained import counters
+from utils.explanations.explainers import counters
 from utils.explanations.scout import EPS, Maps, discriminant, explanation_maps, normalise
 
 

@@ -1,16 +1,16 @@
-"""What explanations are worth on photographs, where nobody knows the truth: blur what they point at, and see what the margin loses.
+"""Measures explanations of photographs by deletion: blurs the mask and measures the loss of margin.
 
     python -m utils.explanations.deletion butterflies --checkpoint TEACHER.pth.tar --second ANOTHER.pth.tar
 
-Each mask's pixels are replaced by those of the image blurred by a box (51 pixels wide
-at 224, in proportion otherwise), and the loss of z_a - z_b is measured in the teacher and in a second network that was trained apart
-from it, to which no explanation was fitted. The same shape moved at random is blurred for comparison.
+The pixels of each mask are replaced by those of a blurred image (box of 51 pixels at 224, in proportion otherwise). The loss of z_a - z_b is
+measured in the teacher and in a second network, trained separately, to which no explanation was fitted. The same shape at a random place
+serves as a control.
 
-Reads: output folders of get_all_CE_*.py, the images that were explained, and two networks as train_*_resnet18.py writes them.
+Reads: output folders of get_all_CE_*.py, the explained images, and two networks of train_*_resnet18.py.
 
 Writes: nothing; it prints the table.
 
-Takes: about 20 seconds for 20 images of 5 classes on a CPU core. No GPU is used.
+Takes: about 20 seconds for 20 images of 5 classes on a CPU core. It uses no GPU.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,41 +24,40 @@ from tqdm import tqdm
 
 from models.resnet import Network
 from models.weights import load_classifier
-from utils.base.errors import InputError
 from utils.base.files import expanded
 from utils.base.randomness import generator
 from utils.data.catalog import Dataset, find
 from utils.data.images import decode, whole_view
-from utils.data.lists import Example
+from utils.data.lists import Example, read_explanations
 from utils.data.loading import ImageSet, open_list, to_float
-from utils.data.outputs import MASK, Layout
+from utils.data.outputs import MASK, TEACHING_SIZE, Layout, mask_size
 from utils.explanations.masks import moved
 from utils.explanations.sheet import spread
 from utils.explanations.storage import listed_counters, read_masks
 from utils.running.launch import command, command_line
-from utils.running.records import explanation_run
+from utils.running.records import read_explanation_record
 
-BOX = 51 / 224  # width of the blur, as a share of the image's side
+BOX = 51 / 224  # width of the blur, as a fraction of the image's side
 
 
 def box_blur(images: Tensor) -> Tensor:
-    """Images (N, 3, s, s), each pixel the mean of a box around it, of an odd width near `BOX` times s; at the edge, of what is there."""
+    """Blurs images (N, 3, s, s) by a box of an odd width near `BOX` times s. At the edge, the mean is over pixels inside the image."""
     reach = round((BOX * images.shape[-1] - 1) / 2)
     return F.avg_pool2d(images, 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)
 
 
 def losses(network: Network, image: Tensor, masks: Tensor, label: int, counter: Tensor) -> Tensor:
-    """What the margins z_a - z_b of one image lose where each mask is blurred.
+    """Computes how much margin z_a - z_b an image loses when each mask is blurred.
 
     Args:
         network: in evaluation mode.
         image: (3, s, s) in [0, 1].
-        masks: bool (B, s, s), one for each counter class.
+        masks: bool (B, s, s), one per counter class.
         label: a.
         counter: the classes b, (B,).
 
     Returns:
-        (2, B): the margins, and what they lose.
+        (2, B): the margins, and their losses.
     """
     blurred = torch.where(masks[:, None], box_blur(image[None]), image)  # (B, 3, s, s)
     logits = network(torch.cat([image[None], blurred])).logits
@@ -67,37 +66,34 @@ def losses(network: Network, image: Tensor, masks: Tensor, label: int, counter: 
     return torch.stack([margin, margin - left])
 
 
-def explanation_sizes(layout: Layout) -> list[float]:
-    """The mask sizes of the explanations in an output folder, ascending: those of the last run, whose record says them; masks of an earlier
-    one may lie beside them. Without a record those that lie there.
+def sizes_and_side(layout: Layout, num_classes: int) -> tuple[list[float], int]:
+    """Returns the mask sizes of an explanation list and the side of its pictures in pixels.
+
+    Both are in the record of the list. Lists without a record, like those of the paper, name one mask size in their paths.
 
     Raises:
-        InputError: there are none.
+        InputError: the list or its first mask is missing or malformed.
     """
-    folder = layout.explanations(MASK, 0).parent
-    made = explanation_run(layout.explanation_list()).get("settings", {}).get("mask_sizes")
-    sizes = sorted(made or (float(path.name) for path in folder.glob("[01].[0-9][0-9]")))
-    if not sizes:
-        raise InputError(f"{folder} holds no masks; run an explanation script with --out {layout.out} first.")
-    return sizes
+    first, path = read_explanations(layout.explanation_list(), num_classes)[0].path, str(layout.explanation_list())
+    sizes = read_explanation_record(path).get("mask_sizes") or [mask_size(first) or TEACHING_SIZE]
+    return sizes, decode(str(layout.explanations(MASK, sizes[0]) / Path(first).name), path).width
 
 
 @torch.inference_mode()
 def measure(
     networks: dict[str, Network], images: ImageSet[Example], layout: Layout, size: float, chosen: Sequence[int]
 ) -> dict[str, Tensor]:
-    """What blurring costs, over all counter classes of each of some images.
+    """Measures the loss of margin, averaged over the counter classes of each image.
 
     Args:
         networks: by name, in evaluation mode, of the same classes.
         images: the list, in the whole view.
         layout: names of the output.
         size: the mask size t.
-        chosen: numbers of the images.
+        chosen: numbers of M images.
 
     Returns:
-        By network, image by image: the margin, its loss where the masks are blurred, and its loss where the same shapes moved at random
-        are, each the mean over the counter classes, (M, 3).
+        By network (M, 3): the margin, its loss when the masks are blurred, and its loss when the same shapes at random places are blurred.
     """
     rng = generator(0)
     found: dict[str, list[Tensor]] = {name: [] for name in networks}
@@ -117,19 +113,19 @@ def measure(
 def report(
     outs: Sequence[str], networks: dict[str, Network], dataset: Dataset, data_root: str, count: int
 ) -> Iterator[str]:
-    """The table, line by line.
+    """Yields the table line by line.
 
     Raises:
-        InputError: the list, a picture or a mask is missing.
+        InputError: a list, a picture or a mask is missing.
     """
+    num_classes = len(dataset.classes)
     yield f"{'':<32}{'mean z_a - z_b':>16}{'lost, blurred':>16}{'lost, moved':>16}"
     for out in outs:
         layout = Layout(Path(out), dataset.list_stem)
-        sizes = explanation_sizes(layout)
-        side = _side(layout, sizes[0])
+        sizes, side = sizes_and_side(layout, num_classes)
         images = open_list(dataset, "train", data_root, partial(whole_view, size=side))
+        listed = listed_counters(layout, images.rows, num_classes)
         chosen = spread(len(images), count or len(images))
-        listed = listed_counters(layout, images.rows, len(dataset.classes))
         explained = sum(len(listed[number]) for number in chosen)
         for size in sizes:
             yield f"{out}, t = {size:.2f}, {len(chosen)} images, {explained} explanations"
@@ -137,32 +133,18 @@ def report(
                 yield f"  {name:<30}" + "".join(f"{value:>16.3f}" for value in values.mean(0).tolist())
 
 
-def _side(layout: Layout, size: float) -> int:
-    """The side of the masks in pixels."""
-    first = next(layout.explanations(MASK, size).glob("*.png"), None)
-    if first is None:
-        raise InputError(f"{layout.explanations(MASK, size)} holds no masks; run the explanation script to its end.")
-    return decode(str(first), str(layout.out)).width
-
-
 def main() -> None:
-    """The command line."""
     parser = command_line("utils.explanations.deletion", __doc__)
     parser.add_argument("outs", nargs="+", type=expanded, metavar="OUT", help="output folder of an explanation script")
-    parser.add_argument("--dataset", default="butterflies_s300", help="what was explained (default: butterflies_s300)")
+    parser.add_argument("--dataset", default="butterflies_s300", help="the explained dataset (default: butterflies_s300)")
     parser.add_argument(
-        "--data-root",
-        type=expanded,
-        default="datasets",
-        help="folder that holds the dataset's folder (default: datasets)",
+        "--data-root", type=expanded, default="datasets", help="folder with the dataset's folder (default: datasets)"
     )
     parser.add_argument("--checkpoint", type=expanded, required=True, help="the teacher that was explained")
     parser.add_argument(
-        "--second", type=expanded, required=True, help="another network for the same classes, trained apart from it"
+        "--second", type=expanded, required=True, help="another network for the same classes, trained separately"
     )
-    parser.add_argument(
-        "--images", type=int, default=20, help="images of the list, evenly spread; 0: all (default: 20)"
-    )
+    parser.add_argument("--images", type=int, default=20, help="images of the list, evenly spread; 0: all (default: 20)")
     arguments = parser.parse_args()
     with command("deletion"):
         dataset = find(arguments.dataset, arguments.data_root)

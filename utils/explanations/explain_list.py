@@ -1,10 +1,9 @@
-"""Explaining a whole list: every image against every wrong answer, or the strongest, as pictures, lists and heat maps."""
+"""Explains a whole list: every image against every wrong class, or the strongest, as pictures, lists and heat maps."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -20,21 +19,20 @@ from utils.base.machine import side_by_side, turns
 from utils.data.catalog import Dataset
 from utils.data.images import decode, to_tensor, whole_view
 from utils.data.lists import Example, Explanation, listed_path, read_explanations, write_explanations
-from utils.data.loading import ImageSet, in_batches, open_list
+from utils.data.loading import ImageSet, in_batches, open_list, to_float
 from utils.data.outputs import DEMO, IMG, MASK, Layout, explanation_name, listed_size, name_problem
 from utils.explanations import sheet
-from utils.explanations.explained import Explainer, explain_batch
-from utils.explanations.masks import masks
-from utils.explanations.methods import EXPLAINERS
+from utils.explanations.explainers import EXPLAINERS, Explainer, chosen_counters, strongest_counters
+from utils.explanations.masks import constant, masks
 from utils.explanations.rendering import draw_borders, fill_outside
-from utils.explanations.storage import HeatmapFile, listed_counters
+from utils.explanations.storage import Heatmaps
 from utils.running import checks
 from utils.running.resuming import Unfinished
 from utils.running.settings import pick
 from utils.training import evaluation
 
 KINDS = (IMG, MASK, DEMO)  # the renderings of an explanation
-AT_ONCE = 64  # explanations that a thread draws at a time: of a batch with 200 classes all would take gigabytes, in every thread
+AT_ONCE = 64  # explanations that a thread draws at a time; a batch with 200 classes would need gigabytes in every thread
 
 
 @dataclass(frozen=True)
@@ -42,14 +40,14 @@ class ExplainSettings:
     """Settings of an explanation run.
 
     Attributes:
-        mask_sizes: t, fractions of the image; one folder of pictures each.
+        mask_sizes: t, fractions of the image; each has its own folders of pictures.
         image_size: side of the pictures in pixels.
         batch_size: images per forward pass.
-        workers: threads, each of which explains a batch at a time.
+        workers: threads, each of which explains one batch at a time.
         device: where the network runs.
-        explanation: a name of `EXPLAINERS`.
-        explanation_layer: what `Margin` explains at.
-        counters: how many wrong classes each image is explained against, those that the network finds strongest; 0 for all.
+        explanation: a name in `EXPLAINERS`.
+        explanation_layer: the layer of `Margin`.
+        counters: number of counter classes of each image, the strongest first; 0 for all.
     """
 
     mask_sizes: tuple[float, ...]
@@ -63,26 +61,19 @@ class ExplainSettings:
 
     @property
     def explainer(self) -> Explainer:
-        """The way of explaining, with those of these settings that it has."""
+        """The explainer, with these settings."""
         return pick(EXPLAINERS[self.explanation], self)
 
     def num_counters(self, num_classes: int) -> int:
-        """B, the number of classes that each image is explained against, of C classes."""
+        """Returns B, the number of counter classes of each image, for C classes."""
         return min(self.counters, num_classes - 1) or num_classes - 1
 
 
 def open_explained(dataset: Dataset, data_root: str | Path, image_size: int, out: str | Path) -> ImageSet[Example]:
-    """The training list of a dataset, to be explained: in the whole view, and none held, since each image is looked at once or twice
-    and the list may be longer than memory.
-
-    Args:
-        dataset: the dataset.
-        data_root: the folder that holds the dataset's folder.
-        image_size: side of the pictures in pixels.
-        out: the output folder, whose file system must take the names of the explanations.
+    """Opens the training list of a dataset in the whole view. Nothing is kept in memory: each image is read once or twice.
 
     Raises:
-        InputError: what `open_list` refuses, or an image whose explanations would have names too long.
+        InputError: as in `open_list`, or the file names of the explanations would be too long for the file system of `out`.
     """
     images = open_list(dataset, "train", data_root, partial(whole_view, size=image_size))
     for line, row in enumerate(images.rows, start=1):
@@ -99,202 +90,86 @@ def explain_list(
     how: ExplainSettings,
     unfinished: Unfinished,
 ) -> dict | None:
-    """Explains every image of a list against every wrong class, or the strongest, and writes all that docs/files.md names.
+    """Explains a list and writes everything that docs/files.md names, except the record of the explanation list.
 
-    One forward pass per batch serves all classes and answers. Each thread takes a batch from decoding to encoding.
+    One forward pass per batch serves all classes. Each thread takes a batch from decoding to the written pictures. Every rank explains
+    its share of the batches; a batch that an interrupted run did not finish is explained again as a whole.
 
     Args:
         network: the teacher, in evaluation mode.
-        images: the list, in the whole view of `image_size` (masks must fit the picture that was explained).
+        images: the list, in the whole view of `image_size`: masks must fit the picture that is explained.
         layout: names of the output.
         classes: class names, for the contact sheet.
-        how: mask sizes and so on.
-        unfinished: where the run stands; batches that it finished before it was interrupted are not explained again.
+        how: the settings.
+        unfinished: the run.
 
     Returns:
-        What was measured: number of images, of explanations, of pairs (image, counter class) whose relevance is constant, so that it
-        points nowhere, how often the teacher is right on this list (percent), and what speaks against the results. Of several processes
-        each explains its share of the batches, and the first alone concludes and returns something.
+        Numbers of images, explanations and constant maps, the teacher's accuracy on the list in percent, and warnings; None on other
+        ranks than 0.
 
     Raises:
-        InputError: an image cannot be decoded, or the teacher is no use: its outputs are not finite, or all of its maps are constant. In
-            the last case no picture has been written.
+        InputError: an image cannot be decoded, or the teacher's outputs are not finite, or all of its maps are constant. In the last
+            case the pictures are removed.
     """
-    _make_folders(layout, how)
+    _prepare(layout, how)
     stored = how.explainer.stored(network, len(classes), how.image_size)
-    heatmaps = HeatmapFile(layout.heatmaps, images, stored, how.num_counters(len(classes)), unfinished)
-    _announce(len(images), heatmaps, how)
-    _explain_missing(network.to(how.device).folded(), images, layout, heatmaps, how)
+    heatmaps = Heatmaps(layout.heatmaps, images, stored, how.num_counters(len(classes)), unfinished)
+    count = len(images) * heatmaps.num_counters * len(how.mask_sizes)
+    processes.say(
+        f"{len(images):,} images against {heatmaps.num_counters} classes each: {count:,} explanations, "
+        f"{len(KINDS) * count:,} pictures, heat maps of {heatmaps.size / 1e6:.1f} MB."
+    )
+    share, done = processes.share(in_batches(range(len(images)), how.batch_size)), heatmaps.done()
+    missing = [numbers for numbers in share if not done[numbers].all()]
+    network, on_device = network.to(how.device).folded(), turns(how.device)
+    explain = partial(_explain_batch, network, images, layout, heatmaps, how, on_device)
+    total, left = sum(map(len, share)), sum(map(len, missing))
+    with tqdm(
+        total=total, initial=total - left, desc="explaining", unit="image", disable=not processes.is_first()
+    ) as bar:
+        for number in side_by_side(explain, missing, how.workers):
+            bar.update(number)
     processes.wait()
     return _conclude(images, layout, classes, heatmaps, how)
 
 
-def _announce(count: int, heatmaps: HeatmapFile, how: ExplainSettings) -> None:
-    """Says how much will come: with many classes and no `counters`, more than most would want."""
-    explanations = count * heatmaps.num_counters * len(how.mask_sizes)
-    pictures = f"{explanations:,} explanations, {len(KINDS) * explanations:,} pictures"
-    processes.say(
-        f"{count:,} images against {heatmaps.num_counters} classes each: {pictures}, heat maps of {heatmaps.size / 1e6:.1f} MB."
-    )
-
-
 @processes.first_only
-def _make_folders(layout: Layout, how: ExplainSettings) -> None:
+def _prepare(layout: Layout, how: ExplainSettings) -> None:
+    """Makes the folders, and removes the lists of an earlier run, since its pictures are overwritten."""
+    for path in (layout.explanation_record, layout.explanation_list(), layout.explanation_list(people=True)):
+        path.unlink(missing_ok=True)
     for folder in _folders(layout, how).values():
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
 
 
-@processes.first_only
-def _conclude(
-    images: ImageSet[Example], layout: Layout, classes: Sequence[str], heatmaps: HeatmapFile, how: ExplainSettings
-) -> dict:
-    """Writes what needs all explanations: heat maps, lists, the contact sheet; returns what was measured."""
-    heatmaps.write()
-    for people in (False, True):
-        counters = map(np.ndarray.tolist, heatmaps.counters())
-        write_explanations(layout.explanation_list(people), _listed(layout, images.rows, counters, how, people))
-    shown = sheet.spread(len(images), sheet.SHEET_ROWS)
-    sheet.contact_sheet(
-        layout.contact_sheet, [_sheet_row(number, images, layout, heatmaps, how) for number in shown], classes
-    )
-    answers, num_maps, flat = heatmaps.answers()[:, 0], len(images) * heatmaps.num_counters, heatmaps.constant_maps()
-    accuracy = evaluation.accuracy(answers, images.labels)
-    measured = {
-        "images": len(images),
-        "explanations": num_maps * len(how.mask_sizes),
-        "constant_maps": flat,
-        "teacher_accuracy_on_list": round(accuracy, 2),
-    }
-    doubts = [
-        checks.constant_maps(flat, num_maps),
-        checks.one_answer(evaluation.confusion(answers, images.labels, len(classes)), classes, images.source),
-    ]
-    return checks.with_warnings(measured, doubts)
-
-
-def explanation_files(
-    layout: Layout, rows: Sequence[Example], num_classes: int, how: ExplainSettings
-) -> Iterator[Path]:
-    """The files that `explain_list` leaves; which pictures these are, its list says, which comes before them.
-
-    Raises:
-        InputError: that list, or the one for people, is not what would be written beside these pictures.
-    """
-    yield from (layout.heatmaps, layout.contact_sheet, layout.explanation_list(), layout.explanation_list(people=True))
-    counters = listed_counters(layout, rows, num_classes)
-    for row, counter in zip(rows, counters, strict=True):
-        if not len(counter) == len(set(counter)) == how.num_counters(num_classes):
-            raise InputError(
-                f"{layout.explanation_list()} has {len(counter)} explanations of {row.path}; explain that list anew."
-            )
-    for people in (False, True):
-        path = layout.explanation_list(people)
-        listed = read_explanations(path, num_classes)
-        if any(one != other for one, other in zip_longest(listed, _listed(layout, rows, counters, how, people))):
-            raise InputError(f"{path} names other explanations than there are of these images; explain that list anew.")
-    for row, counter in zip(rows, counters, strict=True):
-        yield from _pictures(layout, row, counter, how)
-
-
-def _pictures(layout: Layout, row: Example, counter: Sequence[int], how: ExplainSettings) -> Iterator[Path]:
-    """The pictures that explain one image against some classes: every rendering at every mask size."""
-    for folder in _folders(layout, how).values():
-        for name in _names(row, counter):
-            yield folder / name
-
-
-def _names(row: Example, counter: Sequence[int]) -> list[str]:
-    """The file names of the explanations of an image against some classes."""
-    return [explanation_name(row.path, row.label, b, row.index) for b in counter]
-
-
-def _folders(layout: Layout, how: ExplainSettings) -> dict[tuple[str, float], Path]:
-    """The folder of each rendering at each mask size."""
-    return {(kind, size): layout.explanations(kind, size) for kind in KINDS for size in how.mask_sizes}
-
-
-def _explain_missing(
-    network: Network, images: ImageSet[Example], layout: Layout, heatmaps: HeatmapFile, how: ExplainSettings
-) -> None:
-    """Explains the batches that are not done, each thread one at a time from decoding to writing.
-
-    Batches all of whose maps are constant wait until another is done, in this process or elsewhere: where none is, the teacher is no
-    use, and no picture shall say otherwise.
-
-    Raises:
-        InputError: an image cannot be decoded, or the teacher is no use.
-    """
-    share = processes.share(in_batches(range(len(images)), how.batch_size))
-    missing = _missing(share, images, layout, heatmaps, how)
-    folders, on_device = _folders(layout, how), turns(how.device)
-
-    def explain(numbers: list[int], patient: bool = True) -> bool:
-        """Explains a batch; returns whether it did. A patient one leaves constant maps for later."""
-        pixels, label = torch.stack([images[number] for number in numbers]), images.labels[numbers]
-        with how.explainer.gradient_mode():
-            with on_device:
-                explained, flat = explain_batch(
-                    network, how.explainer, pixels, label, heatmaps.num_counters, how.device
-                )
-            if patient and flat.all():
-                return False
-            heatmaps.add(numbers, label, explained)
-            listed = zip(numbers, explained.counter.tolist(), strict=True)
-            names = [name for number, counter in listed for name in _names(images.rows[number], counter)]
-            _write_pictures(pixels, explained.relevance, names, folders, how, on_device)
-        heatmaps.finish(numbers, label, explained, flat.sum(1))
-        return True
-
-    with _bar(share, missing) as bar:
-        waiting = []
-        for numbers, explained in zip(missing, side_by_side(explain, missing, how.workers), strict=True):
-            bar.update(len(numbers) * explained)
-            waiting += [] if explained else [numbers]
-        _check_any_points(heatmaps)
-        for numbers, _ in zip(
-            waiting, side_by_side(partial(explain, patient=False), waiting, how.workers), strict=True
-        ):
-            bar.update(len(numbers))
-
-
-def _check_any_points(heatmaps: HeatmapFile) -> None:
-    """Proves that some batch of any process is done, which holds a map that is not constant.
-
-    Raises:
-        InputError: there is none; then there is nothing that a resumed run could go on from either.
-    """
-    processes.wait()  # the others' batches count
-    points = heatmaps.done().any()
-    processes.wait()  # whoever is refused removes what the others have yet to look at
-    if not points:
-        heatmaps.unfinished.advanced = False
-        raise InputError(
-            "--checkpoint: every map of this network is constant, so that no explanation would point at anything (its last layers have "
-            "died); train it anew with a lower --lr, on other features where --pretrained names them, or give another."
-        )
-
-
-def _missing(
-    groups: Sequence[list[int]], images: ImageSet[Example], layout: Layout, heatmaps: HeatmapFile, how: ExplainSettings
-) -> list[list[int]]:
-    """The batches that are not done: something was not stored, or a picture is not there whole.
-
-    Whole batches, since the last digits of what a network says may depend on who else is in the batch.
-    """
-    done, counter = heatmaps.done(), heatmaps.counters()
-
-    def finished(number: int) -> bool:
-        pictures = _pictures(layout, images.rows[number], counter[number].tolist(), how)
-        return bool(done[number]) and all(picture.exists() for picture in pictures)
-
-    return [group for group in groups if not all(map(finished, group))]
-
-
-def _bar(groups: Sequence[list[int]], missing: Sequence[list[int]]) -> tqdm:
-    """Progress over this process's share of the batches."""
-    total, left = sum(map(len, groups)), sum(map(len, missing))
-    return tqdm(total=total, initial=total - left, desc="explaining", unit="image", disable=not processes.is_first())
+def _explain_batch(
+    network: Network,
+    images: ImageSet[Example],
+    layout: Layout,
+    heatmaps: Heatmaps,
+    how: ExplainSettings,
+    on_device: AbstractContextManager,
+    numbers: list[int],
+) -> int:
+    """Explains the images `numbers`, from decoding to the written pictures; returns how many they are."""
+    pixels, label = torch.stack([images[number] for number in numbers]), images.labels[numbers]
+    with torch.no_grad():
+        with on_device:
+            own = label.to(how.device)
+            choose = partial(chosen_counters, own, heatmaps.num_counters)
+            explained = how.explainer(network, to_float(pixels, how.device), own, choose)
+            if not (explained.logits.isfinite().all() and explained.relevance.isfinite().all()):
+                raise InputError("The teacher's outputs are not finite. Check --checkpoint and --pretrained.")
+            flat = constant(explained.relevance).sum(1).cpu()  # (N,)
+            logits, counter, relevance = explained.logits.cpu(), explained.counter.cpu(), explained.relevance.cpu()
+            maps = {name: values.cpu() for name, values in explained.maps.items()}
+        listed = zip(numbers, counter.tolist(), strict=True)
+        names = [name for number, some in listed for name in _names(images.rows[number], some)]
+        _write_pictures(pixels, relevance, names, _folders(layout, how), how, on_device)
+    answers = torch.stack([logits.argmax(1), strongest_counters(logits, label)[:, 0], flat], dim=1)
+    heatmaps.add(numbers, maps, torch.cat([answers, counter], dim=1))
+    return len(numbers)
 
 
 def _write_pictures(
@@ -305,23 +180,24 @@ def _write_pictures(
     how: ExplainSettings,
     on_device: AbstractContextManager,
 ) -> None:
-    """Cuts masks, renders and writes: three renderings of every explanation of a batch at every mask size.
+    """Cuts masks and writes the three renderings of every explanation at every mask size.
 
     Args:
         images: uint8 (N, 3, s, s).
-        relevance: against B classes each, ascending, (N, B, H, W).
-        names: the file names of those explanations, N B.
-        folders: where each rendering at each mask size goes.
-        how: mask sizes and so on.
-        on_device: what is entered for as long as something of it is on the device (`machine.turns`).
+        relevance: (N, B, H, W).
+        names: file names of the explanations, N B.
+        folders: folder of each rendering at each mask size.
+        how: the settings.
+        on_device: entered while something is on the device (`machine.turns`).
     """
-    maps = relevance.flatten(0, 1)  # (N B, H, W)
+    explainer, maps = how.explainer, relevance.flatten(0, 1)  # (N B, H, W)
     for start in range(0, len(names), AT_ONCE):
         few = range(start, min(start + AT_ONCE, len(names)))
         with on_device:
-            cut, upsampled = _cut(maps[start : start + AT_ONCE].to(how.device), how)
-        # Out of its turn on the device: parts of masks are found on the CPU, one processor a thread, while others compute.
-        cut = how.explainer.clean(cut, upsampled)
+            upsampled = explainer.upsample(maps[start : start + AT_ONCE].to(how.device), how.image_size)
+            cut, upsampled = masks(upsampled, how.mask_sizes).cpu(), upsampled.cpu()
+        # Components of masks are found on the CPU, so another thread may use the device meanwhile.
+        cut = explainer.clean(cut, upsampled)
         pictures = images[[number // relevance.shape[1] for number in few]]  # (M, 3, s, s)
         for place, size in enumerate(how.mask_sizes):
             with on_device:
@@ -331,28 +207,8 @@ def _write_pictures(
                     write_png(folders[kind, size] / names[number], picture)
 
 
-def _cut(maps: Tensor, how: ExplainSettings) -> tuple[Tensor, Tensor]:
-    """The masks of maps (M, H, W) at every mask size as they are cut, bool (M, T, s, s), and what they were cut from, (M, s, s); on the
-    CPU."""
-    upsampled = how.explainer.upsample(maps, how.image_size)
-    return masks(upsampled, how.mask_sizes).cpu(), upsampled.cpu()
-
-
-def _sheet_row(
-    number: int, images: ImageSet[Example], layout: Layout, heatmaps: HeatmapFile, how: ExplainSettings
-) -> sheet.SheetRow:
-    """The contact sheet's row of an image against its strongest rival, from what is on disk."""
-    row, (a, b) = images.rows[number], (images.rows[number].label, int(heatmaps.answers()[number, 1]))
-    name, size = explanation_name(row.path, a, b, row.index), listed_size(how.mask_sizes)
-    machine, people = (
-        to_tensor(decode(layout.explanations(kind, size) / name, "the contact sheet")) for kind in (IMG, DEMO)
-    )
-    panels = how.explainer.panels(heatmaps.maps([number]), a, b, how.image_size)
-    return sheet.SheetRow(images[number], panels, machine, people, a, b)
-
-
 def _render(pictures: Tensor, inside: Tensor) -> dict[str, Tensor]:
-    """The three renderings of pictures uint8 (M, 3, s, s) with masks bool (M, s, s), on the CPU."""
+    """Draws the three renderings of pictures uint8 (M, 3, s, s) with masks bool (M, s, s)."""
     rendered = {
         IMG: fill_outside(pictures, inside),
         MASK: inside.to(torch.uint8) * 255,
@@ -361,11 +217,81 @@ def _render(pictures: Tensor, inside: Tensor) -> dict[str, Tensor]:
     return {kind: some.cpu() for kind, some in rendered.items()}
 
 
-def _listed(
-    layout: Layout, rows: Sequence[Example], counters: Iterable[Sequence[int]], how: ExplainSettings, people: bool
-) -> Iterator[Explanation]:
-    """The rows of an explanation list: images in list order, the classes that each is explained against ascending."""
-    folder = layout.explanations(DEMO if people else IMG, listed_size(how.mask_sizes))
-    for row, some in zip(rows, counters, strict=True):
-        for b, name in zip(some, _names(row, some), strict=True):
-            yield Explanation(listed_path(folder / name), row.label, b, row.index)
+@processes.first_only
+def _conclude(
+    images: ImageSet[Example], layout: Layout, classes: Sequence[str], heatmaps: Heatmaps, how: ExplainSettings
+) -> dict:
+    """Writes heat maps, lists and contact sheet; returns what was measured."""
+    predicted, rivals, flat, counters = heatmaps.answers()
+    num_maps, num_flat = counters.size, int(flat.sum())
+    if num_flat == num_maps:
+        for row, some in zip(images.rows, counters, strict=True):
+            for name in _names(row, some.tolist()):
+                for folder in _folders(layout, how).values():
+                    (folder / name).unlink()
+        heatmaps.unfinished.advanced = False  # nothing to resume
+        raise InputError(
+            "--checkpoint: all maps of this network are constant, because its last layers have died. Train it again with a lower --lr, "
+            "or pass another checkpoint."
+        )
+    heatmaps.write()
+    for people in (False, True):
+        folder = layout.explanations(DEMO if people else IMG, listed_size(how.mask_sizes))
+        rows = (
+            Explanation(listed_path(folder / name), row.label, b, row.index)
+            for row, some in zip(images.rows, map(np.ndarray.tolist, counters), strict=True)
+            for b, name in zip(some, _names(row, some), strict=True)
+        )
+        write_explanations(layout.explanation_list(people), rows)
+    shown = sheet.spread(len(images), sheet.SHEET_ROWS)
+    rows = [_sheet_row(number, int(rivals[number]), images, layout, heatmaps, how) for number in shown]
+    sheet.contact_sheet(layout.contact_sheet, rows, classes)
+    accuracy = evaluation.accuracy(predicted, images.labels)
+    measured = {
+        "images": len(images),
+        "explanations": num_maps * len(how.mask_sizes),
+        "constant_maps": num_flat,
+        "teacher_accuracy_on_list": round(accuracy, 2),
+    }
+    warnings = [
+        checks.constant_maps(num_flat, num_maps),
+        checks.one_answer(evaluation.confusion(predicted, images.labels, len(classes)), classes, images.source),
+    ]
+    return checks.with_warnings(measured, warnings)
+
+
+def _sheet_row(
+    number: int, rival: int, images: ImageSet[Example], layout: Layout, heatmaps: Heatmaps, how: ExplainSettings
+) -> sheet.SheetRow:
+    """Reads the contact sheet's row of an image against its strongest rival."""
+    row, size = images.rows[number], listed_size(how.mask_sizes)
+    name = explanation_name(row.path, row.label, rival, row.index)
+    machine, people = (
+        to_tensor(decode(layout.explanations(kind, size) / name, "the contact sheet")) for kind in (IMG, DEMO)
+    )
+    maps = {array: heatmaps.maps(array, [number]) for array in heatmaps.stored}
+    panels = how.explainer.panels(maps, row.label, rival, how.image_size)
+    return sheet.SheetRow(images[number], panels, machine, people, row.label, rival)
+
+
+def explanation_files(layout: Layout, num_classes: int, how: ExplainSettings) -> Iterator[Path]:
+    """Yields the files of a finished run: first the lists and their record, then the pictures that the list names.
+
+    Raises:
+        InputError: the explanation list is malformed.
+    """
+    yield from (layout.heatmaps, layout.contact_sheet, layout.explanation_record)
+    yield from (layout.explanation_list(), layout.explanation_list(people=True))
+    names = [Path(row.path).name for row in read_explanations(layout.explanation_list(), num_classes)]
+    for folder in _folders(layout, how).values():
+        yield from (folder / name for name in names)
+
+
+def _names(row: Example, counters: Sequence[int]) -> list[str]:
+    """Names the pictures of an image against some counter classes."""
+    return [explanation_name(row.path, row.label, b, row.index) for b in counters]
+
+
+def _folders(layout: Layout, how: ExplainSettings) -> dict[tuple[str, float], Path]:
+    """The folder of each rendering at each mask size."""
+    return {(kind, size): layout.explanations(kind, size) for kind in KINDS for size in how.mask_sizes}

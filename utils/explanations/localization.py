@@ -1,20 +1,19 @@
-"""Where explanations fall, held against exact counterfactuals.
+"""Measures explanations of the drawn moths against exact counterfactuals.
 
     python -m utils.explanations.localization toy
     python -m utils.explanations.localization toy toy_scout
 
-The scene of a drawn moth does not know its kind, so the same moth can be drawn as the wrong answer: the pixels that then differ are why
-it is class a and not class b. All that the folders hold, each explainer at each mask size, comes into one table, beside the same masks and
-maps at random places and mirrored, and a disc in the middle.
+A moth's scene does not depend on its kind, so the same moth can be drawn as any wrong class. The pixels that then differ are the reason
+why it is class a and not class b. One table compares all explanations of the folders, at every mask size, with the same masks and maps at
+random places and mirrored, and with a disc in the middle.
 
-Reads: output folders of get_all_CE_*.py that ran on the toy moths, and those moths.
+Reads: output folders of get_all_CE_*.py with explanations of the drawn moths, and the moths.
 
 Writes: nothing; it prints the table.
 
-Takes: about 15 seconds for 600 explanations on a CPU core. No GPU is used.
+Takes: about 15 seconds for 600 explanations on a CPU core. It uses no GPU.
 """
 
-import json
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -37,93 +36,72 @@ from utils.data.catalog import Dataset, find
 from utils.data.images import decode
 from utils.data.lists import Example, locate, read_examples
 from utils.data.outputs import Layout
-from utils.explanations.explained import Explainer
+from utils.explanations.explainers import EXPLAINERS, Explainer
 from utils.explanations.masks import moved
-from utils.explanations.methods import EXPLAINERS
 from utils.explanations.storage import listed_counters, read_masks
 from utils.running.launch import command, command_line
-from utils.running.records import EXPLAINING, last_records
+from utils.running.records import read_explanation_record
 from utils.running.settings import pick
 
-COLUMNS = ("on T", "of T", "on own", "of own", "points", "mass", "rank")  # what `percentages` gives
+COLUMNS = ("on T", "of T", "on own", "of own", "points", "mass", "rank")  # in the order of `percentages`
 
 
 @dataclass(frozen=True)
 class Run:
-    """An explanation run that has ended.
+    """The explanations of one list."""
 
-    Attributes:
-        out: its output folder.
-        layout: names of its files.
-        dataset: what it explained.
-        explainer: how.
-        name: for people.
-        mask_sizes: t, those that it cut.
-        image_size: side of its pictures in pixels.
-    """
-
-    out: str
+    name: str
     layout: Layout
     dataset: Dataset
     explainer: Explainer
-    name: str
     mask_sizes: tuple[float, ...]
     image_size: int
 
 
 def find_runs(out: str, data_root: str = "datasets") -> list[Run]:
-    """The explanation runs whose records lie in an output folder: that of the scripts and that of their SimCLR variant.
+    """Finds the explanation lists of an output folder by their records.
 
     Raises:
-        InputError: there is none, or one explained something else than the drawn moths.
+        InputError: there is none, or one does not explain the drawn moths.
     """
-    last = last_records(out)
-    if not last:
-        raise InputError(f"{out} holds no record of an explanation script (run_{EXPLAINING}.json); run one to its end.")
-    return [_run(out, data_root, path, variant) for variant, path in sorted(last.items())]
-
-
-def _run(out: str, data_root: str, record: Path, variant: str) -> Run:
-    try:
-        settings = {"explanation": "scout"} | json.loads(record.read_text(encoding="utf-8"))["settings"]
-        kind, dataset = EXPLAINERS[settings["explanation"]], find(settings["dataset"], data_root, out)
-        sizes, image_size = tuple(settings["mask_sizes"]), settings["image_size"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{record} is no record of an explanation run ({error!r}); run the script again.") from error
-    if dataset.folder != toy_moths.FOLDER:
-        raise InputError(
-            f"{record}: {dataset.name} was explained, but only drawn moths have exact counterfactuals; explain toy."
-        )
-    name = f"{out}: {settings['explanation']}{', SimCLR features' if variant else ''}"
-    explainer = pick(kind, SimpleNamespace(**settings))
-    return Run(out, Layout(Path(out), dataset.list_stem, variant), dataset, explainer, name, sizes, image_size)
-
-
-# ---------------------------------------------------------------- what is true
+    paths = sorted(Path(out).glob("*_CE*.json"))
+    if not paths:
+        raise InputError(f"{out} contains no record of an explanation list (*_CE.json). Run an explanation script first.")
+    runs = []
+    for path in paths:
+        record = read_explanation_record(path.with_suffix(".txt"))
+        dataset = find(record["dataset"], data_root, out)
+        if dataset.folder != toy_moths.FOLDER:
+            raise InputError(f"{path}: {dataset.name} has no exact counterfactuals, only the drawn moths have. Explain toy.")
+        name = f"{out}: {record['explanation']}{', SimCLR features' if record['variant'] else ''}"
+        layout = Layout(Path(out), dataset.list_stem, record["variant"])
+        explainer = pick(EXPLAINERS[record["explanation"]], SimpleNamespace(**record))
+        runs.append(Run(name, layout, dataset, explainer, tuple(record["mask_sizes"]), record["image_size"]))
+    return runs
 
 
 def exact_differences(row: Example, data_root: str, seed: int, listed_at: str) -> dict[int, toy_moths.Difference]:
-    """How a listed moth differs from the same moth of each other kind.
+    """Compares a listed moth with the same moth of each other kind.
 
     Raises:
-        InputError: the picture on disk is not the one that is drawn from the seed.
+        InputError: the picture on disk is not the one drawn from the seed.
     """
     file = locate(row.path, data_root)
     number = re.fullmatch(r"moth(\d+)", Path(file).stem)
     picture, differences = toy_moths.counterfactuals(seed, int(number[1]), row.label) if number else (None, {})
     if picture is None or not np.array_equal(picture, np.array(decode(file, listed_at))):
         raise InputError(
-            f"{listed_at}: {file} is not the moth that is drawn from seed {seed}, so its counterfactuals are unknown; give the --seed "
-            "that datasets/prepare.py toy had, or draw the moths anew on this machine."
+            f"{listed_at}: {file} is not the moth drawn from seed {seed}, so its counterfactuals are unknown. Pass the --seed of "
+            "datasets/prepare.py toy, or draw the moths again on this machine."
         )
     return differences
 
 
 def truths(dataset: Dataset, data_root: str, seed: int) -> list[tuple[Example, dict[int, toy_moths.Difference]]]:
-    """The rows of a dataset's training list with their `exact_differences`.
+    """Returns the rows of a dataset's training list with their `exact_differences`.
 
     Raises:
-        InputError: the list or a picture is missing, or is not what is drawn from the seed.
+        InputError: the list or a picture is missing, or a picture is not the one drawn from the seed.
     """
     path = dataset.list_path(data_root, "train")
     rows = list(enumerate(read_examples(path, len(dataset.classes)), start=1))
@@ -134,11 +112,8 @@ def truths(dataset: Dataset, data_root: str, seed: int) -> list[tuple[Example, d
     return [(row, differences) for (_, row), differences in zip(rows, bar, strict=True)]
 
 
-# ---------------------------------------------------------------- what is measured
-
-
 def disc(masks: Tensor) -> tuple[Tensor, Tensor]:
-    """A disc of each mask's area in the middle of the picture, and a map that falls from there to 0 in the corners."""
+    """Draws a disc of each mask's area in the middle of the picture, and a map that falls from there to 0 in the corners."""
     height, width = masks.shape[1:]
     down, across = torch.meshgrid(
         torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2, indexing="ij"
@@ -150,7 +125,7 @@ def disc(masks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def variants(masks: Tensor, maps: Tensor, rng: torch.Generator) -> dict[str, tuple[Tensor, Tensor]]:
-    """Masks bool (M, s, s) and maps (M, s, s), and what they are compared with."""
+    """Returns masks bool (M, s, s) and maps (M, s, s) with their controls, by name."""
     moved_masks, moved_maps = moved(rng, masks, maps)
     return {
         "explanation": (masks, maps),
@@ -162,29 +137,29 @@ def variants(masks: Tensor, maps: Tensor, rng: torch.Generator) -> dict[str, tup
 
 
 def map_scores(maps: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """How well maps (M, s, s), 0 or more, find truths bool (M, s, s), for each of them in 0 .. 1; a constant map finds nothing.
+    """Scores maps (M, s, s), 0 or more, against truths bool (M, s, s), from 0 to 1. Constant maps score 0.
 
     Returns:
-        (M,) each: whether the largest value lies in the truth; the share of the map inside the truth; the share of as many largest
-        values as the truth has pixels that lie in it.
+        (M,) each: pointing game (1 if the largest value lies in the truth); relevance mass (fraction of the map inside the truth);
+        relevance rank (fraction of the |T| largest values inside the truth).
     """
     maps, truth = maps.flatten(1).double(), truth.flatten(1)
     points = truth.gather(1, maps.argmax(1, keepdim=True))[:, 0].double()
     mass = (maps * truth).sum(1) / maps.sum(1).clamp(min=torch.finfo(torch.float64).tiny)
     rank = [here[value.topk(int(here.sum())).indices].double().mean() for value, here in zip(maps, truth, strict=True)]
-    telling = maps.amax(1) > maps.amin(1)
-    return points * telling, mass * telling, torch.stack(rank).nan_to_num() * telling
+    varies = maps.amax(1) > maps.amin(1)
+    return points * varies, mass * varies, torch.stack(rank).nan_to_num() * varies
 
 
 def tally(masks: Tensor, maps: Tensor, truth: Tensor, own: Tensor, has_own: Tensor) -> Tensor:
-    """What `percentages` needs of some explanations, to be added up: 10 sums.
+    """Computes the 10 sums of M explanations that `percentages` needs.
 
     Args:
         masks: bool (M, s, s).
-        maps: what they were cut from, (M, s, s).
+        maps: the maps that they were cut from, (M, s, s).
         truth: T, bool (M, s, s).
-        own: T_own, bool (M, s, s).
-        has_own: whether T_own counts, bool (M,).
+        own: T_own, the part of T on marks of the own class, bool (M, s, s).
+        has_own: False if the own class has no mark that the counter class lacks; T_own does not count then, bool (M,).
     """
     with_own = masks & has_own[:, None, None]
     pixels = [
@@ -200,8 +175,7 @@ def tally(masks: Tensor, maps: Tensor, truth: Tensor, own: Tensor, has_own: Tens
 
 
 def percentages(sums: Tensor) -> list[float]:
-    """Of all explanations together, in percent, in the order of `COLUMNS`: precision and recall of the masks against T and against
-    T_own, and the means of the three `map_scores`."""
+    """Computes the `COLUMNS` from added sums, in percent: precision and recall of the masks on T and on T_own, means of `map_scores`."""
     hit, inside, true, own_hit, own_inside, own_true, count, points, mass, rank = sums.tolist()
     pairs = [
         (hit, inside),
@@ -216,23 +190,20 @@ def percentages(sums: Tensor) -> list[float]:
 
 
 def load(run: Run, size: float, exact: Sequence[tuple[Example, dict]]) -> Iterator[tuple[Tensor, ...]]:
-    """Image by image, the arguments of `tally`: one row for each counter class, ascending.
+    """Yields the arguments of `tally` image by image, one row per counter class, ascending.
 
     Raises:
-        InputError: a mask is missing, or the heat maps are those of another list.
+        InputError: a mask is missing, or the heat maps cannot be read or belong to another list.
     """
+    path = run.layout.heatmaps
     try:
-        with np.load(run.layout.heatmaps, allow_pickle=False) as file:
+        with np.load(path, allow_pickle=False) as file:
             stored = {name: torch.from_numpy(file[name]) for name in file if name != "path"}
             paths = file["path"].tolist()
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{run.layout.heatmaps} cannot be read ({error}); run the explanation script again."
-        ) from error
+        raise InputError(f"{path} cannot be read ({error}). Run the explanation script again.") from error
     if paths != [row.path for row, _ in exact]:
-        raise InputError(
-            f"{run.layout.heatmaps} holds the maps of other images than the training list; explain that list anew."
-        )
+        raise InputError(f"{path} contains maps of other images than the training list. Explain that list again.")
     label = stored.pop("label")
     listed = listed_counters(run.layout, [row for row, _ in exact], len(run.dataset.classes))
     for number, (row, differences) in enumerate(exact):
@@ -249,12 +220,12 @@ def load(run: Run, size: float, exact: Sequence[tuple[Example, dict]]) -> Iterat
 
 
 def _at_size(truth: np.ndarray, size: int) -> Tensor:
-    """A truth bool (h, w) at the size of the masks, (size, size)."""
+    """Resizes a truth bool (h, w) to the size of the masks, (size, size)."""
     return torch.from_numpy(np.array(Image.fromarray(truth).resize((size, size), Image.Resampling.NEAREST)))
 
 
 def measure(run: Run, size: float, exact: Sequence[tuple[Example, dict]], seed: int = 0) -> dict[str, list[float]]:
-    """The rows of the table for one run at one mask size, by variant; `seed` moves the masks."""
+    """Computes the rows of the table for one run at one mask size, by variant. `seed` draws the random places."""
     rng = generator(seed)
     sums: dict[str, Tensor] = {}
     for masks, maps, *true in load(run, size, exact):
@@ -264,10 +235,10 @@ def measure(run: Run, size: float, exact: Sequence[tuple[Example, dict]], seed: 
 
 
 def report(outs: Sequence[str], data_root: str, seed: int) -> Iterator[str]:
-    """The table, line by line.
+    """Yields the table line by line.
 
     Raises:
-        InputError: a folder holds no explanation of the drawn moths, or the moths on disk are others.
+        InputError: a folder contains no explanations of the drawn moths, or the moths on disk are others.
     """
     runs = [run for out in outs for run in find_runs(out, data_root)]
     exact = {
@@ -276,8 +247,9 @@ def report(outs: Sequence[str], data_root: str, seed: int) -> Iterator[str]:
     }
     for name, rows in exact.items():
         covered = np.mean([one.all.mean() for _, differences in rows for one in differences.values()])
-        yield f"{name}: {sum(len(of) for _, of in rows)} explanations; the true differences T cover {100 * covered:.1f} % of the pictures."
-    yield "In %. Masks: precision on T, recall of T, the same for T on marks of a. Maps: largest value in T, mass in T, rank in T."
+        count = sum(len(differences) for _, differences in rows)
+        yield f"{name}: {count} explanations; the true differences T cover {100 * covered:.1f} % of the pictures."
+    yield "In %. Masks: precision and recall on T, and on the part of T on marks of a. Maps: pointing game, mass and rank in T."
     yield f"{'':<24}" + "".join(f"{column:>9}" for column in COLUMNS)
     for run in runs:
         for size in run.mask_sizes:
@@ -287,18 +259,12 @@ def report(outs: Sequence[str], data_root: str, seed: int) -> Iterator[str]:
 
 
 def main() -> None:
-    """The command line."""
     parser = command_line("utils.explanations.localization", __doc__)
     parser.add_argument("outs", nargs="+", type=expanded, metavar="OUT", help="output folder of an explanation script")
     parser.add_argument(
-        "--data-root",
-        type=expanded,
-        default="datasets",
-        help="folder that holds the dataset's folder (default: datasets)",
+        "--data-root", type=expanded, default="datasets", help="folder with the dataset's folder (default: datasets)"
     )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="of datasets/prepare.py toy, which drew the moths (default: 0)"
-    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of datasets/prepare.py toy (default: 0)")
     arguments = parser.parse_args()
     with command("localization"):
         for line in report(arguments.outs, arguments.data_root, arguments.seed):

@@ -1,4 +1,4 @@
-"""The contact sheet: some images of a list, what led to the explanation of each against its strongest rival, and that explanation."""
+"""The contact sheet: some images of a list, each with its maps and its explanation against the strongest wrong class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ SHEET_ROWS = 12
 
 @dataclass(frozen=True)
 class SheetRow:
-    """One image of the contact sheet with everything that led to its explanation against its strongest rival."""
+    """One image of the contact sheet."""
 
     image: Tensor  # uint8 (3, s, s)
     panels: list[tuple[Tensor, str]]  # the explainer's maps (H, W) with their titles
@@ -24,7 +24,7 @@ class SheetRow:
 
 
 def contact_sheet(path: str | Path, rows: Sequence[SheetRow], classes: Sequence[str]) -> None:
-    """Explanations, one image a row: image, the explainer's maps, E and the red border."""
+    """Draws one image per row: the image, the maps of the explainer, E, and the red border."""
     names, lines = figures.drawable(classes), []
     for row in rows:
         title = f"a = {names[row.label]}\nb = {names[row.counter]}"
@@ -35,5 +35,5 @@ def contact_sheet(path: str | Path, rows: Sequence[SheetRow], classes: Sequence[
 
 
 def spread(total: int, wanted: int) -> list[int]:
-    """Up to `wanted` numbers, evenly spread over 0 .. total-1, ascending."""
+    """Returns up to `wanted` numbers, evenly spread over 0 .. total - 1, ascending."""
     return sorted({round(place * (total - 1) / max(1, wanted - 1)) for place in range(wanted)})
