@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.resnet import Arch, Layer, build
-from models.weights import load_backbone, load_head
+from models.weights import Normalize, load_backbone, load_head
 from utils.base.machine import default_workers
 from utils.data.outputs import Layout
 from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files, open_explained
@@ -42,6 +42,7 @@ class Config:
     pretrained: str = (
         "imagenet"  # the teacher's features, as when its head was trained: imagenet, none, or the path of a state dict
     )
+    normalize: Normalize = "auto"  # images that the features expect: auto (by the file), imagenet (mean and std), none
     checkpoint: str = (
         "{out}/checkpoint_pretrain_resnet18_linear.pth.tar"  # the teacher's head; {out} stands for the output folder
     )
@@ -68,7 +69,7 @@ def main(cfg: Config) -> dict:
     dataset = chosen_dataset(cfg)
     images = open_explained(dataset, cfg.data_root, cfg.image_size, cfg.out)
     teacher = build(cfg.arch, len(dataset.classes), bias=False)
-    load_backbone(teacher, cfg.pretrained)
+    load_backbone(teacher, cfg.pretrained, cfg.normalize)
     load_head(teacher, cfg.checkpoint, dataset.classes)
     layout, how = Layout(Path(cfg.out), dataset.list_stem), pick(ExplainSettings, cfg)
     with resumable(cfg, explanation_files(layout, len(dataset.classes), how)) as unfinished:

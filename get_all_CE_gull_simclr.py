@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from models.resnet import Layer
-from models.weights import load_encoder
+from models.weights import Normalize, load_encoder
 from utils.base.machine import default_workers
 from utils.data.images import whole_view
 from utils.data.loading import open_list
@@ -42,6 +42,7 @@ class Config:
     data_root: str = "datasets"  # folder that holds the dataset's folder; it is only read
     # model
     checkpoint: str = "{out}/simclr_checkpoint_100.tar"  # SimCLR's network; {out} stands for the output folder
+    normalize: Normalize = "auto"  # images that the network expects: auto (by the file), imagenet (mean and std), none
     probe_epochs: int = 500  # logistic regression: passes over the features
     probe_batch_size: int = 256  # logistic regression: features per step
     probe_lr: float = 3e-4  # logistic regression: learning rate of Adam
@@ -68,7 +69,7 @@ def main(cfg: Config) -> dict:
     dataset = chosen_dataset(cfg)
     images = open_explained(dataset, cfg.data_root, cfg.image_size, cfg.out)
     test = open_list(dataset, "test", cfg.data_root, partial(whole_view, size=cfg.image_size))
-    teacher = load_encoder(cfg.checkpoint)
+    teacher = load_encoder(cfg.checkpoint, normalize=cfg.normalize)
     layout, how = Layout(Path(cfg.out), dataset.list_stem, variant="simclr"), pick(ExplainSettings, cfg)
     with resumable(cfg, explanation_files(layout, len(dataset.classes), how)) as unfinished:
         probed = probe_once(teacher, images, test, dataset.classes, layout.probe, pick(ProbeSettings, cfg), unfinished)

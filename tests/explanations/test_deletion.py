@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from utils.base.files import write_png
+from utils.data.lists import Explanation, write_explanations
 from utils.data.outputs import MASK, Layout
 from utils.explanations import deletion
 from utils.explanations.deletion import BOX, box_blur, losses
@@ -97,11 +99,12 @@ def test_a_folder_without_masks_is_refused_in_one_sentence(butterflies, data_roo
     assert capsys.readouterr().err.startswith("deletion: error: ")
 
 
-def test_sizes_are_those_of_the_last_run(tmp_path):
-    """Masks of an earlier run, of other sizes, may lie beside them; without a record all that lie there count."""
-    files = Layout(tmp_path, "toy_gt")
-    for size in ("0.05", "0.10", "0.30"):
-        (files.explanations(MASK, 0).parent / size).mkdir(parents=True)
-    assert deletion.explanation_sizes(files) == [0.05, 0.1, 0.3]
-    files.run_record("get_all_CE_butterflies").write_text(json.dumps({"settings": {"mask_sizes": [0.3, 0.05]}}))
-    assert deletion.explanation_sizes(files) == [0.05, 0.3]
+def test_mask_sizes_come_from_the_record_or_from_the_paths(tmp_path):
+    layout = Layout(tmp_path, "toy_gt")
+    picture = layout.explanations(MASK, 0.3) / "moth.png"
+    picture.parent.mkdir(parents=True)
+    write_png(picture, torch.zeros(7, 7, dtype=torch.uint8))
+    write_explanations(layout.explanation_list(), [Explanation(f"./out/x_img/0.30/{picture.name}", 0, 1, 0)])
+    assert deletion.sizes_and_side(layout, 2) == ([0.3], 7)
+    layout.explanation_record.write_text(json.dumps({"mask_sizes": [0.3, 0.5]}))
+    assert deletion.sizes_and_side(layout, 2) == ([0.3, 0.5], 7)

@@ -1,14 +1,13 @@
 """Counterfactual explanations: where an image shows that it is class a and not class b.
 
-- `explained`: what a way of explaining gives, and what it must say of itself.
-- `methods`: the dictionary of the ways of explaining.
+- `explainers`: the interface of an explainer and the registry.
 - `scout`: SCOUT's discriminant explanation, from Grad-CAM maps in closed form.
 - `margin`: HiResCAM of the margin between two classes, at an early layer (the default).
-- `masks`: maps brought to the image's size and cut to their highest pixels.
-- `rendering`: the pictures for machines and for people.
-- `storage`: what the network says about a whole list, gathered on disk.
-- `explain_list`: a whole list, from decoding to files.
-- `sheet`: the contact sheet.
-- `localization`: whether explanations find what makes a drawn moth this kind and not that one (a command).
-- `deletion`: what the margin loses where explanations are blurred, on photographs (a command).
+- `masks`: cuts maps to their highest pixels.
+- `rendering`: draws explanations for machines and for people.
+- `storage`: working arrays, heatmaps.npz, and the record of an explanation list.
+- `explain_list`: explains a whole list, from decoding to files.
+- `sheet`: draws the contact sheet.
+- `localization`: compares explanations of drawn moths with exact counterfactuals (a command).
+- `deletion`: measures the loss of margin when the mask of a photograph is blurred (a command).
 """

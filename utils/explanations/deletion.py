@@ -136,7 +136,9 @@ def report(
 def main() -> None:
     parser = command_line("utils.explanations.deletion", __doc__)
     parser.add_argument("outs", nargs="+", type=expanded, metavar="OUT", help="output folder of an explanation script")
-    parser.add_argument("--dataset", default="butterflies_s300", help="the explained dataset (default: butterflies_s300)")
+    parser.add_argument(
+        "--dataset", default="butterflies_s300", help="the explained dataset (default: butterflies_s300)"
+    )
     parser.add_argument(
         "--data-root", type=expanded, default="datasets", help="folder with the dataset's folder (default: datasets)"
     )
@@ -144,7 +146,9 @@ def main() -> None:
     parser.add_argument(
         "--second", type=expanded, required=True, help="another network for the same classes, trained separately"
     )
-    parser.add_argument("--images", type=int, default=20, help="images of the list, evenly spread; 0: all (default: 20)")
+    parser.add_argument(
+        "--images", type=int, default=20, help="images of the list, evenly spread; 0: all (default: 20)"
+    )
     arguments = parser.parse_args()
     with command("deletion"):
         dataset = find(arguments.dataset, arguments.data_root)

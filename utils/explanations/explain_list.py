@@ -32,7 +32,9 @@ from utils.running.settings import pick
 from utils.training import evaluation
 
 KINDS = (IMG, MASK, DEMO)  # the renderings of an explanation
-AT_ONCE = 64  # explanations that a thread draws at a time; a batch with 200 classes would need gigabytes in every thread
+AT_ONCE = (
+    64  # explanations that a thread draws at a time; a batch with 200 classes would need gigabytes in every thread
+)
 
 
 @dataclass(frozen=True)

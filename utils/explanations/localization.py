@@ -64,15 +64,19 @@ def find_runs(out: str, data_root: str = "datasets") -> list[Run]:
     Raises:
         InputError: there is none, or one does not explain the drawn moths.
     """
-    paths = sorted(Path(out).glob("*_CE*.json"))
+    paths = [*sorted(Path(out).glob("*_CE.json")), *sorted(Path(out).glob("*_CE_simclr.json"))]
     if not paths:
-        raise InputError(f"{out} contains no record of an explanation list (*_CE.json). Run an explanation script first.")
+        raise InputError(
+            f"{out} contains no record of an explanation list (*_CE.json). Run an explanation script first."
+        )
     runs = []
     for path in paths:
         record = read_explanation_record(path.with_suffix(".txt"))
         dataset = find(record["dataset"], data_root, out)
         if dataset.folder != toy_moths.FOLDER:
-            raise InputError(f"{path}: {dataset.name} has no exact counterfactuals, only the drawn moths have. Explain toy.")
+            raise InputError(
+                f"{path}: {dataset.name} has no exact counterfactuals, only the drawn moths have. Explain toy."
+            )
         name = f"{out}: {record['explanation']}{', SimCLR features' if record['variant'] else ''}"
         layout = Layout(Path(out), dataset.list_stem, record["variant"])
         explainer = pick(EXPLAINERS[record["explanation"]], SimpleNamespace(**record))

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from utils.base import processes
-from utils.base.files import replacing, write_json
 from utils.base.errors import InputError
+from utils.base.files import replacing, write_json
 from utils.data.images import decode, to_tensor
 from utils.data.lists import Example, read_explanations
 from utils.data.loading import ImageSet, in_batches
@@ -166,7 +166,10 @@ class Heatmaps:
         """Writes heatmaps.npz, a few rows at a time. It is compressed if it contains gaps."""
         gaps = any(array.of_some and array.shape[0] > 1 + self.num_counters for array in self.stored.values())
         method = zipfile.ZIP_DEFLATED if gaps else zipfile.ZIP_STORED
-        with replacing(self.path) as temporary, zipfile.ZipFile(temporary, "w", method, compresslevel=FASTEST) as archive:
+        with (
+            replacing(self.path) as temporary,
+            zipfile.ZipFile(temporary, "w", method, compresslevel=FASTEST) as archive,
+        ):
             for name, array in self.stored.items():
                 header = {
                     "descr": np.lib.format.dtype_to_descr(array.kind),
