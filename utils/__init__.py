@@ -1,10 +1,17 @@
-"""The machinery that the scripts share, in the method's order: a package imports from itself and from those above it.
+"""The machinery that the scripts share, in the order of the method. A package imports only from itself and from those above it.
 
-base          what is needed everywhere, and knows nothing of the method: files, figures, processes, errors
-data          what are the datasets, their lists, their images, and the names of what is written? (`models` comes before it)
-running       how does a script start, end, and go on where it was stopped?
-training      how does a network learn, and how right is it?
-explanations  where does an image show that it is class a and not class b?
-teaching      which images and explanations make a course, and how does a student learn from it?
-people        how do people take the course, and what do their answers say?
+base          errors, files, figures, processes
+data          datasets, lists, images, file names (`models` comes before it)
+running       how a script starts, ends and resumes
+training      classifiers, SimCLR, linear probes
+explanations  counterfactual explanations of a list
+teaching      courses and machine students
+people        the page for people, and what their answers say
 """
+
+import sys
+
+if sys.version_info < (3, 11, 4):
+    sys.exit(
+        f"Python 3.11.4 or newer is required, but this is {sys.version.split()[0]}. Install it, or use another environment."
+    )

@@ -85,9 +85,6 @@ def test_files_are_128_pixel_rgb_pictures_with_binary_masks(drawn):
 
 def test_same_seed_gives_the_same_bytes_and_another_seed_others(drawn, tmp_path, monkeypatch):
     _shrink(monkeypatch)
-    monkeypatch.delattr(
-        os, "fork", raising=False
-    )  # the processes that draw do without: a fork of one that has threads may hang
     draw_toy_dataset(tmp_path / "again", seed=3, workers=2)
     draw_toy_dataset(tmp_path / "other", seed=4)
     first, again, other = _bytes(drawn), _bytes(tmp_path / "again"), _bytes(tmp_path / "other")

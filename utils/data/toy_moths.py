@@ -1,15 +1,14 @@
-"""Draws the toy dataset: five kinds of moth that share everything but a few small marks on their wings.
+"""Draws the toy dataset: five kinds of moth that differ only in a few small marks on their wings.
 
-A picture is made from a `Scene` (pose, wing shape, colours, background, noise: sampled without knowing the kind) and from
-the marks of its kind. Lengths on the moth are in moth units: the root of the wings lies near (0, 0), x points to the right
-wing, y to the head, and a forewing is about one unit long. Both halves of the moth are drawn at once by way of |x|.
+A picture is made from a `Scene`, sampled without knowing the kind, and from the marks of its kind. Lengths on the moth are in moth
+units: the wings' root is near (0, 0), x points to the right wing, y to the head, and a forewing is about one unit long. |x| draws
+both halves at once.
 """
 
 import colorsys
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,85 +65,49 @@ VISIBLE = 24  # of 255: pixels that differ by more in any channel are a visible 
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything in a picture that says nothing about the kind.
+    """Everything in a picture that does not depend on the kind; colours are RGB in 0 .. 1."""
 
-    Attributes:
-        centre: (x, y) of the moth, pixels.
-        scale: pixels a moth unit.
-        turn: rotation, radians, anticlockwise.
-        halves: foreshortening of the left and the right half, 0 .. 1.
-        wing_size: size of the forewing and of the hindwing, about 1.
-        wing_sweep: rotation of the forewing and of the hindwing, degrees.
-        fore, hind, body: base colours, RGB in 0 .. 1.
-        ground: base colour of the background, RGB in 0 .. 1.
-        blur: standard deviation of the blur, pixels.
-        noise: standard deviation of the pixel noise, of 0 .. 1.
-        texture_seed: seed of the textures, of the clutter and of the false marks.
-    """
-
-    centre: tuple[float, float]
-    scale: float
-    turn: float
-    halves: tuple[float, float]
-    wing_size: tuple[float, float]
-    wing_sweep: tuple[float, float]
+    centre: tuple[float, float]  # (x, y) of the moth, pixels
+    scale: float  # pixels per moth unit
+    turn: float  # rotation, radians, anticlockwise
+    halves: tuple[float, float]  # foreshortening of the left and the right half, 0 .. 1
+    wing_size: tuple[float, float]  # forewing and hindwing, about 1
+    wing_sweep: tuple[float, float]  # rotation of forewing and hindwing, degrees
     fore: np.ndarray
     hind: np.ndarray
     body: np.ndarray
     ground: np.ndarray
-    blur: float
-    noise: float
-    texture_seed: int
+    blur: float  # standard deviation, pixels
+    noise: float  # standard deviation of the pixel noise, of 0 .. 1
+    texture_seed: int  # textures, clutter and false marks
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One distinguishing mark, on both sides of the moth.
-
-    Attributes:
-        shape: "eyespot", "sash" (a band across the wing) or "patch" (at the wing tip).
-        wing: "fore" or "hind".
-        angle: degrees around the root of the wing.
-        radius: moth units from the root of the wing.
-        size: radius of the eyespot or patch, or width of the sash, moth units.
-        contrast: 0 (invisible) .. 1.
-        hue: of the coloured part, 0 .. 1.
-    """
+    """One distinguishing mark, on both sides of the moth: an eyespot, a sash across the wing or a patch at the wing tip."""
 
     shape: str
-    wing: str
-    angle: float
-    radius: float
-    size: float
-    contrast: float
-    hue: float
+    wing: str  # fore or hind
+    angle: float  # degrees around the root of the wing
+    radius: float  # moth units from the root of the wing
+    size: float  # radius of an eyespot or patch, width of a sash, moth units
+    contrast: float  # 0 (invisible) .. 1
+    hue: float  # of the coloured part, 0 .. 1
 
 
 @dataclass(frozen=True)
 class Wing:
-    """A wing laid over the pixels of a picture; all arrays are SIZE x SIZE.
+    """A wing laid over the pixels; all arrays are SIZE x SIZE."""
 
-    Attributes:
-        x, y: moth units from the root of the wing, x towards the tip on both sides.
-        theta: angle around the root, degrees, with the sweep of the wing taken out.
-        r: distance from the root over the size of the wing.
-        rim: r minus the outline, below 0 inside the wing.
-        cover: share of the pixel that the wing covers, 0 .. 1.
-    """
-
-    x: np.ndarray
+    x: np.ndarray  # moth units from the root of the wing, towards the tip on both sides
     y: np.ndarray
-    theta: np.ndarray
-    r: np.ndarray
-    rim: np.ndarray
-    cover: np.ndarray
-
-
-# ---------------------------------------------------------------- sampling
+    theta: np.ndarray  # angle around the root, degrees, without the sweep of the wing
+    r: np.ndarray  # distance from the root over the size of the wing
+    rim: np.ndarray  # r minus the outline, below 0 inside the wing
+    cover: np.ndarray  # share of the pixel that the wing covers, 0 .. 1
 
 
 def sample_scene(rng: np.random.Generator) -> Scene:
-    """Draws the shared part of a picture. It does not take the kind, so it cannot depend on it."""
     hue = rng.uniform(0.03, 0.17)
     saturation = rng.uniform(0.25, 0.60)
     value = rng.uniform(0.50, 0.78)
@@ -167,12 +130,6 @@ def sample_scene(rng: np.random.Generator) -> Scene:
 
 
 def sample_marks(rng: np.random.Generator, label: int) -> tuple[Mark, ...]:
-    """Draws the marks of a kind.
-
-    Args:
-        rng: source of the jitter.
-        label: index into `MOTHS`.
-    """
     kind = MOTHS[label]
     contrast, hue = rng.uniform(*CONTRAST), rng.uniform(0.08, 0.16)
     if kind == "Spectacle":
@@ -188,30 +145,18 @@ def sample_marks(rng: np.random.Generator, label: int) -> tuple[Mark, ...]:
 
 
 def _eyespot(rng: np.random.Generator, wing: str, place: tuple[float, float], contrast: float, hue: float) -> Mark:
-    """An eyespot near `place` (degrees, moth units)."""
     angle = place[0] + np.clip(rng.normal(), -2, 2) * SPOT_JITTER[0]
     radius = place[1] + np.clip(rng.normal(), -2, 2) * SPOT_JITTER[1]
     return Mark("eyespot", wing, angle, radius, rng.uniform(*SPOT_RADIUS), contrast, hue)
 
 
-# ---------------------------------------------------------------- painting
-
-
 def render(scene: Scene, marks: tuple[Mark, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Paints a picture.
-
-    Args:
-        scene: the shared part.
-        marks: the marks; with none, the same moth is painted plain.
-
-    Returns:
-        The picture, SIZE x SIZE x 3, uint8, and the mask of the visible marks, SIZE x SIZE, uint8, 0 or 255.
-    """
+    """Paints a picture, SIZE x SIZE x 3, uint8, and the mask of its visible marks, SIZE x SIZE, 0 or 255; no marks: a plain moth."""
     rng = np.random.default_rng(scene.texture_seed)
     x, y = _moth_frame(scene)
     fore = _wing(np.abs(x), y, FORE_ROOT, FORE_OUTLINE, scene.wing_size[0], scene.wing_sweep[0])
     hind = _wing(np.abs(x), y, HIND_ROOT, HIND_OUTLINE, scene.wing_size[1], scene.wing_sweep[1])
-    # The fourth channel is the share of a pixel that marks cover: what is painted over them hides them there, too.
+    # The fourth channel is the share of a pixel that marks cover; paint over a mark hides it there, too.
     canvas = np.zeros((SIZE, SIZE, 4), np.float32)
     canvas[..., :3] = _background(scene.ground, rng)
     canvas[..., :3] *= 1 - 0.45 * _shadow(np.maximum(fore.cover, hind.cover), rng)[..., None]
@@ -230,7 +175,6 @@ def render(scene: Scene, marks: tuple[Mark, ...]) -> tuple[np.ndarray, np.ndarra
 
 
 def _rgb(hue: float, saturation: float, value: float) -> np.ndarray:
-    """HSV to RGB; the hue wraps around, the others are clipped to 0 .. 1."""
     return np.array(
         colorsys.hsv_to_rgb(hue % 1, float(np.clip(saturation, 0, 1)), float(np.clip(value, 0, 1))), np.float32
     )
@@ -246,10 +190,7 @@ def _moth_frame(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _cover(level: np.ndarray, scale: float | None = None) -> np.ndarray:
-    """Share of each pixel that lies where `level` is below 0: an antialiased edge.
-
-    `scale` says how many pixels a unit of `level` is; without it the slope of `level` is measured.
-    """
+    """Share of each pixel where `level` is below 0, antialiased. `scale`: pixels per unit of `level`; None measures the slope."""
     if scale is None:
         down, across = np.gradient(level)
         return np.clip(0.5 - level / np.maximum(np.hypot(down, across), 1e-6), 0, 1)
@@ -257,13 +198,11 @@ def _cover(level: np.ndarray, scale: float | None = None) -> np.ndarray:
 
 
 def _paint(canvas: np.ndarray, colour: np.ndarray, cover: np.ndarray) -> None:
-    """Lays `colour` over the canvas. A colour of three channels holds no mark, so it hides the marks below it."""
+    """Paints over the canvas; a colour of three channels hides the marks below it."""
     (rows,), (columns,) = np.nonzero(cover.any(axis=1)), np.nonzero(cover.any(axis=0))
     if not len(rows):
         return
-    window = np.s_[
-        rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1
-    ]  # most shapes are small: this saves half the time
+    window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # most shapes are small: half the time
     area, cover = canvas[window], cover[window][..., None]
     colour = colour[window] if colour.ndim == 3 else colour
     area[..., :3] += cover * (colour[..., :3] - area[..., :3])
@@ -272,13 +211,12 @@ def _paint(canvas: np.ndarray, colour: np.ndarray, cover: np.ndarray) -> None:
 
 
 def _clouds(rng: np.random.Generator, cells: tuple[int, int]) -> np.ndarray:
-    """Smooth noise, SIZE x SIZE, mean 0 and about -1 .. 1; `cells` are the bumps along rows and columns."""
+    """Smooth noise, about -1 .. 1, with `cells` bumps along rows and columns."""
     coarse = rng.uniform(-1.3, 1.3, size=cells).astype(np.float32)
     return np.asarray(Image.fromarray(coarse).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
 
 
 def _wing(x: np.ndarray, y: np.ndarray, root: tuple, outline: tuple, size: float, sweep: float) -> Wing:
-    """Lays a wing over the picture; x and y are in moth units, x >= 0."""
     x, y = x - root[0], y - root[1]
     theta = np.rad2deg(np.arctan2(y, x)) - sweep
     r = np.hypot(x, y) / size
@@ -288,7 +226,7 @@ def _wing(x: np.ndarray, y: np.ndarray, root: tuple, outline: tuple, size: float
 
 
 def _background(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Bark, stone or moss with leaves, twigs and specks, out of focus; SIZE x SIZE x 3, 0 .. 1."""
+    """Bark, stone or moss with leaves, twigs and specks, out of focus."""
     grain = [(5, 5), (12, 12), (64, 10) if rng.random() < 0.5 else (10, 64), (64, 64)]
     weights = (0.12, 0.08, 0.08, 0.04)
     texture = sum(
@@ -308,7 +246,6 @@ def _background(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _paint_leaf(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray, rng: np.random.Generator) -> None:
-    """A leaf with a midrib and side veins, green to brown, anywhere in the picture."""
     centre, turn = rng.uniform(0, SIZE, 2).tolist(), rng.uniform(0, 2 * math.pi)
     length, width = rng.uniform(18, 38), rng.uniform(0.28, 0.45)
     window = tuple(slice(max(0, int(middle - length - 2)), int(middle + length + 2)) for middle in centre)
@@ -322,7 +259,6 @@ def _paint_leaf(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray, rng:
 
 
 def _paint_twig(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray, rng: np.random.Generator) -> None:
-    """A twig across the picture, lit from one side."""
     turn, offset, width = rng.uniform(0, math.pi), rng.uniform(-45, 45), rng.uniform(1.5, 4.0)
     cos, sin, right, down = math.cos(turn), math.sin(turn), columns - SIZE / 2, rows - SIZE / 2
     side = cos * down - sin * right - offset - 3 * np.sin((cos * right + sin * down) / 22)
@@ -331,14 +267,13 @@ def _paint_twig(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray, rng:
 
 
 def _shadow(cover: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The soft shadow of the wings on the ground, 0 .. 1."""
     return gaussian_filter(np.roll(cover, rng.integers(1, 5, 2) * rng.choice([-1, 1], 2), axis=(0, 1)), 2.5)
 
 
 def _coat(
     wing: Wing, x: np.ndarray, y: np.ndarray, base: np.ndarray, scale: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """The scales of a plain wing, with what every kind may show: shading, veins, dusky lines, false dots; SIZE x SIZE x 4."""
+    """A plain wing, SIZE x SIZE x 4, with shading, veins, dusky lines and false dots, as every kind may have them."""
     shade = 1 + 0.10 * _clouds(rng, (9, 9)) + 0.05 * _clouds(rng, (50, 50)) + 0.14 * np.clip(wing.r, 0, 1) - 0.08
     shade -= 0.09 * (np.cos(np.deg2rad(wing.theta) * 30) > 0.90) * np.clip(wing.r * 3 - 0.6, 0, 1)
     shade -= rng.uniform(0.20, 0.40) * np.exp(np.minimum(wing.rim, 0) / 0.03)
@@ -355,7 +290,7 @@ def _coat(
 def _paint_false_dot(
     coat: np.ndarray, x: np.ndarray, y: np.ndarray, base: np.ndarray, scale: float, rng: np.random.Generator
 ) -> None:
-    """A plain dot, dark or pale, without the rings of an eyespot; on both sides or on one only."""
+    """A dot without the rings of an eyespot, on one side or both."""
     place = rng.uniform((0.2, -0.65), (0.85, 0.6)).tolist()
     side = x * int(rng.choice([-1, 1])) if rng.random() < 0.5 else np.abs(x)
     level = np.hypot(side - place[0], y - place[1]) - rng.uniform(0.025, 0.055)
@@ -364,7 +299,6 @@ def _paint_false_dot(
 
 
 def _paint_mark(coat: np.ndarray, wing: Wing, mark: Mark, scene: Scene) -> None:
-    """Paints a mark on the coat of its wing and notes it in the fourth channel."""
     base = scene.fore if mark.wing == "fore" else scene.hind
     size, sweep = (pair[mark.wing == "hind"] for pair in (scene.wing_size, scene.wing_sweep))
     angle = math.radians(mark.angle + sweep)
@@ -384,7 +318,6 @@ def _paint_mark(coat: np.ndarray, wing: Wing, mark: Mark, scene: Scene) -> None:
 
 
 def _eyespot_colour(distance: np.ndarray, mark: Mark, base: np.ndarray, scale: float) -> np.ndarray:
-    """The rings of an eyespot, dark, pale, dark, with a glint in the middle; SIZE x SIZE x 3."""
     rings = np.broadcast_to(base * 0.35, (SIZE, SIZE, 3)).copy()
     _paint(rings, _rgb(mark.hue, 0.45, 1.0), _cover(distance - 0.84 * mark.size, scale))
     _paint(rings, _rgb(mark.hue + 0.5, 0.35, 0.12), _cover(distance - 0.54 * mark.size, scale))
@@ -393,7 +326,6 @@ def _eyespot_colour(distance: np.ndarray, mark: Mark, base: np.ndarray, scale: f
 
 
 def _paint_body(canvas: np.ndarray, x: np.ndarray, y: np.ndarray, base: np.ndarray, rng: np.random.Generator) -> None:
-    """Feathered antennae, striped abdomen, furry thorax and head."""
     side, fur = np.abs(x), _clouds(rng, (70, 70))
     t = np.clip((y - 0.27) / rng.uniform(0.26, 0.34), 0, 1)
     stem = np.abs(side - 0.03 - rng.uniform(0.14, 0.24) * t**1.4)
@@ -413,7 +345,7 @@ def _paint_body(canvas: np.ndarray, x: np.ndarray, y: np.ndarray, base: np.ndarr
 
 
 def _develop(picture: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """Light from one side, blur and noise, as a camera adds them; uint8."""
+    """Adds light from one side, blur and noise."""
     rows, columns = np.mgrid[:SIZE, :SIZE].astype(np.float32) * 2 / SIZE - 1
     turn, tint = rng.uniform(0, 2 * math.pi), rng.uniform(0.95, 1.05, 3)
     light = rng.uniform(0.95, 1.12) * (1 + rng.uniform(0.0, 0.22) * (math.cos(turn) * columns + math.sin(turn) * rows))
@@ -422,105 +354,87 @@ def _develop(picture: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.
     return (np.clip(noisy, 0, 1) * 255).round().astype(np.uint8)
 
 
-# ---------------------------------------------------------------- writing
-
-
 def draw_toy_dataset(data_root: Path, seed: int = 0, force: bool = False, workers: int = 1) -> None:
-    """Draws the toy dataset into `<data_root>/toy`, whole or not at all.
+    """Draws the toy dataset into `<data_root>/toy`.
 
-    Writes `images/<Class>/<stem>.png` (128 x 128, RGB), `parts/<Class>/<stem>.png` (the same size, 255 on the distinguishing
-    marks, 0 elsewhere) and the lists `toy_gt_tr.txt` (150), `toy_gt_te.txt` (150) and `toy_gt_rest_tr.txt` (250).
+    Writes `images/<Class>/<stem>.png` (128 x 128, RGB), `parts/<Class>/<stem>.png` (255 on the distinguishing marks, 0 elsewhere) and
+    the lists `toy_gt_tr.txt` (150 images), `toy_gt_te.txt` (150) and `toy_gt_rest_tr.txt` (250).
 
     Args:
-        data_root: the folder of the datasets; made where missing.
+        data_root: the folder of the datasets.
         seed: decides every byte.
-        force: whether what lies there may be replaced.
-        workers: processes that draw; a script that asks for several needs its `if __name__ == "__main__"`, for they import it.
+        force: replace an existing folder.
+        workers: threads.
 
     Raises:
         InputError: the folder exists and `force` is not given, or the data root cannot be written to.
-        RunError: writing failed on the way, for instance because the disk is full.
+        RunError: writing failed, for instance because the disk is full.
     """
     data_root = Path(data_root)
     try:
         with replacing_folder(data_root, FOLDER, force) as staging:
             _draw_into(staging / FOLDER, seed, workers)
     except OSError as error:
-        raise RunError(
-            f"Drawing the toy dataset into {data_root} failed ({error}); make room or choose another folder."
-        ) from error
+        raise RunError(f"Drawing the toy dataset into {data_root} failed ({error}).") from error
 
 
 def _draw_into(folder: Path, seed: int, workers: int) -> None:
-    """Draws all pictures, masks and lists into `folder`."""
     for kind in MOTHS:
         (folder / "images" / kind).mkdir(parents=True)
         (folder / "parts" / kind).mkdir(parents=True)
-    names, labels = zip(*_roles(seed), strict=True)
-    files = [f"{MOTHS[label]}/moth{number:04d}.png" for number, label in enumerate(labels)]
-    moths = list(zip(range(len(labels)), labels, files, strict=True))
-    drawn = side_by_side(partial(_draw_one, folder, seed), moths, workers)
-    for _ in tqdm(drawn, total=len(moths), desc="drawing moths", unit="moth"):
+    roles = list(_roles(seed))
+    files = [f"{MOTHS[label]}/moth{number:04d}.png" for number, (_, label) in enumerate(roles)]
+
+    def draw(number: int) -> None:
+        picture, mask = draw_moth(seed, number, roles[number][1])
+        Image.fromarray(picture).save(folder / "images" / files[number])
+        Image.fromarray(mask).save(folder / "parts" / files[number])
+
+    for _ in tqdm(side_by_side(draw, range(len(roles)), workers), total=len(roles), desc="drawing moths", unit="moth"):
         pass
     for name in PER_CLASS:
-        chosen = [number for number, of in enumerate(names) if of == name]
+        chosen = [number for number, role in enumerate(roles) if role[0] == name]
         rows = [
-            Example(f"{DATASETS_PREFIX}{FOLDER}/images/{files[number]}", labels[number], at)
-            for at, number in enumerate(chosen)
+            Example(f"{DATASETS_PREFIX}{FOLDER}/images/{files[number]}", roles[number][1], index)
+            for index, number in enumerate(chosen)
         ]
         write_examples(folder / f"{name}.txt", rows)
 
 
-def _draw_one(folder: Path, seed: int, moth: tuple[int, int, str]) -> None:
-    """Draws one moth (its number, label, and file) and its mask."""
-    number, label, file = moth
-    picture, mask = draw_moth(seed, number, label)
-    Image.fromarray(picture).save(folder / "images" / file)
-    Image.fromarray(mask).save(folder / "parts" / file)
-
-
 def _roles(seed: int) -> Iterator[tuple[str, int]]:
-    """List and label of moth 0, 1, ...: shuffled, so that neither a file's number nor a row's place tells them."""
+    """List and label of moth 0, 1, ..., shuffled."""
     roles = [(name, label) for name, count in PER_CLASS.items() for label in range(len(MOTHS)) for _ in range(count)]
     for place in np.random.default_rng(seed).permutation(len(roles)):
         yield roles[place]
 
 
 def draw_moth(seed: int, number: int, label: int) -> tuple[np.ndarray, np.ndarray]:
-    """Picture (SIZE x SIZE x 3) and mask (SIZE x SIZE) of one moth, uint8; the scene hangs on seed and number alone."""
+    """Picture (SIZE x SIZE x 3) and mask (SIZE x SIZE) of one moth, uint8. The scene depends only on seed and number."""
     return render(sample_scene(np.random.default_rng([seed, number, 0])), _marks_of(seed, number, label))
 
 
 def _marks_of(seed: int, number: int, label: int) -> tuple[Mark, ...]:
-    """The marks of one moth, were it of this kind: what kinds have in common is the same."""
+    """The marks of one moth, if it were of this kind; kinds share what they have in common."""
     return sample_marks(np.random.default_rng([seed, number, 1]), label)
 
 
-# ---------------------------------------------------------------- counterfactuals
-
-
 class Difference(NamedTuple):
-    """How a moth would look different, were it of another kind; bool, SIZE x SIZE.
-
-    Attributes:
-        all: the pixels that differ visibly.
-        own: those of them that lie on a mark of its own kind; None where that kind has no mark that the other lacks.
-    """
+    """Visible differences between a moth and the same moth as another kind; bool, SIZE x SIZE."""
 
     all: np.ndarray
-    own: np.ndarray | None
+    own: np.ndarray | None  # only those on marks that the other kind lacks; None if there are no such marks
 
 
 def counterfactuals(seed: int, number: int, label: int) -> tuple[np.ndarray, dict[int, Difference]]:
-    """One moth, and the same scene drawn as each other kind: what exactly makes it this kind and not that one.
+    """Draws one moth, and the same scene as each other kind.
 
     Args:
-        seed: what the dataset was drawn from.
-        number: of the moth, as in its file's name.
+        seed: of the dataset.
+        number: of the moth, as in its file name.
         label: its kind, index into `MOTHS`.
 
     Returns:
-        The moth as its own kind (SIZE x SIZE x 3, uint8), and by kind how it differs from it.
+        The moth (SIZE x SIZE x 3, uint8), and how it differs from each other kind.
     """
     drawn, marked = draw_moth(seed, number, label)
     differences = {}

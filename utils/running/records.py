@@ -1,4 +1,4 @@
-"""What a run leaves besides its results: its record, which says what was run, on what, and what it measured."""
+"""Records: how a run was made and what it measured, and how an explanation list was made."""
 
 import dataclasses
 import json
@@ -18,58 +18,37 @@ from utils.data.outputs import record_of, run_records, variant_of
 
 EXPLAINING = "get_all_CE_*"  # the scripts that explain
 TOP = Path(__file__).resolve().parents[2]
-# Of git's variables, those that say where a repository and its parts lie.
-GIT_PLACES = {
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_COMMON_DIR",
-    "GIT_INDEX_FILE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_NAMESPACE",
-    "GIT_PREFIX",
-    "GIT_CEILING_DIRECTORIES",
-}
 
 
 def git_commit() -> str | None:
-    """The commit of this code, with `-dirty` behind it where files were changed; None outside a git checkout of its own."""
+    """The commit of this code, with `-dirty` if files were changed; None outside its own git checkout."""
+
+    def git(*words: str) -> str:
+        command = ["git", "-c", f"safe.directory={TOP}", *words]
+        return subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
     try:
-        # Code that was unpacked from an archive may lie in somebody else's repository, whose commit tells nothing about it.
-        if not os.path.samefile(_git("rev-parse", "--show-toplevel"), TOP):
+        # Code from an archive may lie inside another repository, whose commit is not the code's.
+        if not os.path.samefile(git("rev-parse", "--show-toplevel"), TOP):
             return None
-        return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*")
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*")
     except (OSError, subprocess.SubprocessError):
         return None
 
 
-def _git(*words: str) -> str:
-    """What git says in this code's folder: of the repository that it lies in, not of the one that variables like GIT_DIR name.
-
-    Somebody else may own the checkout, as where a container mounts it; git is told that this one may be looked into.
-    """
-    environment = {name: value for name, value in os.environ.items() if name not in GIT_PLACES}
-    command = ["git", "-c", f"safe.directory={TOP}", *words]
-    done = subprocess.run(command, cwd=TOP, env=environment, capture_output=True, text=True, check=True, timeout=10)
-    return done.stdout.removesuffix("\n")
-
-
 def write_run_record(paths: Sequence[Path], script: str, cfg, inputs: dict[str, str], measured: dict) -> None:
-    """Writes a run's record under each of its names: settings, digests of its input files, seed, commit, versions, device, and what it
-    measured.
+    """Writes a run's record to each path: settings, SHA-256 of its input files, commit, versions, device, measurements.
 
-    Whether the run was resumed is left out, since nothing depends on it.
+    Resumed runs have the same record as others.
     """
     device = torch.cuda.get_device_name(cfg.device) if getattr(cfg, "device", "cpu").startswith("cuda") else "cpu"
-    settings = {name: value for name, value in dataclasses.asdict(cfg).items() if name != "resume"}
-    versions = {"torch": torch.__version__, "torchvision": torchvision.__version__, "numpy": np.__version__}
     record = {
         "script": script,
-        "settings": settings,
+        "settings": {name: value for name, value in dataclasses.asdict(cfg).items() if name != "resume"},
         "inputs": inputs,
         "seed": cfg.seed,
         "git_commit": git_commit(),
-        "versions": versions,
+        "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__, "numpy": np.__version__},
         "device": device,
         "processes": processes.count(),
         "measured": measured,
@@ -94,10 +73,10 @@ def read_explanation_record(ce_list: str | Path) -> dict:
         return {}
     except (OSError, ValueError) as error:
         raise InputError(
-            f"The explanation record {path} cannot be read ({error}). Run the explanation script again."
+            f"Explanation record {path} cannot be read ({error}). Run the explanation script again."
         ) from error
     if not isinstance(record, dict):
-        raise InputError(f"The explanation record {path} is not a JSON object. Run the explanation script again.")
+        raise InputError(f"Explanation record {path} is not a JSON object. Run the explanation script again.")
     return record
 
 
