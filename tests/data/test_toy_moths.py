@@ -1,7 +1,6 @@
 """The toy dataset: counts and sizes, determinism, truthful masks, no hint outside the marks, nothing half-written."""
 
 import hashlib
-import os
 from dataclasses import fields, replace
 from pathlib import Path
 
