@@ -60,7 +60,9 @@ def read_picture(file: str | Path) -> Image.Image:
             image.load()
             factor = _reduction(*image.size)
             rgb = _to_rgb(_upright(image), image.format)
-            return rgb if factor == 1 else rgb.reduce(factor)
+            picture = rgb if factor == 1 else rgb.reduce(factor)
+            picture.format = image.format  # course pages keep photographs in JPEG
+            return picture
     except Undecodable:
         raise
     except FileNotFoundError as error:
