@@ -1,43 +1,45 @@
-"""How good must people be? Classifier accuracy against annotator accuracy, to plan a study: the paper's preliminary experiment.
+"""How good must people be? Classifier accuracy against annotator accuracy: the paper's preliminary experiment.
 
-Annotators of every accuracy label the rest of the training images, errors spread evenly; a classifier learns from the expert's images
-and theirs, and is tested. Compared with expert labels for all (Wang & Vasconcelos, ICCV 2021) and with what needs no people: the expert's
-images alone, self-training on confident answers of its own (Lee 2013), and a head on features that SimCLR learned without labels.
+Annotators of each accuracy label the rest of the training images, with all errors equally likely. A classifier learns
+from the expert's images and theirs, and is tested. It is compared with expert labels for all (Wang & Vasconcelos, ICCV
+2021) and with classifiers that need no people: they learn from the expert's images only, from their confident answers
+(self-training, Lee 2013), or on features that SimCLR learned without labels.
 
     python study_annotators.py
     python study_annotators.py --simclr-checkpoint butterflies_whole/simclr_checkpoint_100.tar
-    python study_annotators.py --classifier finetune --epochs 8 --milestones 5 7 --lr 0.01 --batch-size 32 --image-size 112   # hours
+    python study_annotators.py --classifier finetune --epochs 8 --milestones 5 7 --lr 0.01 --batch-size 32
 
-Reads: the dataset's training, test and rest lists and their images, all with true labels; the weights that --pretrained names; with
---simclr-checkpoint what `train_butterflies_simclr.py --dataset butterflies` leaves, say.
+Reads: the training, test and rest lists of the dataset and their images, all with true labels; the weights of
+--pretrained; optionally a SimCLR checkpoint, for example from `train_butterflies_simclr.py --dataset butterflies`.
 
-Writes: below <out>, study_annotators.csv (one row per classifier), study_annotators.png, of self-training
-study_annotators_rounds.csv, and run_study_annotators.json; says from which accuracy on annotators pay.
+Writes: below <out>, study_annotators.csv (one row per classifier), study_annotators_rounds.csv (self-training),
+study_annotators.png, and run_study_annotators.json; prints from which accuracy annotators pay.
 
 Takes: 74 seconds on one CPU core for butterflies_s300, hours with --classifier finetune. Not measured on a GPU.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
 from tqdm import tqdm
 
-from models.resnet import Arch
-from models.weights import load_encoder
+from models.resnet import Arch, build
+from models.weights import Normalize, load_backbone, load_encoder
 from utils.base import processes
 from utils.base.machine import default_workers
+from utils.data.images import eval_view
 from utils.data.outputs import Layout
-from utils.people.break_even import annotator_study, findings
 from utils.people.study import (
     Learner,
     Material,
     Study,
-    accuracies,
+    draw_study,
+    findings,
     finetune_learner,
     open_material,
-    pretrained_encoder,
     probe_learner,
     steps,
     write_study,
@@ -55,43 +57,22 @@ from utils.training.self_training import SelfTraining
 class Config:
     # data
     dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
-    data_root: str = "datasets"  # folder that holds the dataset's folder; it is only read
+    data_root: str = "datasets"  # folder with the datasets; only read
     # annotators
-    accuracy: tuple[float, ...] = (
-        0.2,
-        0.3,
-        0.4,
-        0.5,
-        0.6,
-        0.7,
-        0.8,
-        0.9,
-        1.0,
-    )  # of the annotators, 0 .. 1; 0.2 is chance of 5 classes
-    labels_per_image: int = 1  # annotators per image; their majority counts
-    repeats: int = 3  # seeds: each draws other errors and trains anew
-    # what needs no people
-    rounds: int = (
-        5  # of self-training, at most; it ends when its labels settle; 3 in Noisy Student, 0: no self-training
-    )
-    confidence: float = (
-        0.95  # least probability of an answer that self-training takes for a label; 0.95 in FixMatch, 0 in Lee 2013
-    )
-    simclr_checkpoint: str = (
-        "none"  # of SimCLR on all training images, for a linear head on its features; none: left out
-    )
-    simclr_image_size: int = (
-        224  # side of the images that the SimCLR encoder sees, in pixels; that of its training, or somewhat more
-    )
+    accuracy: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # accuracies of annotators, 0 .. 1
+    labels_per_image: int = 1  # annotators per image; the majority counts
+    repeats: int = 3  # seeds; each draws other errors and trains again
+    # without people
+    rounds: int = 5  # maximum rounds of self-training; Noisy Student: 3; 0 disables it
+    confidence: float = 0.95  # threshold for self-training on an answer; FixMatch: 0.95, Lee 2013: 0
+    simclr_checkpoint: str = "none"  # SimCLR encoder trained on all training images; none: left out
+    simclr_image_size: int = 224  # side of the images for the SimCLR encoder in pixels
     # classifier
-    classifier: Literal["probe", "finetune"] = (
-        "probe"  # a linear head on frozen features (minutes), or the whole network (hours)
-    )
-    arch: Arch = "resnet18"  # the network: resnet18 as published, resnet34 or resnet50
-    pretrained: str = (
-        "imagenet"  # what the network starts from: imagenet, none (random weights), or the path of a state dict
-    )
-    image_size: int = 224  # side of the images that the network sees, in pixels
+    classifier: Literal["probe", "finetune"] = "probe"  # linear head on frozen features (minutes), or network (hours)
+    arch: Arch = "resnet18"  # resnet18 (as published), resnet34 or resnet50
+    pretrained: str = "imagenet"  # initial weights: imagenet, none (random), or the path of a checkpoint
+    normalize: Normalize = "auto"  # images that the network expects: auto (by the file), imagenet (mean and std), none
+    image_size: int = 224  # side of the images in pixels
     # linear head
     probe_epochs: int = 500  # logistic regression: passes over the features
     probe_batch_size: int = 256  # logistic regression: features per step
@@ -107,48 +88,48 @@ class Config:
     eval_every: int = 200  # epochs between measurements on the test list; the last is always measured
     # run
     out: str = "auto"  # output folder; auto: named after the dataset
-    seed: int = 0  # the first of the seeds
-    workers: int = default_workers()  # threads that read and write pictures; no result depends on them
+    seed: int = 0  # first seed
+    workers: int = default_workers()  # threads that read and write images; no effect on results
     ram_budget: float = 2.0  # GiB of decoded images that each list keeps in memory; 0 keeps none
-    device: str = "auto"  # auto (a GPU where there is one), cpu, cuda, cuda:1
-    resume: bool = False  # go on where a run with the same settings was stopped
+    device: str = "auto"  # auto (a GPU if there is one), cpu, cuda, cuda:1
+    resume: bool = False  # continue an unfinished run with the same settings
 
 
 def learners(material: Material, cfg: Config) -> tuple[Learner, Learner | None]:
-    """How classifiers learn, and how a head on SimCLR features does if there is to be one. Networks are read first, then all the images."""
-    probe, encoder, simclr_encoder = pick(ProbeSettings, cfg), None, None
+    """Returns the learners of classifiers and of heads on SimCLR features. Loads all networks before any image."""
+    encoder = simclr_encoder = None
     if cfg.classifier == "probe":
-        encoder = pretrained_encoder(cfg.arch, cfg.pretrained)
+        encoder = build(cfg.arch, 0)
+        load_backbone(encoder, cfg.pretrained, cfg.normalize)
     if cfg.simclr_checkpoint != "none":
         simclr_encoder = load_encoder(cfg.simclr_checkpoint, "--simclr-checkpoint")
     if encoder:
-        learner = probe_learner(material, encoder, probe)
+        learner = probe_learner(material, encoder, pick(ProbeSettings, cfg))
     else:
-        learner = finetune_learner(material, cfg.arch, cfg.pretrained, pick(ClassifierRecipe, cfg))
-    return learner, probe_learner(
-        material.seen_at(cfg.simclr_image_size), simclr_encoder, probe
-    ) if simclr_encoder else None
+        learner = finetune_learner(material, cfg.arch, cfg.pretrained, cfg.normalize, pick(ClassifierRecipe, cfg))
+    if simclr_encoder is None:
+        return learner, None
+    view = partial(eval_view, size=cfg.simclr_image_size)
+    seen = replace(material, test=material.test.seen_as(view))
+    return learner, probe_learner(seen, simclr_encoder, pick(ProbeSettings, cfg))
 
 
 @processes.first_only
 def report(rows: list[dict], layout: Layout, cfg: Config) -> dict:
-    """Writes the tables and the figure, and says from which accuracy on people pay; returns the means over the seeds."""
-    last = write_study(layout, rows, cfg.rounds)
-    found = findings(last)
+    """Writes tables and figure, prints the break-evens, and returns the means over seeds."""
+    found = findings(write_study(layout, rows, cfg.rounds))
     title = f"{cfg.classifier}, {cfg.repeats} seeds, {cfg.labels_per_image} label(s) per image"
-    annotator_study(layout.annotator_study(".png"), found, title)
+    draw_study(layout.annotator_study(".png"), found, title)
     for one in found.alternatives:
         print(one.sentence(found.qualities[0]))
     print(f"Study: {layout.annotator_study('.png')}, {layout.annotator_study('.csv')}")
-    by_accuracy = {
-        f"{quality:g}": round(fmean(values), 2) for quality, values in zip(found.qualities, found.points, strict=True)
-    }
-    alone = round(fmean(found.alternatives[0].right), 2)
+    annotators = dict(zip(found.qualities, found.points, strict=True))
     return {
-        "classifier": cfg.classifier,
-        "expert_alone": alone,
-        "annotators": by_accuracy,
-        "without_people": found.as_measured(),
+        "annotators": {f"{quality:g}": round(fmean(values), 2) for quality, values in annotators.items()},
+        "without_people": {
+            one.name: {"test_accuracy": round(fmean(one.right), 2), "people_pay_from": one.pays_from}
+            for one in found.alternatives
+        },
     }
 
 
@@ -165,12 +146,11 @@ def main(cfg: Config) -> dict:
         for step in tqdm(planned[len(study.rows) :], **bar, disable=not processes.is_first()):
             study.run(step)
             unfinished.save(study.state)
-        right = accuracies(study.rows)
-        labels, remedies = material.test.labels, "--pretrained, --epochs and --probe-epochs"
+        accuracies, remedies = [row["test_accuracy"] for row in study.rows], "--pretrained, --epochs and --probe-epochs"
         doubts = [
             checks.random_features(cfg.pretrained, frozen=cfg.classifier == "probe"),
             checks.incomplete_test_list(material.test, dataset.classes),
-            checks.never_above_chance(sum(right.values(), []), labels, len(dataset.classes), remedies),
+            checks.never_above_chance(accuracies, material.test.labels, len(dataset.classes), remedies),
         ]
         return checks.with_warnings(report(study.rows, layout, cfg), doubts)
 

@@ -36,7 +36,7 @@ COMMANDS = (  # the README's; what stands behind the two blanks keeps them small
     + NETWORK,
     "python teach_butterflies.py --dataset my_birds --selection KMaxGrad  --test-images 12 --workers 1",
     "python simulate_people.py --dataset my_birds --accuracy 0.8  --people 5",
-    "python label_butterflies.py --dataset my_birds --answers my_birds/answers_simulated.json --selection KMaxGrad",
+    "python label.py --dataset my_birds --answers my_birds/answers_simulated.json --selection KMaxGrad",
     "python train_butterflies_resnet18.py --dataset my_birds_after_labeling --selection KMaxGrad  " + TRAINING,
 )
 
@@ -291,9 +291,7 @@ def test_where_nobody_knows_what_people_label_every_script_says_what_it_cannot_m
     out = tmp_path / "new_birds"
     assert "knows the class of no label image" in said(tmp_path, "python simulate_people.py --dataset new_birds", 2)
     said(tmp_path, f"python simulate_people.py {NEW} --who network")
-    report = said(
-        tmp_path, "python label_butterflies.py --dataset new_birds --answers new_birds/answers_simulated.json"
-    )
+    report = said(tmp_path, "python label.py --dataset new_birds --answers new_birds/answers_simulated.json")
     assert "The true class of 4 of 4 images of the label part is unknown: no accuracy can be told." in report
     labels = load(out / "labels_CMaxGrad.json")
     assert labels["label"]["answer_accuracy"] is None and labels["label"]["label_accuracy"] is None
@@ -347,7 +345,7 @@ def test_where_nobody_knows_the_test_images_scripts_run_and_measure_nothing(tmp_
     assert "% of the training list" in probe and nothing in probe
     assert "knows the class of no test image" in said(tmp_path, "python simulate_people.py --dataset new_birds", 2)
     said(tmp_path, f"python simulate_people.py {NEW} --who network")
-    label = "python label_butterflies.py --dataset new_birds --answers new_birds/answers_simulated.json"
+    label = "python label.py --dataset new_birds --answers new_birds/answers_simulated.json"
     report = said(tmp_path, label)
     assert (
         "The true class of 3 of 3 images of the test part is unknown: no accuracy can be told." in report

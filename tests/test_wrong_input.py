@@ -61,7 +61,7 @@ class Stage:
             "course": ["train_butterflies_CMaxGrad", *course],
             "optimal": ["train_butterflies_CMaxGrad", *course, "--student", "optimal"],
             "page": ["teach_butterflies", "--dataset", "toy", "--data-root", str(root)],
-            "label": ["label_gull", "--dataset", "toy", "--data-root", root],
+            "label": ["label", "--dataset", "toy", "--data-root", root],
             "people": ["simulate_people", "--dataset", "toy", "--data-root", root],
             "study": ["study_annotators", *tiny],
         }

@@ -13,7 +13,7 @@ from benchmarks.results.work import Work
 from utils.base import figures
 from utils.base.files import write_bytes
 from utils.data.outputs import Layout
-from utils.people.break_even import Findings, findings
+from utils.people.study import Findings, findings
 
 SEEDS = 3
 STUDY_QUICK = "--repeats 2 --accuracy 0.2 0.6 --probe-epochs 5 --image-size 64 --rounds 2 --confidence 0.2"
@@ -217,9 +217,7 @@ def retrained(work: Work, dataset: str, page: Layout, quality: float) -> Path:
         ["--people", str(PEOPLE), "--labels-per-image", "1", "--accuracy", str(quality)],
     )
     work.script("simulate_people", *where, *key, *people)
-    work.script(
-        "label_butterflies", *where, *key, "--selection", SELECTION, "--answers", str(Layout(out).simulated_answers)
-    )
+    work.script("label", *where, *key, "--selection", SELECTION, "--answers", str(Layout(out).simulated_answers))
     stages.train(
         work,
         dataset,
@@ -236,7 +234,7 @@ def chain_table(rows: Sequence[dict], dataset: str) -> Table:
     """The table of the chain."""
     text = (
         f"On {dataset}, {PEOPLE} simulated people, whose errors are spread evenly over the other classes, answer a course's page, each "
-        "image labelled by one of them; `label_butterflies.py` makes a list of the expert's images and theirs, and the whole network "
+        "image labelled by one of them; `label.py` makes a list of the expert's images and theirs, and the whole network "
         "learns from it as the teacher did from the expert's; one seed. Accuracies of people, of their labels, and of the network on the "
         "test list, in percent."
     )

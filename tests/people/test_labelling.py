@@ -1,10 +1,8 @@
-"""The scripts about people's labels: from answers to a list and a report, and a classifier that learns from the list."""
+"""From answers to a list and a report with label.py and simulate_people.py, and a classifier that learns from the list."""
 
 import csv
 import json
-import shutil
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,156 +11,212 @@ import torch
 from models.resnet import build
 from models.weights import save_checkpoint
 from tests.helpers.answering import CLASSES, batch, explain_teach_log, make_key, mturk_row
-from utils.base import figures
-from utils.data import catalog
 from utils.data.images import decode, eval_view
 from utils.data.lists import locate, read_examples
-from utils.data.outputs import Layout
-from utils.people import study
 from utils.people.aggregation import AGGREGATIONS
-from utils.people.answers import read_answers
-from utils.people.labelling import Person, aggregate_part, describe_all, seen_by_person
+from utils.people.answers import Answer, read_answers
+from utils.people.labelling import aggregate_part, describe_all
 from utils.people.page_key import read_key
-from utils.people.participants import Answer
-from utils.people.report import people_accuracy
+
+LIST = "toy/toy_turker_label_gt_KMaxGrad_labeled_tr.txt"
+TRAINING = ["--epochs", 1, "--batch-size", 20, "--lr", 0.01, "--milestones", 1]
 
 
 @pytest.fixture
 def finished(data_root, tmp_path):
-    """A folder in which a course on the toy moths was finished: the key of its page."""
-    rows = {
-        split: read_examples(data_root / f"toy/{name}.txt", 5)
-        for split, name in (("test", "toy_gt_te"), ("label", "toy_gt_rest_tr"))
-    }
+    """A folder with the key of a course page on the toy moths."""
+    names = {"test": "toy_gt_te", "label": "toy_gt_rest_tr"}
+    rows = {phase: read_examples(data_root / f"toy/{name}.txt", 5) for phase, name in names.items()}
     make_key(tmp_path / "toy/course_page_key.json", rows)
+    edit(tmp_path / "toy/course_page_key.json", lambda key: key.update(selection="KMaxGrad"))
     return tmp_path
 
 
-def data(data_root):
-    return ["--dataset", "toy", "--data-root", data_root]
+def edit(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
 
 
-def ran(done):
-    assert done.status == 0, done.err
-    return done
+@pytest.fixture
+def script(tools, finished, data_root):
+    """Runs a script on the toy moths; label.py reads the simulated answers unless told otherwise."""
+
+    def run(name, *settings, status=0):
+        if name == "label" and "--answers" not in settings:
+            settings = ["--answers", "{out}/answers_simulated.json", *settings]
+        done = tools.call(name, "--dataset", "toy", "--data-root", data_root, *settings, cwd=finished)
+        assert done.status == status, done.err
+        return done.err if status else done.out
+
+    return run
 
 
-@pytest.mark.parametrize("script", ["label_butterflies", "label_gull"])
+def report_in(folder, selection="KMaxGrad"):
+    return json.loads((folder / f"toy/labels_{selection}.json").read_text())
+
+
 def test_from_answers_to_a_list(tools, finished, data_root, script):
-    people = ["--people", 8, "--labels-per-image", 3, "--accuracy", 1.0, 0.9, 0.9, 0.0]
-    ran(tools.call("simulate_people", *data(data_root), *people, cwd=finished))
+    script("simulate_people", "--people", 8, "--labels-per-image", 3, "--accuracy", 1.0, 0.9, 0.9, 0.0)
     key = read_key(finished / "toy/course_page_key.json", "toy", CLASSES)
-    path = finished / "toy/answers_simulated.json"
-    answers = json.loads(path.read_text())
     skipped = list(key.of_phase("label"))[:2]
-    for person in answers["participants"]:  # two images that nobody came to
-        person["trials"] = [trial for trial in person["trials"] if trial["stimulus"] not in skipped]
-    path.write_text(json.dumps(answers))
-    label = [script, *data(data_root), "--answers", "{out}/answers_simulated.json", "--min-accuracy", 0.5]
+
+    def skip(answers):
+        for person in answers["participants"]:  # two images without answers
+            person["trials"] = [trial for trial in person["trials"] if trial["stimulus"] not in skipped]
+
+    edit(finished / "toy/answers_simulated.json", skip)
     runs = []
     for _ in range(2):
-        done = ran(tools.call(*label, cwd=finished))
-        runs.append(tools.snapshot(finished / "toy"))
-    assert {name: digest for name, (_, digest) in runs[0].items() if not name.startswith("run_")} == {
-        name: digest for name, (_, digest) in runs[1].items() if not name.startswith("run_")
-    }
-    assert "Labelled 18 of 20 images" in done.out and "is unknown" not in done.out
-    rows = read_examples(finished / "toy/toy_turker_label_gt_CMaxGrad_labeled_tr.txt", 5)
+        said = script("label", "--min-accuracy", 0.5)
+        found = tools.snapshot(finished / "toy")
+        runs.append({name: digest for name, (_, digest) in found.items() if not name.startswith("run_")})
+    assert runs[0] == runs[1] and "Labelled 18 of 20 images" in said
+    rows = read_examples(finished / LIST, 5)
     expert, rest = (read_examples(data_root / f"toy/toy_gt_{name}tr.txt", 5) for name in ("", "rest_"))
     assert [(row.path, row.label) for row in rows[:20]] == [(row.path, row.label) for row in expert]
     assert [row.path for row in rows[20:]] == [row.path for row in rest[2:]]
     assert [row.index for row in rows] == list(range(38))
-    report = json.loads((finished / "toy/labels_CMaxGrad.json").read_text())
+    report = report_in(finished)
     assert (report["people"], report["people_left_out"], report["unlabelled_images"]) == (8, 2, 2)
     assert [person["kept"] for person in report["each"]] == [True, True, True, False] * 2
     assert [person["test_accuracy"] for person in report["each"]][0::4] == [100, 100]
     right = [row.label == true.label for row, true in zip(rows[20:], rest[2:], strict=True)]
     assert report["label"]["label_accuracy"] == pytest.approx(100 * np.mean(right), abs=1e-3)
-    assert (
-        np.sum(report["label"]["confusion"])
-        == report["label"]["answers"]
-        == sum(p["labels"] for p in report["each"] if p["kept"])
-    )
-    table = list(csv.DictReader((finished / "toy/labels_CMaxGrad.csv").open()))
+    answers = sum(person["labels"] for person in report["each"] if person["kept"])
+    assert np.sum(report["confusion"]["label"]) == report["label"]["answers"] == answers
+    table = list(csv.DictReader((finished / "toy/labels_KMaxGrad.csv").open()))
     assert {row["path"]: int(row["label"]) for row in table} == {row.path: row.label for row in rows[20:]}
     for ending in (".txt", "_confusion.png", "_people.png"):
-        assert (finished / f"toy/labels_CMaxGrad{ending}").stat().st_size > 100
+        assert (finished / f"toy/labels_KMaxGrad{ending}").stat().st_size > 100
 
 
-def test_the_report_says_what_is_left_out_and_why(tools, finished, data_root):
-    ran(tools.call("simulate_people", *data(data_root), "--accuracy", 1, "--people", 3, cwd=finished))
+def test_perfect_labels_make_the_expert_s_list(finished, data_root, script):
+    script("simulate_people", "--accuracy", 1)
+    truth = [row for name in ("", "rest_") for row in read_examples(data_root / f"toy/toy_gt_{name}tr.txt", 5)]
+    for method in AGGREGATIONS:
+        script("label", "--aggregation", method)
+        rows = read_examples(finished / LIST, 5)
+        assert [(row.path, row.label) for row in rows] == [(row.path, row.label) for row in truth]
+
+
+def test_the_report_says_what_does_not_count(finished, script):
+    script("simulate_people", "--accuracy", 1, "--people", 3)
     people = json.loads((finished / "toy/answers_simulated.json").read_text())["participants"]
     rows = [mturk_row(f"W{number}", one["trials"]) for number, one in enumerate(people)]
-    batch(finished / "a.csv", rows[0], rows[1] | {"Reject": "x"}, rows[2], mturk_row("W0", people[0]["trials"][:0]))
-    label = ["label_butterflies", *data(data_root)]
-    done = ran(tools.call(*label, "--answers", "a.csv", cwd=finished))
-    text, report = (
-        (finished / "toy/labels_CMaxGrad.txt").read_text(),
-        json.loads((finished / "toy/labels_CMaxGrad.json").read_text()),
-    )
-    assert (
-        text in done.out
-        and "\n1 row, rejected in the column Reject: W1 (a.csv, line " in text
-        and "\n1 row, no answers: W0 (" in text
-    )
-    assert report["left_out_of_the_files"] == {
+    batch(finished / "a.csv", rows[0], rows[1] | {"Reject": "x"}, rows[2], mturk_row("W0", []))
+    said, report = script("label", "--answers", "a.csv"), report_in(finished)
+    assert "\n1 rows, 0 answers rejected in the column Reject: W1 (a.csv, line " in said
+    assert (finished / "toy/labels_KMaxGrad.txt").read_text() in said
+    assert report["answers_left_out"] == {
         "rejected in the column Reject": {"rows": 1, "answers": 0},
         "no answers": {"rows": 1, "answers": 0},
     }
-    assert [part["person"] for part in report["each_left_out"]] == ["W1", "W0"]
+    assert [one["person"] for one in report["each_left_out"]] == ["W1", "W0"]
     assert [person["name"] for person in report["each"]] == ["W0", "W2"]
-    ran(tools.call(*label, "--answers", "toy/answers_simulated.json", cwd=finished))
-    assert "left_out_of_the_files" not in json.loads((finished / "toy/labels_CMaxGrad.json").read_text())
 
 
-def without(path, name):
-    """Takes a participant out of an export, as if nobody of that name had come; the others keep their names."""
-    content = json.loads(path.read_text())
-    content["participants"] = [one for one in content["participants"] if one["participant"] != name]
-    path.write_text(json.dumps(content))
-
-
-@pytest.mark.parametrize("script", ["label_butterflies", "label_gull"])
-def test_who_is_left_out_is_as_if_never_there(tools, finished, data_root, script):
-    """But for a line in the report: lists, tables and figures are those of answers without them."""
-    ran(
-        tools.call(
-            "simulate_people", *data(data_root), "--people", 5, "--accuracy", 0.8, "--labels-per-image", 3, cwd=finished
-        )
+def test_people_who_are_left_out_have_no_effect(finished, script):
+    script("simulate_people", "--people", 5, "--accuracy", 0.8)
+    said = script("label", "--leave-out", "p0002", "p0005")
+    assert (
+        "answers left out by --leave-out: p0002 (toy/answers_simulated.json, participant number 2 (p0002)), p00" in said
     )
-    answers = finished / "toy/answers_simulated.json"
-    given = {one["participant"]: len(one["trials"]) for one in json.loads(answers.read_text())["participants"]}
-    label = [script, *data(data_root), "--answers", "toy/answers_simulated.json"]
-    done = ran(tools.call(*label, "--leave-out", "p0002", "p0005", cwd=finished))
-    counted = given["p0002"] + given["p0005"]
-    told = f"{counted} answers, left out by --leave-out: p0002 (toy/answers_simulated.json, participant number 2 (p0002)), p0005 ("
-    text = (finished / "toy/labels_CMaxGrad.txt").read_text()
-    assert told in done.out and told in text and "3 people, 0 left out; see below" in text
-    report = json.loads((finished / "toy/labels_CMaxGrad.json").read_text())
-    reason = "left out by --leave-out"
-    assert report["left_out_of_the_files"] == {reason: {"rows": 0, "answers": counted}}
-    assert [(part["person"], part["answers"]) for part in report["each_left_out"]] == [
-        (name, given[name]) for name in ("p0002", "p0005")
-    ]
-    made = {
-        path.name: path.read_bytes()
-        for path in (finished / "toy").glob("*")
-        if path.name.startswith(("labels_", "toy_"))
-    }
-    for name in ("p0002", "p0005"):
-        without(answers, name)
-    ran(tools.call(*label, cwd=finished))
-    for name, content in made.items():
-        if not name.endswith((".txt", ".json")) or name.endswith("_tr.txt"):
-            assert (finished / "toy" / name).read_bytes() == content, name
-    plain = json.loads((finished / "toy/labels_CMaxGrad.json").read_text())
-    assert {
-        name: value for name, value in report.items() if name not in ("left_out_of_the_files", "each_left_out")
-    } == plain
+    made = {path: path.read_bytes() for path in (finished / "toy").glob("*") if path.suffix in (".png", ".csv")}
+
+    def remove(answers):
+        answers["participants"] = [
+            one for one in answers["participants"] if one["participant"] not in ("p0002", "p0005")
+        ]
+
+    made[finished / LIST] = (finished / LIST).read_bytes()
+    edit(finished / "toy/answers_simulated.json", remove)
+    script("label")
+    assert {path: path.read_bytes() for path in made} == made
+
+
+def test_the_key_names_the_course(finished, script):
+    """Auto needs a key with a selection. Another selection is an error, but not for logs of explain_teach."""
+    script("simulate_people", "--accuracy", 1, "--people", 2)
+    said = script("label", "--selection", "random", status=2)
+    assert "--selection random: toy/course_page_key.json says that people took the course KMaxGrad" in said
+    (finished / "results.json").write_text(json.dumps([explain_teach_log()]))
+    said = script("label", "--answers", "results.json", "--selection", "random")
+    assert "No labels from people who are kept" in said and "strict" in said
+    assert report_in(finished, "random")["groups"] == {"strict": {"people": 1, "test_accuracy": 50.0}}
+    edit(finished / "toy/course_page_key.json", lambda key: key.update(simclr=True))
+    assert "toy, KMaxGrad (SimCLR variant), majority: 2 people" in script("label")
+    edit(finished / "toy/course_page_key.json", lambda key: key.pop("selection"))
+    assert "names no selection. Choose one of CMaxGrad, KMaxGrad" in script("label", status=2)
+    said = script("label", "--answers", "results.json", "--key", "none.json", status=2)
+    assert "--selection auto: none.json not found" in said
+
+
+def test_files_of_an_earlier_run_are_removed(finished, script):
+    """Nobody who reaches the threshold labelled anything."""
+    script("simulate_people", "--people", 2, "--accuracy", 1, 0)
+
+    def stop_early(answers):
+        good = answers["participants"][0]
+        good["trials"] = [trial for trial in good["trials"] if trial["phase"] == "test"]
+
+    edit(finished / "toy/answers_simulated.json", stop_early)
+    script("label")
+    files = [finished / LIST, finished / "toy/labels_KMaxGrad.csv"]
+    assert all(path.exists() for path in files)
+    assert "so there is no labelled list" in script("label", "--min-accuracy", 0.6)
+    assert not any(path.exists() for path in files) and report_in(finished)["list"] is None
+
+
+@pytest.mark.parametrize("known", [0, 6])
+def test_unknown_classes_are_not_measured(finished, script, known):
+    """The page knows the classes of `known` of 20 images."""
+    script("simulate_people", "--accuracy", 0.7, "--people", 6)
+    asked = []
+
+    def forget(key):
+        asked.extend(image for image in key["images"].values() if image["phase"] == "label")
+        for image in asked[known:]:
+            image["label"] = None
+
+    edit(finished / "toy/course_page_key.json", forget)
+    script("label")
+    part = report_in(finished)["label"]
+    table = {row["path"]: row for row in csv.DictReader((finished / "toy/labels_KMaxGrad.csv").open())}
+    assert sum(row["truth"] == "" for row in table.values()) == part["images_of_unknown_class"] == 20 - known
+    right = [int(table[image["path"]]["label"]) == image["label"] for image in asked[:known]]
+    assert part["label_accuracy"] == (pytest.approx(100 * np.mean(right), abs=1e-3) if known else None)
+
+
+def test_wrong_settings_are_named(tools, finished, script):
+    script("simulate_people", "--accuracy", 0.3, "--people", 2)
+    before = tools.snapshot(finished)
+    for wrong, message in (
+        (["--min-accuracy", 0.9], "None of the 2 participants reached --min-accuracy on the test"),
+        (["--min-accuracy", 1.5], "--min-accuracy 1.5"),
+        (["--key", "none.json"], "answers from a course page need its key (none.json not found)"),
+        (["--leave-out", "p0007"], "--leave-out p0007: no such person. Choose from p0001, p0002."),
+        (["--leave-out", "p0001", "p0002"], "left out by --leave-out). Check"),
+        (["--answers", "none.json"], "Answer file none.json not found"),
+        (["--answers", "{out}/answers.json"], "Answer file toy/answers.json not found"),
+    ):
+        said = script("label", *wrong, status=2)
+        assert message in said and "Traceback" not in said
+    after = tools.snapshot(finished)
+    assert {name: after[name][1] for name in before} == {name: digest for name, (_, digest) in before.items()}
+
+
+def test_exact_thresholds_are_reached():
+    """All shares of up to 50 answers; the next larger number is not reached."""
+    for total in range(1, 51):
+        for right in range(1, total + 1):
+            answers = [Answer("ann", "test", f"image {n}", int(n < right), None, 1) for n in range(total)]
+            asked = [right / total, np.nextafter(right / total, 2), np.nextafter(right / total, 0)]
+            assert [describe_all(answers, share)[0].kept for share in asked] == [True, False, True], (right, total)
 
 
 def test_many_people_and_classes_fit_in_memory():
-    """A table of 1,000 by 1,000 classes for each of 100 people would take 800 MB; what they answered takes next to nothing."""
+    """A table of 1,000 x 1,000 classes for each of 100 people would take 800 MB."""
     people = [f"p{number:03d}" for number in range(100)]
     known = [Answer(name, "test", f"test {n}", (n * n) % 1000, None, n) for name in people for n in range(10)]
     asked = [
@@ -179,208 +233,13 @@ def test_many_people_and_classes_fit_in_memory():
         assert set(part.labels.label.tolist()) <= {7 * n + more for n in range(5) for more in (0, 1)}
 
 
-def test_what_is_seen_of_people_by_hand():
-    """Two people in three classes; of a third, who labelled nothing, and of images whose class is unknown, nothing counts."""
-    given = [("b", 2, 1), ("a", 0, 0), ("b", 2, 1), ("b", 1, 1), ("c", 0, 0), ("a", None, 2)]
-    answers = [
-        Answer(name, "test", f"image {n}", response, None, truth) for n, (name, truth, response) in enumerate(given)
-    ]
-    seen = seen_by_person(answers, ["a", "b", "d"], 3).toarray()
-    assert seen.tolist() == [[1, 0, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 1, 0, 0, 2, 0], [0] * 9]
-
-
-def test_who_is_exactly_as_right_as_asked_for_is_kept():
-    """Of all shares of up to 50 answers; the next larger number asks for more."""
-    for total in range(1, 51):
-        for right in range(1, total + 1):
-            answers = [Answer("ann", "test", f"image {n}", int(n < right), None, 1) for n in range(total)]
-            asked = [right / total, np.nextafter(right / total, 2), np.nextafter(right / total, 0)]
-            assert [describe_all(answers, share)[0].kept for share in asked] == [True, False, True], (right, total)
-            assert describe_all(answers, 0.55)[0].kept == (20 * right >= 11 * total), (right, total)
-
-
-def test_labels_of_another_course_are_refused(tools, finished, data_root):
-    """The key names its course; logs of explain_teach, which are of none, and keys that name none pass."""
-    ran(tools.call("simulate_people", *data(data_root), "--accuracy", 1, "--people", 2, cwd=finished))
-    path, label = finished / "toy/course_page_key.json", ["label_gull", *data(data_root), "--answers"]
-    key = json.loads(path.read_text())
-    path.write_text(json.dumps(key | {"selection": "random", "simclr": False}))
-    done = tools.call(*label, "toy/answers_simulated.json", cwd=finished)
-    assert done.status == 2 and done.err.strip().endswith(
-        "--selection CMaxGrad: these answers were given on the page of the course random, as toy/course_page_key.json tells; give "
-        "--selection random."
-    )
-    assert not list(finished.glob("toy/labels_*")) and not list(finished.glob("toy/*_tr.txt"))
-    ran(tools.call(*label, "toy/answers_simulated.json", "--selection", "random", cwd=finished))
-    assert "simclr" not in json.loads((finished / "toy/labels_random.json").read_text())
-    (finished / "results.json").write_text(json.dumps([explain_teach_log()]))
-    ran(tools.call(*label, "results.json", cwd=finished))
-    path.write_text(json.dumps(key | {"selection": "random", "simclr": True}))
-    done = ran(tools.call(*label, "toy/answers_simulated.json", "--selection", "random", cwd=finished))
-    assert "toy, random of the SimCLR variant, majority: 2 people" in done.out
-    assert json.loads((finished / "toy/labels_random.json").read_text())["simclr"] is True
-
-
-def test_labels_of_an_earlier_run_go_with_it(tools, finished, data_root):
-    ran(tools.call("simulate_people", *data(data_root), "--accuracy", 1, cwd=finished))
-    label = ["label_butterflies", *data(data_root), "--answers"]
-    ran(tools.call(*label, "toy/answers_simulated.json", cwd=finished))
-    gone = [finished / "toy/toy_turker_label_gt_CMaxGrad_labeled_tr.txt", finished / "toy/labels_CMaxGrad.csv"]
-    assert all(path.exists() for path in gone)
-    (finished / "results.json").write_text(json.dumps([explain_teach_log()]))
-    done = ran(tools.call(*label, "results.json", cwd=finished))
-    assert "so no list is written, and that of an earlier run is removed; the report" in done.out
-    assert not any(path.exists() for path in gone)
-    assert json.loads((finished / "toy/labels_CMaxGrad.json").read_text())["list"] is None
-    done = ran(tools.call(*label, "results.json", cwd=finished))
-    assert "so no list is written; the report" in done.out
-
-
-def test_labels_of_people_who_are_not_kept_are_not_nobody_s(tools, finished, data_root):
-    """One who passed the test and stopped there, one who failed it and labelled."""
-    ran(tools.call("simulate_people", *data(data_root), "--people", 2, "--accuracy", 1, 0, cwd=finished))
-    path = finished / "toy/answers_simulated.json"
-    answers = json.loads(path.read_text())
-    good = answers["participants"][0]
-    good["trials"] = [trial for trial in good["trials"] if trial["phase"] == "test"]
-    path.write_text(json.dumps(answers))
-    label = ["label_butterflies", *data(data_root), "--answers", "toy/answers_simulated.json"]
-    assert "Labelled" in ran(tools.call(*label, cwd=finished)).out
-    done = ran(tools.call(*label, "--min-accuracy", 0.6, cwd=finished))
-    told = "None of those who labelled reached --min-accuracy 0.6, so no list is written, and that of an earlier run is removed;"
-    assert told in done.out and "Nobody" not in done.out
-
-
-def test_a_model_of_more_numbers_than_answers_is_warned_of(tools, finished, data_root):
-    """Ten people give 15 answers to the test and 2 labels each, one gives 15 and 20: a confusion matrix has 20 numbers."""
-    told = "--aggregation dawid_skene estimates 20 numbers of each person, who gave 17.0 answers on average, and may label worse"
-    for people, method, warned in ((10, "dawid_skene", True), (1, "dawid_skene", False), (10, "one_coin", False)):
-        ran(tools.call("simulate_people", *data(data_root), "--people", people, "--labels-per-image", 1, cwd=finished))
-        answers = ["--answers", "toy/answers_simulated.json", "--aggregation", method]
-        done = ran(tools.call("label_gull", *data(data_root), *answers, cwd=finished))
-        assert done.out.count(f"warning: {told}") == done.out.count("--aggregation dawid_skene") == warned
-        assert (finished / "toy/labels_CMaxGrad.txt").read_text().count(told) == warned
-        report = json.loads((finished / "toy/labels_CMaxGrad.json").read_text())
-        assert report.get("warnings", []) == measured(finished / "toy", "label_gull").get("warnings", [])
-        assert len(report.get("warnings", [])) == warned and report["aggregation"] == method
-
-
-def test_nobody_hides_behind_the_legend(tmp_path, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(figures, "save", lambda path, figure: drawn.append(figure) or figure.canvas.draw())
-    people = [Person(f"p{n}", "", True, 20, 100.0, 9, 100.0, 3.0) for n in range(30)]
-    people_accuracy(tmp_path / "people.png", people, 0.6, 20.0)
-    assert not drawn[0].legends[0].get_window_extent().overlaps(drawn[0].axes[0].get_window_extent())
-
-
-def test_perfect_labels_make_the_expert_s_list(tools, finished, data_root):
-    for aggregated in AGGREGATIONS:
-        ran(tools.call("simulate_people", *data(data_root), "--accuracy", 1, cwd=finished))
-        label = ["--answers", "toy/answers_simulated.json", "--aggregation", aggregated, "--selection", "random"]
-        ran(tools.call("label_butterflies", *data(data_root), *label, cwd=finished))
-        rows = read_examples(finished / "toy/toy_turker_label_gt_random_labeled_tr.txt", 5)
-        truth = [row for name in ("", "rest_") for row in read_examples(data_root / f"toy/toy_gt_{name}tr.txt", 5)]
-        assert [(row.path, row.label) for row in rows] == [(row.path, row.label) for row in truth]
-
-
-@pytest.mark.parametrize(("known", "sentence"), [(0, "no accuracy can be told"), (6, "accuracies are of the others")])
-def test_the_report_says_what_it_cannot_measure(tools, finished, data_root, known, sentence):
-    """The truth of `known` of 20 images is known to the page; people answered when all were."""
-    ran(tools.call("simulate_people", *data(data_root), "--accuracy", 0.7, "--people", 6, cwd=finished))
-    path = finished / "toy/course_page_key.json"
-    key = json.loads(path.read_text())
-    asked = [image for image in key["images"].values() if image["phase"] == "label"]
-    for image in asked[known:]:
-        image["label"] = None
-    path.write_text(json.dumps(key))
-    done = ran(
-        tools.call("label_butterflies", *data(data_root), "--answers", "toy/answers_simulated.json", cwd=finished)
-    )
-    assert f"The true class of {20 - known} of 20 images of the label part is unknown: {sentence}." in done.out
-    report = json.loads((finished / "toy/labels_CMaxGrad.json").read_text())
-    table = {row["path"]: row for row in csv.DictReader((finished / "toy/labels_CMaxGrad.csv").open())}
-    assert sum(row["truth"] == "" for row in table.values()) == 20 - known
-    right = [int(table[image["path"]]["label"]) == image["label"] for image in asked[:known]]
-    assert report["label"]["label_accuracy"] == (pytest.approx(100 * np.mean(right), abs=1e-3) if known else None)
-
-
-def test_names_of_the_lists():
-    courses = ("butterflies_s300", "gull", "toy")
-    names = {name: Layout(Path("o"), catalog.find(name).list_stem).labeled_list("CMaxGrad").stem for name in courses}
-    assert names["butterflies_s300"] == "butterflies_turker_label_gt_s300_CMaxGrad_labeled_tr"
-    for name, dataset in zip(
-        names, ("butterflies_after_labeling", "gull_after_labeling", "toy_after_labeling"), strict=True
-    ):
-        folder = catalog.find(name).out
-        assert (
-            catalog.find(dataset, selection="CMaxGrad").list_path("elsewhere", "train")
-            == Path(folder) / f"{names[name]}.txt"
-        )
-        assert catalog.find(dataset, selection="CMaxGrad").list_path("elsewhere", "test") == catalog.find(
-            name
-        ).list_path("elsewhere", "test")
-        assert (
-            catalog.find(dataset, selection="CMaxGrad").out == dataset
-        )  # the teacher's files in the course's folder stay
-
-
-def test_logs_without_labels_make_a_report_alone(tools, tmp_path, data_root):
-    (tmp_path / "results.json").write_text(json.dumps([explain_teach_log()]))
-    done = ran(tools.call("label_butterflies", *data(data_root), "--answers", "results.json", cwd=tmp_path))
-    assert "Nobody labelled an image" in done.out and "strict" in done.out
-    assert not list(tmp_path.glob("toy/*_labeled_tr.txt"))
-    assert json.loads((tmp_path / "toy/labels_CMaxGrad.json").read_text())["groups"] == {
-        "strict": {"people": 1, "test_accuracy": 50.0}
-    }
-
-
-def test_what_label_scripts_refuse(tools, finished, data_root):
-    ran(tools.call("simulate_people", *data(data_root), "--accuracy", 0.3, "--people", 2, cwd=finished))
-    answers = ["--answers", "toy/answers_simulated.json"]
-    before = tools.snapshot(finished)
-    for wrong, message in (
-        ([*answers, "--min-accuracy", 0.9], "--min-accuracy 0.9: none of 2 people"),
-        ([*answers, "--min-accuracy", 1.5], "--min-accuracy 1.5 must lie in 0 .. 1"),
-        (
-            [*answers, "--key", "none.json"],
-            "reading it needs the page's key, but none.json does not exist; correct --key",
-        ),
-        (
-            [*answers, "--leave-out", "p0001", "p0007"],
-            "--leave-out p0007: the files of answers hold nobody of that name, but p0001, p0002; correct",
-        ),
-        ([*answers, "--leave-out", "p0001", "p0002"], "left out by --leave-out); leave fewer people out."),
-        (["--answers", "none.json"], "There is no file none.json"),
-        ([], "There is no file toy/answers.json"),
-    ):
-        done = tools.call("label_gull", *data(data_root), *wrong, cwd=finished)
-        assert done.status == 2 and message in done.err and "Traceback" not in done.err
-    done = tools.call("label_butterflies", "--dataset", "no_such", "--data-root", data_root, *answers, cwd=finished)
-    assert done.status == 2 and "--dataset 'no_such' is unknown" in done.err
-    after = tools.snapshot(finished)
-    assert {name: entry[1] for name, entry in after.items() if name in before} == {
-        name: entry[1] for name, entry in before.items()
-    }
-
-
-def test_a_network_is_one_person(tools, finished, data_root):
+def test_a_network_is_one_person(tools, finished, data_root, script):
     torch.manual_seed(3)
     network = build("resnet18", 5)
     content = {"arch": network.arch, "state_dict_m": network.state_dict(), "classes": list(CLASSES)}
     save_checkpoint(finished / "network.pth.tar", content)
-    look = [
-        "--who",
-        "network",
-        "--checkpoint",
-        "network.pth.tar",
-        "--image-size",
-        tools.size,
-        "--device",
-        "cpu",
-        "--workers",
-        1,
-    ]
-    ran(tools.call("simulate_people", *data(data_root), *look, cwd=finished))
+    look = ["--checkpoint", "network.pth.tar", "--image-size", tools.size, "--device", "cpu", "--workers", 1]
+    script("simulate_people", "--who", "network", *look)
     key = read_key(finished / "toy/course_page_key.json", "toy", CLASSES)
     answers = read_answers([finished / "toy/answers_simulated.json"], key, 5)
     assert len(answers) == 35 and {answer.person for answer in answers} == {"p0001"}
@@ -390,93 +249,28 @@ def test_a_network_is_one_person(tools, finished, data_root):
         assert answer.response == network(pixels[None] / 255).logits.argmax().item()
 
 
-def test_simulated_people_may_confuse_what_real_people_confused(tools, finished, data_root):
+def test_simulated_people_may_confuse_what_real_people_confused(finished, script):
     logs = [explain_teach_log(gt_label=[t] * 3, response=[(t + 1) % 5] * 3, _id={"$oid": str(t)}) for t in range(5)]
     (finished / "results.json").write_text(json.dumps(logs))
-    real = ["--who", "confusion", "--confusion-of", "results.json", "--people", 4]
-    ran(tools.call("simulate_people", *data(data_root), *real, cwd=finished))
+    script("simulate_people", "--who", "confusion", "--confusion-of", "results.json", "--people", 4)
     key = read_key(finished / "toy/course_page_key.json", "toy", CLASSES)
     answers = read_answers([finished / "toy/answers_simulated.json"], key, 5)
     assert all(answer.response == (answer.truth + 1) % 5 for answer in answers)
 
 
-TRAINING = [
-    "--epochs",
-    1,
-    "--batch-size",
-    20,
-    "--lr",
-    0.01,
-    "--milestones",
-    1,
-    "--workers",
-    1,
-    "--device",
-    "cpu",
-    "--image-size",
-    64,
-]
-
-
-def measured(folder, script):
-    """What a run wrote down."""
-    return json.loads((folder / f"run_{script}.json").read_text())["measured"]
-
-
-def test_the_classifier_learns_from_the_list_and_the_study_agrees(tools, finished, data_root, weights):
+def test_the_classifier_learns_from_the_list_and_the_study_agrees(tools, finished, data_root, weights, script):
     """The study's classifiers are those that the training script makes of the same labels, to the last digit."""
-    teacher, start = "train_butterflies_resnet18", ["--data-root", data_root, "--pretrained", weights, *TRAINING]
-    ran(tools.call("simulate_people", *data(data_root), "--accuracy", 1, cwd=finished))
-    ran(tools.call("label_butterflies", *data(data_root), "--answers", "toy/answers_simulated.json", cwd=finished))
-    ran(tools.call(teacher, "--dataset", "toy_after_labeling", *start, cwd=finished))
-    ran(tools.call(teacher, "--dataset", "toy", *start, "--out", "alone", cwd=finished))
-    study_settings = ["--classifier", "finetune", "--accuracy", 1, "--repeats", 1, *start]
-    ran(tools.call("study_annotators", "--dataset", "toy", *study_settings, cwd=finished))
-    found = measured(finished / "toy", "study_annotators")
-    alone, after = (measured(finished / folder, teacher)["test_accuracy"] for folder in ("alone", "toy_after_labeling"))
-    assert (found["expert_alone"], found["annotators"]) == (round(alone, 2), {"1": round(after, 2)})
-    list_of = ["--train-list", "toy/toy_turker_label_gt_CMaxGrad_labeled_tr.txt"]
-    ran(tools.call("train_gull_resnet18_linear", "--dataset", "toy", *list_of, *start, "--out", "linear", cwd=finished))
-    shutil.rmtree(finished / "toy")
-    done = tools.call(teacher, "--dataset", "toy_after_labeling", *start, cwd=finished)
-    assert done.status == 2 and "toy/toy_turker_label_gt_CMaxGrad_labeled_tr.txt does not exist" in done.err
 
+    def measured(folder, name):
+        return json.loads((finished / folder / f"run_{name}.json").read_text())["measured"]
 
-def test_the_study_draws_labels_of_the_accuracy_asked_for(data_root):
-    rest = read_examples(data_root / "toy/toy_gt_rest_tr.txt", 5) * 200
-    for quality, per_image, expected in (
-        (0.2, 1, 0.2),
-        (0.7, 1, 0.7),
-        (0.7, 3, 0.7**3 + 3 * 0.7**2 * 0.3 + 0.7 * 0.3**2 * 3 * 0.75 / 3),
-    ):
-        drawn = study.simulated_labels(rest, 5, quality, per_image, 0)
-        right = np.mean([row.label == true.label for row, true in zip(drawn, rest, strict=True)])
-        # three people: two or more right, or one right and the others wrong in two ways (3/4), of which a draw finds the right one (1/3)
-        assert right == pytest.approx(expected, abs=0.03)
-        assert [row.path for row in drawn] == [row.path for row in rest]
-    assert study.plan((0.8, 0.2), 2, 7) == [(q, s) for q in (None, 0.2, 0.8, 1.0) for s in (7, 8)]
-
-
-def test_the_study_by_linear_probe(tools, tmp_path, data_root, weights):
-    settings = [
-        "--data-root",
-        data_root,
-        "--pretrained",
-        weights,
-        "--image-size",
-        64,
-        "--workers",
-        1,
-        "--device",
-        "cpu",
-    ]
-    probe = ["--probe-epochs", 3, "--accuracy", 0.2, 0.6, "--repeats", 2]
-    for out in ("one", "two"):
-        ran(tools.call("study_annotators", "--dataset", "toy", *settings, *probe, "--out", out, cwd=tmp_path))
-    rows = list(csv.DictReader((tmp_path / "one/study_annotators.csv").open()))
-    assert [row["annotator_accuracy"] for row in rows] == ["", "", "0.2", "0.2", "0.6", "0.6", "1.0", "1.0", "", ""]
-    assert [row["label_accuracy"] for row in rows[6:8]] == ["100.0", "100.0"]
-    for name in ("study_annotators.csv", "study_annotators.png", "study_annotators_rounds.csv"):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    done = tools.call("study_annotators", "--dataset", "chinese_chars", *settings, *probe, cwd=tmp_path)
-    assert done.status == 2 and "has no rest list; choose one that has: butterflies_s300, gull, toy" in done.err
+    teacher, start = "train_butterflies_resnet18", [*tools.common(data_root)[2:], "--pretrained", weights, *TRAINING]
+    script("simulate_people", "--accuracy", 1)
+    script("label")
+    for settings in (["--dataset", "toy_after_labeling"], ["--dataset", "toy", "--out", "before"]):
+        assert tools.call(teacher, *settings, *start, cwd=finished).status == 0
+    script("study_annotators", "--classifier", "finetune", "--accuracy", 1, "--repeats", 1, *start)
+    found = measured("toy", "study_annotators")
+    before, after = (measured(out, teacher)["test_accuracy"] for out in ("before", "toy_after_labeling"))
+    assert found["without_people"]["the expert's images only"]["test_accuracy"] == round(before, 2)
+    assert found["annotators"] == {"1": round(after, 2)}

@@ -45,5 +45,5 @@ def test_a_key_is_read_as_it_was_written_and_earlier_ones_stay(tmp_path):
 def test_a_key_that_is_not_there_is_asked_for_only_where_it_is_needed(tmp_path):
     key = read_key_if_there(tmp_path / "key.json", "toy", CLASSES)
     (tmp_path / "a.json").write_text(json.dumps(download([{"trial_id": "1", "phase": "test"}])))
-    with pytest.raises(InputError, match=r"needs the page's key, but .*/key.json does not exist; correct --key"):
+    with pytest.raises(InputError, match=r"need its key \(.*/key.json not found\). Check --key"):
         read_answers([tmp_path / "a.json"], key, 5)

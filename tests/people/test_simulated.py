@@ -1,4 +1,4 @@
-"""Simulated people answer as they are told to."""
+"""Simulated people."""
 
 import itertools
 import json
@@ -12,8 +12,7 @@ import pytest
 from tests.helpers.answering import CLASSES
 from utils.base.errors import InputError
 from utils.people import simulated
-from utils.people.answers import read_answers
-from utils.people.participants import Answer
+from utils.people.answers import Answer, read_answers
 
 
 def test_symmetric_people_are_right_as_often_as_stated():
@@ -41,28 +40,26 @@ def test_confusions_of_real_people_are_copied():
     expected = (2 * np.eye(5) + np.eye(5)[(np.arange(5) + 1) % 5]) / 3
     lessons = [Answer("a", "lesson", "x", 0, None, 3)] * 9
     assert simulated.estimated(answers + lessons, CLASSES) == pytest.approx(expected)
-    with pytest.raises(InputError, match="nobody answered to an image of Tipped"):
+    with pytest.raises(InputError, match="no answers to images of Tipped"):
         simulated.estimated(answers[:-3] + lessons, CLASSES)
 
 
 def test_nobody_answers_to_images_whose_class_is_unknown(key):
     first, *others = key.of_phase("label")
     unknown = replace(key, images=key.images | {first: replace(key.images[first], label=None)})
-    people = simulated.crowd(unknown, "toy", [simulated.symmetric(1.0, 5)] * 3, 2, 0)["participants"]
+    people = simulated.crowd(unknown, [simulated.symmetric(1.0, 5)] * 3, 2, 0)["participants"]
     answered = Counter(
         trial["stimulus"] for person in people for trial in person["trials"] if trial["phase"] == "label"
     )
     assert answered == dict.fromkeys(others, 2)
     nothing = replace(key, images={name: replace(image, label=None) for name, image in key.images.items()})
-    with pytest.raises(
-        InputError, match="knows the class of no test image, so that nobody can be simulated; let a network answer"
-    ):
-        simulated.crowd(nothing, "toy", [simulated.symmetric(1.0, 5)], 2, 0)
+    with pytest.raises(InputError, match="the classes of all test images are unknown. Use --who network"):
+        simulated.crowd(nothing, [simulated.symmetric(1.0, 5)], 2, 0)
 
 
 def test_a_crowd_answers_as_the_page_records_it(key, tmp_path):
     matrices = [simulated.symmetric(1.0, 5), simulated.symmetric(0.0, 5), simulated.symmetric(1.0, 5)]
-    made = [simulated.crowd(key, "toy", matrices, 2, seed) for seed in (0, 0, 1)]
+    made = [simulated.crowd(key, matrices, 2, seed) for seed in (0, 0, 1)]
     assert made[0] == made[1] != made[2]
     (tmp_path / "a.json").write_text(json.dumps(made[0]))
     answers = read_answers([tmp_path / "a.json"], key, 5)

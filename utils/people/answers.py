@@ -1,44 +1,69 @@
-"""What people answered, read from every kind of file it comes in: our server's export (JSON or CSV), one participant's download,
-a Mechanical Turk batch, and the public logs of explain_teach. The kind is recognised by a file's content."""
+"""Reads people's answers from files of any known format.
 
-import re
+Formats: the server's export (JSON or CSV), one participant's download (JSON), a Mechanical Turk batch (CSV), and the
+public logs of explain_teach (JSON). The content of a file determines its format.
+"""
+
+import csv
+import io
+import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from utils.base.errors import InputError, first_of
-from utils.people.page_key import IMAGE_ID, PHASES, Key, is_count
-from utils.people.participants import Answer, Participant, checked_name, in_telling_order, who_is_who
-from utils.people.tables import csv_rows, parsed_json, parsed_number, read_text, separator, shown
+from utils.people.page_key import PHASES, Key
 from utils.people.trials import LONGEST, is_secret_id, is_time
-from utils.people.turk import NEEDED, Submission, submissions
 
 DAY = 24 * 60 * 60  # seconds
-LOGGED = (
-    "image_id",
-    "gt_label",
-    "is_train",
-    "response",
-    "time",
-)  # the lists of a log of explain_teach, in the order of their use
+TURK_COLUMNS = {"AssignmentId", "Answer.trials"}  # WorkerId is missing in anonymized batches
+EXPORT_COLUMNS = {"participant", "trial_id", "phase", "rt", "stimulus", "response", "build_id"}
+LOG_LISTS = ("image_id", "gt_label", "is_train", "response", "time")
+REJECTED_STATUS = "rejected in the column AssignmentStatus"
+REJECTED_OFFLINE = "rejected in the column Reject"
 REJECTED_ELSEWHERE = "rejected in another row of the same assignment"
+NO_ANSWERS = "no answers"
 ANSWERED_BEFORE = "answered again by the same person (the first answer counts)"
+SUBMITTED_BEFORE = "already submitted by another participant (same trial ids)"
 OTHER_BUILD = "given on another build of the course page"
-HANDED_IN_BEFORE = "handed in by somebody else already (the same trial ids)"
 NOT_WANTED = "left out by --leave-out"
-NAMES_SHOWN = 10  # of the people of whom one may be meant
+UNKNOWN_FORMAT = "not a known format (our export or download, a Mechanical Turk CSV, explain_teach logs)"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer of one person to one image.
+
+    Attributes:
+        person: name of the person in the report.
+        phase: `lesson` (followed by feedback), `test` or `label`.
+        image: path as in the lists; `image <number>` in the logs of explain_teach.
+        response: the class that the person chose.
+        seconds: response time; None if unknown.
+        truth: true class; None if unknown.
+        group: teaching condition of the person, if the file names one.
+    """
+
+    person: str
+    phase: str
+    image: str
+    response: int
+    seconds: float | None
+    truth: int | None
+    group: str = ""
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What a file holds that does not count.
+    """Answers in a file that do not count.
 
     Attributes:
         where: file, and participant or line.
-        person: whose.
-        reason: why.
-        answers: how many answers of it; None: all of the row.
+        person: name of the person.
+        reason: why they do not count.
+        answers: number of answers; None for a whole row of a batch.
     """
 
     where: str
@@ -49,288 +74,323 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Reading:
-    """What files of answers hold: the answers that count, and what does not."""
+    """Content of answer files: the answers that count, and those that do not."""
 
     answers: list[Answer]
     left_out: list[LeftOut]
 
 
+@dataclass
+class Participant:
+    """One participant of one file.
+
+    Attributes:
+        where: file, and participant or line.
+        name: name in the file.
+        trials: trial ids and answers.
+        numbered: True if the name is only a number within an export; another export may give it to someone else.
+        worker: worker id of Mechanical Turk.
+        assignment: assignment id of Mechanical Turk.
+        refused: why the whole row of a batch does not count; "" if it does.
+        other_builds: number of trials from other builds of the page, by build id.
+    """
+
+    where: str
+    name: str
+    trials: list[tuple[str, Answer]] = field(default_factory=list)
+    numbered: bool = False
+    worker: str = ""
+    assignment: str = ""
+    refused: str = ""
+    other_builds: Counter[str] = field(default_factory=Counter)
+
+
 def read_answers(paths: Sequence[str | Path], key: Key | None, num_classes: int) -> list[Answer]:
-    """The answers that count, as `read_files` finds them."""
+    """Returns the answers that count, see `read_files`."""
     return read_files(paths, key, num_classes).answers
 
 
 def read_files(
     paths: Sequence[str | Path], key: Key | None, num_classes: int, leave_out: Sequence[str] = ()
 ) -> Reading:
-    """Reads any number of answer files together.
+    """Reads answer files together.
 
-    A trial that stands in several files (a download and an export, two exports of one server) counts once, and tells that their
-    participants are one person, unless they are two workers of Mechanical Turk. Of several answers of a person to an image in one
-    phase the first counts, those of batches before others. An assignment that is rejected in one file is left out of all. Answers to
-    another build of the page are left out as well.
+    Each trial counts once. If a person answered an image twice in a phase, the first answer counts. Batches are read
+    before exports, and exports before downloads: the first file with a trial determines whose it is (see `_person`).
+    An assignment that is rejected in one row does not count in other rows either.
 
     Args:
-        paths: the files.
-        key: of the course page that the answers were given on; logs of explain_teach need none.
-        num_classes: C; answers must lie in 0 .. C-1.
-        leave_out: people whose answers do not count, as the report calls them.
+        paths: answer files.
+        key: key of the course page; the logs of explain_teach need none.
+        num_classes: C; answers must be in 0 .. C-1.
+        leave_out: names of people whose answers do not count.
 
     Raises:
-        InputError: a file is missing, of no known kind or malformed; the message names file and line or participant. Or somebody who is to
-            be left out is not there, or nothing counts.
+        InputError: a file is missing or malformed, no answer counts, or a name in `leave_out` is unknown.
     """
-    files = in_telling_order([(path, list(_read_file(path, key, num_classes))) for path in paths])
-    rows = [
-        participant.submission for _, participants in files for participant in participants if participant.submission
-    ]
-    rejected = {row.assignment for row in rows if row.rejected} - {""}
-    called = who_is_who(
-        [(path, [some for some in participants if not _reason(some, rejected)]) for path, participants in files]
-    )
-    people = iter(called)
+    files = [(str(path), list(_read_file(path, key, num_classes))) for path in paths]
+    files.sort(key=lambda file: min(map(_rank, file[1]), default=0))
+    everybody = [(path, participant) for path, found in files for participant in found]
+    rejected = {some.assignment for _, some in everybody if some.refused in (REJECTED_STATUS, REJECTED_OFFLINE)} - {""}
+    people: dict[tuple[str, str], str] = {}  # (file of a numbered name, name) -> person
+    owners: dict[str, tuple[str, str]] = {}  # trial id -> (file, person)
     answers: dict[tuple[str, str, str], Answer] = {}
-    owners: dict[str, str] = {}
     left_out: list[LeftOut] = []
-    for participant in (participant for _, participants in files for participant in participants):
-        reason = _reason(participant, rejected)
-        if reason:
-            left_out.append(LeftOut(participant.where, participant.name, reason))
-        else:
-            person = next(people)
-            left_out += _add(participant, person, person not in leave_out, owners, answers)
+    for path, participant in everybody:
+        refused = participant.refused or (REJECTED_ELSEWHERE if participant.assignment in rejected else "")
+        if refused:
+            left_out.append(LeftOut(participant.where, participant.name, refused))
+            continue
+        person = _person(participant, path, people, owners)
+        reasons = Counter({f"{OTHER_BUILD}, {build!r}": count for build, count in participant.other_builds.items()})
+        for trial, answer in participant.trials:
+            place = (person, answer.phase, answer.image)
+            if trial in owners:
+                reasons[SUBMITTED_BEFORE] += owners[trial][1] != person
+                continue
+            owners[trial] = (path, person)
+            if person in leave_out:
+                reasons[NOT_WANTED] += 1
+            elif place in answers:
+                reasons[ANSWERED_BEFORE] += 1
+            else:
+                answers[place] = replace(answer, person=person)
+        left_out += [LeftOut(participant.where, person, reason, count) for reason, count in reasons.items() if count]
     if not answers:
-        why = f" (left out: {'; '.join(f'{part.where}: {part.reason}' for part in left_out[:3])})" if left_out else ""
+        why = "; ".join(f"{part.where}: {part.reason}" for part in left_out[:3])
         raise InputError(
-            f"{', '.join(map(str, paths)) or '--answers'}: there is no answer in it{why}; {_remedy(left_out, key)}."
+            f"No answers in {', '.join(map(str, paths))} count ({why or 'empty'}). Check --answers and --key."
         )
-    _check_names(leave_out, {*called, *(part.person for part in left_out)})
+    known = sorted({*people.values(), *(part.person for part in left_out)})
+    for name in leave_out:
+        if name not in known:
+            raise InputError(f"--leave-out {name}: no such person. Choose from {first_of(known, 10)}.")
     return Reading(list(answers.values()), left_out)
 
 
-def _remedy(left_out: Sequence[LeftOut], key: Key | None) -> str:
-    """What to do where no answer counts."""
-    if any(part.reason == NOT_WANTED for part in left_out):
-        return "leave fewer people out"
-    if key and any(part.reason.startswith(OTHER_BUILD) for part in left_out):
-        return f"{key.path} is of build {key.build_id}: give the right --key"
-    return "give files with answers"
+def _rank(participant: Participant) -> int:
+    """Returns the place of a participant's file in the reading order."""
+    return 0 if participant.worker else 1 if participant.assignment else 2 if participant.numbered else 3
 
 
-def _check_names(leave_out: Sequence[str], people: set[str]) -> None:
-    """Makes sure that whoever is to be left out is among the people.
-
-    Raises:
-        InputError: nobody is called so.
-    """
-    for name in leave_out:
-        if name not in people:
-            known = first_of(sorted(people), NAMES_SHOWN)
-            raise InputError(
-                f"--leave-out {name}: the files of answers hold nobody of that name, but {known}; correct it."
-            )
-
-
-def _reason(participant: Participant, rejected: set[str]) -> str:
-    """Why a row of a batch is left out; "" if it is not, or is none."""
-    row = participant.submission
-    return "" if row is None else row.reason or (REJECTED_ELSEWHERE if row.assignment in rejected else "")
-
-
-def _add(
+def _person(
     participant: Participant,
-    person: str,
-    wanted: bool,
-    owners: dict[str, str],
-    answers: dict[tuple[str, str, str], Answer],
-) -> list[LeftOut]:
-    """Adds a participant's answers to those of all, if they are `wanted`, and the person to the `owners` of trials in any case: nobody else
-    gave them. Returns what of them does not count."""
-    reasons = participant.left_out.copy()
-    for trial, answer in participant.trials:
-        place = (person, answer.phase, answer.image)
-        if trial in owners:
-            reasons[HANDED_IN_BEFORE] += owners[trial] != person
-            continue
-        owners[trial] = person
-        if not wanted:
-            reasons[NOT_WANTED] += 1
-        elif place in answers:
-            reasons[ANSWERED_BEFORE] += 1
-        else:
-            answers[place] = replace(answer, person=person)
-    return [LeftOut(participant.where, person, reason, count) for reason, count in reasons.items() if count]
+    path: str,
+    people: dict[tuple[str, str], str],
+    owners: dict[str, tuple[str, str]],
+) -> str:
+    """Returns the person behind a participant, and adds new ones to `people`.
+
+    A name means the same person in all files, except for numbered names. Two names in different files are one person if
+    they share a trial, but a worker of Mechanical Turk is never merged with an earlier name.
+    """
+    identity = (path if participant.numbered else "", participant.name)
+    if identity not in people:
+        shared = [owners[trial] for trial, _ in participant.trials if trial in owners]
+        same = [person for file, person in shared if file != path and not participant.worker]
+        taken = participant.name in people.values()
+        people[identity] = same[0] if same else f"{participant.name} ({path})" if taken else participant.name
+    return people[identity]
 
 
 def _read_file(path: str | Path, key: Key | None, num_classes: int) -> Iterator[Participant]:
-    """The participants of a file of any kind."""
-    text = read_text(path)
+    """Yields the participants of a file of any format."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"Answer file {path} not found. Check --answers.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Cannot read {path} ({error}). Save it as UTF-8 text.") from None
     if text.lstrip()[:1] not in ("[", "{"):
         yield from _read_csv(text, path, key, num_classes)
         return
-    content = parsed_json(text, path)
+    content = _json(text, path)
     if isinstance(content, list) and content and all(isinstance(log, dict) and "image_id" in log for log in content):
-        yield from (
-            _explain_teach_log(log, f"{path}, log {number}", num_classes) for number, log in enumerate(content, start=1)
-        )
+        for number, log in enumerate(content, start=1):
+            yield _log_participant(log, f"{path}, log {number}", num_classes)
     elif isinstance(content, dict) and isinstance(content.get("participants"), list):
         for number, entry in enumerate(content["participants"], start=1):
-            yield _page_participant(entry, f"{path}, participant number {number}", key, num_classes, numbered=True)
+            where = f"{path}, participant number {number}"
+            yield replace(_page_participant(entry, where, key, num_classes), numbered=True)
     elif isinstance(content, dict) and "trials" in content:
-        yield _page_participant(content, str(path), key, num_classes, numbered=False)
+        yield _page_participant(content, str(path), key, num_classes)
     else:
-        raise InputError(
-            f"{path} holds no answers in a known form (our export or download, Mechanical Turk CSV, explain_teach logs)."
-        )
+        raise InputError(f"{path}: {UNKNOWN_FORMAT}.")
 
 
-def _page_participant(entry: object, where: str, key: Key | None, num_classes: int, numbered: bool) -> Participant:
-    """One participant of our export or download."""
-    if (
-        not isinstance(entry, dict)
-        or not isinstance(entry.get("participant"), str)
-        or not isinstance(entry.get("trials"), list)
-    ):
-        raise InputError(f"{where}: expected an object with participant and trials; export the answers anew.")
-    name = checked_name(entry["participant"], where)
-    participant = Participant(name, f"{where} ({name})", numbered=numbered)
-    for number, trial in enumerate(entry["trials"], start=1):
-        _take(participant, trial, f"{participant.where}, trial {number}", key, num_classes)
-    return participant
-
-
-def _take(participant: Participant, trial: object, where: str, key: Key | None, num_classes: int) -> None:
-    """Adds a trial, as the course page records it, to those of a participant. What another build of the page asked is left out.
-
-    Raises:
-        InputError: it is malformed, or about an image that the page does not show in that phase.
-    """
-    if key is None or not key.build_id:
-        place = f", but {key.path} does not exist" if key else ""
-        raise InputError(f"{where} was given on a course page: reading it needs the page's key{place}; correct --key.")
-    trial = trial if isinstance(trial, dict) else {}
-    trial_id, phase, build = trial.get("trial_id"), trial.get("phase"), trial.get("build_id")
-    if not isinstance(trial_id, str) or not trial_id or not isinstance(build, str) or phase not in PHASES:
-        needed = f"a trial needs a trial_id, a build_id and a phase out of {', '.join(PHASES)}"
-        raise InputError(f"{where}: {needed}; export the answers anew.")
-    if build == key.build_id:
-        participant.trials.append((trial_id, _page_answer(trial, participant.name, where, key, num_classes)))
-    else:
-        participant.left_out[f"{OTHER_BUILD}, {shown(build)}"] += 1
-
-
-def _page_answer(trial: dict, person: str, where: str, key: Key, num_classes: int) -> Answer:
-    """The answer of a trial of the page whose key it is."""
-    phase, stimulus, milliseconds = trial["phase"], trial.get("stimulus"), trial.get("rt")
-    image = key.images.get(stimulus) if isinstance(stimulus, str) else None
-    if image is None or image.phase != phase:
-        raise InputError(
-            f"{where}: {key.path} has no {phase} image {shown(stimulus)}; give the key of the page that was answered."
-        )
-    if not is_time(milliseconds):
-        allowed = f"milliseconds, 0 .. {LONGEST:g}, without separators of thousands"
-        raise InputError(f"{where}: rt {shown(milliseconds)} must be {allowed}; correct it.")
-    response = _checked_class(trial.get("response"), "response", where, num_classes)
-    return Answer(person, phase, image.path, response, milliseconds / 1000, image.label)
-
-
-def _checked_class(value: object, name: str, where: str, num_classes: int) -> int:
-    if not is_count(value) or value >= num_classes:
-        raise InputError(
-            f"{where}: {name} {shown(value)} is out of range (0 .. {num_classes - 1}); correct it, or --dataset."
-        )
-    return value
+def _json(text: str, where: str | Path) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is not valid JSON ({error}). Download it again.") from None
 
 
 def _read_csv(text: str, path: str | Path, key: Key | None, num_classes: int) -> Iterator[Participant]:
-    """A batch of Mechanical Turk, or our export as CSV."""
-    rows = csv_rows(text, path)
-    columns = next(rows, (1, {}))[1]
-    if columns.keys() >= NEEDED:
-        for submission in submissions(rows, path):
-            yield _turk_participant(submission, path, key, num_classes)
-    elif {"participant", "trial_id", "phase", "rt", "stimulus", "response", "build_id"} <= columns.keys():
+    """Yields the participants of a Mechanical Turk batch or of our export as CSV."""
+    rows = _csv_rows(text, path)
+    columns = next(rows, ("", {}))[1].keys()
+    if columns >= TURK_COLUMNS:
+        for where, row in rows:
+            yield _turk_participant(row, where, key, num_classes)
+    elif columns >= EXPORT_COLUMNS:
         participants: dict[str, Participant] = {}
-        separated_by = separator(text)
-        for line, row in rows:
-            where = f"{path}, line {line}"
-            name = checked_name(row["participant"], where)
-            numbers = {
-                name: parsed_number(row[name], kind, separated_by) for name, kind in (("rt", float), ("response", int))
-            }
-            trial = _whole_ids(row, where) | numbers
-            participant = participants.setdefault(name, Participant(name, where, numbered=True))
-            _take(participant, trial, where, key, num_classes)
+        for where, row in rows:
+            name = _checked_name(row["participant"], where)
+            participant = participants.setdefault(name, Participant(where, name, numbered=True))
+            numbers = {"rt": _number(row["rt"], float), "response": _number(row["response"], int)}
+            _add_trial(participant, row | numbers, where, key, num_classes)
         yield from participants.values()
     else:
-        raise InputError(
-            f"{path} holds no answers in a known form (our export or download, Mechanical Turk CSV, explain_teach logs)."
-        )
+        raise InputError(f"{path}: {UNKNOWN_FORMAT}.")
 
 
-def _turk_participant(row: Submission, path: str | Path, key: Key | None, num_classes: int) -> Participant:
-    """A row of a Mechanical Turk batch. Where it does not tell the worker, the assignment is a person of its own."""
-    where = f"{path}, line {row.line}"
-    told = row.worker or (f"assignment {row.assignment}" if row.assignment else "")
-    name = checked_name(told, where) if told else where
-    if row.reason:
-        return Participant(name, where, submission=row)
-    participant = _page_participant(
-        {"participant": name, "trials": row.trials}, where, key, num_classes, numbered=False
-    )
-    return replace(participant, where=where, submission=row)
+def _csv_rows(text: str, path: str | Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yields "file, line" and columns of the header and of each row; separators are commas, semicolons or tabs."""
+    csv.field_size_limit(2**31 - 1)  # a batch has all answers of a person in one field
+    header = text.split("\n", 1)[0]
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
+    yield str(path), dict.fromkeys(reader.fieldnames or (), "")
+    line = reader.line_num + 1
+    for row in reader:
+        if None in row or None in row.values():
+            raise InputError(f"{path}, line {line}: expected {len(reader.fieldnames)} fields. Download the file again.")
+        yield f"{path}, line {line}", row
+        line = reader.line_num + 1
 
 
-def _whole_ids(row: dict[str, str], where: str) -> dict[str, str]:
-    """A row of our export whose ids a spreadsheet has not taken for numbers and rounded, which could make two of them one."""
-    for name, whole in (("trial_id", is_secret_id(row["trial_id"])), ("stimulus", IMAGE_ID.fullmatch(row["stimulus"]))):
-        if not whole:
-            raise InputError(
-                f"{where}: {name} {shown(row[name])} is none; a spreadsheet may have changed it: export the answers anew."
-            )
-    return row
+def _number(text: str, kind: type) -> object:
+    try:
+        return kind(text)
+    except ValueError:
+        return text
 
 
-def _explain_teach_log(log: dict, where: str, num_classes: int) -> Participant:
-    """One person's log of explain_teach (Mac Aodha et al., CVPR 2018): parallel lists, one entry per image shown.
+def _turk_participant(row: dict[str, str], where: str, key: Key | None, num_classes: int) -> Participant:
+    """Returns the participant of one row of a Mechanical Turk batch.
 
-    It has no response times but the clock time of each answer, so an answer's seconds run from the answer before it, and count
-    the feedback that came between.
+    Rejections are in AssignmentStatus or, in a batch reviewed offline, in the column Reject as an x or a reason (Amazon
+    Mechanical Turk, Requester UI Guide, "Reviewing results offline").
     """
-    lists = {name: values for name in LOGGED if isinstance(values := log.get(name), list)}
-    identity = log.get("_id")
+    columns = ("WorkerId", "AssignmentId", "AssignmentStatus", "Reject", "Answer.trials")
+    worker, assignment, status, reject, text = (row.get(name, "").strip() for name in columns)
+    name = _checked_name(worker or (f"assignment {assignment}" if assignment else where), where)
+    trials = []
+    if status.lower() == "rejected":
+        refused = REJECTED_STATUS
+    elif reject:
+        refused = REJECTED_OFFLINE
+    else:
+        trials = _json(text, f"{where}: Answer.trials") if text else []
+        refused = "" if trials else NO_ANSWERS
+    participant = Participant(where, name, worker=worker, assignment=assignment, refused=refused)
+    _add_trials(participant, trials, key, num_classes)
+    return participant
+
+
+def _page_participant(entry: object, where: str, key: Key | None, num_classes: int) -> Participant:
+    """Returns a participant of our export or download."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("participant"), str):
+        raise InputError(f"{where}: expected an object with participant and trials. Export the answers again.")
+    name = _checked_name(entry["participant"], where)
+    participant = Participant(f"{where} ({name})", name)
+    _add_trials(participant, entry.get("trials"), key, num_classes)
+    return participant
+
+
+def _add_trials(participant: Participant, trials: object, key: Key | None, num_classes: int) -> None:
+    if not isinstance(trials, list):
+        raise InputError(f"{participant.where}: expected a list of trials. Export the answers again.")
+    for number, trial in enumerate(trials, start=1):
+        _add_trial(participant, trial, f"{participant.where}, trial {number}", key, num_classes)
+
+
+def _add_trial(participant: Participant, trial: object, where: str, key: Key | None, num_classes: int) -> None:
+    """Adds one trial of the course page; trials from other builds of the page are only counted."""
+    if key is None or not key.build_id:
+        raise InputError(
+            f"{where}: answers from a course page need its key ({key and key.path} not found). Check --key."
+        )
+    trial = trial if isinstance(trial, dict) else {}
+    trial_id, phase, build, stimulus = (trial.get(name) for name in ("trial_id", "phase", "build_id", "stimulus"))
+    if not is_secret_id(trial_id) or phase not in PHASES or not isinstance(build, str):
+        changed = f"Invalid trial_id {trial_id!r:.60}, phase {phase!r:.60} or build_id {build!r:.60}"
+        raise InputError(f"{where}: {changed} (reformatted by a spreadsheet?). Export the answers again.")
+    if build != key.build_id:
+        participant.other_builds[build] += 1
+        return
+    image = key.images.get(stimulus) if isinstance(stimulus, str) else None
+    if image is None or image.phase != phase:
+        raise InputError(f"{where}: {key.path} has no {phase} image {stimulus!r:.60}. Check --key.")
+    if not is_time(trial.get("rt")):
+        raise InputError(f"{where}: rt {trial.get('rt')!r:.60} must be milliseconds, 0 .. {LONGEST:g}. Correct it.")
+    response = _checked_class(trial.get("response"), "response", where, num_classes)
+    answer = Answer(participant.name, phase, image.path, response, trial["rt"] / 1000, image.label)
+    participant.trials.append((trial_id, answer))
+
+
+def _log_participant(log: dict, where: str, num_classes: int) -> Participant:
+    """Returns the participant of one log of explain_teach (Mac Aodha et al., CVPR 2018).
+
+    A log has clock times instead of response times, so the seconds of an answer include the feedback before it.
+    """
+    identity, lists = log.get("_id"), [log.get(name) for name in LOG_LISTS]
     name = identity.get("$oid") if isinstance(identity, dict) else None
-    if not isinstance(name, str) or len(lists) < len(LOGGED):
-        raise InputError(f"{where}: expected _id and the lists {', '.join(LOGGED)}; replace the file.")
-    checked_name(name, where, "_id")
-    group = checked_name(told, where, "strategy") if (told := str(log.get("strategy", ""))) else ""
-    if len({len(values) for values in lists.values()}) != 1:
-        raise InputError(f"{where} (participant {name}): {', '.join(lists)} differ in length; replace the file.")
-    participant = Participant(name, f"{where} (participant {name})")
+    whole = isinstance(name, str) and all(isinstance(values, list) for values in lists)
+    if not whole or len(set(map(len, lists))) != 1:
+        names = ", ".join(LOG_LISTS)
+        raise InputError(f"{where}: expected _id and lists of equal length: {names}. Download the file again.")
+    participant = Participant(f"{where} (participant {name})", _checked_name(name, where))
     before = None
-    for number, (image, truth, taught, response, clock) in enumerate(zip(*lists.values(), strict=True), start=1):
+    for number, (image, truth, taught, response, clock) in enumerate(zip(*lists, strict=True), start=1):
         there = f"{participant.where}, answer {number}"
-        moment = _clock(clock, there)
+        try:
+            moment = datetime.strptime(clock, "%H:%M:%S")
+        except (TypeError, ValueError):
+            raise InputError(f"{there}: time {clock!r:.60} must be HH:MM:SS. Correct it.") from None
         answer = Answer(
             name,
             "lesson" if taught else "test",
             f"image {image}",
             _checked_class(response, "response", there, num_classes),
-            None if before is None else (moment - before) % DAY,  # midnight may lie between
+            None if before is None else (moment - before).total_seconds() % DAY,  # the clock may pass midnight
             _checked_class(truth, "gt_label", there, num_classes),
-            group,
+            str(log.get("strategy", "")),
         )
         participant.trials.append((f"{name} {number}", answer))
         before = moment
     return participant
 
 
-def _clock(text: object, where: str) -> float:
-    """Seconds since midnight of `HH:MM:SS`."""
-    if not isinstance(text, str) or not re.fullmatch(r"\d\d:\d\d:\d\d", text):
-        raise InputError(f"{where}: time {shown(text)} must be HH:MM:SS; correct it.")
+def _checked_name(name: str, where: str) -> str:
+    if not name.strip() or not name.isprintable():
+        raise InputError(f"{where}: participant {name!r:.60} must be printable text. Correct it.")
+    return name
+
+
+def _checked_class(value: object, name: str, where: str, num_classes: int) -> int:
+    if type(value) is not int or not 0 <= value < num_classes:
+        raise InputError(f"{where}: {name} {value!r:.60} is not in 0 .. {num_classes - 1}. Check --dataset.")
+    return value
+
+
+def read_teaching_images(path: str | Path, classes: Sequence[str]) -> list[tuple[str, int]]:
+    """Reads `teaching_images.json` of an experiment of explain_teach: its logs name image n by its place in this table.
+
+    Args:
+        path: the table.
+        classes: class names in label order; folder names in the table may contain spaces (`Cabbage White`).
+
+    Returns:
+        Path as in the lists, and label, of each image.
+
+    Raises:
+        InputError: the table is missing or malformed, or a folder is not a class.
+    """
     try:
-        moment = datetime.strptime(text, "%H:%M:%S")
-    except ValueError:
-        raise InputError(f"{where}: time {shown(text)} must be HH:MM:SS; correct it.") from None
-    return moment.hour * 3600.0 + moment.minute * 60 + moment.second
+        urls = [PurePosixPath(entry["image_url"]).parts for entry in json.loads(Path(path).read_text(encoding="utf-8"))]
+        images = [(folder, middle, owner.replace(" ", ""), name) for folder, middle, owner, name in urls]
+        return [("./datasets/" + "/".join(parts), list(classes).index(parts[2])) for parts in images]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"Cannot read image names in {path} ({error}). Download it again, or check --dataset."
+        ) from None

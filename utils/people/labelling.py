@@ -1,4 +1,4 @@
-"""From answers to a labelled list: who is believed, and what they agree on."""
+"""Turns answers into a labelled list: filters people and aggregates their answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,46 +6,28 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from utils.base.errors import InputError
 from utils.data.lists import Example, listed_path, write_examples
 from utils.people.aggregation import Aggregation, Labels, Votes, aggregate
-from utils.people.page_key import Key, KeyImage
-from utils.people.participants import Answer
-from utils.teaching.registry import Selection
-
-
-@dataclass(frozen=True)
-class LabelSettings:
-    """Settings of labelling.
-
-    Attributes:
-        selection: the course that people took.
-        min_accuracy: the share of right answers on the test part that a person needs to be kept, 0 .. 1; 0 keeps everybody.
-        aggregation: how the labels of an image become one.
-        seed: draws the labels that are tied.
-    """
-
-    selection: Selection
-    min_accuracy: float
-    aggregation: Aggregation
-    seed: int
+from utils.people.answers import Answer
+from utils.people.page_key import Key
+from utils.teaching.registry import SELECTORS
 
 
 @dataclass(frozen=True)
 class Person:
-    """What one person did.
+    """Summary of one person.
 
     Attributes:
-        name: who.
-        group: what they were taught by, where the answers tell.
-        kept: whether their answers count.
-        test_answers: answers on the test part.
-        test_accuracy: percent of them that are right; None without any.
-        labels: images labelled.
-        label_accuracy: percent of them that are right, of those whose truth is known; None without any.
-        seconds: median time of an answer after the lessons; None where unknown.
+        name: name in the report.
+        group: teaching condition, if the answers name one.
+        kept: True if the answers count.
+        test_answers: number of test answers.
+        test_accuracy: percent of right test answers; None without any.
+        labels: number of labelled images.
+        label_accuracy: percent of right labels, of images with known truth; None without any.
+        seconds: median response time after the lessons; None if unknown.
     """
 
     name: str
@@ -60,13 +42,13 @@ class Person:
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the course, test or labelling, as the people who are kept answered it.
+    """The test or labelling part of a course, with the answers of the people who are kept.
 
     Attributes:
         answers: their answers.
         votes: the same as arrays.
         labels: one label per image of `votes`.
-        truth: the classes of these images, (N,), -1 where unknown.
+        truth: true classes of these images, (N,); -1 if unknown.
     """
 
     answers: list[Answer]
@@ -75,198 +57,125 @@ class Part:
     truth: np.ndarray
 
 
-def check_course(answers: Sequence[Answer], key: Key, selection: Selection) -> None:
-    """Makes sure that answers which were given on a course page come from the course that is named.
-
-    Args:
-        answers: everybody's; logs of explain_teach are of no course of ours.
-        key: of the course page. Keys of earlier versions do not tell the course, and pass.
-        selection: the course that people are said to have taken.
+def course_of(selection: str, key: Key, answers: Sequence[Answer]) -> str:
+    """Returns the selection of the course that people took; "auto" is the one that the page's key names.
 
     Raises:
-        InputError: they took another one.
+        InputError: the key names another selection, or none.
     """
-    if key.selection in ("", selection):
-        return
+    if selection == "auto":
+        if not key.selection:
+            choices = ", ".join(SELECTORS)
+            raise InputError(f"--selection auto: {key.path} not found or names no selection. Choose one of {choices}.")
+        return key.selection
     paths = {image.path for image in key.images.values()}
-    if any(answer.image in paths for answer in answers):
+    if key.selection not in ("", selection) and any(answer.image in paths for answer in answers):
         raise InputError(
-            f"--selection {selection}: these answers were given on the page of the course {key.selection}, as {key.path} tells; give "
-            f"--selection {key.selection}."
+            f"--selection {selection}: {key.path} says that people took the course {key.selection}. Omit --selection."
         )
+    return selection
 
 
 def describe_all(answers: Sequence[Answer], min_accuracy: float) -> list[Person]:
-    """Everybody who answered, by name; they are kept if at least `min_accuracy` (0 .. 1) of their test answers are right."""
-    return [_describe(name, own, min_accuracy) for name, own in sorted(_by_person(answers).items())]
-
-
-def _by_person(answers: Sequence[Answer]) -> dict[str, list[Answer]]:
+    """Summarizes each person, sorted by name; keeps those whose share of right test answers reaches `min_accuracy`."""
     grouped: dict[str, list[Answer]] = {}
     for answer in answers:
         grouped.setdefault(answer.person, []).append(answer)
-    return grouped
+    return [_describe(name, own, min_accuracy) for name, own in sorted(grouped.items())]
 
 
 def _describe(name: str, own: Sequence[Answer], min_accuracy: float) -> Person:
-    """Sums up one person's answers."""
     test = [answer for answer in own if answer.phase == "test"]
     label = [answer for answer in own if answer.phase == "label"]
     times = [answer.seconds for answer in test + label if answer.seconds is not None]
-    accuracy = share_right(test)
+    right, known = _right_of(test)
     return Person(
         name=name,
         group=own[0].group,
-        kept=min_accuracy == 0 or _reaches(test, min_accuracy),
+        # Compares shares, because 11 / 20 is exactly 0.55 but 100 * 0.55 is more than 55.
+        kept=min_accuracy == 0 or (known > 0 and right / known >= min_accuracy),
         test_answers=len(test),
-        test_accuracy=accuracy,
+        test_accuracy=percent(right, known),
         labels=len(label),
-        label_accuracy=share_right(label),
+        label_accuracy=percent(*_right_of(label)),
         seconds=median(times) if times else None,
     )
 
 
-def share_right(answers: Sequence[Answer]) -> float | None:
-    """Percent of right answers among those whose truth is known; None without any."""
-    right = _whether_right(answers)
-    return 100 * sum(right) / len(right) if right else None
+def _right_of(answers: Sequence[Answer]) -> tuple[int, int]:
+    """Returns the number of right answers, and of answers with known truth."""
+    right = [answer.response == answer.truth for answer in answers if answer.truth is not None]
+    return sum(right), len(right)
 
 
-def _reaches(answers: Sequence[Answer], min_accuracy: float) -> bool:
-    """Whether at least the share `min_accuracy` of the answers whose truth is known is right.
-
-    The share is compared and not the percentage: 11 / 20 is the number 0.55 to the last bit, 100 * 0.55 is more than 55.
-    """
-    right = _whether_right(answers)
-    return bool(right) and sum(right) / len(right) >= min_accuracy
-
-
-def _whether_right(answers: Sequence[Answer]) -> list[bool]:
-    """Of each answer whose truth is known, whether it is right."""
-    return [answer.response == answer.truth for answer in answers if answer.truth is not None]
+def percent(right: int, total: int) -> float | None:
+    return 100 * right / total if total else None
 
 
 def aggregate_parts(
-    answers: Sequence[Answer], people: Sequence[Person], num_classes: int, how: LabelSettings
+    answers: Sequence[Answer], people: Sequence[Person], num_classes: int, method: Aggregation, seed: int
 ) -> dict[str, Part]:
-    """The test and the labelling part by name, those of them that somebody kept has answered, with one label per image.
-
-    Args:
-        answers: everybody's.
-        people: everybody.
-        num_classes: C.
-        how: settings.
+    """Aggregates the test and the labelling part, or one of them if the people who are kept did not answer the other.
 
     Raises:
         InputError: nobody is kept.
     """
     kept = {person.name for person in people if person.kept}
-    if not kept and all(person.test_accuracy is None for person in people):
-        raise InputError(
-            f"--min-accuracy {how.min_accuracy}: nobody answered to a test image whose class is known; leave it out."
-        )
     if not kept:
-        raise InputError(
-            f"--min-accuracy {how.min_accuracy}: none of {len(people)} people was as right on the test part; lower it."
-        )
+        raise InputError(f"None of the {len(people)} participants reached --min-accuracy on the test. Lower it.")
     parts = {}
     for phase in ("test", "label"):
         chosen = [answer for answer in answers if answer.phase == phase and answer.person in kept]
-        # How people did on the test weighs their labels; to weigh the test's answers by its own solution would be circular.
+        # Test answers weight a person's labels. Weighting the test by its own solution would be circular.
         known = [answer for answer in answers if answer.phase == "test"] if phase == "label" else []
         if chosen:
-            parts[phase] = aggregate_part(chosen, known, num_classes, how.aggregation, how.seed)
+            parts[phase] = aggregate_part(chosen, known, num_classes, method, seed)
     return parts
 
 
 def aggregate_part(
     answers: list[Answer], known: Sequence[Answer], num_classes: int, method: Aggregation, seed: int
 ) -> Part:
-    """One label per image of a part.
-
-    Args:
-        answers: the part's answers.
-        known: answers by which people are weighed, such as those to the test.
-        num_classes: C.
-        method: how to aggregate.
-        seed: for ties that remain.
-    """
+    """Returns one label per image; `known` are the answers that weight people, such as those to the test."""
     votes = Votes.of(answers)
-    labels = aggregate(votes, num_classes, method, seen_by_person(known, votes.people, num_classes), seed)
+    place = {name: number for number, name in enumerate(votes.people)}
+    rows = [(place[a.person], a.truth, a.response) for a in known if a.truth is not None and a.person in place]
+    labels = aggregate(votes, num_classes, method, np.array(rows, dtype=np.int64).reshape(-1, 3), seed)
     truths: dict[str, set] = {}
     for answer in answers:
         truths.setdefault(answer.image, set()).add(answer.truth)
-    # Logs may contradict themselves about an image (explain_teach's characters do); its truth is unknown then.
-    truth = [next(iter(told)) if len(told := truths[image] - {None}) == 1 else -1 for image in votes.images]
+    # Logs may contain two classes for an image (characters of explain_teach). Its truth is then unknown.
+    truth = [next(iter(found)) if len(found := truths[image] - {None}) == 1 else -1 for image in votes.images]
     return Part(answers, votes, labels, np.array(truth))
 
 
-def seen_by_person(known: Sequence[Answer], people: Sequence[str], num_classes: int) -> csr_array:
-    """What each of the people answered where the truth is known.
+def write_list(path: Path, expert: Sequence[Example], key: Key, part: Part | None) -> dict:
+    """Writes the list for the classifier: the expert's rows, then the labelled ones, in the order of their lists.
 
-    Args:
-        known: answers, also of others.
-        people: names, (P,).
-        num_classes: C.
+    Without labels there is no list, and the list of an earlier run is removed.
 
     Returns:
-        Counts (P, C C), the columns by class and answer, class x C + answer. Sparse: hundreds of people answer to thousands of classes, but
-        each of them to few.
-    """
-    place = {name: number for number, name in enumerate(people)}
-    cells = [
-        (place[answer.person], answer.truth * num_classes + answer.response)
-        for answer in known
-        if answer.truth is not None and answer.person in place
-    ]
-    person, cell = np.array(cells, dtype=np.int64).reshape(-1, 2).T
-    return csr_array((np.ones(len(cells), np.int64), (person, cell)), shape=(len(people), num_classes**2))
-
-
-def labeled_rows(expert: Sequence[Example], images: Sequence[KeyImage], part: Part) -> list[Example]:
-    """The expert's rows and the labelled ones, in the order of their lists; the index is the place in the new list, which is unique.
-
-    Images that nobody labelled are left out.
-    """
-    label_of = dict(zip(part.votes.images, part.labels.label.tolist(), strict=True))
-    rows = [(row.path, row.label) for row in expert] + [
-        (image.path, label_of[image.path]) for image in images if image.path in label_of
-    ]
-    return [Example(path, label, index) for index, (path, label) in enumerate(rows)]
-
-
-def write_list(
-    path: Path, expert: Sequence[Example], key: Key, part: Part | None, people: Sequence[Person], how: LabelSettings
-) -> dict:
-    """Writes the list that a classifier learns from, if anybody who is kept labelled anything; else there is none, not
-    even that of an earlier run.
-
-    Args:
-        path: the list.
-        expert: the rows that the expert labelled.
-        key: of the course page; of images to label it knows the files.
-        part: the labelling part; None where nobody who is kept answered it.
-        people: everybody.
-        how: settings, of which the message about people who are not kept names one.
-
-    Returns:
-        The list's name and what it holds, for the report; and, where it is so, that people took the SimCLR variant's course.
+        Name and size of the list, for the report.
     """
     course = {"simclr": True} if key.simclr else {}
-    if part is None or not key.images:
-        earlier = ", and that of an earlier run is removed" if path.exists() else ""
-        path.unlink(missing_ok=True)
-        failed = any(person.labels for person in people)
-        why = (
-            f"None of those who labelled reached --min-accuracy {how.min_accuracy:g}"
-            if failed
-            else "Nobody labelled an image"
-        )
-        print(f"{why}, so no list is written{earlier}; the report is about the test alone.")
-        return course | {"list": None, "expert_images": len(expert), "labelled_images": 0, "unlabelled_images": None}
     images = list(key.of_phase("label").values())
-    write_examples(path, labeled_rows(expert, images, part))
-    labelled = len(part.votes.images)
-    print(f"Labelled {labelled} of {len(images)} images; with the expert's {len(expert)}: {path}")
-    counts = {"expert_images": len(expert), "labelled_images": labelled, "unlabelled_images": len(images) - labelled}
-    return course | {"list": listed_path(path)} | counts
+    if part is None or not images:
+        path.unlink(missing_ok=True)
+        print("No labels from people who are kept, so there is no labelled list. The report covers the test only.")
+        return course | {
+            "list": None,
+            "expert_images": len(expert),
+            "labelled_images": 0,
+            "unlabelled_images": None,
+        }
+    label_of = dict(zip(part.votes.images, part.labels.label.tolist(), strict=True))
+    labelled = [(image.path, label_of[image.path]) for image in images if image.path in label_of]
+    rows = [*((row.path, row.label) for row in expert), *labelled]
+    write_examples(path, [Example(name, label, index) for index, (name, label) in enumerate(rows)])
+    print(f"Labelled {len(labelled)} of {len(images)} images; with {len(expert)} expert images: {path}")
+    return course | {
+        "list": listed_path(path),
+        "expert_images": len(expert),
+        "labelled_images": len(labelled),
+        "unlabelled_images": len(images) - len(labelled),
+    }

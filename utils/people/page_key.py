@@ -12,7 +12,6 @@ from utils.base.errors import InputError
 from utils.base.files import write_json
 from utils.data.catalog import Dataset
 from utils.data.outputs import Layout
-from utils.people.tables import parsed_json, read_text
 
 PHASES = ("lesson", "test", "label")
 ID_DIGITS = 16  # of picture ids and of the build id
@@ -109,7 +108,7 @@ def read_key(path: str | Path, dataset: str, classes: Sequence[str]) -> Key:
     Raises:
         InputError: the file is missing, malformed, or belongs to another dataset.
     """
-    content = parsed_json(read_text(path), path)
+    content = read_object(Path(path))
     if (
         not isinstance(content, dict)
         or not isinstance(content.get("images"), dict)

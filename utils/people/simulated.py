@@ -1,55 +1,49 @@
-"""Simulated people: what they would answer, given by an accuracy, by real people's confusions, or by a network that took the course."""
+"""Simulated people, whose answers follow an accuracy, a confusion matrix of real people, or a network."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from utils.base.errors import InputError
 from utils.people.aggregation import confusion_counts
+from utils.people.answers import Answer
 from utils.people.page_key import Key
-from utils.people.participants import Answer
 
-SECONDS, SPREAD = 3.0, 0.5  # an answer takes 3 s in the median; the logarithm of its time varies by this
+SECONDS, SPREAD = 3.0, 0.5  # median of the response time, and standard deviation of its logarithm
 
 
 def symmetric(accuracy: float, num_classes: int) -> np.ndarray:
-    """The confusion matrix (C, C) of somebody who is right with probability `accuracy` and errs evenly: row truth, column answer."""
+    """Returns a confusion matrix (C, C), rows the true class: `accuracy` on the diagonal, all errors equally likely."""
     wrong = (1 - accuracy) / (num_classes - 1)
     return np.full((num_classes, num_classes), wrong) + (accuracy - wrong) * np.eye(num_classes)
 
 
 def estimated(answers: Sequence[Answer], classes: Sequence[str]) -> np.ndarray:
-    """The confusion matrix (C, C) of real people after their lessons: shares of their answers to images of each class.
+    """Returns the confusion matrix (C, C) of real people after their lessons.
 
     Raises:
-        InputError: they were shown no image of a class.
+        InputError: nobody answered an image of some class.
     """
     counts = confusion_counts([answer for answer in answers if answer.phase != "lesson"], len(classes))
     empty = [name for name, row in zip(classes, counts, strict=True) if not row.any()]
     if empty:
         raise InputError(
-            f"--confusion-of: nobody answered to an image of {empty[0]} after the lessons; give more answers."
+            f"--confusion-of: no answers to images of {empty[0]} after the lessons. Add more answer files."
         )
     return counts / counts.sum(1, keepdims=True)
 
 
 def respond(truth: np.ndarray, matrix: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One answer to each image, drawn from the row of its class.
-
-    Args:
-        truth: classes, (N,).
-        matrix: confusion matrix, (C, C).
-        rng: where the draws come from.
-    """
+    """Draws one answer per image, (N,): from the row of its true class (N,) in a confusion matrix (C, C)."""
     reached = matrix.cumsum(1)[truth]  # (N, C)
     return (rng.random((len(truth), 1)) * reached[:, -1:] >= reached).sum(1)
 
 
 def assign(images: int, people: int, per_image: int, rng: np.random.Generator) -> list[list[int]]:
-    """Who labels what: each image goes to `per_image` people (to all where there are fewer), each person gets as many to within one.
+    """Assigns each image to `per_image` people at most; the shares of people differ by one image at most.
 
     Returns:
-        For each person the numbers of the images, in random order.
+        Image indices of each person, in random order.
     """
     shares: list[list[int]] = [[] for _ in range(people)]
     for image in rng.permutation(images).tolist():
@@ -59,97 +53,76 @@ def assign(images: int, people: int, per_image: int, rng: np.random.Generator) -
     return shares
 
 
-class Recorder:
-    """Writes simulated answers down as the course page records real ones.
+def person_trials(key: Key, answered: Mapping[str, Sequence[tuple[str, int]]], rng: np.random.Generator) -> list[dict]:
+    """Returns one person's trials as the course page records them.
 
     Args:
-        key: of the course page.
-        dataset: name of the page's dataset.
-        rng: where trial ids and response times come from.
+        key: key of the course page.
+        answered: image ids and answers, in order, by phase.
+        rng: draws trial ids and response times.
     """
-
-    def __init__(self, key: Key, dataset: str, rng: np.random.Generator) -> None:
-        self._key = key
-        self._rng = rng
-        self._participants: list[dict] = []
-        self.export = {"build_id": key.build_id, "dataset": dataset, "participants": self._participants}
-
-    def add(self, answered: dict[str, list[tuple[str, int]]]) -> None:
-        """One person: for each phase the ids of the images and the answers, in order."""
-        trials: list[dict] = []
-        elapsed = 0
-        for phase, pairs in answered.items():
-            for image_id, response in pairs:
-                rt = round(1000 * SECONDS * float(np.exp(SPREAD * self._rng.standard_normal())))
-                elapsed += rt
-                trials.append(
-                    {
-                        "trial_id": self._rng.bytes(16).hex(),
-                        "trial_index": len(trials),
-                        "trial_type": phase,
-                        "phase": phase,
-                        "time_elapsed": elapsed,
-                        "rt": rt,
-                        "stimulus": image_id,
-                        "response": int(response),
-                        "build_id": self._key.build_id,
-                    }
-                )
-        name = f"p{len(self._participants) + 1:04d}"
-        self._participants.append({"participant": name, "trials": trials})
+    trials: list[dict] = []
+    elapsed = 0
+    for phase, pairs in answered.items():
+        for image_id, response in pairs:
+            rt = round(1000 * SECONDS * float(np.exp(SPREAD * rng.standard_normal())))
+            elapsed += rt
+            trials.append(
+                {
+                    "trial_id": rng.bytes(16).hex(),
+                    "trial_index": len(trials),
+                    "trial_type": phase,
+                    "phase": phase,
+                    "time_elapsed": elapsed,
+                    "rt": rt,
+                    "stimulus": image_id,
+                    "response": int(response),
+                    "build_id": key.build_id,
+                }
+            )
+    return trials
 
 
-def known_images(key: Key, phase: str) -> dict[str, int]:
-    """The images of a phase whose class the key knows, in the order of `Key.of_phase`, and that class: simulated people are right or wrong
-    about it.
-
-    Raises:
-        InputError: there are images, and the key knows the class of none.
-    """
-    images = key.of_phase(phase)
-    known = {name: image.label for name, image in images.items() if image.label is not None}
-    if images and not known:
-        raise InputError(
-            f"{key.path} knows the class of no {phase} image, so that nobody can be simulated; let a network answer."
-        )
-    return known
+def export(key: Key, people: Sequence[list[dict]]) -> dict:
+    """Returns the trials of people in the format of the server's export."""
+    participants = [{"participant": f"p{n:04d}", "trials": trials} for n, trials in enumerate(people, start=1)]
+    return {"build_id": key.build_id, "dataset": key.dataset, "participants": participants}
 
 
-def crowd(key: Key, dataset: str, matrices: Sequence[np.ndarray], per_image: int, seed: int) -> dict:
-    """People who take the test and label the rest, each with a confusion matrix. Nobody answers to images whose class is unknown.
+def crowd(key: Key, matrices: Sequence[np.ndarray], per_image: int, seed: int) -> dict:
+    """Simulates people who take the test and label the rest. Images of unknown class get no answers.
 
     Args:
-        key: of the course page.
-        dataset: name of the page's dataset.
-        matrices: one per person, (C, C).
-        per_image: labels that each image gets.
-        seed: of all draws.
+        key: key of the course page.
+        matrices: confusion matrix (C, C) of each person.
+        per_image: labels per image.
+        seed: seed of all draws.
 
     Returns:
-        The answers in the form of our server's export.
+        The answers in the format of the server's export.
+
+    Raises:
+        InputError: the classes of all images of a phase are unknown.
     """
     rng = np.random.default_rng(seed)
-    recorder = Recorder(key, dataset, rng)
-    known = {phase: known_images(key, phase) for phase in ("test", "label")}
-    ids = {phase: list(images) for phase, images in known.items()}
-    truth = {phase: np.array(list(images.values()), dtype=np.int64) for phase, images in known.items()}
-    shares = assign(len(ids["label"]), len(matrices), per_image, rng)
-    for matrix, share in zip(matrices, shares, strict=True):
-        shown = {"test": rng.permutation(len(ids["test"])).tolist(), "label": share}
-        recorder.add(
-            {
-                phase: [
-                    (ids[phase][n], response)
-                    for n, response in zip(numbers, respond(truth[phase][numbers], matrix, rng), strict=True)
-                ]
-                for phase, numbers in shown.items()
-            }
-        )
-    return recorder.export
+    ids, truth = {}, {}
+    for phase in ("test", "label"):
+        images = key.of_phase(phase)
+        known = {name: image.label for name, image in images.items() if image.label is not None}
+        if images and not known:
+            raise InputError(f"{key.path}: the classes of all {phase} images are unknown. Use --who network.")
+        ids[phase], truth[phase] = list(known), np.array(list(known.values()), dtype=np.int64)
+    people = []
+    for matrix, share in zip(matrices, assign(len(ids["label"]), len(matrices), per_image, rng), strict=True):
+        answered = {}
+        for phase, numbers in (("test", rng.permutation(len(ids["test"])).tolist()), ("label", share)):
+            responses = respond(truth[phase][numbers], matrix, rng)
+            answered[phase] = [(ids[phase][n], response) for n, response in zip(numbers, responses, strict=True)]
+        people.append(person_trials(key, answered, rng))
+    return export(key, people)
 
 
-def one_person(key: Key, dataset: str, responses: dict[str, Sequence[int]], seed: int) -> dict:
-    """Somebody who answers to every image of the phases given, in the order of `Key.of_phase`; returns the form of our export."""
-    recorder = Recorder(key, dataset, np.random.default_rng(seed))
-    recorder.add({phase: list(zip(key.of_phase(phase), answers, strict=True)) for phase, answers in responses.items()})
-    return recorder.export
+def one_person(key: Key, responses: Mapping[str, Sequence[int]], seed: int) -> dict:
+    """Simulates a person who answers all images of the given phases, in the order of `Key.of_phase`."""
+    answered = {phase: list(zip(key.of_phase(phase), answers, strict=True)) for phase, answers in responses.items()}
+    return export(key, [person_trials(key, answered, np.random.default_rng(seed))])

@@ -1,17 +1,19 @@
-"""What a classifier learns from annotators of a given accuracy, and what it learns without any: labels are simulated or its own confident
-answers, classifiers are trained on them and tested."""
+"""The paper's study of annotators: how good must people be, so that a classifier gains from their labels?"""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from models.resnet import Network, build
-from models.weights import load_backbone
-from utils.base import processes
+from models.weights import Normalize, load_backbone
+from utils.base import figures, processes
 from utils.base.errors import InputError
 from utils.base.files import write_table
 from utils.data.catalog import Dataset
@@ -26,21 +28,28 @@ from utils.training.evaluation import accuracy, logits_of_list
 from utils.training.probe import ProbeSettings, encode, fit_probe
 from utils.training.self_training import SelfTraining, confident_labels
 
-# Who labelled what the classifier learns from.
+# Values of the column `labels`: who labelled the images that a classifier learns from.
 EXPERT, ANNOTATORS, SELF_TRAINED = "expert alone", "expert and annotators", "expert and own confident answers"
-ON_SIMCLR = ", SimCLR features"  # behind these, where a head on a SimCLR encoder learns
-# Columns of the study's table and of that of self-training's rounds, of those that the rows have.
+ON_SIMCLR = ", SimCLR features"  # suffix for heads on a SimCLR encoder
 TABLE = ("labels", "annotator_accuracy", "seed", "label_accuracy", "test_accuracy")
 ROUNDS_TABLE = ("labels", "seed", "round", "own_labels", "changed", "label_accuracy", "test_accuracy")
+
+# Classifiers that need no people: name in sentences and figure, value of `labels`, and color.
+WITHOUT_PEOPLE = {
+    "the expert's images only": (EXPERT, "tab:red"),
+    "self-training": (SELF_TRAINED, "tab:purple"),
+    "SimCLR features": (EXPERT + ON_SIMCLR, "tab:orange"),
+    "self-training on SimCLR features": (SELF_TRAINED + ON_SIMCLR, "tab:brown"),
+}
 
 
 @dataclass(frozen=True)
 class Material:
-    """The images of a study.
+    """Images of a study.
 
     Attributes:
         expert: rows that the expert labelled.
-        rest: rows that people label, with their true labels; those whose class is unknown are not among them.
+        rest: rows for people to label, with true labels.
         test: the test list.
         num_classes: C.
     """
@@ -50,67 +59,39 @@ class Material:
     test: ImageSet
     num_classes: int
 
-    def seen_at(self, image_size: int) -> "Material":
-        """The same images at another size, in pixels: networks differ in the size that their training was like."""
-        return replace(self, test=self.test.seen_as(partial(eval_view, size=image_size)))
-
 
 @dataclass(frozen=True)
 class Learned:
-    """What a classifier has learned.
-
-    Attributes:
-        test_accuracy: on the test list, in percent.
-        on_rest: gives its probabilities of the images of the rest list, (N, C), in their order.
-    """
+    """A trained classifier: test accuracy in percent, and a function for its probabilities on the rest, (N, C)."""
 
     test_accuracy: float
     on_rest: Callable[[], Tensor]
 
 
-# From (rows with labels to learn from, seed) to what was learned.
-Learner = Callable[[Sequence[Example], int], Learned]
+Learner = Callable[[Sequence[Example], int], Learned]  # trains a classifier on labelled rows with a seed
 
 
 def open_material(dataset: Dataset, data_root: str, image_size: int, ram_budget: float = 0) -> Material:
-    """The lists of a dataset that has a list of images for people to label.
+    """Opens the lists of a dataset; rest images of unknown class are left out.
 
     Raises:
-        InputError: a list or an image is missing or malformed, or no class of an image to label, or to test by, is known.
+        InputError: a list is missing or malformed, or the classes of all rest or test images are unknown.
     """
     view = partial(eval_view, size=image_size)
     rest, expert, test = (
         open_list(dataset, split, data_root, view, ram_budget=ram_budget) for split in ("rest", "train", "test")
     )
-    for images, purpose in ((rest, "nobody can be simulated without the truth"), (test, "nothing can be measured")):
+    for images in (rest, test):
         if not images.num_known:
-            raise InputError(
-                f"{images.source}: the classes of all images are unknown (label {UNKNOWN}), so that {purpose}; tell some."
-            )
+            raise InputError(f"{images.source}: the classes of all images are unknown. The study needs true labels.")
     known = [row for row in rest.rows if row.label != UNKNOWN]
     if len(known) < len(rest):
-        unknown = len(rest) - len(known)
-        processes.say(
-            f"The classes of {unknown} of {len(rest)} images of {rest.source} are unknown: the study is of the others."
-        )
+        processes.say(f"{len(rest) - len(known)} images of {rest.source} have no known class and are left out.")
     return Material(list(expert.rows), known, test, len(dataset.classes))
 
 
-def pretrained_encoder(arch: str, pretrained: str) -> Network:
-    """A network without a head, of an architecture of `models.resnet.ARCHITECTURES`, filled as in `load_backbone`."""
-    encoder = build(arch, 0)
-    load_backbone(encoder, pretrained)
-    return encoder
-
-
 def probe_learner(material: Material, encoder: Network, how: ProbeSettings) -> Learner:
-    """A linear head on the frozen features of a network, which are computed here, once, from the test view.
-
-    Args:
-        material: the images.
-        encoder: the network.
-        how: settings of the head; every classifier has a seed of its own.
-    """
+    """Returns a learner that fits linear heads on the frozen features of a network, which are computed here once."""
     rows = [*material.expert, *material.rest]
     images = ImageSet(rows, "the lists of the study", material.test.data_root, material.test.view)
     features = encode(encoder, images, how)
@@ -127,66 +108,38 @@ def probe_learner(material: Material, encoder: Network, how: ProbeSettings) -> L
     return learn
 
 
-def finetune_learner(material: Material, arch: str, pretrained: str, how: ClassifierRecipe) -> Learner:
-    """The whole network, trained as train_butterflies_resnet18.py trains it.
-
-    Args:
-        material: the images.
-        arch: of the network, a name of `models.resnet.ARCHITECTURES`.
-        pretrained: what it starts from, as in `load_backbone`.
-        how: that script's settings; every classifier has a seed of its own.
-    """
-    rest = ImageSet(
-        material.rest, "the rest list", material.test.data_root, material.test.view, material.test.ram_budget
-    )
+def finetune_learner(
+    material: Material, arch: str, pretrained: str, normalize: Normalize, how: ClassifierRecipe
+) -> Learner:
+    """Returns a learner that trains whole networks like train_butterflies_resnet18.py."""
+    test = material.test
+    rest = ImageSet(material.rest, "the rest list", test.data_root, test.view, test.ram_budget)
 
     def learn(labelled: Sequence[Example], seed: int) -> Learned:
         torch.manual_seed(seed)
         network = build(arch, material.num_classes)
-        load_backbone(network, pretrained)
+        load_backbone(network, pretrained, normalize)
         recipe = replace(how, seed=seed)
-        images = ImageSet(
-            list(labelled), "the lists of the study", material.test.data_root, full_view, material.test.ram_budget
-        )
-        right = train_classifier(network, images, material.test, recipe)[-1]["test_accuracy"]
+        images = ImageSet(list(labelled), "the lists of the study", test.data_root, full_view, test.ram_budget)
+        right = train_classifier(network, images, test, recipe)[-1]["test_accuracy"]
         return Learned(right, lambda: logits_of_list(test_view(network, rest, recipe)).softmax(1))
 
     return learn
 
 
-def simulated_labels(
-    rest: Sequence[Example], num_classes: int, quality: float, per_image: int, seed: int
-) -> list[Example]:
-    """The rest as people of one accuracy label it: `per_image` answers to each image, by majority, ties drawn.
-
-    Args:
-        rest: rows with true labels.
-        num_classes: C.
-        quality: the accuracy of every person, 0 .. 1.
-        per_image: answers per image.
-        seed: of all draws.
-    """
+def simulated_labels(rest: Sequence[Example], num_classes: int, quality: float, per_image: int, seed: int) -> Tensor:
+    """Returns the majority of `per_image` answers to each image, by people of accuracy `quality`; ties are drawn."""
     rng = np.random.default_rng(seed)
     truth = np.array([row.label for row in rest])
-    people = range(per_image)
-    answered = [respond(truth, symmetric(quality, num_classes), rng) for _ in people]
+    answered = [respond(truth, symmetric(quality, num_classes), rng) for _ in range(per_image)]
     votes = Votes(
-        [row.path for row in rest],
-        [str(person) for person in people],
-        np.tile(np.arange(len(rest)), per_image),
-        np.repeat(np.arange(per_image), len(rest)),
-        np.concatenate(answered),
+        images=[row.path for row in rest],
+        people=[str(person) for person in range(per_image)],
+        image=np.tile(np.arange(len(rest)), per_image),
+        person=np.repeat(np.arange(per_image), len(rest)),
+        answer=np.concatenate(answered),
     )
-    label = majority(votes, num_classes, np.ones(per_image), seed).label
-    return [replace(row, label=int(one)) for row, one in zip(rest, label, strict=True)]
-
-
-def plan(accuracies: Sequence[float], repeats: int, seed: int) -> list[tuple[float | None, int]]:
-    """The runs of a study: the annotators' accuracy (None where only the expert labels) and the run's seed.
-
-    Annotators who are always right are always among them: that is what expert labels for all images would give.
-    """
-    return [(quality, one) for quality in (None, *sorted({*accuracies, 1.0})) for one in range(seed, seed + repeats)]
+    return torch.from_numpy(majority(votes, num_classes, np.ones(per_image), seed).label)
 
 
 @dataclass(frozen=True)
@@ -194,10 +147,10 @@ class Step:
     """One classifier of a study.
 
     Attributes:
-        seed: of its training, and of the annotators' errors.
-        quality: accuracy of the annotators who label the rest, 0 .. 1; None: there are none.
-        round: of self-training, from 1; 0: its own answers are no labels.
-        simclr: whether it is a head on SimCLR features.
+        seed: seed of its training and of the annotators' errors.
+        quality: accuracy of the annotators who label the rest, 0 .. 1; None without annotators.
+        round: round of self-training, from 1; 0 without self-training.
+        simclr: True for a head on SimCLR features.
     """
 
     seed: int
@@ -207,43 +160,34 @@ class Step:
 
     @property
     def labels(self) -> str:
-        """Who labelled what it learns from, as the tables say it."""
         without_people = SELF_TRAINED if self.round else EXPERT
         return (without_people if self.quality is None else ANNOTATORS) + ON_SIMCLR * self.simclr
 
 
 def steps(accuracies: Sequence[float], repeats: int, seed: int, rounds: int, simclr: bool) -> list[Step]:
-    """The classifiers of a study in their order: those of `plan`, then the same question to no people.
-
-    Args:
-        accuracies, repeats, seed: as in `plan`.
-        rounds: of self-training; each needs the one before it.
-        simclr: whether there are heads on SimCLR features too.
-    """
+    """Returns the classifiers of a study in order. Annotators of accuracy 1 (expert labels for all) are included."""
     seeds = range(seed, seed + repeats)
-    found = [Step(one, quality) for quality, one in plan(accuracies, repeats, seed)]
+    planned = [Step(one, quality) for quality in (None, *sorted({*accuracies, 1.0})) for one in seeds]
     for on_simclr in (False, True)[: 1 + simclr]:
         if on_simclr:
-            found += [Step(one, simclr=True) for one in seeds]
-        found += [Step(one, round=number, simclr=on_simclr) for one in seeds for number in range(1, rounds + 1)]
-    return found
+            planned += [Step(one, simclr=True) for one in seeds]
+        planned += [Step(one, round=number, simclr=on_simclr) for one in seeds for number in range(1, rounds + 1)]
+    return planned
 
 
 class Study:
-    """The classifiers of a study, made one after the other.
+    """Trains the classifiers of a study one by one.
 
     Args:
         material: the images.
-        learner: of the classifiers that people's labels are for.
-        simclr: of heads on SimCLR features; None where there are none.
+        learner: trains the classifiers.
+        simclr: trains heads on SimCLR features; None without them.
         per_image: annotators per image.
-        how: of self-training.
-        state: what an earlier process had found (`state`); None: nothing.
+        how: settings of self-training.
+        state: state of an interrupted study; None starts a new one.
 
     Attributes:
-        rows: what was found, a dict for each step so far: `labels`, `annotator_accuracy`, `seed`, `label_accuracy` (of the labels that
-            are not the expert's), `test_accuracy`, `round`, `own_labels` (how many of its own answers it learned from) and `changed` (how
-            many of the rest have another label by them than in the round before; 0: the labels have settled).
+        state: `rows` of the tables so far, and `answers`: the last round of each self-training.
     """
 
     def __init__(
@@ -259,98 +203,162 @@ class Study:
         self._learners = {False: learner, True: simclr}
         self._per_image = per_image
         self._how = how
-        self.rows: list[dict] = state["rows"] if state else []
-        self._answers: dict[str, dict] = state["answers"] if state else {}  # of self-training, by seed and features
+        self.state: dict = state or {"rows": [], "answers": {}}
 
     @property
-    def state(self) -> dict:
-        """What an object that goes on from here is given."""
-        return {"rows": self.rows, "answers": self._answers}
+    def rows(self) -> list[dict]:
+        return self.state["rows"]
 
     def run(self, step: Step) -> None:
-        """Makes the next classifier."""
-        if step.round:
-            self._train_itself(step)
-            return
-        rest: list[Example] = []
+        """Trains the next classifier and appends its row."""
+        rest, answers, key = self._material.rest, self.state["answers"], f"{step.seed}{ON_SIMCLR * step.simclr}"
+        labels, changed = torch.full((len(rest),), UNKNOWN), 0
         if step.quality is not None:
-            rest = simulated_labels(
-                self._material.rest, self._material.num_classes, step.quality, self._per_image, step.seed
-            )
-        learned = self._learn(step, rest)
-        if step.quality is None and self._how.rounds:
-            self._keep(step, torch.full((len(self._material.rest),), UNKNOWN), learned)
-        self._note(step, rest, learned.test_accuracy)
-
-    def _train_itself(self, step: Step) -> None:
-        """A round of self-training, whose labels are the confident answers of the round before."""
-        before = self._answers[self._key(step)]
-        labels = before["next"]
-        own = [
-            replace(row, label=label)
-            for row, label in zip(self._material.rest, labels.tolist(), strict=True)
-            if label != UNKNOWN
-        ]
-        changed = int((labels != before["labels"]).sum())
-        if changed:  # the same labels and the same seed make the same classifier
-            self._keep(step, labels, self._learn(step, own))
-        self._note(step, own, self._answers[self._key(step)]["test_accuracy"], len(own), changed)
-
-    def _learn(self, step: Step, rest: Sequence[Example]) -> Learned:
-        learner = self._learners[step.simclr]
-        assert learner is not None  # or the study has no such step
-        return learner([*self._material.expert, *rest], step.seed)
-
-    def _keep(self, step: Step, labels: Tensor, learned: Learned) -> None:
-        """What the next round of self-training starts from: the labels of this one, and the confident answers of its classifier."""
-        answers = confident_labels(learned.on_rest(), self._how.confidence)
-        self._answers[self._key(step)] = {"labels": labels, "next": answers, "test_accuracy": learned.test_accuracy}
-
-    @staticmethod
-    def _key(step: Step) -> str:
-        return f"{step.seed}{ON_SIMCLR * step.simclr}"
-
-    def _note(
-        self, step: Step, rest: Sequence[Example], test_accuracy: float, own_labels: int = 0, changed: int = 0
-    ) -> None:
-        truth = {row.path: row.label for row in self._material.rest}
-        right = [row.label == truth[row.path] for row in rest]
-        row = {
-            "labels": step.labels,
-            "annotator_accuracy": "" if step.quality is None else step.quality,
-            "seed": step.seed,
-            "label_accuracy": round(100 * sum(right) / len(right), 3) if right else "",
-            "test_accuracy": round(test_accuracy, 3),
-        }
-        self.rows.append(row | {"round": step.round, "own_labels": own_labels, "changed": changed})
-
-
-def accuracies(rows: Sequence[dict]) -> dict[str, list[float]]:
-    """The test accuracies of a study's rows, in percent, by who labelled what the classifiers learned from."""
-    found: dict[str, list[float]] = {}
-    for row in rows:
-        found.setdefault(row["labels"], []).append(row["test_accuracy"])
-    return found
+            labels = simulated_labels(rest, self._material.num_classes, step.quality, self._per_image, step.seed)
+        elif step.round:
+            labels = answers[key]["next"]
+            changed = int((labels != answers[key]["labels"]).sum())
+        used = [replace(row, label=label) for row, label in zip(rest, labels.tolist(), strict=True) if label != UNKNOWN]
+        if step.round and not changed:  # the same labels and seed give the same classifier
+            test_accuracy = answers[key]["test_accuracy"]
+        else:
+            learned = self._learners[step.simclr]([*self._material.expert, *used], step.seed)
+            test_accuracy = learned.test_accuracy
+            if step.quality is None and self._how.rounds:
+                confident = confident_labels(learned.on_rest(), self._how.confidence)
+                answers[key] = {"labels": labels, "next": confident, "test_accuracy": test_accuracy}
+        right = [label == row.label for row, label in zip(rest, labels.tolist(), strict=True) if label != UNKNOWN]
+        self.rows.append(
+            {
+                "labels": step.labels,
+                "annotator_accuracy": "" if step.quality is None else step.quality,
+                "seed": step.seed,
+                "label_accuracy": round(100 * sum(right) / len(right), 3) if right else "",
+                "test_accuracy": round(test_accuracy, 3),
+                "round": step.round,
+                "own_labels": len(used) if step.round else 0,
+                "changed": changed,
+            }
+        )
 
 
 def write_study(layout: Layout, rows: Sequence[dict], last_round: int) -> list[dict]:
-    """Writes the table of the study, a row per classifier, and that of self-training's rounds if there were any.
-
-    Args:
-        layout: names of the files.
-        rows: of all classifiers, those of every round too.
-        last_round: of self-training; 0: there is none.
-
-    Returns:
-        The rows of the first table.
-    """
+    """Writes the table of classifiers and that of self-training's rounds; returns the rows of the first."""
     last = [row for row in rows if row["round"] in (0, last_round)]
     write_table(layout.annotator_study(".csv"), [{name: row[name] for name in TABLE} for row in last])
-    rounds = [row for row in rows if row["round"]]
+    rounds = [{name: row[name] for name in ROUNDS_TABLE} for row in rows if row["round"]]
+    layout.annotator_study("_rounds.csv").unlink(missing_ok=True)
     if rounds:
-        write_table(
-            layout.annotator_study("_rounds.csv"), [{name: row[name] for name in ROUNDS_TABLE} for row in rounds]
-        )
-    else:
-        layout.annotator_study("_rounds.csv").unlink(missing_ok=True)  # of an earlier run
+        write_table(layout.annotator_study("_rounds.csv"), rounds)
     return last
+
+
+def break_even(qualities: Sequence[float], right: Sequence[float], level: float) -> float | None:
+    """Returns the annotators' accuracy above which a classifier that learns from them exceeds `level`.
+
+    Args:
+        qualities: the annotators' accuracies, ascending, 0 .. 1.
+        right: the classifier's accuracy in percent for each of them, interpolated linearly.
+        level: accuracy in percent.
+
+    Returns:
+        The last crossing of `level`; the lowest quality if all values are above it, None if the last is not.
+    """
+    below = [place for place, value in enumerate(right) if value <= level]
+    if not below:
+        return qualities[0]
+    last = below[-1]
+    if last == len(right) - 1:
+        return None
+    share = (level - right[last]) / (right[last + 1] - right[last])
+    return qualities[last] + share * (qualities[last + 1] - qualities[last])
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """A classifier that needs no people.
+
+    Attributes:
+        name: key of `WITHOUT_PEOPLE`.
+        right: test accuracy in percent, one per seed.
+        pays_from: break-even of the means over seeds.
+        by_seed: break-even of each seed.
+    """
+
+    name: str
+    right: list[float]
+    pays_from: float | None
+    by_seed: list[float | None]
+
+    @property
+    def labels(self) -> str:
+        return WITHOUT_PEOPLE[self.name][0]
+
+    def range_of_seeds(self) -> tuple[float | None, float | None]:
+        """Returns the lowest and highest break-even of the seeds; None (never) is the highest."""
+        ordered = sorted(self.by_seed, key=lambda quality: math.inf if quality is None else quality)
+        return ordered[0], ordered[-1]
+
+    def sentence(self, lowest: float) -> str:
+        """Returns one sentence on the break-even; `lowest` is the lowest measured accuracy of annotators."""
+        if self.pays_from is None:
+            found = "annotators never pay, even if they are always right"
+        elif self.pays_from <= lowest:
+            found = f"annotators pay at all measured accuracies, from {100 * lowest:.0f} %"
+        else:
+            found = f"annotators pay if they are right on more than {100 * self.pays_from:.0f} % of the images"
+        first, last = ("never" if quality is None else f"{100 * quality:.0f} %" for quality in self.range_of_seeds())
+        seeds = f" (by seed: {first} to {last})" if len(self.by_seed) > 1 else ""
+        return f"Compared with {self.name} ({fmean(self.right):.1f} % right), {found}{seeds}."
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Rows of a study, sorted.
+
+    Attributes:
+        qualities: the annotators' accuracies, ascending, 0 .. 1; the last is 1.
+        points: test accuracies in percent for each of them, one per seed.
+        alternatives: classifiers that need no people.
+    """
+
+    qualities: list[float]
+    points: list[list[float]]
+    alternatives: list[Alternative]
+
+
+def findings(rows: Sequence[dict]) -> Findings:
+    """Computes the break-evens from the rows of study_annotators.csv; seeds must have the same order everywhere."""
+    qualities = sorted({row["annotator_accuracy"] for row in rows} - {""})
+    points = [[row["test_accuracy"] for row in rows if row["annotator_accuracy"] == quality] for quality in qualities]
+    found = []
+    for name, (labels, _) in WITHOUT_PEOPLE.items():
+        right = [row["test_accuracy"] for row in rows if row["labels"] == labels]
+        if right:
+            curves = zip(zip(*points, strict=True), right, strict=True)
+            by_seed = [break_even(qualities, curve, level) for curve, level in curves]
+            pays_from = break_even(qualities, [fmean(values) for values in points], fmean(right))
+            found.append(Alternative(name, right, pays_from, by_seed))
+    return Findings(qualities, points, found)
+
+
+def draw_study(path: Path, found: Findings, title: str) -> None:
+    """Draws test accuracy against the annotators' accuracy: means, seeds as dots, alternatives as lines with bands."""
+    drawn = figures.figure(7.2, 4.8, layout="constrained")
+    axes = drawn.add_subplot()
+    means = [fmean(values) for values in found.points]
+    axes.plot(found.qualities, means, marker="o", color="tab:blue", label="labels of expert and annotators")
+    for quality, values in zip(found.qualities, found.points, strict=True):
+        axes.scatter([quality] * len(values), values, s=8, color="tab:blue", alpha=0.5)
+    for one in found.alternatives:
+        color, level = WITHOUT_PEOPLE[one.name][1], fmean(one.right)
+        pays = "never" if one.pays_from is None else f"from {100 * one.pays_from:.0f} %"
+        axes.axhline(level, color=color, linestyle="--", linewidth=1, label=f"{one.name}; people pay {pays}")
+        axes.axhspan(min(one.right), max(one.right), color=color, alpha=0.08, linewidth=0)
+        if one.pays_from is not None and one.pays_from > found.qualities[0]:
+            axes.plot([one.pays_from], [level], marker="x", color=color, linestyle="none")
+    axes.axhline(means[-1], color="tab:green", linestyle="--", linewidth=1, label="expert labels for all")
+    axes.set(xlabel="accuracy of annotators", ylabel="test accuracy of the classifier (%)", title=title)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figures.save(path, drawn)
