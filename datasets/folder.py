@@ -106,13 +106,16 @@ def label_by_folders(files: Sequence[str]) -> list[Picture]:
     Files outside of class folders and those in `unlabeled/` have no label.
     """
     splits = user_splits(files)
+    # Archives unpacked into folders of their own names: seg_train/seg_train/<Class>.
+    nested = {
+        top for top in splits if all(name.startswith(f"{top}/{top}/") for name in files if name.startswith(f"{top}/"))
+    }
     pictures = []
     for name in files:
         folders = name.split("/")[:-1]
         split = splits.get(folders[0]) if folders else None
         if split:
-            # An archive unpacked into a folder of its own name: seg_train/seg_train/<Class>.
-            folders = folders[2:] if folders[0] in folders[1:2] else folders[1:]
+            folders = folders[2 if folders[0] in nested else 1 :]
         label = class_name(folders[0]) if folders and folders[0].lower() not in UNLABELED else None
         pictures.append(Picture(name, label or None, tested=split == "test" and bool(label)))
     return pictures

@@ -180,7 +180,7 @@ def run_source(args: argparse.Namespace) -> int:
         if lists is None:
             write_drawn_lists(source, target, files, args.split_seed)
         else:
-            place_lists(source, target, lists, archive)
+            place_lists(source, staging, lists, archive)
     print(f"{args.data_root / source.folder} is ready: {sum(map(len, files.values()))} images.")
     if source.classes == GULLS:
         update_whole_gulls(args.data_root, redraw=args.force and lists is None)

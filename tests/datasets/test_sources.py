@@ -1,13 +1,20 @@
-"""Each source of pictures becomes the folders and lists that the scripts read."""
+"""Archives, downloads and lists of the paper's datasets."""
+
+import functools
+import hashlib
+import http.server
+import threading
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from datasets.sources import SOURCES, gull_ids
+from datasets.sources import SOURCES, find_images
+from datasets.splits import Part, apportion, draw_lists
 from tests.helpers.archives import (
     NABIRDS_CLASSES,
     cub_members,
-    make_tar,
-    make_zip,
+    make_archive,
     nabirds_members,
     names,
     one_error,
@@ -15,183 +22,297 @@ from tests.helpers.archives import (
     run,
     teach_members,
 )
-from utils.data import toy_moths
+from utils.base.errors import InputError
 from utils.data.catalog import BUTTERFLIES, CHARACTERS, GULLS
-from utils.data.lists import read_examples
+from utils.data.lists import Example, read_examples, write_examples
 
 
 def paper_members(top: str = "") -> dict[str, bytes]:
-    """The gulls as the paper's `datasets` folder holds them, two a class and folder, with its lists and what macOS adds."""
-    members = {
-        f"{top}CUBgull/CUBgull_gt_te.txt": b"hello",
-        "__MACOSX/CUBgull/images/HeermannGull/x.jpg": b"not an image",
-    }
+    """The gulls as in the paper's `datasets` folder, two per class and folder, with the files that macOS adds."""
+    members = {f"{top}CUBgull/CUBgull_gt_te.txt": b"hello"}
     for folder, first in (("CUBgull", 400), ("NAbirdsgull", 500)):
         for label, name in enumerate(GULLS):
             for i in range(2):
-                members[f"{top}{folder}/images/{name}/{name}-{i}.jpg"] = picture(first + 10 * label + i, "jpg")
+                members[f"{top}{folder}/images/{name}/{name}-{i}.jpg"] = picture(first + 10 * label + i, "jpeg")
             members[f"__MACOSX/{top}{folder}/images/{name}/._{name}-0.jpg"] = b"not an image"
+            members[f"__MACOSX/{top}{folder}/images/{name}/x.jpg"] = b"not an image"
     return members
 
 
-def test_butterflies_are_picked_and_renamed_and_their_lists_number_on(tmp_path, capsys):
-    archive = make_zip(tmp_path / "teach.zip", teach_members(8))
+# ---------------------------------------------------------------- archives
+
+
+def test_butterflies_are_selected_and_renamed_and_their_lists_numbered_consecutively(tmp_path, capsys):
+    members = {**teach_members(8), "top/butterflies_crop/Queen/my  queen (1).png": picture(5000)}
+    archive = make_archive(tmp_path / "teach.zip", members)
     assert run("butterflies", "--archive", archive, "--split-seed", 3, "--data-root", tmp_path / "root") == 0
-    assert "40 images, fewer than the paper's 1930" in capsys.readouterr().out
+    assert "41 images, fewer than the paper's 1930" in capsys.readouterr().out
     folder = tmp_path / "root" / "butterflies_crop"
-    assert names(folder / "images") == sorted(
-        f"{name}/{label}_{i}.png" for label, name in enumerate(BUTTERFLIES) for i in range(8)
-    )
+    expected = [f"{name}/{label}_{i}.png" for label, name in enumerate(BUTTERFLIES) for i in range(8)]
+    assert names(folder / "images") == sorted([*expected, "Queen/my_queen_1_.png"])
     assert (folder / "images/RedAdmiral/3_2.png").read_bytes() == picture(32)
     first, rest, train, test = (
         read_examples(folder / f"butterflies_gt_{stem}.txt", 5) for stem in ("s300_tr", "s300_rest_tr", "tr", "te")
     )
-    assert (len(first), len(rest), len(test)) == (6, 26, 8)  # 300 : 1244 : 386 of 40
-    assert (
-        train == first + rest
-        and [row.index for row in train] == list(range(32))
-        and [row.index for row in test] == list(range(8))
-    )
-    assert len({row.path for row in train + test}) == 40
+    assert (len(first), len(rest), len(test)) == (6, 27, 8)  # 300 : 1244 : 386 of 41
+    assert train == first + rest
+    assert [row.index for row in train] == list(range(33)) and [row.index for row in test] == list(range(8))
+    assert len({row.path for row in train + test}) == 41
     assert run("check", "butterflies_s300_rest", "--data-root", tmp_path / "root") == 0
-
-
-def test_characters_come_from_the_same_archive(tmp_path):
-    archive = make_zip(tmp_path / "teach.zip", teach_members())
-    assert run("chinese_chars", "--archive", archive, "--split-seed", 0, "--data-root", tmp_path / "root") == 0
-    folder = tmp_path / "root" / "chinese_chars"
-    assert names(folder / "images") == sorted(f"{name}/{name}{i}.png" for name in CHARACTERS for i in range(4))
-    assert (folder / "ChineseChars_gt_te.txt").exists() and run(
-        "check", "chinese_chars", "--data-root", tmp_path / "root"
-    ) == 0
 
 
 def test_gulls_and_nabirds_together_make_the_whole(tmp_path, capsys):
     root = tmp_path / "root"
-    cub_archive, nabirds_archive = (
-        make_tar(tmp_path / "c.tgz", cub_members()),
-        make_tar(tmp_path / "n.tar.gz", nabirds_members()),
-    )
-    assert run("gull", "--archive", cub_archive, "--split-seed", 0, "--data-root", root) == 0
-    assert "made and checked once both are there" in capsys.readouterr().out
-    assert not (root / "CUBgull/ALLgull_gt_tr.txt").exists()
-    assert (root / "CUBgull/images/RingbilledGull/Ring_billed_Gull_0002_512.jpg").read_bytes() == picture(232, "jpg")
-    assert run("nabirds", "--archive", nabirds_archive, "--split-seed", 0, "--data-root", root) == 0
+    cub = make_archive(tmp_path / "c.tgz", cub_members())
+    nabirds = make_archive(tmp_path / "n.tar.gz", nabirds_members())
+    assert run("gull", "--archive", cub, "--split-seed", 0, "--data-root", root) == 0
+    assert "needs both" in capsys.readouterr().out and not (root / "CUBgull/ALLgull_gt_tr.txt").exists()
+    assert (root / "CUBgull/images/RingbilledGull/Ring_billed_Gull_0002_512.jpg").read_bytes() == picture(232, "jpeg")
+    assert run("nabirds", "--archive", nabirds, "--split-seed", 0, "--data-root", root) == 0
     found = names(root / "NAbirdsgull/images")
-    assert found[:4] == ["CaliforniaGull/8170aa1122" + end for end in ("3340.jpg", "3341.jpg")] + [
-        "CaliforniaGull/8180aa1122" + end for end in ("3340.jpg", "3341.jpg")
-    ]
+    assert found[:4] == [f"CaliforniaGull/81{n}0aa1122334{i}.jpg" for n in (7, 8) for i in range(2)]
     assert len(found) == 12 and not any("824" in name for name in found)
-    nabirds = read_examples(root / "NAbirdsgull/NAbirdsgull_gt_tr.txt", 5)
-    assert [row.index for row in nabirds] == list(range(150, 162))
+    drawn = read_examples(root / "NAbirdsgull/NAbirdsgull_gt_tr.txt", 5)
+    assert [row.index for row in drawn] == list(range(150, 162))
     whole = read_examples(root / "CUBgull/ALLgull_gt_tr.txt", 5)
     train = read_examples(root / "CUBgull/CUBgull_gt_tr.txt", 5)
-    assert [(row.path, row.label) for row in whole] == [(row.path, row.label) for row in train + nabirds]
+    assert [(row.path, row.label) for row in whole] == [(row.path, row.label) for row in train + drawn]
     assert [row.index for row in whole] == list(range(len(train) + 12))
     assert run("check", "gull_whole", "--data-root", root) == 0
+    assert run("nabirds", "--archive", nabirds, "--split-seed", 1, "--data-root", root, "--force") == 0
+    redrawn = read_examples(root / "NAbirdsgull/NAbirdsgull_gt_tr.txt", 5)
+    assert redrawn != drawn
+    assert [row.path for row in read_examples(root / "CUBgull/ALLgull_gt_tr.txt", 5)[-12:]] == [r.path for r in redrawn]
 
 
-def test_the_whole_gulls_follow_nabirds_drawn_anew(tmp_path):
-    shared = ("--data-root", tmp_path / "root", "--split-seed")
-    nabirds = ("nabirds", "--archive", make_tar(tmp_path / "n.tar.gz", nabirds_members()), *shared)
-    whole = tmp_path / "root/CUBgull/ALLgull_gt_tr.txt"
-    assert (
-        run("gull", "--archive", make_tar(tmp_path / "c.tgz", cub_members()), *shared, 0) == 0 and run(*nabirds, 0) == 0
-    )
-    before = whole.read_text()
-    assert run(*nabirds, 1, "--force") == 0
-    drawn = read_examples(tmp_path / "root/NAbirdsgull/NAbirdsgull_gt_tr.txt", 5)
-    assert whole.read_text() != before and [row.path for row in read_examples(whole, 5)[-12:]] == [
-        row.path for row in drawn
-    ]
-
-
-@pytest.mark.parametrize("top", ["", "MEMORABLE/datasets/"])
-@pytest.mark.parametrize("name", ["gulls.zip", "gulls.tgz", "gulls.tar"])
-def test_the_papers_own_archive_makes_both_gulls(tmp_path, name, top):
-    archive = (make_zip if name.endswith("zip") else make_tar)(tmp_path / name, paper_members(top))
-    root = tmp_path / "root"
+@pytest.mark.parametrize(("name", "top"), [("gulls.zip", ""), ("gulls.tgz", "MEMORABLE/datasets/"), ("gulls.tar", "")])
+def test_the_papers_archive_makes_both_gull_datasets(tmp_path, name, top):
+    archive, root = make_archive(tmp_path / name, paper_members(top)), tmp_path / "root"
     for command, folder, first in (("gull", "CUBgull", 400), ("nabirds", "NAbirdsgull", 500)):
         assert run(command, "--archive", archive, "--split-seed", 0, "--data-root", root) == 0
-        # NABirds as published loses its hyphens; the paper's archive has its files as the paper's lists name them.
+        # Hyphens are removed only from NABirds as published. The paper's archive has the names of the paper's lists.
         assert names(root / folder / "images") == [f"{gull}/{gull}-{i}.jpg" for gull in GULLS for i in range(2)]
-        assert (root / folder / "images/RingbilledGull/RingbilledGull-1.jpg").read_bytes() == picture(first + 31, "jpg")
-    assert len(read_examples(root / "CUBgull/ALLgull_gt_tr.txt", 5)) == 15  # 150 of 299 of CUB's ten, and NABirds' ten
+        file = root / folder / "images/RingbilledGull/RingbilledGull-1.jpg"
+        assert file.read_bytes() == picture(first + 31, "jpeg")
     assert run("check", "gull_whole", "--data-root", root) == 0
 
 
-@pytest.mark.parametrize("command, published", [("gull", cub_members), ("nabirds", nabirds_members)])
-@pytest.mark.parametrize("paper_first", [True, False])
-def test_of_two_layouts_in_one_archive_the_papers_counts(tmp_path, command, published, paper_first):
-    both = (paper_members(), published())
-    archive = make_tar(tmp_path / "both.tgz", both[0] | both[1] if paper_first else both[1] | both[0])
-    assert run(command, "--archive", archive, "--split-seed", 0, "--data-root", tmp_path / "root") == 0
-    folder = tmp_path / "root" / SOURCES[command].folder
-    assert names(folder / "images") == [f"{gull}/{gull}-{i}.jpg" for gull in GULLS for i in range(2)]
-
-
-@pytest.mark.parametrize("command, folder", [("gull", "CUBgull"), ("nabirds", "NAbirdsgull")])
-def test_a_class_that_the_papers_archive_lacks_is_named(tmp_path, capsys, command, folder):
-    members = {
-        name: data for name, data in paper_members().items() if not name.startswith(f"{folder}/images/HeermannGull")
-    }
-    archive = make_zip(tmp_path / "gulls.zip", members)
-    assert run(command, "--archive", archive, "--split-seed", 0, "--data-root", tmp_path / "root") == 2
-    error = one_error(capsys)
-    assert f"{archive} holds no images of HeermannGull, " in error and f"{folder}/images/<Class>/<file>" in error
-    assert names(tmp_path / "root") == []
-
-
-OTHER = {
-    "CUB_200_2011/classes.txt": b"1 001.Black_footed_Albatross",
-    "CUB_200_2011/images/001.Black_footed_Albatross/a.jpg": b"",
-}
+@pytest.mark.parametrize(("command", "published"), [("gull", cub_members), ("nabirds", nabirds_members)])
+def test_the_papers_layout_takes_precedence(command, published):
+    members = published() | paper_members()
+    places = find_images(SOURCES[command], list(members), members.get)
+    assert sorted(places.values()) == [f"{gull}/{gull}-{i}.jpg" for gull in GULLS for i in range(2)]
 
 
 @pytest.mark.parametrize(
-    "command, members, layouts",
+    ("command", "members", "words"),
     [
-        ("gull", teach_members(1), ("CUBgull/images/<Class>/<file>", "CUB_200_2011/images/059.California_Gull/<file>")),
-        ("gull", OTHER, ("CUBgull/images/<Class>/<file>", "CUB_200_2011/images/059.California_Gull/<file>")),
-        ("nabirds", OTHER, ("NAbirdsgull/images/<Class>/<file>", "nabirds/images/<class number>/<file>")),
-        ("butterflies", paper_members(), ("butterflies_crop/images/<Class>/<file>",)),
+        ("gull", teach_members(1), "CUBgull/images/<Class>/<file> or CUB_200_2011/images/<Class>/<file>"),
+        ("butterflies", paper_members(), ", ".join(BUTTERFLIES)),
+        ("butterflies", {n: d for n, d in teach_members(1).items() if "Viceroy" not in n}, "no images of Viceroy ("),
+        ("nabirds", {n: d for n, d in nabirds_members().items() if "0821/" not in n}, "no images of HeermannGull ("),
+        (
+            "nabirds",
+            nabirds_members() | {"nabirds/classes.txt": NABIRDS_CLASSES.replace("821", "9").encode()},
+            "Heermann",
+        ),
+        ("butterflies", {**teach_members(1), "top/butterflies_crop/Queen/bad.png": b""}, "Queen/bad.png"),
+        ("butterflies", {**teach_members(1), "top/butterflies_crop/Queen/bad.png": picture(1)[:60]}, "Queen/bad.png"),
     ],
 )
-def test_an_archive_of_no_layout_is_refused_with_those_that_are_known(tmp_path, capsys, command, members, layouts):
-    archive = make_zip(tmp_path / "a.zip", members)
+@pytest.mark.parametrize("ending", ["zip", "tgz"])
+def test_an_archive_that_does_not_fit_is_refused(tmp_path, capsys, command, members, words, ending):
+    archive = make_archive(tmp_path / f"a.{ending}", members)
     assert run(command, "--archive", archive, "--split-seed", 0, "--data-root", tmp_path / "root") == 2
     error = one_error(capsys)
-    assert all(words in error for words in (str(archive), *SOURCES[command].classes, *layouts, *SOURCES[command].pages))
-    assert names(tmp_path / "root") == []
+    assert str(archive) in error and words in error and names(tmp_path / "root") == []
 
 
-def test_nabirds_classes_are_read_by_name():
-    assert gull_ids("9 Herring Gull (Adult)\n12 Heermann's Gull (Adult)\n7 Western Gull\nnonsense\n") == {
-        12: "HeermannGull",
-        7: "WesternGull",
+@pytest.mark.parametrize("ending", ["zip", "tgz"])
+@pytest.mark.parametrize("folder", ["../../evil", "/evil", "top/butterflies_crop/Monarch/../../../../.."])
+def test_no_member_is_written_outside(tmp_path, ending, folder):
+    (tmp_path / "root").mkdir()
+    members = {
+        **teach_members(),
+        f"{folder}/evil.png": picture(0),
+        f"{folder}/butterflies_crop/Queen/e.png": picture(1),
     }
+    archive = make_archive(tmp_path / f"a.{ending}", members)
+    assert run("butterflies", "--archive", archive, "--split-seed", 0, "--data-root", tmp_path / "root") == 0
+    assert [path.name for path in tmp_path.iterdir() if path != archive] == ["root"]
+    assert [path.name for path in (tmp_path / "root").iterdir()] == ["butterflies_crop"]
+    assert "Queen/e.png" in names(tmp_path / "root/butterflies_crop/images")
 
 
-def test_nabirds_without_one_of_the_gulls_is_refused(tmp_path, capsys):
-    members = nabirds_members()
-    members["nabirds/classes.txt"] = NABIRDS_CLASSES.replace("Heermann's", "Herring").encode()
-    archive = make_tar(tmp_path / "n.tar.gz", members)
-    assert run("nabirds", "--archive", archive, "--split-seed", 0, "--data-root", tmp_path / "root") == 2
-    assert "HeermannGull" in one_error(capsys) and names(tmp_path / "root") == []
+@pytest.mark.parametrize(("name", "share"), [(f"a.{kind}", share) for kind in ("zip", "tgz") for share in (0.02, 0.6)])
+def test_a_truncated_archive_is_refused(tmp_path, capsys, name, share):
+    archive = make_archive(tmp_path / name, teach_members() | cub_members())
+    archive.write_bytes(archive.read_bytes()[: int(archive.stat().st_size * share)])
+    assert run("butterflies", "--archive", archive, "--split-seed", 0, "--data-root", tmp_path / "root") == 2
+    assert "is damaged" in one_error(capsys) and names(tmp_path / "root") == []
 
 
-def test_nabirds_has_no_address_of_its_own(tmp_path, capsys):
-    assert run("nabirds", "--split-seed", 0, "--data-root", tmp_path / "root") == 2
-    assert "--archive" in one_error(capsys)
+# ---------------------------------------------------------------- downloads
+
+PAGE = b"<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title></head></html>"
 
 
-def test_toy_is_drawn_by_its_seed_and_kept_unless_forced(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(toy_moths, "PER_CLASS", dict.fromkeys(toy_moths.PER_CLASS, 1))
-    pictures = []
-    for more, status in ((["--seed", 5], 0), ([], 2), (["--force"], 0), (["--force", "--seed", 5], 0)):
-        assert run("toy", "--data-root", tmp_path, *more) == status
-        assert status == 0 or "--force" in one_error(capsys)
-        capsys.readouterr()
-        pictures.append({path.read_bytes() for path in tmp_path.glob("toy/images/*/*.png")})
-    assert pictures[0] == pictures[1] == pictures[3] and not pictures[0] & pictures[2]
-    assert [path.name for path in tmp_path.iterdir()] == ["toy"]
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """The address of a server, and the folder that it serves."""
+    monkeypatch.setenv("no_proxy", "*")
+    (tmp_path / "site").mkdir()
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "site"))
+    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", tmp_path / "site"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_download_is_checked_and_kept(tmp_path, site, capsys):
+    address, folder = site
+    data = make_archive(folder / "cub.tgz", cub_members()).read_bytes()
+    arguments = ("gull", "--url", f"{address}/cub.tgz", "--split-seed", 0, "--data-root", tmp_path / "root")
+    assert run(*arguments, "--md5", "0" * 32) == 2
+    assert "MD5" in one_error(capsys)
+    assert run(*arguments, "--md5", hashlib.md5(data).hexdigest().upper()) == 0
+    assert names(tmp_path / "root/.downloads") == ["CUB_200_2011.tgz"]
+    (folder / "cub.tgz").unlink()
+    assert run(*arguments, "--force") == 0
+    assert "downloaded earlier" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "words"),
+    [
+        ("{site}/none.tgz", 1, "404"),
+        ("http://127.0.0.1:9/x.tgz", 1, "failed"),
+        ("{site}/page.tgz", 2, "is a web page"),
+        ("file:///etc/passwd", 2, "http or https"),
+        ("cub.tgz", 2, "http or https"),
+    ],
+)
+def test_an_address_without_an_archive_ends_with_one_line(tmp_path, site, capsys, url, status, words):
+    (site[1] / "page.tgz").write_bytes(PAGE)
+    arguments = ("gull", "--url", url.format(site=site[0]), "--split-seed", 0, "--data-root", tmp_path / "root")
+    assert run(*arguments) == status
+    error = one_error(capsys)
+    assert words in error and all(page in error for page in SOURCES["gull"].pages)
+    assert not (tmp_path / "root/CUBgull").exists()
+
+
+def test_the_addresses_are_those_of_the_owners():
+    teach = "https://homepages.inf.ed.ac.uk/omacaod/files/cvpr_2018_teach_data.zip"
+    cub = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
+    urls = {name: source.url for name, source in SOURCES.items()}
+    assert urls == {"butterflies": teach, "chinese_chars": teach, "gull": cub, "nabirds": None}
+    assert SOURCES["gull"].md5 == "97eceeb196236b17998738112f37df78"
+
+
+# ---------------------------------------------------------------- lists
+
+CHARACTER_LISTS = {
+    "ChineseChars_gt_tr": [("chinese_chars/images/stem/stem1.png", 2), ("chinese_chars/images/grass/grass0.png", 0)],
+    "ChineseChars_gt_te": [("chinese_chars/images/mound/mound3.png", 1)],
+}
+
+
+def paper_lists(folder: Path, lists: dict[str, list[tuple[str, int]]]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for stem, rows in lists.items():
+        examples = [Example(f"./datasets/{path}", label, index) for index, (path, label) in enumerate(rows)]
+        write_examples(folder / f"{stem}.txt", examples)
+    return folder
+
+
+@pytest.mark.parametrize("nested", ["", "chinese_chars"])
+@pytest.mark.parametrize("downloaded", [False, True])
+def test_lists_are_taken_as_they_are(tmp_path, site, nested, downloaded):
+    address, folder = site
+    lists = paper_lists(folder / "x" / nested, CHARACTER_LISTS)
+    archive = make_archive(tmp_path / "teach.zip", teach_members())
+    place = ("--lists-url", f"{address}/x") if downloaded else ("--lists", folder / "x")
+    assert run("chinese_chars", "--archive", archive, *place, "--data-root", tmp_path / "root") == 0
+    for stem in CHARACTER_LISTS:
+        assert (tmp_path / f"root/chinese_chars/{stem}.txt").read_bytes() == (lists / f"{stem}.txt").read_bytes()
+
+
+def test_a_missing_list_ends_the_run_before_the_archive_is_downloaded(tmp_path, site, capsys):
+    arguments = ("--url", f"{site[0]}/teach.zip", "--lists-url", f"{site[0]}/x", "--data-root", tmp_path / "root")
+    assert run("chinese_chars", *arguments) == 1
+    assert "ChineseChars_gt_tr.txt" in one_error(capsys)
+
+
+@pytest.mark.parametrize(
+    "row", [("chinese_chars/images/stem/stem77.png", 2), ("chinese_chars/images/stem/stem1.png", 1), ("other/a.png", 2)]
+)
+def test_a_listed_image_that_is_missing_or_of_another_class_is_named(tmp_path, capsys, row):
+    lists = {**CHARACTER_LISTS, "ChineseChars_gt_te": [*CHARACTER_LISTS["ChineseChars_gt_te"], row]}
+    arguments = ("--lists", paper_lists(tmp_path / "lists", lists), "--data-root", tmp_path / "root")
+    assert run("chinese_chars", "--archive", make_archive(tmp_path / "teach.zip", teach_members()), *arguments) == 2
+    assert "ChineseChars_gt_te.txt, line 2: " in one_error(capsys) and names(tmp_path / "root") == []
+
+
+def test_the_list_of_all_gulls_is_checked_when_both_folders_exist(tmp_path, capsys):
+    gull = "images/WesternGull/Western_Gull_0000_510.jpg"
+    lists = {
+        "CUBgull_gt_tr": [(f"CUBgull/{gull}", 4)],
+        "CUBgull_gt_te": [(f"CUBgull/{gull}".replace("0000_510", "0001_511"), 4)],
+        "ALLgull_gt_tr": [(f"CUBgull/{gull}", 4), ("NAbirdsgull/images/WesternGull/none.jpg", 4)],
+        "NAbirdsgull_gt_tr": [("NAbirdsgull/images/WesternGull/8230aa11223340.jpg", 4)],
+    }
+    shared = ("--lists", paper_lists(tmp_path / "lists", lists), "--data-root", tmp_path / "root")
+    assert run("gull", "--archive", make_archive(tmp_path / "c.tgz", cub_members()), *shared) == 0
+    capsys.readouterr()
+    assert run("nabirds", "--archive", make_archive(tmp_path / "n.tar.gz", nabirds_members()), *shared) == 2
+    assert "ALLgull_gt_tr.txt, line 2" in one_error(capsys)
+    assert len(read_examples(tmp_path / "root/CUBgull/ALLgull_gt_tr.txt", 5)) == 2  # the paper's list is kept
+
+
+def test_apportion_divides_by_largest_remainders():
+    assert apportion(150, [60, 59, 60, 60, 60]) == [30, 30, 30, 30, 30]
+    assert apportion(300, [386] * 5) == [60] * 5
+    assert apportion(7, [1, 1, 5]) == [1, 1, 5] and apportion(3, [5, 5, 0]) == [2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("source", "counts", "expected"),
+    [
+        (
+            "butterflies",
+            [386] * 5,
+            {"butterflies_gt_tr": 1544, "butterflies_gt_te": 386, "butterflies_gt_s300_tr": 300},
+        ),
+        ("gull", [60, 59, 60, 60, 60], {"CUBgull_gt_tr": 150, "CUBgull_gt_te": 149}),
+        ("chinese_chars", [237] * 3, {"ChineseChars_gt_tr": 568, "ChineseChars_gt_te": 143}),
+        ("nabirds", [100, 90, 110, 240, 80], {"NAbirdsgull_gt_tr": 431}),
+    ],
+)
+def test_drawn_lists_have_the_papers_sizes_and_the_proportions_of_the_classes(source, counts, expected):
+    source = SOURCES[source]
+    files = {name: [f"{i}.png" for i in range(count)] for name, count in zip(source.classes, counts, strict=True)}
+    lists = draw_lists(source.folder, files, source.parts, seed=1)
+    assert {stem: len(lists[stem]) for stem in expected} == expected
+    for rows in lists.values():
+        for label, count in enumerate(counts):
+            assert abs(Counter(row.label for row in rows)[label] - len(rows) * count / sum(counts)) < 1.5
+    drawn = [row.path for part in source.parts for row in lists[part.stem]]
+    assert len(set(drawn)) == len(drawn) == sum(part.size for part in source.parts)
+    labels = [row.label for row in lists[source.parts[0].stem]]
+    assert labels != sorted(labels)
+    if source.name == "butterflies":
+        assert Counter(row.label for row in lists["butterflies_gt_tr"][:300]) == dict.fromkeys(range(5), 60)
+        assert lists["butterflies_gt_s300_rest_tr"][0].index == 300 and lists["butterflies_gt_tr"][-1].index == 1543
+
+
+def test_drawn_lists_depend_on_the_seed_and_not_on_the_order_of_the_files():
+    files = {name: [f"{i}.png" for i in range(20)] for name in CHARACTERS}
+    backwards = {name: found[::-1] for name, found in files.items()}
+    parts = (Part("a", 30), Part("b", 30))
+    assert draw_lists("f", files, parts, 4) == draw_lists("f", backwards, parts, 4)
+    assert draw_lists("f", files, parts, 4) != draw_lists("f", files, parts, 5)
+    with pytest.raises(InputError, match="2 images are too few for a"):
+        draw_lists("f", {"a": ["1.png"], "b": ["2.png"]}, (Part("a", 1), *parts), 0)

@@ -1,4 +1,4 @@
-"""What the tests of `prepare.py` share: small pictures, archives laid out as the published ones are, and a local server."""
+"""Helpers for tests of prepare.py: small pictures, and archives laid out like the published ones."""
 
 import io
 import re
@@ -34,32 +34,28 @@ NABIRDS_CLASSES = """0 Birds
 def picture(seed: int, kind: str = "png") -> bytes:
     """An image file of 8 x 8 random pixels, different for every seed."""
     stream = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(
-        stream, "jpeg" if kind == "jpg" else kind
-    )
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(stream, kind)
     return stream.getvalue()
 
 
-def make_zip(path: Path, members: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, data in members.items():
-            file.writestr(name, data)
-    return path
-
-
-def make_tar(path: Path, members: dict[str, bytes], more: tuple[tarfile.TarInfo, ...] = ()) -> Path:
-    with tarfile.open(path, "w:gz" if path.suffix in (".tgz", ".gz") else "w") as file:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            file.addfile(info, io.BytesIO(data))
-        for info in more:
-            file.addfile(info)
+def make_archive(path: Path, members: dict[str, bytes]) -> Path:
+    """Writes a zip or tar file, depending on the ending."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+            for name, data in members.items():
+                packed.writestr(name, data)
+    else:
+        with tarfile.open(path, "w" if path.suffix == ".tar" else "w:gz") as tar:
+            for name, data in members.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
     return path
 
 
 def teach_members(per_class: int = 4) -> dict[str, bytes]:
-    """explain_teach in small: both datasets, one with blanks in its folders and no images/ folder, and things to leave."""
+    """explain_teach: one dataset has spaces in its folders and no images/ folder; some files do not belong to either."""
     members = {"top/readme.txt": b"hello", "top/oct/images/drusen/x.png": picture(999)}
     for label, name in enumerate(("Cabbage White", "Monarch", "Queen", "Red Admiral", "Viceroy")):
         for i in range(per_class):
@@ -73,61 +69,39 @@ def teach_members(per_class: int = 4) -> dict[str, bytes]:
 
 
 def cub_members(per_class: int = 4) -> dict[str, bytes]:
-    members = {
-        "CUB_200_2011/README": b"hello",
-        "CUB_200_2011/images/001.Black_footed_Albatross/a.jpg": picture(7, "jpg"),
-    }
+    members = {"CUB_200_2011/images/001.Black_footed_Albatross/a.jpg": picture(7, "jpeg")}
     for label, name in enumerate(CUB_FOLDERS):
         for i in range(per_class):
-            members[f"CUB_200_2011/images/{name}/{name[4:]}_{i:04d}_51{i}.jpg"] = picture(200 + 10 * label + i, "jpg")
+            members[f"CUB_200_2011/images/{name}/{name[4:]}_{i:04d}_51{i}.jpg"] = picture(200 + 10 * label + i, "jpeg")
     return members
 
 
 def nabirds_members() -> dict[str, bytes]:
-    """NABirds in small; classes.txt comes after the images, so that one pass would not do."""
-    ids = (817, 818, 820, 821, 822, 823, 824)
+    """NABirds; classes.txt comes after the images."""
     members = {
-        f"nabirds/images/0{n}/{n}0aa-11-22-33-4{i}.jpg": picture(300 + 10 * k + i, "jpg")
-        for k, n in enumerate(ids)
+        f"nabirds/images/0{number}/{number}0aa-11-22-33-4{i}.jpg": picture(300 + 10 * k + i, "jpeg")
+        for k, number in enumerate((817, 818, 820, 821, 822, 823, 824))
         for i in range(2)
     }
     return {**members, "nabirds/classes.txt": NABIRDS_CLASSES.encode()}
 
 
 def run(*arguments: object) -> int:
-    return prepare.main([str(argument) for argument in arguments])
+    """The exit status of prepare.py."""
+    try:
+        return prepare.main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        return end.code
 
 
 def names(folder: Path) -> list[str]:
-    """All files below a folder, in order; [] where there is none."""
+    """All files below a folder, sorted; [] if it does not exist."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def one_error(capsys) -> str:
-    """The error printed: exactly one line `prepare.py: error: ...` (progress bars aside), and no traceback."""
-    stderr = capsys.readouterr().err
-    errors = [
-        line
-        for line in re.split(r"[\r\n]", stderr)
-        if line and "it/s" not in line and "%|" not in line and "B/s" not in line
-    ]
-    errors = [line for line in errors if "image/s" not in line]
-    assert len(errors) == 1 and errors[0].startswith("prepare.py: error: "), stderr
+    """The only line on stderr apart from progress bars, which must be an error message."""
+    lines = re.split(r"[\r\n]", capsys.readouterr().err)
+    errors = [line for line in lines if line and not re.search(r"%\||it/s|B/s|image/s", line)]
+    assert len(errors) == 1 and errors[0].startswith("prepare.py: error: "), errors
     return errors[0]
-
-
-class Site:
-    """What the server has and how it behaves.
-
-    `answers` are the status and content type of a path, where they are not 200 and that of an archive; `requests` are the paths and
-    Range headers that it was asked for.
-    """
-
-    def __init__(self):
-        self.files: dict[str, bytes] = {}
-        self.answers: dict[str, tuple[int, str]] = {}
-        self.ranges = True
-        self.etag: str | None = '"one"'
-        self.cut: int | None = None
-        self.requests: list[tuple[str, str | None]] = []
-        self.url = ""

@@ -1,0 +1,501 @@
+"""`prepare.py folder`: from a folder of the user's own images to a dataset."""
+
+import csv
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import unicodedata
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from datasets import folder as own
+from datasets.folder import LONGEST_STEM, check_places, file_name, label_by_table, read_table, unique_name
+from datasets.splits import Picture, share_out
+from tests.helpers import archives
+from tests.helpers.archives import one_error
+from tests.helpers.own_images import CLASSES, draw, draw_badly_named, draw_classes
+from utils.base.errors import InputError
+from utils.data import catalog
+from utils.data.lists import read_examples
+from utils.data.outputs import explanation_name
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(folder: Path, *options: object, name: str = "mine") -> int:
+    """`prepare.py folder` with the data root `data/` next to the folder."""
+    return archives.run("folder", folder, f"--name={name}", "--data-root", folder.parent / "data", *options)
+
+
+def described(made: Path) -> dict:
+    return json.loads((made / "dataset.json").read_text())
+
+
+def listed(made: Path) -> dict[str, list]:
+    """The rows of the lists in dataset.json, by split."""
+    about = described(made)
+    stems = {split: about[split] for split in ("train", "test", "rest") if about[split]}
+    count = len(about["classes"])
+    return {split: read_examples(made / f"{stem}.txt", count, rest=split == "rest") for split, stem in stems.items()}
+
+
+def counted(made: Path) -> dict[str, list[int]]:
+    """Images per list and label; the number of images without a label last, if there are any."""
+    labels = range(len(described(made)["classes"]))
+    counts = {split: Counter(row.label for row in rows) for split, rows in listed(made).items()}
+    return {split: [n[label] for label in labels] + ([n[-1]] if n[-1] else []) for split, n in counts.items()}
+
+
+def table(path: Path) -> list[dict]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def left_out(made: Path) -> dict[str, str]:
+    return {row["path"]: row["reason"] for row in table(made / "skipped.csv")}
+
+
+# ---------------------------------------------------------------- names
+
+
+def test_badly_named_images_become_a_dataset(tmp_path, capsys):
+    folder = draw_badly_named(tmp_path / "Meine Bilder (2024)")
+    for i in range(3):
+        draw(folder / "unlabeled" / f"neu {i}.png", 9000 + i)
+    draw(folder / "neu ohne Ordner.png", 9010)
+    assert run(folder, "--expert", 3, "--things", "bird", "birds") == 0
+    made = tmp_path / "data/mine"
+    about = described(made)
+    assert [about["display_names"][name] for name in about["classes"]] == sorted(CLASSES)
+    assert about["name"] == "mine" and about["things"] == ["bird", "birds"]
+    assert counted(made) == {"train": [3] * 12, "test": [1] * 12, "rest": [2] * 12 + [4]}
+    assert archives.run("check", "mine", "--data-root", tmp_path / "data") == 0
+    assert "No problems" in capsys.readouterr().out
+    names = [row["file"] for row in table(made / "original_names.csv")]
+    assert len(names) == len({name.casefold() for name in names}) == 12 * 6 + 4
+    assert not any(re.search(r"\s", name) or name.startswith((".", "-")) for path in names for name in path.split("/"))
+    for row in table(made / "original_names.csv"):
+        assert (made / "images" / row["file"]).resolve() == (folder / row["original"]).resolve()
+
+
+def test_names_are_safe_and_unique():
+    taken = {}
+    files = ("a b.JPG", "x/a b.jpg", "A_B.jpg", "a_b_2.jpg", "a_b.png", "c.d e", "\u3000.png")
+    given = [file_name(name, taken) for name in files]
+    assert given == ["a_b.jpg", "a_b_2.jpg", "A_B_3.jpg", "a_b_2_2.jpg", "a_b.png", "c.d_e", "_.png"]
+    many = [unique_name("z" * 200, LONGEST_STEM, taken) for _ in range(1200)]
+    assert len(set(many)) == 1200 and max(map(len, many)) == LONGEST_STEM
+    for text in ("x" * 300, "蝶" * 100):
+        assert len(explanation_name(file_name(f"{text}.png", {}), 1999, 1998, 9_999_999).encode()) < 255
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "a b", "../x", "a/b", ".hidden", "-x", "x" * 81),
+        *("toy", "gull", "CUBgull", "NAbirdsgull", "butterflies_whole", "x_after_labeling", "x_rest"),
+    ],
+)
+def test_names_that_a_dataset_cannot_have_are_refused(tmp_path, capsys, name):
+    assert run(draw_classes(tmp_path / "p", a=2, b=2), name=name) == 2
+    assert f"--name '{name}'" in one_error(capsys) and not (tmp_path / "data").exists()
+
+
+def test_no_file_or_folder_of_the_repository_can_be_a_dataset(tmp_path):
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.splitlines()
+    names = {path.split("/")[0] for path in tracked} | {path[9:] for path in tracked if path.startswith("datasets/")}
+    for name in names:
+        with pytest.raises(InputError, match="^--name '"):
+            check_places(tmp_path, name, tmp_path / "data")
+
+
+@pytest.mark.parametrize("name", ["हिन्दी", "ที่", "my_birds", "Vögel-2", "gull2"])
+def test_names_of_every_script_can_be_a_dataset(tmp_path, name):
+    assert run(draw_classes(tmp_path / "p", a=2, b=2), name=name) == 0
+    assert catalog.find(name, tmp_path / "data").out == name
+
+
+# ---------------------------------------------------------------- places
+
+
+def test_copies_do_not_need_their_originals(tmp_path):
+    folder = draw_classes(tmp_path / "pictures", a=3, b=3)
+    before = {path: path.read_bytes() for path in folder.rglob("*.png")}
+    assert run(folder, "--copy") == 0
+    assert {path: path.read_bytes() for path in folder.rglob("*.png")} == before
+    made = tmp_path / "data/mine"
+    assert sorted(path.read_bytes() for path in made.rglob("*.png")) == sorted(before.values())
+    assert not any(path.is_symlink() for path in made.rglob("*"))
+
+
+def test_force_replaces_only_datasets(tmp_path, capsys):
+    folder = draw_classes(tmp_path / "pictures", a=2, b=2)
+    (tmp_path / "data/logs").mkdir(parents=True)
+    (tmp_path / "data/logs/precious.json").touch()
+    assert run(folder, "--force", name="logs") == 2
+    assert "data/logs exists but is not a dataset" in one_error(capsys)
+    assert [path.name for path in (tmp_path / "data/logs").iterdir()] == ["precious.json"]
+
+
+def test_images_dataset_and_outputs_must_not_overlap(tmp_path, monkeypatch, capsys):
+    folder = draw_classes(tmp_path / "data/mine/images", a=3, b=3)
+    (tmp_path / "data/mine/dataset.json").touch()
+    before = sorted(tmp_path.rglob("*"))
+    for place, root in ((folder, tmp_path / "data"), (folder, folder), (tmp_path / "data/mine", tmp_path / "data")):
+        assert archives.run("folder", place, "--name", "mine", "--data-root", root, "--force") == 2
+        assert "overlap" in one_error(capsys) and sorted(tmp_path.rglob("*")) == before
+    folder = draw_classes(tmp_path / "birds", a=3, b=3)
+    for working_folder, name in ((tmp_path, "birds"), (folder, "other"), (tmp_path.parent, tmp_path.name)):
+        monkeypatch.chdir(working_folder)
+        assert run(folder, name=name) == 2
+        assert f"overlap with {working_folder / name}" in one_error(capsys)
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {root!r})
+from datasets import folder, prepare
+signal.signal(signal.SIGINT, signal.default_int_handler)
+place, count = folder.place, 0
+def killed(*arguments):
+    global count
+    count += 1
+    if count == 5:
+        os.kill(os.getpid(), signal.{signal})
+    place(*arguments)
+folder.place = killed
+sys.exit(prepare.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(("name", "status", "left"), [("SIGKILL", -signal.SIGKILL, 1), ("SIGINT", 130, 0)])
+def test_a_stopped_run_keeps_the_old_dataset(tmp_path, name, status, left):
+    folder, data = draw_classes(tmp_path / "pictures", a=5, b=5), tmp_path / "data"
+    (data / "mine").mkdir(parents=True)
+    (data / "mine/earlier.txt").write_text("earlier")
+    (data / "mine/dataset.json").touch()
+    code = KILLED.format(root=str(ROOT), signal=name)
+    command = [sys.executable, "-c", code, "folder", folder, "--name", "mine", "--data-root", data, "--force"]
+    assert subprocess.run(command, capture_output=True).returncode == status
+    assert (data / "mine/earlier.txt").read_text() == "earlier"
+    assert len([path for path in data.iterdir() if path.name != "mine"]) == left
+    assert run(folder, "--force") == 0
+    assert os.listdir(data) == ["mine"]  # leftovers of the killed run are removed
+    assert counted(data / "mine") == {"train": [4, 4], "test": [1, 1]} and len(list(folder.rglob("*.png"))) == 10
+
+
+def test_a_data_root_without_links_asks_for_copies(tmp_path, monkeypatch, capsys):
+    def unable(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(own.os, "symlink", unable)
+    assert run(draw_classes(tmp_path / "pictures", a=3, b=3)) == 2
+    assert "Use --copy" in one_error(capsys) and list((tmp_path / "data").iterdir()) == []
+
+
+# ---------------------------------------------------------------- lists
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        # a fifth of 10, 7, 4 and 2, rounded: 2, 1, 1 and 0, so 1; of 1 none
+        ((), {"train": [8, 6, 3, 1, 1], "test": [2, 1, 1, 1, 0]}),
+        (("--test-share", 0.5), {"train": [5, 3, 2, 1, 1], "test": [5, 4, 2, 1, 0]}),  # half of 7 is rounded up
+        (("--test-share", 0.95), {"train": [1, 1, 1, 1, 1], "test": [9, 6, 3, 1, 0]}),  # never all
+        (("--expert", 3), {"train": [3, 3, 3, 1, 1], "test": [2, 1, 1, 1, 0], "rest": [5, 3, 0, 0, 0]}),
+        # a quarter of 8, 6, 3, 1 and 1, rounded: 2, 2, 1, and at least 1
+        (("--expert-share", 0.25), {"train": [2, 2, 1, 1, 1], "test": [2, 1, 1, 1, 0], "rest": [6, 4, 2, 0, 0]}),
+    ],
+)
+def test_each_class_is_split_in_the_same_proportion(tmp_path, capsys, options, expected):
+    assert run(draw_classes(tmp_path / "pictures", a=10, b=7, c=4, d=2, e=1), *options) == 0
+    assert counted(tmp_path / "data/mine") == expected
+    lists = listed(tmp_path / "data/mine").values()
+    assert all([row.index for row in rows] == list(range(len(rows))) for rows in lists)
+    assert len({row.path for rows in lists for row in rows}) == sum(map(len, lists)) == 24
+    assert "Too few images for a test image: e." in capsys.readouterr().out
+
+
+def test_the_draw_of_a_class_depends_only_on_the_seed_and_its_images(tmp_path):
+    def train(pictures, seed):
+        lists = share_out(pictures, test_share=0.2, expert=10, expert_share=1.0, seed=seed)
+        return [picture.source for picture in lists["train"] if picture.label == "a"]
+
+    sizes = {"a": 40, "b": 9, "c": 30}
+    every = [Picture(f"{name}/{i:03d}", name, pixels=f"{name}{i}") for name, n in sizes.items() for i in range(n)]
+    assert train(every[:49], 1) == train(random.Random(0).sample(every, 79), 1) != train(every[:49], 2)
+    folder = draw_classes(tmp_path / "pictures", a=9, b=12, c=7)
+    contents = []
+    for seed in (3, 3, 4):
+        assert run(folder, "--expert", 3, "--seed", seed, "--force") == 0
+        contents.append({path.name: path.read_bytes() for path in (tmp_path / "data/mine").iterdir() if path.is_file()})
+    assert contents[0] == contents[1] != contents[2]
+
+
+def test_images_that_look_the_same_stay_in_one_list(tmp_path, capsys):
+    """Twelve images, each also with the same pixels in other bytes, and as a copy."""
+    folder = draw_classes(tmp_path / "pictures", a=12, b=5)
+    for i in range(12):
+        file = folder / f"a/{i}.png"
+        Image.open(file).save(folder / f"a/again {i}.png", compress_level=0)
+        (folder / f"a/copy {i}.png").write_bytes(file.read_bytes())
+    assert run(folder, "--expert", 9, "--test-share", 0.25) == 0
+    made = tmp_path / "data/mine"
+    assert counted(made) == {"train": [9, 4], "test": [9, 1], "rest": [18, 0]}
+    list_of = {}
+    for row in table(made / "original_names.csv"):
+        if row["class"] == "a":
+            list_of.setdefault(re.sub(r"\D", "", row["original"]), set()).add(row["list"])
+    assert len(list_of) == 12 and all(len(lists) == 1 for lists in list_of.values())
+    assert "36 images look the same as others" in capsys.readouterr().out
+    assert archives.run("check", "mine", "--data-root", tmp_path / "data") == 0
+
+
+def test_images_that_look_the_same_but_differ_in_label_are_left_out(tmp_path):
+    folder = draw_classes(tmp_path / "pictures", a=4, b=4)
+    for file, twin in {"a/0.png": "b/twin.png", "a/1.png": "unlabeled/known.png"}.items():
+        (folder / twin).parent.mkdir(exist_ok=True)
+        Image.open(folder / file).save(folder / twin, compress_level=0)
+    for number in range(2):
+        draw(folder / f"unlabeled/new {number}.png", 77)
+    assert run(folder) == 0
+    assert left_out(tmp_path / "data/mine") == {
+        "a/0.png": "looks the same as an image of another class: b/twin.png",
+        "b/twin.png": "looks the same as an image of another class: a/0.png",
+        "unlabeled/known.png": "looks the same as an image with a label: a/1.png",
+    }
+    assert counted(tmp_path / "data/mine") == {"train": [2, 3], "test": [1, 1], "rest": [0, 0, 2]}
+
+
+@pytest.mark.parametrize(
+    ("train", "test"), [("Train", "test"), ("Training", "Testing"), ("TRAINSET", "test_set"), ("seg_train", "seg_test")]
+)
+def test_a_split_of_the_user_is_kept(tmp_path, capsys, train, test):
+    folder = tmp_path / "pictures"
+    inner = (f"{train}/{train}", f"{test}/{test}") if train == "seg_train" else (train, test)
+    draw_classes(folder / inner[0], a=5, b=4)
+    draw_classes(folder / inner[1], 500, a=3, b=3)
+    draw_classes(folder / "unlabelled", 7000, deep=3)
+    Image.open(folder / inner[0] / "a/2.png").save(folder / inner[1] / "a/twin.png", compress_level=0)
+    assert run(folder, "--expert", 3) == 0
+    made = tmp_path / "data/mine"
+    assert counted(made) == {"train": [3, 3], "test": [4, 3], "rest": [1, 1, 3]}
+    twins = {f"{inner[0]}/a/2.png": f"looks the same as a test image: {inner[1]}/a/twin.png"}
+    assert left_out(made) == twins
+    tested = {row["original"].split("/")[0] for row in table(made / "original_names.csv") if row["list"] == "test"}
+    assert tested == {test}
+    assert run(folder, "--test-share", 0.5, "--force") == 2
+    assert "--test-share" in one_error(capsys)
+    draw(folder / inner[1] / "c/0.png", 800)
+    assert run(folder, "--force") == 2
+    assert "class c has only test images" in one_error(capsys)
+    draw(folder / "val/a/0.png", 900)
+    assert run(folder, "--force") == 2
+    assert "val/" in one_error(capsys) and counted(made)["train"] == [3, 3]
+
+
+def test_test_images_without_labels_are_for_people_to_label(tmp_path):
+    folder = tmp_path / "pictures"
+    draw_classes(folder / "train", a=5, b=5)
+    for i in range(3):
+        draw(folder / f"test/{i}.png", 500 + i)
+    assert run(folder) == 0
+    assert counted(tmp_path / "data/mine") == {"train": [4, 4], "test": [1, 1], "rest": [0, 0, 3]}
+
+
+def test_classes_may_be_named_like_splits(tmp_path):
+    assert run(draw_classes(tmp_path / "vehicles", train=3, bus=3, training_wheels=3)) == 0
+    assert described(tmp_path / "data/mine")["classes"] == ["bus", "train", "training_wheels"]
+    draw_classes(tmp_path / "divided/train", train=3, bus=3)
+    draw_classes(tmp_path / "divided/test", 500, train=2, bus=2)
+    assert run(tmp_path / "divided", name="again") == 0
+    assert described(tmp_path / "data/again")["classes"] == ["bus", "train"]
+
+
+# ---------------------------------------------------------------- tables of labels
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_tables_are_read_with_each_separator(tmp_path, encoding, separator):
+    rows = [["Bild", "Größe", "Art"], ["a, b.png", "1;2", "Großes\nOchsenauge"], ["ü/c.png", "", " 菜粉蝶 "], []]
+    with open(tmp_path / "t.csv", "w", encoding=encoding, newline="") as file:
+        csv.writer(file, delimiter=separator).writerows([*rows, ["d.png", "", ""]])
+    expected = [("a, b.png", "Großes Ochsenauge", 3), ("ü/c.png", "菜粉蝶", 4), ("d.png", "", 6)]
+    assert read_table(tmp_path / "t.csv", "Bild", "Art") == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "has no column 'label'"),
+        (b"file,class\na.png,A\n", "only file, class. Set --path-column and --label-column"),
+        (b"path,label\n", "usable images of 0 classes"),
+        (b"path,label\nx0,A\nx1,B\n", "usable images of 0 classes"),
+        (b"path,label\na.png,A,B\n", "line 2: wrong number of fields"),
+        (b"path,label\na.png\n", "line 2: wrong number of fields"),
+        (b"path,label\na.png,\xfc\n", "'CSV UTF-8'"),
+        (b'path,label\n"a.png,A\n' + b"x" * 200_000, "cannot be read"),
+    ],
+)
+def test_tables_that_cannot_be_used_are_refused(tmp_path, capsys, content, words):
+    folder = draw_classes(tmp_path / "pictures", a=2, b=2)
+    (tmp_path / "t.csv").write_bytes(content)
+    assert run(folder, "--labels", tmp_path / "t.csv") == 2
+    assert words in one_error(capsys) and not (tmp_path / "data").exists()
+
+
+COMPOSED, DECOMPOSED = unicodedata.normalize("NFC", "é.png"), unicodedata.normalize("NFD", "é.png")
+PATHS = {
+    "below the folder": ("a/0.png b/0.png", ["a/0.png,A", r".\b\0.png,B"], ["A", "B"]),
+    "below the table": ("a/0.png b/0.png", ["../pictures/a/0.png,A", "../pictures/b/0,B"], ["A", "B"]),
+    "absolute": ("a/0.png b/0.png", ["{top}/a/0.png,A", "{top}/b/0.png,B"], ["A", "B"]),
+    "of another machine": ("a/0.png b/0.png", [r"C:\Users\me\two\a\0.png,A", r"D:\b\0.png,B"], ["A", "B"]),
+    "of another folder": ("a/0.png b/0.png", ["/home/me/two/a/0.png,A", "two/b/0.png,B"], ["A", "B"]),
+    "flat here": ("0.png 1.png", [r"C:\two\a\0.png,A", "b/1.png,B"], ["A", "B"]),
+    "flat there": ("a/0.png b/1.png", ["0.png,A", "1,B"], ["A", "B"]),
+    "without the first folder": ("Train/a/0.png Train/b/0.png", ["a/0.png,A", r"b\0.png,B"], ["A", "B"]),
+    "the longest tail": ("0.png a/0.png", ["/x/a/0.png,A", "/x/b/0.png,B"], ["B", "A"]),
+    "contradicting folders": ("a/0.png b/1.png", ["/x/c/0.png,C", "b/1.png,B"], [None, "B"]),
+    "ambiguous": ("Train/a/0.png Test/a/0.png", ["a/0.png,A"], [None, None]),
+    "exact and of another folder": ("a/0.png", ["/x/a/0.png,B", "a/0.png,A"], ["A"]),
+    "composed or not": (f"a/{COMPOSED} b/{DECOMPOSED}", [f"a/{DECOMPOSED},A", f"b/{COMPOSED},B"], ["A", "B"]),
+    "without endings": ("a/0.png b/1.jpg 2.tif", ["0,A", r"b\1,B", "2,C"], ["A", "B", "C"]),
+    "without endings, ambiguous": ("a/0.png b/0.png c/0.png", ["0,A", "b/0,B"], [None, "B", None]),
+    "without endings, several types": ("0.png 0.jpg 1.png 1.xml", ["0,A", "1,B"], [None, None, "B", None]),
+    "without endings, with dots": ("a.b.png a.png", ["a.b,A", "a,B"], ["A", "B"]),
+}
+
+
+@pytest.mark.parametrize("kind", PATHS)
+def test_paths_of_a_table_are_matched_to_files(tmp_path, kind):
+    files, rows, expected = PATHS[kind]
+    top, file = tmp_path / "pictures", tmp_path / "elsewhere/labels.csv"
+    file.parent.mkdir()
+    file.write_text("\n".join(["path,label", *rows]).replace("{top}", str(top)), encoding="utf-8")
+    pictures = label_by_table(files.split(), {}, top, file, "path", "label")
+    assert [picture.label for picture in pictures] == expected
+
+
+def test_a_table_gives_labels_and_keeps_the_split_of_the_folder(tmp_path, capsys):
+    folder = tmp_path / "pictures"
+    for number in range(16):
+        draw(folder / ("Train" if number < 10 else "Test") / f"{number}.png", number)
+    draw(folder / "Test/new.png", 50)
+    draw(folder / "background/stone.png", 60)
+    draw(folder / "Train/two labels.png", 70)
+    labels = [f"{number}.png,{'ab'[number % 2]}\n" for number in range(16)]
+    more = ["two labels.png,a\n", "two labels.png,b\n", "nowhere.png,a\n", "new.png,\n"]
+    (folder / "labels.csv").write_text("path,label\n" + "".join(labels + more))
+    assert run(folder, "--labels", folder / "labels.csv") == 0
+    made = tmp_path / "data/mine"
+    assert counted(made) == {"train": [5, 5], "test": [3, 3], "rest": [0, 0, 2]}
+    parts = {row["original"]: row["list"] for row in table(made / "original_names.csv")}
+    assert {parts[f"Train/{number}.png"] for number in range(10)} == {"train"}
+    assert left_out(made) == {
+        "Train/two labels.png": "two labels in labels.csv: lines 18 and 19",
+        "nowhere.png": "listed in labels.csv, but not in the folder: line 20",
+    }
+    # In a competition, the labels of the test images are secret.
+    (folder / "labels.csv").write_text("path,label\n" + "".join(labels[:10]))
+    assert run(folder, "--labels", folder / "labels.csv", "--force") == 0
+    assert counted(made) == {"train": [4, 4], "test": [1, 1], "rest": [0, 0, 9]}
+    (folder / "labels.csv").write_text("path,label\nbackground/stone.png,a\n" + "".join(labels))
+    assert run(folder, "--labels", folder / "labels.csv", "--force") == 2
+    assert "Found Test/, Train/, background/" in one_error(capsys)
+
+
+# ---------------------------------------------------------------- files left out
+
+
+def test_other_files_are_left_out_and_listed(tmp_path, capsys):
+    folder = draw_classes(tmp_path / "pictures", a=4, b=4)
+    draw(tmp_path / "secret.png", 1)
+    (folder / "a/out.png").symlink_to(tmp_path / "secret.png")
+    (folder / "outside").symlink_to(tmp_path)
+    (folder / "a/loop").symlink_to(folder)
+    (folder / "a/inner.png").symlink_to(folder / "a/0.png")
+    os.mkfifo(folder / "b/pipe.png")
+    for name in (
+        ".DS_Store",
+        "Thumbs.db",
+        "__MACOSX/x.png",
+        ".git/x.png",
+        "a/notes.txt",
+        "a/IMG_1.NEF",
+        "b/figure.eps",
+    ):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    (folder / "a/empty.png").write_bytes(b"")
+    (folder / "a/cut.png").write_bytes((folder / "a/1.png").read_bytes()[:80])
+    (folder / os.fsdecode(b"b/\xff\n.txt")).write_text("x")
+    assert run(folder) == 0
+    reasons = {path: reason.split(" (")[0] for path, reason in left_out(tmp_path / "data/mine").items()}
+    link, system = "link to a folder or out of the folder", "hidden or system file"
+    raw, broken = "is a camera's raw file or EPS", "cannot be decoded"
+    assert {path: reason.split(". ")[0] for path, reason in reasons.items()} == {
+        **dict.fromkeys(("a/out.png", "outside", "a/loop"), link),
+        **dict.fromkeys((".DS_Store", ".git", "Thumbs.db", "__MACOSX"), system),
+        "b/pipe.png": "not a file",
+        **dict.fromkeys(("a/IMG_1.NEF", "b/figure.eps"), raw),
+        **dict.fromkeys(("a/notes.txt", "a/empty.png", "a/cut.png", "b/\\xff\\n.txt"), broken),
+    }
+    assert counted(tmp_path / "data/mine") == {
+        "train": [4, 3],
+        "test": [1, 1],
+    }  # the link to a/0.png is one of a's five
+    assert "4 cannot be decoded, for example a/cut.png" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_unreadable_files_are_left_out(tmp_path):
+    folder = draw_classes(tmp_path / "pictures", a=4, b=4, c=2)
+    (folder / "a/0.png").chmod(0)
+    (folder / "c").chmod(0)
+    try:
+        assert run(folder) == 0
+    finally:
+        (folder / "c").chmod(0o755)
+    assert left_out(tmp_path / "data/mine").keys() == {"c", "a/0.png"}
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [
+        ({}, "usable images of 0 classes, but a classifier needs two (left out: nothing)"),
+        ({"a": 3}, "usable images of 1 classes"),
+        ({"a": 1, "b": 1}, "no class has two different images"),
+    ],
+)
+def test_too_few_images_are_refused(tmp_path, capsys, classes, words):
+    folder = draw_classes(tmp_path / "pictures", **classes)
+    folder.mkdir(exist_ok=True)
+    assert run(folder) == 2
+    assert words in one_error(capsys) and not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--expert", 0),
+        ("--expert", -1),
+        ("--expert-share", 0),
+        ("--expert", 3, "--expert-share", 0.5),
+        ("--test-share", 2),
+        ("--test-share", "nan"),
+        ("--labels", "none.csv"),
+        ("--things", "bird"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(tmp_path, capsys, options):
+    assert run(draw_classes(tmp_path / "pictures", a=3, b=3), *options) == 2
+    assert str(options[0]) in one_error(capsys) and not (tmp_path / "data").exists()
