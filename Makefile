@@ -16,7 +16,7 @@ FEATURES := --dataset toy_rest --epochs 12 --batch-size 10 --lr 1e-4 --temperatu
 STUDENT := --dataset toy --pretrained $(OUT)/simclr_checkpoint_12.tar --image-size 96 --draws 5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench results results-check lint format clean
+.PHONY: help demo test bench results lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -59,11 +59,8 @@ test: $(VENV)/installed ## the test suite
 bench: $(VENV)/installed datasets/toy/toy_gt_te.txt ## how fast it is, against the released procedure and the limits
 	$(RUN) -m benchmarks.bench
 
-results: $(VENV)/installed ## the tables between markers in docs/results.md (1 h 50 min); FLAGS=--resume goes on
+results: $(VENV)/installed ## the tables and figures of docs/results.md (2 hours); FLAGS=--resume continues an interrupted run
 	$(RUN) -m benchmarks.results --data-root $(DATA) --pretrained $(PRETRAINED) --out $(RESULTS) $(FLAGS)
-
-results-check: $(VENV)/installed ## where docs/results.md and the CSVs differ
-	$(RUN) -m benchmarks.results.check --out $(RESULTS)
 
 lint: $(VENV)/installed ## ruff, and mypy over the packages
 	$(RUN) -m ruff check .

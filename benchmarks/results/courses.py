@@ -1,298 +1,134 @@
-"""Which course teaches a machine student best: every selection, with every kind of explanation, in random parts of the pool."""
+"""Which course teaches a machine student best: every selection with every kind of explanation, on random parts of the pool."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
-from functools import cache, partial
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from statistics import fmean, stdev
-from typing import Literal
 
 import torch
-from tqdm import tqdm
 
-from benchmarks.results import stages
-from benchmarks.results.curves import Curves, draw_panels, shortest
-from benchmarks.results.overview import Group, overview
-from benchmarks.results.table import Table
-from benchmarks.results.work import Work
-from train_butterflies_CMaxGrad import Config
-from utils.base import machine
-from utils.base.randomness import make_repeatable
+from benchmarks.results import runs, tables
+from benchmarks.results.tables import Curves
+from train_butterflies_CMaxGrad import Config as Teaching
+from utils.base.files import write_json
+from utils.base.machine import processors, side_by_side
+from utils.data.catalog import find
 from utils.data.images import eval_view, whole_view
-from utils.data.lists import Example
-from utils.data.loading import ImageSet, open_list
+from utils.data.loading import open_list
 from utils.running.settings import pick
 from utils.teaching.choice import Choice
 from utils.teaching.compare_courses import REPORTED_LESSONS
-from utils.teaching.draws import DrawSettings, draw_courses, drawn_rows
-from utils.teaching.optimal import learn_head
+from utils.teaching.draws import drawn_rows
+from utils.teaching.loop import teach
+from utils.teaching.optimal import OptimalStudent, learn_head
 from utils.teaching.pool import Pool
 from utils.teaching.registry import SELECTORS, STUDENTS, SelectorSettings, make_selector
 from utils.teaching.student import Student, StudentSettings
 
-NONE, POOL, RANDOM = "none", "the whole pool", "random"
-RIVALS = (RANDOM, "MaxHerding")  # with whom selections are compared: the paper's baseline, and the best of the others
-TITLES = {
-    NONE: "images alone",
-    "scout": "explanations: scout",
-    "margin": "explanations: margin",
-    "disc": "a disc in the middle",
-}
-DATASETS = ("butterflies_s300", "chinese_chars", "CUBgull_standin")
-DRAWS, LESSONS, QUICK_DRAWS, QUICK_LESSONS = 6, 20, 2, 3
-QUICK_STEPS = 2  # of the student as published, after every lesson
-SGD_SIZE = 112  # pixels: side of what a student sees that learns with its whole network
-
-Key = tuple[str, str]  # selection, kind of explanation
+DATASETS = (runs.BUTTERFLIES, "chinese_chars", "CUBgull_standin")
+DRAWS, LESSONS = 6, 20
+SGD_SIDE = 112  # pixels, for the student as published
+POOL, NONE = "the whole pool", "none"
+KINDS = {NONE: "images only", "scout": "scout", "margin": "margin", "disc": "centered disc"}
+RIVALS = ("random", "MaxHerding")
+COMPARED = (("KMaxGrad", "random"), ("KMaxGrad", "MaxHerding"), ("CMaxGrad", "random"))
 
 
-@dataclass(frozen=True)
-class Courses:
-    """The courses of one table.
+def make(cfg) -> None:
+    """Makes a table for each dataset, one for SimCLR features, one for the student as published, and the overview."""
+    groups = []
+    for dataset in DATASETS:
+        groups += overview(dataset, "optimal", "pretrained", make_table(cfg, dataset))
+    dataset = DATASETS[0]
+    groups += overview(dataset, "optimal", "SimCLR", make_table(cfg, dataset, from_simclr=True))
+    groups += overview(dataset, "sgd", "pretrained", make_table(cfg, dataset, student="sgd"))
+    named_by = ("dataset", "student", "features", "explanation")
+    label = "student's test accuracy, mean of all lessons (%)"
+    columns = [*SELECTORS, POOL]
+    tables.save(cfg, "courses", groups, lambda path: tables.draw_bars(path, groups, named_by, columns, label))
 
-    Attributes:
-        name: of the table.
-        dataset: what is taught.
-        title: the table's heading.
-        text: whom the courses teach, as Markdown.
-        size: side of what the student sees, in pixels.
-        student: a name of `STUDENTS`.
-        simclr: whether encoder and explanations are SimCLR's.
-        view: how it sees explanations, as `--explanation-view`.
+
+def selections(student: str, kind: str) -> list[str]:
+    """Returns the selections to compare: all of them for the optimal student.
+
+    A course of the student as published takes minutes. Its explanations are scout's, taught by selections that score them and by
+    random pairs. CMaxGrad without explanations is MaxGrad.
     """
-
-    name: str
-    dataset: str
-    title: str
-    text: str
-    size: int = stages.EXPLANATION_SIZE
-    student: str = "optimal"
-    simclr: bool = False
-    view: Literal["attention", "image"] = "attention"
-
-    def keys(self) -> list[Key]:
-        """What is taught, by selection and explanation: all of each, but to the student as published, whose courses take minutes, the
-        published explanations alone, and by random pairs and those selections alone that score explanations. CMaxGrad without is MaxGrad.
-        """
-        if self.student == "optimal":
-            return [(selection, kind) for kind in TITLES for selection in SELECTORS]
-        scoring = [name for name in SELECTORS if make_selector(SelectorSettings(name, 0, 0)).explains]  # type: ignore[arg-type]
-        without = [(selection, NONE) for selection in SELECTORS if selection != "CMaxGrad"]
-        return [*without, *((selection, "scout") for selection in (RANDOM, *scoring))]
-
-    def groups(self, table: Sequence[dict]) -> list[Group]:
-        """What the overview has of this table: with the explanations that the student's scripts make, and without."""
-        group = partial(Group, self.dataset, self.student, "SimCLR" if self.simclr else "pretrained")
-        kinds = ("margin" if self.student == "optimal" else "scout", NONE)
-        return [group(kind, [row for row in table if row["explanation"] == kind]) for kind in kinds]
-
-    def kinds(self) -> list[str]:
-        """The kinds of explanations that are taught, in order."""
-        return [kind for kind in TITLES if kind in {kind for _, kind in self.keys()}]
+    if student == "optimal":
+        return list(SELECTORS)
+    if kind == NONE:
+        return [name for name in SELECTORS if name != "CMaxGrad"]
+    return ["random", "CMaxGrad", "KMaxGrad"] if kind == "scout" else []
 
 
-OPTIMAL = (
-    "The student keeps its generic features and learns its head to the end after every lesson (`--student optimal`). Each kind of "
-    "explanations is taught with every selection, with those too that look at images alone."
-)
-POOL_TEXT = f"Of `{POOL}` a student was taught every image of the draw at once, with every explanation of the kind."
-SIMCLR = (
-    "The optimal student with the features of a SimCLR encoder, by whose linear head images are explained too. It was trained from nothing "
-    f"on all training images without their labels ({stages.SIMCLR_EPOCHS} epochs, `{stages.SIMCLR}`), for minutes, not for the days that "
-    "SimCLR is made for."
-)
-SGD = (
-    "The student as published (`--student sgd`): the whole network takes some steps after every lesson. Explanations as published too: by "
-    "scout, seen as images of their own (`--explanation-view image`), and taught by the selections that score them, CMaxGrad and KMaxGrad; "
-    "random pairs with explanations are their control. CMaxGrad without is MaxGrad. Other than published: the size of the pictures "
-    "(published: 224 x 224), the weights that networks start from, the teacher (published: 200 epochs, from nothing), the draws, and that "
-    "batch norm keeps the statistics that it came with."
-)
-
-
-def all_courses(quick: bool) -> list[Courses]:
-    """The tables: the optimal student on each dataset; on the butterflies the SimCLR variant and the student as published too."""
-    size, simclr, sgd = (stages.QUICK_SIZE,) * 3 if quick else (stages.EXPLANATION_SIZE, stages.SIMCLR_SIZE, SGD_SIZE)
-    datasets = (stages.MOTHS,) if quick else DATASETS
-    first = datasets[0]
-    return [
-        *(Courses(f"courses_{name}", name, f"Courses on {name}", OPTIMAL, size) for name in datasets),
-        Courses(f"courses_{first}_simclr", first, f"Courses on {first}, SimCLR features", SIMCLR, simclr, simclr=True),
-        Courses(
-            f"courses_{first}_sgd",
-            first,
-            f"Courses on {first}, the student as published",
-            SGD,
-            sgd,
-            student="sgd",
-            view="image",
-        ),
-    ]
-
-
-def tables(work: Work) -> Iterator[Table]:
-    """A table for each of `all_courses`, and one of what they come to."""
-    courses, groups = all_courses(work.quick), list[Group]()
-    reasons = {
-        one.name: stages.absent(work, one.dataset) or (stages.absent_simclr(work) if one.simclr else "")
-        for one in courses
-    }
-    for reason in sorted({*reasons.values()} - {""}):
-        print(reason)
-    made = [one for one in courses if not reasons[one.name]]
-    total = sum(len(one.keys()) * _draws(work).draws for one in made)
-    with tqdm(total=total, desc="courses", unit="course") as bar, ExitStack() as beside:
-        ahead = {
-            one.name: beside.enter_context(_taught_beside(work, one, bar)) for one in made if one.student != "optimal"
-        }
-        for one in courses:
-            if one in made:
-                for _ in ahead.get(one.name, ()):
-                    bar.update()
-                table = _table(work, one, _materials(work, one), bar)
-                groups += one.groups(table.rows)
-                yield table
-            else:
-                yield Table.empty(one.name, one.title, reasons[one.name], stages.command("courses"))
-    if groups:
-        yield overview(groups, stages.command("courses"))
-
-
-def _draws(work: Work) -> DrawSettings:
-    draws, lessons = (QUICK_DRAWS, QUICK_LESSONS) if work.quick else (DRAWS, LESSONS)
-    return DrawSettings(draws=draws, iterations=lessons, seed=work.seed)
-
-
-@dataclass(frozen=True)
-class Materials:
-    """What courses are made of: settings of the student, the number of classes, and the explanation list of each kind."""
-
-    cfg: Config
-    num_classes: int
-    lists: dict[str, str]
-
-
-def _materials(work: Work, courses: Courses) -> Materials:
-    """Trains and explains what the courses of a table need."""
-    explain = stages.simclr_explanations if courses.simclr else stages.explanations
-    lists = {
-        kind: str(explain(work, courses.dataset, kind).explanation_list()) for kind in courses.kinds() if kind != NONE
-    }
-    features = str(stages.simclr(work)) if courses.simclr else work.pretrained
-    where = {"dataset": courses.dataset, "data_root": stages.root(work, courses.dataset)}
-    how = {"image_size": courses.size, "seed": work.seed, "workers": work.workers, "device": work.device}
-    how |= {"steps": QUICK_STEPS} if work.quick else {}
-    cfg = Config(**where, **how, pretrained=features)  # type: ignore[arg-type]  # of several types
-    return Materials(cfg, len(stages.found(work, courses.dataset).classes), lists)
-
-
-def _table(work: Work, courses: Courses, materials: Materials, bar: tqdm) -> Table:
-    """Teaches the courses of a table that an earlier run has not taught."""
-    curves: dict[Key, Curves] = {}
+def make_table(cfg, dataset: str, student: str = "optimal", from_simclr: bool = False) -> list[dict]:
+    """Teaches all courses of a table and saves it."""
+    name = f"courses_{dataset}{'_simclr' if from_simclr else ''}{'_sgd' if student == 'sgd' else ''}"
+    side = SGD_SIDE if student == "sgd" else runs.SIMCLR_SIDE if from_simclr else runs.SIDE
+    view = "image" if student == "sgd" else "attention"
+    root = runs.data_root(cfg, dataset)
+    how = Teaching(
+        image_size=side,
+        seed=cfg.seed,
+        workers=cfg.workers,
+        device=cfg.device,
+        pretrained=str(runs.simclr(cfg)) if from_simclr else cfg.pretrained,
+    )
+    described = find(dataset, root)
+    train = open_list(described, "train", root, partial(whole_view, size=side), ram_budget=2.0)
+    test = open_list(described, "test", root, partial(eval_view, size=side), ram_budget=2.0)
+    curves: dict[tuple[str, str], Curves] = {}
     ceilings: dict[str, list[float]] = {}
-    how, images = _draws(work), _images(work, courses)
-    for kind in courses.kinds():
-        # Opened when the first course needs it, and let go with the kind: the explanations of one take hundreds of megabytes.
-        student = cache(partial(_student, courses, materials, *images, kind))
-        for key in courses.keys():
-            if key[1] == kind:
-                curves[key] = [_curve(work, courses, materials, student, (key, draw)) for draw in range(how.draws)]
-                bar.update(how.draws if courses.student == "optimal" else 0)
-        if courses.student == "optimal":
-            whole = partial(_ceilings, student, how, materials.cfg.ridge)
-            ceilings[kind] = work.kept(
-                f"{courses.name}/{kind}_whole_pool", whole, _depends_on(work, courses, materials)
-            )
-    levels = {TITLES[kind]: fmean(values) for kind, values in ceilings.items()}
-    draw_figure = partial(draw_panels, panels=panels(curves), levels=levels)
-    text = f"{courses.text} {columns_text(how, courses)} {POOL_TEXT if ceilings else ''}"
-    return Table(courses.name, courses.title, text, stages.command("courses"), rows(curves, ceilings), draw_figure)
+    for kind in KINDS:
+        if not selections(student, kind):
+            continue
+        ce_list = None if kind == NONE else str(runs.explain(cfg, dataset, kind, from_simclr).explanation_list())
+        pool = Pool(train, ce_list, len(described.classes), view, side)
+        whole = STUDENTS[student](pool, test, kind != NONE, pick(StudentSettings, how))
+        for selection in selections(student, kind):
+            print(f"{name}: {selection}, {KINDS[kind]}", flush=True)
+            course = partial(teach_draws, whole, SelectorSettings(selection, how.alpha, cfg.seed))
+            curves[selection, kind] = kept(cfg, f"{name}/{kind}_{selection}", course)
+        if student == "optimal":
+            ceilings[kind] = kept(cfg, f"{name}/{kind}", partial(ceiling_of_draws, whole, cfg.seed, how.ridge))
+    rows = table_rows(curves, ceilings)
+    panels = {KINDS[kind]: {one: curves[one, kind] for one in selections(student, kind)} for kind in KINDS}
+    panels = {title: lines for title, lines in panels.items() if lines}
+    levels = {KINDS[kind]: fmean(values) for kind, values in ceilings.items()}
+    tables.save(cfg, name, rows, lambda path: tables.draw_panels(path, panels, levels))
+    return rows
 
 
-@contextmanager
-def _taught_beside(work: Work, courses: Courses, bar: tqdm) -> Iterator[Iterator[None]]:
-    """Teaches a table's courses, as far as no earlier run has, in other processes while this one goes on with other tables: each course of
-    a student that learns with its whole network takes minutes of one processor."""
-    materials = _materials(work, courses)
-    # The long ones, with explanations, first: so no processor waits for the last of them.
-    every = [
-        (key, draw)
-        for key in sorted(courses.keys(), key=lambda key: key[1] == NONE)
-        for draw in range(_draws(work).draws)
-    ]
-    missing = [one for one in every if not work.keeps(_name(courses, *one), _depends_on(work, courses, materials))]
-    bar.update(len(every) - len(missing))
-    yield machine.side_by_side(partial(_teach_one, work, courses, materials), missing, 0)
+def kept(cfg, name: str, compute: Callable[[], object]):
+    """Computes JSON values and keeps them in <out>/work. With --resume, reads those of an interrupted run."""
+    path = Path(cfg.out, "work/courses", f"{name}.json")
+    if not (cfg.resume and path.exists()):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, compute())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _teach_one(work: Work, courses: Courses, materials: Materials, one: tuple[Key, int]) -> None:
-    """Teaches one course, perhaps in a process of its own."""
-    with machine.threads(work.threads):
-        make_repeatable(work.seed)
-        _curve(work, courses, materials, partial(_student, courses, materials, *_images(work, courses), one[0][1]), one)
+def teach_draws(whole: Student, settings: SelectorSettings) -> list[list[float]]:
+    """Teaches one student per draw of the pool. Returns test accuracies (%) after each lesson."""
+    # Created one after the other, since their heads are drawn from PyTorch's global generator.
+    students = [whole.anew(drawn_rows(len(whole.labels), settings.seed, draw)) for draw in range(DRAWS)]
+
+    def course(draw: int) -> list[float]:
+        lessons = teach(students[draw], make_selector(settings, draw), LESSONS, quiet=True)
+        return [lesson.test_accuracy for lesson in lessons]
+
+    return list(side_by_side(course, range(DRAWS), processors()))
 
 
-def _curve(
-    work: Work, courses: Courses, materials: Materials, student: Callable[[], Student], one: tuple[Key, int]
-) -> list[float]:
-    """The curve of one course: test accuracy (%) after each lesson. An earlier run's is read."""
-    (selection, _), draw = one
-    how = replace(_draws(work), draws=draw + 1)
-
-    def teach() -> list[float]:
-        settings = SelectorSettings(selection, materials.cfg.alpha, materials.cfg.seed)  # type: ignore[arg-type]  # from SELECTORS
-        return next(draw_courses(student(), partial(make_selector, settings), how, begin=draw))
-
-    return work.kept(_name(courses, *one), teach, _depends_on(work, courses, materials))
+def ceiling_of_draws(whole: OptimalStudent, seed: int, ridge: float) -> list[float]:
+    """Returns for each draw the test accuracy (%) of a student that learned the whole draw."""
+    return [ceiling(whole.anew(drawn_rows(len(whole.labels), seed, draw)), ridge) for draw in range(DRAWS)]
 
 
-def _name(courses: Courses, key: Key, draw: int) -> str:
-    """What a course is kept as."""
-    selection, kind = key
-    return f"{courses.name}/{kind}_{selection}/{draw}"
-
-
-def _depends_on(work: Work, courses: Courses, materials: Materials) -> dict:
-    """What courses depend on, besides the pictures."""
-    return asdict(_draws(work)) | _settings(courses, materials.cfg)
-
-
-def _settings(courses: Courses, cfg: Config) -> dict:
-    """What courses depend on, besides the pictures and the draws; of explanations, the scripts know what they depend on."""
-    return {"student": courses.student, "view": courses.view, "alpha": cfg.alpha} | {
-        name: value
-        for name, value in asdict(pick(StudentSettings, cfg)).items()
-        if name not in ("pretrained", "workers", "device")
-    }
-
-
-def _images(work: Work, courses: Courses) -> tuple[Callable[[], ImageSet[Example]], Callable[[], ImageSet[Example]]]:
-    """What opens the training list and the test list; each is opened once."""
-    dataset, root = stages.found(work, courses.dataset), stages.root(work, courses.dataset)
-    train = cache(partial(open_list, dataset, "train", root, partial(whole_view, size=courses.size)))
-    return train, cache(partial(open_list, dataset, "test", root, partial(eval_view, size=courses.size)))
-
-
-def _student(courses: Courses, materials: Materials, train: Callable, test: Callable, kind: str) -> Student:
-    """A student of the whole pool, who is taught explanations of one kind."""
-    pool = Pool(train(), materials.lists.get(kind), materials.num_classes, courses.view, courses.size)
-    return STUDENTS[courses.student](pool, test(), kind != NONE, pick(StudentSettings, materials.cfg))
-
-
-def _ceilings(student: Callable[[], Student], how: DrawSettings, ridge: float) -> list[float]:
-    """Of each draw, the test accuracy (%) of a student that was taught the whole of it."""
-    whole = student()
-    return [ceiling(whole.anew(drawn_rows(len(whole.labels), how.seed, draw)), ridge) for draw in range(how.draws)]
-
-
-def ceiling(pupil: Student, ridge: float) -> float:
-    """The test accuracy (%) of an untaught optimal student that learns its whole pool: every image, and every explanation if it has any.
-
-    Args:
-        pupil: the student.
-        ridge: of its head.
-    """
-    seen = pupil.survey(pupil.explain)
+def ceiling(student: OptimalStudent, ridge: float) -> float:
+    """Returns the test accuracy (%) of an optimal student that learned all images and explanations of its pool."""
+    seen = student.survey(student.explain)
     features, labels = [seen.features], [seen.labels]
     if seen.explained:
         image, counter = (seen.table >= 0).nonzero(as_tuple=True)
@@ -300,73 +136,60 @@ def ceiling(pupil: Student, ridge: float) -> float:
         labels.append(seen.labels[image])
     head = learn_head(torch.cat(features).double(), torch.cat(labels), seen.num_classes, ridge)
     other = int((seen.labels != seen.labels[0]).nonzero()[0])
-    pupil.add(
-        Choice(0, other, int(seen.labels[other]), {}, None)
-    )  # accuracies are also of what was taught, which must be something
-    pupil.load_state_dict({"head": head})
-    return pupil.accuracies()[1]
+    student.add(Choice(0, other, int(seen.labels[other]), {}, None))  # accuracies() needs a teaching set
+    student.load_state_dict({"head": head})
+    return student.accuracies()[1]
 
 
-# ---------------------------------------------------------------- what it comes to
-
-
-def rows(curves: Mapping[Key, Curves], ceilings: Mapping[str, Sequence[float]]) -> list[dict]:
-    """The table's rows.
+def table_rows(curves: Mapping[tuple[str, str], Curves], ceilings: Mapping[str, Sequence[float]]) -> list[dict]:
+    """Returns the rows of a table.
 
     Args:
-        curves: by selection and explanation, of draw after draw, the test accuracies (%) after each lesson.
-        ceilings: by explanation, of draw after draw, the test accuracy (%) after the whole pool.
+        curves: by selection and kind of explanation, for each draw the test accuracies (%) after each lesson.
+        ceilings: by kind of explanation, for each draw the test accuracy (%) after the whole pool.
     """
-    lessons = [
-        lesson for lesson in REPORTED_LESSONS if lesson <= max(shortest(some).shape[1] for some in curves.values())
-    ]
+    cut = {key: tables.shortest(some) for key, some in curves.items()}
+    longest = max(table.shape[1] for table in cut.values())
     means = {key: [fmean(curve) for curve in some] for key, some in curves.items()}
     means |= {(POOL, kind): list(values) for kind, values in ceilings.items()}
-    rivals = {
-        rival: {kind: values for (selection, kind), values in means.items() if selection == rival} for rival in RIVALS
-    }
-    found = []
+    rows = []
     for (selection, kind), values in means.items():
-        table = shortest(curves[selection, kind]) if selection != POOL else None
-        reached = [
-            round(float(table[:, n - 1].mean()), 1) if table is not None and n <= table.shape[1] else ""
-            for n in lessons
-        ]
-        to_none = means.get((selection, NONE)) if kind != NONE else None
-        row = {"selection": selection, "explanation": kind} | dict(zip(map(str, lessons), reached, strict=True))
+        row: dict = {"selection": selection, "explanation": kind}
+        for lesson in REPORTED_LESSONS:
+            if lesson <= longest:
+                table = cut.get((selection, kind))
+                taught = table is not None and lesson <= table.shape[1]
+                row[str(lesson)] = round(float(table[:, lesson - 1].mean()), 1) if taught else ""
         row |= {"mean": round(fmean(values), 1), "sd": spread(values)}
-        for rival, of_rival in rivals.items():
-            row |= difference(values, of_rival.get(kind) if selection not in (rival, POOL) else None, rival)
-        found.append(row | difference(values, to_none, "none"))
-    return found
+        for rival in RIVALS:
+            row |= difference(rival, values, means.get((rival, kind)) if selection not in (rival, POOL) else None)
+        rows.append(row | difference("none", values, means.get((selection, NONE)) if kind != NONE else None))
+    return rows
 
 
 def spread(values: Sequence[float]) -> float | str:
-    """The standard deviation, of draws; of a single one there is none."""
+    """Returns the standard deviation over the draws; empty for a single draw."""
     return round(stdev(values), 1) if len(values) > 1 else ""
 
 
-def difference(values: Sequence[float], others: Sequence[float] | None, name: str) -> dict:
-    """Draw by draw, how much more: mean and standard deviation of the differences; empty where there is nothing to compare with."""
+def difference(name: str, values: Sequence[float], others: Sequence[float] | None) -> dict:
+    """Returns mean and standard deviation of the differences, draw by draw; empty if there is nothing to compare with."""
     if others is None:
         return {f"minus {name}": "", f"sd of minus {name}": ""}
-    apart = [one - other for one, other in zip(values, others, strict=True)]
-    return {f"minus {name}": round(fmean(apart), 1) + 0.0, f"sd of minus {name}": spread(apart)}
+    differences = [one - other for one, other in zip(values, others, strict=True)]
+    return {f"minus {name}": round(fmean(differences), 1) + 0.0, f"sd of minus {name}": spread(differences)}
 
 
-def panels(curves: Mapping[Key, Curves]) -> dict[str, dict[str, Curves]]:
-    """What the figure's panels show: a panel for each kind of explanations."""
-    kinds = list(dict.fromkeys(kind for _, kind in curves))
-    return {TITLES[kind]: {selection: some for (selection, of), some in curves.items() if of == kind} for kind in kinds}
-
-
-def columns_text(how: DrawSettings, courses: Courses) -> str:
-    """What the columns and the rows are."""
-    return (
-        f"Pictures have {courses.size} x {courses.size} pixels. Test accuracy in percent after 1, 2, 3 ... lessons of a pair, the mean of "
-        f"{how.draws} draws of 80 % of the training list, the same draws in all rows (seed {how.seed}); `mean` is that of all "
-        f"{how.iterations} lessons, and `sd` its standard deviation over the draws. `minus random`, `minus MaxHerding` and `minus none` "
-        "are differences of such means, draw by draw, to random pairs and to MaxHerding with the same explanations, and to the same "
-        "selection with none; behind them their standard deviations. `margin` is this repository's way of explaining, `scout` the "
-        "published one, `disc` a control: a disc of the area of margin's mask in the middle of the picture."
-    )
+def overview(dataset: str, student: str, features: str, rows: Sequence[dict]) -> list[dict]:
+    """Returns a table's rows of the overview: with the student's default explanations, and without explanations."""
+    found = []
+    for kind in ("margin" if student == "optimal" else "scout", NONE):
+        of_kind = {row["selection"]: row for row in rows if row["explanation"] == kind}
+        one = {"dataset": dataset, "student": student, "features": features, "explanation": kind}
+        one |= {name: of_kind[name]["mean"] if name in of_kind else "" for name in (*SELECTORS, POOL)}
+        for name, rival in COMPARED:
+            row = of_kind.get(name, {})
+            one[f"{name} minus {rival}"] = row.get(f"minus {rival}", "")
+            one[f"sd of {name} minus {rival}"] = row.get(f"sd of minus {rival}", "")
+        found.append(one)
+    return found

@@ -1,9 +1,7 @@
-"""The results: one command from the beginning to the page, twice with the same bytes; what its tables say, by hand."""
+"""The tables of docs/results.md: one small run from teachers to tables, and values computed by hand."""
 
+import csv
 import json
-import re
-import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,342 +10,137 @@ import torch
 from scipy.optimize import minimize
 
 from benchmarks.results import __main__ as results
-from benchmarks.results import check, courses, disc, environment, explanations, page, stages
-from benchmarks.results.overview import overview
-from benchmarks.results.parts import PARTS
-from benchmarks.results.table import Table
-from benchmarks.results.work import Work, begin
+from benchmarks.results import courses, explanations, labels, runs
 from tests.conftest import IMAGES
 from tests.helpers.noise import CLASSES, SIZE, noise_material, settings
-from tests.helpers.working import HereWork
+from tests.helpers.runs import call
 from utils.base.errors import InputError, RunError
 from utils.data import toy_moths
-from utils.data.images import decode, to_tensor, whole_view
-from utils.data.lists import read_explanations
-from utils.data.loading import ImageSet
-from utils.data.outputs import IMG, MASK, TEACHING_SIZE, Layout, sibling
-from utils.explanations.storage import listed_counters, read_masks
+from utils.people.study import ANNOTATORS, EXPERT, SELF_TRAINED
 from utils.teaching.choice import Choice
 from utils.teaching.optimal import OptimalStudent
 from utils.teaching.pool import Pool
-from utils.teaching.registry import SELECTORS
 
-PROSE = "# Results\nBy hand.\n"
+RUN_SCRIPT = runs.run_script
+SMALL = {
+    "get_all_CE_butterflies_simclr": "--probe-epochs 20",
+    "train_butterflies_CMaxGrad": "--iterations 2",
+    "teach_butterflies": "--test-images 10",
+    "study_annotators": "--repeats 2 --accuracy 0.2 0.6 --probe-epochs 5 --image-size 64 --rounds 2 --confidence 0.2",
+}
 
 
-def files(folder):
-    return {path.name: path.read_bytes() for path in sorted(Path(folder).glob("*.*"))}
-
-
-# ---------------------------------------------------------------- from the beginning to the page
+def run_here(cfg, name, *flags):
+    """Runs a script in this process, with small settings."""
+    done = call(name, *runs.words(cfg, name, *flags)[1:], *SMALL.get(name, "").split(), cwd=Path.cwd())
+    assert done.status == 0, done.err
 
 
 @pytest.fixture(scope="module")
 def ran(weights, tmp_path_factory):
-    """A working folder in which courses and explanations were made as quickly as they can be, and the settings of that run."""
-    folder = tmp_path_factory.mktemp("results")
-    only = ("courses", "explanations")
-    cfg = results.Config(
-        only, quick=True, pretrained=str(weights), out="one", page="page.md", seed=5, workers=1, device="cpu"
-    )
+    """A folder with all tables of a small run on moths, and its settings."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+        patch.chdir(tmp_path_factory.mktemp("results"))
         patch.setattr(toy_moths, "PER_CLASS", IMAGES)
-        patch.setattr(results, "Work", HereWork)
-        Path("page.md").write_text(PROSE)
+        patch.setattr(runs, "run_script", run_here)
+        for module, name, value in (
+            (
+                runs,
+                "MOTHS_TEACHER",
+                "--epochs 2 --milestones 1 --lr 0.01 --batch-size 10 --image-size 64 --eval-every 2",
+            ),
+            (runs, "SIMCLR", "--batch-size 10 --image-size 64"),
+            (runs, "SIMCLR_EPOCHS", 1),
+            (runs, "SIMCLR_DATASET", "toy"),
+            (runs, "SIDE", 64),
+            (runs, "SIMCLR_SIDE", 64),
+            (courses, "DATASETS", ("toy",)),
+            (courses, "SGD_SIDE", 64),
+            (courses, "DRAWS", 2),
+            (courses, "LESSONS", 2),
+            (courses, "SELECTORS", ("CMaxGrad", "KMaxGrad", "MaxHerding", "random")),
+            (explanations, "DATASET", "toy"),
+            (explanations, "IMAGES", 3),
+            (labels, "DATASET", "toy"),
+        ):
+            patch.setattr(module, name, value)
+        cfg = results.Config(pretrained=str(weights), seed=5, workers=1, device="cpu")
         results.main(cfg)
-    return folder, cfg
+        yield cfg
 
 
-@pytest.fixture
-def here(ran, monkeypatch):
-    """That folder as working folder."""
-    monkeypatch.chdir(ran[0])
-    monkeypatch.setattr(results, "Work", HereWork)
-    monkeypatch.setattr(toy_moths, "PER_CLASS", IMAGES)
-    return ran[1]
+def read(name):
+    with open(f"results/{name}.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
-def test_every_table_is_a_csv_a_figure_and_a_section_of_the_page(here):
-    text = Path("page.md").read_text()
-    names = [
-        *(f"courses_toy{variant}" for variant in ("", "_simclr", "_sgd")),
+def test_every_table_has_its_rows_and_a_figure(ran):
+    tables = {path.stem for path in Path("results").glob("*.csv")}
+    moths = {f"courses_toy{variant}" for variant in ("", "_simclr", "_sgd")}
+    assert tables == {
+        *moths,
         "courses",
-        explanations.LOCALIZATION,
-        explanations.DELETION,
+        "explanations_localization",
+        "explanations_deletion",
+        "labels",
+        "labels_self_training",
+        "labels_chain",
+    }
+    assert {path.stem for path in Path("results").glob("*.png")} == tables
+    keys = [(row["selection"], row["explanation"]) for row in read("courses_toy")]
+    kinds = ("none", "scout", "margin", "disc")
+    assert keys == [(one, kind) for kind in kinds for one in courses.SELECTORS] + [
+        (courses.POOL, kind) for kind in kinds
     ]
-    assert page.named(text) == names and text.startswith(PROSE)
-    assert set(files("one")) == {f"{name}{suffix}" for name in names for suffix in (".csv", ".png")}
-    assert files("page") == files("one")
-    for name in names:
-        shown = page.section(text, page.markers(name), "page.md")
-        assert f"](page/{name}.png)" in shown and "python -m benchmarks.results --only" in shown
-        assert page.from_markdown(shown) == check.read_csv(Path(f"one/{name}.csv"))
-    listed = page.section(text, page.ENVIRONMENT, "page.md")
-    assert re.findall("^- `([a-z]+)`: .*; seed 5; weights resnet18.pth", listed, flags=re.M) == [
-        "courses",
-        "explanations",
-    ]
-    assert list(check.differences(Path("page.md"), Path("one"))) == []
-
-
-def test_every_selection_and_explanation_has_its_row(here):
-    rows = check.read_csv(Path("one/courses_toy.csv"))
-    keys = [(selection, kind) for kind in ("none", "scout", "margin", "disc") for selection in SELECTORS]
-    assert [tuple(row[:2]) for row in rows[1:]] == keys + [
-        (courses.POOL, kind) for kind in ("none", "scout", "margin", "disc")
-    ]
-    assert rows[0][2:5] == ["1", "2", "3"]
-    sgd = [tuple(row[:2]) for row in check.read_csv(Path("one/courses_toy_sgd.csv"))[1:]]
-    text = page.section(Path("page.md").read_text(), page.markers("courses_toy_sgd"), "page.md")
-    assert "64 x 64 pixels" in text
-    scout = [("random", "scout"), ("CMaxGrad", "scout"), ("KMaxGrad", "scout")]
-    assert sgd == [*((name, "none") for name in SELECTORS if name != "CMaxGrad"), *scout]
-    moths = check.read_csv(Path("one/explanations_localization.csv"))[1:]
-    assert [row[0] for row in moths] == ["margin"] * 5 + ["scout"] * 5
-    blurred = check.read_csv(Path("one/explanations_deletion.csv"))[1:]
-    assert [row[0] for row in blurred] == ["margin", "margin", "scout", "scout", "disc", "disc"]
-    assert len({tuple(row[2:3]) for row in blurred}) == 2  # each network has its own margin, whatever is blurred
-
-
-def test_a_second_run_gives_the_same_bytes(here):
-    again = replace(here, out="two", page="other.md", workers=2)
-    results.main(again)
-    assert files("two") == files("one")
-    both = [Path(name).read_text().replace("(other/", "(page/") for name in ("page.md", "other.md")]
-    assert both[1] == both[0].removeprefix(PROSE).lstrip()
-
-
-def test_a_killed_run_goes_on_where_it_was(here, monkeypatch):
-    """What was computed is not computed again; what is missing is."""
-    for name in ("courses_toy/margin_KMaxGrad/0", explanations.DELETION):
-        Path(f"one/work/kept/{name}.json").unlink()
-    before, taught = files("one"), []
-    for path in Path("one").glob("*.*"):
-        path.unlink()
-    teach = courses.draw_courses
-
-    def teach_and_tell(student, make, how, begin):
-        taught.append((type(make(0)).__name__, begin))
-        return teach(student, make, how, begin)
-
-    monkeypatch.setattr(courses, "draw_courses", teach_and_tell)
-    measured = monkeypatch.setattr(explanations, "localize", lambda *_: pytest.fail("measured again"))
-    results.main(replace(here, resume=True, page="none"))
-    assert measured is None and taught == [("KMaxGrad", 0)]
-    assert files("one") == before
-
-
-def test_other_settings_are_not_gone_on_with(here):
-    with pytest.raises(
-        InputError, match=r"begun with other settings: seed \(was 5, is 6\); restore them, or start without --resume"
-    ):
-        results.main(replace(here, seed=6, resume=True))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"only": ("course",)}, "--only course: there is no such part; choose from " + ", ".join(PARTS)),
-        ({"page": str(results.TOP / "docs/results.md")}, "--quick is there to see that everything runs"),
-        ({"pretrained": "nowhere.pt"}, "--pretrained nowhere.pt does not exist"),
-    ],
-)
-def test_wrong_settings_are_one_sentence(here, changes, message):
-    with pytest.raises(InputError, match=f"^.*{re.escape(message)}"):
-        results.main(replace(here, out="three", **changes))
-    assert not Path("three/work").exists()
-
-
-def test_a_work_folder_begins_anew_and_is_not_taken_from_others(tmp_path):
-    folder = tmp_path / "work"
-    begin(folder, {"seed": 0}, resume=False)
-    (folder / "x").touch()
-    begin(folder, {"seed": 0}, resume=True)
-    assert (folder / "x").exists()
-    begin(folder, {"seed": 1}, resume=False)
-    assert [path.name for path in folder.iterdir()] == ["made_by.json"]
-    (folder / "made_by.json").unlink()
-    (folder / "thesis.tex").touch()
-    with pytest.raises(
-        InputError, match="work holds files that are not of this command; move them, or give another --out"
-    ):
-        begin(folder, {"seed": 1}, resume=False)
-    assert (folder / "thesis.tex").exists()
-
-
-def test_a_work_folder_that_was_half_cleared_is_still_ours(tmp_path, monkeypatch):
-    folder = tmp_path / "work"
-    begin(folder, {"seed": 1}, resume=False)
-    for name in ("a", "b", "c"):
-        (folder / name / "deep").mkdir(parents=True)
-    removed = []
-
-    def killed(path):
-        if removed:
-            raise KeyboardInterrupt
-        removed.append(path.rename(tmp_path / "gone"))
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("benchmarks.results.work.shutil.rmtree", killed)
-        begin(folder, {"seed": 2}, resume=False)
-    begin(folder, {"seed": 2}, resume=False)
-    assert [path.name for path in folder.iterdir()] == ["made_by.json"]
-    (folder / "made_by.json").write_text("{")  # damaged: not gone on with, but begun anew
-    with pytest.raises(InputError, match=r"seed \(was None, is 2\)"):
-        begin(folder, {"seed": 2}, resume=True)
-    begin(folder, {"seed": 2}, resume=False)
-
-
-# ---------------------------------------------------------------- work
-
-
-@pytest.fixture
-def work(tmp_path):
-    return Work(str(tmp_path / "data"), "none", tmp_path / "work", 3, "cpu", 1, 1, quick=False)
-
-
-def test_a_script_gets_the_settings_that_it_has_and_says_why_it_failed(work, tmp_path):
-    """A real process, once; it finds no data."""
-    with pytest.raises(RunError) as failed:
-        work.script("simulate_people", "--dataset", "toy", "--out", str(tmp_path / "toy"), "--seed", "4")
-    log = tmp_path / "work/logs/simulate_people.log"
-    assert str(failed.value).startswith(f"simulate_people.py failed (exit status 2), see {log}; it said: ")
-    assert "simulate_people.py: error: " in str(failed.value)
-    first = log.read_text().splitlines()[0]
-    assert "--seed 4" in first and "--seed 3" not in first and "--resume" not in first  # that script has none
-    assert work._common("train_butterflies_resnet18", ("--seed", "4")) == [
-        *("--data-root", str(tmp_path / "data"), "--workers", "1", "--device", "cpu", "--resume")
+    assert [row["explanation"] for row in read("courses")] == ["margin", "none", "margin", "none", "scout", "none"]
+    assert [row["explanation"] for row in read("explanations_localization")] == ["margin"] * 5 + ["scout"] * 5
+    assert [row["explanation"] for row in read("explanations_deletion")] == [
+        "margin",
+        "margin",
+        "scout",
+        "scout",
+        "disc",
+        "disc",
     ]
 
 
-def test_what_is_kept_is_computed_once_for_the_same_settings(work):
-    calls = []
-    given = [
-        work.kept("a/b", lambda: calls.append(1) or {"x": (1, 2)}, {"draws": draws, "sizes": (1,)})
-        for draws in (3, 3, 6, 6)
-    ]
-    assert given == [{"x": [1, 2]}] * 4 and calls == [1, 1]
-    with pytest.raises(ValueError):
-        work.kept("c", lambda: float("nan"), {})
-    assert not list((work.folder / "kept").rglob("*c*"))
+def test_tables_contain_what_the_scripts_measured(ran):
+    record = json.loads(Path("results/work/toy/annotators/run_study_annotators.json").read_text())["measured"]
+    study = {(row["labels"], row["people"]): float(row["test_accuracy"]) for row in read("labels")}
+    assert study[EXPERT, ""] == record["expert_alone"] and study[ANNOTATORS, "20.0"] == record["annotators"]["0.2"]
+    chain = read("labels_chain")
+    assert [row["people"] for row in chain] == ["", "60.0", "80.0", "100.0"] and chain[-1]["label_accuracy"] == "100.0"
+    for row, folder in zip(chain, ("teacher", *(f"people/people_{share}" for share in (60, 80, 100))), strict=True):
+        trained = json.loads(Path(f"results/work/toy/{folder}/run_train_butterflies_resnet18.json").read_text())
+        assert float(row["test_accuracy"]) == round(trained["measured"]["test_accuracy"], 2)
 
 
-def test_courses_are_taught_anew_where_their_settings_are_others(here):
-    """What a course depends on: its draws, the student, and how it sees."""
-    whole, sgd = courses.all_courses(True)[0], courses.all_courses(True)[-1]
-    cfg = courses.Config(image_size=64, seed=5)
-    settings = courses._settings(whole, cfg)
-    assert settings == courses._settings(whole, replace(cfg, workers=9, selection="random", out="x"))
-    assert settings != courses._settings(sgd, cfg) and sgd.view == "image"
-    for other in (replace(cfg, ridge=0.1), replace(cfg, image_size=96), replace(cfg, alpha=0.1), replace(cfg, seed=6)):
-        assert settings != courses._settings(whole, other)
-
-
-def test_what_is_not_in_the_data_root_is_left_out_and_said(work, data_root, tmp_path, capsys):
-    tables = [*courses.tables(work)]
-    assert len(tables) == 5 and all(table.rows == [] for table in tables)
-    sentence = "The dataset chinese_chars was not in the data root, so nothing was measured on it."
-    assert tables[1].text == sentence and capsys.readouterr().out.splitlines().count(sentence) == 1
-    there = replace(work, data_root=str(data_root))
-    assert stages.absent(there, "toy") == stages.absent(there, "toy", ("rest",)) == "" and stages.absent_simclr(there)
-    assert stages.absent(there, "butterflies_s300") and stages.absent(there, "nobodys_birds")
-    # An earlier run's files of the table are of nothing any more.
-    for name in ("courses_chinese_chars.csv", "courses_chinese_chars.png"):
-        (tmp_path / name).touch()
-    tables[1].write(tmp_path)
-    assert not list(tmp_path.glob("courses*"))
-    page.put(tmp_path / "page.md", tables[1], tmp_path)
-    text = (tmp_path / "page.md").read_text()
-    assert sentence in text and "|" not in text and list(check.differences(tmp_path / "page.md")) == []
-
-
-# ---------------------------------------------------------------- the page, and its check
-
-
-ROWS = [{"what": "a | b", "n": 1, "share": 2.5}, {"what": "c", "n": 10, "share": ""}]
-
-
-@pytest.fixture
-def shown(tmp_path):
-    """A page with a table and prose around it."""
-    table = Table("things", "Things", "What they are.", "make things", ROWS, lambda path: path.write_bytes(b"figure"))
-    path = tmp_path / "page.md"
-    path.write_text("Before.\n\n<!-- table things -->\nold\n<!-- end things -->\n\nBehind.\n")
-    table.write(tmp_path)
-    page.put(path, table, tmp_path)
-    return path
-
-
-def test_a_table_stands_between_its_markers_alone(shown, tmp_path):
-    text = shown.read_text()
-    assert text.startswith(
-        "Before.\n\n<!-- table things -->\n### Things\n\nWhat they are.\n\n```\nmake things\n```\n\n| what | n | share |\n"
+def test_resume_teaches_only_what_is_missing(ran, monkeypatch):
+    before = {path.name: path.read_bytes() for path in Path("results").glob("*.csv")}
+    Path("results/work/courses/courses_toy/margin_KMaxGrad.json").unlink()
+    teach_draws, taught = courses.teach_draws, []
+    monkeypatch.setattr(
+        courses, "teach_draws", lambda whole, how: taught.append(how.selection) or teach_draws(whole, how)
     )
-    assert text.endswith("| c | 10 |  |\n\n![Things](page/things.png)\n<!-- end things -->\n\nBehind.\n")
-    assert page.from_markdown(text) == [["what", "n", "share"], ["a | b", "1", "2.5"], ["c", "10", ""]]
-    assert page.from_markdown(text) == check.read_csv(tmp_path / "page/things.csv")
+    cfg = results.Config(only=("courses",), pretrained=ran.pretrained, seed=5, workers=2, device="cpu", resume=True)
+    results.main(cfg)
+    assert taught == ["KMaxGrad"] and {path.name: path.read_bytes() for path in Path("results").glob("*.csv")} == before
+    with pytest.raises(InputError, match="--resume: .*settings.json has other settings"):
+        results.main(results.Config(seed=6, resume=True))
 
 
-def test_a_marker_without_its_end_is_named(shown):
-    shown.write_text(shown.read_text().replace("<!-- end things -->\n", ""))
+def test_a_script_that_fails_ends_the_run(tmp_path):
+    (tmp_path / "work").mkdir()
+    cfg = results.Config(out=str(tmp_path), data_root=str(tmp_path), device="cpu")
     with pytest.raises(
-        InputError, match="page.md, line 3: no line '<!-- end things -->' follows '<!-- table things -->'; put it back"
+        RunError, match=r"simulate_people.py failed with exit status 2. See the end of .*simulate_people.log"
     ):
-        list(check.differences(shown))
-
-
-def test_the_check_finds_what_differs(shown, tmp_path):
-    csv = tmp_path / "page/things.csv"
-    assert list(check.differences(shown)) == []
-    shown.write_text(shown.read_text().replace("| 2.5 |", "| 2.6 |"))
-    assert list(check.differences(shown)) == [f"things, row 1 (a | b), column share: the page says 2.6, {csv} 2.5."]
-    shown.write_text(shown.read_text().replace("| 2.6 |", "| 2.5 |").replace("| c | 10 |  |\n", ""))
-    assert list(check.differences(shown)) == [f"things: the page has 1 rows, {csv} 2."]
-    shown.write_text(shown.read_text().replace("| 2.5 |", "| 2.5 | 7 |"))
-    assert f"things, row 1: the page has 4 cells, {csv} 3." in check.differences(shown)
-    shown.write_text(shown.read_text().replace("| 2.5 | 7 |", "| 2.5 |"))
-    (tmp_path / "page/things.png").unlink()
-    csv.rename(csv.with_name("others.csv"))
-    assert list(check.differences(shown)) == [
-        f"things: the page has it, {csv} has not.",
-        f"things: its figure {tmp_path / 'page/things.png'} is missing.",
-        f"others: {tmp_path / 'page/others.csv'} is shown nowhere on the page.",
-    ]
-
-
-def test_the_check_holds_the_page_against_a_run(shown, tmp_path, monkeypatch, capsys):
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / "things.csv").write_text("what,n,share\na | b,1,2.5\nc,11,\n")
-    for out, status in (([], 0), (["--out", str(run)], 1)):
-        monkeypatch.setattr(sys, "argv", ["check", "--page", str(shown), *out])
-        with pytest.raises(SystemExit) as stop:
-            check.main()
-        assert stop.value.code == status
-    said = capsys.readouterr().out.splitlines()
-    assert said == [
-        f"{shown} says what the CSVs say.",
-        f"things, row 2 (c), column n: {tmp_path / 'page/things.csv'} says 10, {run / 'things.csv'} 11.",
-    ]
-
-
-def test_each_part_has_its_own_line_of_what_it_was_measured_on(work, tmp_path):
-    path = tmp_path / "page.md"
-    environment.put(path, "people", work)
-    environment.put(path, "courses", work)
-    environment.put(path, "people", replace(work, seed=4))
-    lines = page.section(path.read_text(), page.ENVIRONMENT, path).splitlines()
-    assert [line[: line.index(":")] for line in lines] == ["- `courses`", "- `people`"]
-    assert "; seed 3; weights none." in lines[0] and "; seed 4; weights none." in lines[1]
-
-
-# ---------------------------------------------------------------- courses, by hand
+        RUN_SCRIPT(cfg, "simulate_people", "--out", tmp_path / "toy", "--seed", 4)
+    assert "simulate_people.py: error: " in (tmp_path / "work/simulate_people.log").read_text()
 
 
 def test_differences_are_taken_draw_by_draw():
-    """Two draws of two lessons. KMaxGrad's means are 60 and 50, random's 40 and 40: apart by 20 and 10, 15 on average, sd sqrt(50).
-    MaxHerding's are 50 and 51."""
+    """Two draws of two lessons. KMaxGrad's means are 60 and 50, random's 40 and 40: differences 20 and 10, mean 15, sd sqrt(50)."""
     curves = {
         ("random", "none"): [[30.0, 50.0], [40.0, 40.0]],
         ("KMaxGrad", "none"): [[50.0, 70.0], [40.0, 60.0]],
@@ -355,13 +148,8 @@ def test_differences_are_taken_draw_by_draw():
         ("KMaxGrad", "margin"): [[52.0, 72.0], [41.0, 61.0]],
         ("random", "margin"): [[62.0, 62.0], [51.0, 51.0]],
     }
-    compared = [
-        column for other in ("random", "MaxHerding", "none") for column in (f"minus {other}", f"sd of minus {other}")
-    ]
-    columns = ("selection", "explanation", "1", "2", "mean", "sd", *compared)
-    found = courses.rows(curves, {"none": [80.0, 90.0], "margin": [82.0, 91.0]})
-    assert all(tuple(row) == columns for row in found)
-    assert [tuple(row.values()) for row in found] == [
+    rows = courses.table_rows(curves, {"none": [80.0, 90.0], "margin": [82.0, 91.0]})
+    assert [tuple(row.values()) for row in rows] == [
         ("random", "none", 35.0, 45.0, 40.0, 0.0, "", "", -10.5, 0.7, "", ""),
         ("KMaxGrad", "none", 45.0, 65.0, 55.0, 7.1, 15.0, 7.1, 4.5, 7.8, "", ""),
         ("MaxHerding", "none", 40.5, 60.5, 50.5, 0.7, 10.5, 0.7, "", "", "", ""),
@@ -370,144 +158,76 @@ def test_differences_are_taken_draw_by_draw():
         (courses.POOL, "none", "", "", 85.0, 7.1, "", "", "", "", "", ""),
         (courses.POOL, "margin", "", "", 86.5, 6.4, "", "", "", "", 1.5, 0.7),
     ]
+    (row, _) = courses.overview("x", "optimal", "SimCLR", rows)
+    assert (row["random"], row["KMaxGrad"], row[courses.POOL], row["CMaxGrad"]) == (56.5, 56.5, 86.5, "")
+    assert (row["KMaxGrad minus random"], row["sd of KMaxGrad minus random"]) == (0.0, 0.0)
 
 
-def test_a_course_that_ends_early_is_compared_as_far_as_all_draws_go():
+def test_a_course_that_ends_early_is_compared_up_to_its_end():
     curves = {("random", "none"): [[30.0, 50.0, 60.0], [40.0, 40.0]], ("MaxGrad", "none"): [[20.0, 30.0, 40.0]] * 2}
-    random, other = courses.rows(curves, {})
-    assert (random["1"], random["2"], random["3"]) == (35.0, 45.0, "") and (other["3"], other["minus random"]) == (
-        40.0,
-        -13.3,
-    )
-
-
-def test_the_overview_by_hand(tmp_path):
-    """Two draws: KMaxGrad is ahead of random pairs by 15 without explanations, and by 10 with margin's; other kinds are left out."""
-    keys = [(selection, kind) for kind in ("none", "scout", "margin") for selection in ("random", "KMaxGrad")]
-    curves = {
-        key: [[level], [level + 10.0]] for key, level in zip(keys, (40.0, 55.0, 1.0, 2.0, 45.0, 55.0), strict=True)
-    }
-    optimal = courses.Courses("courses_x", "x", "", "").groups(courses.rows(curves, {"none": [80.0, 90.0]}))
-    few = {("random", "none"): [[20.0]], ("CMaxGrad", "scout"): [[17.0]], ("random", "scout"): [[18.0]]}
-    sgd = courses.Courses("courses_x_sgd", "x", "", "", student="sgd", simclr=True).groups(courses.rows(few, {}))
-    found = overview([*optimal, *sgd], "command")
-    assert list(found.rows[0]) == [
-        *("dataset", "student", "features", "explanation", "random", "KMaxGrad", courses.POOL, "CMaxGrad"),
-        *(
-            "KMaxGrad minus random",
-            "sd of KMaxGrad minus random",
-            "KMaxGrad minus MaxHerding",
-            "sd of KMaxGrad minus MaxHerding",
-        ),
-        *("CMaxGrad minus random", "sd of CMaxGrad minus random"),
-    ]
-    assert [tuple(row.values()) for row in found.rows] == [
-        ("x", "optimal", "pretrained", "margin", 50.0, 60.0, "", "", 10.0, 0.0, "", "", "", ""),
-        ("x", "optimal", "pretrained", "none", 45.0, 60.0, 85.0, "", 15.0, 0.0, "", "", "", ""),
-        ("x", "sgd", "SimCLR", "scout", 18.0, "", "", 17.0, "", "", "", "", -1.0, ""),
-        ("x", "sgd", "SimCLR", "none", 20.0, "", "", "", "", "", "", "", "", ""),
-    ]
-    found.draw(tmp_path / "overview.png")
-    assert (tmp_path / "overview.png").stat().st_size > 1000
-
-
-def least_risk(features, labels, ridge):
-    """The head (C, d) that minimises the mean risk and the ridge, by SciPy, image by image."""
-    shape = (CLASSES, features.shape[1])
-
-    def loss(flat):
-        W, slope, value = flat.reshape(shape), np.zeros(shape), 0.0
-        for f, c in zip(features, labels, strict=True):
-            for k in set(range(CLASSES)) - {int(c)}:
-                risk = np.exp(-0.5 * f @ (W[c] - W[k])) / len(features)
-                value += risk
-                slope[c] -= 0.5 * risk * f
-                slope[k] += 0.5 * risk * f
-        return value + ridge * (W**2).sum(), (slope + 2 * ridge * W).ravel()
-
-    return minimize(
-        loss, np.zeros(np.prod(shape)), jac=True, method="L-BFGS-B", options={"maxiter": 5000, "gtol": 1e-9}
-    ).x.reshape(shape)
+    random, other = courses.table_rows(curves, {})
+    assert (random["1"], random["2"], random["3"]) == (35.0, 45.0, "")
+    assert (other["3"], other["minus random"]) == (40.0, -13.3)
 
 
 @pytest.mark.parametrize("explain", [True, False])
-def test_the_ceiling_is_a_student_of_the_whole_pool(explain, tmp_path):
-    """Against a plain minimisation over every image of a draw and every explanation of those images."""
+def test_the_ceiling_minimizes_the_risk_of_the_whole_pool(explain, tmp_path):
+    """Against SciPy, image by image."""
     images, ce_list = noise_material(tmp_path)
     how = settings(ridge=1e-2)
-    whole = OptimalStudent(Pool(images, ce_list, CLASSES, "attention", SIZE), images, explain, how)
-    rows = torch.tensor([0, 1, 2, 3, 4, 5, 7])
-    pupil = whole.anew(rows)
-    seen = pupil.survey(explain)
-    features, labels = [*seen.features], [*seen.labels.tolist()]
+    pool = Pool(images, ce_list, CLASSES, "attention", SIZE)
+    student = OptimalStudent(pool, images, explain, how).anew(torch.tensor([0, 1, 2, 3, 4, 5, 7]))
+    seen = student.survey(explain)
+    items = [
+        (features.double().numpy(), label) for features, label in zip(seen.features, seen.labels.tolist(), strict=True)
+    ]
     for place, label in enumerate(seen.labels.tolist()) if explain else ():
         for counter in set(range(CLASSES)) - {label}:
-            features.append(seen.explained.features[seen.table[place, counter]])
-            labels.append(label)
-    assert len(features) == len(rows) * (3 if explain else 1)
-    head = least_risk(torch.stack(features).double().numpy(), labels, how.ridge)
-    answers = torch.from_numpy(pupil.features.test.double().numpy() @ head.T).argmax(1)
+            items.append((seen.explained.features[seen.table[place, counter]].double().numpy(), label))
+
+    def loss(flat):
+        W = flat.reshape(CLASSES, -1)
+        slope, value = 2 * how.ridge * W, how.ridge * (W**2).sum()
+        for features, label in items:
+            for other in set(range(CLASSES)) - {label}:
+                risk = np.exp(-0.5 * features @ (W[label] - W[other])) / len(items)
+                value += risk
+                slope[label] -= 0.5 * risk * features
+                slope[other] += 0.5 * risk * features
+        return value, slope.ravel()
+
+    start = np.zeros(CLASSES * len(items[0][0]))
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 5000, "gtol": 1e-9})
+    answers = torch.from_numpy(student.features.test.double().numpy() @ found.x.reshape(CLASSES, -1).T).argmax(1)
     wanted = 100 * (answers == images.labels).double().mean().item()
-    assert courses.ceiling(whole.anew(rows), how.ridge) == pytest.approx(wanted)
-    # One lesson is not the whole pool.
-    taught = whole.anew(rows)
-    taught.add(Choice(0, 1, 1, {}, None))
-    taught.learn()
-    assert taught.accuracies()[1] < wanted
+    assert courses.ceiling(student, how.ridge) == pytest.approx(wanted)
 
 
-# ---------------------------------------------------------------- the control
+def test_deletion_by_hand():
+    row = explanations.deleted_columns([[3.621, 0.834, 0.999], [3.623, 0.434, -1.003]])
+    assert list(row.values()) == [3.62, 0.63, 0.28, 0.0, 1.42] and str(row["lost, moved at random"]) == "0.0"
 
 
-def test_discs_have_the_masks_areas_and_are_read_as_explanations(butterflies, tmp_path, monkeypatch, data_root):
-    monkeypatch.chdir(butterflies.folder)
-    explained, files = Layout(Path("margin"), "toy_gt"), Layout(tmp_path / "disc", "toy_gt")
-    images = stages.open_list(
-        stages.find("toy", data_root), "train", str(data_root), lambda image: whole_view(image, 64), budget=0
-    )
-    disc.write_discs(explained, files, images, 5)
-    counters = listed_counters(explained, images.rows, 5)
-    assert listed_counters(files, images.rows, 5) == counters
-    middle = (
-        torch.zeros(64, 64)
-        .index_put((torch.arange(31, 33).repeat(2), torch.arange(31, 33).repeat_interleave(2)), torch.tensor(1.0))
-        .bool()
-    )
-    for number, (row, some) in enumerate(zip(images.rows, counters, strict=True)):
-        masks, discs = (read_masks(layout, row, some, TEACHING_SIZE) for layout in (explained, files))
-        assert torch.equal(discs.sum((1, 2)), masks.sum((1, 2))) and discs[:, middle].all()
-        assert not discs[:, 0].any() and not torch.equal(discs, masks)
-        if number == 0:
-            listed = read_explanations(files.explanation_list(), 5)[0]
-            picture = to_tensor(decode(listed.path, "list"))
-            assert torch.equal(picture[:, discs[0]], images[0][:, discs[0]])
-            outside = picture[:, ~discs[0]]
-            assert torch.equal(outside, outside[:, :1].expand_as(outside))
-            assert Path(sibling(listed.path, IMG, MASK)).exists()
-    pool = Pool(
-        ImageSet(images.rows, images.source, str(data_root), lambda image: whole_view(image, 64)),
-        str(files.explanation_list()),
-        5,
-        "attention",
-        64,
-    )
-    assert len(pool.rows) == 80 and pool.weights(0, 2).sum() > 0
+def test_seeds_are_merged_by_hand():
+    def row(source, quality, seed, accuracy, share=""):
+        names = ("labels", "annotator_accuracy", "seed", "label_accuracy", "test_accuracy")
+        return dict(zip(names, (source, quality, seed, share, accuracy), strict=True))
 
-
-def test_rows_of_explanations_by_hand():
-    found = {
-        "margin": {
-            "the teacher": [[3.621, 0.834, 0.999], [3.623, 0.434, -1.003]],
-            "the second network": [[3.8, 0.7, 0.06]],
-        }
-    }
-    rows = [tuple(row.values()) for row in explanations.deleted_rows(found)]
-    assert rows == [
-        ("margin", "the teacher", 3.62, 0.63, 0.28, 0.0, 1.42),
-        ("margin", "the second network", 3.8, 0.7, "", 0.06, ""),
+    rows = [row(EXPERT, "", 0, 60.0), row(EXPERT, "", 1, 50.0)]
+    rows += [row(ANNOTATORS, 0.5, 0, 50.0, 48.0), row(ANNOTATORS, 0.5, 1, 40.0, 53.0)]
+    rows += [row(ANNOTATORS, 1.0, 0, 70.0, 100.0), row(ANNOTATORS, 1.0, 1, 80.0, 100.0)]
+    rows += [row(SELF_TRAINED, "", 0, 75.0, ""), row(SELF_TRAINED, "", 1, 70.0, 90.0)]
+    assert [tuple(one.values()) for one in labels.by_source(rows)] == [
+        (EXPERT, "", "", 55.0, 7.07, 66.7, 62.5, 75.0),
+        (ANNOTATORS, 50.0, 50.5, 45.0, 7.07, "", "", ""),
+        (ANNOTATORS, 100.0, 100.0, 75.0, 7.07, "", "", ""),
+        (SELF_TRAINED, "", 90.0, 72.5, 3.54, 95.8, 87.5, "never"),
     ]
-    assert str(rows[0][-2]) == "0.0"  # and not -0.0
-    moths = explanations.localized_rows({"scout": {"explanation": [17.26, 14.3, 11.5, 16.5, 20.2, 14.4, 16.9]}})
-    assert list(moths[0].values()) == ["scout", "explanation", 17.3, 14.3, 11.5, 16.5, 20.2, 14.4, 16.9]
-    assert list(moths[0])[2:] == list(explanations.COLUMNS)
-    assert json.dumps(moths)
+    of_seeds = [
+        {"labels": SELF_TRAINED, "round": 1, "own_labels": 0, "changed": 7, "label_accuracy": "", "test_accuracy": 75.0}
+    ]
+    of_seeds += [of_seeds[0] | {"own_labels": 7.0, "label_accuracy": 90.0, "test_accuracy": 70.0}]
+    of_seeds = [
+        {name: float(value) if isinstance(value, int) else value for name, value in one.items()} for one in of_seeds
+    ]
+    assert [tuple(one.values()) for one in labels.self_training(of_seeds)] == [(SELF_TRAINED, 1, 3.5, 7.0, 90.0, 72.5)]

@@ -15,5 +15,4 @@ own_images    what is a folder of images as people have them?
 person        what does someone in front of a browser do?
 ranks         how are scripts run as several processes? (a program)
 runs          how are scripts run, one by one and as a family, on the small dataset?
-working       how does benchmarks.results run its scripts in the test's process?
 """

@@ -1,0 +1,151 @@
+"""Networks and explanations that the tables need, made by the repository's scripts."""
+
+import dataclasses
+import importlib
+import os
+import shlex
+import subprocess
+import sys
+from functools import cache, partial
+from pathlib import Path
+
+from utils.base.errors import RunError
+from utils.base.files import write_png
+from utils.data import toy_moths
+from utils.data.catalog import find
+from utils.data.images import whole_view
+from utils.data.lists import Explanation, listed_path, write_explanations
+from utils.data.loading import open_list
+from utils.data.outputs import IMG, MASK, TEACHING_SIZE, Layout, explanation_name
+from utils.explanations.localization import disc
+from utils.explanations.rendering import fill_outside
+from utils.explanations.storage import listed_counters, read_masks
+
+TOP = Path(__file__).resolve().parents[2]
+MOTHS, BUTTERFLIES = "toy", "butterflies_s300"
+SIDE, SIMCLR_SIDE = 224, 112  # image sizes in pixels
+# A few minutes on 2 CPU cores. On moths the settings of `make demo`.
+TEACHER = "--epochs 8 --milestones 5 7 --lr 0.01 --batch-size 32 --image-size 112 --eval-every 8"
+MOTHS_TEACHER = (
+    "--epochs 12 --milestones 8 10 --lr 0.02 --batch-size 25 --image-size 160 --eval-every 4 --crop-scale 0.4"
+)
+# SimCLR starts from scratch and uses all butterflies of the training list, without labels.
+SIMCLR_DATASET, SIMCLR_EPOCHS = "butterflies", 20
+SIMCLR = "--batch-size 64 --lr 3e-4 --temperature 0.1 --image-size 80 --crop-scale 0.2"
+
+
+def words(cfg, name: str, *flags: object) -> list[str]:
+    """Returns the command line of a script: its flags, and the settings that scripts share."""
+    fields = {field.name for field in dataclasses.fields(importlib.import_module(name).Config)}
+    found = [f"{name}.py", *map(str, flags)]
+    for setting in ("data_root", "seed", "workers", "device"):
+        flag = f"--{setting.replace('_', '-')}"
+        if setting in fields and flag not in found:
+            found += [flag, str(getattr(cfg, setting))]
+    return found + (["--resume"] if cfg.resume and "resume" in fields else [])
+
+
+def run_script(cfg, name: str, *flags: object) -> None:
+    """Runs a script. Its output goes to <out>/work/<name>.log.
+
+    Raises:
+        RunError: the script failed.
+    """
+    command = words(cfg, name, *flags)
+    log = Path(cfg.out, "work", f"{name}.log")
+    print(f"running {shlex.join(command)}", flush=True)
+    with open(log, "a", encoding="utf-8") as file:
+        done = subprocess.run(
+            [sys.executable, str(TOP / command[0]), *command[1:]],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    if done.returncode:
+        raise RunError(f"{name}.py failed with exit status {done.returncode}. See the end of {log}.")
+
+
+@cache
+def data_root(cfg, dataset: str) -> str:
+    """Returns the data root of a dataset. Moths are drawn from the seed."""
+    if dataset != MOTHS:
+        return cfg.data_root
+    root = Path(cfg.out, "work/moths")
+    if not (cfg.resume and (root / toy_moths.FOLDER).exists()):
+        toy_moths.draw_toy_dataset(root, cfg.seed, force=True)
+    return str(root)
+
+
+def layout(cfg, dataset: str, stage: str, variant: str = "") -> Layout:
+    """Names the files of a stage, such as the teacher."""
+    stem = find(dataset, data_root(cfg, dataset)).list_stem
+    return Layout(Path(cfg.out, "work", dataset, stage), stem, variant)
+
+
+def train(cfg, dataset: str, out: Path, *flags: object) -> None:
+    """Trains a classifier with the teacher's settings."""
+    recipe = MOTHS_TEACHER.split() if dataset == MOTHS else [*TEACHER.split(), "--pretrained", cfg.pretrained]
+    where = ("--dataset", dataset, "--out", out, "--data-root", data_root(cfg, dataset))
+    run_script(cfg, "train_butterflies_resnet18", *where, *recipe, *flags)
+
+
+@cache
+def teacher(cfg, dataset: str, second: bool = False) -> Layout:
+    """Trains a teacher, or a second one with the next seed."""
+    files = layout(cfg, dataset, "second_teacher" if second else "teacher")
+    train(cfg, dataset, files.out, "--seed", cfg.seed + second)
+    return files
+
+
+@cache
+def simclr(cfg) -> Path:
+    """Trains the SimCLR encoder and returns its checkpoint."""
+    files = layout(cfg, SIMCLR_DATASET, "simclr")
+    where = ("--dataset", SIMCLR_DATASET, "--out", files.out, "--data-root", data_root(cfg, SIMCLR_DATASET))
+    run_script(cfg, "train_butterflies_simclr", *where, "--epochs", SIMCLR_EPOCHS, *SIMCLR.split())
+    return files.simclr_network(SIMCLR_EPOCHS)
+
+
+@cache
+def explain(cfg, dataset: str, kind: str, from_simclr: bool = False) -> Layout:
+    """Explains the training list by the teacher, or by a linear head on the SimCLR encoder.
+
+    Args:
+        cfg: settings.
+        dataset: its name.
+        kind: `margin`, `scout`, or the control `disc`.
+        from_simclr: explain the linear head.
+    """
+    side = SIMCLR_SIDE if from_simclr else SIDE
+    if kind == "disc":
+        return write_discs(cfg, dataset, explain(cfg, dataset, "margin", from_simclr), side)
+    if from_simclr:
+        script, network = "get_all_CE_butterflies_simclr", simclr(cfg)
+        files = layout(cfg, dataset, f"simclr_{kind}", "simclr")
+    else:
+        script, network, files = "get_all_CE_butterflies", teacher(cfg, dataset).teacher, layout(cfg, dataset, kind)
+    where = ("--dataset", dataset, "--out", files.out, "--data-root", data_root(cfg, dataset))
+    run_script(cfg, script, *where, "--explanation", kind, "--checkpoint", network, "--image-size", side)
+    return files
+
+
+def write_discs(cfg, dataset: str, explained: Layout, side: int) -> Layout:
+    """Writes a control: copies of explanations whose masks are centered discs of the same area."""
+    files = Layout(explained.out.with_name(f"{explained.out.name}_disc"), explained.list_stem, explained.variant)
+    described, root = find(dataset, data_root(cfg, dataset)), data_root(cfg, dataset)
+    images = open_list(described, "train", root, partial(whole_view, size=side))
+    pictures, masks = (files.explanations(kind, TEACHING_SIZE) for kind in (IMG, MASK))
+    pictures.mkdir(parents=True, exist_ok=True)
+    masks.mkdir(parents=True, exist_ok=True)
+    listed = []
+    counters = listed_counters(explained, images.rows, len(described.classes))
+    for number, (row, classes) in enumerate(zip(images.rows, counters, strict=True)):
+        discs, _ = disc(read_masks(explained, row, classes, TEACHING_SIZE))  # (B, s, s)
+        filled = fill_outside(images[number].expand(len(discs), -1, -1, -1), discs)  # (B, 3, s, s)
+        for counter, inside, picture in zip(classes, discs, filled, strict=True):
+            name = explanation_name(row.path, row.label, counter, row.index)
+            write_png(masks / name, inside.to(picture.dtype).expand(3, -1, -1) * 255)
+            write_png(pictures / name, picture)
+            listed.append(Explanation(listed_path(pictures / name), row.label, counter, row.index))
+    write_explanations(files.explanation_list(), listed)
+    return files
