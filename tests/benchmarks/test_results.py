@@ -17,7 +17,6 @@ from tests.helpers.runs import call
 from utils.base.errors import InputError, RunError
 from utils.data import toy_moths
 from utils.people.study import ANNOTATORS, EXPERT, SELF_TRAINED
-from utils.teaching.choice import Choice
 from utils.teaching.optimal import OptimalStudent
 from utils.teaching.pool import Pool
 
