@@ -1,22 +1,18 @@
-"""Teaching-set selection: which images and explanations make a course, and how a machine student learns from it.
+"""Selection of a course, and how a machine student learns from it.
 
-choice           what does a selector see, and what does it say?
-pairing          how does a score become a pair?
-maxgrad          what are margin risk and psi, and how does MaxGrad choose?
-cmaxgrad         how does CMaxGrad choose?
-kmaxgrad         how does a course look through the student's own kernel?
-maxherding       which images cover their class best?
-balanced         how are random images drawn so that classes stay even?
-random_pairs     how is a random pair drawn?
-student          what does the loop ask of a student, and how does a student see images and explanations?
-frozen           what have students in common that keep their features?
-optimal          how does a student learn its head to the end?
-sgd              how does the student as released learn?
-registry         which selections and students are there?
-pool             what can a course be made of?
-loop             what happens in a lesson?
-draws            how much of a course is the luck of its pool?
-course           what is a course on disk?
-saved_students   which students of a course are kept?
-compare_courses  which course teaches better? (a command)
+selector         base class of selections, what they see (Survey) and return (Choice)
+maxgrad          MaxGrad
+cmaxgrad         CMaxGrad
+kmaxgrad         KMaxGrad
+maxherding       MaxHerding
+random_pairs     random pairs, and random images with classes in turn
+student          base class of students, margin risk
+optimal          student that trains its head to convergence
+sgd              published student
+registry         names of selections and students
+pool             images and explanations that a course is chosen from
+loop             the teaching loop
+draws            extra courses on random subsets of the pool
+course           files of a course
+compare_courses  learning curves of several selections (a command)
 """

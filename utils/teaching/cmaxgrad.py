@@ -1,12 +1,12 @@
-"""CMaxGrad (Wang & Vasconcelos, ICCV 2021): MaxGrad over images together with their counterfactual explanations."""
+"""CMaxGrad (Wang & Vasconcelos, ICCV 2021): MaxGrad on images and their counterfactual explanations."""
 
 import math
 
 import torch
 from torch import Tensor
 
-from utils.teaching.choice import Survey
 from utils.teaching.maxgrad import MaxGrad, log_psi
+from utils.teaching.selector import Survey
 
 
 def combine_scores(log_psi: Tensor, log_psi_explained: Tensor, labels: Tensor, alpha: float) -> Tensor:
@@ -14,13 +14,12 @@ def combine_scores(log_psi: Tensor, log_psi_explained: Tensor, labels: Tensor, a
 
     Args:
         log_psi: of the images, (N,).
-        log_psi_explained: of the explanations against every class b, (N, C), -inf where there is none; the column of the true class is
-            ignored.
+        log_psi_explained: of the explanations against every class b, (N, C); -inf if there is none.
         labels: c_i, (N,).
         alpha: weight of the image, 0 .. 1.
 
     Returns:
-        (N, C), -inf at b = c_i.
+        (N, C); -inf at b = c_i.
     """
     image = log_psi[:, None] + _log(alpha)
     scores = torch.logaddexp(image.expand_as(log_psi_explained), log_psi_explained + _log(1 - alpha))
@@ -32,17 +31,17 @@ def _log(value: float) -> float:
 
 
 class CMaxGrad(MaxGrad):
-    """The image whose own psi and that of an explanation of it are the largest together."""
+    """The image with the largest sum of its own psi and the psi of one of its explanations."""
 
     explains = True
 
-    def scores(self, seen: Survey) -> Tensor:
-        """log s(i, b), (N, C); as MaxGrad's where explanations are not looked at."""
-        if seen.explained is None:
-            return super().scores(seen)
-        image = log_psi(seen.logits, seen.labels, seen.codewords)
-        explained = torch.full(seen.table.shape, -torch.inf, dtype=torch.float64)
-        there = seen.table >= 0
-        owners = seen.labels[:, None].expand_as(seen.table)[there]
-        explained[there] = log_psi(seen.explained.logits[seen.table[there]], owners, seen.codewords)
-        return combine_scores(image, explained, seen.labels, self.alpha)
+    def scores(self, survey: Survey) -> Tensor:
+        """log s(i, b), (N, C); the scores of MaxGrad if explanations are not taught."""
+        if survey.explained is None:
+            return super().scores(survey)
+        image = log_psi(survey.logits, survey.labels, survey.codewords)
+        explained = torch.full(survey.table.shape, -torch.inf, dtype=torch.float64)
+        exists = survey.table >= 0
+        owners = survey.labels[:, None].expand_as(survey.table)[exists]
+        explained[exists] = log_psi(survey.explained.logits[survey.table[exists]], owners, survey.codewords)
+        return combine_scores(image, explained, survey.labels, self.alpha)

@@ -1,10 +1,10 @@
-"""Draws the learning curves of several courses into one figure, and prints them as a table.
+"""Draws the learning curves of several selections into one figure and prints them as a table.
 
     python -m utils.teaching.compare_courses butterflies CMaxGrad KMaxGrad random
 
-Where every selection was run with --draws, the curves are means over the draws with their range; otherwise they are the single courses'.
+If every selection was run with --draws, the curves are means over the draws, with their range. Otherwise they are those of the courses.
 
-Reads: the output folder of train_*_CMaxGrad.py, with the accuracies after every lesson of each selection (with --draws their tables).
+Reads: the output folder of train_*_CMaxGrad.py, with the accuracies of each selection (with --draws the tables of the draws).
 
 Writes: <out>/compare_courses.png; with --simclr compare_courses_simclr.png.
 
@@ -27,95 +27,72 @@ from utils.teaching.registry import SELECTORS
 
 
 def read_draws(path: Path) -> list[list[float]]:
-    """The curves of a table that `draws.write_draws` wrote: test accuracy (%) per lesson, of draw after draw.
-
-    Raises:
-        InputError: it is another table.
-    """
+    """Reads the table that `draws.write_draws` writes: test accuracy (%) per lesson of each draw."""
     curves: dict[str, list[float]] = {}
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                curves.setdefault(row["draw"], []).append(float(row["test_accuracy"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} is no table of draws ({type(error).__name__}: {error}); run the course with --draws anew."
-        ) from error
-    if not curves:
-        raise InputError(f"{path} holds no draws; run the course with --draws anew.")
+    with open(path, encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            curves.setdefault(row["draw"], []).append(float(row["test_accuracy"]))
     return list(curves.values())
 
 
-def curves_of(layout: Layout, selections: Sequence[str]) -> dict[str, list[list[float]]]:
-    """Of each selection its learning curves: those of the draws if every selection has some, else the one of its course.
+def read_curves(layout: Layout, selections: Sequence[str]) -> dict[str, np.ndarray]:
+    """Learning curves of each selection, (draws, lessons): its draws if every selection has some, else its one course.
+
+    Draws that ended early shorten the others of their selection.
 
     Raises:
-        InputError: a course was not run there.
+        InputError: a course is missing, damaged or was not measured.
     """
-    drawn = [layout.draws(selection) for selection in selections]
-    if all(path.exists() for path in drawn):
-        return {selection: read_draws(path) for selection, path in zip(selections, drawn, strict=True)}
+    drawn = all(layout.draws(selection).exists() for selection in selections)
     curves = {}
     for selection in selections:
-        path = layout.accuracy("test", selection)
-        if not path.exists():
-            raise InputError(f"{path} does not exist; run the course with --selection {selection} first.")
+        path = layout.draws(selection) if drawn else layout.accuracy("test", selection)
         try:
-            curves[selection] = [np.load(path).tolist()]
-        except (EOFError, ValueError) as error:
-            raise InputError(
-                f"{path} cannot be read ({type(error).__name__}); run the course with --selection {selection} anew."
-            ) from error
+            table = read_draws(path) if drawn else [np.load(path).tolist()]
+            curves[selection] = np.array([curve[: min(map(len, table))] for curve in table])
+        except FileNotFoundError:
+            raise InputError(f"{path} not found. Run the course with --selection {selection} first.") from None
+        except (EOFError, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path} is damaged ({error}). Run the course with --selection {selection} again.") from error
         if np.isnan(curves[selection]).any():
-            raise InputError(
-                f"{path} holds no accuracies, since no class of the test list was known; compare courses that were measured."
-            )
+            raise InputError(f"{path} contains no accuracies, because the classes of the test list are unknown.")
     return curves
 
 
 def compare(out: str | Path, selections: Sequence[str], simclr: bool = False) -> Path:
-    """Draws the test accuracy per lesson of each selection, and prints it after some lessons and its mean.
-
-    Raises:
-        InputError: a course was not run there.
-    """
+    """Draws and prints the test accuracy per lesson of each selection; returns the figure."""
     layout = Layout(Path(out), variant="simclr" if simclr else "")
-    curves = curves_of(layout, selections)
-    # Courses that ended early, where no pair remained, are compared as far as all draws of a selection go.
-    tables = {
-        name: np.array([curve[: min(map(len, some))] for curve in some]) for name, some in curves.items()
-    }  # (draws, lessons)
-    lines = {name: table.mean(0).tolist() for name, table in tables.items()}
-    ranges = {name: (table.min(0).tolist(), table.max(0).tolist()) for name, table in tables.items() if len(table) > 1}
+    curves = read_curves(layout, selections)
+    lines = {name: table.mean(0).tolist() for name, table in curves.items()}
+    ranges = {name: (table.min(0).tolist(), table.max(0).tolist()) for name, table in curves.items() if len(table) > 1}
     numbers = range(1, max(map(len, lines.values())) + 1)
-    figures.curves(layout.comparison, lines, numbers, "lessons", "student's test accuracy (%)", ranges=ranges)
-    print(as_text(tables))
+    figures.curves(layout.comparison, lines, numbers, "lessons", "test accuracy of the student (%)", ranges=ranges)
+    print(as_text(curves))
     return layout.comparison
 
 
-def as_text(tables: dict[str, np.ndarray]) -> str:
-    """Test accuracy (%) after some lessons and the mean of all lessons, a selection a line; the mean's range over the draws behind it."""
-    width = max(map(len, tables))
-    lessons = [lesson for lesson in REPORTED_LESSONS if lesson <= max(table.shape[1] for table in tables.values())]
+def as_text(curves: dict[str, np.ndarray]) -> str:
+    """Test accuracy (%) after some lessons and the mean of all lessons, one selection per line, with the range over the draws."""
+    width = max(map(len, curves))
+    longest = max(table.shape[1] for table in curves.values())
+    lessons = [lesson for lesson in REPORTED_LESSONS if lesson <= longest]
     lines = [" " * width + "".join(f"{lesson:>6}" for lesson in lessons) + "    mean  (lessons; test accuracy in %)"]
-    for name, table in tables.items():
-        values = table.mean(0)
+    for name, table in curves.items():
+        values, means = table.mean(0), table.mean(1)
         cells = "".join(f"{values[lesson - 1]:6.1f}" if lesson <= len(values) else "     -" for lesson in lessons)
-        means = table.mean(1)
-        several = f"  ({means.min():.1f} to {means.max():.1f} over {len(means)} draws)" if len(means) > 1 else ""
-        shorter = f"  of {len(values)} lessons" if len({table.shape[1] for table in tables.values()}) > 1 else ""
-        lines.append(f"{name:{width}}{cells}  {means.mean():6.1f}{shorter}{several}")
+        shorter = f"  of {len(values)} lessons" if len(values) < longest else ""
+        draws = f"  ({means.min():.1f} to {means.max():.1f} over {len(means)} draws)" if len(means) > 1 else ""
+        lines.append(f"{name:{width}}{cells}  {means.mean():6.1f}{shorter}{draws}")
     return "\n".join(lines)
 
 
 def main() -> None:
-    """The command line."""
     parser = command_line("utils.teaching.compare_courses", __doc__)
     parser.add_argument("out", type=expanded, metavar="OUT", help="output folder of the teaching script")
     parser.add_argument(
-        "selections", nargs="+", metavar="SELECTION", help=f"what was run there: {', '.join(SELECTORS)}"
+        "selections", nargs="+", metavar="SELECTION", help=f"selections that were run: {', '.join(SELECTORS)}"
     )
-    parser.add_argument("--simclr", action="store_true", help="the courses of the SimCLR variant")
+    parser.add_argument("--simclr", action="store_true", help="compare the courses of the SimCLR variant")
     arguments = parser.parse_args()
     with command("compare_courses"):
         print(compare(arguments.out, arguments.selections, arguments.simclr))

@@ -1,9 +1,7 @@
-"""Courses from random parts of the pool: how much of a course's success is the luck of its pool."""
+"""Extra courses on random subsets of the pool, to estimate the variance."""
 
 import json
-import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,84 +13,65 @@ from utils.base import processes
 from utils.base.files import write_json, write_table
 from utils.base.randomness import generator
 from utils.running.resuming import Unfinished
-from utils.teaching.choice import Selector
 from utils.teaching.loop import teach
+from utils.teaching.selector import Selector
 from utils.teaching.student import Student
 
-SHARE = 0.8  # of the pool that a draw takes
-
-
-@dataclass(frozen=True)
-class DrawSettings:
-    """Settings of the draws: how many, lessons of each course, and the seed."""
-
-    draws: int
-    iterations: int
-    seed: int
+SHARE = 0.8  # of the pool in each draw
 
 
 def drawn_rows(count: int, seed: int, draw: int) -> Tensor:
-    """A random part of a pool: SHARE of the rows 0 .. count-1, ascending; depends on (seed, draw) alone."""
+    """A random subset of a pool: SHARE of the rows 0 .. count-1, ascending. Depends only on (seed, draw)."""
     order = torch.randperm(count, generator=generator(seed, draw, 1))
     return order[: round(SHARE * count)].sort().values
 
 
 def draw_courses(
-    student: Student, selector_of: Callable[[int], Selector], how: DrawSettings, begin: int = 0
+    student: Student, selector_of: Callable[[int], Selector], draws: Sequence[int], iterations: int, seed: int
 ) -> Iterator[list[float]]:
     """Teaches one untaught student per draw.
 
     Args:
-        student: who knows the whole pool and the test list; stays as it is.
+        student: a student with the whole pool; it does not change.
         selector_of: makes the selector of a draw.
-        how: settings.
-        begin: the first draw.
+        draws: numbers of the draws.
+        iterations: lessons of each course.
+        seed: of the subsets.
 
     Yields:
-        Test accuracy after each lesson, in percent, of draw after draw; of a draw with images of one class alone there are no lessons.
+        Test accuracy in percent after each lesson; empty if the subset contains only one class.
     """
-    for draw in range(begin, how.draws):
-        pupil = student.anew(drawn_rows(len(student.labels), how.seed, draw))
-        yield [lesson.test_accuracy for lesson in teach(pupil, selector_of(draw), how.iterations, quiet=True)]
+    for draw in draws:
+        untaught = student.untaught(drawn_rows(len(student.labels), seed, draw))
+        yield [lesson.test_accuracy for lesson in teach(untaught, selector_of(draw), iterations)]
 
 
 def run_draws(
-    student: Student, selector_of: Callable[[int], Selector], how: DrawSettings, path: Path, unfinished: Unfinished
+    student: Student,
+    selector_of: Callable[[int], Selector],
+    draws: int,
+    iterations: int,
+    seed: int,
+    path: Path,
+    unfinished: Unfinished,
 ) -> dict:
-    """Teaches all draws and writes their curves; draws that an interrupted run has taught are not taught again.
-
-    Args:
-        student, selector_of, how: as in `draw_courses`.
-        path: the CSV, a row per draw and lesson.
-        unfinished: the run.
+    """Teaches all draws and writes their curves to a CSV; draws of an interrupted run are not repeated.
 
     Returns:
-        What was measured: the mean over lessons of each draw, and the mean of those; nothing where there are no draws, where none of them
-        has two classes, or where the classes of the test list are unknown.
+        The mean over the lessons of each draw, and the mean of those; nothing if there is nothing to measure.
     """
-    if not how.draws:
-        processes.first_only(path.unlink)(missing_ok=True)  # an earlier run's draws are not of this course
-        return {}
+    draws = draws if student.test.num_known else 0
     kept = unfinished.folder / "draws.json"
     curves = json.loads(kept.read_text()) if kept.exists() else []
-    processes.wait()  # nobody writes before all have read
-    course = draw_courses(student, selector_of, how, begin=len(curves))
-    for curve in tqdm(
-        course, total=how.draws, initial=len(curves), desc="draws", unit="course", disable=not processes.is_first()
-    ):
-        if any(map(math.isnan, curve)):
-            processes.say("Draws: none are made, for nothing can be measured on this test list.")
-            processes.first_only(path.unlink)(missing_ok=True)
-            return {}
+    processes.wait()  # every rank reads the state before rank 0 overwrites it
+    courses = draw_courses(student, selector_of, range(len(curves), draws), iterations, seed)
+    disabled = draws == 0 or not processes.is_first()
+    for curve in tqdm(courses, total=draws, initial=len(curves), desc="draws", unit="course", disable=disabled):
         curves.append(curve)
         processes.first_only(write_json)(kept, curves)
     taught = [curve for curve in curves if curve]
-    if len(taught) < len(curves):
-        processes.say(
-            f"Draws: {len(curves) - len(taught)} of {len(curves)} hold images of one class alone, and are no courses."
-        )
     if not taught:
-        processes.first_only(path.unlink)(missing_ok=True)
+        processes.first_only(path.unlink)(missing_ok=True)  # draws of an earlier run do not belong to this course
         return {}
     write_draws(path, curves)
     processes.say(f"Draws: {path}")
@@ -103,11 +82,9 @@ def run_draws(
 @processes.first_only
 def write_draws(path: Path, curves: Sequence[Sequence[float]]) -> None:
     """Writes test accuracies (%) as a table of `draw`, `lesson` (from 1) and `test_accuracy`."""
-    write_table(
-        path,
-        [
-            {"draw": draw, "lesson": lesson, "test_accuracy": round(accuracy, 3)}
-            for draw, curve in enumerate(curves)
-            for lesson, accuracy in enumerate(curve, start=1)
-        ],
-    )
+    rows = [
+        {"draw": draw, "lesson": lesson, "test_accuracy": round(accuracy, 3)}
+        for draw, curve in enumerate(curves)
+        for lesson, accuracy in enumerate(curve, start=1)
+    ]
+    write_table(path, rows)

@@ -1,39 +1,21 @@
-"""MaxGrad (Wang, Nagrecha & Vasconcelos, CVPR 2021): margin risk, score, and the selection of the hardest example."""
+"""MaxGrad (Wang, Nagrecha & Vasconcelos, CVPR 2021): the example with the largest gradient of the margin risk."""
 
 import math
 import sys
-from dataclasses import replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from utils.teaching.choice import BLOCK, Choice, Seeded, Survey
-from utils.teaching.pairing import pair_by_score
+from utils.teaching.selector import BLOCK, Choice, Selector, Survey, best_of_each_class, left_classes
+from utils.training.evaluation import TIE
 
-FIRST_HEAD = 0.05  # standard deviation of the head through which an untaught student without one is looked at
-
-
-def margin_risk(logits: Tensor, labels: Tensor) -> Tensor:
-    """R(L) = mean over (x, c) of sum over k != c of exp(-1/2 <f(x), W_c - W_k>).
-
-    Args:
-        logits: z = W f of a bias-free head, (N, C), so that <f, W_c - W_k> = z_c - z_k.
-        labels: c, (N,).
-
-    Returns:
-        A scalar.
-    """
-    margins = logits.gather(1, labels[:, None]) - logits  # (N, C), 0 at k = c
-    wrong = torch.ones_like(margins).scatter(1, labels[:, None], 0)  # (N, C)
-    return (torch.exp(-margins / 2) * wrong).sum(1).mean()
+FIRST_HEAD = 0.05  # standard deviation of the random head for a student that knows nothing yet
 
 
 def log_psi(logits: Tensor, labels: Tensor, codewords: Tensor) -> Tensor:
     """Logarithm of the MaxGrad score psi(x, c) = || sum over k != c of exp(-1/2 <f(x), W_c - W_k>) (W_c - W_k) ||^2.
 
-    psi grows exponentially with the margin, so the largest exponent is taken out before anything is added up: no margin
-    overflows. All in float64.
+    psi grows exponentially with the margin, so the largest exponent is factored out before the sum, and no margin overflows.
 
     Args:
         logits: z = W f of a bias-free head, (N, C).
@@ -41,7 +23,7 @@ def log_psi(logits: Tensor, labels: Tensor, codewords: Tensor) -> Tensor:
         codewords: W, (C, d).
 
     Returns:
-        log psi, float64 (N,); -inf where all codewords are equal.
+        log psi, float64 (N,); -inf if all codewords are equal.
     """
     W = codewords.double()
     blocks = zip(logits.split(BLOCK), labels.split(BLOCK), strict=True)
@@ -58,30 +40,58 @@ def _log_psi(z: Tensor, labels: Tensor, W: Tensor) -> Tensor:
     return 2 * peak[:, 0] + (weights @ W).square().sum(1).log()
 
 
-def from_log(score: float) -> float:
-    """A score from its logarithm; the largest float where it is beyond the range of floats."""
-    return math.exp(score) if score < math.log(sys.float_info.max) else sys.float_info.max
+def strongest_first(logits: Tensor) -> list[int]:
+    """Classes by falling logits (C,); ties go to the lower label.
+
+    Untaught classes have equal logits up to rounding, and rounding depends on the processor. So logits within TIE are equal.
+    """
+    falling, order = logits.sort(descending=True, stable=True)
+    steps = (falling[:-1] - falling[1:]) > TIE * logits.abs().max()
+    place = [0, *steps.cumsum(0).tolist()]
+    return [label for _, label in sorted(zip(place, order.tolist(), strict=True))]
 
 
-class MaxGrad(Seeded):
-    """The image of the largest psi, beside one of the class that the student takes it for."""
+class MaxGrad(Selector):
+    """The image with the largest score, paired with one of the class that the student takes it for."""
 
-    looks: Literal[True] = True
+    def choose(self, survey: Survey, remaining: Tensor) -> Choice | None:
+        """Returns the pair of the largest s(i, b). Ties go to the first image in the list and to the lower class.
 
-    def choose(self, seen: Survey, remaining: Tensor) -> Choice | None:
-        """As in `Selector`; the score is s(i, b).
+        b is the student's answer to i, or the strongest wrong class if the answer is right. Classes without a remaining image give
+        way to the next strongest.
 
-        A student who knows nothing yet tells no two classes apart, and psi is the same everywhere (0 where all codewords are equal), so it
-        is seen through a head drawn at random.
+        All classes look the same to a student that knows nothing yet, and psi is equal everywhere. A random head replaces its own.
         """
-        if seen.logits.eq(seen.logits[:, :1]).all():
-            shape = seen.num_classes, seen.features.shape[1]
-            seen = seen.through(FIRST_HEAD * torch.randn(shape, generator=self.rng, dtype=torch.float64))
-        scores = self.scores(seen)
-        choice = pair_by_score(scores, seen.logits, seen.labels, remaining)
-        return choice and replace(choice, score=from_log(scores[choice.image].max().item()))
+        if survey.logits.eq(survey.logits[:, :1]).all():
+            shape = survey.num_classes, survey.features.shape[1]
+            survey = survey.through(FIRST_HEAD * torch.randn(shape, generator=self.rng, dtype=torch.float64))
+        best = self.scores(survey).amax(1)  # (N,)
+        return pair_by_score(best, survey.logits, survey.labels, remaining)
 
-    def scores(self, seen: Survey) -> Tensor:
-        """log s(i, b) = log psi(x_i, c_i) for every b != c_i, (N, C), -inf at b = c_i."""
-        image = log_psi(seen.logits, seen.labels, seen.codewords)  # (N,)
-        return image[:, None].repeat(1, seen.num_classes).scatter(1, seen.labels[:, None], -torch.inf)
+    def scores(self, survey: Survey) -> Tensor:
+        """log s(i, b) = log psi(x_i, c_i) for every b != c_i, (N, C); -inf at b = c_i."""
+        image = log_psi(survey.logits, survey.labels, survey.codewords)  # (N,)
+        return image[:, None].repeat(1, survey.num_classes).scatter(1, survey.labels[:, None], -torch.inf)
+
+
+def pair_by_score(scores: Tensor, logits: Tensor, labels: Tensor, remaining: Tensor) -> Choice | None:
+    """Pairs the remaining image of the largest score with the best image of the strongest wrong class.
+
+    Args:
+        scores: log of max over b of s(i, b), (N,).
+        logits: of the student, (N, C).
+        labels: c_i, (N,).
+        remaining: rows that may still be chosen, bool (N,).
+    """
+    left = left_classes(labels, remaining)
+    if len(left) < 2:
+        return None
+    rows = remaining.nonzero()[:, 0]
+    image = int(rows[scores[rows].argmax()])
+    own = int(labels[image])
+    counter = next(b for b in strongest_first(logits[image]) if b != own and b in left)
+    partners = best_of_each_class(scores, labels, remaining)
+    del partners[own]
+    score = scores[image].item()
+    score = math.exp(score) if score < math.log(sys.float_info.max) else sys.float_info.max
+    return Choice(image, partners[counter], counter, partners, score)

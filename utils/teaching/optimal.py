@@ -1,27 +1,32 @@
-"""The optimal student: it keeps its features and learns its head to the minimum of the risk after every lesson (ours).
+"""The optimal student: fixed features, and a head trained to the minimum of the risk after every lesson (ours).
 
-MaxGrad and CMaxGrad are derived for a student that has learned what it was taught before the next example is chosen; some SGD steps are far
-from that. There is no learning rate, no number of steps and no seed, and features are computed once, so that a course takes seconds.
+MaxGrad and CMaxGrad are derived for a student that has learned everything so far before the next example is chosen; a few SGD steps are
+far from that. This student has no learning rate, no number of steps and no seed. Features are computed once, so a course takes seconds.
 """
 
 import copy
+from functools import cached_property
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from models.resnet import Network
-from utils.teaching.choice import Look, Survey, logits_of
-from utils.teaching.frozen import Features, FrozenStudent
-from utils.teaching.maxgrad import margin_risk
+from utils.base.errors import InputError
+from utils.data.loading import ImageSet
+from utils.teaching.pool import Pool
+from utils.teaching.selector import Choice, Look, Seen, Survey, logits_of
+from utils.teaching.student import Student, StudentSettings, margin_risk
+from utils.training import evaluation
 
-GRADIENT = 1e-7  # the head is learned when no entry of the gradient is larger; a looser one could let close scores change places
+GRADIENT = 1e-7  # the head has converged when no entry of the gradient is larger; a looser limit could swap close scores
 
 
 def learn_head(features: Tensor, labels: Tensor, num_classes: int, ridge: float) -> Tensor:
-    """W = argmin of R + ridge ||W||^2 by L-BFGS with strong Wolfe line search from W = 0; the minimum is unique (R is convex).
+    """W = argmin of R + ridge ||W||^2 by L-BFGS with strong Wolfe line search from W = 0; R is convex, so the minimum is unique.
 
     Args:
-        features: of the items taught, float64 (M, d).
+        features: of the taught items, float64 (M, d).
         labels: their classes, (M,).
         num_classes: C.
         ridge: lambda > 0.
@@ -29,7 +34,7 @@ def learn_head(features: Tensor, labels: Tensor, num_classes: int, ridge: float)
     Returns:
         float64 (C, d).
     """
-    # The minimum lies in the span of the features. In an orthonormal basis of it every step is the same, and takes a fraction of the time.
+    # The minimum lies in the span of the features. In an orthonormal basis of it every step is the same, in a fraction of the time.
     basis, coordinates = torch.linalg.qr(features.T)  # (d, r), (r, M)
     W = torch.zeros(num_classes, len(coordinates), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS(
@@ -52,53 +57,105 @@ def learn_head(features: Tensor, labels: Tensor, num_classes: int, ridge: float)
     return W.detach() @ basis.T
 
 
-def through(seen: Features, codewords: Tensor, explain: bool) -> Survey:
-    """A pool through a bias-free head (C, d), with the explanations if `explain`."""
-    explained = Look(logits_of(seen.explained, codewords), seen.explained) if explain and len(seen.explained) else None
-    return Survey(seen.labels, seen.table, logits_of(seen.images, codewords), codewords, seen.images, explained)
+class Features(NamedTuple):
+    """Features of images (N, d), explanations (M, d) and test list (T, d), centered by the mean and divided by the mean norm of the
+    centered images."""
+
+    images: Tensor
+    explained: Tensor
+    test: Tensor
+    mean: Tensor  # that was subtracted, float64 (d,)
+    scale: float  # that they were divided by
+
+    def standardized(self, rows: Tensor) -> "Features":
+        """The same, with only some of the images."""
+        images = self.images[rows]
+        mean = images.mean(0, dtype=torch.float64)
+        centered = (images - mean).float()
+        scale = centered.norm(dim=1).double().mean().item() or 1.0
+
+        def moved(features: Tensor) -> Tensor:
+            return ((features - mean) / scale).float()
+
+        mean_of_all, scale_of_all = self.mean + self.scale * mean, self.scale * scale
+        return Features(moved(images), moved(self.explained), moved(self.test), mean_of_all, scale_of_all)
 
 
-def raw_head(codewords: Tensor, seen: Features) -> nn.Linear:
-    """The head on features as a network gives them that answers as codewords (C, d) do on standardised ones: centring becomes a bias."""
-    weight = codewords / seen.scale
-    head = nn.Linear(weight.shape[1], weight.shape[0])
-    head.load_state_dict({"weight": weight, "bias": -(weight @ seen.mean)})
-    return head
+class OptimalStudent(Student):
+    """Fixed features, and the head that minimizes the risk of everything taught. W = 0 before the first lesson."""
 
+    map_budget = 0  # one pass is enough
 
-class OptimalStudent(FrozenStudent):
-    """As `student.Student`: frozen features, and a head that is the minimum of the risk of all that was taught."""
+    def __init__(self, pool: Pool, test: ImageSet, explain: bool, how: StudentSettings) -> None:
+        super().__init__(pool, test, explain, how, freeze_features=True)
+        self._forget()
 
-    remedies = "--pretrained and --selection"
+    def _forget(self) -> None:
+        self._taught: list[Tensor] = []
+        self._classes: list[int] = []
+        self._head = torch.zeros(self.num_classes, self.network.num_features, dtype=torch.float64)
 
-    def _begin(self) -> None:
-        """Knows nothing, W = 0."""
-        super()._begin()
-        self._head = torch.zeros(self.table.shape[1], self._network.num_features, dtype=torch.float64)
-
-    def strengths(self, features: Tensor) -> Tensor:
-        """Its logits."""
-        return logits_of(features, self._head)
+    @cached_property
+    def features(self) -> Features:
+        """Everything it sees. Raises InputError if features are not finite."""
+        pool = self.look(self.explain)
+        explained = pool.explained.features if pool.explained else pool.images.features[:0]
+        raw = Features(pool.images.features, explained, self._test_maps.pooled(), torch.zeros(1, dtype=torch.float64), 1.0)
+        if not all(values.isfinite().all() for values in raw[:3]):
+            raise InputError(
+                f"--pretrained {self.how.pretrained}: the features of this network are not finite. Use other weights."
+            )
+        return raw.standardized(torch.arange(len(self.labels)))
 
     def survey(self, explain: bool) -> Survey:
-        """As in `Student`."""
-        return through(self.features, self._head, explain)
+        head = self._head
+
+        def look() -> Seen:
+            images, explained = self.features.images, self.features.explained
+            explained = Look(logits_of(explained, head), explained) if explain and len(explained) else None
+            return Seen(Look(logits_of(images, head), images), head, explained)
+
+        return Survey(self.labels, self.table, look)
+
+    def add(self, choice: Choice) -> None:
+        for number, row in choice.items(self.labels, self.table, self.explain):
+            features = self.features.images[number] if row is None else self.features.explained[row]
+            self._taught.append(features.double())
+            self._classes.append(int(self.labels[number]))
+
+    def _teaching_set(self) -> tuple[Tensor, Tensor]:
+        """Features float64 (M, d) and classes (M,)."""
+        return torch.stack(self._taught), torch.tensor(self._classes)
 
     def learn(self) -> None:
-        """As in `Student`; it cannot diverge."""
-        features, labels = self._teaching_set()
-        self._head = learn_head(features, labels, self.table.shape[1], self._how.ridge)
+        self._head = learn_head(*self._teaching_set(), self.num_classes, self.how.ridge)
 
-    def network(self) -> Network:
-        """A classifier of the same answers: that features are centred becomes a bias of its head, that they are scaled a factor."""
-        network = copy.deepcopy(self._network)
-        network.replace_head(raw_head(self._head, self.features))
-        return network.to(self._how.device)
+    def accuracy(self) -> tuple[float, float]:
+        taught, classes = self._teaching_set()
+        return (
+            evaluation.share_right(logits_of(taught, self._head), classes),
+            evaluation.share_right(logits_of(self.features.test, self._head), self.test.labels),
+        )
+
+    def classifier(self) -> Network:
+        """Returns a classifier on features that are not standardized: centering becomes the bias of its head, scaling a factor."""
+        weight = self._head / self.features.scale
+        head = nn.Linear(weight.shape[1], weight.shape[0])
+        head.load_state_dict({"weight": weight, "bias": -(weight @ self.features.mean)})
+        network = copy.deepcopy(self.network)
+        network.replace_head(head)
+        return network.to(self.how.device)
+
+    def untaught(self, rows: Tensor) -> Self:
+        """As in `Student`; features are not computed again, but standardized by the rows."""
+        student = copy.copy(self)
+        student.labels, student.table = self.labels[rows], self.table[rows]
+        student.features = self.features.standardized(rows)
+        student._forget()
+        return student
 
     def state_dict(self) -> dict:
-        """The head."""
         return {"head": self._head}
 
     def load_state_dict(self, state: dict) -> None:
-        """As in `Student`."""
         self._head = state["head"]

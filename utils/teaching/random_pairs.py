@@ -1,41 +1,40 @@
-"""The baseline: random pairs of two classes."""
-
-from typing import Literal
+"""Baselines that do not look at the pool: random pairs, and random images with classes in turn."""
 
 import torch
 from torch import Tensor
 
-from utils.teaching.choice import Choice, Labels, Seeded
-from utils.teaching.pairing import left_classes
+from utils.teaching.selector import Choice, Selector, Survey, candidates, left_classes, next_classes
 
 
-class RandomPairs(Seeded):
-    """A random remaining image, a random other class that has one left, and a random image of it."""
+class RandomPairs(Selector):
+    """A random remaining image, a random other class, and a random image of that class."""
 
-    looks: Literal[False] = False
-
-    def choose(self, seen: Labels, remaining: Tensor) -> Choice | None:
-        """As in `Selector`; nothing is scored."""
-        available = left_classes(seen.labels, remaining, seen.num_classes)
-        if len(available) < 2:
+    def choose(self, survey: Survey, remaining: Tensor) -> Choice | None:
+        classes = left_classes(survey.labels, remaining)
+        if len(classes) < 2:
             return None
-        image = self.pick(remaining)
-        own = int(seen.labels[image])
-        others = [b for b in available if b != own]
+        image = self.pick(remaining.nonzero()[:, 0])
+        others = [b for b in classes if b != survey.labels[image]]
         counter = others[int(torch.randint(len(others), (), generator=self.rng))]
-        partners = self.partners(seen, remaining, own)
+        return self.with_partners(survey, remaining, image, counter)
+
+    def with_partners(self, survey: Survey, remaining: Tensor, image: int, counter: int) -> Choice:
+        """Adds a random image of every other class."""
+        others = [c for c in survey.labels.unique().tolist() if c != survey.labels[image]]
+        partners = {c: self.pick(candidates(survey.labels, remaining, c)) for c in others}
         return Choice(image, partners[counter], counter, partners, None)
 
-    def partners(self, seen: Labels, remaining: Tensor, own: int) -> dict[int, int]:
-        """For every class but `own` a random image, a remaining one where there is any."""
-        found = {}
-        for b in range(seen.num_classes):
-            members = seen.labels == b
-            if b != own and members.any():
-                found[b] = self.pick(members & remaining if (members & remaining).any() else members)
-        return found
-
-    def pick(self, allowed: Tensor) -> int:
-        """A random row among the allowed ones."""
-        rows = allowed.nonzero()[:, 0]
+    def pick(self, rows: Tensor) -> int:
         return int(rows[torch.randint(len(rows), (), generator=self.rng)])
+
+
+class Balanced(RandomPairs):
+    """A random image of each of the two classes that were shown least."""
+
+    def choose(self, survey: Survey, remaining: Tensor) -> Choice | None:
+        turn = next_classes(survey.labels, remaining)
+        if turn is None:
+            return None
+        own, counter = turn
+        image = self.pick(candidates(survey.labels, remaining, own))
+        return self.with_partners(survey, remaining, image, counter)

@@ -1,41 +1,27 @@
-"""Who is taught: what the teaching loop asks of a student, and how every student sees images and explanations."""
+"""Base class of students: a network with a pool and a test list, and how it looks at them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
-from typing import Protocol
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from models.resnet import Arch, Network
+from models.resnet import Arch, Network, build
+from models.weights import Normalize, load_backbone
 from utils.base import processes
 from utils.data.loading import ImageSet, batches
-from utils.teaching.choice import Choice, Look, Survey
 from utils.teaching.pool import Pool
+from utils.teaching.selector import Choice, Look, Seen, Survey
 from utils.training.features import HELD_BUDGET, FeatureMaps
 
 
 @dataclass(frozen=True)
 class StudentSettings:
-    """Settings of a student.
-
-    Attributes:
-        arch: of its network, a name of `models.resnet.ARCHITECTURES`.
-        pretrained: its generic features, as in `models.weights.load_backbone`.
-        ridge: lambda, the weight of ||W||^2 beside the risk (optimal).
-        freeze_features: whether only its head learns (sgd; the optimal student's features never change).
-        steps: SGD steps per lesson (sgd).
-        lr, momentum, weight_decay: of SGD (sgd). Momentum is carried over from lesson to lesson.
-        max_grad_norm: a gradient longer than this is scaled down to it (one hard item can make it e^10 times as long as the others);
-            0: never (sgd).
-        image_size: side of the images in pixels.
-        batch_size: images per forward pass over the pool and the test list.
-        seed: of the head's initialisation (and of all weights where `pretrained` is `none`).
-        workers: threads that load.
-        device: where it lives.
-    """
+    """Settings of a student; the scripts' `Config` describes them."""
 
     arch: Arch
     pretrained: str
@@ -51,71 +37,25 @@ class StudentSettings:
     seed: int
     workers: int
     device: str
+    normalize: Normalize = "auto"
 
 
-class Student(Protocol):
-    """A student with its pool and its test list. It is made as `STUDENTS[name](pool, test, explain, how)`, and looks at nothing before it
-    is asked to.
+def margin_risk(logits: Tensor, labels: Tensor) -> Tensor:
+    """R(L) = mean over (x, c) of sum over k != c of exp(-1/2 <f(x), W_c - W_k>).
 
-    Attributes:
-        labels: the classes of its pool, (N,).
-        table: rows of the pool's explanations, (N, C), -1 where there is none.
-        explain: whether explanations are taught.
-        keeps_features: whether its features stay what they are, and only its head learns.
-        remedies: the settings that may help where it learns nothing, in words.
+    Args:
+        logits: z = W f of a bias-free head, (N, C), so that <f, W_c - W_k> = z_c - z_k.
+        labels: c, (N,).
     """
-
-    labels: Tensor
-    table: Tensor
-    explain: bool
-    keeps_features: bool
-    remedies: str
-
-    def survey(self, explain: bool) -> Survey:
-        """How it sees its pool now, in evaluation mode on the deterministic view; with the explanations if `explain`."""
-        ...
-
-    def add(self, choice: Choice) -> None:
-        """Takes x_i, x_j and, where explanations are taught, E(x_i; a, b), E(x_j; b, a) into its teaching set, in this order."""
-        ...
-
-    def learn(self) -> None:
-        """Learns the teaching set.
-
-        Raises:
-            RunError: its risk is no longer a finite number.
-        """
-        ...
-
-    def accuracies(self) -> tuple[float, float]:
-        """How right it is now on its teaching set and on the test list, in percent."""
-        ...
-
-    def network(self) -> Network:
-        """Itself as a classifier.
-
-        Raises:
-            InputError: it is none.
-        """
-        ...
-
-    def anew(self, rows: Tensor) -> "Student":
-        """An untaught student of the same kind, whose pool is some rows of this one's."""
-        ...
-
-    def state_dict(self) -> dict:
-        """Tensors and plain values from which an interrupted course goes on, the teaching set excepted."""
-        ...
-
-    def load_state_dict(self, state: dict) -> None:
-        """Takes up what `state_dict` gave, after the lessons until then have been added."""
-        ...
+    margins = logits.gather(1, labels[:, None]) - logits  # (N, C), 0 at k = c
+    wrong = torch.ones_like(margins).scatter(1, labels[:, None], 0)  # (N, C)
+    return (torch.exp(-margins / 2) * wrong).sum(1).mean()
 
 
 def attend(feature_map: Tensor, weights: Tensor) -> Tensor:
-    """Pools a feature map over the region that a person would look at: f_E = sum of w F / sum of w over the positions.
+    """Pools a feature map over a region: f_E = sum of w F / sum of w over the positions.
 
-    With equal weights this is global average pooling, so plain images and attended explanations share one path.
+    Equal weights give global average pooling.
 
     Args:
         feature_map: F, (N, d, H, W).
@@ -131,73 +71,131 @@ def attend(feature_map: Tensor, weights: Tensor) -> Tensor:
     return pooled.reshape(*weights.shape[:-2], feature_map.shape[1])
 
 
-class Sight:
-    """The lists of a course as a network sees them.
+def make_network(
+    arch: str,
+    num_classes: int,
+    pretrained: str,
+    seed: int,
+    device: str,
+    freeze_features: bool = False,
+    normalize: Normalize = "auto",
+) -> Network:
+    """Returns a network with generic features and a random, bias-free head drawn by `seed`.
+
+    It stays in evaluation mode even during training: batches of 4 to 80 images, half of them masked, would ruin the batch-norm
+    statistics of its features.
+    """
+    torch.manual_seed(seed)
+    network = build(arch, num_classes, bias=False)
+    load_backbone(network, pretrained, normalize)
+    if freeze_features:
+        network.freeze_backbone()
+    return network.to(device).eval()
+
+
+class Student(ABC):
+    """Base class of students. Nothing is computed before it is needed.
 
     Args:
-        network: the network.
-        pool: images and explanations.
-        test: the test list.
+        pool: what can be taught.
+        test: the test list in test view, only measured.
+        explain: True if explanations are taught.
         how: settings.
-        budget: bytes of feature maps of a frozen network that may be held for the next look at a list.
+        freeze_features: True if only the head learns.
 
     Attributes:
-        test: the test list's feature maps.
+        labels: classes of its pool, (N,).
+        table: row numbers of the pool's explanations, (N, C); -1 if there is none.
+        remedies: settings to try if it learns nothing, for a warning.
     """
 
-    def __init__(
-        self, network: Network, pool: Pool, test: ImageSet, how: StudentSettings, budget: int = HELD_BUDGET
-    ) -> None:
-        def look(images: ImageSet) -> FeatureMaps:
-            return FeatureMaps(network, images, how.batch_size, how.workers, how.device, budget)
+    remedies = "--pretrained and --selection"
+    map_budget = HELD_BUDGET  # bytes of a frozen network's feature maps to keep for the next pass
 
-        self.test = look(test)
-        self._pool, self._network, self._device = pool, network, how.device
-        self._grid = network.grid(how.image_size)
-        self._images = look(pool.images)
-        self._pictures = look(pool.explained) if pool.explained and pool.view == "image" else None
+    def __init__(self, pool: Pool, test: ImageSet, explain: bool, how: StudentSettings, freeze_features: bool) -> None:
+        self.pool, self.test, self.explain, self.how = pool, test, explain, how
+        self.keeps_features = freeze_features
+        self.labels, self.table = pool.images.labels, pool.table
+        self.network = make_network(
+            how.arch, self.num_classes, how.pretrained, how.seed, how.device, freeze_features, how.normalize
+        )
+        self.grid = self.network.grid(how.image_size)
+        self._image_maps = self._maps(pool.images)
+        self._picture_maps = self._maps(pool.explained)
+        self._test_maps = self._maps(test)
+
+    @property
+    def num_classes(self) -> int:
+        return self.table.shape[1]
+
+    @abstractmethod
+    def survey(self, explain: bool) -> Survey:
+        """Returns how it sees its pool now, in evaluation mode on the deterministic view; with explanations if `explain`."""
+
+    @abstractmethod
+    def add(self, choice: Choice) -> None:
+        """Adds x_i, x_j and, if explanations are taught, E(x_i; a, b), E(x_j; b, a) to its teaching set."""
+
+    @abstractmethod
+    def learn(self) -> None:
+        """Learns the teaching set. Raises RunError if the risk is no longer finite."""
+
+    @abstractmethod
+    def accuracy(self) -> tuple[float, float]:
+        """Returns its accuracy on the teaching set and on the test list, in percent."""
+
+    @abstractmethod
+    def classifier(self) -> Network:
+        """Returns a network with its answers."""
+
+    @abstractmethod
+    def untaught(self, rows: Tensor) -> Self:
+        """Returns an untaught student of the same kind with some rows of this pool."""
+
+    @abstractmethod
+    def state_dict(self) -> dict:
+        """Everything but the teaching set that an interrupted course needs to continue."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict) -> None:
+        """Restores `state_dict`; the lessons so far must have been added."""
+
+    def _maps(self, images: ImageSet) -> FeatureMaps:
+        how = self.how
+        return FeatureMaps(self.network, images, how.batch_size, how.workers, how.device, self.map_budget)
 
     @torch.inference_mode()
-    def survey(self, explain: bool) -> Survey:
-        """The whole pool through the network and its head; with the explanations if `explain` and the pool has any."""
-        pool = self._pool
+    def look(self, explain: bool) -> Seen:
+        """One pass of the network and its head over the whole pool; with explanations if `explain` and the pool has any."""
+        pool = self.pool
         explain = explain and len(pool.explained) > 0
-        attending = explain and not self._pictures
-        images, attended = self._blank(len(pool)), self._blank(len(pool.rows) if attending else 0)
-        # The images first: at their end they keep what they hold for the next look.
-        for (numbers, feature_map), weights in zip(
-            self._images, self._regions() if attending else repeat(None), strict=False
-        ):
-            self._note(images, numbers, feature_map.mean((2, 3)))
+        attending = explain and pool.view == "attention"
+        images, explained = self._blank(len(pool)), self._blank(len(pool.explained) if explain else 0)
+        regions = self._regions() if attending else repeat(None)
+        for (numbers, feature_map), weights in zip(self._image_maps, regions, strict=False):
+            self._fill(images, numbers, feature_map.mean((2, 3)))
             if weights is not None:
-                self._note(attended, pool.table[numbers], attend(feature_map, weights.to(self._device)))
-        logits, features = self._merged(images)
-        explained = self._merged(self._look_at(self._pictures) if self._pictures else attended) if explain else None
-        codewords = self._network.linear_head.weight.detach().cpu().clone()
-        return Survey(pool.images.labels, pool.table, logits, codewords, features, explained)
+                self._fill(explained, pool.table[numbers], attend(feature_map, weights.to(self.how.device)))
+        if explain and not attending:
+            for numbers, feature_map in self._picture_maps:
+                self._fill(explained, numbers, feature_map.mean((2, 3)))
+        codewords = self.network.linear_head.weight.detach().cpu().clone()
+        return Seen(self._merged(images), codewords, self._merged(explained) if explain else None)
 
     def _regions(self) -> Iterator[Tensor]:
-        """Where the explanations of the pool's images point, batch by batch, (B, C, H, W): masks are decoded ahead, as images are."""
-        load = partial(self._pool.image_weights, grid=self._grid)
-        return (weights for _, weights in batches(load, self._images.groups(), self._images.workers))
-
-    def _look_at(self, pictures: FeatureMaps) -> Look:
-        found = self._blank(len(self._pool.rows))
-        for numbers, feature_map in pictures:
-            self._note(found, numbers, feature_map.mean((2, 3)))
-        return found
+        """Regions of the explanations of the pool's images, batch by batch, (B, C, H, W). Masks are decoded ahead, like images."""
+        load = partial(self.pool.image_weights, grid=self.grid)
+        return (weights for _, weights in batches(load, self._image_maps.groups(), self.how.workers))
 
     def _blank(self, count: int) -> Look:
-        """Logits and features, all 0: what other processes look at remains so."""
-        return Look(
-            torch.zeros(count, self._network.linear_head.out_features), torch.zeros(count, self._network.num_features)
-        )
+        """Zeros, because the ranks add up what each of them has seen."""
+        return Look(torch.zeros(count, self.num_classes), torch.zeros(count, self.network.num_features))
 
-    def _note(self, found: Look, rows: Tensor | list[int], features: Tensor) -> None:
-        """Puts features and their logits into their rows; of row -1, which is none, nothing is kept."""
+    def _merged(self, look: Look) -> Look:
+        return Look(*(processes.merged(values, self.how.device) for values in look))
+
+    def _fill(self, look: Look, rows: Tensor | list[int], features: Tensor) -> None:
+        """Stores features and their logits in their rows; row -1 is dropped."""
         rows = torch.as_tensor(rows)
-        for whole, part in zip(found, (self._network.head(features), features), strict=True):
+        for whole, part in zip(look, (self.network.head(features), features), strict=True):
             whole[rows[rows >= 0]] = part.cpu()[rows >= 0]
-
-    def _merged(self, found: Look) -> Look:
-        return Look(*(processes.merged(values, self._device) for values in found))

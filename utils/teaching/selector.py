@@ -1,0 +1,185 @@
+"""Base class of selections: it looks at the pool through the student's eyes and returns the next pair."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+BLOCK = 8_192  # rows in double precision at a time, so that memory does not grow with the pool
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The images of one lesson, as rows of the pool.
+
+    Attributes:
+        image: i.
+        partner: j, of class `counter`.
+        counter: counter class b.
+        partners: for every wrong answer r the image of class r to compare i with; classes without images are missing.
+        score: finite score of this choice, or None if the selection does not score.
+    """
+
+    image: int
+    partner: int
+    counter: int
+    partners: dict[int, int]
+    score: float | None
+
+    def items(self, labels: Tensor, table: Tensor, explain: bool) -> list[tuple[int, int | None]]:
+        """The items of the lesson in teaching order: x_i, x_j and, if `explain`, E(x_i; a, b), E(x_j; b, a).
+
+        Args:
+            labels, table: as in `Survey`.
+            explain: True if explanations are taught; missing ones are left out.
+
+        Returns:
+            For each item the row of its image, and the number of its explanation or None for the image itself.
+        """
+        pair = ((self.image, self.partner), (self.partner, self.image))
+        explanations = [(number, int(table[number, labels[other]])) for number, other in pair if explain]
+        return [(number, None) for number, _ in pair] + [item for item in explanations if item[1] >= 0]
+
+
+class Look(NamedTuple):
+    """Logits (M, C) and features (M, d) of M pictures, on the CPU."""
+
+    logits: Tensor
+    features: Tensor
+
+
+class Seen(NamedTuple):
+    """The pool through a network and its head.
+
+    Attributes:
+        images: N images.
+        codewords: W, (C, d).
+        explained: M explanations, or None if they are not taught.
+    """
+
+    images: Look
+    codewords: Tensor
+    explained: Look | None
+
+
+class Survey:
+    """The pool as a student sees it: N images, M explanations, C classes.
+
+    `labels` and `table` are known without a look at the images. The first access to anything else runs the student's pass over the
+    pool, so a selection that does not look costs no pass.
+
+    Args:
+        labels: c_i, (N,).
+        table: number of the explanation of image i against class b, (N, C); -1 if there is none (always at b = c_i).
+        look: runs the pass.
+    """
+
+    def __init__(self, labels: Tensor, table: Tensor, look: Callable[[], Seen]) -> None:
+        self.labels = labels
+        self.table = table
+        self._look = look
+
+    @cached_property
+    def _seen(self) -> Seen:
+        return self._look()
+
+    @property
+    def num_classes(self) -> int:
+        return self.table.shape[1]
+
+    @property
+    def logits(self) -> Tensor:
+        """z = W f of the images, (N, C)."""
+        return self._seen.images.logits
+
+    @property
+    def features(self) -> Tensor:
+        """f of the images, (N, d). Their inner product is the kernel by which the student generalizes."""
+        return self._seen.images.features
+
+    @property
+    def codewords(self) -> Tensor:
+        """W, (C, d)."""
+        return self._seen.codewords
+
+    @property
+    def explained(self) -> Look | None:
+        """The explanations that `table` numbers, or None if they are not taught."""
+        return self._seen.explained
+
+    def through(self, codewords: Tensor) -> "Survey":
+        """The same features with another bias-free head (C, d)."""
+
+        def look() -> Seen:
+            explained = self.explained and Look(logits_of(self.explained.features, codewords), self.explained.features)
+            return Seen(Look(logits_of(self.features, codewords), self.features), codewords, explained)
+
+        return Survey(self.labels, self.table, look)
+
+
+def logits_of(features: Tensor, codewords: Tensor) -> Tensor:
+    """z = W f of features (N, d) and a head (C, d), float64 (N, C)."""
+    return torch.cat([block.double() @ codewords.double().T for block in features.split(BLOCK)])
+
+
+class Selector(ABC):
+    """Base class of selections. Subclasses implement `choose`.
+
+    Args:
+        rng: source of all random draws.
+        alpha: weight of the image against its explanation in the score, 0 .. 1 (CMaxGrad).
+
+    Attributes:
+        explains: True if the method scores and teaches explanations.
+    """
+
+    explains = False
+
+    def __init__(self, rng: Generator, alpha: float) -> None:
+        self.rng = rng
+        self.alpha = alpha
+
+    @abstractmethod
+    def choose(self, survey: Survey, remaining: Tensor) -> Choice | None:
+        """Returns the next pair, or None if no pair of two classes remains.
+
+        Args:
+            survey: the pool as the student sees it now.
+            remaining: rows that may still be chosen, bool (N,).
+        """
+
+    def state_dict(self) -> dict:
+        """Everything that an interrupted course needs to continue."""
+        return {"rng": self.rng.get_state()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.rng.set_state(state["rng"])
+
+
+def left_classes(labels: Tensor, remaining: Tensor) -> list[int]:
+    """Classes with a remaining image, ascending."""
+    return labels[remaining].unique().tolist()
+
+
+def next_classes(labels: Tensor, remaining: Tensor) -> tuple[int, int] | None:
+    """The two classes with a remaining image that were shown least; ties go to the lower labels. None if fewer than two remain."""
+    shown = {c: int((labels[~remaining] == c).sum()) for c in left_classes(labels, remaining)}
+    turn = sorted(shown, key=lambda c: (shown[c], c))
+    return (turn[0], turn[1]) if len(turn) >= 2 else None
+
+
+def candidates(labels: Tensor, remaining: Tensor, c: int) -> Tensor:
+    """Rows of the remaining images of class c, or of all its images if none remains, since people must see one."""
+    members = labels == c
+    left = members & remaining
+    return (left if left.any() else members).nonzero()[:, 0]
+
+
+def best_of_each_class(values: Tensor, labels: Tensor, remaining: Tensor) -> dict[int, int]:
+    """For each class of the pool the candidate with the largest value; ties go to the first in the list."""
+    rows = {c: candidates(labels, remaining, c) for c in labels.unique().tolist()}
+    return {c: int(of_class[values[of_class].argmax()]) for c, of_class in rows.items()}
