@@ -16,8 +16,8 @@ from utils.data.loading import ImageSet, to_float
 from utils.teaching.loop import teach
 from utils.teaching.optimal import OptimalStudent
 from utils.teaching.pool import Pool
-from utils.teaching.registry import Selection, SelectorSettings, make_selector
-from utils.teaching.sgd import make_network
+from utils.teaching.registry import Selection, make_selector
+from utils.teaching.student import make_network
 
 LESSONS = 20
 RIDGE = 1e-3  # that of the teaching scripts
@@ -57,8 +57,8 @@ class Course:
         cfg = self.cfg
         how = replace(student_settings(cfg), ridge=RIDGE)
         student = OptimalStudent(self.pool, self.test, True, how)
-        selector = make_selector(SelectorSettings(SELECTION, alpha=0.5, seed=cfg.seed))
-        self.taught = sum(1 for _ in teach(student, selector, LESSONS, quiet=True))
+        selector = make_selector(SELECTION, 0.5, cfg.seed)
+        self.taught = sum(1 for _ in teach(student, selector, LESSONS))
 
     def rows(self, times: dict[str, dict[str, list[float]]]) -> list[Row]:
         """The table's row of what `works` took, by image of pool and test list."""

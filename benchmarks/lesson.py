@@ -17,11 +17,10 @@ from utils.data.loading import ImageSet, to_float
 from utils.data.outputs import TEACHING_SIZE, Layout
 from utils.teaching.course import teaching_rows
 from utils.teaching.loop import teach
-from utils.teaching.maxgrad import margin_risk
 from utils.teaching.pool import ExplanationView, Pool
-from utils.teaching.registry import SelectorSettings, make_selector
-from utils.teaching.sgd import SGDStudent, make_network
-from utils.teaching.student import StudentSettings
+from utils.teaching.registry import make_selector
+from utils.teaching.sgd import SGDStudent
+from utils.teaching.student import StudentSettings, make_network, margin_risk
 
 ARCH: Arch = "resnet18"  # of the networks that are measured: the paper's
 # Those of the teaching scripts, but for a learning rate at which students of any weights, random ones too, stay what they are.
@@ -112,7 +111,7 @@ class Lesson:
         how = replace(student_settings(cfg), steps=STEPS, lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
         student = SGDStudent(self.pool, self.test, True, how)
         return teach(
-            student, make_selector(SelectorSettings("CMaxGrad", alpha=0.5, seed=cfg.seed)), cfg.lessons + cfg.rounds
+            student, make_selector("CMaxGrad", 0.5, cfg.seed), cfg.lessons + cfg.rounds
         )
 
     def works(self) -> dict[str, Work]:

@@ -21,8 +21,8 @@ import torch
 
 from utils.base.randomness import generator
 from utils.running.launch import command, command_line
-from utils.teaching.choice import Look, Survey
-from utils.teaching.registry import SELECTORS, SelectorSettings, make_selector
+from utils.teaching.selector import Look, Seen, Survey
+from utils.teaching.registry import SELECTORS, make_selector
 
 CLASSES, FEATURES = 5, 512
 GIB = 2**30
@@ -41,13 +41,14 @@ def random_pool(count: int, seed: int) -> Survey:
         return Look(features @ codewords.T, features)
 
     images = look(count)
-    return Survey(labels, table, images.logits, codewords, images.features, look(count * (CLASSES - 1)))
+    seen = Seen(images, codewords, look(count * (CLASSES - 1)))
+    return Survey(labels, table, lambda: seen)
 
 
 def measure(selection: str, count: int, seed: int) -> tuple[float, float, float]:
     """Seconds that one choice takes, and GiB of memory at most, before it and with it. Meant for a process of its own."""
     seen = random_pool(count, seed)
-    selector = make_selector(SelectorSettings(selection, alpha=0.5, seed=seed))  # type: ignore[arg-type]  # argparse has checked the name
+    selector = make_selector(selection, 0.5, seed)
     before = peak_memory()
     started = time.perf_counter()
     selector.choose(seen, torch.ones(count, dtype=torch.bool))

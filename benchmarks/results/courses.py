@@ -17,13 +17,13 @@ from utils.data.catalog import find
 from utils.data.images import eval_view, whole_view
 from utils.data.loading import open_list
 from utils.running.settings import pick
-from utils.teaching.choice import Choice
 from utils.teaching.compare_courses import REPORTED_LESSONS
 from utils.teaching.draws import drawn_rows
 from utils.teaching.loop import teach
 from utils.teaching.optimal import OptimalStudent, learn_head
 from utils.teaching.pool import Pool
-from utils.teaching.registry import SELECTORS, STUDENTS, SelectorSettings, make_selector
+from utils.teaching.registry import SELECTORS, STUDENTS, make_selector
+from utils.teaching.selector import Choice
 from utils.teaching.student import Student, StudentSettings
 
 DATASETS = (runs.BUTTERFLIES, "chinese_chars", "CUBgull_standin")
@@ -88,7 +88,7 @@ def make_table(cfg, dataset: str, student: str = "optimal", from_simclr: bool = 
         whole = STUDENTS[student](pool, test, kind != NONE, pick(StudentSettings, how))
         for selection in selections(student, kind):
             print(f"{name}: {selection}, {KINDS[kind]}", flush=True)
-            course = partial(teach_draws, whole, SelectorSettings(selection, how.alpha, cfg.seed))
+            course = partial(teach_draws, whole, selection, how.alpha, cfg.seed)
             curves[selection, kind] = kept(cfg, f"{name}/{kind}_{selection}", course)
         if student == "optimal":
             ceilings[kind] = kept(cfg, f"{name}/{kind}", partial(ceiling_of_draws, whole, cfg.seed, how.ridge))
@@ -109,13 +109,13 @@ def kept(cfg, name: str, compute: Callable[[], object]):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def teach_draws(whole: Student, settings: SelectorSettings) -> list[list[float]]:
+def teach_draws(whole: Student, selection: str, alpha: float, seed: int) -> list[list[float]]:
     """Teaches one student per draw of the pool. Returns test accuracies (%) after each lesson."""
     # Created one after the other, since their heads are drawn from PyTorch's global generator.
-    students = [whole.anew(drawn_rows(len(whole.labels), settings.seed, draw)) for draw in range(DRAWS)]
+    students = [whole.untaught(drawn_rows(len(whole.labels), seed, draw)) for draw in range(DRAWS)]
 
     def course(draw: int) -> list[float]:
-        lessons = teach(students[draw], make_selector(settings, draw), LESSONS, quiet=True)
+        lessons = teach(students[draw], make_selector(selection, alpha, seed, draw), LESSONS)
         return [lesson.test_accuracy for lesson in lessons]
 
     return list(side_by_side(course, range(DRAWS), processors()))
@@ -123,7 +123,7 @@ def teach_draws(whole: Student, settings: SelectorSettings) -> list[list[float]]
 
 def ceiling_of_draws(whole: OptimalStudent, seed: int, ridge: float) -> list[float]:
     """Returns for each draw the test accuracy (%) of a student that learned the whole draw."""
-    return [ceiling(whole.anew(drawn_rows(len(whole.labels), seed, draw)), ridge) for draw in range(DRAWS)]
+    return [ceiling(whole.untaught(drawn_rows(len(whole.labels), seed, draw)), ridge) for draw in range(DRAWS)]
 
 
 def ceiling(student: OptimalStudent, ridge: float) -> float:
@@ -136,9 +136,9 @@ def ceiling(student: OptimalStudent, ridge: float) -> float:
         labels.append(seen.labels[image])
     head = learn_head(torch.cat(features).double(), torch.cat(labels), seen.num_classes, ridge)
     other = int((seen.labels != seen.labels[0]).nonzero()[0])
-    student.add(Choice(0, other, int(seen.labels[other]), {}, None))  # accuracies() needs a teaching set
+    student.add(Choice(0, other, int(seen.labels[other]), {}, None))  # accuracy() needs a teaching set
     student.load_state_dict({"head": head})
-    return student.accuracies()[1]
+    return student.accuracy()[1]
 
 
 def table_rows(curves: Mapping[tuple[str, str], Curves], ceilings: Mapping[str, Sequence[float]]) -> list[dict]:

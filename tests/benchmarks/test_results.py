@@ -175,7 +175,7 @@ def test_the_ceiling_minimizes_the_risk_of_the_whole_pool(explain, tmp_path):
     images, ce_list = noise_material(tmp_path)
     how = settings(ridge=1e-2)
     pool = Pool(images, ce_list, CLASSES, "attention", SIZE)
-    student = OptimalStudent(pool, images, explain, how).anew(torch.tensor([0, 1, 2, 3, 4, 5, 7]))
+    student = OptimalStudent(pool, images, explain, how).untaught(torch.tensor([0, 1, 2, 3, 4, 5, 7]))
     seen = student.survey(explain)
     items = [
         (features.double().numpy(), label) for features, label in zip(seen.features, seen.labels.tolist(), strict=True)

@@ -15,7 +15,7 @@ from utils.data.images import to_tensor
 from utils.data.lists import Example, Explanation, locate, write_examples, write_explanations
 from utils.data.loading import ImageSet
 from utils.data.outputs import explanation_name
-from utils.teaching.choice import Choice
+from utils.teaching.selector import Choice
 from utils.teaching.course import lesson_entry
 from utils.teaching.pool import Pool
 
