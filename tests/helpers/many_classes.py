@@ -15,9 +15,9 @@ from utils.data.images import to_tensor
 from utils.data.lists import Example, Explanation, locate, write_examples, write_explanations
 from utils.data.loading import ImageSet
 from utils.data.outputs import explanation_name
-from utils.teaching.selector import Choice
 from utils.teaching.course import lesson_entry
 from utils.teaching.pool import Pool
+from utils.teaching.selector import Choice
 
 SIDE = 64  # of the images in pixels
 SPLITS = {"tr": 2, "te": 1, "rest_tr": 1}  # images a class

@@ -1,4 +1,4 @@
-"""KMaxGrad against a plain re-implementation: C x d matrices, all pairs in Python loops, no blocks."""
+"""KMaxGrad against a second implementation: C x d matrices, all pairs in Python loops, no blocks."""
 
 import math
 
@@ -7,25 +7,29 @@ import torch
 
 from utils.base.randomness import generator
 from utils.teaching import kmaxgrad
-from utils.teaching.choice import Look, Survey
 from utils.teaching.kmaxgrad import KMaxGrad
+from utils.teaching.selector import Look, Seen, Survey
+
+
+def survey_of(labels, table, logits, codewords, features, explained=None):
+    return Survey(labels, table, lambda: Seen(Look(logits, features), codewords, explained))
 
 
 def problem(seed, count=18, classes=3, size=6, explained=True, missing=0):
-    """A random survey; `missing` explanations are not there."""
+    """A random survey without some of the explanations."""
     rng = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % classes
     W = torch.randn(classes, size, generator=rng, dtype=torch.float64)
     f = torch.randn(count, size, generator=rng, dtype=torch.float64)
     if not explained:
-        return Survey(labels, torch.full((count, classes), -1), f @ W.T, W, f)
+        return survey_of(labels, torch.full((count, classes), -1), f @ W.T, W, f)
     wanted = [(n, b) for n in range(count) for b in range(classes) if b != labels[n]]
     wanted = [wanted[place] for place in torch.randperm(len(wanted), generator=rng).sort().values.tolist()][missing:]
     table = torch.full((count, classes), -1)
     for row, (n, b) in enumerate(wanted):
         table[n, b] = row
     e = f[[n for n, _ in wanted]] + torch.randn(len(wanted), size, generator=rng, dtype=torch.float64)
-    return Survey(labels, table, f @ W.T, W, f, Look(e @ W.T, e))
+    return survey_of(labels, table, f @ W.T, W, f, Look(e @ W.T, e))
 
 
 class Plain:
@@ -57,7 +61,7 @@ class Plain:
         return self.score(self.U(i, b))
 
     def best(self, rows, partners_of=None):
-        """(score, i, j) of the best pair of rows; of those with `partners_of` alone if it is given."""
+        """(score, i, j) of the best pair of rows, or of the best partner of an image."""
         found = None
         for i in rows if partners_of is None else [partners_of]:
             for j in rows:
@@ -69,7 +73,7 @@ class Plain:
 
 
 def check_a_course(seen, length, shortlist=None):
-    """Chooses pair after pair, the logits changing each time; each must be the plain one's."""
+    """Compares pair after pair, with other logits each time."""
     remaining, selector, rows = (
         torch.ones(len(seen.labels), dtype=torch.bool),
         KMaxGrad(generator(0), 0.5),
@@ -97,7 +101,7 @@ def check_a_course(seen, length, shortlist=None):
 
 
 def shortlisted(plain, rows, length):
-    """The best pair where only the `length` images of largest own score of each class take part."""
+    """The best pair of the `length` images of largest own score of each class."""
     found = None
     for a in range(3):
         for b in range(a + 1, 3):
@@ -121,8 +125,8 @@ def test_a_course_against_a_plain_one(explained, block, missing, monkeypatch):
 
 
 @pytest.mark.parametrize("block", [1_024, 4])
-def test_classes_that_are_not_explained_against_each_other_are_compared_by_their_images(block, monkeypatch):
-    """With many classes each is explained against some alone."""
+def test_classes_without_explanations_against_each_other(block, monkeypatch):
+    """With many classes each has explanations against a few only."""
     monkeypatch.setattr(kmaxgrad, "BLOCK", block)
     monkeypatch.setattr(kmaxgrad, "SHORTLIST", 7 if block == 4 else 4_000)
     seen = problem(5, count=20, classes=4)
@@ -138,7 +142,7 @@ def test_beyond_the_limit_the_shortlist_takes_part(monkeypatch):
 
 
 def test_the_shortlist_chooses_as_all_pairs_do(monkeypatch):
-    """On a pool where both can be done, with a shortlist of a fifth of a class."""
+    """With a shortlist of a fifth of each class."""
     seen = problem(8, count=300, size=16)
     exact = KMaxGrad(generator(0), 0.5).choose(seen, torch.ones(300, dtype=torch.bool))
     monkeypatch.setattr(kmaxgrad, "EXACT", 5)
@@ -147,35 +151,37 @@ def test_the_shortlist_chooses_as_all_pairs_do(monkeypatch):
     assert (short.image, short.partner) == (exact.image, exact.partner)
 
 
-def test_of_equal_pairs_the_first_in_the_list_is_chosen():
-    """Every image stands four times in the list; rounding differs from place to place."""
+def test_ties_go_to_the_first_in_the_list():
+    """Every image is four times in the list; rounding differs between them."""
     seen = problem(1, count=18, explained=False)
     order = torch.arange(18).repeat(4)
-    fourfold = Survey(seen.labels[order], seen.table[order], seen.logits[order], seen.codewords, seen.features[order])
+    fourfold = survey_of(
+        seen.labels[order], seen.table[order], seen.logits[order], seen.codewords, seen.features[order]
+    )
     one, many = (
         KMaxGrad(generator(0), 0.5).choose(s, torch.ones(len(s.labels), dtype=torch.bool)) for s in (seen, fourfold)
     )
     assert (one.image, one.partner, one.partners) == (many.image, many.partner, many.partners)
 
 
-def test_a_pool_that_pulls_at_nothing_still_gives_a_pair():
-    seen = Survey(
+def test_a_pool_without_gradient_still_gives_a_pair():
+    seen = survey_of(
         torch.tensor([0, 1, 1]), torch.full((3, 2), -1), torch.zeros(3, 2), torch.zeros(2, 4), torch.ones(3, 4)
     )
     choice = KMaxGrad(generator(0), 0.5).choose(seen, torch.ones(3, dtype=torch.bool))
     assert (choice.image, choice.partner, choice.score) == (0, 1, 0)
 
 
-def test_no_pair_where_one_class_is_left():
+def test_no_pair_if_one_class_is_left():
     remaining = torch.zeros(18, dtype=torch.bool)
     remaining[[0, 3]] = True
     assert KMaxGrad(generator(0), 0.5).choose(problem(0), remaining) is None
 
 
-def test_no_table_of_all_pairs_is_made():
-    """Of 4,000 images blocks of 1,024: no tensor is larger than a block, which all pairs would be four times over."""
+def test_pairs_are_scored_in_blocks():
+    """4,000 images in blocks of 1,024."""
     seen, sizes = problem(0, count=4_000, classes=2, size=3, explained=False), []
-    whole = kmaxgrad.Group.scores
+    whole = kmaxgrad.Gradients.scores
 
     def noted(self, other):
         found = whole(self, other)
@@ -183,6 +189,6 @@ def test_no_table_of_all_pairs_is_made():
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kmaxgrad.Group, "scores", noted)
+        patch.setattr(kmaxgrad.Gradients, "scores", noted)
         KMaxGrad(generator(0), 0.5).choose(seen, torch.ones(4_000, dtype=torch.bool))
     assert max(sizes) == 1_024 * 4_000

@@ -1,23 +1,30 @@
-"""The optimal student: its head against Newton's method, its saved network against its head, and its course against its protocol."""
+"""The optimal student: its head against Newton's method, its saved network against its head, its draws against smaller pools."""
+
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from models.weights import load_classifier, save_checkpoint
 from tests.helpers.noise import CLASSES, SIZE, noise_material, settings
-from utils.base.errors import InputError
 from utils.data.loading import ImageSet, to_float
-from utils.teaching.choice import Choice
-from utils.teaching.draws import DrawSettings, draw_courses, drawn_rows
+from utils.data.outputs import Layout
+from utils.running.resuming import Unfinished
+from utils.teaching.compare_courses import read_draws
+from utils.teaching.course import CourseFiles, CourseSettings
+from utils.teaching.draws import draw_courses, drawn_rows, run_draws
 from utils.teaching.loop import teach
 from utils.teaching.optimal import OptimalStudent, learn_head
 from utils.teaching.pool import Pool
-from utils.teaching.registry import SELECTORS, SelectorSettings, make_selector
+from utils.teaching.registry import SELECTORS, make_selector
+from utils.teaching.selector import Choice
 from utils.training.evaluation import share_right
 
 
 def newton(features, labels, classes, ridge):
-    """The minimum once more, by Newton's method on the loss written out term by term."""
+    """The minimum by Newton's method, with the loss written out term by term."""
 
     def loss(w):
         W = w.view(classes, -1)
@@ -46,7 +53,7 @@ def test_the_head_is_the_minimum(count):
     )
 
 
-def test_classes_that_were_not_taught_tie():
+def test_untaught_classes_tie():
     features = torch.eye(5, dtype=torch.float64)[:2]
     z = torch.randn(6, 5, dtype=torch.float64) @ learn_head(features, torch.tensor([1, 3]), 5, 1e-3).T
     assert (z[:, [0, 2]] - z[:, [4]]).abs().max() < 1e-12
@@ -65,15 +72,15 @@ def student_of(material, view="attention", explain=True, **changes):
 
 
 def course_of(student, selection, iterations=3, seed=0):
-    return list(teach(student, make_selector(SelectorSettings(selection, 0.5, seed)), iterations, quiet=True))
+    return list(teach(student, make_selector(selection, 0.5, seed), iterations))
 
 
 @pytest.mark.parametrize("selection", SELECTORS)
 @pytest.mark.parametrize("view", ["image", "attention"])
-def test_the_saved_student_gives_the_answers_of_its_head(selection, view, material, tmp_path):
+def test_the_classifier_has_the_answers_of_the_head(selection, view, material, tmp_path):
     student = student_of(material, view)
     course_of(student, selection)
-    network = student.network()
+    network = student.classifier()
     save_checkpoint(tmp_path / "student.pth.tar", {"arch": network.arch, "state_dict_m": network.state_dict()})
     images = material[0]
     with torch.no_grad():
@@ -81,13 +88,13 @@ def test_the_saved_student_gives_the_answers_of_its_head(selection, view, materi
             to_float(torch.stack([images[n] for n in range(10)]), "cpu")
         )
     torch.testing.assert_close(saved.logits.double(), student.survey(False).logits, rtol=1e-3, atol=1e-3)
-    assert student.accuracies()[1] == pytest.approx(share_right(saved.logits, images.labels))
+    assert student.accuracy()[1] == pytest.approx(share_right(saved.logits, images.labels))
 
 
-def test_features_are_centred_scaled_and_attended(material):
-    """By the pool's mean and mean norm, explanations too; against a forward pass per image."""
+def test_features_are_centered_scaled_and_attended(material):
+    """By the pool's mean and mean norm, explanations too; against one forward pass per image."""
     student, (images, _) = student_of(material), material
-    seen, network = student.survey(True), student.network()
+    seen, network = student.survey(True), student.classifier()
     with torch.no_grad():
         maps = torch.cat([network.feature_map(to_float(images[n][None], "cpu")) for n in range(10)]).double()
     f = maps.mean((2, 3))
@@ -104,28 +111,27 @@ def test_features_are_centred_scaled_and_attended(material):
         )
 
 
-def test_an_untaught_student_knows_nothing_and_maxgrad_looks_through_a_drawn_head(material):
+def test_maxgrad_replaces_the_head_of_an_untaught_student_by_a_random_one(material):
     student = student_of(material)
     seen = student.survey(True)
-    assert not seen.codewords.any() and not seen.logits.any() and not student.network().fc.weight.any()
+    assert not seen.codewords.any() and not seen.logits.any() and not student.classifier().fc.weight.any()
     first = [course_of(student_of(material), "CMaxGrad", 1, seed)[0].choice for seed in (0, 0, 1, 2, 3)]
     assert first[0] == first[1] and len({choice.image for choice in first}) > 1
     head = 0.05 * torch.randn(CLASSES, 512, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     assert seen.through(head).logits[2].tolist() == pytest.approx((head @ seen.features[2].double()).tolist())
 
 
-def test_the_head_depends_on_the_teaching_set_alone(material):
-    """An interrupted course goes on from its lessons: the same items give the same head, bit by bit."""
+def test_the_head_depends_only_on_the_teaching_set(material):
+    """So an interrupted course continues bit by bit."""
     whole, again = student_of(material), student_of(material)
     for lesson in course_of(whole, "KMaxGrad"):
         again.add(lesson.choice)
     again.learn()
     assert torch.equal(whole.state_dict()["head"], again.state_dict()["head"])
-    assert whole.accuracies() == again.accuracies()
+    assert whole.accuracy() == again.accuracy()
 
 
 def test_explanations_are_taught_or_not(material):
-    """Taught items: two images, and two explanations where they are taught."""
     for explain, count in ((True, 4), (False, 2)):
         student = student_of(material, explain=explain)
         student.add(Choice(0, 1, 1, {1: 1}, None))
@@ -133,15 +139,11 @@ def test_explanations_are_taught_or_not(material):
         assert (student.survey(True).explained is None) == (not explain)
 
 
-def test_draws_are_courses_of_a_part_of_the_pool(material):
-    """A draw's student is one whose pool was that part from the beginning."""
+def test_draws_are_courses_on_a_part_of_the_pool(material):
+    """The student of a draw is one with a smaller pool; the whole pool is unchanged."""
     images, ce_list = material
     whole = student_of(material, explain=False)
-    curves = list(
-        draw_courses(
-            whole, lambda draw: make_selector(SelectorSettings("KMaxGrad", 0.5, 0), draw), DrawSettings(3, 2, 0)
-        )
-    )
+    curves = list(draw_courses(whole, partial(make_selector, "KMaxGrad", 0.5, 0), range(3), 2, 0))
     assert [len(curve) for curve in curves] == [2, 2, 2]
     for draw in range(3):
         rows = drawn_rows(10, 0, draw)
@@ -150,14 +152,49 @@ def test_draws_are_courses_of_a_part_of_the_pool(material):
         alone = OptimalStudent(Pool(part, None, CLASSES, "attention", SIZE), images, False, settings())
         assert [lesson.test_accuracy for lesson in course_of(alone, "KMaxGrad", 2)] == pytest.approx(curves[draw])
     assert drawn_rows(10, 0, 0).tolist() != drawn_rows(10, 0, 1).tolist() != drawn_rows(10, 1, 1).tolist()
-    assert course_of(whole, "KMaxGrad", 1)  # the whole pool is still there
+    assert list(draw_courses(whole, partial(make_selector, "KMaxGrad", 0.5, 0), range(2, 3), 2, 0)) == curves[2:]
+    assert course_of(whole, "KMaxGrad", 1)
 
 
-def test_weights_that_are_not_finite(material, tmp_path):
-    state = student_of(material).network().state_dict()
-    state["conv1.weight"][0] = torch.nan
-    torch.save({name: value for name, value in state.items() if not name.startswith("fc.")}, tmp_path / "w.pt")
-    with pytest.raises(
-        InputError, match="--pretrained .*w.pt has 'conv1.weight' with values that are not finite numbers"
-    ):
-        student_of(material, pretrained=str(tmp_path / "w.pt")).survey(False)
+def test_draws_of_one_class_have_no_lessons_and_draws_are_resumed(tmp_path, monkeypatch):
+    """Nine pictures of a class and one of another: only draws with both have a lesson."""
+    images, _ = noise_material(tmp_path)
+    drawn = [drawn_rows(10, 1, draw).tolist() for draw in range(6)]
+    other = next(number for number in range(10) if 0 < sum(number in rows for rows in drawn) < 6)
+    rows = [replace(row, label=int(number == other)) for number, row in enumerate(images.rows)]
+    images = ImageSet(rows, images.source, images.data_root, images.view)
+    whole = OptimalStudent(Pool(images, None, 2, "attention", SIZE), images, False, settings())
+    unfinished = Unfinished(tmp_path / "unfinished", {})
+    unfinished.begin()
+    random, table = partial(make_selector, "random", 0.5, 0), tmp_path / "draws.csv"
+    made = run_draws(whole, random, 6, 2, 1, table, unfinished)
+    lessons = sum(other in rows for rows in drawn)
+    assert len(made["draws"]["of_each"]) == len(read_draws(table)) == lessons
+    monkeypatch.setattr(whole, "untaught", None)  # all draws are in the folder of the run: none is taught again
+    assert run_draws(whole, random, 6, 2, 1, table, unfinished) == made
+    assert run_draws(whole, random, 0, 2, 1, table, Unfinished(tmp_path / "other", {})) == {} and not table.exists()
+
+
+def test_students_of_an_earlier_course_are_removed(material, tmp_path):
+    """Four lessons, then two, then one of two, whose last student found no pair; then a course without --save-students."""
+    pool = Pool(*material, CLASSES, "attention", SIZE)
+    student, dataset = OptimalStudent(pool, material[0], True, settings()), SimpleNamespace(classes=("a", "b", "c"))
+    for lessons, iterations, saved, left in ((4, 4, True, 4), (2, 2, True, 2), (1, 2, True, 2), (2, 2, False, 0)):
+        how = CourseSettings("random", "optimal", iterations, "none", 0, material[1], ".", SIZE, saved)
+        files = CourseFiles(dataset, Layout(tmp_path), pool, True, how)
+        for iteration in range(left):
+            files.save_student(iteration, student)
+        files.save_taught_student(student, lessons)
+        names = sorted(path.name for path in tmp_path.glob("students_random/*"))
+        assert names == [f"iter_{number:03d}.pt" for number in range(left)]
+        assert (tmp_path / "student_random.pth.tar").exists() == saved
+
+
+def test_ties_count_by_the_number_of_tied_classes():
+    logits = torch.tensor(
+        [[2.0, 2.0, 1.0], [2.0, 2.0 + 1e-9, 1.0], [1.0, 3.0, 1.0], [0.0, 0.0, 0.0], [5.0, 4.0, 5.0]],
+        dtype=torch.float64,
+    )
+    expected = 100 * (1 / 2 + 1 / 2 + 0 + 1 / 3 + 0) / 5
+    assert share_right(logits, torch.tensor([0, 0, 0, 2, 1])) == pytest.approx(expected)
+    assert share_right(torch.full((2, 3), torch.nan), torch.tensor([0, 1])) == 0

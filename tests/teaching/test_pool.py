@@ -1,6 +1,8 @@
-"""Masks on the grid of whichever network looks: means over squares, each decoded once a grid."""
+"""The pool of a course: masks on the grid of a network, explanations of the right images; course files."""
 
+import json
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from utils.data.images import to_tensor, whole_view
 from utils.data.lists import Example, Explanation, write_explanations
 from utils.data.loading import ImageSet
 from utils.teaching import pool as module
-from utils.teaching.course import people_rows
+from utils.teaching.course import people_rows, read_course
 from utils.teaching.pool import Pool, match_explanations
 
 SIZE = 64
@@ -32,7 +34,7 @@ def pool(tmp_path):
         explanations.append(Explanation(str(tmp_path / "x_img/0.05" / name), label, 1 - label, label))
     write_explanations(tmp_path / "CE.txt", explanations)
     return Pool(
-        ImageSet(rows, "list.txt", tmp_path, partial(whole_view, size=SIZE)),
+        ImageSet(rows, "list.txt", tmp_path, partial(whole_view, size=SIZE), ram_budget=1),
         str(tmp_path / "CE.txt"),
         2,
         "attention",
@@ -40,13 +42,13 @@ def pool(tmp_path):
     )
 
 
-def test_where_an_explanation_points_on_each_networks_grid(pool):
+def test_masks_are_averaged_down_to_the_grid(pool):
     assert pool.weights(0, 2).tolist() == [[0.25, 1], [0, 1]]
     assert pool.weights(0, 4).tolist() == [[1, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 1]]
     assert torch.equal(pool.image_weights(0, 2), torch.stack([torch.ones(2, 2), pool.weights(0, 2)]))
 
 
-def test_a_mask_is_decoded_once_a_grid(pool, monkeypatch):
+def test_a_mask_is_decoded_once_per_grid(pool, monkeypatch):
     decoded = []
     monkeypatch.setattr(module, "mask_weights", lambda mask, grid: decoded.append(grid) or torch.ones(grid, grid))
     for grid in (2, 4, 2, 4, 4):
@@ -54,39 +56,60 @@ def test_a_mask_is_decoded_once_a_grid(pool, monkeypatch):
     assert decoded == [2, 4]
 
 
-def test_an_empty_mask_is_named(pool):
-    with pytest.raises(
-        InputError,
-        match=r"CE\.txt \(masks\), line 2: the mask \S+x_mask/0\.05/1_groundtruth_1_counter_0_index_1\.png is empty; explain anew\.$",
-    ):
+def test_an_empty_mask_is_refused(pool):
+    with pytest.raises(InputError, match=r"CE\.txt, line 2: the mask \S+x_mask/0\.05/1_\S+ is empty"):
         pool.weights(1, 2)
 
 
-def test_explanations_of_other_images_of_the_same_index_and_label_are_refused(tmp_path):
-    """A list that is made anew numbers its images anew: x had index 0 when it was explained, and y has it now."""
+def test_explanations_of_other_images_are_refused(tmp_path):
+    """A list that was made again numbers its images again: index 0 was image x, and now it is y."""
     for name in ("y.jpg", "z.png"):
         (tmp_path / name).write_bytes(b"not decoded")
     now = ImageSet(
         [Example("./datasets/y.jpg", 0, 0), Example("./datasets/z.png", 1, 1)], "d_gt_tr.txt", tmp_path, to_tensor
     )
-    names = ["x_groundtruth_0_counter_1_index_0.png", "z_groundtruth_1_counter_0_index_1.png"]
-    rows = [Explanation(f"./d/x_img/0.05/{name}", label, 1 - label, label) for label, name in enumerate(names)]
-    with pytest.raises(InputError) as refusal:
-        match_explanations(now, rows, "CE.txt", 2)
-    assert str(refusal.value) == (
-        "CE.txt, line 1: ./d/x_img/0.05/x_groundtruth_0_counter_1_index_0.png is not named as an explanation of image 0, "
-        "./datasets/y.jpg (line 1 of d_gt_tr.txt), is: y_groundtruth_0_counter_1_index_0.png; explain that list anew."
-    )
-    for folder in ("/elsewhere/", "./", "", "../a b/0.05/"):  # where the pictures lie does not count
-        rows[0] = Explanation(f"{folder}y_groundtruth_0_counter_1_index_0.png", 0, 1, 0)
-        assert match_explanations(now, rows, "CE.txt", 2).tolist() == [[-1, 0], [1, -1]]
+
+    def rows(first, second="z_groundtruth_1_counter_0_index_1.png", index=0, label=0):
+        return [Explanation(first, label, 1, index), Explanation(f"./d/x_img/0.05/{second}", 1, 0, 1)]
+
+    name = "y_groundtruth_0_counter_1_index_0.png"
+    for folder in ("/elsewhere/", "./", "", "../a b/0.05/"):  # the folder does not matter
+        assert match_explanations(now, rows(folder + name), "CE.txt", 2).tolist() == [[-1, 0], [1, -1]]
+    for wrong in (rows("./d/x_groundtruth_0_counter_1_index_0.png"), rows(name, index=7), rows(name, label=1)):
+        with pytest.raises(InputError, match=r"CE.txt, line 1: \S+ is not an explanation of an image of d_gt_tr.txt"):
+            match_explanations(now, wrong, "CE.txt", 2)
+    with pytest.raises(InputError, match="CE.txt, line 3 repeats an explanation"):
+        match_explanations(now, [*rows(name), rows(name)[0]], "CE.txt", 2)
+    with pytest.raises(InputError, match="CE.txt has 0 explanations of ./datasets/z.png, but 1 of other images"):
+        match_explanations(now, rows(name)[:1], "CE.txt", 2)
 
 
 def test_pictures_for_people_of_other_images_are_refused(tmp_path):
     listed = {name: [Explanation(f"./{name}_groundtruth_0_counter_1_index_0.png", 0, 1, 0)] for name in "xy"}
     write_explanations(tmp_path / "CE_HTML.txt", listed["x"])
     assert people_rows(str(tmp_path / "CE.txt"), listed["x"], 2) == listed["x"]
-    with pytest.raises(
-        InputError, match=r"CE_HTML\.txt lists other explanations than .*CE\.txt; explain the list anew\.$"
-    ):
+    with pytest.raises(InputError, match=r"CE_HTML\.txt and .*CE\.txt list different explanations"):
         people_rows(str(tmp_path / "CE.txt"), listed["y"], 2)
+
+
+def test_a_file_that_is_not_a_course_is_refused(tmp_path):
+    path, dataset = tmp_path / "course_random.json", SimpleNamespace(name="d", classes=("a", "b"))
+    with pytest.raises(InputError, match="not found. Run the teaching script"):
+        read_course(path, dataset)
+    pair = {"image": "e.png", "human": None, "partner": "y.png", "partner_explanation": "f.png", "partner_human": None}
+    lesson = {"image": "x.png", "label": 0, "answer": 1, "partner": {"image": "y.png"}, "explanations": {"1": pair}}
+    course = {"dataset": "d", "classes": ["a", "b"], "lessons": [lesson]}
+    path.write_text(json.dumps(course))
+    assert read_course(path, dataset) == course
+    for change in (
+        {"lessons": []},
+        {"lessons": [lesson | {"answer": 0}]},
+        {"lessons": [lesson | {"image": 3}]},
+        {"lessons": 3},
+    ):
+        path.write_text(json.dumps(course | change))
+        with pytest.raises(InputError, match="is not a course file"):
+            read_course(path, dataset)
+    path.write_text(json.dumps(course | {"dataset": "e"}))
+    with pytest.raises(InputError, match="is a course of e, not of d"):
+        read_course(path, dataset)

@@ -1,4 +1,4 @@
-"""CMaxGrad against a brute-force re-implementation that keeps sets and dictionaries."""
+"""Selections: psi against autograd, CMaxGrad against brute force, the baselines by hand."""
 
 import math
 
@@ -6,24 +6,58 @@ import pytest
 import torch
 
 from utils.base.randomness import generator
-from utils.teaching.choice import Labels
 from utils.teaching.cmaxgrad import combine_scores
-from utils.teaching.pairing import pair_by_score, strongest_first
-from utils.teaching.random_pairs import RandomPairs
+from utils.teaching.maxgrad import log_psi, pair_by_score, strongest_first
+from utils.teaching.maxherding import MaxHerding, coverage
+from utils.teaching.random_pairs import Balanced, RandomPairs
+from utils.teaching.selector import Look, Seen, Survey, next_classes
+from utils.teaching.student import margin_risk
+
+
+def example(seed=0, count=6, classes=4, size=8):
+    rng = torch.Generator().manual_seed(seed)
+    W = torch.randn(classes, size, generator=rng, dtype=torch.float64)
+    f = torch.randn(count, size, generator=rng, dtype=torch.float64)
+    return f, W, torch.randint(0, classes, (count,), generator=rng)
+
+
+def plain_risk(f, W, c):
+    """Risk of one example, term by term."""
+    return sum(torch.exp(-0.5 * torch.dot(f, W[c] - W[k])) for k in range(len(W)) if k != c)
+
+
+def test_risk_against_loops():
+    f, W, labels = example()
+    expected = sum(plain_risk(f[n], W, labels[n].item()) for n in range(len(f))) / len(f)
+    torch.testing.assert_close(margin_risk(f @ W.T, labels), expected)
+
+
+def test_psi_is_the_squared_gradient_of_the_risk():
+    f, W, labels = example()
+    for n in range(len(f)):
+        features = f[n].clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(plain_risk(features, W, labels[n].item()), features)
+        # psi leaves out the factor 1/2 of the exponent: psi = || 2 dR/df ||^2
+        expected = (2 * gradient).square().sum().log()
+        torch.testing.assert_close(log_psi(f[n : n + 1] @ W.T, labels[n : n + 1], W)[0], expected)
+
+
+def test_psi_by_hand():
+    W = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    z = torch.tensor([[0.0, 2.0]])  # true class 0, margin -2: e^1 (1, -1), squared norm 2 e^2
+    assert log_psi(z, torch.tensor([0]), W).item() == pytest.approx(math.log(2) + 2)
+
+
+def test_margins_that_would_overflow_keep_their_order():
+    W = torch.eye(3)
+    z = torch.tensor([[-5000.0, 5000.0, 0.0], [-6000.0, 6000.0, 0.0]])
+    scores = log_psi(z, torch.tensor([0, 0]), W)
+    assert torch.isfinite(scores).all() and scores[1] > scores[0]
+    assert scores[0].item() == pytest.approx(10000 + math.log(2))
 
 
 def brute_force(s, answers, classes, remaining):
-    """One iteration of the method, by plain search over dictionaries.
-
-    Args:
-        s: {(i, b): score}.
-        answers: {i: the student's logits as a list}.
-        classes: {i: c_i}.
-        remaining: set of i.
-
-    Returns:
-        (i, b, j), or None.
-    """
+    """Returns (i, b, j) by plain search over scores {(i, b): s}, logits {i: list}, classes {i: c_i} and a set of remaining i."""
     if not remaining:
         return None
     best = None
@@ -64,13 +98,13 @@ def test_a_whole_course_against_brute_force(seed, ties):
     labels, image, explained, logits = random_problem(seed, 17, 4, ties)
     scores = combine_scores(image, explained, labels, 0.5)
     classes = dict(enumerate(labels.tolist()))
-    # with ties the scores come from the product, since equal real numbers need not be equal floats after another formula
+    # The scores are those of the product: equal real numbers need not be equal floats after another formula.
     s = {(i, b): scores[i, b].item() for i in classes for b in range(4) if b != classes[i]}
     remaining, mask = set(classes), torch.ones(17, dtype=torch.bool)
     for _ in range(12):
         logits = logits.roll(1, dims=0)  # another student each time
         expected = brute_force(s, {i: logits[i].tolist() for i in classes}, classes, remaining)
-        found = pair_by_score(scores, logits, labels, mask)
+        found = pair_by_score(scores.amax(1), logits, labels, mask)
         if expected is None:
             assert found is None
             break
@@ -90,7 +124,7 @@ def test_combined_score_by_hand():
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
-def test_alpha_at_its_ends_leaves_one_term(alpha):
+def test_alpha_0_or_1_leaves_one_term(alpha):
     labels, image, explained, _ = random_problem(0, 5, 3, False)
     scores = combine_scores(image, explained, labels, alpha)
     wrong = torch.ones_like(scores, dtype=torch.bool).scatter(1, labels[:, None], False)
@@ -98,60 +132,99 @@ def test_alpha_at_its_ends_leaves_one_term(alpha):
     torch.testing.assert_close(scores[wrong], expected[wrong])
 
 
-def test_a_student_that_is_right_is_countered_by_its_strongest_wrong_class():
+def test_the_counter_class_of_a_right_answer_is_the_strongest_wrong_class():
     labels = torch.tensor([0, 1, 2, 2])
     logits = torch.tensor([[9.0, 1.0, 5.0]] * 4)
-    scores = torch.tensor([[-math.inf, 3.0, 1.0], [0.0, -math.inf, 0.0], [1.0, 0.0, -math.inf], [2.0, 0.0, -math.inf]])
+    scores = torch.tensor([3.0, 0.0, 1.0, 2.0])
     choice = pair_by_score(scores, logits, labels, torch.ones(4, dtype=torch.bool))
     assert (choice.image, choice.counter, choice.partner) == (0, 2, 3)
     assert choice.partners == {1: 1, 2: 3}
 
 
 @pytest.mark.parametrize("noise", [1e-16, -1e-16, 3e-16])
-def test_classes_that_were_not_taught_tie_whatever_the_rounding(noise):
-    """Their logits are equal by the method; the processor's rounding must not choose the counter class. Label 2 is the lowest of three."""
+def test_untaught_classes_tie_despite_rounding(noise):
+    """Rounding must not choose the counter class. Label 2 is the lowest of three."""
     labels = torch.arange(5)
     logits = torch.tensor(
         [[0.9, -0.4, 0.6160328584440373, 0.6160328584440373, 0.6160328584440373 + noise]] * 5, dtype=torch.double
     )
-    scores = torch.full((5, 5), 1.0).fill_diagonal_(-math.inf)
-    assert pair_by_score(scores, logits, labels, torch.ones(5, dtype=torch.bool)).counter == 2
+    assert pair_by_score(torch.ones(5), logits, labels, torch.ones(5, dtype=torch.bool)).counter == 2
     assert strongest_first(logits[0]) == [0, 2, 3, 4, 1]
     assert strongest_first(torch.zeros(3)) == [0, 1, 2]
-    assert strongest_first(torch.tensor([1.0, 2.0, 3.0, 2.0 + 1e-3])) == [2, 3, 1, 0]  # further apart than by rounding
+    assert strongest_first(torch.tensor([1.0, 2.0, 3.0, 2.0 + 1e-3])) == [2, 3, 1, 0]
 
 
 def test_an_exhausted_class_gives_way_to_the_next_strongest():
     labels = torch.tensor([0, 1, 2])
     logits = torch.tensor([[9.0, 1.0, 5.0]] * 3)
-    scores = torch.tensor([[-math.inf, 3.0, 3.0], [0.0, -math.inf, 0.0], [1.0, 0.0, -math.inf]])
+    scores = torch.tensor([3.0, 0.0, 1.0])
     choice = pair_by_score(scores, logits, labels, torch.tensor([True, True, False]))
     assert (choice.counter, choice.partner) == (1, 1)
-    assert choice.partners[2] == 2  # people who answer 2 still see an image of it
+    assert choice.partners[2] == 2  # people who answer 2 still see an image of class 2
     assert pair_by_score(scores, logits, labels, torch.tensor([True, False, False])) is None
 
 
-def choose_random(labels, remaining, num_classes, rng):
-    return RandomPairs(rng, 0.5).choose(Labels(labels, torch.full((len(labels), num_classes), -1)), remaining)
+def angles(*degrees):
+    return torch.tensor([[math.cos(math.radians(d)), math.sin(math.radians(d))] for d in degrees])
 
 
-def test_random_pairs_are_of_two_classes_and_cover_the_pool():
-    labels = torch.tensor([0] * 5 + [1] * 5 + [2] * 2)
-    rng, remaining, seen = generator(3), torch.ones(12, dtype=torch.bool), []
-    while (choice := choose_random(labels, remaining, 3, rng)) is not None:
-        assert labels[choice.image] != labels[choice.partner] == choice.counter
-        assert choice.partners[choice.counter] == choice.partner
-        assert all(labels[row] == r for r, row in choice.partners.items())
-        seen += [choice.image, choice.partner]
+def test_coverage_by_hand():
+    """Three directions 0, 60 and 180 degrees: squared distances 1, 3 and 4 (2 - 2 cos), so the median is 3."""
+    near, far, across = (math.exp(-square / 3) for square in (1, 3, 4))
+    features = angles(0, 60, 180) * torch.tensor([[1.0], [5.0], [0.2]])  # lengths do not matter
+    alone = [(1 + near + across) / 3, (near + 1 + far) / 3, (across + far + 1) / 3]
+    assert coverage(features, torch.tensor([False] * 3)).tolist() == pytest.approx(alone)
+    with_first = [alone[0], (1 + 1 + far) / 3, (1 + near + 1) / 3]
+    assert coverage(features, torch.tensor([True, False, False])).tolist() == pytest.approx(with_first)
+
+
+def test_maxherding_covers_the_middle_first_and_then_the_rest():
+    labels = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1])
+    features = angles(0, 10, 20, 100, 110, 0, 30, 60)
+    seen = Seen(Look(torch.zeros(8, 2), features), torch.zeros(2, 2), None)
+    survey = Survey(labels, torch.full((8, 2), -1), lambda: seen)
+    first, second, third = course_of(MaxHerding(generator(0), 0.5), survey)
+    assert (first.image, first.partner, first.partners) == (2, 6, {1: 6})  # the median directions
+    assert second.image in (3, 4) and second.partner in (5, 7)
+    assert first.score < second.score < third.score <= 1
+
+
+def test_one_image_of_a_class_and_equal_images():
+    assert coverage(angles(30), torch.tensor([False])).tolist() == [1]
+    assert coverage(angles(30, 30, 30), torch.tensor([False] * 3)).tolist() == pytest.approx([1, 1, 1])
+
+
+def blind(labels, classes):
+    """A survey that must not be looked at."""
+    return Survey(labels, torch.full((len(labels), classes), -1), None)
+
+
+def course_of(selector, survey):
+    """The choices of a whole course."""
+    remaining, choices = torch.ones(len(survey.labels), dtype=torch.bool), []
+    while (choice := selector.choose(survey, remaining)) is not None:
+        own, other = survey.labels[[choice.image, choice.partner]].tolist()
+        assert own != other == choice.counter and choice.partners[other] == choice.partner
+        assert remaining[choice.image] and remaining[choice.partner]
+        assert set(choice.partners) == set(survey.labels.tolist()) - {own}
+        assert all(survey.labels[row] == r for r, row in choice.partners.items())
+        choices.append(choice)
         remaining[[choice.image, choice.partner]] = False
-    assert len(seen) == len(set(seen)) >= 8
-    assert len(set(labels[remaining].tolist())) <= 1  # ends only when one class is left
+    assert len(survey.labels[remaining].unique()) < 2
+    return choices
 
 
-def test_random_depends_on_its_seed():
-    labels, remaining = torch.arange(20) % 4, torch.ones(20, dtype=torch.bool)
-    picks = [
-        [choose_random(labels, remaining, 4, generator(seed)).image for seed in seeds]
-        for seeds in (range(9), range(9), range(9, 18))
-    ]
-    assert picks[0] == picks[1] != picks[2]
+@pytest.mark.parametrize("kind", [RandomPairs, Balanced])
+def test_random_pairs_cover_the_pool_and_depend_on_the_seed(kind):
+    survey = blind(torch.tensor([0] * 5 + [1] * 5 + [2] * 2), 3)
+    images = [[choice.image for choice in course_of(kind(generator(seed), 0.5), survey)] for seed in (3, 3, 4)]
+    assert images[0] == images[1] != images[2] and len(images[0]) >= 4
+
+
+def test_balanced_takes_classes_in_turn():
+    labels = torch.tensor([0, 0, 0, 0, 1, 1, 2, 2, 2])
+    choices = course_of(Balanced(generator(0), 0.5), blind(labels, 3))
+    # 0 1 | 2 0 | 1 2 | 0 2, and then only class 0 is left.
+    assert [labels[[choice.image, choice.partner]].tolist() for choice in choices] == [[0, 1], [2, 0], [1, 2], [0, 2]]
+    assert next_classes(torch.tensor([0, 2, 2]), torch.ones(3, dtype=torch.bool)) == (0, 2)
+    assert next_classes(torch.tensor([0, 2, 2]), torch.tensor([False, True, True])) is None

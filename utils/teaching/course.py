@@ -93,7 +93,7 @@ class CourseFiles:
             The test accuracies and warnings.
         """
         num_classes = len(self.dataset.classes)
-        self._save_taught_student(student, len(lessons))
+        self.save_taught_student(student, len(lessons))
         self._write_course(lessons)
         self._write_curve(lessons, checks.chance(test.labels, num_classes))
         shown = {label for lesson in lessons for label in self._labels(lesson.choice)}
@@ -110,7 +110,7 @@ class CourseFiles:
     def _labels(self, choice: Choice) -> list[int]:
         return self.pool.images.labels[[choice.image, choice.partner]].tolist()
 
-    def _save_taught_student(self, student: Student, lessons: int) -> None:
+    def save_taught_student(self, student: Student, lessons: int) -> None:
         """Saves the student after the last lesson, with --save-students, and removes the students of an earlier course."""
         selection, saved = self.how.selection, self.how.save_students
         # If the course ended early, the last saved student found no pair.
@@ -150,7 +150,9 @@ class CourseFiles:
         names = figures.drawable(self.dataset.classes)
         panels = [self._panels(entry, names) for entry in entries]
         rows = [panels[start : start + PER_ROW] for start in range(0, len(panels), PER_ROW)]
-        figures.tiles(layout.course(how.selection, ".png"), [[tile for lesson in row for tile in lesson] for row in rows])
+        figures.tiles(
+            layout.course(how.selection, ".png"), [[tile for lesson in row for tile in lesson] for row in rows]
+        )
         print(f"Course: {layout.course(how.selection)}, {layout.course(how.selection, '.png')}, {teaching_list}")
 
     def _panels(self, entry: dict, names: Sequence[str]) -> list[figures.Tile]:
@@ -190,7 +192,9 @@ class CourseFiles:
         write_table(layout.evolution(selection, ".csv"), rows)
         lines = {"teaching set": train} | ({"test list": test} if known else {})
         numbers = range(1, len(lessons) + 1)
-        figures.curves(layout.evolution(selection), lines, numbers, "lessons", "accuracy of the student (%)", 100 * chance)
+        figures.curves(
+            layout.evolution(selection), lines, numbers, "lessons", "accuracy of the student (%)", 100 * chance
+        )
         print(f"Learning curve: {layout.evolution(selection)}")
 
 
@@ -286,7 +290,9 @@ def read_course(path: Path, dataset: Dataset) -> dict:
     except FileNotFoundError:
         raise InputError(f"Course {path} not found. Run the teaching script, or check --selection and --out.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is not a course file ({type(error).__name__}: {error}). Make the course again.") from error
+        raise InputError(
+            f"{path} is not a course file ({type(error).__name__}: {error}). Make the course again."
+        ) from error
     if owner != (dataset.name, dataset.classes):
         raise InputError(f"{path} is a course of {owner[0]}, not of {dataset.name}. Check --dataset or --out.")
     if not entries or not all(entries):

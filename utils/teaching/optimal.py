@@ -19,7 +19,9 @@ from utils.teaching.selector import Choice, Look, Seen, Survey, logits_of
 from utils.teaching.student import Student, StudentSettings, margin_risk
 from utils.training import evaluation
 
-GRADIENT = 1e-7  # the head has converged when no entry of the gradient is larger; a looser limit could swap close scores
+GRADIENT = (
+    1e-7  # the head has converged when no entry of the gradient is larger; a looser limit could swap close scores
+)
 
 
 def learn_head(features: Tensor, labels: Tensor, num_classes: int, ridge: float) -> Tensor:
@@ -100,7 +102,9 @@ class OptimalStudent(Student):
         """Everything it sees. Raises InputError if features are not finite."""
         pool = self.look(self.explain)
         explained = pool.explained.features if pool.explained else pool.images.features[:0]
-        raw = Features(pool.images.features, explained, self._test_maps.pooled(), torch.zeros(1, dtype=torch.float64), 1.0)
+        raw = Features(
+            pool.images.features, explained, self._test_maps.pooled(), torch.zeros(1, dtype=torch.float64), 1.0
+        )
         if not all(values.isfinite().all() for values in raw[:3]):
             raise InputError(
                 f"--pretrained {self.how.pretrained}: the features of this network are not finite. Use other weights."

@@ -116,7 +116,9 @@ class Pool:
         weights = self._regions[grid][row]
         if not weights.any():
             mask = self.explained.rows[row].path
-            raise InputError(f"{self.explained.source}, line {row + 1}: the mask {mask} is empty. Explain the list again.")
+            raise InputError(
+                f"{self.explained.source}, line {row + 1}: the mask {mask} is empty. Explain the list again."
+            )
         return weights
 
     def image_weights(self, number: int, grid: int) -> Tensor:
