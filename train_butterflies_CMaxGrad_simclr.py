@@ -45,7 +45,9 @@ class Config:
     # data
     dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
     data_root: str = "datasets"  # folder that contains the dataset's folder; it is only read
-    ce_list: str = "{out}/{list}_CE_simclr.txt"  # explanations of the training list; {out}: output folder, {list}: the list's stem
+    ce_list: str = (
+        "{out}/{list}_CE_simclr.txt"  # explanations of the training list; {out}: output folder, {list}: the list's stem
+    )
     # student
     student: StudentKind = "optimal"  # optimal: trains its head to convergence (ours); sgd: a few steps, as published
     arch: Arch = "resnet18"  # the network: resnet18 as published, resnet34 or resnet50

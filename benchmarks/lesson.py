@@ -110,9 +110,7 @@ class Lesson:
         cfg = self.cfg
         how = replace(student_settings(cfg), steps=STEPS, lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
         student = SGDStudent(self.pool, self.test, True, how)
-        return teach(
-            student, make_selector("CMaxGrad", 0.5, cfg.seed), cfg.lessons + cfg.rounds
-        )
+        return teach(student, make_selector("CMaxGrad", 0.5, cfg.seed), cfg.lessons + cfg.rounds)
 
     def works(self) -> dict[str, Work]:
         """What is timed; ours and the limit, which are close, one after the other."""

@@ -21,8 +21,8 @@ import torch
 
 from utils.base.randomness import generator
 from utils.running.launch import command, command_line
-from utils.teaching.selector import Look, Seen, Survey
 from utils.teaching.registry import SELECTORS, make_selector
+from utils.teaching.selector import Look, Seen, Survey
 
 CLASSES, FEATURES = 5, 512
 GIB = 2**30
