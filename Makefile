@@ -37,7 +37,7 @@ demo: $(VENV)/installed datasets/toy/toy_gt_te.txt ## teacher, explanations, cou
 	$(RUN) train_butterflies_CMaxGrad.py $(STUDENT) --out $(OUT)
 	$(RUN) train_butterflies_CMaxGrad.py $(STUDENT) --out $(OUT) --selection KMaxGrad
 	$(RUN) train_butterflies_CMaxGrad.py $(STUDENT) --out $(OUT) --selection random
-	$(RUN) teach_butterflies.py --dataset toy --out $(OUT) --selection KMaxGrad
+	$(RUN) teach.py --dataset toy --out $(OUT) --selection KMaxGrad
 	@echo
 	@echo "How much of the borders lies on true differences (on T), beside controls:"
 	@$(RUN) -m utils.explanations.localization $(OUT)

@@ -26,7 +26,7 @@ COMMANDS = [
 MOST_LINES, LONGEST_LINE = 100, 170
 RESULTS = REPOSITORY / "docs/results"
 SAMPLE = {
-    "script": "teach_gull",
+    "script": "teach",
     "selection": "random",
     "epochs": 100,
     "kind": DEMO,
@@ -249,7 +249,7 @@ def test_a_link_that_leads_nowhere_would_be_found(tmp_path):
     "command",
     [
         "python train_butterflies_resnet50.py",
-        "python teach_gull.py --epochs 3",
+        "python teach.py --epochs 3",
         "python train_gull_CMaxGrad.py --selection BestOfAll",
         "python get_all_CE_gull.py --mask-sizes 0.001",
         "python -m utils.teaching.compare",

@@ -71,7 +71,7 @@ def test_ten_times_the_images_need_no_more_memory(explain):
 
 BUILD = """
 import sys
-import teach_butterflies as script
+import teach as script
 from utils.running.launch import launch
 launch(script.main, script.Config, script.__doc__)
 print(*(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))

@@ -19,11 +19,11 @@ from PIL import Image
 from datasets import prepare
 from tests.helpers.own_images import CLASSES, draw, draw_badly_named
 from tests.helpers.runs import REPOSITORY, Finished, call, snapshot
+from tests.helpers.drawn_course import page_data
 from utils.base.errors import InputError
 from utils.data.lists import UNKNOWN, read_examples, read_explanations
 from utils.data.outputs import Layout
-from utils.people.built_page import DATA, DATA_BEGINS
-from utils.people.page_key import read_key, read_object
+from utils.people.page_key import read_key
 from utils.teaching import compare_courses
 
 SIZE = 64  # pixels
@@ -34,7 +34,7 @@ COMMANDS = (  # the README's; what stands behind the two blanks keeps them small
     "python get_all_CE_butterflies.py --dataset my_birds  " + NETWORK,
     "python train_butterflies_CMaxGrad.py --dataset my_birds --selection KMaxGrad  --pretrained none --iterations 6 "
     + NETWORK,
-    "python teach_butterflies.py --dataset my_birds --selection KMaxGrad  --test-images 12 --workers 1",
+    "python teach.py --dataset my_birds --selection KMaxGrad  --test-images 12 --workers 1",
     "python simulate_people.py --dataset my_birds --accuracy 0.8  --people 5",
     "python label.py --dataset my_birds --answers my_birds/answers_simulated.json --selection KMaxGrad",
     "python train_butterflies_resnet18.py --dataset my_birds_after_labeling --selection KMaxGrad  " + TRAINING,
@@ -185,7 +185,7 @@ def test_the_course_pairs_training_images_of_two_classes(chain):
 
 def test_the_page_teaches_the_course_in_the_names_that_people_gave(chain):
     page, key = (
-        read_object(chain.out / "course_page" / DATA, DATA_BEGINS),
+        page_data(chain.out),
         read_key(chain.out / "course_page_key.json", *described(chain)),
     )
     assert page["classes"] == sorted(CLASSES) and page["things"] == ["bird", "birds"]
@@ -280,7 +280,7 @@ def taught(folder: Path) -> None:
     said(
         folder, f"python train_butterflies_CMaxGrad.py {NEW} --pretrained none --iterations 3 --save-students --draws 1"
     )
-    said(folder, "python teach_butterflies.py --dataset new_birds --test-images 3 --workers 1")
+    said(folder, "python teach.py --dataset new_birds --test-images 3 --workers 1")
 
 
 def test_where_nobody_knows_what_people_label_every_script_says_what_it_cannot_measure(tmp_path):

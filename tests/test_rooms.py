@@ -166,7 +166,7 @@ def test_every_folder_of_code_is_a_package():
         ("utils.data.lists", "if TYPE_CHECKING:\n    import utils.running.launch", ["utils.running.launch"]),
         ("models.weights", "from utils.base import files\nfrom models.resnet import build", []),
         ("models.weights", "import utils.data", ["utils.data"]),
-        ("utils.people.report", "import teach_gull\nfrom datasets import prepare", ["teach_gull", "datasets.prepare"]),
+        ("utils.people.report", "import teach\nfrom datasets import prepare", ["teach", "datasets.prepare"]),
         ("benchmarks.bench", "from datasets import prepare\nimport torch", []),
     ],
 )

@@ -19,12 +19,11 @@ FAMILIES = {  # the first that fits
     "simclr": r"train_\w+_simclr",
     "classifier": r"train_\w+_resnet18\w*",
     "explanations": r"get_all_CE_\w+",
-    "page": r"teach_\w+",
+    "page": r"teach",
     "labels": r"label_\w+",
 }
 # Settings of which a family, or a script, says something else than the others do, and why.
 DIFFERING = {
-    ("out", "collect_labels"): "it knows no dataset that the folder could be named after",
     ("seed", "labels"): "it draws nothing but ties",
     ("seed", "page"): "it draws and names pictures",
     ("seed", "study_annotators"): "it is the first of several",
@@ -151,12 +150,12 @@ def test_another_remark_in_a_family_would_be_found():
     ]
     source = "\n    ".join(["class Config:", *fields])
     assert remarks(source) == {"lr": "learning rate of SGD", "steps": "how many", "seed": ""}
-    found = {"teach_butterflies": {"seed": "draws"}, "teach_gull": {"seed": "names"}, "label_gull": {"seed": "ties"}}
-    assert disagreeing(found, {("seed", "page"), ("seed", "labels")}) == {
-        ("seed", "page"): [["teach_butterflies"], ["teach_gull"]]
+    found = {"get_all_CE_gull": {"seed": "draws"}, "get_all_CE_butterflies": {"seed": "names"}, "label": {"seed": "ties"}}
+    assert disagreeing(found, {("seed", "explanations"), ("seed", "labels")}) == {
+        ("seed", "explanations"): [["get_all_CE_gull"], ["get_all_CE_butterflies"]]
     }
-    assert disagreeing(found | {"teach_gull": {"seed": "draws"}}, {("seed", "page"): "", ("seed", "labels"): ""}) == {}
-    assert list(disagreeing(found | {"teach_gull": {"seed": "draws"}}, {})) == [("seed", "all")]
+    assert disagreeing(found | {"get_all_CE_butterflies": {"seed": "draws"}}, {("seed", "explanations"): "", ("seed", "labels"): ""}) == {}
+    assert list(disagreeing(found | {"get_all_CE_butterflies": {"seed": "draws"}}, {})) == [("seed", "all")]
 
 
 @SCRIPT

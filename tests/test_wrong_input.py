@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torchvision.models import resnet18, squeezenet1_1
 
-import collect_labels
+import collect
 from models.resnet import build
 from models.simclr import SimCLR
 from utils.base.errors import InputError
@@ -60,7 +60,7 @@ class Stage:
             ],
             "course": ["train_butterflies_CMaxGrad", *course],
             "optimal": ["train_butterflies_CMaxGrad", *course, "--student", "optimal"],
-            "page": ["teach_butterflies", "--dataset", "toy", "--data-root", str(root)],
+            "page": ["teach", "--dataset", "toy", "--data-root", str(root)],
             "label": ["label", "--dataset", "toy", "--data-root", root],
             "people": ["simulate_people", "--dataset", "toy", "--data-root", root],
             "study": ["study_annotators", *tiny],
@@ -287,7 +287,7 @@ OUT_OF_RANGE = {
 
 
 def test_every_rule_of_the_settings_is_tried():
-    of_the_server = {field.name for field in dataclasses.fields(collect_labels.Config)}  # it starts in its own way
+    of_the_server = {field.name for field in dataclasses.fields(collect.Config)}  # it starts in its own way
     assert set(RULES) - of_the_server <= set(OUT_OF_RANGE) <= set(RULES)
 
 

@@ -104,7 +104,7 @@ def chain(cfg) -> list[dict]:
     explained = runs.explain(cfg, DATASET, "margin").explanation_list()
     course = ("--ce-list", explained, "--pretrained", cfg.pretrained, "--image-size", runs.SIDE)
     runs.run_script(cfg, "train_butterflies_CMaxGrad", *to_page, *course)
-    runs.run_script(cfg, "teach_butterflies", *to_page)
+    runs.run_script(cfg, "teach", *to_page)
     expert = measured(runs.teacher(cfg, DATASET).out)
     rows = [{"labels": "the expert's", "people": "", "label_accuracy": "", "test_accuracy": expert}]
     for quality in CHAIN:

@@ -24,7 +24,7 @@ RUN_SCRIPT = runs.run_script
 SMALL = {
     "get_all_CE_butterflies_simclr": "--probe-epochs 20",
     "train_butterflies_CMaxGrad": "--iterations 2",
-    "teach_butterflies": "--test-images 10",
+    "teach": "--test-images 10",
     "study_annotators": "--repeats 2 --accuracy 0.2 0.6 --probe-epochs 5 --image-size 64 --rounds 2 --confidence 0.2",
 }
 

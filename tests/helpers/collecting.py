@@ -10,15 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 
-import collect_labels
-from utils.people.schema import SCHEMA_VERSION
-from utils.people.store import Store, Study
-from utils.people.trials import Trial
+import collect
+from utils.people.page_key import read_built_page
+from utils.people.store import Store
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CLASSES = ["Monarch", "Queen", "Viceroy"]
 SECRET = "0123456789abcdef" * 2
-WRONG_INPUT = 2
 
 
 def opaque(*parts):
@@ -27,7 +25,7 @@ def opaque(*parts):
 
 
 def build_page(out, lessons=3, tests=4, labels=6, truth=0, build="0", classes=CLASSES, dataset="butterflies_s300"):
-    """A course page and its key as the builder leaves them, with bytes for pictures; `truth` deals labels and paths anew.
+    """A course page and its key as the builder leaves them, with bytes for pictures; `truth` changes labels and paths.
 
     Returns:
         The build id, the ids per phase, the key, and the folder.
@@ -69,10 +67,10 @@ class Clock:
         return self.now
 
 
-def study_of(page, labels_per_image=2, lease_seconds=60.0, max_participants=100):
-    """What is collected with a page."""
-    phases = {name: image["phase"] for name, image in page.key["images"].items()}
-    return Study(page.build_id, page.key["dataset"], phases, labels_per_image, lease_seconds, max_participants)
+def opened(page, labels_per_image=2, lease_seconds=60.0, max_participants=100, **clock):
+    """The answers database of a page, opened."""
+    built = read_built_page(page.out)
+    return Store(page.out / "answers.sqlite", built, labels_per_image, lease_seconds, max_participants, **clock)
 
 
 def sent_trial(page, shown, answer=0, name=None, index=0, **changes):
@@ -97,7 +95,7 @@ def sent_trial(page, shown, answer=0, name=None, index=0, **changes):
 def stored_trial(page, stimulus, response=0, trial_id=None):
     """The same trial as the store takes it: by its id."""
     trial = sent_trial(page, stimulus, response, trial_id)
-    return {trial["trial_id"]: Trial(**{"correct": None, **trial})}
+    return {trial["trial_id"]: trial}
 
 
 def rows_of(path, query):
@@ -107,23 +105,12 @@ def rows_of(path, query):
 
 
 def run(monkeypatch, capsys, *arguments):
-    """Exit status and stderr of collect_labels.py, in this process, where it must stop before it serves."""
+    """Exit status and stderr of collect.py, in this process, where it must stop before it serves."""
     monkeypatch.setattr("waitress.server.BaseWSGIServer.run", lambda _: pytest.fail("it serves"))
-    monkeypatch.setattr("sys.argv", ["collect_labels.py", *map(str, arguments)])
+    monkeypatch.setattr("sys.argv", ["collect.py", *map(str, arguments)])
     with pytest.raises(SystemExit) as stop:
-        collect_labels.launch(collect_labels.main, collect_labels.Config, "")
+        collect.launch(collect.main, collect.Config, "")
     return stop.value.code, capsys.readouterr().err
-
-
-def other_schema(page):
-    Store(page.out / "answers.sqlite", study_of(page)).close()
-    with closing(sqlite3.connect(page.out / "answers.sqlite")) as database:
-        database.execute("PRAGMA user_version = 7")
-
-
-def foreign_database(page):
-    with closing(sqlite3.connect(page.out / "answers.sqlite")) as database:
-        database.executescript(f"CREATE TABLE notes (text); PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def joined(client):

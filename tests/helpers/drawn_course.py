@@ -88,6 +88,13 @@ def with_photographs(data_root: Path, target: Path) -> Path:
     return target
 
 
+def page_data(out: Path) -> dict:
+    """What data.js in the output folder gives to the page."""
+    text = (out / "course_page/data.js").read_text()
+    assert text.startswith("window.COURSE = ") and text.endswith(";\n")
+    return json.loads(text.removeprefix("window.COURSE = ").removesuffix(";\n"))
+
+
 def rectangle(label: int, wrong: int) -> np.ndarray:
     """The mask of why it is `label` and not `wrong`, bool (SIDE, SIDE)."""
     mask = np.zeros((SIDE, SIDE), bool)

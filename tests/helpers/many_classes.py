@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers.drawn_course import page_data
 from tests.helpers.runs import call
 from utils.base.files import write_json
 from utils.data.catalog import Dataset, find
@@ -150,7 +151,6 @@ def build_many(
     dataset = draw_dataset(folder / "data", name, names)
     write_partial_course(folder, folder / "data", dataset, lessons, change)
     few = ["--test-images", 4, "--label-images", 5, "--workers", 1]
-    done = call("teach_butterflies", "--dataset", name, "--data-root", folder / "data", *few, cwd=folder)
+    done = call("teach", "--dataset", name, "--data-root", folder / "data", *few, cwd=folder)
     assert done.status == 0, done.err
-    text = (folder / name / "course_page/data.js").read_text()
-    return folder / name, json.loads(text.removeprefix("window.COURSE = ").removesuffix(";\n"))
+    return folder / name, page_data(folder / name)

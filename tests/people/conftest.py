@@ -1,18 +1,16 @@
 """What several files of tests about people ask for."""
 
-import json
 from contextlib import closing
 
 import pytest
 
 from tests.helpers import axe
 from tests.helpers.answering import make_key, make_trial
-from tests.helpers.collecting import SECRET, Clock, build_page, study_of
-from tests.helpers.drawn_course import LABELLED, TESTED, with_photographs, write_course
+from tests.helpers.collecting import SECRET, Clock, build_page, opened
+from tests.helpers.drawn_course import LABELLED, TESTED, page_data, with_photographs, write_course
 from utils.data.lists import Example
 from utils.people import server
-from utils.people.built_page import read_built_page
-from utils.people.store import Store
+from utils.people.page_key import read_built_page
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +34,8 @@ def clock():
 
 @pytest.fixture
 def store(page, clock):
-    with closing(Store(page.out / "answers.sqlite", study_of(page), clock)) as opened:
-        yield opened
+    with closing(opened(page, clock=clock)) as store:
+        yield store
 
 
 @pytest.fixture
@@ -80,19 +78,8 @@ def out(data_root, tools, tmp_path_factory):
     folder = tmp_path_factory.mktemp("people_browser")
     write_course(folder, data_root)
     root = with_photographs(data_root, folder / "data")
-    arguments = [
-        "--dataset",
-        "toy",
-        "--data-root",
-        root,
-        "--test-images",
-        TESTED,
-        "--label-images",
-        LABELLED,
-        "--workers",
-        1,
-    ]
-    done = tools.call("teach_butterflies", *arguments, cwd=folder)
+    few = ["--test-images", TESTED, "--label-images", LABELLED, "--workers", 1]
+    done = tools.call("teach", "--dataset", "toy", "--data-root", root, *few, cwd=folder)
     assert done.status == 0, done.err
     return folder / "toy"
 
@@ -100,4 +87,4 @@ def out(data_root, tools, tmp_path_factory):
 @pytest.fixture(scope="session")
 def course(out):
     """What data.js holds."""
-    return json.loads((out / "course_page/data.js").read_text().removeprefix("window.COURSE = ").removesuffix(";\n"))
+    return page_data(out)

@@ -36,10 +36,10 @@ POLICY = (
 
 
 class Collecting:
-    """collect_labels.py on a port of its own, which can be stopped and started again."""
+    """collect.py on a port of its own, which can be stopped and started again."""
 
     def __init__(self, out, tools):
-        self.out, self.script, self.port = out, tools.repository / "collect_labels.py", 0
+        self.out, self.script, self.port = out, tools.repository / "collect.py", 0
 
     def start(self, *settings):
         command = [sys.executable, "-u", self.script, "--out", self.out, "--port", str(self.port), *settings]

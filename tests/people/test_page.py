@@ -1,8 +1,9 @@
-"""The course page as it is built: what it holds, what it must not give away, and what is said when something is wrong."""
+"""The course page as it is built: its content, its key, its pictures, what it must not reveal, and wrong input."""
 
 import dataclasses
 import hashlib
 import hmac
+import io
 import itertools
 import json
 import re
@@ -14,15 +15,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.drawn_course import SIDE, rectangle, write_course
+from tests.helpers.answering import CLASSES
+from tests.helpers.drawn_course import SIDE, page_data, rectangle, with_photographs, write_course
+from tests.helpers.many_classes import SPLITS, TWELVE, build_many
+from utils.base.errors import InputError
 from utils.data import catalog
 from utils.data.catalog import DATASETS, MOTHS
 from utils.data.lists import UNKNOWN, Example, locate, read_examples, write_examples
+from utils.data.outputs import Layout
 from utils.people import course_pictures
-from utils.people.course_page import draw_some
+from utils.people.course_page import draw_some, revealing_formats
+from utils.people.course_pictures import ListedPictures
+from utils.people.page_key import KeyImage, read_key, read_key_if_there, write_key
 
 TESTED, LABELLED = 7, 9
-LISTS = {"lesson": "toy_gt_tr", "test": "toy_gt_te", "label": "toy_gt_rest_tr"}
 
 
 @pytest.fixture(scope="session")
@@ -35,11 +41,11 @@ def work(data_root, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def build(work, data_root, tools):
-    """Builds the page below `--out` (default: `toy`) of the working folder, with settings added; returns how the script ended."""
+    """Builds the page in `--out` (default: `toy`) of the working folder, with settings added."""
 
-    def run(*settings, folder=work, script="teach_butterflies"):
+    def run(*settings, folder=work, root=data_root):
         parts = ["--test-images", TESTED, "--label-images", LABELLED, "--image-size", 96, "--workers", 1]
-        return tools.call(script, "--dataset", "toy", "--data-root", data_root, *parts, *settings, cwd=folder)
+        return tools.call("teach", "--dataset", "toy", "--data-root", root, *parts, *settings, cwd=folder)
 
     return run
 
@@ -59,11 +65,14 @@ def another(work, built, tmp_path):
     return tmp_path / "work"
 
 
-def page_data(out):
-    """What data.js gives to the page."""
-    text = (out / "course_page/data.js").read_text()
-    assert text.startswith("window.COURSE = ") and text.endswith(";\n")
-    return json.loads(text.removeprefix("window.COURSE = ").removesuffix(";\n"))
+@pytest.fixture
+def root(data_root, tmp_path):
+    """A copy of the data root that a test may spoil."""
+    shutil.copytree(data_root, tmp_path / "data", copy_function=shutil.copyfile)
+    for path in (tmp_path / "data").rglob("*"):
+        path.chmod(0o755)
+    (tmp_path / "data").chmod(0o755)
+    return tmp_path / "data"
 
 
 def key_data(out):
@@ -71,14 +80,20 @@ def key_data(out):
 
 
 def snapshot(folder):
-    """Every file below a folder with its content."""
+    """Every file in a folder with its content."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-# ---------------------------------------------------------------- what is built
+def rewrite(root, stem, change):
+    """Changes a list."""
+    path = root / f"toy/{stem}.txt"
+    write_examples(path, change(read_examples(path, 5)))
 
 
-def test_the_page_holds_its_files_and_every_picture_that_it_names(built):
+# ---------------------------------------------------------------- content and key
+
+
+def test_the_page_contains_its_files_and_every_picture_that_it_names(built):
     page, files = page_data(built), set(snapshot(built / "course_page"))
     shown = [*page["test"], *page["label"]]
     for lesson in page["lessons"]:
@@ -89,44 +104,52 @@ def test_the_page_holds_its_files_and_every_picture_that_it_names(built):
     assert (page["dataset"], page["classes"], page["things"]) == ("toy", list(MOTHS), ["moth", "moths"])
 
 
-def test_lessons_are_those_of_the_course_in_its_order(built, work):
+def test_lessons_and_key_follow_the_course_and_the_lists(built, work, data_root):
     page, key = page_data(built), key_data(built)
     course = json.loads((work / "toy/course_CMaxGrad.json").read_text())
-    assert len(page["lessons"]) == len(course["lessons"]) == 3
     for shown, entry in zip(page["lessons"], course["lessons"], strict=True):
         assert (shown["label"], shown["answer"]) == (entry["label"], entry["answer"])
         assert key["images"][shown["image"]]["path"] == entry["image"]
-        assert set(shown) == {"image", "label", "answer", "pairs"}  # no partners, where all is explained
+        assert set(shown) == {"image", "label", "answer", "pairs"}  # no partners if everything is explained
         assert set(shown["pairs"]) == set(entry["explanations"])
         for wrong, pair in shown["pairs"].items():
             expected = entry["explanations"][wrong]
             assert key["explanations"][pair["image"]] == expected["image"]
             assert key["explanations"][pair["partner"]] == expected["partner_explanation"]
-
-
-def test_the_key_tells_what_every_picture_is(built, data_root):
-    page, key = page_data(built), key_data(built)
-    assert (key["build_id"], key["dataset"], key["classes"]) == (page["build_id"], "toy", list(MOTHS))
-    phases = Counter(image["phase"] for image in key["images"].values())
-    assert phases == {"lesson": 3, "test": TESTED, "label": LABELLED}
-    for phase, stem in LISTS.items():
+    identity = ("build_id", "dataset", "classes", "selection", "simclr")
+    assert [key[name] for name in identity] == [page["build_id"], "toy", list(MOTHS), "CMaxGrad", False]
+    for phase, stem in {"lesson": "toy_gt_tr", "test": "toy_gt_te", "label": "toy_gt_rest_tr"}.items():
         rows = {(row.path, row.label, row.index) for row in read_examples(data_root / f"toy/{stem}.txt", 5)}
         images = {name: image for name, image in key["images"].items() if image["phase"] == phase}
         assert {(image["path"], image["label"], image["index"]) for image in images.values()} <= rows
         if phase != "lesson":
             assert page[phase] == sorted(images)
-
-
-def test_the_test_is_balanced_over_the_classes(built, build, another):
-    key = key_data(built)
     counts = Counter(image["label"] for image in key["images"].values() if image["phase"] == "test")
     assert sorted(counts.values()) == [1, 1, 1, 2, 2]  # seven of five classes
-    assert build("--test-images", 15, "--label-images", 0, folder=another).status == 0
-    key = key_data(another / "toy")
-    assert Counter(image["label"] for image in key["images"].values() if image["phase"] == "test") == dict.fromkeys(
-        range(5), 3
-    )
-    assert sum(image["phase"] == "label" for image in key["images"].values()) == 20  # 0 takes all of the rest list
+
+
+def test_ids_are_an_hmac_of_seed_and_course(built, work):
+    secret = hashlib.sha256(b"0\n" + (work / "toy/course_CMaxGrad.json").read_bytes()).digest()
+    for name, image in key_data(built)["images"].items():
+        if image["phase"] != "lesson":
+            place = f"{image['phase']} {image['path']}"
+            assert name == hmac.new(secret, place.encode(), "sha256").hexdigest()[:16]
+
+
+def test_a_page_is_built_again(built, build, another):
+    """The same seed gives the same bytes. After another build, the earlier key is kept, since answers need it."""
+    before = snapshot(built)
+    assert build(folder=another).status == 0
+    first = snapshot(another / "toy")
+    assert {name: first[name] for name in first if not name.startswith("run_")} == {
+        name: before[name] for name in before if not name.startswith("run_")
+    }
+    assert build("--seed", 1, "--label-images", 0, folder=another).status == 0
+    kept, key = key_data(built), key_data(another / "toy")
+    assert not set(kept["images"]) & set(key["images"])
+    assert sum(image["phase"] == "label" for image in key["images"].values()) == 20  # 0 takes the whole rest list
+    assert json.loads((another / f"toy/course_page_key_{kept['build_id']}.json").read_text()) == kept
+    assert key["build_id"] == page_data(another / "toy")["build_id"] != kept["build_id"]
 
 
 def test_drawing_some_takes_each_row_once():
@@ -135,45 +158,44 @@ def test_drawing_some_takes_each_row_once():
     assert all(len(set(pair)) == 2 for pair in drawn) and len(drawn) > 10
 
 
-def test_ids_are_an_hmac_under_seed_and_course(built, work):
-    course = (work / "toy/course_CMaxGrad.json").read_bytes()
-    secret = hashlib.sha256(b"0\n" + course).digest()
-    for name, image in key_data(built)["images"].items():
-        if image["phase"] != "lesson":
-            place = f"{image['phase']} {image['path']}"
-            assert name == hmac.new(secret, place.encode(), "sha256").hexdigest()[:16]
-
-
-def test_same_seed_same_bytes_and_another_seed_other_names(built, build, another):
-    before = snapshot(built)
-    assert build(folder=another, script="teach_gull").status == 0
-    after = snapshot(another / "toy")
-    pages = [
-        {name: content for name, content in files.items() if not name.startswith("run_")} for files in (before, after)
-    ]
-    assert pages[0] == pages[1]
-    assert build("--seed", 1, folder=another).status == 0
-    assert not set(key_data(built)["images"]) & set(key_data(another / "toy")["images"])
-
-
-def test_the_earlier_key_is_kept_since_answers_may_need_it(built, build, another):
+def test_the_only_course_is_found(build, another):
+    (another / "toy/course_CMaxGrad.json").rename(another / "toy/course_KMaxGrad_simclr.json")
     assert build(folder=another).status == 0
-    first = key_data(another / "toy")
-    assert build(folder=another).status == 0  # the same again: one key
-    assert len(list((another / "toy").glob("course_page_key*"))) == 1
-    assert build("--seed", 1, folder=another).status == 0
-    kept = another / f"toy/course_page_key_{first['build_id']}.json"
-    assert json.loads(kept.read_text()) == first
-    assert key_data(another / "toy")["build_id"] == page_data(another / "toy")["build_id"] != first["build_id"]
+    assert [key_data(another / "toy")[name] for name in ("selection", "simclr")] == ["KMaxGrad", True]
+    shutil.copyfile(another / "toy/course_KMaxGrad_simclr.json", another / "toy/course_random.json")
+    done = build(folder=another)
+    assert done.status == 2 and "Choose one: --selection random, --selection KMaxGrad --simclr." in done.err
+    assert build("--simclr", folder=another).status == build("--selection", "random", folder=another).status == 0
+    for path in (another / "toy").glob("course_*.json"):
+        path.unlink()
+    done = build(folder=another)
+    assert done.status == 2 and "No course found in toy." in done.err
 
 
-def test_the_key_tells_which_course_the_page_is_of(built, build, another):
-    assert [key_data(built)[name] for name in ("selection", "simclr")] == ["CMaxGrad", False]
-    for selection, variant, settings in (("random", "", []), ("KMaxGrad", "_simclr", ["--simclr"])):
-        shutil.copyfile(another / "toy/course_CMaxGrad.json", another / f"toy/course_{selection}{variant}.json")
-        done = build("--selection", selection, *settings, folder=another)
-        assert done.status == 0, done.err
-        assert [key_data(another / "toy")[name] for name in ("selection", "simclr")] == [selection, bool(variant)]
+def test_a_key_is_read_as_it_was_written(tmp_path):
+    layout = Layout(tmp_path, variant="simclr")
+    images = {
+        "b" * 16: KeyImage("label", "./datasets/toy/images/l2.png", None, 11),
+        "c" * 16: KeyImage("label", "./datasets/toy/images/l1.png", 4, 10),
+        "a" * 16: KeyImage("lesson", "./datasets/toy/images/x.png", 2, 0),
+    }
+    write_key(layout, catalog.find("toy"), "random", "0" * 16, images, {"d" * 16: "./toy/e.png"})
+    path = layout.course_page_key()
+    key = read_key(path, "toy", CLASSES)
+    assert (key.build_id, key.dataset, key.classes, key.images) == ("0" * 16, "toy", CLASSES, images)
+    assert list(key.of_phase("label")) == ["c" * 16, "b" * 16] and (key.selection, key.simclr) == ("random", True)
+    with pytest.raises(InputError, match="belongs to --dataset toy"):
+        read_key(path, "gull", CLASSES)
+    content = json.loads(path.read_text())
+    del content["selection"], content["simclr"]  # an earlier version
+    path.write_text(json.dumps(content))
+    key = read_key(path, "toy", CLASSES)
+    assert (key.images, key.selection, key.simclr) == (images, "", False)
+    content["images"]["a" * 16]["label"] = None  # the page must know if an answer to a lesson is right
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="is not the key of a course page"):
+        read_key(path, "toy", CLASSES)
+    assert read_key_if_there(tmp_path / "none.json", "toy", CLASSES).images == {}
 
 
 # ---------------------------------------------------------------- pictures
@@ -185,55 +207,29 @@ def opened(path):
         return np.array(image.convert("RGB")).astype(int)
 
 
+def resized(path, data_root):
+    with Image.open(locate(path, data_root)) as original:
+        return np.array(original.convert("RGB").resize((96, 96), Image.Resampling.BICUBIC)).astype(int)
+
+
 def test_asked_pictures_show_the_whole_image(built, data_root):
     for name, image in key_data(built)["images"].items():
-        with Image.open(locate(image["path"], data_root)) as original:
-            expected = np.array(original.convert("RGB").resize((96, 96), Image.Resampling.BICUBIC)).astype(int)
-        assert np.array_equal(opened(built / f"course_page/images/{name}.png"), expected)
-
-
-def test_pictures_are_upright_and_tell_nothing_about_the_camera(work, data_root, tools, tmp_path):
-    """A photograph that a camera stored lying on its side, 40 wide and 60 high; the page shows the scene 60 wide, red at the top."""
-    root = tmp_path / "data"
-    shutil.copytree(data_root, root)
-    for path in root.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    scene = np.zeros((40, 60, 3), np.uint8)
-    scene[:20, :, 0] = 255
-    exif = Image.Exif()
-    exif[0x0112], exif[0x010F] = 6, "a camera"
-    rows = read_examples(root / "toy/toy_gt_te.txt", len(MOTHS))
-    for row in rows:
-        Image.fromarray(scene).transpose(Image.Transpose.ROTATE_90).save(
-            locate(row.path, root), format="PNG", exif=exif
-        )
-    shutil.copytree(work, tmp_path / "work")
-    few = ["--test-images", 5, "--label-images", 1, "--image-size", 96, "--workers", 1]
-    done = tools.call("teach_butterflies", "--dataset", "toy", "--data-root", root, *few, cwd=tmp_path / "work")
-    assert done.status == 0, done.err
-    tested = [name for name, image in key_data(tmp_path / "work/toy")["images"].items() if image["phase"] == "test"]
-    assert len(tested) == 5
-    for name in tested:
-        with Image.open(tmp_path / f"work/toy/course_page/images/{name}.png") as picture:
-            assert np.array_equal(np.array(picture), np.array(Image.fromarray(scene)))
-            assert not picture.getexif() and not picture.info
+        assert np.array_equal(opened(built / f"course_page/images/{name}.png"), resized(image["path"], data_root))
 
 
 def test_pair_pictures_mark_what_was_explained(built, work, data_root):
-    """Inside a rectangle's edge the picture is untouched, on the edge it is red, around that white, and untouched beyond."""
+    """Inside a rectangle's edge the picture is unchanged, on the edge it is red, around that white, then unchanged."""
     page = page_data(built)
     course = json.loads((work / "toy/course_CMaxGrad.json").read_text())
     for shown, entry in zip(page["lessons"], course["lessons"], strict=True):
         for wrong, pair in shown["pairs"].items():
             own, other = entry["label"], int(wrong)
-            sides = (
+            partner = entry["explanations"][wrong]["partner"]
+            for name, path, label, counter in (
                 (pair["image"], entry["image"], own, other),
-                (pair["partner"], entry["explanations"][wrong]["partner"], other, own),
-            )
-            for name, path, label, counter in sides:
-                picture = opened(built / f"course_page/images/{name}.png")
-                with Image.open(locate(path, data_root)) as original:
-                    plain = np.array(original.convert("RGB").resize((96, 96), Image.Resampling.BICUBIC)).astype(int)
+                (pair["partner"], partner, other, own),
+            ):
+                picture, plain = opened(built / f"course_page/images/{name}.png"), resized(path, data_root)
                 inside = rectangle(label, counter)
                 core, grown = shrink(inside, 2), ~shrink(~inside, 1)
                 assert np.array_equal(picture[core], plain[core]) and np.array_equal(picture[~grown], plain[~grown])
@@ -242,7 +238,7 @@ def test_pair_pictures_mark_what_was_explained(built, work, data_root):
 
 
 def shrink(mask, steps):
-    """A mask without its pixels near the outside (not near the picture's edge), step by step in all eight directions."""
+    """A mask without its pixels near the outside (not near the picture's edge), in all eight directions."""
     for _ in range(steps):
         padded = np.pad(mask, 1, constant_values=True)
         mask = np.logical_and.reduce([padded[y : y + SIDE, x : x + SIDE] for y in range(3) for x in range(3)])
@@ -255,108 +251,154 @@ def test_pictures_keep_their_shape_and_are_never_enlarged():
     assert tuple(course_pictures.fitted_view(small, 384).shape) == (3, 80, 60)
 
 
-def test_a_border_is_drawn_on_the_pictures_own_shape(tmp_path):
-    plain, mask = Image.new("RGB", (300, 150), "navy"), np.zeros((100, 100), np.uint8)
-    mask[20:60, 50:90] = 255
-    plain.save(tmp_path / "plain.png")
-    Image.fromarray(mask).save(tmp_path / "mask.png")
-    files = course_pictures.Explained(
-        str(tmp_path / "plain.png"), str(tmp_path / "mask.png"), None, "none.png", "listed", "here"
-    )
-    drawn = course_pictures.explained_view(files, 400).permute(1, 2, 0).numpy()
-    assert drawn.shape == (150, 300, 3)
-    red = (drawn == [255, 0, 0]).all(2)
-    rows, columns = red.any(1).nonzero()[0], red.any(0).nonzero()[0]
-    assert (
-        abs(rows[0] - 30) <= 1
-        and abs(rows[-1] - 89) <= 1
-        and abs(columns[0] - 150) <= 1
-        and abs(columns[-1] - 269) <= 1
-    )
-    assert (drawn[60, 200] == [0, 0, 128]).all()  # inside, away from the line
-
-
-def test_without_masks_the_pictures_for_people_are_taken(data_root, build, tmp_path):
-    course = write_course(tmp_path, data_root, lessons=1, leave_out=("mask",))
+@pytest.mark.parametrize("left_out", [("mask",), ("mask", "human")])
+def test_without_masks_other_renderings_are_shown(data_root, build, tmp_path, left_out):
+    """The picture for people, or else the student's, and the page says which."""
+    course = write_course(tmp_path, data_root, lessons=1, leave_out=left_out)
     assert build(folder=tmp_path).status == 0
     page = page_data(tmp_path / "toy")
-    assert page["borders"] is True
+    assert page["borders"] is ("human" not in left_out)
     for wrong, pair in page["lessons"][0]["pairs"].items():
-        human = opened(tmp_path / course["lessons"][0]["explanations"][wrong]["human"])
-        assert np.array_equal(opened(tmp_path / f"toy/course_page/images/{pair['image']}.png"), human)
+        explanation = course["lessons"][0]["explanations"][wrong]
+        expected = opened(tmp_path / (explanation["human"] or explanation["image"]))
+        assert np.array_equal(opened(tmp_path / f"toy/course_page/images/{pair['image']}.png"), expected)
 
 
-def test_with_neither_the_explained_part_is_shown_and_the_page_says_so(data_root, build, tmp_path):
-    course = write_course(tmp_path, data_root, lessons=1, leave_out=("mask", "human"))
-    assert course["lessons"][0]["explanations"]["1"]["human"] is None
-    assert build(folder=tmp_path).status == 0
-    page = page_data(tmp_path / "toy")
-    assert page["borders"] is False
-    for wrong, pair in page["lessons"][0]["pairs"].items():
-        machine = opened(tmp_path / course["lessons"][0]["explanations"][wrong]["image"])
-        assert np.array_equal(opened(tmp_path / f"toy/course_page/images/{pair['image']}.png"), machine)
+def scene(width=160, height=120):
+    """Smooth colours, as in photographs."""
+    y, x = np.mgrid[0:height, 0:width]
+    colours = np.stack([x * 255 / width, y * 255 / height, 127 + 100 * np.sin(x / 20) * np.cos(y / 15)], 2)
+    return Image.fromarray(colours.astype(np.uint8))
 
 
-def test_a_dataset_without_a_rest_list_gives_a_page_without_labelling(tools, build, another, monkeypatch):
+def camera():
+    """Metadata of a camera that lay on its side."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "Secret Camera"
+    return {"exif": exif, "comment": b"Secret Monarch", "icc_profile": b"Secret profile"}
+
+
+SOURCES = {
+    "a JPEG with metadata": ("a.jpg", scene(), {"format": "JPEG", **camera()}, "jpg"),
+    "a grey JPEG": ("a.jpeg", scene().convert("L"), {"format": "JPEG"}, "jpg"),
+    "a small JPEG": ("a.jpg", scene(40, 30), {"format": "JPEG"}, "jpg"),
+    "a JPEG called PNG": ("a.png", scene(), {"format": "JPEG"}, "jpg"),
+    "a PNG with metadata": ("a.png", scene(), {"format": "PNG", "exif": camera()["exif"]}, "png"),
+    "a WebP": ("a.webp", scene(), {"format": "WEBP", "quality": 95}, "png"),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_a_picture_has_the_format_of_its_source_and_only_pixels(tmp_path, kind):
+    name, image, saving, ending = SOURCES[kind]
+    image.save(tmp_path / name, **saving)
+    picture = ListedPictures([Example(str(tmp_path / name), 0, 0)], tmp_path / "list.txt", "", 96)[0]
+    assert picture.ending == ending and b"Secret" not in picture.content
+    with Image.open(io.BytesIO(picture.content)) as shown, Image.open(tmp_path / name) as original:
+        assert shown.format == {"jpg": "JPEG", "png": "PNG"}[ending] and shown.mode == "RGB"
+        assert set(shown.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"} and not shown.getexif()
+        upright = original.convert("RGB")
+        if original.getexif().get(0x0112) == 6:
+            upright = upright.transpose(Image.Transpose.ROTATE_270)
+        longest = min(96, max(upright.size))
+        size = tuple(round(side * longest / max(upright.size)) for side in upright.size)
+        off = np.abs(np.array(shown).astype(int) - np.array(upright.resize(size, Image.Resampling.BICUBIC)))
+    assert off.max() <= (12 if ending == "jpg" else 0) and off.mean() < 2
+
+
+def test_a_page_of_photographs_is_the_same_for_any_number_of_workers(build, data_root, tmp_path):
+    outs = []
+    for workers in (1, 2):
+        folder = tmp_path / f"{workers}"
+        folder.mkdir()
+        write_course(folder, data_root)
+        root = with_photographs(data_root, folder / "data")
+        assert build("--workers", workers, "--label-images", 0, folder=folder, root=root).status == 0
+        outs.append(folder / "toy")
+    assert snapshot(outs[0] / "course_page") == snapshot(outs[1] / "course_page")
+    assert key_data(outs[0]) == key_data(outs[1])
+    endings = page_data(outs[0])["endings"]
+    files = {path.name for path in (outs[0] / "course_page/images").iterdir()}
+    others = {f"{name}.{endings['other']}" for name in endings["others"]}
+    assert len(others) >= 10 and others < files
+    assert {name.split(".")[1] for name in files - others} == {endings["usual"]} != {endings["other"]}
+
+
+@pytest.mark.parametrize(
+    ("endings", "said"),
+    [("jjppp", "All pictures of Queen are PNG files and all of Monarch JPEG files"), ("jpjpp", ""), ("jjjjj", "")],
+)
+def test_formats_that_reveal_classes_are_named(endings, said):
+    """Two images of Monarch, two of Queen, one of an unknown class; lessons show their class anyway."""
+    images = {f"{number}": KeyImage("label", "x", label, 0) for number, label in enumerate([0, 0, 1, 1, None])}
+    ending_of = {f"{number}": {"j": "jpg", "p": "png"}[letter] for number, letter in enumerate(endings)}
+    sentence = revealing_formats(
+        images | {"lesson": KeyImage("lesson", "x", 0, 0)}, ending_of | {"lesson": "png"}, ["Monarch", "Queen"]
+    )
+    assert sentence.startswith(said) and bool(sentence) == bool(said)
+
+
+# ---------------------------------------------------------------- special datasets and courses
+
+
+def test_without_a_rest_list_the_page_ends_with_the_test(build, another, monkeypatch):
     monkeypatch.setitem(DATASETS, "toy", dataclasses.replace(DATASETS["toy"], rest=""))
     done = build("--label-images", 0, folder=another)
     assert done.status == 0 and "There is no list to label: the page ends with the test.\n" in done.out
-    before = tools.snapshot(another / "toy/course_page")
-    done = build("--label-images", 50, folder=another)
-    told = "--label-images 50: --dataset toy has no rest list, so that there is nothing to label; leave the setting out, or choose"
-    assert done.status == 2 and told in done.err and tools.snapshot(another / "toy/course_page") == before
     assert page_data(another / "toy")["label"] == []
+    done = build("--label-images", 50, folder=another)
+    assert done.status == 2 and "--label-images 50: --dataset toy has no rest list to label." in done.err
 
 
-def test_the_key_says_null_where_the_class_is_unknown(data_root, another, tools, tmp_path):
-    root = tmp_path / "data"
-    shutil.copytree(data_root, root, copy_function=shutil.copyfile)
-    for path in (root, *root.rglob("*")):
-        path.chmod(0o755)
+def test_the_key_says_null_if_the_class_is_unknown(data_root, root, build, another):
     rewrite(
         root,
         "toy_gt_rest_tr",
         lambda rows: [dataclasses.replace(row, label=UNKNOWN) if row.index % 2 else row for row in rows],
     )
-    done = tools.call(
-        "teach_butterflies", "--dataset", "toy", "--data-root", root, "--test-images", 5, "--workers", 1, cwd=another
-    )
-    assert done.status == 0, done.err
-    labels = {
-        image["index"]: image["label"]
-        for image in key_data(another / "toy")["images"].values()
-        if image["phase"] == "label"
-    }
+    assert build("--label-images", 0, folder=another, root=root).status == 0
+    images = key_data(another / "toy")["images"].values()
+    labels = {image["index"]: image["label"] for image in images if image["phase"] == "label"}
     rows = read_examples(data_root / "toy/toy_gt_rest_tr.txt", 5)
     assert labels == {row.index: None if row.index % 2 else row.label for row in rows} and None in labels.values()
-    done = tools.call("simulate_people", "--dataset", "toy", "--data-root", root, cwd=another)
-    assert done.status == 0 and "Nobody answered to 10 images of the page: their classes are unknown." in done.out
+
+
+def test_answers_without_an_explanation_show_plain_pictures(tmp_path):
+    """Lessons of the classes 0, 2, 4, 6 of twelve, each explained only against the next class."""
+    out, page = build_many(tmp_path, "birds", TWELVE)
+    key, shown = key_data(out), {}
+    for number, lesson in enumerate(page["lessons"]):
+        own = 2 * number
+        assert set(lesson["pairs"]) == {str(own + 1)}
+        assert set(lesson["partners"]) == {str(wrong) for wrong in range(12)} - {str(own), str(own + 1)}
+        for wrong, name in lesson["partners"].items():
+            shown.setdefault(wrong, set()).add(name)
+    assert set(shown) == {str(wrong) for wrong in range(12)} and all(len(names) == 1 for names in shown.values())
+    for wrong, (name,) in shown.items():
+        path = f"./datasets/birds/images/tr_{SPLITS['tr'] * int(wrong)}.png"
+        assert key["explanations"][name] == path
+        with Image.open(locate(path, tmp_path / "data")) as original:
+            expected = np.array(original.convert("RGB"))
+        assert np.array_equal(opened(out / f"course_page/images/{name}.png"), expected)
+    assert len(list((out / "course_page/images").iterdir())) == 4 * (1 + 2) + 12 + 4 + 5
 
 
 # ---------------------------------------------------------------- nothing leaks
 
 
-def test_nothing_served_tells_what_test_and_labelling_images_are(built, data_root):
-    """Searches every byte of the page for paths, names, class folders and digests of the images that people are asked about."""
+def test_nothing_served_reveals_the_test_and_labelling_images(built, data_root):
+    """Searches every byte of the page for paths, names, class folders and digests of the images."""
     served = snapshot(built / "course_page")
     everything = b"\n".join([*served.values(), *(name.encode() for name in served)])
-    names = {Path(image["path"]).stem for image in key_data(built)["images"].values()}
     for image in key_data(built)["images"].values():
         content = Path(locate(image["path"], data_root)).read_bytes()
         digests = [hashlib.new(kind, content) for kind in ("md5", "sha1", "sha256")]
-        secrets = [image["path"], Path(image["path"]).name, *(digest.hexdigest() for digest in digests)]
+        path = Path(image["path"])
+        secrets = [image["path"], path.name, path.stem, *(digest.hexdigest() for digest in digests)]
         assert not [secret for secret in secrets if secret.encode() in everything]
         assert not [digest for digest in digests if digest.digest() in everything]
         assert content not in served.values()
-    assert len(names) == 3 + TESTED + LABELLED and not [name for name in names if name.encode() in everything]
-    for word in (
-        "/images/M",
-        "datasets/",
-        "toy_gt",
-        "course_page_key",
-        *(f"{kind}/" for kind in MOTHS),
-        *(f"{kind}\\" for kind in MOTHS),
-    ):
+    for word in ("/images/M", "datasets/", "toy_gt", "course_page_key", *(f"{kind}/" for kind in MOTHS)):
         assert word.encode() not in everything
 
 
@@ -367,73 +409,19 @@ def test_test_and_labelling_are_bare_sorted_ids(built):
         assert page[phase] == sorted(page[phase]) and all(isinstance(name, str) for name in page[phase])
     labels = [key_data(built)["images"][name]["label"] for name in page["label"]]
     assert labels != sorted(labels)
-    # What lessons tell is about other images.
-    told = json.dumps(page["lessons"])
-    assert not [name for name in page["test"] + page["label"] if name in told]
+    assert not [name for name in page["test"] + page["label"] if name in json.dumps(page["lessons"])]
+    times = [path.stat().st_mtime_ns for path in sorted((built / "course_page/images").iterdir())]
+    assert times == sorted(times)  # nor do the times of the files reveal the order of a list
 
 
-def test_pictures_carry_no_metadata_and_were_written_in_the_order_of_their_names(built):
-    files = sorted((built / "course_page/images").iterdir())
-    for file in files:
-        content, chunks, place = file.read_bytes(), [], 8
-        while place < len(content):
-            size = int.from_bytes(content[place : place + 4], "big")
-            chunks.append(content[place + 4 : place + 8])
-            place += size + 12
-        assert set(chunks) == {b"IHDR", b"IDAT", b"IEND"}
-    times = [file.stat().st_mtime_ns for file in files]
-    assert times == sorted(times)
-
-
-def test_page_files_name_no_other_host_and_hold_no_inline_script_or_style(built):
+def test_page_files_name_no_other_host_and_have_no_inline_script_or_style(built):
     page = built / "course_page"
-    html = (page / "index.html").read_text()
+    html, script = (page / "index.html").read_text(), (page / "course.js").read_text()
     assert re.findall(r'(?:src|href)="([^"]+)"', html) == ["style.css", "data.js", "course.js"]
     assert not re.search(r"<style|style=|\son\w+=|<script(?! src)", html)
+    assert not re.search(r"innerHTML|eval\(|new Function|insertAdjacentHTML|document\.write", script)
     for name in ("index.html", "course.js", "style.css"):
         assert not re.findall(r"https?://", (page / name).read_text())
-    assert not re.search(
-        r"innerHTML|eval\(|new Function|insertAdjacentHTML|document\.write", (page / "course.js").read_text()
-    )
-
-
-def test_what_newer_browsers_alone_understand_has_something_before_it_for_others(built):
-    """A text with an alternative for screen readers, and the height that a phone's bars leave: each after the plain declaration."""
-    lines = [
-        re.sub(r"\s*/\*.*?\*/", "", line).strip() for line in (built / "course_page/style.css").read_text().splitlines()
-    ]
-    plain = {
-        line: re.sub(r"(\d)dv([hw])", r"\1v\2", re.sub(r" / [^;]+;", ";", line))
-        for line in lines
-        if re.search(r"\ddv[hw]|^content: .+ /", line)
-    }
-    assert len(plain) > 10
-    assert [line for before, line in itertools.pairwise(lines) if line in plain and before != plain[line]] == []
-
-
-# ---------------------------------------------------------------- names for people
-
-
-def test_class_names_are_readable():
-    assert DATASETS["butterflies_s300"].display_names == ["Cabbage White", "Monarch", "Queen", "Red Admiral", "Viceroy"]
-    assert DATASETS["gull"].display_names == [
-        "California Gull",
-        "Glaucous-winged Gull",
-        "Heermann's Gull",
-        "Ring-billed Gull",
-        "Western Gull",
-    ]
-    assert DATASETS["chinese_chars"].display_names == ["grass", "mound", "stem"]
-    assert DATASETS["gull"].things == ("gull", "gulls")
-    assert catalog.Dataset("x", "x", ("Ab", "Cd"), "a", "b").things == ("picture", "pictures")
-
-
-def test_rest_lists_lie_where_they_are_said_to(tmp_path):
-    assert (
-        DATASETS["butterflies_s300"].list_path(tmp_path, "rest")
-        == tmp_path / "butterflies_crop/butterflies_gt_s300_rest_tr.txt"
-    )
-    assert DATASETS["gull"].list_path(tmp_path, "rest") == tmp_path / "NAbirdsgull/NAbirdsgull_gt_tr.txt"
 
 
 # ---------------------------------------------------------------- wrong input
@@ -451,160 +439,63 @@ def edited(change):
     return spoil
 
 
-def without(*names):
-    """A spoiler that removes every rendering of an explanation of lesson 2, of the kinds named."""
-
-    def spoil(folder, root):
-        for name in names:
-            for file in (folder / "toy" / name / "0.05").glob("*_groundtruth_1_counter_2_*"):
-                file.unlink()
-
-    return spoil
+def unexplained(folder, root):
+    """Removes every rendering of an explanation of lesson 2."""
+    for file in (folder / "toy").rglob("*_groundtruth_1_counter_2_*"):
+        file.unlink()
 
 
-def rewrite(root, stem, change):
-    """Changes a list."""
-    rows = read_examples(root / f"toy/{stem}.txt", 5)
-    write_examples(root / f"toy/{stem}.txt", change(rows))
+def taught_image(folder, root):
+    """Adds an image of a lesson to the rest list."""
+    lesson = json.loads((folder / "toy/course_CMaxGrad.json").read_text())["lessons"][0]
+    rewrite(root, "toy_gt_rest_tr", lambda rows: [*rows, Example(lesson["image"], lesson["label"], 99)])
 
 
-def image_of(root, stem, number=0):
+def image_of(root, stem, number):
     return Path(locate(read_examples(root / f"toy/{stem}.txt", 5)[number].path, root))
 
 
-def taught_image(folder):
-    lesson = json.loads((folder / "toy/course_CMaxGrad.json").read_text())["lessons"][0]
-    return Example(lesson["image"], lesson["label"], 0)
-
-
-def unexplained(course, answer, partner):
-    """Takes an explanation out of lesson 2, and gives its answer a partner alone."""
-    del course["lessons"][1]["explanations"][answer]
-    course["lessons"][1]["partners"] = {answer: partner}
-
-
-def plain_partner(folder):
-    """Takes an explanation out of a course file and returns the image that is then shown without one, as an example."""
-    found = {}
-
-    def change(course):
-        found.update(course["lessons"][1]["explanations"]["0"])
-        unexplained(course, "0", found["partner"])
-
-    edited(change)(folder, None)
-    return Example(found["partner"], 0, 99)
-
-
-ALL_RENDERINGS = ("counterfactual_gradcam_img", "counterfactual_gradcam_mask", "demo/counterfactual_gradcam_mask")
 SPOILERS = {
-    "no course": (
-        lambda folder, root: (folder / "toy/course_CMaxGrad.json").unlink(),
-        ["course_CMaxGrad.json does not exist", "teaching script"],
-    ),
-    "no JSON": (
-        lambda folder, root: (folder / "toy/course_CMaxGrad.json").write_text("{"),
-        ["course_CMaxGrad.json", "JSON"],
-    ),
-    "a list": (
-        lambda folder, root: (folder / "toy/course_CMaxGrad.json").write_text("[1]"),
-        ["course_CMaxGrad.json", "not a course"],
-    ),
-    "no lessons": (edited(lambda course: course.update(lessons=[])), ["no lessons"]),
-    "another dataset": (edited(lambda course: course.update(dataset="gull")), ["gull, not of toy", "--dataset"]),
-    "other classes": (edited(lambda course: course["classes"].reverse()), ["--dataset"]),
-    "no label": (edited(lambda course: course["lessons"][1].pop("label")), ["not a course file", "label"]),
-    "label out of range": (edited(lambda course: course["lessons"][1].update(label=9)), ["lesson 2", "label is wrong"]),
-    "partner of what is explained": (
-        edited(lambda course: course["lessons"][1].update(partners={"0": "./x.png"})),
-        ["lesson 2", "partners", "nothing explains"],
-    ),
-    "partner of the right class": (
-        edited(lambda course: course["lessons"][1].update(partners={"1": "./x.png"})),
-        ["lesson 2", "partners"],
-    ),
-    "partner that is no file": (
-        edited(lambda course: unexplained(course, "0", 3)),
-        ["lesson 2", "partner of class 0", "no file"],
-    ),
-    "partners that are a list": (
-        edited(lambda course: course["lessons"][1].update(partners=[])),
-        ["not a course file"],
-    ),
-    "partner not listed": (
-        edited(lambda course: unexplained(course, "0", "./x.png")),
-        ["lesson 2", "does not list ./x.png"],
-    ),
-    "plain partner in the rest list": (
-        lambda folder, root: rewrite(root, "toy_gt_rest_tr", lambda rows: [*rows, plain_partner(folder)]),
-        ["two parts of the page", "lesson and label"],
-    ),
-    "answer is the label": (
-        edited(lambda course: course["lessons"][1].update(answer=1)),
-        ["lesson 2", "answer 1", "no wrong class"],
-    ),
-    "path is a number": (
-        edited(lambda course: course["lessons"][1]["explanations"]["0"].update(image=3)),
-        ["lesson 2", "class 0"],
-    ),
+    "no JSON": (lambda folder, root: (folder / "toy/course_CMaxGrad.json").write_text("{"), ["course_CMaxGrad.json"]),
+    "no label": (edited(lambda course: course["lessons"][1].pop("label")), ["course_CMaxGrad.json"]),
     "image not listed": (
         edited(lambda course: course["lessons"][1].update(image="./x.png")),
         ["lesson 2", "does not list ./x.png"],
     ),
-    "no explanation": (without(*ALL_RENDERINGS), ["lesson 2", "explanation", "missing"]),
-    "no rest list": (
-        lambda folder, root: (root / "toy/toy_gt_rest_tr.txt").unlink(),
-        ["toy_gt_rest_tr.txt does not exist"],
+    "no explanation": (unexplained, ["lesson 2", "explanation", "missing"]),
+    "no test image": (
+        lambda folder, root: image_of(root, "toy_gt_te", 0).unlink(),
+        ["toy_gt_te.txt, line 1", "missing"],
     ),
-    "no test image": (lambda folder, root: image_of(root, "toy_gt_te").unlink(), ["toy_gt_te.txt, line 1", "missing"]),
     "broken rest image": (
         lambda folder, root: image_of(root, "toy_gt_rest_tr", 3).write_text("no image"),
-        ["toy_gt_rest_tr.txt, line 4", "decoded"],
+        ["toy_gt_rest_tr.txt, line 4"],
     ),
-    "taught image in the rest list": (
-        lambda folder, root: rewrite(root, "toy_gt_rest_tr", lambda rows: [*rows, taught_image(folder)]),
-        ["two parts of the page", "lesson and label"],
-    ),
-    "image twice": (
-        lambda folder, root: rewrite(
-            root, "toy_gt_rest_tr", lambda rows: [*rows, Example(rows[1].path, rows[1].label, 99)]
-        ),
-        ["toy_gt_rest_tr.txt", "repeats"],
-    ),
+    "taught image in the rest list": (taught_image, ["two parts of the page", "lesson and label"]),
 }
 
 
 @pytest.mark.parametrize("name", SPOILERS)
-def test_what_is_wrong_is_said_in_one_sentence_and_the_earlier_page_stays(name, another, data_root, tmp_path, tools):
+def test_wrong_input_is_named_in_one_line_and_the_earlier_page_stays(name, another, root, build):
     spoil, says = SPOILERS[name]
-    root = tmp_path / "data"
-    shutil.copytree(data_root, root)
-    for path in [root, *root.rglob("*")]:
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    arguments = ["--dataset", "toy", "--data-root", root, "--test-images", 5, "--image-size", 96, "--workers", 1]
     spoil(another, root)
     before = snapshot(another)
-    done = tools.call("teach_butterflies", *arguments, cwd=another)
+    done = build("--label-images", 0, "--test-images", 5, folder=another, root=root)
     assert done.status == 2, done.err
-    sentence = [line for line in re.split(r"[\r\n]+", done.err) if line.strip() and not re.search(r"\d+%\|", line)]
-    assert len(sentence) == 1 and sentence[0].startswith("teach_butterflies.py: error: ") and sentence[0].endswith(".")
-    assert not [words for words in says if words not in sentence[0]], sentence[0]
+    said = [line for line in re.split(r"[\r\n]+", done.err) if line.strip() and not re.search(r"\d+%\|", line)]
+    assert len(said) == 1 and said[0].startswith("teach.py: error: ") and said[0].endswith(".")
+    assert not [words for words in says if words not in said[0]], said[0]
     assert snapshot(another) == before
 
 
 @pytest.mark.parametrize(
-    "settings, says",
+    ("settings", "says"),
     [
-        (("--test-images", 16), ["--test-images 16", "toy_gt_te.txt", "ask for fewer"]),
-        (("--test-images", 0), ["--test-images 0"]),
+        (("--test-images", 16), ["--test-images 16", "toy_gt_te.txt", "Ask for fewer"]),
         (("--label-images", 21), ["--label-images 21", "20 images"]),
-        (("--label-images", -1), ["--label-images -1"]),
-        (("--selection", "random"), ["course_random.json does not exist"]),
-        (("--simclr",), ["course_CMaxGrad_simclr.json does not exist"]),
-        (("--dataset", "nothing"), ["--dataset 'nothing' is unknown"]),
+        (("--selection", "random"), ["course_random.json"]),
     ],
 )
-def test_settings_that_cannot_be_are_refused(settings, says, build, another):
-    before = snapshot(another)
+def test_impossible_settings_are_refused(settings, says, build, another):
     done = build(*settings, folder=another)
     assert done.status == 2 and not [words for words in says if words not in done.err], done.err
-    assert snapshot(another) == before

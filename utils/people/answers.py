@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from utils.base.errors import InputError, first_of
 from utils.people.page_key import PHASES, Key
-from utils.people.trials import LONGEST, is_secret_id, is_time
+from utils.people.store import LONGEST, is_secret_id, is_time
 
 DAY = 24 * 60 * 60  # seconds
 TURK_COLUMNS = {"AssignmentId", "Answer.trials"}  # WorkerId is missing in anonymized batches

@@ -1,4 +1,4 @@
-"""Pictures as people see them on the course page: whole, of a handy size, and in lessons with the explained part marked."""
+"""Pictures as people see them on the course page: whole, of a handy size, in lessons with the explained part marked."""
 
 import io
 import os
@@ -22,31 +22,29 @@ from utils.explanations.rendering import BORDER, RED, borders
 
 DRAWN_AT = 224  # pixels: side of the pictures that borders of `BORDER` pixels are drawn on
 HALO = (255, 255, 255)  # thin line around the red one, which would be hard to see on a reddish wing
-PHOTOGRAPHS = ("JPEG", "MPO")  # formats, by Pillow's names: the second is that of cameras which add a preview to a JPEG
+PHOTOGRAPHS = ("JPEG", "MPO")  # Pillow's names; MPO is a JPEG with a preview, as some cameras write it
 QUALITY = 90  # of JPEG, 0 .. 100
 
 
 class Encoded(NamedTuple):
-    """A picture as it lies on the disk: the ending of its name, `jpg` or `png`, and its bytes, in which nothing is told but the pixels."""
+    """A picture file: `jpg` or `png`, and its bytes, which contain pixels and no metadata."""
 
     ending: str
     content: bytes
 
 
 def encode(pixels: Tensor, photograph: bool) -> Encoded:
-    """A picture, uint8 (3, h, w), as PNG, or as JPEG where its pixels come from one: as PNG, it would be five times as large."""
+    """Encodes uint8 (3, h, w) as PNG, or as JPEG if it comes from one: as PNG it would be five times as large."""
     if not photograph:
         return Encoded("png", encode_png(channels_last(pixels)))
     file = io.BytesIO()
-    # All colours in full resolution: kinds may differ in a small spot of colour.
+    # No chroma subsampling: classes may differ in a small spot of colour.
     Image.fromarray(channels_last(pixels)).save(file, format="JPEG", quality=QUALITY, subsampling=0, optimize=True)
     return Encoded("jpg", file.getvalue())
 
 
 class ListedPictures:
-    """The images of a list as the page shows them, each read when it is asked for; none is held in memory.
-
-    They are encoded anew, since a file's own bytes, or what a camera wrote into it, would tell which file it is.
+    """The images of a list as the page shows them: read when asked for, encoded again without metadata.
 
     Args:
         rows: rows of the list.
@@ -55,7 +53,7 @@ class ListedPictures:
         longest: longer side in pixels, at most.
 
     Raises:
-        InputError: a listed file is missing or empty.
+        InputError: a listed file is missing.
     """
 
     def __init__(self, rows: Sequence[Example], source: Path, data_root: str, longest: int) -> None:
@@ -64,101 +62,73 @@ class ListedPictures:
         self._data_root, self._longest = data_root, longest
 
     def __getitem__(self, number: int) -> Encoded:
-        """The picture of row `number`.
-
-        Raises:
-            InputError: the image cannot be decoded.
-        """
+        """The picture of row `number`."""
         image = decode(locate(self.rows[number].path, self._data_root), f"{self.source}, line {number + 1}")
         return encode(fitted_view(image, self._longest), image.format in PHOTOGRAPHS)
 
 
 def fitted_view(image: Image.Image, longest: int) -> Tensor:
-    """The whole image in its own shape, shrunk so that its longer side is at most `longest`, as uint8 (3, h, w)."""
+    """The whole image in its own shape, its longer side at most `longest`, as uint8 (3, h, w)."""
     return to_tensor(image.resize(_shape(image, min(longest, max(image.size))), Image.Resampling.BICUBIC))
 
 
 def _shape(image: Image.Image, longest: int) -> tuple[int, int]:
-    """Width and height with the image's proportions, the longer one being `longest`."""
+    """Width and height with the image's proportions; the longer side is `longest`."""
     width, height = (max(1, round(side * longest / max(image.size))) for side in image.size)
     return width, height
 
 
 @dataclass(frozen=True)
-class Explained:
-    """The files behind one picture of a pair.
+class ExplainedPicture:
+    """The files of one picture of a pair. The paper's lists may come without masks, or without pictures for people."""
 
-    Attributes:
-        image: the plain picture.
-        mask: its 0/255 mask; None where there is none.
-        human: the picture with its red border, as the explanation script drew it; None where there is none.
-        machine: the machine student's rendering, which shows the explained part alone; it may be missing where one of these is there.
-        listed: how the course names that one.
-        where: course and lesson, for error messages.
-    """
-
-    image: str
-    mask: str | None
-    human: str | None
-    machine: str
-    listed: str
-    where: str
+    image: str  # the plain picture
+    mask: str | None  # its 0/255 mask, if there is one
+    human: str | None  # the picture with its red border, if there is one
+    machine: str  # the rendering for the student, which shows only the explained part
+    where: str  # course and lesson, for error messages
 
     @classmethod
-    def find(cls, image: str, machine: str, human: str | None, data_root: str, where: str) -> "Explained":
-        """Looks for the files, given as course.json names them. The paper's lists may come without masks, or without pictures for people.
+    def find(cls, image: str, machine: str, human: str | None, data_root: str, where: str) -> "ExplainedPicture":
+        """Looks for the files, given as course.json names them.
 
         Raises:
-            InputError: the plain picture is missing, or all that could mark it.
+            InputError: the plain picture is missing, or everything that could mark it.
         """
-        plain, rendering = locate(image, data_root), locate(machine, data_root)
+        plain, rendering, mask = (locate(path, data_root) for path in (image, machine, sibling(machine, IMG, MASK)))
+        bordered = locate(human, data_root) if human else ""
         check_file(image, data_root, where)
-        mask, bordered = (_if_there(listed, data_root) for listed in (sibling(machine, IMG, MASK), human))
-        if not (mask or bordered or os.path.isfile(rendering)):
-            raise InputError(
-                f"{where}: the explanation {rendering} is missing; explain the training list anew, from the same folder."
-            )
-        return cls(plain, mask, bordered, rendering, machine, where)
+        if not any(map(os.path.isfile, (mask, bordered, rendering))):
+            raise InputError(f"{where}: the explanation {rendering} is missing. Explain the training list again.")
+        existing = (path if os.path.isfile(path) else None for path in (mask, bordered))
+        return cls(plain, *existing, rendering, where)
 
     @property
     def bordered(self) -> bool:
-        """Whether the picture can be shown with its red border."""
+        """True if the picture can be shown with its red border."""
         return bool(self.mask or self.human)
 
+    def view(self, longest: int) -> Tensor:
+        """The picture as uint8 (3, h, w) in the shape of the plain one, its longer side at most `longest`.
 
-def _if_there(listed: str | None, data_root: str) -> str | None:
-    """The file that a course names; None where it names none, or that is missing."""
-    path = locate(listed, data_root) if listed else ""
-    return path if os.path.isfile(path) else None
+        With a mask, the border is drawn on the plain picture, as sharp as the question was. Otherwise this is the
+        picture for people, or the student's rendering.
+        """
+        plain = decode(self.image, self.where)
+        marked = decode(self.mask or self.human or self.machine, self.where)
+        size = _shape(plain, min(longest, max(*plain.size, *marked.size)))
+        if not self.mask:
+            return to_tensor(marked.resize(size, Image.Resampling.BICUBIC))
+        mask = torch.from_numpy(np.array(marked.convert("L").resize(size, Image.Resampling.BILINEAR)) > 127)
+        return draw_visible_border(to_tensor(plain.resize(size, Image.Resampling.BICUBIC)), mask)
 
-
-def explained_view(files: Explained, longest: int) -> Tensor:
-    """A picture of a pair, as uint8 (3, h, w) in the shape of the plain picture.
-
-    Its border is drawn on the plain picture where there is a mask, so that it is as sharp as the question was; else the picture
-    for people is taken as it is, and where there is none, the machine student's.
-    """
-    plain = decode(files.image, files.where)
-    if files.mask:
-        mask = decode(files.mask, files.where)
-        size = _shape(plain, min(longest, max(*plain.size, *mask.size)))
-        return draw_visible_border(to_tensor(plain.resize(size, Image.Resampling.BICUBIC)), _resized_mask(mask, size))
-    shown = decode(files.human or files.machine, files.where)
-    return to_tensor(shown.resize(_shape(plain, min(longest, max(*plain.size, *shown.size))), Image.Resampling.BICUBIC))
-
-
-def explained_picture(files: Explained, longest: int) -> Encoded:
-    """The same as a file: a PNG, in which the thin lines stay sharp."""
-    return encode(explained_view(files, longest), photograph=False)
-
-
-def _resized_mask(mask: Image.Image, size: tuple[int, int]) -> Tensor:
-    """A 0/255 mask in another size, bool (h, w)."""
-    return torch.from_numpy(np.array(mask.convert("L").resize(size, Image.Resampling.BILINEAR)) > 127)
+    def encoded(self, longest: int) -> Encoded:
+        """The same as a PNG file, in which the thin lines stay sharp."""
+        return encode(self.view(longest), photograph=False)
 
 
 def draw_visible_border(image: Tensor, mask: Tensor) -> Tensor:
-    """The image with the mask's border in red, and around that a thin white line.
+    """Draws the border of a mask in red, with a thin white line around it.
 
     Args:
         image: uint8 (3, h, w).

@@ -1,40 +1,49 @@
-"""The collecting server: gives out the course page, asks people for labels, takes their answers, shows the researcher how far it is.
+"""The collecting server: serves the course page, hands out images to label, stores answers, shows progress.
 
-Nothing that it sends depends on a true label, but the lessons in the page itself. Nothing is kept in memory per person: everything is
-in the database. Bodies and connections are limited. It speaks plain HTTP; on the internet it belongs behind a proxy that speaks HTTPS.
+Nothing that it sends depends on a true label, except the lessons in the page itself. All state is in the database.
+Bodies and connections are limited. It speaks plain HTTP: on the internet, put an HTTPS proxy before it.
 """
 
-import contextlib
 import hmac
-import json
 import logging
+import re
 import secrets
 import signal
 import sqlite3
-import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import waitress
-from flask import Flask, Response, abort, jsonify, render_template_string, request
+from flask import Flask, Response, abort, jsonify, render_template_string, request, send_file, send_from_directory
 from werkzeug.exceptions import HTTPException
 
 from utils.base.errors import InputError
 from utils.base.files import replacing
 from utils.data.outputs import Layout
-from utils.people.built_page import BuiltPage
-from utils.people.database import DatabaseTrouble
 from utils.people.export import FORMATS, pieces
-from utils.people.store import Store, StudyFull, UnknownParticipant
-from utils.people.trials import Refused, Trial, is_secret_id, read_trial
+from utils.people.page_key import DATA, ID_DIGITS, BuiltPage
+from utils.people.store import Store, StudyFull, UnknownParticipant, is_secret_id, refusal
 
-MOST_TRIALS = 50  # in one request
+MOST_TRIALS = 50  # per request
 LONGEST_BODY = 64 * 1024  # bytes; 50 trials take about 20 KB
-CONNECTIONS = 500  # at the same time; each may hold LONGEST_BODY and a page file in memory
-PIECE = 64 * 1024  # bytes of a download that are in memory at a time
-IDLE = 60  # seconds after which a silent connection is closed
-BUILT_ANEW = "The course page was built anew; the server must be started again."
+CONNECTIONS = 500
+IDLE = 60  # seconds until a silent connection is closed
+REBUILT = "The course page was built again; the server must be restarted."
+
+# By ending; the files of a page, and nothing else in its folder, may be served.
+MEDIA_TYPES = {
+    "html": "text/html",
+    "js": "text/javascript",
+    "css": "text/css",
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "json": "application/json",
+    "csv": "text/csv",
+}
+PAGE_FILE = re.compile(
+    rf"index\.html|course\.js|style\.css|{re.escape(DATA)}|images/[0-9a-f]{{{ID_DIGITS}}}\.(?:png|jpg)"
+)
 
 MECHANICAL_TURK = "https://*.mturk.com"  # shows the page in a frame and takes its form
 PAGE_POLICY = (
@@ -54,12 +63,13 @@ PROGRESS = """<!doctype html>
 {% for phase in ("lesson", "test", "label") %}
 <tr><th scope="row">answers, {{ phase }}</th><td>{{ now.answers.get(phase, 0) }}</td></tr>
 {% endfor %}
-<tr><th scope="row">images with all their labels</th><td>{{ now.images_by_labels[-1] }} of {{ now.images_by_labels | sum }}</td></tr>
+<tr><th scope="row">images with all their labels</th>
+<td>{{ now.images_by_labels[-1] }} of {{ now.images_by_labels | sum }}</td></tr>
 {% for images in now.images_by_labels %}
 <tr><th scope="row">images with {{ loop.index0 }} labels</th><td>{{ images }}</td></tr>
 {% endfor %}
 <tr><th scope="row">pairs of labels of one image that agree</th>
-<td>{% if now.agreement is none %}none yet{% else %}{{ "%.1f" | format(100 * now.agreement) }} %{% endif %}</td></tr>
+<td>{{ "no pairs yet" if now.agreement is none else "%.1f %%" | format(100 * now.agreement) }}</td></tr>
 </table>
 <p>All answers: <a href="export.json?token={{ token }}">JSON</a>, <a href="export.csv?token={{ token }}">CSV</a></p>
 </body>
@@ -68,11 +78,11 @@ PROGRESS = """<!doctype html>
 
 
 class Collector:
-    """What the server answers, address by address.
+    """The views of the server.
 
     Args:
         page: the course page.
-        store: where the answers go.
+        store: the answers database.
         token: opens progress and exports.
     """
 
@@ -80,32 +90,25 @@ class Collector:
         self.page, self.store, self.token = page, store, token
 
     def page_file(self, name: str = "index.html") -> Response:
-        """A file of the page. The name is looked up among the built files; no other is made into a path.
-
-        It carries no time of change: the order in which the images were written would tell their classes.
-        """
-        kind = self.page.files.get(name)
-        if kind is None:
+        """A file of the page. No modification time is sent: the order of writing might show classes."""
+        if not PAGE_FILE.fullmatch(name):
             abort(404, "There is no such page.")
-        try:
-            content = (self.page.folder / name).read_bytes()
-        except FileNotFoundError:
-            abort(503, BUILT_ANEW)
         self._check_page()
-        response = Response(content, mimetype=kind)
-        response.set_etag(self.page.build_id)
-        response.cache_control.no_cache = True  # the browser asks whether its copy is of this build
+        kind = MEDIA_TYPES[name.rpartition(".")[2]]
+        response = send_from_directory(
+            self.page.folder.absolute(), name, mimetype=kind, conditional=False, etag=self.page.key.build_id
+        )
+        del response.headers["Last-Modified"]
         response.headers["Content-Security-Policy"] = PAGE_POLICY
-        response.make_conditional(request)
-        return response
+        return response.make_conditional(request)
 
     def hello(self) -> Response:
-        """Tells a page that this is its server."""
+        """Shows the page that this server collects its answers."""
         self._check_page()
-        return jsonify(build_id=self.page.build_id)
+        return jsonify(build_id=self.page.key.build_id)
 
     def join(self) -> Response:
-        """Takes in a new person."""
+        """Adds a participant."""
         _body()
         self._check_page()
         try:
@@ -114,72 +117,66 @@ class Collector:
             abort(403, "This study takes no more people.")
 
     def next_image(self) -> Response:
-        """The next image that a person is to label."""
+        """The next image for a person to label."""
         (participant,) = _body("participant")
-        return jsonify(image=self.store.next_image(_secret(participant)), lease_seconds=self.store.study.lease_seconds)
+        return jsonify(image=self.store.next_image(participant), lease_seconds=self.store.lease_seconds)
 
     def trials(self) -> Response:
-        """Stores a person's trials; only what is on the disk is acknowledged."""
+        """Stores a person's trials; only trials on the disk are acknowledged."""
         participant, sent = _body("participant", "trials")
         if not isinstance(sent, list) or not 1 <= len(sent) <= MOST_TRIALS:
             abort(400, f"trials must be a list of 1 to {MOST_TRIALS} trials.")
-        trials: dict[str, Trial | str] = {}
+        trials: dict[str, dict | str] = {}
         for trial in sent:
             if not isinstance(trial, dict) or not is_secret_id(trial.get("trial_id")):
                 abort(400, "Each trial must be an object with a trial_id of 32 hexadecimal digits.")
-            trials.setdefault(trial["trial_id"], self._checked(trial))
-        stored, refused = self.store.add_trials(_secret(participant), trials)
+            trials.setdefault(trial["trial_id"], refusal(trial, self.page) or trial)
+        stored, refused = self.store.add_trials(participant, trials)
         return jsonify(stored=stored, refused=refused)
 
-    def _checked(self, trial: dict) -> Trial | str:
-        """The trial, or why it cannot be taken."""
-        try:
-            return read_trial(trial, self.page)
-        except Refused as reason:
-            return str(reason)
-
     def progress(self) -> str:
-        """The researcher's page."""
+        """The progress page."""
         self._check_token()
-        with _told_to_the_researcher():
+        try:
             now = self.store.progress()
-        return render_template_string(PROGRESS, dataset=self.page.dataset, now=now, token=self.token)
+        except InputError as trouble:
+            abort(503, str(trouble))
+        return render_template_string(PROGRESS, dataset=self.page.key.dataset, now=now, token=self.token)
 
     def export(self, suffix: str) -> Response:
-        """All answers as a download. They are gathered in a nameless file first: what begins as a download must not end as an error."""
+        """All answers as a download. They go to a temporary file first, so that no download ends in an error."""
         self._check_token()
         if suffix not in FORMATS:
             abort(404, "There is no such page.")
         gathered = tempfile.TemporaryFile()
-        with contextlib.ExitStack() as stack, _told_to_the_researcher():
-            stack.enter_context(gathered)
+        try:
             gathered.writelines(text.encode() for text in pieces(self.store.path, suffix))
-            stack.pop_all()
+        except InputError as trouble:
+            gathered.close()
+            abort(503, str(trouble))
         gathered.seek(0)
-        response = Response(
-            iter(lambda: gathered.read(PIECE), b""), mimetype={".json": "application/json", ".csv": "text/csv"}[suffix]
-        )
-        response.call_on_close(gathered.close)
-        response.headers["Content-Disposition"] = f'attachment; filename="answers{suffix}"'
+        kind = MEDIA_TYPES[suffix[1:]]
+        response = send_file(gathered, kind, as_attachment=True, download_name=f"answers{suffix}")
+        response.headers["Cache-Control"] = "no-store"
         return response
 
     def _check_page(self) -> None:
-        """Nobody new is taken in, and no file given out, of a page that was built anew; answers to this one are still taken."""
+        """Serves no file and nobody new after the page was built again. Answers to this build are still taken."""
         if not self.page.still_there:
-            abort(503, BUILT_ANEW)
+            abort(503, REBUILT)
 
     def _check_token(self) -> None:
-        """Compared in constant time, so that response times tell nothing about how much of it is right."""
+        """Compares in constant time, so that response times say nothing about the token."""
         if not hmac.compare_digest(request.args.get("token", "").encode(), self.token.encode()):
-            abort(403, "The token is missing or wrong; take the whole address that collect_labels.py printed.")
+            abort(403, "The token is missing or wrong. Use the whole address that collect.py printed.")
 
 
 def create_app(page: BuiltPage, store: Store, token: str) -> Flask:
-    """The server as a WSGI application.
+    """Builds the server as a WSGI application.
 
     Args:
         page: the course page.
-        store: where the answers go.
+        store: the answers database.
         token: opens progress and exports.
     """
     app = Flask(__name__, static_folder=None)
@@ -197,38 +194,21 @@ def create_app(page: BuiltPage, store: Store, token: str) -> Flask:
         ("/export<suffix>", "GET", collector.export),
     ):
         app.add_url_rule(address, view_func=view, methods=[method])
-    app.register_error_handler(HTTPException, _refusal)
-    app.register_error_handler(UnknownParticipant, lambda _: _sentence(403, "This participant is unknown; join first."))
-    for trouble in (DatabaseTrouble, sqlite3.Error):
+    app.register_error_handler(HTTPException, lambda error: _error(error.code or 500, error.description or error.name))
+    app.register_error_handler(UnknownParticipant, lambda _: _error(403, "This participant is unknown; join first."))
+    for trouble in (InputError, sqlite3.Error):
         app.register_error_handler(trouble, _not_stored)
     app.after_request(_add_headers)
     return app
 
 
-def _refusal(error: HTTPException) -> Response:
-    return _sentence(error.code or 500, error.description or error.name)
-
-
 def _not_stored(error: Exception) -> Response:
-    """Something is wrong with the database: nothing was acknowledged, and the page sends it again. The sentence is for the log."""
+    """The database failed. Nothing was acknowledged, so the page sends it again. The details go to the log only."""
     print(f"An answer could not be stored: {error}", flush=True)
-    return _sentence(503, "The server cannot store answers now; try again later.")
+    return _error(503, "The server cannot store answers now; try again later.")
 
 
-@contextlib.contextmanager
-def _told_to_the_researcher() -> Iterator[None]:
-    """Whoever has the token is told what is wrong, and what to do."""
-    try:
-        yield
-    except InputError as trouble:
-        print(f"Answers could not be shown: {trouble}", flush=True)
-        abort(503, str(trouble))
-    except OSError as error:
-        print(f"Answers could not be shown: {error}", flush=True)
-        abort(503, f"The answers could not be gathered in {tempfile.gettempdir()} ({error.strerror}); make room there.")
-
-
-def _sentence(status: int, text: str) -> Response:
+def _error(status: int, text: str) -> Response:
     response = jsonify(error=text)
     response.status_code = status
     return response
@@ -243,53 +223,47 @@ def _add_headers(response: Response) -> Response:
 
 
 def _body(*names: str) -> list:
-    """The values of a JSON object that has exactly the fields `names`. A form of another site cannot send the media type."""
-    if request.mimetype != "application/json":
-        abort(400, "Send JSON, as application/json.")
+    """The values of a JSON object with exactly the fields `names`. Forms of other sites cannot send this media type."""
     try:
-        value = json.loads(request.get_data(cache=False))
-    except (ValueError, RecursionError):
+        value = request.get_json()
+    except RecursionError:
         abort(400, "The body is not JSON.")
     if not isinstance(value, dict) or set(value) != set(names):
-        abort(400, f"The body must be an object with the fields: {', '.join(names) or 'none'}.")
+        abort(400, f"The body must be an object with the fields: {', '.join(names)}.")
+    if "participant" in names and not is_secret_id(value["participant"]):
+        abort(400, "participant must be the 32 hexadecimal digits that /api/join returned.")
     return [value[name] for name in names]
 
 
-def _secret(value: object) -> str:
-    if not is_secret_id(value):
-        abort(400, "participant must be the 32 hexadecimal digits that /api/join gave.")
-    return value
-
-
 def access_token(out: str | Path) -> str:
-    """The token that opens progress and exports: made at the first start, kept in `<out>/answers.token` for its owner alone.
+    """The token that opens progress and exports: created at the first start in `<out>/answers.token`, owner only.
 
     Raises:
-        InputError: the file holds no token.
+        InputError: the file contains no token.
     """
     path = Layout(Path(out)).answers_token
     if not path.exists():
         with replacing(path) as temporary:
-            temporary.touch(mode=stat.S_IRUSR | stat.S_IWUSR)
+            temporary.touch(mode=0o600)
             temporary.write_text(secrets.token_hex(16) + "\n")
     token = path.read_text(errors="replace").strip()
     if not is_secret_id(token):
-        raise InputError(f"{path} holds no token; remove it, and the next start makes a new one.")
+        raise InputError(f"{path} contains no token. Remove it; the next start creates a new one.")
     return token
 
 
-def serve(app: Flask, host: str, port: int, threads: int, announce) -> None:
-    """Answers requests until Ctrl-C or SIGTERM; requests that are being answered are finished first.
+def serve(app: Flask, host: str, port: int, threads: int, announce: Callable[[str], None]) -> None:
+    """Answers requests until Ctrl-C or SIGTERM; requests in progress are finished first.
 
     Args:
         app: the application.
-        host: the address to listen at.
+        host: the address to listen on.
         port: the port; 0 takes a free one.
-        threads: how many requests are answered at the same time.
-        announce: called with the server's address, once it accepts connections.
+        threads: number of requests answered at the same time.
+        announce: called with the server's address once it accepts connections.
 
     Raises:
-        InputError: nobody can listen there.
+        InputError: the server cannot listen there.
     """
     try:
         server = waitress.create_server(
@@ -302,18 +276,15 @@ def serve(app: Flask, host: str, port: int, threads: int, announce) -> None:
             channel_timeout=IDLE,
             cleanup_interval=IDLE // 4,
             max_request_header_size=16 * 1024,
-            # What is a little too long gets this application's answer; what is far too long is not even read.
-            max_request_body_size=2 * LONGEST_BODY,
+            max_request_body_size=2 * LONGEST_BODY,  # slightly longer bodies get the application's own error
             asyncore_use_poll=True,
         )
     except (OSError, ValueError) as error:
-        raise InputError(f"--host {host} --port {port}: cannot listen there ({error}); choose another.") from error
-    logging.getLogger("waitress.queue").setLevel(
-        logging.ERROR
-    )  # that requests wait for a thread now and then is no news
+        raise InputError(f"--host {host} --port {port}: cannot listen there ({error}). Choose another.") from error
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # waiting requests are normal
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    # A name such as localhost may stand for several addresses; waitress then listens at each.
+    # A name such as localhost may resolve to several addresses; waitress then listens on each.
     listening = getattr(server, "effective_listen", None) or [(server.effective_host, server.effective_port)]
     announce(f"http://{f'[{host}]' if ':' in host else host}:{listening[0][1]}")
     server.run()

@@ -1,13 +1,14 @@
-"""The answers on disk: an SQLite database that keeps every acknowledged answer, once, and knows who is to label what.
+"""The answers database: an SQLite file with the images of a study, its participants, their trials and their leases.
 
-What must always be true is written into the schema, so that no fault in this program and no second process can break it. Answers
-are committed with `synchronous=FULL` before they are acknowledged: they survive a killed process and a power cut.
+The schema enforces what must always be true, so no fault in this program and no second process can break it. Answers
+are committed with `synchronous=FULL` before they are acknowledged. They survive a killed process and a power cut.
 
-Images that have most labels already are handed out first: a study that ends early then leaves whole images, each with the labels
-that majority and Dawid-Skene need, rather than one label on everything, and agreement can be watched from the first hour on.
+Images with the most labels are handed out first. A study that ends early then leaves complete images, each with the
+labels that majority and Dawid-Skene need.
 """
 
 import contextlib
+import re
 import secrets
 import sqlite3
 import threading
@@ -15,36 +16,89 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 from utils.base.errors import InputError
-from utils.data.outputs import Layout
-from utils.people.database import (
-    CANNOT_OPEN,
-    DAMAGED,
-    EMPTY,
-    LOCKED,
-    MOVED,
-    DatabaseTrouble,
-    Whereabouts,
-    check_file,
-    check_whole,
-    connect,
-    explained,
-    study_of,
-    whereabouts,
-)
-from utils.people.schema import SCHEMA
-from utils.people.trials import Trial
+from utils.people.page_key import BuiltPage
 
-# Walks an index from the images with most labels to those with none, and stops at the first that has room and is new to the person.
+SCHEMA_VERSION = 1
+SCHEMA = (
+    """CREATE TABLE study (
+        only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+        build_id TEXT NOT NULL,
+        dataset TEXT NOT NULL)""",
+    # wanted: number of labels an image should get; NULL for lessons and test, which everybody answers.
+    """CREATE TABLE image (
+        id TEXT PRIMARY KEY,
+        phase TEXT NOT NULL CHECK (phase IN ('lesson', 'test', 'label')),
+        wanted INTEGER CHECK ((wanted IS NOT NULL) = (phase = 'label')),
+        answers INTEGER NOT NULL DEFAULT 0 CHECK (answers >= 0 AND (wanted IS NULL OR answers <= wanted)))""",
+    "CREATE INDEX open_image ON image (answers DESC, id) WHERE answers < wanted",
+    # AUTOINCREMENT: the number of a deleted participant is not used again.
+    "CREATE TABLE participant (number INTEGER PRIMARY KEY AUTOINCREMENT, secret TEXT NOT NULL UNIQUE)",
+    """CREATE TABLE trial (
+        trial_id TEXT PRIMARY KEY CHECK (length(trial_id) = 32 AND trial_id NOT GLOB '*[^0-9a-f]*'),
+        participant INTEGER NOT NULL REFERENCES participant (number),
+        trial_index INTEGER NOT NULL CHECK (typeof(trial_index) = 'integer' AND trial_index >= 0),
+        time_elapsed NUMERIC NOT NULL CHECK (typeof(time_elapsed) IN ('integer', 'real') AND time_elapsed >= 0),
+        rt NUMERIC NOT NULL CHECK (typeof(rt) IN ('integer', 'real') AND rt >= 0),
+        stimulus TEXT NOT NULL REFERENCES image (id),
+        response INTEGER NOT NULL CHECK (typeof(response) = 'integer' AND response >= 0),
+        correct INTEGER CHECK (correct IN (0, 1)),
+        UNIQUE (participant, stimulus))""",
+    "CREATE INDEX trial_of_image ON trial (stimulus)",
+    """CREATE TRIGGER count_answer AFTER INSERT ON trial
+        BEGIN UPDATE image SET answers = answers + 1 WHERE id = NEW.stimulus; END""",
+    """CREATE TRIGGER uncount_answer AFTER DELETE ON trial
+        BEGIN UPDATE image SET answers = answers - 1 WHERE id = OLD.stimulus; END""",
+    # Until `expires` (seconds since 1970), one label of an image is reserved for a participant.
+    """CREATE TABLE lease (
+        participant INTEGER PRIMARY KEY REFERENCES participant (number),
+        image TEXT NOT NULL REFERENCES image (id),
+        expires REAL NOT NULL)""",
+    "CREATE INDEX lease_of_image ON lease (image)",
+    # Deleting a participant deletes the answers too, in any program: SQLite's shell ignores foreign keys.
+    """CREATE TRIGGER forget BEFORE DELETE ON participant BEGIN
+        DELETE FROM lease WHERE participant = OLD.number;
+        DELETE FROM trial WHERE participant = OLD.number;
+        END""",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+# WAL: exports read while answers are written. fullfsync: what `synchronous=FULL` needs on macOS.
+PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "fullfsync = ON", "foreign_keys = ON")
+# Walks an index from the images with most labels to those with none, to the first open one that is new to the person.
 NEXT_IMAGE = """SELECT id FROM image WHERE answers < wanted
     AND answers + (SELECT count(*) FROM lease WHERE lease.image = image.id) < wanted
     AND NOT EXISTS (SELECT 1 FROM trial WHERE participant = ? AND stimulus = image.id)
     ORDER BY answers DESC, id LIMIT 1"""
-# WAL: exports read while answers are written. fullfsync: what `synchronous=FULL` needs on macOS.
-PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "fullfsync = ON", "foreign_keys = ON")
-TURN_TIMEOUT = 5.0  # seconds that a request waits for its turn
-NOT_NEEDED = "this image has its labels already"  # the page knows this reason: nothing is lost by it
+HAS_ROOM = """SELECT wanted IS NULL OR wanted > answers
+        + (SELECT count(*) FROM lease WHERE image = id AND participant <> ? AND expires > ? AND expires <= ?)
+    FROM image WHERE id = ?"""
+
+LOCK_TIMEOUT = 4.0  # seconds to wait for another program
+TURN_TIMEOUT = 5.0  # seconds to wait for other requests; both together stay below the page's 10 seconds
+NOT_NEEDED = "this image has its labels already"  # course.js knows this reason: nothing is lost
+
+# Fields of a trial, with jsPsych's names, in the order of exports. `time_elapsed` (since the person began, without the time
+# in which the page was closed) and `rt` (since the image appeared) are milliseconds; only lessons have `correct`.
+FIELDS = tuple("trial_id trial_index trial_type phase time_elapsed rt stimulus response correct build_id".split())
+SECRET_ID = re.compile("[0-9a-f]{32}")
+HIGHEST_INDEX = 1_000_000
+LONGEST = 1e12  # milliseconds, 31 years: people may come back to an open page
+
+REMEDIES = {
+    sqlite3.SQLITE_BUSY: "Another program holds it; close it (database browser, backup, second server) and try again.",
+    sqlite3.SQLITE_CORRUPT: "Keep a copy, then restore a backup or run `sqlite3 FILE .recover` (docs/people.md).",
+}
+REMEDY = "Check --out and the disk, and that you may write to the file and its folder."
+
+
+class DatabaseTrouble(InputError):
+    """The answers database cannot be used. `code` is SQLite's primary result code."""
+
+    def __init__(self, path: Path, problem: object, code: int):
+        self.code = code
+        super().__init__(f"{path} cannot be used: {problem}. {REMEDIES.get(code, REMEDY)}")
 
 
 class UnknownParticipant(Exception):
@@ -52,192 +106,231 @@ class UnknownParticipant(Exception):
 
 
 class StudyFull(Exception):
-    """As many people as the study takes have joined."""
-
-
-@dataclass(frozen=True)
-class Study:
-    """What is collected.
-
-    Attributes:
-        build_id: the build of the page that people see.
-        dataset: the dataset's name.
-        phases: the phase of each image, by its id.
-        labels_per_image: K; each image of the labelling part gets that many labels, from as many people.
-        lease_seconds: how long an image stays reserved for the person who sees it.
-        max_participants: how many may join.
-    """
-
-    build_id: str
-    dataset: str
-    phases: Mapping[str, str]
-    labels_per_image: int
-    lease_seconds: float
-    max_participants: int
+    """The study has `max_participants` people already."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a study is.
+    """State of a data collection."""
 
-    Attributes:
-        joined: people who opened the course.
-        answered: people of whom there is an answer.
-        answers: number of answers per phase.
-        images_by_labels: at index n, how many images of the labelling part have n labels (0 .. K).
-        agreement: share of pairs of labels of one image that agree; None while no image has two.
+    joined: int  # people who opened the course
+    answered: int  # people with an answer
+    answers: dict[str, int]  # number of answers per phase
+    images_by_labels: list[int]  # at index n, the number of images to label that have n labels (0 .. K)
+    agreement: float | None  # fraction of agreeing pairs of labels of one image; None while no image has two
+
+
+def is_secret_id(value: object) -> TypeGuard[str]:
+    """Checks the format of a trial's or participant's id."""
+    return isinstance(value, str) and SECRET_ID.fullmatch(value) is not None
+
+
+def is_time(value: object) -> TypeGuard[int | float]:
+    """True for a number of milliseconds in 0 .. `LONGEST`."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST
+
+
+def refusal(trial: dict, page: BuiltPage) -> str:
+    """Checks every field of a trial; returns the reason to refuse it, or "". The reason repeats nothing that was sent."""
+    lesson, classes = trial.get("phase") == "lesson", len(page.key.classes)
+    expected = [name for name in FIELDS if lesson or name != "correct"]
+    if set(trial) != set(expected):
+        return f"a trial of this phase has exactly the fields {', '.join(expected)}"
+    stimulus, index, response = trial["stimulus"], trial["trial_index"], trial["response"]
+    image = page.key.images.get(stimulus) if isinstance(stimulus, str) else None
+    is_class = type(response) is int and 0 <= response < classes
+    rules = (
+        ("trial_id", is_secret_id(trial["trial_id"]), "must be 32 hexadecimal digits"),
+        ("trial_index", type(index) is int and 0 <= index <= HIGHEST_INDEX, "must be a whole number from 0"),
+        ("trial_type", trial["trial_type"] == trial["phase"], "must be the phase"),
+        ("time_elapsed", is_time(trial["time_elapsed"]), "must be a number of milliseconds from 0"),
+        ("rt", is_time(trial["rt"]), "must be a number of milliseconds from 0"),
+        ("stimulus", image is not None and image.phase == trial["phase"], "must be an image of this phase"),
+        ("response", is_class, f"must be a class, 0 .. {classes - 1}"),
+        ("build_id", trial["build_id"] == page.key.build_id, "must be that of the page; reload it"),
+    )
+    for name, valid, demand in rules:
+        if not valid:
+            return f"{name} {demand}"
+    if lesson and image is not None and trial["correct"] is not (response == image.label):
+        return "correct must say whether the response is right"
+    return ""
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turns an SQLite error about the file `path` into a DatabaseTrouble. Errors of our own statements pass through."""
+    try:
+        yield
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError):
+        raise
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # without the extended part
+        raise DatabaseTrouble(path, error, code) from error
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Opens a connection without implicit transactions. The path is absolute, as SQLite reads `file:...` as a URI."""
+    return sqlite3.connect(Path(path).absolute(), timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False)
+
+
+def read_study(database: sqlite3.Connection, path: Path) -> tuple[str, str] | None:
+    """Returns the build id and the dataset of a database; None if it is empty.
+
+    Raises:
+        InputError: it belongs to another program or another version of this one.
     """
+    if not _value(database, "SELECT count(*) FROM sqlite_master"):
+        return None
+    version = _value(database, "PRAGMA user_version")
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"{path} is not an answers database of this version (schema {version}, expected {SCHEMA_VERSION}). "
+            "Check --out, or use the version of this program that wrote it."
+        )
+    return database.execute("SELECT build_id, dataset FROM study").fetchone()
 
-    joined: int
-    answered: int
-    answers: dict[str, int]
-    images_by_labels: list[int]
-    agreement: float | None
+
+def check_whole(database: sqlite3.Connection, path: Path) -> None:
+    """Runs SQLite's quick check of every page.
+
+    Raises:
+        DatabaseTrouble: a page is damaged.
+    """
+    found = _value(database, "PRAGMA quick_check(1)")
+    if found != "ok":
+        problem = " ".join(found.replace("*** in database main ***", "").split())
+        raise DatabaseTrouble(path, problem, sqlite3.SQLITE_CORRUPT)
 
 
 class Store:
-    """The database of one study. Safe to use from several threads; every method is one transaction."""
+    """The database of one study. Safe to use from several threads; every method is one transaction.
 
-    def __init__(self, path: str | Path, study: Study, clock: Callable[[], float] = time.time):
-        """Opens the database at `path`, or makes it, readable for its owner alone. An empty file is taken for one that is to be made.
+    If the database is damaged, `damage` says so, and every other method raises it: nothing more is written.
 
-        Of a damaged database, `damage` then says what is the matter, and every other method raises: nothing more is written to it.
+    Args:
+        path: the file; created if it is missing, readable for its owner only.
+        page: the page that people see; the database must belong to the same build.
+        labels_per_image: K, the number of people who label each image.
+        lease_seconds: how long an image stays reserved for the person who sees it.
+        max_participants: number of people who may join.
+        clock: returns seconds since 1970.
 
-        Args:
-            path: the file.
-            study: what is collected; its build must be the one that the database was made for.
-            clock: seconds since 1970.
+    Raises:
+        DatabaseTrouble: the file cannot be used.
+        InputError: it belongs to another build or program, or has more labels per image than wanted.
+    """
 
-        Raises:
-            DatabaseTrouble: the file is no such database, is held by another program, or cannot be written to.
-            InputError: it belongs to another build, or holds more labels per image than are wanted.
-        """
+    def __init__(
+        self,
+        path: str | Path,
+        page: BuiltPage,
+        labels_per_image: int = 3,
+        lease_seconds: float = 300,
+        max_participants: int = 10_000,
+        clock: Callable[[], float] = time.time,
+    ):
         self.path = Path(path)
-        self.study, self._clock, self._lock = study, clock, threading.Lock()
+        self.labels_per_image, self.lease_seconds, self.max_participants = (
+            labels_per_image,
+            lease_seconds,
+            max_participants,
+        )
         self.damage: DatabaseTrouble | None = None
-        self._whereabouts: Whereabouts | None = None
-        check_file(self.path)
-        try:
-            self.path.touch(mode=0o600)
-        except OSError as error:
-            raise DatabaseTrouble(CANNOT_OPEN, self.path, error.strerror) from error
+        self._clock, self._lock = clock, threading.Lock()
+        self.path.touch(mode=0o600)
         self._database = connect(self.path)
         try:
-            self._open()
+            with self._noting_damage():
+                # Before anything is written: databases of other programs stay unchanged.
+                read_study(self._database, self.path)
+                check_whole(self._database, self.path)
+                for pragma in PRAGMAS:
+                    self._database.execute(f"PRAGMA {pragma}")
+            with self._transaction() as database:
+                self._prepare(database, page)
         except BaseException:
             if not self.damage:
                 self.close()
                 raise
 
-    def _open(self) -> None:
-        """Looks before anything is written: a database of another program stays as it is."""
-        with self._noting_damage(), explained(self.path):
-            try:
-                study_of(self._database, self.path)
-                check_whole(self._database, self.path)
-            except DatabaseTrouble as trouble:
-                if trouble.state is not EMPTY:
-                    raise
-            for pragma in PRAGMAS:
-                self._database.execute(f"PRAGMA {pragma}")
-            with self._transaction() as database:
-                self._prepare(database)
-            self._whereabouts = whereabouts(self.path)
-
-    def _prepare(self, database: sqlite3.Connection) -> None:
-        """Makes the tables of an empty database; checks those of another; sets the wanted number of labels."""
-        study = self.study
-        if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+    def _prepare(self, database: sqlite3.Connection, page: BuiltPage) -> None:
+        """Creates the tables of a new database, or checks the build of an existing one; sets the wanted labels."""
+        key, wanted = page.key, self.labels_per_image
+        found = read_study(database, self.path)
+        if found is None:
             for statement in SCHEMA:
                 database.execute(statement)
-            database.execute("INSERT INTO study VALUES (1, ?, ?)", (study.build_id, study.dataset))
-            rows = [
-                (name, phase, study.labels_per_image if phase == "label" else None)
-                for name, phase in study.phases.items()
-            ]
-            database.executemany("INSERT INTO image (id, phase, wanted) VALUES (?, ?, ?)", rows)
-        build_id = study_of(database, self.path)[0]
-        if build_id != study.build_id:
+            database.execute("INSERT INTO study VALUES (1, ?, ?)", (key.build_id, key.dataset))
+            database.executemany(
+                "INSERT INTO image (id, phase, wanted) VALUES (?, ?, ?)",
+                [(name, image.phase, {"label": wanted}.get(image.phase)) for name, image in key.images.items()],
+            )
+        elif found[0] != key.build_id:
             raise InputError(
-                f"{self.path} holds answers to build {build_id} of the course page, but {Layout(self.path.parent).course_page} is build "
-                f"{study.build_id}; export them (--export) and move the database away, or build the old page again."
+                f"{self.path} contains answers to build {found[0]} of the course page, but the page is build "
+                f"{key.build_id}. Export them (--export) and move the database away, or build the old page again."
             )
         try:
-            wanted = study.labels_per_image
-            database.execute("UPDATE image SET wanted = ? WHERE phase = 'label' AND wanted <> ?", (wanted, wanted))
+            database.execute("UPDATE image SET wanted = ? WHERE phase = 'label'", (wanted,))
         except sqlite3.IntegrityError:
             raise InputError(
-                f"--labels-per-image {wanted} is less than some images have in {self.path}; choose more."
+                f"--labels-per-image {wanted} is less than some images have in {self.path}. Raise it."
             ) from None
 
     def close(self) -> None:
-        """Closes the database. Nothing waits to be written: every transaction is on the disk when it ends."""
+        """Closes the database. Every transaction is on the disk already."""
         with self._lock:
             self._database.close()
 
     @contextlib.contextmanager
-    def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
-        """One transaction, begun with the right to write; undone if anything in it raises."""
-        with self._turn(), self._noting_damage(), explained(self.path):
-            self._check()
-            self._database.execute(begin)
-            try:
-                yield self._database
-                self._database.execute("COMMIT")
-            finally:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
+    def _noting_damage(self) -> Iterator[None]:
+        """Explains errors. Remembers that the database is damaged, so that nothing more is written to it."""
+        try:
+            with explained(self.path):
+                yield
+        except DatabaseTrouble as trouble:
+            if trouble.code == sqlite3.SQLITE_CORRUPT:
+                self.damage = trouble
+            raise
 
     @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        """One thread after the other. While another program holds the database, nobody waits longer than the page does."""
+    def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
+        """One transaction, rolled back on any error."""
         if not self._lock.acquire(timeout=TURN_TIMEOUT):
-            raise DatabaseTrouble(LOCKED, self.path, f"other requests have waited for it for {TURN_TIMEOUT:g} seconds")
+            raise DatabaseTrouble(self.path, "other requests are waiting for it", sqlite3.SQLITE_BUSY)
         try:
-            yield
+            if self.damage:
+                raise self.damage.with_traceback(None)
+            with self._noting_damage():
+                self._database.execute(begin)
+                try:
+                    yield self._database
+                    self._database.execute("COMMIT")
+                finally:
+                    if self._database.in_transaction:
+                        self._database.execute("ROLLBACK")
         finally:
             self._lock.release()
 
-    @contextlib.contextmanager
-    def _noting_damage(self) -> Iterator[None]:
-        """Remembers that the database is damaged, so that nothing more is entrusted to it."""
-        try:
-            yield
-        except DatabaseTrouble as trouble:
-            if trouble.state is DAMAGED:
-                self.damage = self.damage or trouble
-            raise
-
-    def _check(self) -> None:
-        """What SQLite does not notice by itself: answers to a file that has lost its name would be lost with it."""
-        if self.damage:
-            raise DatabaseTrouble(DAMAGED, self.path, self.damage.detail)
-        if self._whereabouts is not None and self._whereabouts != whereabouts(self.path):
-            raise DatabaseTrouble(MOVED, self.path)
-
     def join(self) -> str:
-        """Takes in a new person.
-
-        Returns:
-            The person's id, a secret between this person's page and the server.
+        """Adds a participant and returns the id, a secret between this person's page and the server.
 
         Raises:
-            StudyFull: as many as may have joined.
+            StudyFull: the study has `max_participants` people already.
         """
         secret = secrets.token_hex(16)
         with self._transaction() as database:
-            if database.execute("SELECT count(*) FROM participant").fetchone()[0] >= self.study.max_participants:
+            if _value(database, "SELECT count(*) FROM participant") >= self.max_participants:
                 raise StudyFull
             database.execute("INSERT INTO participant (secret) VALUES (?)", (secret,))
         return secret
 
     def next_image(self, secret: str) -> str | None:
-        """The image that a person is to label next: the same one until it is answered or its lease has expired.
+        """Returns the image that a person labels next, reserved for `lease_seconds` from now; None if nothing is left.
 
-        Answers and leases that hold together never exceed the wanted number of labels.
-
-        Returns:
-            The image's id, reserved for this person from now on for `lease_seconds`; None where nothing is left for this person.
+        It stays the same until it is answered or its lease expires. Answers and leases together never exceed the
+        wanted number of labels.
 
         Raises:
             UnknownParticipant: nobody joined under this id.
@@ -245,104 +338,86 @@ class Store:
         now = self._clock()
         with self._transaction() as database:
             person = _number_of(database, secret)
-            # Deleted, not only ignored: a clock that is set back must not bring a lease to life whose place was given away. Nor may one
-            # that was ahead for a moment reserve places for longer than a lease lasts.
-            span = {"now": now, "lease_seconds": self.study.lease_seconds}
-            database.execute("DELETE FROM lease WHERE expires <= :now OR expires > :now + :lease_seconds", span)
+            # Deleted, not only ignored: a clock that is set back must not revive an expired lease. A clock that was
+            # ahead must not reserve labels for longer than a lease lasts.
+            latest = now + self.lease_seconds
+            database.execute("DELETE FROM lease WHERE expires <= ? OR expires > ?", (now, latest))
             image = _value(database, "SELECT image FROM lease WHERE participant = ?", person)
             if image is None:
                 image = _value(database, NEXT_IMAGE, person)
             if image is not None:
-                expires = now + self.study.lease_seconds
-                database.execute(
-                    "INSERT OR REPLACE INTO lease (participant, image, expires) VALUES (?, ?, ?)",
-                    (person, image, expires),
-                )
+                database.execute("INSERT OR REPLACE INTO lease VALUES (?, ?, ?)", (person, image, latest))
         return image
 
-    def add_trials(self, secret: str, trials: Mapping[str, Trial | str]) -> tuple[list[str], dict[str, str]]:
-        """Stores a person's trials, all in one transaction.
+    def add_trials(self, secret: str, trials: Mapping[str, dict | str]) -> tuple[list[str], dict[str, str]]:
+        """Stores a person's trials in one transaction.
 
-        A trial that is stored already stays as it is and counts as stored. A label counts if its place is reserved for this
-        person, or, without a lease, while there is room beside the labels and the leases of others.
+        A trial that is stored already stays as it is and counts as stored. A label counts if its image is reserved for
+        this person, or if there is room next to the labels and leases of others.
 
         Args:
             secret: the person's id.
-            trials: by trial id the trial, or the reason why what was sent under that id cannot be taken.
+            trials: by trial id, the trial, or the reason for refusing it.
 
         Returns:
-            The ids of the trials that are stored now, and the reasons of those that are not, by their ids.
+            The ids of the trials that are stored now, and the reasons for the others, by id.
 
         Raises:
             UnknownParticipant: nobody joined under this id.
         """
-        now = self._clock()
         stored, refused = [], {}
         with self._transaction() as database:
             person = _number_of(database, secret)
             for trial_id, trial in trials.items():
-                reason = _add(database, person, trial_id, trial, now, now + self.study.lease_seconds)
+                reason = self._add(database, person, trial_id, trial)
                 if reason is None:
                     stored.append(trial_id)
                 else:
                     refused[trial_id] = reason
         return stored, refused
 
+    def _add(self, database: sqlite3.Connection, person: int, trial_id: str, trial: dict | str) -> str | None:
+        """Stores one trial; returns the reason if it cannot be stored."""
+        owner = _value(database, "SELECT participant FROM trial WHERE trial_id = ?", trial_id)
+        if owner is not None:
+            return None if owner == person else "trial_id is taken; draw another"
+        if isinstance(trial, str):
+            return trial
+        if _value(database, "SELECT 1 FROM trial WHERE participant = ? AND stimulus = ?", person, trial["stimulus"]):
+            return "this person answered this image already"
+        now = self._clock()
+        room = _value(database, HAS_ROOM, person, now, now + self.lease_seconds, trial["stimulus"])
+        database.execute("DELETE FROM lease WHERE participant = ? AND image = ?", (person, trial["stimulus"]))
+        if not room:
+            return NOT_NEEDED
+        database.execute(
+            "INSERT INTO trial VALUES"
+            " (:trial_id, :person, :trial_index, :time_elapsed, :rt, :stimulus, :response, :correct)",
+            {"correct": None, **trial, "person": person},
+        )
+        return None
+
     def progress(self) -> Progress:
-        """How far the study is."""
+        """Returns the state of the study."""
         with self._transaction("BEGIN") as database:
-            joined, answered = (
-                database.execute(f"SELECT count(*) FROM {what}").fetchone()[0]
-                for what in ("participant", "(SELECT DISTINCT participant FROM trial)")
-            )
+            joined = _value(database, "SELECT count(*) FROM participant")
+            answered = _value(database, "SELECT count(DISTINCT participant) FROM trial")
             answers = dict(database.execute("SELECT phase, sum(answers) FROM image GROUP BY phase"))
             counts = dict(
                 database.execute("SELECT answers, count(*) FROM image WHERE phase = 'label' GROUP BY answers")
             )
-            pairs = database.execute("SELECT sum(answers * (answers - 1)) FROM image WHERE phase = 'label'").fetchone()[
-                0
-            ]
-            same = database.execute(
+            pairs = _value(database, "SELECT sum(answers * (answers - 1)) FROM image WHERE phase = 'label'")
+            same = _value(
+                database,
                 """SELECT sum(n * (n - 1)) FROM (SELECT count(*) AS n FROM trial JOIN image ON image.id = stimulus
-                   WHERE phase = 'label' GROUP BY stimulus, response)"""
-            ).fetchone()[0]
-        images_by_labels = [counts.get(number, 0) for number in range(self.study.labels_per_image + 1)]
+                   WHERE phase = 'label' GROUP BY stimulus, response)""",
+            )
+        images_by_labels = [counts.get(number, 0) for number in range(self.labels_per_image + 1)]
         return Progress(joined, answered, answers, images_by_labels, same / pairs if pairs else None)
 
 
-def _add(
-    database: sqlite3.Connection, person: int, trial_id: str, trial: Trial | str, now: float, latest: float
-) -> str | None:
-    """Stores one trial; returns the reason where it cannot be. Leases hold that expire after `now`, and not after `latest`."""
-    owner = _value(database, "SELECT participant FROM trial WHERE trial_id = ?", trial_id)
-    if owner is not None:
-        return None if owner == person else "trial_id is taken; draw another"
-    if isinstance(trial, str):
-        return trial
-    if _value(database, "SELECT 1 FROM trial WHERE participant = ? AND stimulus = ?", person, trial.stimulus):
-        return "this person answered this image already"
-    room = _value(
-        database,
-        """SELECT wanted IS NULL OR wanted > answers
-             + (SELECT count(*) FROM lease WHERE image = id AND participant <> ? AND expires > ? AND expires <= ?)
-           FROM image WHERE id = ?""",
-        person,
-        now,
-        latest,
-        trial.stimulus,
-    )
-    database.execute("DELETE FROM lease WHERE participant = ? AND image = ?", (person, trial.stimulus))
-    if not room:
-        return NOT_NEEDED
-    database.execute(
-        "INSERT INTO trial VALUES (:trial_id, :person, :trial_index, :time_elapsed, :rt, :stimulus, :response, :correct)",
-        {**vars(trial), "person": person},
-    )
-    return None
-
-
 def _number_of(database: sqlite3.Connection, secret: str) -> int:
-    """The person's number."""
+    """The number of a participant."""
     number = _value(database, "SELECT number FROM participant WHERE secret = ?", secret)
     if number is None:
         raise UnknownParticipant

@@ -1,0 +1,76 @@
+"""Serves the course page and collects people's answers in one database.
+
+Run teach.py first: it builds `<out>/course_page/`. Each image to label goes to as many people as it needs labels. Every answer
+is on the disk before it is acknowledged, so the server may be stopped, or killed, at any time.
+
+    python collect.py
+    python collect.py --out toy --port 8080
+    python collect.py --out toy --export toy/answers.json
+
+Reads: <out>/course_page/ and its key, as teach.py built them.
+
+Writes: <out>/answers.sqlite, the answers, and <out>/answers.token, which opens the progress page; with --export a .json or .csv
+file.
+
+Takes: until Ctrl-C; an export takes seconds. No GPU is used.
+
+It prints the address for people and the secret address of the progress page. To reach people on the internet, put an HTTPS
+proxy before it.
+"""
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from utils.base.files import output_folder
+from utils.data.outputs import Layout
+from utils.people.export import write_export
+from utils.people.page_key import read_built_page
+from utils.people.server import access_token, create_app, serve
+from utils.people.store import Store
+from utils.running.launch import launch
+
+
+@dataclass(frozen=True)
+class Config:
+    # study
+    dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
+    data_root: str = "datasets"  # folder that holds the dataset's folder; it is only read
+    out: str = "auto"  # output folder; auto: named after the dataset
+    labels_per_image: int = 3  # number of people who label each image
+    lease_seconds: int = 300  # how long an image stays reserved for the person who sees it
+    max_participants: int = 10_000  # number of people who may join
+    # server
+    host: str = "127.0.0.1"  # address to listen on; 0.0.0.0: every address of this machine
+    port: int = 8000  # port to listen on; 0: any free one
+    threads: int = 8  # requests that are answered at the same time
+    # export
+    export: str = ""  # write the answers to this .json or .csv file and serve nothing; empty: serve
+
+
+def main(cfg: Config) -> None:
+    database = Layout(Path(cfg.out)).answers
+    if cfg.export:
+        write_export(database, Path(cfg.export))
+        print(f"Answers: {cfg.export}")
+        return
+    page = read_built_page(cfg.out)
+    output_folder(cfg.out)
+    store = Store(database, page, cfg.labels_per_image, cfg.lease_seconds, cfg.max_participants)
+    token = access_token(cfg.out)
+    if store.damage:
+        print(f"{store.damage} Until then the server takes no answers; the page keeps them and tries again.")
+
+    def announce(address: str) -> None:
+        print(f"Course page: {address}/")
+        print(f"Progress:    {address}/progress?token={token}")
+        print(f"Answers are kept in {database}. Stop with Ctrl-C.", flush=True)
+
+    with contextlib.closing(store):
+        serve(create_app(page, store, token), cfg.host, cfg.port, cfg.threads, announce)
+        now = store.progress()
+    print(f"Stopped. {database} contains {sum(now.answers.values())} answers of {now.answered} people.")
+
+
+if __name__ == "__main__":
+    launch(main, Config, __doc__)

@@ -1,0 +1,58 @@
+"""Builds the page on which people take a course: lessons with their explanations, a test, and pictures to label.
+
+MEMORABLE (Wang & Vasconcelos, ICCV 2021): people who took the course label what the experts left. Run
+train_butterflies_CMaxGrad.py (or one of its siblings) first: its course is what the page teaches.
+
+    python teach.py
+    python teach.py --dataset gull --selection random
+
+Reads: the course and its pictures; the dataset's test and rest lists and their images.
+
+Writes: in <out>, course_page/ (open index.html by double click, or serve it with collect.py) and course_page_key.json, which
+says what each picture is and must not be given to participants; run_teach.json.
+
+Takes: about 5 seconds for butterflies_s300, whose page has 1,244 pictures to label. No GPU is used.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from utils.base.machine import default_workers
+from utils.people.course_page import CoursePage, PageSettings, find_course
+from utils.people.page_key import write_key
+from utils.running.launch import launch
+from utils.running.settings import chosen_dataset, pick
+from utils.teaching.registry import Selection
+
+
+@dataclass(frozen=True)
+class Config:
+    # data
+    dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
+    data_root: str = "datasets"  # folder that holds the dataset's folder; it is only read
+    # course
+    selection: Selection | Literal["auto"] = (
+        "auto"  # selection of the course; auto: the only course in the output folder
+    )
+    simclr: bool = False  # teach the course of the SimCLR variant
+    # page
+    test_images: int = 20  # pictures of the test, evenly many of each class
+    label_images: int = 0  # pictures to label, drawn from the dataset's rest list; 0 takes all
+    image_size: int = 384  # longer side of the page's pictures in pixels; smaller ones stay as they are
+    # run
+    out: str = "auto"  # output folder; auto: named after the dataset
+    seed: int = 0  # draws the pictures and names them; same seed: same bytes
+    workers: int = default_workers()  # threads that read and write pictures; no result depends on them
+
+
+def main(cfg: Config) -> dict:
+    dataset = chosen_dataset(cfg)
+    layout, selection = find_course(dataset, cfg.out, cfg.selection, cfg.simclr)
+    page = CoursePage(dataset, layout.course(selection), pick(PageSettings, cfg))
+    build_id = page.write(layout, cfg.workers)
+    write_key(layout, dataset, selection, build_id, page.images, page.explanations)
+    return page.report(layout, build_id)
+
+
+if __name__ == "__main__":
+    launch(main, Config, __doc__)
