@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 
 from datasets import prepare
+from tests.helpers.drawn_course import page_data
 from tests.helpers.own_images import CLASSES, draw, draw_badly_named
 from tests.helpers.runs import REPOSITORY, Finished, call, snapshot
-from tests.helpers.drawn_course import page_data
 from utils.base.errors import InputError
 from utils.data.lists import UNKNOWN, read_examples, read_explanations
 from utils.data.outputs import Layout

@@ -150,11 +150,21 @@ def test_another_remark_in_a_family_would_be_found():
     ]
     source = "\n    ".join(["class Config:", *fields])
     assert remarks(source) == {"lr": "learning rate of SGD", "steps": "how many", "seed": ""}
-    found = {"get_all_CE_gull": {"seed": "draws"}, "get_all_CE_butterflies": {"seed": "names"}, "label": {"seed": "ties"}}
+    found = {
+        "get_all_CE_gull": {"seed": "draws"},
+        "get_all_CE_butterflies": {"seed": "names"},
+        "label": {"seed": "ties"},
+    }
     assert disagreeing(found, {("seed", "explanations"), ("seed", "labels")}) == {
         ("seed", "explanations"): [["get_all_CE_gull"], ["get_all_CE_butterflies"]]
     }
-    assert disagreeing(found | {"get_all_CE_butterflies": {"seed": "draws"}}, {("seed", "explanations"): "", ("seed", "labels"): ""}) == {}
+    assert (
+        disagreeing(
+            found | {"get_all_CE_butterflies": {"seed": "draws"}},
+            {("seed", "explanations"): "", ("seed", "labels"): ""},
+        )
+        == {}
+    )
     assert list(disagreeing(found | {"get_all_CE_butterflies": {"seed": "draws"}}, {})) == [("seed", "all")]
 
 

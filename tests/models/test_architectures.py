@@ -278,9 +278,7 @@ def test_a_network_of_fifty_layers_and_its_courses(chain_of, small_root, data_ro
     chain("get_all_CE_butterflies", "--explanation", "margin")
     assert maps_of(out / "heatmaps.npz") == {"class_maps": (5, 5, 16, 16)}
     chain.course("train_butterflies_CMaxGrad", "CMaxGrad", "optimal")
-    page = chain.tools.call(
-        "teach", "--dataset", "toy", "--data-root", data_root, "--test-images", 5, cwd=chain.folder
-    )
+    page = chain.tools.call("teach", "--dataset", "toy", "--data-root", data_root, "--test-images", 5, cwd=chain.folder)
     assert page.status == 0 and (out / "course_page/index.html").exists(), page.err
     taught = chain.course("train_butterflies_CMaxGrad", "CMaxGrad", "sgd")
     test = open_list(catalog.find("toy"), "test", small_root, partial(eval_view, size=64))
