@@ -31,18 +31,14 @@ ADDED = r"(?:[ _-]?(?:set|images|data))?"
 SPLIT = re.compile(rf"(?:seg[_-])?(train|test)(?:ing)?{ADDED}")
 HELD_OUT = re.compile(rf"(?:seg[_-])?(?:val|valid|validation|dev){ADDED}")
 LIST_ENDINGS = {"train": "_gt_tr", "test": "_gt_te", "rest": "_gt_rest_tr"}
-REPOSITORY = Path(__file__).resolve().parents[1]
 ROOMS = {"bench", "benchmarks", "datasets", "docs", "models", "results", "tests", "utils"}
 
 
 def check_places(folder: Path, name: str, data_root: Path) -> None:
     """Raises InputError if a dataset cannot be called `name`, or if images, dataset and output folder overlap."""
     known = {one for dataset in DATASETS.values() for one in (dataset.name, dataset.folder, dataset.out)}
-    files = any((place / name).is_file() for place in (REPOSITORY, REPOSITORY / "datasets"))
-    if name in known | ROOMS | {"NAbirdsgull"} or files or name.endswith((AFTER_LABELING, REST)):
-        raise InputError(
-            f"--name '{name}' is taken by a dataset, a folder or a file of this repository. Choose another."
-        )
+    if name in known | ROOMS | {"NAbirdsgull"} or name.endswith((AFTER_LABELING, REST)):
+        raise InputError(f"--name '{name}' is reserved for a dataset or a folder of this repository. Choose another.")
     if safe_name(name, LONGEST_DATASET) != name:
         allowed = f"letters, digits, _, . and -, at most {LONGEST_DATASET} bytes, starting with a letter or digit"
         raise InputError(f"--name '{name}' is not allowed ({allowed}). Choose another.")
@@ -72,9 +68,9 @@ def find_files(top: Path) -> tuple[list[str], dict[str, str]]:
         skipped[os.path.relpath(error.filename, top)] = f"cannot be read: {error.strerror}"
 
     for here, folders, names in os.walk(top, onerror=unreadable):
+        inside = Path(here).relative_to(top)
         for name in [*folders, *names]:
-            path = Path(here, name)
-            listed = path.relative_to(top).as_posix()
+            path, listed = Path(here, name), (inside / name).as_posix()
             if name.startswith(".") or name.lower() in SYSTEM_FILES:
                 skipped[listed] = "hidden or system file"
             elif path.is_symlink() and (path.is_dir() or top not in path.resolve().parents):
@@ -83,7 +79,7 @@ def find_files(top: Path) -> tuple[list[str], dict[str, str]]:
                 files.append(listed)
             elif not path.is_dir():
                 skipped[listed] = "not a file"
-        folders[:] = [name for name in folders if Path(here, name).relative_to(top).as_posix() not in skipped]
+        folders[:] = [name for name in folders if (inside / name).as_posix() not in skipped]
     return sorted(files), skipped
 
 
@@ -307,21 +303,15 @@ def skip_summary(skipped: dict[str, str]) -> str:
     return "; ".join(f"{len(paths)} {shown(kind)}, for example {shown(paths[0])}" for kind, paths in by_count)
 
 
-def remarks(classes: Sequence[str], lists: dict[str, list[Picture]], expert: int | None) -> list[str]:
+def remarks(classes: Sequence[str], lists: dict[str, list[Picture]]) -> list[str]:
     """Returns sentences on what a user should know about the lists."""
-    counts = {split: Counter(picture.label for picture in members) for split, members in lists.items()}
     sentences = []
-    if untested := [name for name in classes if not counts["test"][name]]:
+    tested = {picture.label for picture in lists["test"]}
+    if untested := [name for name in classes if name not in tested]:
         sentences.append(f"Too few images for a test image: {some(untested)}.")
-    if expert is not None and (small := [name for name in classes if counts["train"][name] < expert]):
-        sentences.append(f"Fewer than --expert {expert} training images: {some(small)}.")
     looks = Counter(picture.pixels for members in lists.values() for picture in members)
     if twins := sum(count for count in looks.values() if count > 1):
         sentences.append(f"{twins} images look the same as others. Images that look the same are in the same list.")
-    if unknown := counts["rest"][None]:
-        sentences.append(
-            f"{unknown} images of the rest list have no label, so people's labels of them cannot be checked."
-        )
     return sentences
 
 

@@ -17,24 +17,14 @@ Takes: seconds for thousands of images, after the download. No GPU is used.
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 # Python starts with the script's folder on its path. `utils` and `datasets` are in the repository's root.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets import folder
+from datasets import folder, sources
 from datasets.checking import check_dataset, count_table, some
-from datasets.sources import (
-    LISTS_URL,
-    SOURCES,
-    Source,
-    extract_images,
-    obtain_archive,
-    obtain_lists,
-    place_lists,
-    update_whole_gulls,
-    write_drawn_lists,
-)
 from datasets.splits import share_out
 from utils.base.errors import InputError
 from utils.base.files import expanded, refuse_existing, replacing_folder, write_table
@@ -65,60 +55,49 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Returns the command line, with one subcommand per source and `toy`, `folder` and `check`."""
     parser = Parser(prog="prepare.py", description=laid_out(__doc__ or ""))
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
-    def add(name: str, run, text: str) -> argparse.ArgumentParser:
+    def add(name: str, run: Callable, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name, prog=f"prepare.py {name}", help=text, description=f"{text[0].upper()}{text[1:]}."
         )
         sub.add_argument(
-            "--data-root", type=path, default=Path("datasets"), help="folder of the datasets (default: datasets)"
+            "--data-root", type=path, default="datasets", help="folder of the datasets (default: datasets)"
         )
+        if name != "check":
+            sub.add_argument("--force", action="store_true", help="replace the dataset if it exists")
         sub.set_defaults(run=run)
         return sub
 
     toy = add("toy", run_toy, "draw the toy dataset")
     toy.add_argument("--seed", type=seed, default=0, help="seed of the drawing (default: 0)")
-    toy.add_argument("--force", action="store_true", help="replace the folder if it exists")
-    for source in SOURCES.values():
-        _add_source_options(add(source.name, run_source, f"make {source.folder} from {source.archive}"), source)
-    _add_folder_options(add("folder", run_folder, "make a dataset out of a folder of your own images"))
+    for source in sources.SOURCES.values():
+        add_source_options(add(source.name, run_source, f"make {source.folder} from {source.archive}"), source)
+    add_folder_options(add("folder", run_folder, "make a dataset out of a folder of your own images"))
     check = add("check", run_check, "count the images, and find missing, broken, mislabeled and repeated ones")
-    check.add_argument(
-        "dataset", metavar="DATASET", help=f"{', '.join(DATASETS)}, your own, or one of these followed by {REST}"
-    )
+    known = ", ".join(DATASETS)
+    check.add_argument("dataset", metavar="DATASET", help=f"{known}, your own, or one of these followed by {REST}")
     return parser
 
 
-def _add_source_options(sub: argparse.ArgumentParser, source: Source) -> None:
+def add_source_options(sub: argparse.ArgumentParser, source: sources.Source) -> None:
     sub.set_defaults(source=source)
     place = sub.add_mutually_exclusive_group()
-    layouts = " or ".join(source.layouts)
-    place.add_argument(
-        "--archive", type=path, help=f"zip or tar file to use instead of a download (images at {layouts})"
-    )
-    place.add_argument(
-        "--url", help=f"address of the download (default: {source.url or 'none, get the archive by hand'})"
-    )
+    place.add_argument("--archive", type=path, help="zip or tar file to use instead of a download")
+    place.add_argument("--url", help=f"address of the download (default: {source.url or 'none'})")
     sub.add_argument("--md5", help="MD5 checksum that the archive must have (known for CUB's own address)")
     lists = sub.add_mutually_exclusive_group()
+    lists.add_argument("--lists", type=path, help="folder with the paper's lists")
     lists.add_argument(
-        "--lists", type=path, help=f"folder with the paper's lists, or with {source.folder}/ containing them"
+        "--lists-url", default=sources.LISTS_URL, help="address of the paper's lists (default: %(default)s)"
     )
-    lists.add_argument("--lists-url", default=LISTS_URL, help="address of the paper's lists (default: %(default)s)")
     lists.add_argument("--split-seed", type=seed, help="draw stratified lists with this seed instead")
-    sub.add_argument("--force", action="store_true", help=f"replace {source.folder} if it exists")
 
 
-def _add_folder_options(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "folder",
-        type=path,
-        metavar="DIR",
-        help="<Class>/<files>, train/ and test/ with such folders, or any with --labels",
-    )
+def add_folder_options(sub: argparse.ArgumentParser) -> None:
+    shape = "<Class>/<files>, train/ and test/ with such folders, or any with --labels"
+    sub.add_argument("folder", type=path, metavar="DIR", help=shape)
     sub.add_argument("--name", required=True, help="name of the dataset, for --dataset")
     sub.add_argument("--labels", type=path, help="table with the classes (CSV in UTF-8: comma, semicolon or tab)")
     sub.add_argument("--path-column", default="path", help="its column with the images' paths (default: path)")
@@ -130,7 +109,6 @@ def _add_folder_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--seed", type=seed, default=0, help="seed of the lists (default: 0)")
     sub.add_argument("--copy", action="store_true", help="copy the images instead of linking to them")
     sub.add_argument("--things", nargs=2, default=(), metavar=("ONE", "MANY"), help="what images show, e.g. bird birds")
-    sub.add_argument("--force", action="store_true", help="replace the dataset if it exists")
 
 
 def path(text: str) -> Path:
@@ -172,18 +150,18 @@ def run_source(args: argparse.Namespace) -> int:
     # Lists come first: they are small, and a missing one should not be noticed after a long download.
     lists = None
     if args.split_seed is None:
-        lists = obtain_lists(source, args.lists, args.lists_url, downloads / "lists")
-    archive = obtain_archive(source, args.archive, args.url, args.md5, downloads)
+        lists = sources.obtain_lists(source, args.lists, args.lists_url, downloads / "lists")
+    archive = sources.obtain_archive(source, args.archive, args.url, args.md5, downloads)
     with replacing_folder(args.data_root, source.folder, args.force) as staging:
         target = staging / source.folder
-        files = extract_images(archive, source, target / "images")
+        files = sources.extract_images(archive, source, target / "images")
         if lists is None:
-            write_drawn_lists(source, target, files, args.split_seed)
+            sources.write_drawn_lists(source, target, files, args.split_seed)
         else:
-            place_lists(source, staging, lists, archive)
+            sources.place_lists(source, staging, lists, archive)
     print(f"{args.data_root / source.folder} is ready: {sum(map(len, files.values()))} images.")
     if source.classes == GULLS:
-        update_whole_gulls(args.data_root, redraw=args.force and lists is None)
+        sources.update_whole_gulls(args.data_root, redraw=args.force and lists is None)
     return 0
 
 
@@ -213,7 +191,7 @@ def run_folder(args: argparse.Namespace) -> int:
             ]
             write_table(staging / args.name / "skipped.csv", columns)
     print(f"{target} is ready: {len(pictures)} images.\n{count_table(classes, rows)}")
-    for remark in folder.remarks(classes, lists, args.expert):
+    for remark in folder.remarks(classes, lists):
         print(remark)
     if lost := sorted(named - set(classes)):
         print(f"Classes left out, because they have no usable image: {some(lost)}.")
