@@ -27,7 +27,7 @@ from utils.teaching.registry import SELECTORS
 
 
 def read_draws(path: Path) -> list[list[float]]:
-    """Reads the table that `draws.write_draws` writes: test accuracy (%) per lesson of each draw."""
+    """Reads a table of draws: test accuracy (%) per lesson of each draw."""
     curves: dict[str, list[float]] = {}
     with open(path, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):

@@ -285,26 +285,21 @@ def read_course(path: Path, dataset: Dataset) -> dict:
     """
     try:
         course = json.loads(path.read_text(encoding="utf-8"))
-        owner = course["dataset"], tuple(course["classes"])
-        entries = [_is_lesson(lesson, len(dataset.classes)) for lesson in course["lessons"]]
+        owner, classes = course["dataset"], range(len(course["classes"]))
+        for lesson in course["lessons"]:
+            paths = [lesson["image"], *plain_partners(lesson).values()]
+            paths += [pair[key] for pair in lesson["explanations"].values() for key in ("image", "partner")]
+            answers = [lesson["answer"], *map(int, lesson["explanations"]), *map(int, plain_partners(lesson))]
+            if not all(answer in classes and answer != lesson["label"] for answer in answers):
+                raise ValueError(f"answers {answers} to an image of class {lesson['label']}")
+            if not all(isinstance(one, str) for one in paths):
+                raise ValueError("a picture without a path")
     except FileNotFoundError:
         raise InputError(f"Course {path} not found. Run the teaching script, or check --selection and --out.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} is not a course file ({type(error).__name__}: {error}). Make the course again."
         ) from error
-    if owner != (dataset.name, dataset.classes):
-        raise InputError(f"{path} is a course of {owner[0]}, not of {dataset.name}. Check --dataset or --out.")
-    if not entries or not all(entries):
-        raise InputError(f"{path} is not a course file: a lesson is missing or damaged. Make the course again.")
+    if (owner, tuple(course["classes"])) != (dataset.name, dataset.classes):
+        raise InputError(f"{path} is a course of {owner}, not of {dataset.name}. Check --dataset or --out.")
     return course
-
-
-def _is_lesson(lesson: dict, num_classes: int) -> bool:
-    """True if classes are in range and every picture has a path."""
-    pairs = lesson["explanations"]
-    pictures = [pair[key] for pair in pairs.values() for key in ("image", "partner", "partner_explanation")]
-    pictures += [lesson["image"], lesson["partner"]["image"], *plain_partners(lesson).values()]
-    answers = {str(lesson["answer"]), *pairs, *plain_partners(lesson)}
-    wrong = {str(label) for label in range(num_classes) if label != lesson["label"]}
-    return lesson["label"] in range(num_classes) and answers <= wrong and all(isinstance(one, str) for one in pictures)

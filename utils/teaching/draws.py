@@ -1,7 +1,7 @@
 """Extra courses on random subsets of the pool, to estimate the variance."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,26 +26,6 @@ def drawn_rows(count: int, seed: int, draw: int) -> Tensor:
     return order[: round(SHARE * count)].sort().values
 
 
-def draw_courses(
-    student: Student, selector_of: Callable[[int], Selector], draws: Sequence[int], iterations: int, seed: int
-) -> Iterator[list[float]]:
-    """Teaches one untaught student per draw.
-
-    Args:
-        student: a student with the whole pool; it does not change.
-        selector_of: makes the selector of a draw.
-        draws: numbers of the draws.
-        iterations: lessons of each course.
-        seed: of the subsets.
-
-    Yields:
-        Test accuracy in percent after each lesson; empty if the subset contains only one class.
-    """
-    for draw in draws:
-        untaught = student.untaught(drawn_rows(len(student.labels), seed, draw))
-        yield [lesson.test_accuracy for lesson in teach(untaught, selector_of(draw), iterations)]
-
-
 def run_draws(
     student: Student,
     selector_of: Callable[[int], Selector],
@@ -55,7 +35,16 @@ def run_draws(
     path: Path,
     unfinished: Unfinished,
 ) -> dict:
-    """Teaches all draws and writes their curves to a CSV; draws of an interrupted run are not repeated.
+    """Teaches one untaught student per draw and writes a CSV of `draw`, `lesson` (from 1) and `test_accuracy` (%).
+
+    Args:
+        student: a student with the whole pool; it does not change.
+        selector_of: makes the selector of a draw.
+        draws: number of draws; those of an interrupted run are not repeated.
+        iterations: lessons of each course; a subset with only one class has no lessons.
+        seed: of the subsets.
+        path: the CSV; removed if there are no draws, since those of an earlier run belong to another course.
+        unfinished: state of the run.
 
     Returns:
         The mean over the lessons of each draw, and the mean of those; nothing if there is nothing to measure.
@@ -64,27 +53,21 @@ def run_draws(
     kept = unfinished.folder / "draws.json"
     curves = json.loads(kept.read_text()) if kept.exists() else []
     processes.wait()  # every rank reads the state before rank 0 overwrites it
-    courses = draw_courses(student, selector_of, range(len(curves), draws), iterations, seed)
     disabled = draws == 0 or not processes.is_first()
-    for curve in tqdm(courses, total=draws, initial=len(curves), desc="draws", unit="course", disable=disabled):
-        curves.append(curve)
+    missing = range(len(curves), draws)
+    for draw in tqdm(missing, total=draws, initial=len(curves), desc="draws", unit="course", disable=disabled):
+        untaught = student.untaught(drawn_rows(len(student.labels), seed, draw))
+        curves.append([lesson.test_accuracy for lesson in teach(untaught, selector_of(draw), iterations)])
         processes.first_only(write_json)(kept, curves)
-    taught = [curve for curve in curves if curve]
-    if not taught:
-        processes.first_only(path.unlink)(missing_ok=True)  # draws of an earlier run do not belong to this course
+    if not any(curves):
+        processes.first_only(path.unlink)(missing_ok=True)
         return {}
-    write_draws(path, curves)
-    processes.say(f"Draws: {path}")
-    means = [round(float(np.mean(curve)), 2) for curve in taught]
-    return {"draws": {"test_accuracy_mean": round(float(np.mean(means)), 2), "of_each": means}}
-
-
-@processes.first_only
-def write_draws(path: Path, curves: Sequence[Sequence[float]]) -> None:
-    """Writes test accuracies (%) as a table of `draw`, `lesson` (from 1) and `test_accuracy`."""
     rows = [
         {"draw": draw, "lesson": lesson, "test_accuracy": round(accuracy, 3)}
         for draw, curve in enumerate(curves)
         for lesson, accuracy in enumerate(curve, start=1)
     ]
-    write_table(path, rows)
+    processes.first_only(write_table)(path, rows)
+    processes.say(f"Draws: {path}")
+    means = [round(float(np.mean(curve)), 2) for curve in curves if curve]
+    return {"draws": {"test_accuracy_mean": round(float(np.mean(means)), 2), "of_each": means}}

@@ -62,6 +62,11 @@ def _ratio(along: Tensor, square: Tensor) -> Tensor:
     return torch.where(square > 0, along / square.clamp(min=torch.finfo(square.dtype).tiny).sqrt(), 0)
 
 
+def _ties(score: float | Tensor, top: float) -> bool | Tensor:
+    """True for scores that are equal to the largest up to rounding."""
+    return score >= top - TIE * abs(top)
+
+
 class PoolGradient:
     """The gradient G of the whole pool, and the gradients U of its images."""
 
@@ -110,14 +115,17 @@ class KMaxGrad(Selector):
     explains = True
 
     def choose(self, survey: Survey, remaining: Tensor) -> Choice | None:
-        pool, best = PoolGradient(survey), None
+        pool, found = PoolGradient(survey), []
         for one, two, allowed in _groups(pool, remaining):
             for start in range(0, len(one.rows), BLOCK):
-                best = _better(best, _best_pair(survey, one.part(slice(start, start + BLOCK)), two, allowed))
-        if best is None:
+                found += _best_pair(survey, one.part(slice(start, start + BLOCK)), two, allowed)
+        if not found:
             return None
-        score, image, partner = best
-        if _scores_higher(pool, partner, image):
+        top = max(found)[0]
+        score, image, partner = min((pair for pair in found if _ties(pair[0], top)), key=lambda pair: pair[1:])
+        pair = torch.tensor([image, partner])
+        first, second = (pool.of(pair[[k]], int(survey.labels[pair[1 - k]])).own().item() for k in (0, 1))
+        if second > first and not _ties(first, second):
             image, partner = partner, image
         counter = int(survey.labels[partner])
         partners = self._partners(pool, remaining, image) | {counter: partner}
@@ -134,7 +142,7 @@ class KMaxGrad(Selector):
                 alone = pool.of(torch.tensor([image]), wrong)
                 scores = torch.cat([alone.scores(pool.of(block, own))[0] for block in rows.split(ROWS)])
                 top = scores.max().item()
-                partners[wrong] = int(rows[(scores >= top - TIE * abs(top)).nonzero()[0, 0]])
+                partners[wrong] = int(rows[_ties(scores, top).nonzero()[0, 0]])
         return partners
 
 
@@ -165,32 +173,14 @@ def _groups(pool: PoolGradient, remaining: Tensor) -> Iterator[tuple[Gradients, 
             yield one, two, others
 
 
-def _best_pair(survey: Survey, one: Gradients, two: Gradients, allowed: Tensor) -> tuple[float, int, int] | None:
-    """Score and rows of the best pair between two groups; ties go to the pair that is first in the list. None if no pair is allowed."""
+def _best_pair(survey: Survey, one: Gradients, two: Gradients, allowed: Tensor) -> list[tuple[float, int, int]]:
+    """Score and rows of the best allowed pair between two groups, if any; ties go to the pair that is first in the list."""
     mask = allowed[survey.labels[one.rows]][:, survey.labels[two.rows]]
     if not mask.any():
-        return None
+        return []
     scores = one.scores(two).masked_fill(~mask, -torch.inf)
     top = scores.max().item()
-    i, j = (scores >= top - TIE * abs(top)).nonzero().T
+    i, j = _ties(scores, top).nonzero().T
     pairs = torch.stack([one.rows[i], two.rows[j]], 1).sort(1).values
     first, second = pairs[(pairs[:, 0] * len(survey.labels) + pairs[:, 1]).argmin()].tolist()
-    return top, first, second
-
-
-def _better(one: tuple[float, int, int] | None, two: tuple[float, int, int] | None) -> tuple[float, int, int] | None:
-    """The better of two pairs; ties go to the pair that is first in the list."""
-    if one is None or two is None:
-        return one or two
-    if abs(one[0] - two[0]) <= TIE * max(abs(one[0]), abs(two[0])):
-        return min(one, two, key=lambda pair: pair[1:])
-    return max(one, two)
-
-
-def _scores_higher(pool: PoolGradient, one: int, two: int) -> bool:
-    """True if an image has a larger own score than its partner; ties go to the first in the list."""
-    labels = pool.survey.labels.tolist()
-    own, other = (pool.of(torch.tensor([i]), labels[j]).own().item() for i, j in ((one, two), (two, one)))
-    if abs(own - other) <= TIE * max(abs(own), abs(other)):
-        return one < two
-    return own > other
+    return [(top, first, second)]

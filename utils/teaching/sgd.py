@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Self
 
 import torch
@@ -16,49 +15,6 @@ from utils.teaching.pool import Pool
 from utils.teaching.selector import Choice, Look, Seen, Survey
 from utils.teaching.student import Student, StudentSettings, attend, margin_risk
 from utils.training import evaluation
-
-
-class TeachingSet:
-    """The items taught so far, on the student's device.
-
-    An attended explanation is a region of an image that is in the set anyway, so pictures are stored once and items point to them.
-
-    Attributes:
-        pictures: distinct pictures in [0, 1], (U, 3, s, s), or their feature maps (U, d, H, W) if the backbone is frozen.
-        owner: picture of each item, (M,).
-        weights: region of each item, (M, H, W).
-        labels: class of each item, (M,).
-    """
-
-    def __init__(self, network: Network, image_size: int, device: str) -> None:
-        self.network = network
-        grid = (network.grid(image_size),) * 2
-        shape = (network.num_features, *grid) if network.backbone_frozen else (3, image_size, image_size)
-        self.pictures = torch.empty(0, *shape, device=device)
-        self.owner = torch.empty(0, dtype=torch.long, device=device)
-        self.weights = torch.empty(0, *grid, device=device)
-        self.labels = torch.empty(0, dtype=torch.long, device=device)
-        self._numbers: dict[tuple, int] = {}
-
-    def add(self, key: tuple, picture: Callable[[], Tensor], weights: Tensor, label: int) -> None:
-        """Adds an item. Calls `picture` (uint8 (3, s, s)) only for a new key."""
-        device = self.pictures.device
-        if key not in self._numbers:
-            self._numbers[key] = len(self._numbers)
-            image = to_float(picture()[None], device)
-            if self.network.backbone_frozen:
-                with torch.no_grad():
-                    image = self.network.feature_map(image)
-            # Concatenation loses the memory layout in which convolutions are fastest.
-            self.pictures = torch.cat([self.pictures, image]).contiguous(memory_format=torch.channels_last)
-        self.owner = torch.cat([self.owner, torch.tensor([self._numbers[key]], device=device)])
-        self.weights = torch.cat([self.weights, weights[None].to(device)])
-        self.labels = torch.cat([self.labels, torch.tensor([label], device=device)])
-
-    def features(self) -> Tensor:
-        """Features of every item, (M, d)."""
-        feature_map = self.pictures if self.network.backbone_frozen else self.network.feature_map(self.pictures)
-        return attend(feature_map[self.owner], self.weights)
 
 
 class SGDStudent(Student):
@@ -80,7 +36,9 @@ class SGDStudent(Student):
         self._optimizer = torch.optim.SGD(
             self._learning, how.lr, momentum=how.momentum, weight_decay=how.weight_decay, fused=True
         )
-        self._taught = TeachingSet(self.network, how.image_size, how.device)
+        # An attended explanation is a region of an image, so each picture is stored once and items point to it.
+        self._pictures: dict[tuple, Tensor] = {}
+        self._items: list[tuple[tuple, Tensor, int]] = []  # key of the picture, region, class
 
     def survey(self, explain: bool) -> Survey:
         def look() -> Seen:
@@ -93,24 +51,45 @@ class SGDStudent(Student):
         pool, whole = self.pool, torch.ones(self.grid, self.grid)
         for place, row in choice.items(self.labels, self.table, self.explain):
             number, label = int(self.rows[place]), int(self.labels[place])
-            image = partial(pool.images.__getitem__, number)
             if row is None:
-                self._taught.add(("image", number), image, whole, label)
+                self._add_item(("image", number), pool.images, number, whole, label)
             elif pool.view == "attention":
-                self._taught.add(("image", number), image, pool.weights(row, self.grid), label)
+                self._add_item(("image", number), pool.images, number, pool.weights(row, self.grid), label)
             else:
-                self._taught.add(("explanation", row), partial(pool.explained.__getitem__, row), whole, label)
+                self._add_item(("explanation", row), pool.explained, row, whole, label)
+
+    def _add_item(self, key: tuple, images: ImageSet, number: int, region: Tensor, label: int) -> None:
+        if key not in self._pictures:
+            picture = to_float(images[number][None], self.how.device)
+            if self.network.backbone_frozen:
+                with torch.no_grad():
+                    picture = self.network.feature_map(picture)
+            self._pictures[key] = picture
+        self._items.append((key, region, label))
+
+    def _teaching_set(self) -> tuple[Callable[[], Tensor], Tensor]:
+        """Returns a function that computes the features of all items (M, d), and their classes (M,)."""
+        network, device, place = self.network, self.how.device, {key: n for n, key in enumerate(self._pictures)}
+        keys, regions, labels = zip(*self._items, strict=True)
+        # Concatenation loses the memory layout in which convolutions are fastest.
+        pictures = torch.cat(list(self._pictures.values())).contiguous(memory_format=torch.channels_last)
+        owner = torch.tensor([place[key] for key in keys], device=device)
+        weights = torch.stack(regions).to(device)
+
+        def features() -> Tensor:
+            return attend((pictures if network.backbone_frozen else network.feature_map(pictures))[owner], weights)
+
+        frozen = features() if network.backbone_frozen else None  # does not change between steps
+        return lambda: features() if frozen is None else frozen, torch.tensor(labels, device=device)
 
     def learn(self) -> None:
         """Takes `steps` steps on the whole teaching set as one batch; batch norm keeps its statistics (evaluation mode)."""
-        taught = self._taught
-        # Frozen features do not change between steps, so they are pooled once.
-        frozen = taught.features() if self.network.backbone_frozen else None
+        features, labels = self._teaching_set()
         for _ in range(self.how.steps):
-            risk = margin_risk(self.network.head(taught.features() if frozen is None else frozen), taught.labels)
+            risk = margin_risk(self.network.head(features()), labels)
             if not math.isfinite(risk.item()):
                 raise RunError(
-                    f"The student's risk is {risk.item()} after {len(taught.labels)} items. Lower --lr or set --max-grad-norm."
+                    f"The student's risk is {risk.item()} after {len(labels)} items. Lower --lr or set --max-grad-norm."
                 )
             self._optimizer.zero_grad()
             risk.backward()
@@ -122,7 +101,8 @@ class SGDStudent(Student):
     def accuracy(self) -> tuple[float, float]:
         """As in `Student`. Raises RunError if the network has diverged."""
         with torch.inference_mode():
-            taught = evaluation.share_right(self.network.head(self._taught.features()), self._taught.labels)
+            features, labels = self._teaching_set()
+            taught = evaluation.share_right(self.network.head(features()), labels)
         return taught, evaluation.share_right(evaluation.logits_of_list(self._test_maps), self.test.labels)
 
     def classifier(self) -> Network:
