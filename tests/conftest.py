@@ -1,4 +1,4 @@
-"""A small dataset, and the scripts of two families run on it once per session; the tests look at what they left."""
+"""A small dataset, and the scripts of two families run on it once per session."""
 
 import contextlib
 import io
@@ -27,13 +27,13 @@ FIRST = (
 
 
 def pytest_collection_modifyitems(items):
-    """Of files that two processes share, the slowest come first, so that neither waits for the other at the end."""
+    """The slowest files come first, so that no process of a parallel run waits at the end."""
     items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
 
 
 @pytest.fixture(scope="session")
 def drawn_toy(tmp_path_factory):
-    """A data root with a small toy dataset, read-only, and what was in it; that it still is, is checked at the session's end too."""
+    """A read-only data root with a small toy dataset, and its snapshot, which is compared at the end of the session."""
     root = tmp_path_factory.mktemp("shared") / "data"
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(io.StringIO()):
         patch.setattr(toy_moths, "PER_CLASS", IMAGES)
@@ -51,13 +51,12 @@ def drawn_toy(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def data_root(drawn_toy):
-    """The data root of `drawn_toy`."""
     return drawn_toy[0]
 
 
 @pytest.fixture
 def small_root(data_root, tmp_path):
-    """A data root that a test may spoil: a copy with one training and one test image per class."""
+    """A writable copy of the data root with one training and one test image per class."""
     root = tmp_path / "data"
     for split in ("tr", "te"):
         rows = read_examples(data_root / f"toy/toy_gt_{split}.txt", 5)
@@ -72,7 +71,7 @@ def small_root(data_root, tmp_path):
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory):
-    """What `--pretrained` may name: the state dict of a torchvision ResNet-18 with its 1000-way head, drawn at random."""
+    """A state dict of a torchvision ResNet-18 with random weights and its 1000-way head."""
     path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
     with torch.random.fork_rng():
         torch.manual_seed(11)
@@ -82,25 +81,21 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def butterflies(data_root, weights, tmp_path_factory):
-    """The butterflies' scripts, run."""
     return run_family(Workspace("butterflies", tmp_path_factory.mktemp("butterflies_work")), data_root, weights)
 
 
 @pytest.fixture(scope="session")
 def gull(data_root, weights, tmp_path_factory):
-    """The gulls' scripts, run."""
     return run_family(Workspace("gull", tmp_path_factory.mktemp("gull_work")), data_root, weights)
 
 
 @pytest.fixture(params=["butterflies", "gull"])
 def space(request):
-    """Each family in turn."""
     return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="session")
 def tools():
-    """The helpers above, for test modules."""
     return SimpleNamespace(
         call=call, spawn=spawn, common=common, snapshot=snapshot, size=SIZE, lessons=LESSONS, repository=REPOSITORY
     )

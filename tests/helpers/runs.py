@@ -1,6 +1,6 @@
-"""The scripts run on a small dataset: one by one, or the six of a family one after the other.
+"""Runs scripts on a small dataset, one by one or all of a family.
 
-Most runs happen in this process (`call`), because importing torch costs a subprocess several seconds; `spawn` is the real thing.
+Most runs happen in this process (`call`), because importing torch takes a subprocess several seconds. `spawn` starts a process.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ LESSONS = 3
 
 @dataclass(frozen=True)
 class Finished:
-    """How a script ended: exit status, what it printed, and what it said on stderr (progress bars included)."""
+    """Exit status and output of a script (stderr with progress bars)."""
 
     script: str
     status: int
@@ -52,10 +52,7 @@ def spawn(script: str, *arguments: object, cwd: Path) -> Finished:
 
 
 def snapshot(folder: Path) -> dict[str, tuple]:
-    """Every entry below a folder with its time of change and its digest.
-
-    Folders count too: a file that was made there and removed again leaves its mark on the folder's time.
-    """
+    """Modification time and digest of every entry below a folder. A temporary file changes the time of its folder."""
     return {
         str(path.relative_to(folder)): (
             path.stat().st_mtime_ns,
@@ -72,8 +69,8 @@ class Workspace:
     Attributes:
         family: `butterflies` or `gull`.
         folder: the working folder; `out` is the output folder in it.
-        runs: how each run ended, by name: `teacher`, `CE`, `CMaxGrad`, `MaxGrad`, `random`, `simclr`, `CE_simclr`, ...
-        commands: script and arguments of each run, to run it again.
+        runs: results of the runs by name: `teacher`, `CE`, `CMaxGrad`, `MaxGrad`, `random`, `simclr`, `CE_simclr`, ...
+        commands: script and arguments of each run.
     """
 
     family: str
@@ -92,27 +89,17 @@ class Workspace:
 
 
 def common(data_root: Path, workers: int = 2) -> list[str]:
-    """The settings that keep every script small and on the small dataset."""
-    return [
-        "--dataset",
-        "toy",
-        "--data-root",
-        str(data_root),
-        "--image-size",
-        str(SIZE),
-        "--workers",
-        str(workers),
-        "--device",
-        "cpu",
-    ]
+    """Settings for small runs on the small dataset."""
+    small = f"--dataset toy --data-root {data_root} --image-size {SIZE} --workers {workers} --device cpu"
+    return small.split(" ")
 
 
 def run_family(space: Workspace, data_root: Path, weights: Path) -> Workspace:
-    """Runs the six scripts of a family, and more courses with the butterflies': every selection, and explanations as pictures."""
+    """Runs the six scripts of a family; for the butterflies also more selections, and explanations as pictures."""
     family, tiny, generic = space.family, common(data_root), ["--pretrained", weights]
     training = ["--epochs", 2, "--batch-size", 8, "--lr", 0.01, "--milestones", 1, "--eval-every", 2]
     teacher = "train_gull_resnet18_linear" if family == "gull" else "train_butterflies_resnet18"
-    frozen = generic if family == "gull" else []  # the gulls' teacher is a head on generic features
+    frozen = generic if family == "gull" else []  # the gull teacher is a head on generic features
     lessons = [*tiny, *generic, "--iterations", LESSONS, "--steps", 2, "--batch-size", 16, "--student", "sgd"]
     course, explain = f"train_{family}_CMaxGrad", f"get_all_CE_{family}"
     space.run("teacher", teacher, *tiny, *generic, *training)
@@ -122,36 +109,17 @@ def run_family(space: Workspace, data_root: Path, weights: Path) -> Workspace:
     space.run("random", course, *lessons, "--selection", "random")
     if family == "butterflies":
         space.run("MaxGrad", course, *lessons, "--selection", "MaxGrad")
-        pictures = ["--explanation-view", "image", "--out", "pictures", "--ce-list", "./toy/toy_gt_CE.txt"]
-        space.run("image", course, *lessons, *pictures, "--save-students")
-        optimal = [*lessons, "--student", "optimal", "--ce-list", "./toy/toy_gt_CE.txt"]
-        space.run("optimal", course, *optimal, "--out", "optimal", "--save-students", "--draws", 2)
-        space.run(
-            "KMaxGrad", course, *optimal, "--out", "optimal", "--selection", "KMaxGrad", "--save-students", "--draws", 2
-        )
+        lessons += ["--ce-list", "./toy/toy_gt_CE.txt", "--save-students"]
+        space.run("image", course, *lessons, "--explanation-view", "image", "--out", "pictures")
+        optimal = [*lessons, "--student", "optimal", "--out", "optimal", "--draws", 2]
+        space.run("optimal", course, *optimal)
+        space.run("KMaxGrad", course, *optimal, "--selection", "KMaxGrad")
+        lessons = lessons[:-3]
     space.run("simclr", f"train_{family}_simclr", *tiny, "--epochs", 2, "--batch-size", 8)
-    probe = ["--probe-epochs", 30, "--batch-size", 7]
-    space.run(
-        "CE_simclr",
-        f"{explain}_simclr",
-        *tiny,
-        *probe,
-        "--explanation",
-        "scout",
-        "--checkpoint",
-        "{out}/simclr_checkpoint_2.tar",
-    )
+    probe = [*tiny, "--probe-epochs", 30, "--batch-size", 7, "--checkpoint", "./toy/simclr_checkpoint_2.tar"]
+    space.run("CE_simclr", f"{explain}_simclr", *probe, "--explanation", "scout")
     head = f"./toy/checkpoint_pretrain_resnet18_{'linear' if family == 'gull' else 's300'}.pth.tar"
     space.run("CE_margin", explain, *tiny, *explained, "--checkpoint", head, "--out", "margin")
-    space.run(
-        "CE_margin_simclr",
-        f"{explain}_simclr",
-        *tiny,
-        *probe,
-        "--checkpoint",
-        "./toy/simclr_checkpoint_2.tar",
-        "--out",
-        "margin",
-    )
+    space.run("CE_margin_simclr", f"{explain}_simclr", *probe, "--out", "margin")
     space.run("CMaxGrad_simclr", f"{course}_simclr", *lessons, "--save-students")
     return space
