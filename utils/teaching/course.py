@@ -47,14 +47,7 @@ class CourseSettings:
 
 
 class CourseFiles:
-    """The files of a course.
-
-    Args:
-        dataset: its dataset.
-        layout: names of the files.
-        pool: the images and explanations that the course is chosen from.
-        explain: True if explanations are taught.
-        how: settings.
+    """The files of a course. `explain` is true if explanations are taught.
 
     Raises:
         InputError: a picture for people is missing, or their list contains other explanations.
@@ -82,21 +75,13 @@ class CourseFiles:
             save_checkpoint(folder / f"iter_{iteration:03d}.pt", student.classifier().state_dict())
 
     def write(self, lessons: Sequence[Lesson], student: Student, test: ImageSet) -> dict:
-        """Writes the course and its learning curve.
-
-        Args:
-            lessons: all lessons.
-            student: after the last lesson.
-            test: the test list.
-
-        Returns:
-            The test accuracies and warnings.
-        """
+        """Writes the course and its learning curve. Returns the test accuracies and warnings."""
         num_classes = len(self.dataset.classes)
         self.save_taught_student(student, len(lessons))
         self._write_course(lessons)
         self._write_curve(lessons, checks.chance(test.labels, num_classes))
-        shown = {label for lesson in lessons for label in self._labels(lesson.choice)}
+        rows = [row for lesson in lessons for row in (lesson.choice.image, lesson.choice.partner)]
+        shown = self.pool.images.labels[rows].unique()
         warnings = [
             checks.untaught_classes(len(lessons), len(shown), num_classes),
             checks.random_features(self.how.pretrained, student.keeps_features),
@@ -106,9 +91,6 @@ class CourseFiles:
             ),
         ]
         return checks.with_warnings(measured(lessons), warnings)
-
-    def _labels(self, choice: Choice) -> list[int]:
-        return self.pool.images.labels[[choice.image, choice.partner]].tolist()
 
     def save_taught_student(self, student: Student, lessons: int) -> None:
         """Saves the student after the last lesson, with --save-students, and removes the students of an earlier course."""
@@ -201,11 +183,7 @@ class CourseFiles:
 def people_rows(ce_list: str, rows: Sequence[Explanation], num_classes: int) -> list[Explanation] | None:
     """Reads the pictures for people that belong to an explanation list: its `_HTML.txt` sibling, row by row.
 
-    Returns:
-        The rows, or None if there is no such list (the paper's lists may come without).
-
-    Raises:
-        InputError: the sibling lists other explanations.
+    Returns None if there is no such list (the paper's lists may come without). Raises InputError if it lists other explanations.
     """
     path = people_list(ce_list)
     if not path.exists():
@@ -274,15 +252,7 @@ def measured(lessons: Sequence[Lesson]) -> dict:
 
 
 def read_course(path: Path, dataset: Dataset) -> dict:
-    """Reads a course file.
-
-    Args:
-        path: course_<selection>.json.
-        dataset: the dataset that the course must belong to.
-
-    Raises:
-        InputError: the file is missing or not a course, or the course belongs to another dataset.
-    """
+    """Reads course_<selection>.json. Raises InputError if it is missing, not a course, or a course of another dataset."""
     try:
         course = json.loads(path.read_text(encoding="utf-8"))
         owner, classes = course["dataset"], range(len(course["classes"]))

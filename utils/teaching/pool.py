@@ -24,19 +24,10 @@ ExplanationView = Literal["image", "attention"]
 def match_explanations(
     images: ImageSet[Example], rows: Sequence[Explanation], source: str | Path, num_classes: int
 ) -> Tensor:
-    """Finds the row of every explanation (i, b). Each image must have the same number of explanations.
-
-    Args:
-        images: the example list.
-        rows: the explanation list.
-        source: the explanation list's file, for error messages.
-        num_classes: C.
-
-    Returns:
-        Row numbers (N, C); -1 if the list has none (always at b = c_i).
+    """Finds the row of every explanation (i, b) in an explanation list: (N, C); -1 if there is none (always at b = c_i).
 
     Raises:
-        InputError: a row is not an explanation of a listed image or is repeated, or explanations are missing.
+        InputError: a row is not an explanation of a listed image or is repeated, or images have different numbers of explanations.
     """
     number_of = {row.index: number for number, row in enumerate(images.rows)}
     table = torch.full((len(images), num_classes), -1, dtype=torch.long)
@@ -130,10 +121,6 @@ class Pool:
 def open_pool(
     dataset: Dataset, data_root: str, ce_list: str, view: ExplanationView, image_size: int, ram_budget: float
 ) -> Pool:
-    """Opens the training list of a dataset and its explanations.
-
-    Raises:
-        InputError: a list or an image is missing or malformed, or the lists do not match.
-    """
+    """Opens the training list of a dataset and its explanations."""
     images = open_list(dataset, "train", data_root, partial(whole_view, size=image_size), ram_budget=ram_budget)
     return Pool(images, ce_list, len(dataset.classes), view, image_size)

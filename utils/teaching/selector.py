@@ -31,14 +31,10 @@ class Choice:
     score: float | None
 
     def items(self, labels: Tensor, table: Tensor, explain: bool) -> list[tuple[int, int | None]]:
-        """The items of the lesson in teaching order: x_i, x_j and, if `explain`, E(x_i; a, b), E(x_j; b, a).
+        """The items of the lesson in teaching order: x_i, x_j and, if `explain`, those of E(x_i; a, b), E(x_j; b, a) that exist.
 
-        Args:
-            labels, table: as in `Survey`.
-            explain: True if explanations are taught; missing ones are left out.
-
-        Returns:
-            For each item the row of its image, and the number of its explanation or None for the image itself.
+        Each is the row of an image, and the number of its explanation or None for the image itself. `labels` and `table` are those of
+        `Survey`.
         """
         pair = ((self.image, self.partner), (self.partner, self.image))
         explanations = [(number, int(table[number, labels[other]])) for number, other in pair if explain]
@@ -53,17 +49,11 @@ class Look(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """The pool through a network and its head.
-
-    Attributes:
-        images: N images.
-        codewords: W, (C, d).
-        explained: M explanations, or None if they are not taught.
-    """
+    """The pool through a network and its head."""
 
     images: Look
-    codewords: Tensor
-    explained: Look | None
+    codewords: Tensor  # W, (C, d)
+    explained: Look | None  # None if explanations are not taught
 
 
 class Survey:

@@ -97,19 +97,14 @@ class Student(ABC):
     """Base class of students. Nothing is computed before it is needed.
 
     Args:
-        pool: what can be taught.
-        test: the test list in test view, only measured.
+        pool: what can be taught; `labels` and `table` are those of its images.
+        test: the test list in test view.
         explain: True if explanations are taught.
         how: settings.
         freeze_features: True if only the head learns.
-
-    Attributes:
-        labels: classes of its pool, (N,).
-        table: row numbers of the pool's explanations, (N, C); -1 if there is none.
-        remedies: settings to try if it learns nothing, for a warning.
     """
 
-    remedies = "--pretrained and --selection"
+    remedies = "--pretrained and --selection"  # settings to try if it learns nothing
     map_budget = HELD_BUDGET  # bytes of a frozen network's feature maps to keep for the next pass
 
     def __init__(self, pool: Pool, test: ImageSet, explain: bool, how: StudentSettings, freeze_features: bool) -> None:
