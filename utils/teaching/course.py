@@ -256,6 +256,8 @@ def read_course(path: Path, dataset: Dataset) -> dict:
     try:
         course = json.loads(path.read_text(encoding="utf-8"))
         owner, classes = course["dataset"], range(len(course["classes"]))
+        if not course["lessons"]:
+            raise ValueError("it has no lessons")
         for lesson in course["lessons"]:
             paths = [lesson["image"], *plain_partners(lesson).values()]
             paths += [pair[key] for pair in lesson["explanations"].values() for key in ("image", "partner")]
