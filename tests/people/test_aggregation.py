@@ -39,7 +39,7 @@ def known_of(counts):
 
 
 def make_crowd(seed, images, people, per_image, accuracies, classes=5):
-    """True classes and answers, drawn plainly with NumPy's frozen legacy generator: the same numbers for ever."""
+    """True classes and answers from NumPy's legacy generator, whose numbers never change."""
     rng = np.random.RandomState(seed)
     truth, rows = rng.randint(0, classes, images), []
     for image in range(images):
@@ -64,14 +64,6 @@ def test_majority_by_hand():
     assert found.certainty.tolist() == pytest.approx([2 / 3, 1 / 2, 1, 1 / 3]) and found.drawn == 0
 
 
-def test_ties_are_drawn_fairly_and_by_the_seed():
-    rows = [(image, person, answer) for image in range(3000) for person, answer in enumerate((1, 4))]
-    found = [majority(votes_of(rows), 5, np.ones(2), seed) for seed in (0, 0, 1)]
-    assert found[0].drawn == 3000 and set(found[0].label) == {1, 4}
-    assert abs((found[0].label == 1).mean() - 0.5) < 4 * math.sqrt(0.25 / 3000)
-    assert (found[0].label == found[1].label).all() and (found[0].label != found[2].label).any()
-
-
 def test_the_order_of_answers_does_not_matter():
     answers = [Answer(f"p{p}", "label", f"i{i}", (p * i) % 5, None, None) for i in range(30) for p in range(4)]
     one, other = Votes.of(answers), Votes.of(answers[::-1])
@@ -80,47 +72,8 @@ def test_the_order_of_answers_does_not_matter():
         assert first.label.tolist() == second.label.tolist() and first.certainty.tolist() == second.certainty.tolist()
 
 
-def one_step_plainly(votes, posterior, believed, per_class):
-    """An EM step written as the model reads, by loops over probabilities, without logarithms."""
-    images, classes = posterior.shape
-    votes_list = list(zip(votes.image.tolist(), votes.person.tolist(), votes.answer.tolist(), strict=True))
-    prior = [(sum(posterior[i][j] for i in range(images)) + per_class) for j in range(classes)]
-    prior = [value / sum(prior) for value in prior]
-    confusion = {}
-    for p in range(len(votes.people)):
-        for j in range(classes):
-            counts = [believed[p][j][k] for k in range(classes)]
-            for i, person, answer in votes_list:
-                if person == p:
-                    counts[answer] += posterior[i][j]
-            confusion[p, j] = [count / sum(counts) for count in counts]
-    new, likelihood = [], 0.0
-    for i in range(images):
-        joint = [
-            prior[j] * math.prod(confusion[p, j][k] for image, p, k in votes_list if image == i) for j in range(classes)
-        ]
-        new.append([value / sum(joint) for value in joint])
-        likelihood += math.log(sum(joint))
-    return prior, confusion, new, likelihood
-
-
-def test_an_em_step_against_plain_loops():
-    _, votes = make_crowd(8, 25, 6, 4, [0.9, 0.7, 0.5, 0.8, 0.3, 0.6])
-    posterior = np.random.RandomState(0).dirichlet(np.ones(5), 25)
-    believed = np.random.RandomState(1).random_sample((6, 5, 5)) + 0.1
-    prior, confusion = aggregation.maximize(votes, posterior, believed, 0.7)
-    new, likelihood = aggregation.expect(votes, prior, confusion)
-    plain = one_step_plainly(votes, posterior, believed, 0.7)
-    assert (
-        prior == pytest.approx(np.array(plain[0]))
-        and new == pytest.approx(np.array(plain[2]))
-        and likelihood == pytest.approx(plain[3])
-    )
-    assert all(confusion[p, j] == pytest.approx(np.array(row)) for (p, j), row in plain[1].items())
-
-
 def test_an_em_step_adds_as_numpy_would_to_the_last_bit():
-    """In the order in which the answers stand, whatever that is: the same answers, the same labels as ever."""
+    """The order of additions is the order of the answers."""
     _, votes = make_crowd(9, 60, 7, 3, [0.8] * 7)
     order = np.random.RandomState(2).permutation(len(votes.image))
     votes = Votes(votes.images, votes.people, votes.image[order], votes.person[order], votes.answer[order])
@@ -137,9 +90,9 @@ def test_an_em_step_adds_as_numpy_would_to_the_last_bit():
     assert np.array_equal(aggregation.expect(votes, prior, confusion)[0], np.exp(joint - evidence))
 
 
-# Made once with crowd-kit 1.4.2 (DawidSkene(n_iter=5000, tol=1e-13), whose M-step has no prior but a floor of 1e-10), krippendorff
-# 0.9.0 and NumPy 2.4.6, on `make_crowd` of these arguments: right labels; sum of image number x label; shares of the classes; diagonal
-# of the first person's confusion matrix; mean probability of the label; Krippendorff's alpha.
+# From crowd-kit 1.4.2 (DawidSkene(n_iter=5000, tol=1e-13); its M-step has no prior, only a floor of 1e-10),
+# krippendorff 0.9.0 and NumPy 2.4.6, for `make_crowd` with these arguments: number of right labels; sum of image number
+# x label; class shares; diagonal of the first person's confusion matrix; mean probability of the label; Krippendorff's alpha.
 CROWD_KIT = {
     (0, 400, 10, 3, (0.8,) * 10): (
         362,
@@ -183,10 +136,9 @@ def test_dawid_skene_gives_what_crowd_kit_gives(arguments):
     assert agreement(votes, 5)["alpha"] == pytest.approx(alpha, abs=1e-9)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_dawid_skene_beats_the_majority_where_many_are_bad(seed):
-    truth, votes = make_crowd(seed, 400, 12, 5, [0.9] * 4 + [0.2] * 8)
-    plain = majority(votes, 5, np.ones(12), seed).label
+def test_dawid_skene_beats_the_majority_if_many_are_bad():
+    truth, votes = make_crowd(0, 400, 12, 5, [0.9] * 4 + [0.2] * 8)
+    plain = majority(votes, 5, np.ones(12), 0).label
     found = dawid_skene(votes, np.tile(prior_counts(5), (12, 1, 1)))
     assert found.converged and (np.diff(found.objective) >= -1e-9).all()  # EM climbs
     assert (found.posterior.argmax(1) == truth).mean() > (plain == truth).mean() + 0.1
@@ -203,7 +155,7 @@ def test_known_answers_help_every_method():
 
 
 def test_few_answers_do_not_mislead_dawid_skene():
-    """Thirty answers from each of twenty people: without a prior EM finds confusions that nobody has."""
+    """Thirty answers per person: without a prior, EM finds confusions that nobody has."""
     truth, votes = make_crowd(2, 200, 20, 3, [0.6] * 20)
     right = (aggregate(votes, 5, "dawid_skene", NOTHING, 0).label == truth).mean()
     bare = (dawid_skene(votes, np.full((20, 5, 5), 0.01), 0.01).posterior.argmax(1) == truth).mean()
@@ -242,19 +194,19 @@ def test_people_are_weighted_by_known_answers_to_the_last_bit():
 
 
 def test_a_step_of_one_coin_by_hand():
-    """Two people agree on the first image and disagree on the second; the first step alone, since no change exceeds a tolerance of 1."""
+    """Two people agree on the first image and disagree on the second. A tolerance of 1 ends EM after one step."""
     votes = votes_of([(0, 0, 0), (0, 1, 0), (1, 0, 1), (1, 1, 2)])
     found = one_coin(votes, 3, np.array([[3.0, 1.0], [1.0, 1.0]]), per_class=1.0, tolerance=1.0)
     assert found.prior == pytest.approx([0.4, 0.3, 0.3])  # (1 + 1, 1/2 + 1, 1/2 + 1) of 5
     assert found.people == pytest.approx([0.75, 0.625])  # (3 + 1 + 1/2) of 6, (1 + 1 + 1/2) of 4
-    # 0.4 x 0.75 x 0.625 against twice 0.3 x 0.125 x 0.1875; 0.4 x 0.125 x 0.1875, 0.3 x 0.75 x 0.1875, 0.3 x 0.125 x 0.625
+    # 0.4 x 0.75 x 0.625, twice 0.3 x 0.125 x 0.1875; 0.4 x 0.125 x 0.1875, 0.3 x 0.75 x 0.1875, 0.3 x 0.125 x 0.625
     assert found.posterior == pytest.approx(np.array([[40 / 43, 1.5 / 43, 1.5 / 43], [0.125, 0.5625, 0.3125]]))
     believed = math.log(0.4 * 0.3 * 0.3) + math.log(0.75**3 * 0.25 * 0.625 * 0.375)
     assert found.objective == pytest.approx([math.log(0.2015625) + math.log(0.075) + believed]) and found.converged
 
 
 def one_coin_plainly(rows, classes, believed, steps):
-    """The model's EM as it reads, by loops over probabilities: the posterior of every image, and everybody's accuracy."""
+    """Second implementation of EM, by loops over probabilities: posterior of each image and accuracy of each person."""
     answers = {}
     for image, person, answer in rows:
         answers.setdefault(image, []).append((person, answer))
@@ -275,7 +227,7 @@ def one_coin_plainly(rows, classes, believed, steps):
 
 
 def test_one_coin_against_plain_loops():
-    """To its end, and with what people did on a test: 18 of 20 right, 10 of 20 ..."""
+    """Until convergence, with known answers: 18 of 20 right, 10 of 20, 8 of 20."""
     truth, votes = make_crowd(4, 60, 6, 3, [0.9, 0.6, 0.3] * 2, classes=7)
     seen = np.zeros((6, 7, 7), dtype=int)
     seen[:, 0, 0], seen[:, 3, 3], seen[:, 3, 4] = 8, [10, 2, 0] * 2, [2, 10, 12] * 2
@@ -294,16 +246,14 @@ def test_one_coin_against_plain_loops():
     ).mean() > 0.5
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_one_coin_beats_the_others_on_a_mixed_crowd_of_many_classes(seed):
-    """Where a confusion matrix a person has 2,450 numbers, and a person answers 150 times."""
-    truth, votes = make_crowd(seed, 1000, 20, 3, [(0.9, 0.6, 0.3)[person % 3] for person in range(20)], classes=50)
-    right = {method: (aggregate(votes, 50, method, NOTHING, seed).label == truth).mean() for method in AGGREGATIONS}
+def test_one_coin_beats_the_others_on_a_mixed_crowd_with_many_classes():
+    """A confusion matrix has 2,450 parameters, and a person answers 150 times."""
+    truth, votes = make_crowd(0, 1000, 20, 3, [(0.9, 0.6, 0.3)[person % 3] for person in range(20)], classes=50)
+    right = {method: (aggregate(votes, 50, method, NOTHING, 0).label == truth).mean() for method in AGGREGATIONS}
     assert right["one_coin"] > right["majority"] + 0.02 and right["one_coin"] > right["dawid_skene"] + 0.02
 
 
-def test_one_coin_is_the_majority_where_nothing_tells_people_apart():
-    """Everybody answered to one image alone."""
+def test_one_coin_is_the_majority_if_each_person_answers_one_image():
     rng = np.random.RandomState(0)
     pairs = [(rng.randint(0, 6), rng.randint(0, 6)) for _ in range(200)]
     answers = [
@@ -322,21 +272,18 @@ def test_one_coin_is_the_majority_where_nothing_tells_people_apart():
     assert labels.certainty[unanimous].min() > labels.certainty[~unanimous].max() > 0.5
 
 
-@pytest.mark.parametrize("method", ["one_coin", "dawid_skene"])
-def test_the_models_draw_ties_as_the_majority_does(method):
+@pytest.mark.parametrize("method", AGGREGATIONS)
+def test_ties_are_drawn_fairly_and_by_the_seed(method):
     rows = [(image, person, (1, 4)[(image + person) % 2]) for image in range(2000) for person in range(2)]
     found = [aggregate(votes_of(rows), 5, method, NOTHING, seed) for seed in (0, 0, 1)]
-    assert (
-        found[0].drawn == 2000
-        and set(found[0].label) == {1, 4}
-        and found[0].certainty == pytest.approx(np.full(2000, 0.5), abs=0.01)
-    )
+    assert found[0].drawn == 2000 and set(found[0].label) == {1, 4}
+    assert found[0].certainty == pytest.approx(np.full(2000, 0.5), abs=0.01)
     assert abs((found[0].label == 1).mean() - 0.5) < 4 * math.sqrt(0.25 / 2000)
     assert (found[0].label == found[1].label).all() and (found[0].label != found[2].label).any()
 
 
 def test_agreement_by_hand():
-    """The worked example of Krippendorff, Computing Krippendorff's Alpha-Reliability (2011): four observers, twelve units."""
+    """The example of Krippendorff, Computing Krippendorff's Alpha-Reliability (2011): four observers, twelve units."""
     units = ["111", "2232", "3333", "3333", "2222", "1234", "4444", "1121", "2222", "555", "11", "3"]
     rows = [(unit, person, int(value) - 1) for unit, values in enumerate(units) for person, value in enumerate(values)]
     found = agreement(votes_of(rows), 5)
@@ -345,7 +292,7 @@ def test_agreement_by_hand():
     assert found["raw"] == pytest.approx(np.mean([np.mean(equal) for equal in pairs]))
 
 
-def test_agreement_that_says_nothing_is_none():
+def test_undefined_agreement_is_none():
     assert agreement(votes_of([(0, 0, 1), (1, 1, 2)]), 5) == {"raw": None, "alpha": None}
     assert agreement(votes_of([(0, 0, 1), (0, 1, 1)]), 5) == {
         "raw": 1.0,

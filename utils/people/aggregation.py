@@ -23,21 +23,13 @@ TIES = 2**31  # separates draws of ties from other draws with the same seed
 
 @dataclass(frozen=True)
 class Votes:
-    """Answers as arrays, one entry per answer.
+    """M answers as arrays."""
 
-    Attributes:
-        images: names, sorted, (N,).
-        people: names, sorted, (P,).
-        image: index into `images` of each answer, (M,).
-        person: index into `people` of each answer, (M,).
-        answer: class of each answer, (M,).
-    """
-
-    images: list[str]
-    people: list[str]
-    image: np.ndarray
-    person: np.ndarray
-    answer: np.ndarray
+    images: list[str]  # names, sorted, (N,)
+    people: list[str]  # names, sorted, (P,)
+    image: np.ndarray  # index into `images` of each answer, (M,)
+    person: np.ndarray  # index into `people` of each answer, (M,)
+    answer: np.ndarray  # class of each answer, (M,)
 
     @classmethod
     def of(cls, answers: Sequence[Answer]) -> "Votes":
@@ -58,21 +50,13 @@ class Votes:
 
 @dataclass(frozen=True)
 class Labels:
-    """One label per image.
+    """One label per image, in the order of `Votes.images`."""
 
-    Attributes:
-        label: (N,), in the order of `Votes.images`.
-        certainty: share of answers (majority) or probability (models) of the label, (N,).
-        drawn: number of images whose tie was broken at random.
-        steps: EM steps; 0 for the majority.
-        converged: True unless EM reached `MAX_STEPS`.
-    """
-
-    label: np.ndarray
-    certainty: np.ndarray
-    drawn: int
-    steps: int = 0
-    converged: bool = True
+    label: np.ndarray  # (N,)
+    certainty: np.ndarray  # share of answers (majority) or probability (models) of the label, (N,)
+    drawn: int  # number of ties broken at random
+    steps: int = 0  # steps of EM
+    converged: bool = True  # False if EM reached MAX_STEPS
 
 
 def aggregate(votes: Votes, num_classes: int, method: Aggregation, known: np.ndarray, seed: int) -> Labels:
@@ -151,21 +135,12 @@ def _draw_ties(scores: np.ndarray, seed: int) -> tuple[np.ndarray, int]:
 
 @dataclass(frozen=True)
 class Fitted:
-    """Result of EM.
+    """Result of EM."""
 
-    Attributes:
-        posterior: probability of each class, (N, C).
-        prior: share of each class, (C,).
-        people: Dawid-Skene: probability that person p answers k if the class is j, (P, C, C), [p, j, k]. One coin:
-            probability that a person is right, (P,).
-        objective: log posterior of the parameters before each step; it never decreases.
-        converged: True unless EM reached `MAX_STEPS`.
-    """
-
-    posterior: np.ndarray
-    prior: np.ndarray
-    people: np.ndarray
-    objective: list[float]
+    posterior: np.ndarray  # probability of each class, (N, C)
+    prior: np.ndarray  # share of each class, (C,)
+    people: np.ndarray  # confusion matrices (P, C, C), [person, class, answer], or accuracies (P,)
+    objective: list[float]  # log posterior of the parameters before each step; it never decreases
     converged: bool
 
 
@@ -180,7 +155,7 @@ def dawid_skene(votes: Votes, believed: np.ndarray, per_class: float = WRONG, to
         votes: the answers.
         believed: prior counts of each person's answers, (P, C, C), [person, class, answer].
         per_class: prior count of each class.
-        tolerance: EM has converged when no class probability changes by more.
+        tolerance: EM ends when no class probability changes by more.
     """
 
     def step(posterior: np.ndarray) -> Step:
@@ -200,12 +175,7 @@ def one_coin(
     One-coin Dawid-Skene (as in Zhang, Chen, Zhou, Jordan, Spectral Methods Meet EM, NeurIPS 2014): whatever the class,
     person p is right with probability accuracy_p, and gives each wrong answer equally often.
 
-    Args:
-        votes: the answers.
-        num_classes: C >= 2.
-        believed: prior counts of each person's right and wrong answers, above 0, (P, 2).
-        per_class: prior count of each class.
-        tolerance: EM has converged when no class probability changes by more.
+    `believed` are prior counts of each person's right and wrong answers, above 0, (P, 2); the rest as in `dawid_skene`.
     """
     cell, shape = votes.image * num_classes + votes.answer, (len(votes.images), num_classes)
     answers = believed.sum(1) + np.bincount(votes.person, minlength=len(votes.people))

@@ -24,7 +24,6 @@ LOG_LISTS = ("image_id", "gt_label", "is_train", "response", "time")
 REJECTED_STATUS = "rejected in the column AssignmentStatus"
 REJECTED_OFFLINE = "rejected in the column Reject"
 REJECTED_ELSEWHERE = "rejected in another row of the same assignment"
-NO_ANSWERS = "no answers"
 ANSWERED_BEFORE = "answered again by the same person (the first answer counts)"
 SUBMITTED_BEFORE = "already submitted by another participant (same trial ids)"
 OTHER_BUILD = "given on another build of the course page"
@@ -57,14 +56,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Answers in a file that do not count.
-
-    Attributes:
-        where: file, and participant or line.
-        person: name of the person.
-        reason: why they do not count.
-        answers: number of answers; None for a whole row of a batch.
-    """
+    """Answers in a file that do not count: their number, or None for a whole row of a batch."""
 
     where: str
     person: str
@@ -82,27 +74,16 @@ class Reading:
 
 @dataclass
 class Participant:
-    """One participant of one file.
+    """One participant of one file."""
 
-    Attributes:
-        where: file, and participant or line.
-        name: name in the file.
-        trials: trial ids and answers.
-        numbered: True if the name is only a number within an export; another export may give it to someone else.
-        worker: worker id of Mechanical Turk.
-        assignment: assignment id of Mechanical Turk.
-        refused: why the whole row of a batch does not count; "" if it does.
-        other_builds: number of trials from other builds of the page, by build id.
-    """
-
-    where: str
+    where: str  # file, and participant or line
     name: str
-    trials: list[tuple[str, Answer]] = field(default_factory=list)
-    numbered: bool = False
-    worker: str = ""
+    trials: list[tuple[str, Answer]] = field(default_factory=list)  # with trial ids
+    numbered: bool = False  # the name is a number within an export; another export may give it to someone else
+    worker: str = ""  # worker and assignment ids of Mechanical Turk
     assignment: str = ""
-    refused: str = ""
-    other_builds: Counter[str] = field(default_factory=Counter)
+    refused: str = ""  # why a row of a batch does not count
+    other_builds: Counter[str] = field(default_factory=Counter)  # trials from other builds of the page, by build id
 
 
 def read_answers(paths: Sequence[str | Path], key: Key | None, num_classes: int) -> list[Answer]:
@@ -123,7 +104,7 @@ def read_files(
         paths: answer files.
         key: key of the course page; the logs of explain_teach need none.
         num_classes: C; answers must be in 0 .. C-1.
-        leave_out: names of people whose answers do not count.
+        leave_out: people whose answers do not count.
 
     Raises:
         InputError: a file is missing or malformed, no answer counts, or a name in `leave_out` is unknown.
@@ -169,7 +150,6 @@ def read_files(
 
 
 def _rank(participant: Participant) -> int:
-    """Returns the place of a participant's file in the reading order."""
     return 0 if participant.worker else 1 if participant.assignment else 2 if participant.numbered else 3
 
 
@@ -237,7 +217,7 @@ def _read_csv(text: str, path: str | Path, key: Key | None, num_classes: int) ->
         for where, row in rows:
             name = _checked_name(row["participant"], where)
             participant = participants.setdefault(name, Participant(where, name, numbered=True))
-            numbers = {"rt": _number(row["rt"], float), "response": _number(row["response"], int)}
+            numbers = {name: _json(row[name], f"{where}: {name}") for name in ("rt", "response")}
             _add_trial(participant, row | numbers, where, key, num_classes)
         yield from participants.values()
     else:
@@ -258,13 +238,6 @@ def _csv_rows(text: str, path: str | Path) -> Iterator[tuple[str, dict[str, str]
         line = reader.line_num + 1
 
 
-def _number(text: str, kind: type) -> object:
-    try:
-        return kind(text)
-    except ValueError:
-        return text
-
-
 def _turk_participant(row: dict[str, str], where: str, key: Key | None, num_classes: int) -> Participant:
     """Returns the participant of one row of a Mechanical Turk batch.
 
@@ -281,10 +254,9 @@ def _turk_participant(row: dict[str, str], where: str, key: Key | None, num_clas
         refused = REJECTED_OFFLINE
     else:
         trials = _json(text, f"{where}: Answer.trials") if text else []
-        refused = "" if trials else NO_ANSWERS
+        refused = "" if trials else "no answers"
     participant = Participant(where, name, worker=worker, assignment=assignment, refused=refused)
-    _add_trials(participant, trials, key, num_classes)
-    return participant
+    return _with_trials(participant, trials, key, num_classes)
 
 
 def _page_participant(entry: object, where: str, key: Key | None, num_classes: int) -> Participant:
@@ -292,16 +264,15 @@ def _page_participant(entry: object, where: str, key: Key | None, num_classes: i
     if not isinstance(entry, dict) or not isinstance(entry.get("participant"), str):
         raise InputError(f"{where}: expected an object with participant and trials. Export the answers again.")
     name = _checked_name(entry["participant"], where)
-    participant = Participant(f"{where} ({name})", name)
-    _add_trials(participant, entry.get("trials"), key, num_classes)
-    return participant
+    return _with_trials(Participant(f"{where} ({name})", name), entry.get("trials"), key, num_classes)
 
 
-def _add_trials(participant: Participant, trials: object, key: Key | None, num_classes: int) -> None:
+def _with_trials(participant: Participant, trials: object, key: Key | None, num_classes: int) -> Participant:
     if not isinstance(trials, list):
         raise InputError(f"{participant.where}: expected a list of trials. Export the answers again.")
     for number, trial in enumerate(trials, start=1):
         _add_trial(participant, trial, f"{participant.where}, trial {number}", key, num_classes)
+    return participant
 
 
 def _add_trial(participant: Participant, trial: object, where: str, key: Key | None, num_classes: int) -> None:

@@ -17,44 +17,26 @@ from utils.teaching.registry import SELECTORS
 
 @dataclass(frozen=True)
 class Person:
-    """Summary of one person.
-
-    Attributes:
-        name: name in the report.
-        group: teaching condition, if the answers name one.
-        kept: True if the answers count.
-        test_answers: number of test answers.
-        test_accuracy: percent of right test answers; None without any.
-        labels: number of labelled images.
-        label_accuracy: percent of right labels, of images with known truth; None without any.
-        seconds: median response time after the lessons; None if unknown.
-    """
+    """Summary of one person; accuracies are percentages of the answers with known truth, None without any."""
 
     name: str
-    group: str
-    kept: bool
+    group: str  # teaching condition, if the answers name one
+    kept: bool  # the answers count
     test_answers: int
     test_accuracy: float | None
     labels: int
     label_accuracy: float | None
-    seconds: float | None
+    seconds: float | None  # median response time after the lessons
 
 
 @dataclass(frozen=True)
 class Part:
-    """The test or labelling part of a course, with the answers of the people who are kept.
-
-    Attributes:
-        answers: their answers.
-        votes: the same as arrays.
-        labels: one label per image of `votes`.
-        truth: true classes of these images, (N,); -1 if unknown.
-    """
+    """The test or labelling part of a course, with the answers of the people who are kept."""
 
     answers: list[Answer]
-    votes: Votes
+    votes: Votes  # the answers as arrays
     labels: Labels
-    truth: np.ndarray
+    truth: np.ndarray  # true classes of the images, (N,); -1 if unknown
 
 
 def course_of(selection: str, key: Key, answers: Sequence[Answer]) -> str:
@@ -157,25 +139,16 @@ def write_list(path: Path, expert: Sequence[Example], key: Key, part: Part | Non
     Returns:
         Name and size of the list, for the report.
     """
-    course = {"simclr": True} if key.simclr else {}
     images = list(key.of_phase("label").values())
-    if part is None or not images:
+    label_of = dict(zip(part.votes.images, part.labels.label.tolist(), strict=True)) if part else {}
+    labelled = [(image.path, label_of[image.path]) for image in images if image.path in label_of]
+    if labelled:
+        rows = [*((row.path, row.label) for row in expert), *labelled]
+        write_examples(path, [Example(name, label, index) for index, (name, label) in enumerate(rows)])
+        print(f"Labelled {len(labelled)} of {len(images)} images; with {len(expert)} expert images: {path}")
+    else:
         path.unlink(missing_ok=True)
         print("No labels from people who are kept, so there is no labelled list. The report covers the test only.")
-        return course | {
-            "list": None,
-            "expert_images": len(expert),
-            "labelled_images": 0,
-            "unlabelled_images": None,
-        }
-    label_of = dict(zip(part.votes.images, part.labels.label.tolist(), strict=True))
-    labelled = [(image.path, label_of[image.path]) for image in images if image.path in label_of]
-    rows = [*((row.path, row.label) for row in expert), *labelled]
-    write_examples(path, [Example(name, label, index) for index, (name, label) in enumerate(rows)])
-    print(f"Labelled {len(labelled)} of {len(images)} images; with {len(expert)} expert images: {path}")
-    return course | {
-        "list": listed_path(path),
-        "expert_images": len(expert),
-        "labelled_images": len(labelled),
-        "unlabelled_images": len(images) - len(labelled),
-    }
+    counts = {"labelled_images": len(labelled), "unlabelled_images": len(images) - len(labelled)}
+    list_of = {"list": listed_path(path) if labelled else None, "expert_images": len(expert)}
+    return list_of | counts | ({"simclr": True} if key.simclr else {})

@@ -1,5 +1,6 @@
 """Report on people and their labels: JSON, text, a CSV of the labels, and two figures."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -30,17 +31,8 @@ def write_report(
 
     There is no CSV without labels, and there are no figures if the truth of all images is unknown.
 
-    Args:
-        layout: file names.
-        dataset: the dataset.
-        people: all people, including those who are not kept.
-        parts: parts of the course by name.
-        settings: selection, aggregation and min_accuracy.
-        listed: result of `write_list`.
-        left_out: answers that do not count.
-
-    Returns:
-        The report without single people and confusion matrices, for the run record.
+    `settings` are selection, aggregation and min_accuracy; `listed` is the result of `write_list`. Returns the report
+    without single people and confusion matrices, for the run record.
     """
 
     def path(ending: str) -> Path:
@@ -48,9 +40,10 @@ def write_report(
 
     counts = {name: confusion_counts(part.answers, len(dataset.classes)) for name, part in parts.items()}
     summaries = {name: summarize(part, counts[name]) for name, part in parts.items()}
+    counted = dict(sum((Counter({one.reason: one.answers or 1}) for one in left_out), Counter()))
     report = {"dataset": dataset.name} | settings | listed
     report |= {"people": len(people), "people_left_out": sum(not person.kept for person in people)}
-    report |= {"groups": group_means(people), "answers_left_out": count_left_out(left_out)} | summaries
+    report |= {"groups": group_means(people), "answers_left_out": counted} | summaries
     details = {
         "each": [_rounded(asdict(person)) for person in people],
         "each_left_out": [asdict(one) for one in left_out],
@@ -101,38 +94,21 @@ def group_means(people: Sequence[Person]) -> dict[str, dict]:
     }
 
 
-def count_left_out(left_out: Sequence[LeftOut]) -> dict[str, dict[str, int]]:
-    """Counts rows of batches, and single answers, that do not count, by reason."""
-    counts: dict[str, dict[str, int]] = {}
-    for one in left_out:
-        count = counts.setdefault(one.reason, {"rows": 0, "answers": 0})
-        count["rows"] += one.answers is None
-        count["answers"] += one.answers or 0
-    return counts
-
-
 def _rounded(row: dict) -> dict:
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in row.items()}
 
 
 def _image_rows(part: Part) -> list[dict]:
-    answers = np.bincount(part.votes.image, minlength=len(part.votes.images)).tolist()
-    columns = (
-        part.votes.images,
-        part.labels.label.tolist(),
-        answers,
-        part.labels.certainty.tolist(),
-        part.truth.tolist(),
-    )
+    answers = np.bincount(part.votes.image, minlength=len(part.votes.images))
     return [
         {
             "path": path,
-            "label": label,
-            "answers": count,
-            "certainty": round(certainty, 4),
-            "truth": truth if truth >= 0 else "",
+            "label": int(part.labels.label[place]),
+            "answers": int(answers[place]),
+            "certainty": round(float(part.labels.certainty[place]), 4),
+            "truth": int(part.truth[place]) if part.truth[place] >= 0 else "",
         }
-        for path, label, count, certainty, truth in zip(*columns, strict=True)
+        for place, path in enumerate(part.votes.images)
     ]
 
 
@@ -151,7 +127,7 @@ def _text(report: dict, summaries: Mapping[str, dict], people: Sequence[Person],
         lines += ["", "Not counted:"]
     for reason, count in report["answers_left_out"].items():
         places = [f"{one.person} ({one.where})" for one in left_out if one.reason == reason]
-        lines.append(f"{count['rows']} rows, {count['answers']} answers {reason}: {first_of(places, 20)}")
+        lines.append(f"{count} x {reason}: {first_of(places, 20)}")
     return "\n".join(lines) + "\n"
 
 

@@ -45,14 +45,7 @@ WITHOUT_PEOPLE = {
 
 @dataclass(frozen=True)
 class Material:
-    """Images of a study.
-
-    Attributes:
-        expert: rows that the expert labelled.
-        rest: rows for people to label, with true labels.
-        test: the test list.
-        num_classes: C.
-    """
+    """Images of a study: the expert's rows, the rows for people with their true labels, and the test list."""
 
     expert: list[Example]
     rest: list[Example]
@@ -144,19 +137,12 @@ def simulated_labels(rest: Sequence[Example], num_classes: int, quality: float, 
 
 @dataclass(frozen=True)
 class Step:
-    """One classifier of a study.
+    """One classifier of a study."""
 
-    Attributes:
-        seed: seed of its training and of the annotators' errors.
-        quality: accuracy of the annotators who label the rest, 0 .. 1; None without annotators.
-        round: round of self-training, from 1; 0 without self-training.
-        simclr: True for a head on SimCLR features.
-    """
-
-    seed: int
-    quality: float | None = None
-    round: int = 0
-    simclr: bool = False
+    seed: int  # of its training and of the annotators' errors
+    quality: float | None = None  # accuracy of the annotators who label the rest, 0 .. 1; None without annotators
+    round: int = 0  # round of self-training, from 1; 0 without self-training
+    simclr: bool = False  # a head on SimCLR features
 
     @property
     def labels(self) -> str:
@@ -176,18 +162,11 @@ def steps(accuracies: Sequence[float], repeats: int, seed: int, rounds: int, sim
 
 
 class Study:
-    """Trains the classifiers of a study one by one.
-
-    Args:
-        material: the images.
-        learner: trains the classifiers.
-        simclr: trains heads on SimCLR features; None without them.
-        per_image: annotators per image.
-        how: settings of self-training.
-        state: state of an interrupted study; None starts a new one.
+    """Trains the classifiers of a study one by one, each image of the rest being labelled by `per_image` annotators.
 
     Attributes:
-        state: `rows` of the tables so far, and `answers`: the last round of each self-training.
+        rows: rows of the tables so far.
+        state: the rows, and the last round of each self-training. A new object with this state continues the study.
     """
 
     def __init__(
@@ -254,15 +233,10 @@ def write_study(layout: Layout, rows: Sequence[dict], last_round: int) -> list[d
 
 
 def break_even(qualities: Sequence[float], right: Sequence[float], level: float) -> float | None:
-    """Returns the annotators' accuracy above which a classifier that learns from them exceeds `level`.
+    """Returns the annotators' accuracy above which a classifier that learns from them exceeds `level`, in percent.
 
-    Args:
-        qualities: the annotators' accuracies, ascending, 0 .. 1.
-        right: the classifier's accuracy in percent for each of them, interpolated linearly.
-        level: accuracy in percent.
-
-    Returns:
-        The last crossing of `level`; the lowest quality if all values are above it, None if the last is not.
+    `right` is the classifier's accuracy in percent for each of `qualities`, interpolated linearly; the last crossing
+    counts. Returns the lowest quality if all values are above the level, and None if the last is not.
     """
     below = [place for place, value in enumerate(right) if value <= level]
     if not below:
@@ -276,19 +250,12 @@ def break_even(qualities: Sequence[float], right: Sequence[float], level: float)
 
 @dataclass(frozen=True)
 class Alternative:
-    """A classifier that needs no people.
+    """A classifier that needs no people."""
 
-    Attributes:
-        name: key of `WITHOUT_PEOPLE`.
-        right: test accuracy in percent, one per seed.
-        pays_from: break-even of the means over seeds.
-        by_seed: break-even of each seed.
-    """
-
-    name: str
-    right: list[float]
-    pays_from: float | None
-    by_seed: list[float | None]
+    name: str  # key of WITHOUT_PEOPLE
+    right: list[float]  # test accuracy in percent of each seed
+    pays_from: float | None  # break-even of the means over seeds
+    by_seed: list[float | None]  # break-even of each seed
 
     @property
     def labels(self) -> str:
@@ -314,16 +281,10 @@ class Alternative:
 
 @dataclass(frozen=True)
 class Findings:
-    """Rows of a study, sorted.
+    """Rows of a study, sorted."""
 
-    Attributes:
-        qualities: the annotators' accuracies, ascending, 0 .. 1; the last is 1.
-        points: test accuracies in percent for each of them, one per seed.
-        alternatives: classifiers that need no people.
-    """
-
-    qualities: list[float]
-    points: list[list[float]]
+    qualities: list[float]  # accuracies of annotators, ascending, 0 .. 1
+    points: list[list[float]]  # test accuracies in percent for each of them, one per seed
     alternatives: list[Alternative]
 
 
