@@ -1,4 +1,4 @@
-"""The code as the tests of its style see it: its scripts, its modules, their syntax trees."""
+"""The scripts and modules of the repository and their syntax trees."""
 
 import ast
 from pathlib import Path
