@@ -9,7 +9,6 @@ from utils.base.files import NAME_BYTES
 
 IMG, MASK, DEMO = "img", "mask", "demo"  # masked image for machine students, 0/255 mask, red outline for people
 TEACHING_SIZE = 0.05  # the mask size that courses use and explanation lists name
-RECORD = "run_"  # prefix of run records
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Layout:
 
     def run_record(self, script: str, selection: str = "") -> Path:
         """Settings and measurements of a script's last run, or of its last run with `selection`."""
-        return self.out / f"{RECORD}{script}{selection and '_'}{selection}.json"
+        return self.out / f"run_{script}{selection and '_'}{selection}.json"
 
     def unfinished(self, script: str, selection: str = "") -> Path:
         """Working folder of an unfinished run; one per selection, since courses may be made at the same time."""
@@ -191,16 +190,6 @@ def mask_size(picture: str) -> float | None:
         return float(Path(picture).parent.name)
     except ValueError:
         return None
-
-
-def run_records(out: str | Path, scripts: str) -> list[Path]:
-    """The run records in an output folder whose scripts match a glob pattern."""
-    return list(Path(out).glob(f"{RECORD}{scripts}.json"))
-
-
-def variant_of(name: str) -> str:
-    """The variant that a script, its record or its explanation list belongs to, by its name without suffix."""
-    return "simclr" if name.endswith("_simclr") else ""
 
 
 def name_problem(image: str, label: int, index: int, num_classes: int, limit: int = NAME_BYTES) -> str:

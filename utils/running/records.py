@@ -14,9 +14,8 @@ import torchvision
 from utils.base import processes
 from utils.base.errors import InputError
 from utils.base.files import write_json
-from utils.data.outputs import record_of, run_records, variant_of
+from utils.data.outputs import record_of
 
-EXPLAINING = "get_all_CE_*"  # the scripts that explain
 TOP = Path(__file__).resolve().parents[2]
 
 
@@ -60,8 +59,8 @@ def write_run_record(paths: Sequence[Path], script: str, cfg, inputs: dict[str, 
 def read_explanation_record(ce_list: str | Path) -> dict:
     """Reads how an explanation list was made, from the record next to it; {} if it has none, like the lists of the paper.
 
-    The record contains the settings `explanation`, `explanation_layer`, `mask_sizes`, `image_size`, `counters`, `dataset` and `seed`;
-    the `variant` as in `Layout`; `mask_size`, the one that the list names; and the SHA-256 of input files (`contents`).
+    The record contains the settings of the explanation script that shape the explanations, such as `explanation` and `mask_sizes`; the
+    `variant` as in `Layout`; `mask_size`, the one that the list names; and the SHA-256 of input files (`contents`).
 
     Raises:
         InputError: the record is damaged.
@@ -78,25 +77,3 @@ def read_explanation_record(ce_list: str | Path) -> dict:
     if not isinstance(record, dict):
         raise InputError(f"Explanation record {path} is not a JSON object. Run the explanation script again.")
     return record
-
-
-def last_records(out: str | Path) -> dict[str, Path]:
-    """The records of the explanation runs whose files lie in an output folder, the last of each variant (as in `Layout.variant`)."""
-    records = sorted(run_records(out, EXPLAINING), key=lambda path: path.stat().st_mtime)
-    return {variant_of(path.stem): path for path in records}
-
-
-def explanation_run(ce_list: str | Path) -> dict:
-    """The record of the run that made an explanation list; empty where none beside it tells (the paper's lists have none)."""
-    record = last_records(Path(ce_list).parent).get(variant_of(Path(ce_list).stem))
-    try:
-        found = json.loads(record.read_text(encoding="utf-8")) if record else {}
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) and isinstance(found.get("settings"), dict) else {}
-
-
-def explained_by(ce_list: str | Path) -> str | None:
-    """The name of the explainer that made an explanation list; None where no record beside it tells."""
-    name = explanation_run(ce_list).get("settings", {}).get("explanation")
-    return None if name is None else str(name)
