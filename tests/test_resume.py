@@ -9,11 +9,9 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 
-from utils.base.files import remove_leftovers
 from utils.data.lists import read_examples
 from utils.running import resuming
 
@@ -289,7 +287,10 @@ def test_a_finished_run_says_so_and_touches_nothing(fork, commands, reference, t
     for name in ("teacher", "simclr", "CE", "CE_simclr", "CMaxGrad", "random"):
         before = tools.snapshot(reference.folder / "toy")
         done = fork([*commands[name], "--resume"], reference.folder)
-        assert done.status == 0 and "This run has finished" in done.out and done.out.count("\n") == 1, (done.out, done.err)
+        assert done.status == 0 and "This run has finished" in done.out and done.out.count("\n") == 1, (
+            done.out,
+            done.err,
+        )
         changed = differing(before, tools.snapshot(reference.folder / "toy"))
         assert changed in ([], ["."]), changed  # the proof that the output folder can be written to changes its time
 

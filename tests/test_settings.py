@@ -107,7 +107,9 @@ def test_help_of_tools(capsys, monkeypatch):
     text = command_line("utils.teaching.compare_courses", compare_courses.__doc__).format_help()
     assert text.startswith("usage: python -m utils.teaching.compare_courses")
     assert settings.laid_out(compare_courses.__doc__) in text
-    assert settings.laid_out("one two\nthree\n\n    python x.py  # four\n") == "one two three\n\n    python x.py  # four"
+    assert (
+        settings.laid_out("one two\nthree\n\n    python x.py  # four\n") == "one two three\n\n    python x.py  # four"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
