@@ -1,0 +1,116 @@
+"""Atomic writes: what others see meanwhile, and what a killed process leaves."""
+
+import math
+import os
+import subprocess
+import threading
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from utils.base import files
+from utils.base.errors import InputError
+from utils.base.files import (
+    NAME_BYTES,
+    remove_leftovers,
+    replacing,
+    replacing_folder,
+    write_json,
+    write_png,
+    write_text,
+)
+
+
+@pytest.fixture
+def dead():
+    """Id of a process that has ended."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def test_a_name_of_the_greatest_length_is_written(tmp_path):
+    name = "\u83dc" * 83 + "ab.png"
+    assert len(name.encode()) == NAME_BYTES
+    write_text(tmp_path / name, "text")
+    assert (tmp_path / name).read_text() == "text" and os.listdir(tmp_path) == [name]
+
+
+def test_threads_write_files_of_similar_names(tmp_path):
+    met = threading.Barrier(2)
+
+    def write(name):
+        with replacing(tmp_path / name) as temporary:
+            assert temporary.suffix == ".png" and len(temporary.name) < 60
+            temporary.write_text(name)
+            met.wait(10)
+
+    names = ["a" * 200 + "_1.png", "a" * 200 + "_2.png"]
+    threads = [threading.Thread(target=write, args=[name]) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {name: (tmp_path / name).read_text() for name in names} == {name: name for name in names}
+
+
+def test_an_error_leaves_the_old_file(tmp_path):
+    write_text(tmp_path / "a.json", "old")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", [math.nan])
+    assert (tmp_path / "a.json").read_text() == "old" and os.listdir(tmp_path) == ["a.json"]
+
+
+def test_pictures(tmp_path):
+    draw = torch.Generator().manual_seed(0)
+    for shape in ((3, 6, 4), (6, 4)):
+        picture = torch.randint(0, 256, shape, dtype=torch.uint8, generator=draw)
+        write_png(tmp_path / "a.png", picture)
+        pixels = np.array(Image.open(tmp_path / "a.png"))
+        assert np.array_equal(pixels, picture.permute(1, 2, 0) if len(shape) == 3 else picture)
+
+
+def test_leftovers_of_killed_processes_are_removed(tmp_path, dead, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: dead)
+        patch.setattr(files, "_remove_staging", lambda *_: None)
+        with pytest.raises(KeyboardInterrupt), replacing_folder(tmp_path, "toy", force=False) as staging:
+            (staging / "toy").mkdir()
+            raise KeyboardInterrupt
+    (tmp_path / f".0123456789abcdef.{dead}.part.png").touch()
+    running = tmp_path / f".0123456789abcdef.{os.getppid()}.part.png"
+    running.touch()
+    (tmp_path / ".hidden.party").touch()
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([running.name, ".hidden.party"])
+
+
+def test_a_folder_is_replaced_at_the_end_and_only_by_force(tmp_path):
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy/old.txt").touch()
+    with pytest.raises(InputError, match="already exists. Pass --force"), replacing_folder(tmp_path, "toy", False):
+        pass
+    with replacing_folder(tmp_path, "toy", True) as staging:
+        (staging / "toy").mkdir()
+        (staging / "toy/new.txt").touch()
+        assert (tmp_path / "toy/old.txt").exists()
+    assert os.listdir(tmp_path) == ["toy"] and os.listdir(tmp_path / "toy") == ["new.txt"]
+
+
+def test_an_interrupted_replacement_is_undone(tmp_path, dead):
+    staging = tmp_path / f".toy.{dead}.part"
+    (staging / files.REPLACED).mkdir(parents=True)
+    (staging / files.REPLACED / "old.txt").touch()
+    remove_leftovers(tmp_path)
+    assert os.listdir(tmp_path) == ["toy"] and os.listdir(tmp_path / "toy") == ["old.txt"]
+
+
+def test_output_folders(tmp_path):
+    with pytest.raises(InputError, match="contains a space, but list files are separated by spaces"):
+        files.output_folder(tmp_path / "a b")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"is not writable \(Not a directory\)"):
+        files.output_folder(tmp_path / "file/out")
+    assert files.output_folder(tmp_path / "new/out").is_dir() and os.listdir(tmp_path / "new/out") == []

@@ -1,0 +1,115 @@
+"""Devices of ranks, and work in threads: all results, in order, each computed with one PyTorch thread."""
+
+import itertools
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+import torch.distributed
+
+from utils.base import machine, processes
+from utils.base.errors import InputError
+from utils.base.machine import helpers, side_by_side
+
+
+@pytest.fixture
+def second_of_two(monkeypatch):
+    """This process is the second rank on a machine with two GPUs."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for name, value in {"LOCAL_RANK": 1, "RANK": 1, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}.items():
+        monkeypatch.setenv(name, str(value))
+
+
+@pytest.fixture
+def four_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_every_rank_takes_its_own_gpu(second_of_two, monkeypatch):
+    assert [machine.choose(device) for device in ("auto", "cuda", "cpu")] == ["cuda:1", "cuda:1", "cpu"]
+    with pytest.raises(InputError, match="^--device cuda:0: 2 processes on this machine need one GPU each"):
+        machine.choose("cuda:0")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match="^--device cuda with 2 process.*: this machine has 1 CUDA devices"):
+        machine.choose("auto")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")  # one rank on each of two machines
+    assert machine.choose("cuda:0") == "cuda:0"
+    with pytest.raises(InputError, match="^--device cuda:1 with 1 process.*: this machine has 1 CUDA devices"):
+        machine.choose("cuda:1")
+
+
+@pytest.mark.parametrize("device", ["gpu", "mps", "cuda:", "cuda:x", ""])
+def test_unknown_devices(device):
+    with pytest.raises(InputError, match="is unknown. Choose auto, cpu, cuda or cuda:1"):
+        machine.choose(device)
+
+
+@pytest.mark.parametrize(
+    "text", ["NCCL error in: x.cpp:94,\nunhandled cuda error", "Timed out waiting 3000ms", "Connection closed by peer"]
+)
+def test_a_lost_connection(text, second_of_two, monkeypatch):
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, **__: None)
+    with pytest.raises(ConnectionError) as error, processes.joined("cpu"):
+        raise RuntimeError(text)
+    assert str(error.value).endswith(text.replace("\n", " "))
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3, 50])
+def test_results_come_in_order(workers):
+    def work(number):
+        time.sleep(0.01 * (number % 3))
+        return number**2
+
+    assert list(side_by_side(work, range(20), workers)) == [number**2 for number in range(20)]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_endless_items_are_taken_a_few_ahead(workers):
+    begun = []
+    results = side_by_side(begun.append, itertools.count(), workers)
+    for taken in range(1, 20):
+        next(results)
+        time.sleep(0.002)
+        assert taken <= len(begun) <= taken + 4 * workers
+    results.close()
+
+
+def test_several_work_at_once():
+    meeting = threading.Barrier(3, timeout=10)
+    assert len(list(side_by_side(lambda _: meeting.wait(), range(6), 3))) == 6
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_workers_compute_with_one_thread(workers, four_threads):
+    assert set(side_by_side(lambda _: torch.get_num_threads(), range(8), workers)) == {1}
+    assert torch.get_num_threads() == 4
+
+
+def test_helpers_leave_the_threads_of_the_caller(four_threads):
+    with helpers(3) as pool:
+        assert set(pool.map(lambda _: torch.get_num_threads(), range(8))) == {1}
+        assert torch.get_num_threads() == 4
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == 4
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_stops_the_others(workers):
+    begun = []
+
+    def work(number):
+        begun.append(number)
+        time.sleep(0.01)
+        if number == 3:
+            raise ValueError("three")
+
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError, match="three"):
+        list(side_by_side(work, range(200), workers))
+    assert len(begun) < 20 and torch.get_num_threads() == before
