@@ -72,6 +72,7 @@ class CourseFiles:
         if self.how.save_students:
             folder = self.layout.students(self.how.selection)
             folder.mkdir(parents=True, exist_ok=True)
+            processes.first_only(remove_leftovers)(folder)
             save_checkpoint(folder / f"iter_{iteration:03d}.pt", student.classifier().state_dict())
 
     def write(self, lessons: Sequence[Lesson], student: Student, test: ImageSet) -> dict:
