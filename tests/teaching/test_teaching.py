@@ -10,10 +10,8 @@ import torch
 from PIL import Image
 
 from tests.helpers.noise import CLASSES, LABELS, SIZE, noise_material, settings
-from utils.base.randomness import generator
 from utils.data.lists import read_explanations, write_explanations
 from utils.running.resuming import Unfinished
-from utils.teaching.cmaxgrad import CMaxGrad
 from utils.teaching.course import lesson_entry, measured, teaching_rows
 from utils.teaching.loop import taught_explanations, teach
 from utils.teaching.maxgrad import log_psi
@@ -228,32 +226,6 @@ def test_a_list_that_explains_each_image_against_the_next_class_only(material, t
         against = (label + 2) % CLASSES
         torch.testing.assert_close(scores[number, against], alone[number] + math.log(0.5))
         assert scores[number, (label + 1) % CLASSES] > scores[number, against]
-
-
-def test_a_missing_explanation_is_not_scored_and_not_taught(material):
-    images, ce_list = material
-    pool = Pool(images, ce_list, CLASSES, "attention", SIZE)
-    pool.table[3] = -1
-    student, _ = sgd_course(pool, images, "CMaxGrad", settings())
-    survey = student.survey(True)
-    scores = CMaxGrad(generator(0), 0.5).scores(survey)
-    alone = log_psi(survey.logits, survey.labels, survey.codewords)
-    torch.testing.assert_close(scores[3, 1:], (alone[3] + math.log(0.5)).expand(2))
-    assert Choice(3, 1, 1, {1: 1}, None).items(student.labels, student.table, True) == [
-        (3, None),
-        (1, None),
-        (1, int(pool.table[1, 0])),
-    ]
-
-
-def test_the_student_keeps_its_batch_norm_statistics(material):
-    images, ce_list = material
-    student, course = sgd_course(Pool(images, ce_list, CLASSES, "image", SIZE), images, "CMaxGrad", settings(), 1)
-    before = {name: value.clone() for name, value in student.network.state_dict().items()}
-    list(course)
-    moved = {name for name, value in student.network.state_dict().items() if not torch.equal(before[name], value)}
-    assert "conv1.weight" in moved and "fc.weight" in moved
-    assert not any("running" in name or "num_batches" in name for name in moved)
 
 
 def test_attention_pools_the_region():
