@@ -1,22 +1,25 @@
 """Teaches butterflies to a machine student: CMaxGrad picks a course of images and SimCLR explanations.
 
-CMaxGrad (Wang & Vasconcelos, ICCV 2021) and `--selection MaxGrad` (Wang, Nagrecha & Vasconcelos, CVPR 2021) are the papers' methods.
-`KMaxGrad` is ours and teaches the optimal student better. `MaxHerding` (Bae et al., ECCV 2024), `balanced` and `random` are baselines.
-Run get_all_CE_butterflies_simclr.py first: the course is chosen from its explanation list.
+CMaxGrad (Wang & Vasconcelos, ICCV 2021) and `--selection MaxGrad` (Wang, Nagrecha & Vasconcelos, CVPR 2021) are the
+papers' methods. `KMaxGrad` is ours and teaches the optimal student better. `MaxHerding` (Bae et al., ECCV 2024),
+`balanced` and `random` are baselines. Run get_all_CE_butterflies_simclr.py first: the course is chosen from its
+explanation list.
 
     python train_butterflies_CMaxGrad_simclr.py
     python train_butterflies_CMaxGrad_simclr.py --selection random --draws 5
 
-Reads: the dataset's training and test lists and their images; the explanation list of get_all_CE_butterflies_simclr.py with its pictures (--ce-list);
-the student's weights (--pretrained).
+Reads: the dataset's training and test lists and their images; the explanation list of
+get_all_CE_butterflies_simclr.py with its pictures (--ce-list); the student's weights (--pretrained).
 
-Writes: below <out>, course_<selection>_simclr.json and .png, the course lesson by lesson; <selection>/, the teaching set in order;
-evolution_<selection>_simclr.png and .csv and all_train_acc_iter_<selection>_simclr.npy, all_test_acc_iter_<selection>_simclr.npy, the student's
-accuracy after every lesson; with --draws draws_<selection>_simclr.csv; with --save-students students_<selection>_simclr/ and
+Writes: below <out>, course_<selection>_simclr.json and .png, the course lesson by lesson; <selection>/, the teaching
+set in order; evolution_<selection>_simclr.png and .csv and all_train_acc_iter_<selection>_simclr.npy,
+all_test_acc_iter_<selection>_simclr.npy, the student's accuracy after every lesson; with --draws
+draws_<selection>_simclr.csv; with --save-students students_<selection>_simclr/ and
 student_<selection>_simclr.pth.tar; run_train_butterflies_CMaxGrad_simclr.json, the record of the last run, and
 run_train_butterflies_CMaxGrad_simclr_<selection>.json, the record of each selection.
 
-Takes: about 15 seconds for butterflies_s300 on 2 CPU cores. With --student sgd several minutes. Not measured on a GPU.
+Takes: about 15 seconds for butterflies_s300 on 2 CPU cores. With --student sgd several minutes. Not measured on a
+GPU.
 """
 
 from dataclasses import dataclass
@@ -46,7 +49,7 @@ class Config:
     dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
     data_root: str = "datasets"  # folder that contains the dataset's folder; it is only read
     ce_list: str = (
-        "{out}/{list}_CE_simclr.txt"  # explanations of the training list; {out}: output folder, {list}: the list's stem
+        "{out}/{list}_CE_simclr.txt"  # explanation list; {out}: output folder, {list}: name of the training list
     )
     # student
     student: StudentKind = "optimal"  # optimal: trains its head to convergence (ours); sgd: a few steps, as published
@@ -63,11 +66,11 @@ class Config:
     alpha: float = 0.5  # CMaxGrad only: weight of the image against its explanation, 0 .. 1
     draws: int = 0  # extra courses on random 80 % subsets of the pool, to estimate the variance
     # training (sgd student only)
-    steps: int = 10  # steps per lesson, each on the whole teaching set
-    lr: float = 1e-4  # learning rate
-    momentum: float = 0.9  # momentum, carried over from lesson to lesson
-    weight_decay: float = 1e-4  # L2 penalty
-    max_grad_norm: float = 0.0  # clip the gradient norm; 0 disables clipping (as published)
+    steps: int = 10  # sgd student only: steps per lesson, each on the whole teaching set
+    lr: float = 1e-4  # sgd student only: learning rate
+    momentum: float = 0.9  # sgd student only: momentum, carried over from lesson to lesson
+    weight_decay: float = 1e-4  # sgd student only: L2 penalty
+    max_grad_norm: float = 0.0  # sgd student only: clip the gradient norm; 0 disables clipping (as published)
     # images
     image_size: int = 224  # side of the network's input in pixels
     batch_size: int = 64  # images per forward pass

@@ -46,7 +46,7 @@ def view(root, listed, how=images.whole_view, size=64):
 
 
 def torchvision_network(state, num_classes=5):
-    """torchvision's own ResNet-18 with a bias-free head, or one with a bias: whether a state dict fits it is the test."""
+    """torchvision's own ResNet-18 with the state dict, which must fit; the head has a bias if the state dict has."""
     network = resnet18(num_classes=num_classes)
     network.fc = torch.nn.Linear(512, num_classes, bias="fc.bias" in state)
     network.load_state_dict(state)
@@ -235,7 +235,7 @@ def test_every_rendering_of_every_explanation_is_there_and_no_other(space, varia
 @VARIANTS
 @pytest.mark.parametrize("out", ["toy", "margin"])
 def test_file_label_and_picture_agree(space, variant, out, data_root):
-    """The rendering for machines keeps the listed image's pixels inside the mask and is their mean outside; red is at the border only."""
+    """For machines, pixels inside the mask are kept and their mean is outside. For people, only the border is red."""
     examples = {row.index: row for row in lists.read_examples(data_root / "toy/toy_gt_tr.txt", 5)}
     out = space.folder / out
     for row in lists.read_explanations(out / f"toy_gt_CE{variant}.txt", 5):
@@ -422,7 +422,7 @@ def test_a_course_answers_every_wrong_answer(course, data_root):
 
 
 def check_answer(folder, lesson, r, answer, label_of):
-    """What people are shown after answering `r` is about these two images and these two classes, and the files are there."""
+    """Checks that the answer `r` shows existing pictures of these two images and classes."""
     a = lesson["label"]
     assert set(answer) == {"image", "human", "partner", "partner_explanation", "partner_human"}
     assert label_of[answer["partner"]] == r
@@ -478,7 +478,7 @@ def test_the_first_student_is_untaught_and_drawn_by_the_seed(course, weights):
 
 @STUDENTS
 def test_accuracies_are_those_of_the_saved_students(course, data_root):
-    """Student k made the choice of iteration k, so it is the one measured after iteration k - 1; the taught one is measured last."""
+    """Student k, saved before iteration k, was measured after iteration k - 1; the taught one was measured last."""
     _, out, selection, variant = course
     measured = np.load(out / f"all_test_acc_iter_{selection}{variant}.npy")
     rows = lists.read_examples(data_root / "toy/toy_gt_te.txt", 5)

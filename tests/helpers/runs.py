@@ -1,6 +1,7 @@
 """Runs scripts on a small dataset, one by one or all of a family.
 
-Most runs happen in this process (`call`), because importing torch takes a subprocess several seconds. `spawn` starts a process.
+Most runs happen in this process (`call`), because importing torch takes a subprocess several seconds. `spawn` starts a
+process.
 """
 
 import contextlib

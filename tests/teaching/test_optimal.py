@@ -1,4 +1,4 @@
-"""The optimal student: its head against Newton's method, its saved network against its head, its draws against smaller pools."""
+"""The optimal student: head against Newton's method, saved network against head, draws against smaller pools."""
 
 from dataclasses import replace
 from functools import partial
@@ -181,7 +181,7 @@ def test_draws_of_one_class_have_no_lessons_and_draws_are_resumed(tmp_path, monk
 
 
 def test_students_of_an_earlier_course_are_removed(material, tmp_path):
-    """Four lessons, then two, then one of two, whose last student found no pair; then a course without --save-students."""
+    """Four lessons, two, one of two (the last student found no pair), and a course without --save-students."""
     pool = Pool(*material, CLASSES, "attention", SIZE)
     student, dataset = OptimalStudent(pool, material[0], True, settings()), SimpleNamespace(classes=("a", "b", "c"))
     for lessons, iterations, saved, left in ((4, 4, True, 4), (2, 2, True, 2), (1, 2, True, 2), (2, 2, False, 0)):

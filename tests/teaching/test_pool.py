@@ -21,7 +21,7 @@ SIZE = 64
 
 @pytest.fixture
 def pool(tmp_path):
-    """Two images of two classes; the first's mask is its top left 16 x 16 pixels and its right half, the second's is empty."""
+    """Two images. The mask of the first is its top left 16 x 16 pixels and its right half; the second's is empty."""
     mask = torch.zeros(SIZE, SIZE, dtype=torch.uint8)
     mask[:16, :16] = mask[:, 32:] = 255
     rows, explanations = [], []

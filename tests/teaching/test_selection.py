@@ -57,7 +57,7 @@ def test_margins_that_would_overflow_keep_their_order():
 
 
 def brute_force(s, answers, classes, remaining):
-    """Returns (i, b, j) by plain search over scores {(i, b): s}, logits {i: list}, classes {i: c_i} and a set of remaining i."""
+    """Returns (i, b, j) by plain search: scores {(i, b): s}, logits {i: list}, classes {i: c_i}, set of remaining i."""
     if not remaining:
         return None
     best = None

@@ -2,9 +2,11 @@
 
     python -m utils.teaching.compare_courses butterflies CMaxGrad KMaxGrad random
 
-If every selection was run with --draws, the curves are means over the draws, with their range. Otherwise they are those of the courses.
+If every selection was run with --draws, the curves are means over the draws, with their range. Otherwise they are those
+of the courses.
 
-Reads: the output folder of train_*_CMaxGrad.py, with the accuracies of each selection (with --draws the tables of the draws).
+Reads: the output folder of train_*_CMaxGrad.py, with the accuracies of each selection (with --draws the tables of the
+    draws).
 
 Writes: <out>/compare_courses.png; with --simclr compare_courses_simclr.png.
 
@@ -74,7 +76,7 @@ def compare(out: str | Path, selections: Sequence[str], simclr: bool = False) ->
 
 
 def as_text(curves: dict[str, np.ndarray]) -> str:
-    """Test accuracy (%) after some lessons and the mean of all lessons, one selection per line, with the range over the draws."""
+    """Test accuracy (%) after some lessons, mean of all lessons and its range over the draws, one selection per line."""
     width = max(map(len, curves))
     longest = max(table.shape[1] for table in curves.values())
     lessons = [lesson for lesson in REPORTED_LESSONS if lesson <= longest]

@@ -1,4 +1,4 @@
-"""The files of a course: the teaching list, course.json with the lessons for people, pictures, the learning curve and the students."""
+"""The files of a course: teaching list, lessons for people, picture, learning curve and students."""
 
 import io
 import json
@@ -94,7 +94,7 @@ class CourseFiles:
         return checks.with_warnings(measured(lessons), warnings)
 
     def save_taught_student(self, student: Student, lessons: int) -> None:
-        """Saves the student after the last lesson, with --save-students, and removes the students of an earlier course."""
+        """Saves the student after the last lesson, with --save-students. Removes students of an earlier course."""
         selection, saved = self.how.selection, self.how.save_students
         # If the course ended early, the last saved student found no pair.
         count = min(lessons + 1, self.how.iterations) if saved else 0
@@ -184,7 +184,8 @@ class CourseFiles:
 def people_rows(ce_list: str, rows: Sequence[Explanation], num_classes: int) -> list[Explanation] | None:
     """Reads the pictures for people that belong to an explanation list: its `_HTML.txt` sibling, row by row.
 
-    Returns None if there is no such list (the paper's lists may come without). Raises InputError if it lists other explanations.
+    Returns None if there is no such list (the paper's lists may come without). Raises InputError if it lists other
+    explanations.
     """
     path = people_list(ce_list)
     if not path.exists():
@@ -207,8 +208,8 @@ def teaching_rows(pool: Pool, choice: Choice, explain: bool) -> list[Example]:
 def lesson_entry(pool: Pool, people: Sequence[Explanation] | None, iteration: int, choice: Choice) -> dict:
     """One lesson of course.json.
 
-    A wrong answer is in `explanations` if both images of its pair have one. The others are in `partners`, with the image to compare
-    with; the key is missing if there are none.
+    A wrong answer is in `explanations` if both images of its pair have one. The others are in `partners`, with the
+    image to compare with; the key is missing if there are none.
     """
     images, own = pool.images.rows, int(pool.images.labels[choice.image])
     explanations, partners = {}, {}
@@ -253,7 +254,7 @@ def measured(lessons: Sequence[Lesson]) -> dict:
 
 
 def read_course(path: Path, dataset: Dataset) -> dict:
-    """Reads course_<selection>.json. Raises InputError if it is missing, not a course, or a course of another dataset."""
+    """Reads course_<selection>.json. Raises InputError if it is missing, damaged, or of another dataset."""
     try:
         course = json.loads(path.read_text(encoding="utf-8"))
         owner, classes = course["dataset"], range(len(course["classes"]))

@@ -1,12 +1,12 @@
 """KMaxGrad: the gradient of the pool's risk, measured through the kernel of the student (ours).
 
-MaxGrad takes the example with the longest functional gradient, as if teaching x changed the student only at x. It chases outliers, which
-teach nothing about the rest. A linear head generalizes by k(x, x') = <f(x), f(x')>. KMaxGrad measures how far a lesson, taken as a
-direction of the head, lowers the risk of the whole pool. Related: omniscient teaching (Liu et al., ICML 2017), GradMatch (Killamsetty
-et al., ICML 2021).
+MaxGrad takes the example with the longest functional gradient, as if teaching x changed the student only at x. It
+chases outliers, which teach nothing about the rest. A linear head generalizes by k(x, x') = <f(x), f(x')>. KMaxGrad
+measures how far a lesson, taken as a direction of the head, lowers the risk of the whole pool. Related: omniscient
+teaching (Liu et al., ICML 2017), GradMatch (Killamsetty et al., ICML 2021).
 
-    g(x) = softmax(z(x)) - onehot(c)        f~(x) = f(x) - mean of f over the pool        G = sum over the pool of g(x) f~(x)^T
-    U(i; b) = g(x_i) f~(x_i)^T + g(E) f~(E)^T, E = E(x_i; c_i, b); without the second term if there is no such explanation
+    g(x) = softmax(z(x)) - onehot(c)    f~(x) = f(x) - mean of f over the pool    G = sum over the pool of g(x) f~(x)^T
+    U(i; b) = g(x_i) f~(x_i)^T + g(E) f~(E)^T, E = E(x_i; c_i, b); the second term is 0 if E is missing
     score of a pair (i, j), c_i != c_j:  < U(i; c_j) + U(j; c_i), G >  /  || U(i; c_j) + U(j; c_i) ||
 
 U(i; b) has rank 2, so no C x d matrix is computed for it: < g f^T, g' f'^T > = <g, g'> <f, f'>.
@@ -149,8 +149,8 @@ class KMaxGrad(Selector):
 def _groups(pool: PoolGradient, remaining: Tensor) -> Iterator[tuple[Gradients, Gradients, Tensor]]:
     """Yields groups of images that contain all pairs, and the pairs of classes to score between them, bool (C, C).
 
-    Two classes with explanations against each other form two groups, since U depends on the other class. All other classes, which are
-    most of them if there are many, form groups of any classes.
+    Two classes with explanations against each other form two groups, since U depends on the other class. All other
+    classes, which are most of them if there are many, form groups of any classes.
     """
     survey = pool.survey
     length = len(remaining) if remaining.sum() <= EXACT else SHORTLIST
@@ -174,7 +174,7 @@ def _groups(pool: PoolGradient, remaining: Tensor) -> Iterator[tuple[Gradients, 
 
 
 def _best_pair(survey: Survey, one: Gradients, two: Gradients, allowed: Tensor) -> list[tuple[float, int, int]]:
-    """Score and rows of the best allowed pair between two groups, if any; ties go to the pair that is first in the list."""
+    """Score and rows of the best allowed pair between two groups, if any; ties go to the first in the list."""
     mask = allowed[survey.labels[one.rows]][:, survey.labels[two.rows]]
     if not mask.any():
         return []

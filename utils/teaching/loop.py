@@ -23,7 +23,7 @@ def taught_explanations(selector: Selector, wanted: TeachExplanations) -> bool:
 
 @dataclass(frozen=True)
 class Lesson:
-    """One iteration: the choice, and the student's accuracy in percent after learning it; NaN if no class of the list is known."""
+    """One iteration: the choice, and the student's accuracy in percent after it; NaN for a list of unknown classes."""
 
     iteration: int
     choice: Choice

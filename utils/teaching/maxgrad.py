@@ -15,7 +15,8 @@ FIRST_HEAD = 0.05  # standard deviation of the random head for a student that kn
 def log_psi(logits: Tensor, labels: Tensor, codewords: Tensor) -> Tensor:
     """Logarithm of the MaxGrad score psi(x, c) = || sum over k != c of exp(-1/2 <f(x), W_c - W_k>) (W_c - W_k) ||^2.
 
-    psi grows exponentially with the margin, so the largest exponent is factored out before the sum, and no margin overflows.
+    psi grows exponentially with the margin, so the largest exponent is factored out before the sum, and no margin
+    overflows.
 
     Args:
         logits: z = W f of a bias-free head, (N, C).
@@ -43,7 +44,8 @@ def _log_psi(z: Tensor, labels: Tensor, W: Tensor) -> Tensor:
 def strongest_first(logits: Tensor) -> list[int]:
     """Classes by falling logits (C,); ties go to the lower label.
 
-    Untaught classes have equal logits up to rounding, and rounding depends on the processor. So logits within TIE are equal.
+    Untaught classes have equal logits up to rounding, and rounding depends on the processor. So logits within TIE are
+    equal.
     """
     falling, order = logits.sort(descending=True, stable=True)
     steps = (falling[:-1] - falling[1:]) > TIE * logits.abs().max()
@@ -57,10 +59,11 @@ class MaxGrad(Selector):
     def choose(self, survey: Survey, remaining: Tensor) -> Choice | None:
         """Returns the pair of the largest s(i, b). Ties go to the first image in the list and to the lower class.
 
-        b is the student's answer to i, or the strongest wrong class if the answer is right. Classes without a remaining image give
-        way to the next strongest.
+        b is the student's answer to i, or the strongest wrong class if the answer is right. Classes without a remaining
+        image give way to the next strongest.
 
-        All classes look the same to a student that knows nothing yet, and psi is equal everywhere. A random head replaces its own.
+        All classes look the same to a student that knows nothing yet, and psi is equal everywhere. A random head
+        replaces its own.
         """
         if survey.logits.eq(survey.logits[:, :1]).all():
             shape = survey.num_classes, survey.features.shape[1]

@@ -1,7 +1,8 @@
 """The optimal student: fixed features, and a head trained to the minimum of the risk after every lesson (ours).
 
-MaxGrad and CMaxGrad are derived for a student that has learned everything so far before the next example is chosen; a few SGD steps are
-far from that. This student has no learning rate, no number of steps and no seed. Features are computed once, so a course takes seconds.
+MaxGrad and CMaxGrad are derived for a student that has learned everything so far before the next example is chosen; a
+few SGD steps are far from that. This student has no learning rate, no number of steps and no seed. Features are
+computed once, so a course takes seconds.
 """
 
 import copy
@@ -25,7 +26,7 @@ GRADIENT = (
 
 
 def learn_head(features: Tensor, labels: Tensor, num_classes: int, ridge: float) -> Tensor:
-    """W = argmin of R + ridge ||W||^2 by L-BFGS with strong Wolfe line search from W = 0; R is convex, so the minimum is unique.
+    """W = argmin of R + ridge ||W||^2 by L-BFGS with strong Wolfe line search from W = 0. The minimum is unique.
 
     Args:
         features: of the taught items, float64 (M, d).
@@ -36,7 +37,7 @@ def learn_head(features: Tensor, labels: Tensor, num_classes: int, ridge: float)
     Returns:
         float64 (C, d).
     """
-    # The minimum lies in the span of the features. In an orthonormal basis of it every step is the same, in a fraction of the time.
+    # The minimum lies in the span of the features. In an orthonormal basis of it every step is the same, but faster.
     basis, coordinates = torch.linalg.qr(features.T)  # (d, r), (r, M)
     W = torch.zeros(num_classes, len(coordinates), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS(
@@ -60,8 +61,7 @@ def learn_head(features: Tensor, labels: Tensor, num_classes: int, ridge: float)
 
 
 class Features(NamedTuple):
-    """Features of images (N, d), explanations (M, d) and test list (T, d), centered by the mean and divided by the mean norm of the
-    centered images."""
+    """Features of images (N, d), explanations (M, d) and test list (T, d), standardized by the images."""
 
     images: Tensor
     explained: Tensor
@@ -70,7 +70,7 @@ class Features(NamedTuple):
     scale: float  # that they were divided by
 
     def standardized(self, rows: Tensor) -> "Features":
-        """The same, with only some of the images."""
+        """Some of the images; everything is centered by their mean and divided by their mean norm after that."""
         images = self.images[rows]
         mean = images.mean(0, dtype=torch.float64)
         centered = (images - mean).float()
@@ -142,7 +142,7 @@ class OptimalStudent(Student):
         )
 
     def classifier(self) -> Network:
-        """Returns a classifier on features that are not standardized: centering becomes the bias of its head, scaling a factor."""
+        """Returns a network without standardized features: centering becomes the bias of its head, scaling a factor."""
         weight = self._head / self.features.scale
         head = nn.Linear(weight.shape[1], weight.shape[0])
         head.load_state_dict({"weight": weight, "bias": -(weight @ self.features.mean)})

@@ -24,21 +24,23 @@ ExplanationView = Literal["image", "attention"]
 def match_explanations(
     images: ImageSet[Example], rows: Sequence[Explanation], source: str | Path, num_classes: int
 ) -> Tensor:
-    """Finds the row of every explanation (i, b) in an explanation list: (N, C); -1 if there is none (always at b = c_i).
+    """Finds the row of every explanation (i, b) in a list: (N, C); -1 if there is none (always at b = c_i).
 
     Raises:
-        InputError: a row is not an explanation of a listed image or is repeated, or images have different numbers of explanations.
+        InputError: a row is not an explanation of a listed image or is repeated, or images have different numbers of
+            explanations.
     """
     number_of = {row.index: number for number, row in enumerate(images.rows)}
     table = torch.full((len(images), num_classes), -1, dtype=torch.long)
     for line, row in enumerate(rows, start=1):
         number = number_of.get(row.index)
         image = None if number is None else images.rows[number]
-        # A list that was made again numbers its images again, so index and label may belong to another image: names are compared too.
+        # A list that was made again may have other images at the same indices, so names are compared too.
         name = image and explanation_name(image.path, image.label, row.counter, row.index)
         if Path(row.path).name != name or image.label != row.label:
             raise InputError(
-                f"{source}, line {line}: {row.path} is not an explanation of an image of {images.source}. Explain that list again."
+                f"{source}, line {line}: {row.path} is not an explanation of an image of {images.source}. "
+                "Explain that list again."
             )
         if table[number, row.counter] >= 0:
             raise InputError(f"{source}, line {line} repeats an explanation. Explain the list again.")
@@ -47,7 +49,8 @@ def match_explanations(
     if counts.min() < counts.max():
         image = images.rows[int(counts.argmin())]
         raise InputError(
-            f"{source} has {counts.min()} explanations of {image.path}, but {counts.max()} of other images. Explain the list again."
+            f"{source} has {counts.min()} explanations of {image.path}, but {counts.max()} of other images. "
+            "Explain the list again."
         )
     return table
 
@@ -65,7 +68,8 @@ class Pool:
         images: the example list, in the whole view of `image_size`.
         ce_list: the explanation list's file; None for a pool without explanations.
         num_classes: C.
-        view: how the student sees an explanation: `image`, as a picture of its own, or `attention`, as a region of the image.
+        view: how the student sees an explanation: `image`, as a picture of its own, or `attention`, as a region of the
+            image.
         image_size: side of the images in pixels.
 
     Attributes:

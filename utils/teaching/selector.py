@@ -31,10 +31,10 @@ class Choice:
     score: float | None
 
     def items(self, labels: Tensor, table: Tensor, explain: bool) -> list[tuple[int, int | None]]:
-        """The items of the lesson in teaching order: x_i, x_j and, if `explain`, those of E(x_i; a, b), E(x_j; b, a) that exist.
+        """The items of the lesson in order: x_i, x_j and, if `explain`, those of E(x_i; a, b), E(x_j; b, a) that exist.
 
-        Each is the row of an image, and the number of its explanation or None for the image itself. `labels` and `table` are those of
-        `Survey`.
+        Each is the row of an image, and the number of its explanation or None for the image itself. `labels` and
+        `table` are those of `Survey`.
         """
         pair = ((self.image, self.partner), (self.partner, self.image))
         explanations = [(number, int(table[number, labels[other]])) for number, other in pair if explain]
@@ -59,8 +59,8 @@ class Seen(NamedTuple):
 class Survey:
     """The pool as a student sees it: N images, M explanations, C classes.
 
-    `labels` and `table` are known without a look at the images. The first access to anything else runs the student's pass over the
-    pool, so a selection that does not look costs no pass.
+    `labels` and `table` are known without a look at the images. The first access to anything else runs the student's
+    pass over the pool, so a selection that does not look costs no pass.
 
     Args:
         labels: c_i, (N,).
@@ -156,7 +156,7 @@ def left_classes(labels: Tensor, remaining: Tensor) -> list[int]:
 
 
 def next_classes(labels: Tensor, remaining: Tensor) -> tuple[int, int] | None:
-    """The two classes with a remaining image that were shown least; ties go to the lower labels. None if fewer than two remain."""
+    """The two classes with a remaining image that were shown least, lower labels first; None if fewer than two remain."""
     shown = {c: int((labels[~remaining] == c).sum()) for c in left_classes(labels, remaining)}
     turn = sorted(shown, key=lambda c: (shown[c], c))
     return (turn[0], turn[1]) if len(turn) >= 2 else None

@@ -1,4 +1,4 @@
-"""The published student: a network with a bias-free head that takes a few SGD steps after every lesson (Wang & Vasconcelos, 2021)."""
+"""The published student: a network that takes a few SGD steps after every lesson (Wang & Vasconcelos, ICCV 2021)."""
 
 import math
 from collections.abc import Callable
@@ -83,7 +83,7 @@ class SGDStudent(Student):
         return lambda: features() if frozen is None else frozen, torch.tensor(labels, device=device)
 
     def learn(self) -> None:
-        """Takes `steps` steps on the whole teaching set as one batch; batch norm keeps its statistics (evaluation mode)."""
+        """Takes `steps` steps on the whole teaching set as one batch, in evaluation mode for batch norm."""
         features, labels = self._teaching_set()
         for _ in range(self.how.steps):
             risk = margin_risk(self.network.head(features()), labels)

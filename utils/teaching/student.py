@@ -82,8 +82,8 @@ def make_network(
 ) -> Network:
     """Returns a network with generic features and a random, bias-free head drawn by `seed`.
 
-    It stays in evaluation mode even during training: batches of 4 to 80 images, half of them masked, would ruin the batch-norm
-    statistics of its features.
+    It stays in evaluation mode even during training: batches of 4 to 80 images, half of them masked, would ruin the
+    batch-norm statistics of its features.
     """
     torch.manual_seed(seed)
     network = build(arch, num_classes, bias=False)
@@ -125,7 +125,7 @@ class Student(ABC):
 
     @abstractmethod
     def survey(self, explain: bool) -> Survey:
-        """Returns how it sees its pool now, in evaluation mode on the deterministic view; with explanations if `explain`."""
+        """Returns its present view of its pool (evaluation mode, no augmentation); with explanations if `explain`."""
 
     @abstractmethod
     def add(self, choice: Choice) -> None:
@@ -161,7 +161,7 @@ class Student(ABC):
 
     @torch.inference_mode()
     def look(self, explain: bool) -> Seen:
-        """One pass of the network and its head over the whole pool; with explanations if `explain` and the pool has any."""
+        """One pass of the network over the whole pool; with explanations if `explain` and the pool has any."""
         pool = self.pool
         explain = explain and len(pool.explained) > 0
         attending = explain and pool.view == "attention"
@@ -178,7 +178,7 @@ class Student(ABC):
         return Seen(self._merged(images), codewords, self._merged(explained) if explain else None)
 
     def _regions(self) -> Iterator[Tensor]:
-        """Regions of the explanations of the pool's images, batch by batch, (B, C, H, W). Masks are decoded ahead, like images."""
+        """Regions of explanations, batch by batch, (B, C, H, W). Masks are decoded ahead, like images."""
         load = partial(self.pool.image_weights, grid=self.grid)
         return (weights for _, weights in batches(load, self._image_maps.groups(), self.how.workers))
 
