@@ -1,7 +1,6 @@
 """Where explanations fall: the measures by hand, true differences redrawn, and the demo's own teacher on the drawn moths."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ from PIL import Image
 
 from utils.base.errors import InputError
 from utils.data.catalog import MOTHS
-from utils.data.outputs import Layout
 from utils.data.toy_moths import SIZE, VISIBLE, counterfactuals, draw_moth
 from utils.explanations import localization
 from utils.explanations.localization import (
@@ -20,7 +18,6 @@ from utils.explanations.localization import (
     find_runs,
     map_scores,
     measure,
-    percentages,
     report,
     tally,
     truths,
@@ -43,11 +40,7 @@ def test_precision_and_recall_by_hand():
     masks[1, 3, 3] = True  # 1 pixel, not true; T_own of this one does not count
     truth[1, 0, 0] = own[1, 0, 0] = True
     sums = tally(masks, masks.float(), truth, own, torch.tensor([True, False]))
-    found = dict(zip(COLUMNS, percentages(sums), strict=True))
-    assert found["on T"] == pytest.approx(100 * 2 / 5) and found["of T"] == pytest.approx(100 * 2 / 9)
-    assert found["on own"] == pytest.approx(100 * 1 / 4) and found["of own"] == pytest.approx(100 * 1 / 4)
-    twice = dict(zip(COLUMNS, percentages(2 * sums), strict=True))  # images are added up
-    assert twice == pytest.approx(found)
+    assert sums[:, :4].tolist() == [[2, 2, 1, 1], [5, 9, 4, 4]] and sums.shape == (2, len(COLUMNS))
 
 
 def test_scores_of_maps_by_hand():
@@ -144,16 +137,6 @@ def test_the_table_against_loops(ran, data_root):
 def test_moths_of_another_seed_are_refused(ran, data_root):
     with pytest.raises(InputError, match=r"toy_gt_tr.txt, line 1: .* is not the moth drawn from seed 6"):
         list(report(["toy"], str(data_root), seed=6))
-
-
-@pytest.mark.parametrize("content", [b"", b"PK no archive"])
-def test_damaged_heat_maps_are_refused(ran, data_root, tmp_path, content):
-    (run, _) = find_runs("toy")
-    exact = truths(run.dataset, str(data_root), seed=5)
-    damaged = replace(run, layout=Layout(tmp_path, run.layout.list_stem))
-    damaged.layout.heatmaps.write_bytes(content)
-    with pytest.raises(InputError, match="heatmaps.npz cannot be read"):
-        measure(damaged, 0.05, exact)
 
 
 def test_folders_that_cannot_be_measured_are_refused(tmp_path, capsys, monkeypatch):

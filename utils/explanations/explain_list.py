@@ -1,7 +1,6 @@
 """Explains a whole list: every image against every wrong class, or the strongest, as pictures, lists and heat maps."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -99,114 +98,162 @@ def explain_list(
 
     Args:
         network: the teacher, in evaluation mode.
-        images: the list, in the whole view of `image_size`: masks must fit the picture that is explained.
+        images: the list, in the whole view of `image_size`, because masks must fit the explained picture.
         layout: names of the output.
         classes: class names, for the contact sheet.
         how: the settings.
         unfinished: the run.
 
     Returns:
-        Numbers of images, explanations and constant maps, the teacher's accuracy on the list in percent, and warnings; None on other
-        ranks than 0.
+        On rank 0 the numbers of images, explanations and constant maps, the teacher's accuracy on the list in percent, and warnings.
 
     Raises:
-        InputError: an image cannot be decoded, or the teacher's outputs are not finite, or all of its maps are constant. In the last
-            case the pictures are removed.
+        InputError: an image cannot be decoded, the teacher's outputs are not finite, or all of its maps are constant. Then no picture
+            remains.
     """
-    _prepare(layout, how)
-    stored = how.explainer.stored(network, len(classes), how.image_size)
-    heatmaps = Heatmaps(layout.heatmaps, images, stored, how.num_counters(len(classes)), unfinished)
-    count = len(images) * heatmaps.num_counters * len(how.mask_sizes)
-    processes.say(
-        f"{len(images):,} images against {heatmaps.num_counters} classes each: {count:,} explanations, "
-        f"{len(KINDS) * count:,} pictures, heat maps of {heatmaps.size / 1e6:.1f} MB."
-    )
-    share, done = processes.share(in_batches(range(len(images)), how.batch_size)), heatmaps.done()
+    run = _Run(network, images, layout, how, len(classes), unfinished)
+    share, done = processes.share(in_batches(range(len(images)), how.batch_size)), run.heatmaps.done()
     missing = [numbers for numbers in share if not done[numbers].all()]
-    network, on_device = network.to(how.device).folded(), turns(how.device)
-    explain = partial(_explain_batch, network, images, layout, heatmaps, how, on_device)
     total, left = sum(map(len, share)), sum(map(len, missing))
-    with tqdm(
-        total=total, initial=total - left, desc="explaining", unit="image", disable=not processes.is_first()
-    ) as bar:
-        for number in side_by_side(explain, missing, how.workers):
-            bar.update(number)
+    bar = tqdm(total=total, initial=total - left, desc="explaining", unit="image", disable=not processes.is_first())
+    with bar:
+        for count in side_by_side(run.explain, missing, how.workers):
+            bar.update(count)
     processes.wait()
-    return _conclude(images, layout, classes, heatmaps, how)
+    return run.conclude(classes)
 
 
-@processes.first_only
-def _prepare(layout: Layout, how: ExplainSettings) -> None:
-    """Makes the folders, and removes the lists of an earlier run, since its pictures are overwritten."""
-    for path in (layout.explanation_record, layout.explanation_list(), layout.explanation_list(people=True)):
-        path.unlink(missing_ok=True)
-    for folder in _folders(layout, how).values():
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder)
+class _Run:
+    """An explanation run: its settings, its working arrays, and the network on its device."""
 
+    def __init__(
+        self,
+        network: Network,
+        images: ImageSet[Example],
+        layout: Layout,
+        how: ExplainSettings,
+        num_classes: int,
+        unfinished: Unfinished,
+    ) -> None:
+        self.images, self.layout, self.how, self.explainer = images, layout, how, how.explainer
+        self.network, self.on_device = network.to(how.device).folded(), turns(how.device)
+        self.folders = _folders(layout, how)
+        self._prepare()
+        stored = self.explainer.stored(network, num_classes, how.image_size)
+        self.heatmaps = Heatmaps(layout.heatmaps, images, stored, how.num_counters(num_classes), unfinished)
+        count = len(images) * self.heatmaps.num_counters * len(how.mask_sizes)
+        counts = f"{count:,} explanations, {len(KINDS) * count:,} pictures"
+        processes.say(f"{len(images):,} images against {self.heatmaps.num_counters} classes each: {counts}.")
 
-def _explain_batch(
-    network: Network,
-    images: ImageSet[Example],
-    layout: Layout,
-    heatmaps: Heatmaps,
-    how: ExplainSettings,
-    on_device: AbstractContextManager,
-    numbers: list[int],
-) -> int:
-    """Explains the images `numbers`, from decoding to the written pictures; returns how many they are."""
-    pixels, label = torch.stack([images[number] for number in numbers]), images.labels[numbers]
-    with torch.no_grad():
-        with on_device:
-            own = label.to(how.device)
-            choose = partial(chosen_counters, own, heatmaps.num_counters)
-            explained = how.explainer(network, to_float(pixels, how.device), own, choose)
-            if not (explained.logits.isfinite().all() and explained.relevance.isfinite().all()):
+    @processes.first_only
+    def _prepare(self) -> None:
+        """Makes the folders, and removes the lists of an earlier run, because its pictures are overwritten."""
+        layout = self.layout
+        for path in (layout.explanation_record, layout.explanation_list(), layout.explanation_list(people=True)):
+            path.unlink(missing_ok=True)
+        for folder in self.folders.values():
+            folder.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(folder)
+
+    @torch.no_grad()
+    def explain(self, numbers: list[int]) -> int:
+        """Explains a batch, from decoding to the written pictures; returns its size."""
+        device, count = self.how.device, self.heatmaps.num_counters
+        pixels, label = torch.stack([self.images[number] for number in numbers]), self.images.labels[numbers]
+        with self.on_device:
+            own = label.to(device)
+            found = self.explainer(self.network, to_float(pixels, device), own, partial(chosen_counters, own, count))
+            if not (found.logits.isfinite().all() and found.relevance.isfinite().all()):
                 raise InputError("The teacher's outputs are not finite. Check --checkpoint and --pretrained.")
-            flat = constant(explained.relevance).sum(1).cpu()  # (N,)
-            logits, counter, relevance = explained.logits.cpu(), explained.counter.cpu(), explained.relevance.cpu()
-            maps = {name: values.cpu() for name, values in explained.maps.items()}
-        listed = zip(numbers, counter.tolist(), strict=True)
-        names = [name for number, some in listed for name in _names(images.rows[number], some)]
-        _write_pictures(pixels, relevance, names, _folders(layout, how), how, on_device)
-    answers = torch.stack([logits.argmax(1), strongest_counters(logits, label)[:, 0], flat], dim=1)
-    heatmaps.add(numbers, maps, torch.cat([answers, counter], dim=1))
-    return len(numbers)
+            flat = constant(found.relevance).sum(1)  # (N,)
+            answers = torch.stack([found.logits.argmax(1), strongest_counters(found.logits, own)[:, 0], flat], dim=1)
+            answers, relevance = torch.cat([answers, found.counter], dim=1).cpu(), found.relevance.cpu()
+            maps = {name: values.cpu() for name, values in found.maps.items()}
+        listed = zip(numbers, answers[:, 3:].tolist(), strict=True)
+        names = [name for number, counter in listed for name in _names(self.images.rows[number], counter)]
+        self._write_pictures(pixels, relevance, names)
+        self.heatmaps.add(numbers, maps, answers)
+        return len(numbers)
 
+    def _write_pictures(self, images: Tensor, relevance: Tensor, names: Sequence[str]) -> None:
+        """Cuts masks and writes the three renderings of every explanation at every mask size.
 
-def _write_pictures(
-    images: Tensor,
-    relevance: Tensor,
-    names: Sequence[str],
-    folders: dict[tuple[str, float], Path],
-    how: ExplainSettings,
-    on_device: AbstractContextManager,
-) -> None:
-    """Cuts masks and writes the three renderings of every explanation at every mask size.
+        Args:
+            images: uint8 (N, 3, s, s).
+            relevance: (N, B, H, W).
+            names: file names of the explanations, N B.
+        """
+        device, sizes, maps = self.how.device, self.how.mask_sizes, relevance.flatten(0, 1)  # (N B, H, W)
+        for start in range(0, len(names), AT_ONCE):
+            few = range(start, min(start + AT_ONCE, len(names)))
+            with self.on_device:
+                upsampled = self.explainer.upsample(maps[start : start + AT_ONCE].to(device), self.how.image_size)
+                cut, upsampled = masks(upsampled, sizes).cpu(), upsampled.cpu()
+            # Components of masks are found on the CPU, so another thread may use the device meanwhile.
+            cut = self.explainer.clean(cut, upsampled)
+            pictures = images[[number // relevance.shape[1] for number in few]]  # (M, 3, s, s)
+            for place, size in enumerate(sizes):
+                with self.on_device:
+                    rendered = _render(pictures.to(device), cut[:, place].to(device))
+                for kind, rendering in rendered.items():
+                    for number, picture in zip(few, rendering, strict=True):
+                        write_png(self.folders[kind, size] / names[number], picture)
 
-    Args:
-        images: uint8 (N, 3, s, s).
-        relevance: (N, B, H, W).
-        names: file names of the explanations, N B.
-        folders: folder of each rendering at each mask size.
-        how: the settings.
-        on_device: entered while something is on the device (`machine.turns`).
-    """
-    explainer, maps = how.explainer, relevance.flatten(0, 1)  # (N B, H, W)
-    for start in range(0, len(names), AT_ONCE):
-        few = range(start, min(start + AT_ONCE, len(names)))
-        with on_device:
-            upsampled = explainer.upsample(maps[start : start + AT_ONCE].to(how.device), how.image_size)
-            cut, upsampled = masks(upsampled, how.mask_sizes).cpu(), upsampled.cpu()
-        # Components of masks are found on the CPU, so another thread may use the device meanwhile.
-        cut = explainer.clean(cut, upsampled)
-        pictures = images[[number // relevance.shape[1] for number in few]]  # (M, 3, s, s)
-        for place, size in enumerate(how.mask_sizes):
-            with on_device:
-                rendered = _render(pictures.to(how.device), cut[:, place].to(how.device))
-            for kind, rendering in rendered.items():
-                for number, picture in zip(few, rendering, strict=True):
-                    write_png(folders[kind, size] / names[number], picture)
+    @processes.first_only
+    def conclude(self, classes: Sequence[str]) -> dict:
+        """Writes heat maps, lists and contact sheet; returns what was measured."""
+        images, layout, answers = self.images, self.layout, self.heatmaps.answers()
+        predicted, rivals, flat = torch.from_numpy(answers[:, :3].T.copy())
+        num_maps, num_flat = len(images) * self.heatmaps.num_counters, int(flat.sum())
+        if num_flat == num_maps:
+            self._refuse(answers)
+        self.heatmaps.write()
+        for people, kind in ((False, IMG), (True, DEMO)):
+            folder = layout.explanations(kind, listed_size(self.how.mask_sizes))
+            rows = (
+                Explanation(listed_path(folder / name), row.label, b, row.index)
+                for row, (_, _, _, *some) in zip(images.rows, map(np.ndarray.tolist, answers), strict=True)
+                for b, name in zip(some, _names(row, some), strict=True)
+            )
+            write_explanations(layout.explanation_list(people), rows)
+        shown = sheet.spread(len(images), sheet.SHEET_ROWS)
+        sheet.contact_sheet(layout.contact_sheet, [self._sheet_row(n, int(rivals[n])) for n in shown], classes)
+        measured = {
+            "images": len(images),
+            "explanations": num_maps * len(self.how.mask_sizes),
+            "constant_maps": num_flat,
+            "teacher_accuracy_on_list": round(evaluation.accuracy(predicted, images.labels), 2),
+        }
+        confusion = evaluation.confusion(predicted, images.labels, len(classes))
+        warnings = [checks.constant_maps(num_flat, num_maps), checks.one_answer(confusion, classes, images.source)]
+        return checks.with_warnings(measured, warnings)
+
+    def _refuse(self, answers: np.ndarray) -> None:
+        """Removes the pictures of a network whose maps are all constant.
+
+        Raises:
+            InputError: always.
+        """
+        for row, (_, _, _, *some) in zip(self.images.rows, answers.tolist(), strict=True):
+            for folder in self.folders.values():
+                for name in _names(row, some):
+                    (folder / name).unlink()
+        self.heatmaps.unfinished.advanced = False  # nothing to resume
+        raise InputError(
+            "--checkpoint: all maps of this network are constant, because its last layers have died. Train it again with a lower --lr, "
+            "or pass another checkpoint."
+        )
+
+    def _sheet_row(self, number: int, rival: int) -> sheet.SheetRow:
+        """Reads the contact sheet's row of an image and its strongest wrong class."""
+        row, size = self.images.rows[number], listed_size(self.how.mask_sizes)
+        (name,) = _names(row, [rival])
+        machine, people = (
+            to_tensor(decode(self.folders[kind, size] / name, "the contact sheet")) for kind in (IMG, DEMO)
+        )
+        maps = {array: self.heatmaps.maps(array, [number]) for array in self.heatmaps.stored}
+        panels = self.explainer.panels(maps, row.label, rival, self.how.image_size)
+        return sheet.SheetRow(self.images[number], panels, machine, people, row.label, rival)
 
 
 def _render(pictures: Tensor, inside: Tensor) -> dict[str, Tensor]:
@@ -217,63 +264,6 @@ def _render(pictures: Tensor, inside: Tensor) -> dict[str, Tensor]:
         DEMO: draw_borders(pictures, inside),
     }
     return {kind: some.cpu() for kind, some in rendered.items()}
-
-
-@processes.first_only
-def _conclude(
-    images: ImageSet[Example], layout: Layout, classes: Sequence[str], heatmaps: Heatmaps, how: ExplainSettings
-) -> dict:
-    """Writes heat maps, lists and contact sheet; returns what was measured."""
-    predicted, rivals, flat, counters = heatmaps.answers()
-    num_maps, num_flat = counters.size, int(flat.sum())
-    if num_flat == num_maps:
-        for row, some in zip(images.rows, counters, strict=True):
-            for name in _names(row, some.tolist()):
-                for folder in _folders(layout, how).values():
-                    (folder / name).unlink()
-        heatmaps.unfinished.advanced = False  # nothing to resume
-        raise InputError(
-            "--checkpoint: all maps of this network are constant, because its last layers have died. Train it again with a lower --lr, "
-            "or pass another checkpoint."
-        )
-    heatmaps.write()
-    for people in (False, True):
-        folder = layout.explanations(DEMO if people else IMG, listed_size(how.mask_sizes))
-        rows = (
-            Explanation(listed_path(folder / name), row.label, b, row.index)
-            for row, some in zip(images.rows, map(np.ndarray.tolist, counters), strict=True)
-            for b, name in zip(some, _names(row, some), strict=True)
-        )
-        write_explanations(layout.explanation_list(people), rows)
-    shown = sheet.spread(len(images), sheet.SHEET_ROWS)
-    rows = [_sheet_row(number, int(rivals[number]), images, layout, heatmaps, how) for number in shown]
-    sheet.contact_sheet(layout.contact_sheet, rows, classes)
-    accuracy = evaluation.accuracy(predicted, images.labels)
-    measured = {
-        "images": len(images),
-        "explanations": num_maps * len(how.mask_sizes),
-        "constant_maps": num_flat,
-        "teacher_accuracy_on_list": round(accuracy, 2),
-    }
-    warnings = [
-        checks.constant_maps(num_flat, num_maps),
-        checks.one_answer(evaluation.confusion(predicted, images.labels, len(classes)), classes, images.source),
-    ]
-    return checks.with_warnings(measured, warnings)
-
-
-def _sheet_row(
-    number: int, rival: int, images: ImageSet[Example], layout: Layout, heatmaps: Heatmaps, how: ExplainSettings
-) -> sheet.SheetRow:
-    """Reads the contact sheet's row of an image against its strongest rival."""
-    row, size = images.rows[number], listed_size(how.mask_sizes)
-    name = explanation_name(row.path, row.label, rival, row.index)
-    machine, people = (
-        to_tensor(decode(layout.explanations(kind, size) / name, "the contact sheet")) for kind in (IMG, DEMO)
-    )
-    maps = {array: heatmaps.maps(array, [number]) for array in heatmaps.stored}
-    panels = how.explainer.panels(maps, row.label, rival, how.image_size)
-    return sheet.SheetRow(images[number], panels, machine, people, row.label, rival)
 
 
 def explanation_files(layout: Layout, num_classes: int, how: ExplainSettings) -> Iterator[Path]:

@@ -15,7 +15,6 @@ Takes: about 15 seconds for 600 explanations on a CPU core. It uses no GPU.
 """
 
 import re
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +42,7 @@ from utils.running.launch import command, command_line
 from utils.running.records import read_explanation_record
 from utils.running.settings import pick
 
-COLUMNS = ("on T", "of T", "on own", "of own", "points", "mass", "rank")  # in the order of `percentages`
+COLUMNS = ("on T", "of T", "on own", "of own", "points", "mass", "rank")  # explained in `tally` and `map_scores`
 
 
 @dataclass(frozen=True)
@@ -156,58 +155,37 @@ def map_scores(maps: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def tally(masks: Tensor, maps: Tensor, truth: Tensor, own: Tensor, has_own: Tensor) -> Tensor:
-    """Computes the 10 sums of M explanations that `percentages` needs.
+    """Computes the `COLUMNS` of M explanations as fractions.
 
     Args:
         masks: bool (M, s, s).
         maps: the maps that they were cut from, (M, s, s).
         truth: T, bool (M, s, s).
         own: T_own, the part of T on marks of the own class, bool (M, s, s).
-        has_own: False if the own class has no mark that the counter class lacks; T_own does not count then, bool (M,).
+        has_own: False if the own class has no mark that the counter class lacks, and T_own does not count, bool (M,).
+
+    Returns:
+        (2, 7): numerators and denominators, each to be added up over images. Precision and recall of the masks on T and on T_own, then
+        the means of `map_scores`.
     """
-    with_own = masks & has_own[:, None, None]
-    pixels = [
-        (masks & truth).sum(),
-        masks.sum(),
-        truth.sum(),
-        (with_own & own).sum(),
-        with_own.sum(),
-        own[has_own].sum(),
-    ]
-    counts = [*pixels, torch.tensor(len(masks))]
-    return torch.stack([*(count.double() for count in counts), *(score.sum() for score in map_scores(maps, truth))])
-
-
-def percentages(sums: Tensor) -> list[float]:
-    """Computes the `COLUMNS` from added sums, in percent: precision and recall of the masks on T and on T_own, means of `map_scores`."""
-    hit, inside, true, own_hit, own_inside, own_true, count, points, mass, rank = sums.tolist()
-    pairs = [
-        (hit, inside),
-        (hit, true),
-        (own_hit, own_inside),
-        (own_hit, own_true),
-        (points, count),
-        (mass, count),
-        (rank, count),
-    ]
-    return [100 * part / whole if whole else float("nan") for part, whole in pairs]
+    with_own, own, count = masks[has_own], own[has_own], len(masks)
+    hit, own_hit = (masks & truth).sum(), (with_own & own).sum()
+    numerators = [hit, hit, own_hit, own_hit, *(score.sum() for score in map_scores(maps, truth))]
+    denominators = [masks.sum(), truth.sum(), with_own.sum(), own.sum(), count, count, count]
+    return torch.tensor([list(map(float, numerators)), list(map(float, denominators))], dtype=torch.float64)
 
 
 def load(run: Run, size: float, exact: Sequence[tuple[Example, dict]]) -> Iterator[tuple[Tensor, ...]]:
     """Yields the arguments of `tally` image by image, one row per counter class, ascending.
 
     Raises:
-        InputError: a mask is missing, or the heat maps cannot be read or belong to another list.
+        InputError: a mask is missing, or the heat maps belong to another list.
     """
-    path = run.layout.heatmaps
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            stored = {name: torch.from_numpy(file[name]) for name in file if name != "path"}
-            paths = file["path"].tolist()
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read ({error}). Run the explanation script again.") from error
+    with np.load(run.layout.heatmaps, allow_pickle=False) as file:
+        stored = {name: torch.from_numpy(file[name]) for name in file if name != "path"}
+        paths = file["path"].tolist()
     if paths != [row.path for row, _ in exact]:
-        raise InputError(f"{path} contains maps of other images than the training list. Explain that list again.")
+        raise InputError(f"{run.layout.heatmaps} contains maps of other images. Explain the training list again.")
     label = stored.pop("label")
     listed = listed_counters(run.layout, [row for row, _ in exact], len(run.dataset.classes))
     for number, (row, differences) in enumerate(exact):
@@ -235,7 +213,7 @@ def measure(run: Run, size: float, exact: Sequence[tuple[Example, dict]], seed: 
     for masks, maps, *true in load(run, size, exact):
         for name, (mask, values) in variants(masks, maps, rng).items():
             sums[name] = sums.get(name, 0) + tally(mask, values, *true)
-    return {name: percentages(total) for name, total in sums.items()}
+    return {name: (100 * numerators / denominators).tolist() for name, (numerators, denominators) in sums.items()}
 
 
 def report(outs: Sequence[str], data_root: str, seed: int) -> Iterator[str]:

@@ -72,17 +72,10 @@ def spread(some: Tensor, classes: Tensor, num_classes: int) -> Tensor:
 
 
 class Heatmaps:
-    """Collects the results of a run batch by batch, and writes heatmaps.npz at the end.
+    """Collects the results of a run batch by batch, and writes heatmaps.npz (`path`) at the end.
 
-    The working arrays are files in the folder of the unfinished run, so lists may exceed memory and a resumed run finds what is done.
-    Each access maps a file for a moment only: mapped pages count as memory of the process.
-
-    Args:
-        path: the `.npz` to write.
-        images: the list.
-        stored: the arrays of the explainer.
-        num_counters: B, counter classes of each image.
-        unfinished: the run.
+    The working arrays are files in the folder of the unfinished run, so a list may exceed memory and a resumed run knows what is done.
+    Each access maps a file only briefly, because mapped pages count as memory of the process. `num_counters` is B.
     """
 
     def __init__(
@@ -93,54 +86,47 @@ class Heatmaps:
         num_counters: int,
         unfinished: Unfinished,
     ) -> None:
-        self.path = path
-        self.images = images
-        self.stored = stored
-        self.num_counters = num_counters
-        self.unfinished = unfinished
-        self._make_arrays()
+        self.path, self.images, self.stored = path, images, stored
+        self.num_counters, self.unfinished = num_counters, unfinished
+        arrays = {"answers": ((3 + num_counters,), np.dtype(np.int64)), "done": ((), np.dtype(np.bool_))}
+        for name, array in stored.items():
+            arrays[name] = ((1 + num_counters, *array.shape[1:]) if array.of_some else array.shape, array.kind)
+        for name, (shape, kind) in arrays.items():
+            self._make(name, (len(images), *shape), kind)
         processes.wait()
 
     @processes.first_only
-    def _make_arrays(self) -> None:
-        some = 1 + self.num_counters
-        for name, array in self.stored.items():
-            self._make(name, (some, *array.shape[1:]) if array.of_some else array.shape, array.kind)
-        self._make("answers", (3 + self.num_counters,), np.dtype(np.int64))
-        self._make("done", (), np.dtype(np.bool_))
-
-    def _file(self, name: str) -> Path:
-        return self.unfinished.folder / f"{name}.npy"
-
     def _make(self, name: str, shape: tuple[int, ...], kind: np.dtype) -> None:
         """Makes a working array of zeros, unless an interrupted run left it."""
         if self._file(name).exists():
             return
         with replacing(self._file(name)) as temporary:
-            np.lib.format.open_memmap(temporary, "w+", kind, (len(self.images), *shape))
+            np.lib.format.open_memmap(temporary, "w+", kind, shape)
             if hasattr(os, "posix_fallocate"):  # a full disk is an error here; later it would kill the process
                 with open(temporary, "r+b") as file:
                     os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
 
+    def _file(self, name: str) -> Path:
+        return self.unfinished.folder / f"{name}.npy"
+
     def _open(self, name: str, mode: str = "r") -> np.ndarray:
         return np.load(self._file(name), mmap_mode=mode)
-
-    @property
-    def size(self) -> int:
-        """Bytes of all maps."""
-        return sum(self._file(name).stat().st_size for name in self.stored)
 
     def done(self) -> np.ndarray:
         """Returns which images are done, bool (N,)."""
         return np.array(self._open("done"))
+
+    def answers(self) -> np.ndarray:
+        """Returns predicted class, strongest wrong class, number of constant maps and counter classes of each image, (N, 3 + B)."""
+        return self._open("answers")
 
     def add(self, numbers: list[int], maps: dict[str, Tensor], answers: Tensor) -> None:
         """Stores a batch and marks it as done. Its pictures must have been written before.
 
         Args:
             numbers: rows of the images, n.
-            maps: as `Explained` has them, on the CPU.
-            answers: for each image its predicted class, strongest wrong class, number of constant maps, and counter classes, (n, 3 + B).
+            maps: as in `Explained`, on the CPU.
+            answers: as in `answers`, (n, 3 + B).
         """
         for name, array in self.stored.items():
             self._open(name, "r+")[numbers] = maps[name].numpy().astype(array.kind, copy=False)
@@ -148,37 +134,27 @@ class Heatmaps:
         self._open("done", "r+")[numbers] = True
         self.unfinished.advanced = True
 
-    def answers(self) -> tuple[Tensor, Tensor, Tensor, np.ndarray]:
-        """Returns predicted and strongest wrong classes (N,), numbers of constant maps (N,), and counter classes (N, B)."""
-        answers = self._open("answers")
-        predicted, rivals, constant = torch.from_numpy(answers[:, :3].T.copy())
-        return predicted, rivals, constant, answers[:, 3:]
-
     def maps(self, name: str, numbers: list[int]) -> Tensor:
         """Returns some rows of an array as heatmaps.npz contains them."""
         maps = torch.from_numpy(self._open(name)[numbers])
         if not self.stored[name].of_some:
             return maps
-        counter = torch.from_numpy(self._open("answers")[numbers, 3:])
+        counter = torch.from_numpy(self.answers()[numbers, 3:])
         return spread(maps, own_and_counters(self.images.labels[numbers], counter), self.stored[name].shape[0])
 
     def write(self) -> None:
         """Writes heatmaps.npz, a few rows at a time. It is compressed if it contains gaps."""
         gaps = any(array.of_some and array.shape[0] > 1 + self.num_counters for array in self.stored.values())
-        method = zipfile.ZIP_DEFLATED if gaps else zipfile.ZIP_STORED
+        method, count = zipfile.ZIP_DEFLATED if gaps else zipfile.ZIP_STORED, len(self.images)
         with (
             replacing(self.path) as temporary,
             zipfile.ZipFile(temporary, "w", method, compresslevel=FASTEST) as archive,
         ):
-            for name, array in self.stored.items():
-                header = {
-                    "descr": np.lib.format.dtype_to_descr(array.kind),
-                    "fortran_order": False,
-                    "shape": (len(self.images), *array.shape),
-                }
+            for name, (shape, kind, _) in self.stored.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    header = {"descr": kind.str, "fortran_order": False, "shape": (count, *shape)}
                     np.lib.format.write_array_header_1_0(member, header)
-                    for numbers in in_batches(range(len(self.images)), ROWS_AT_ONCE):
+                    for numbers in in_batches(range(count), ROWS_AT_ONCE):
                         member.write(self.maps(name, numbers).numpy().tobytes())
             paths = np.array([row.path for row in self.images.rows])
             for name, values in {"label": self.images.labels.numpy(), "path": paths}.items():
@@ -221,5 +197,6 @@ def read_masks(layout: Layout, row: Example, counter: Sequence[int], size: float
     Raises:
         InputError: a mask is missing or cannot be decoded.
     """
-    files = [layout.explanations(MASK, size) / explanation_name(row.path, row.label, b, row.index) for b in counter]
-    return torch.stack([to_tensor(decode(str(file), str(layout.explanation_list())))[0] > 127 for file in files])
+    names = [explanation_name(row.path, row.label, b, row.index) for b in counter]
+    files = [str(layout.explanations(MASK, size) / name) for name in names]
+    return torch.stack([to_tensor(decode(file, str(layout.explanation_list())))[0] > 127 for file in files])
