@@ -1,4 +1,4 @@
-"""Someone in front of a browser who takes the course. Needs Selenium: whoever imports this skips without it."""
+"""A person in front of a browser who takes the course. Tests that import this skip without Selenium."""
 
 import contextlib
 import json
@@ -21,26 +21,15 @@ DESKTOP, PHONE = (1280, 800), (390, 844)
 SOON = 10  # seconds until a test gives up waiting
 
 
-def browser_program():
-    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-
 @contextlib.contextmanager
 def open_browser(downloads):
-    """A browser without a window; its downloads go to the folder `downloads`, which it knows as `browser.downloads`."""
-    program, driver = browser_program(), shutil.which("chromedriver")
+    """A browser without a window; its downloads go to the folder `downloads`, known as `browser.downloads`."""
+    program, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
     if program is None or driver is None:
         pytest.skip("no Chromium with chromedriver here (Debian: apt-get install chromium chromium-driver)")
     options = webdriver.ChromeOptions()
     options.binary_location = program
-    for switch in (
-        "headless=new",
-        "disable-dev-shm-usage",
-        "disable-gpu",
-        "hide-scrollbars",
-        "lang=en",
-        "no-first-run",
-    ):
+    for switch in ("headless=new", "disable-dev-shm-usage", "disable-gpu", "hide-scrollbars", "lang=en"):
         options.add_argument(f"--{switch}")
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options.add_argument("--no-sandbox")
@@ -63,7 +52,7 @@ def resize(browser, size, touch=False):
 
 
 class Person:
-    """Someone in front of the browser. What is pressed too early counts for nothing, so it is pressed until it does."""
+    """A person in front of the browser. What is pressed too early is ignored, so it is pressed until it counts."""
 
     def __init__(self, browser, course):
         self.browser, self.course = browser, course
@@ -71,7 +60,7 @@ class Person:
     @property
     def state(self):
         """What the page remembers, or None."""
-        script = "return Object.entries(localStorage).filter(([key]) => key.startsWith('memorable-course:')).map(([, value]) => value)[0]"
+        script = "return Object.entries(localStorage).find(([key]) => key.startsWith('memorable-course:'))?.[1]"
         kept = self.browser.execute_script(script)
         return kept and json.loads(kept)
 
@@ -102,7 +91,10 @@ class Person:
     def click(self, words):
         """Clicks the button that says `words` until the screen is another."""
         before = self.text("h1")
-        script = "[...document.querySelectorAll('main button')].find((some) => some.textContent.includes(arguments[0])).click()"
+        script = (
+            "[...document.querySelectorAll('main button')]"
+            ".find((some) => some.textContent.includes(arguments[0])).click()"
+        )
         self.until(lambda: self.browser.execute_script(script, words), lambda: self.text("h1") != before, words)
 
     def key(self, key):
@@ -139,8 +131,9 @@ class Person:
 
 
 def namings(person):
-    """What on the page names a class: each text and each label, and whether browsers may translate it."""
-    script = """const names = arguments[0], found = [], texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    """The texts and labels on the page that name a class, and whether browsers may translate each."""
+    script = """const names = arguments[0], found = [];
+        const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
         const note = (words, some) => names.some((name) => words.includes(name)) && found.push([words, some.translate]);
         while (texts.nextNode()) note(texts.currentNode.data, texts.currentNode.parentElement);
         for (const some of document.querySelectorAll("[alt], [aria-label]")) note(some.alt ?? some.ariaLabel, some);
@@ -149,7 +142,7 @@ def namings(person):
 
 
 def show_state(person, state):
-    """Loads the page as it is with a state in its memory."""
+    """Reloads the page with a state in its memory."""
     set_state = "localStorage.setItem(`memorable-course:${COURSE.build_id}`, arguments[0])"
     person.browser.execute_script("localStorage.clear()" if state is None else set_state, json.dumps(state))
     person.browser.refresh()
@@ -157,10 +150,11 @@ def show_state(person, state):
 
 
 def look(person, name, checker=None):
-    """Looks at a screen: axe finds nothing, nothing is wider than the window, and controls are large enough for a finger."""
+    """Checks a screen: axe finds nothing, it is no wider than the window, controls are large enough for a finger."""
     sizes = person.browser.execute_script(
-        "return [document.documentElement.scrollWidth, window.innerWidth, [...document.querySelectorAll('button, summary, label')]"
-        ".filter((some) => some.checkVisibility()).map((some) => [some.innerText, some.offsetWidth, some.offsetHeight])]"
+        "return [document.documentElement.scrollWidth, window.innerWidth,"
+        " [...document.querySelectorAll('button, summary, label')].filter((some) => some.checkVisibility())"
+        ".map((some) => [some.innerText, some.offsetWidth, some.offsetHeight])]"
     )
     assert sizes[0] <= sizes[1], f"{name}: wider than the window"
     assert [some for some in sizes[2] if some[1] < 44 or some[2] < 44] == [], name

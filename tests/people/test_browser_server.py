@@ -4,7 +4,6 @@ Needs Chromium and its driver; skips with a reason without them.
 """
 
 import contextlib
-import itertools
 import json
 import re
 import shutil
@@ -23,8 +22,6 @@ import pytest
 from tests.helpers.drawn_course import LABELLED
 
 pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-
 from tests.helpers.person import DESKTOP, Person, look, resize, show_state  # noqa: E402
 from utils.people.store import NOT_NEEDED  # noqa: E402
 
@@ -163,90 +160,19 @@ def test_answers_are_sent_until_each_is_stored_or_refused(browser, course, marke
     assert batches == [ids[:50], ids[:50], ids[1:51], ids[2:52], ids[52:]]
     assert person.state["unsent"] == [] and len(person.trials) == 60
     assert not person.all("#take-home")[0].is_displayed()  # what was refused is not needed: nothing is lost
-    time.sleep(0.5)
-    person.key(Keys.ENTER)
-    assert person.text("#status") == ""  # and nothing is downloaded, which would stay on a computer that others use
-    browser.execute_script("localStorage.clear()")
-
-
-def test_answers_that_the_server_did_not_take_can_be_downloaded(browser, course, marketplace):
-    """It stores one, refuses one that it does not need, and one for a reason of its own: that one is all that is left of it."""
-    trials = [
-        {"trial_id": f"{number:032x}", "phase": "label", "stimulus": "", "time_elapsed": number} for number in range(3)
-    ]
-    ids = [trial["trial_id"] for trial in trials]
-    reply = {
-        "stored": ids[:1],
-        "refused": {ids[1]: NOT_NEEDED, ids[2]: "time_elapsed must be a number of milliseconds from 0"},
-    }
-    marketplace.answer = lambda path, sent: (200, {"build_id": course["build_id"]} if path == "/api/hello" else reply)
-    person = visit(browser, course, marketplace)
-    person.sees("They go to the server")
-    state = {"participant": "f" * 32, "server": True, "screen": "end", "trials": trials, "unsent": ids, "keys": True}
-    show_state(person, state)  # as an earlier version of the page kept it: it did not count what was not taken
-    told = "The server did not take 1 of 3 answers. Download them and pass the file on to whoever gave you this page."
-    person.sees(told)
-    assert person.state["untaken"] == ids[2:] and "have reached the server" not in person.text()
-    assert person.all("#take-home")[0].is_displayed() and person.all("#take-home")[0].text == "Download your answers"
-    show_state(person, person.state)
-    person.sees(told)
-    script = "[...document.querySelectorAll('main button')].at(-1).click()"
-    person.until(
-        lambda: browser.execute_script(script),
-        lambda: "Download your answers first" in person.text(),
-        "the second step",
-    )
-    person.sees("The server did not take 1 answer. Download your answers first.")
-    browser.execute_script("localStorage.clear()")
-
-
-def test_a_server_that_is_busy_is_asked_again_after_growing_pauses(browser, course, marketplace):
-    """It says 503 when asked for a picture: the page waits 1, 2, 4 s and goes on by itself; with the button, at once."""
-    asked, busy, busy_for = [], {"error": "The server is busy."}, [3]
-
-    def answer(path, sent):
-        if path == "/api/hello":
-            return 200, {"build_id": course["build_id"]}
-        asked.append(time.monotonic())
-        return (200, {"image": course["label"][0]}) if len(asked) > busy_for[0] else (503, busy)
-
-    marketplace.answer = answer
-    browser.switch_to.default_content()
-    browser.get(marketplace.page)
-    person = Person(browser, course)
-    person.sees("They go to the server")
-    state = {"participant": "e" * 32, "server": True, "screen": "label", "trials": [], "unsent": [], "keys": True}
-    show_state(person, state)
-    person.sees("The server is busy.")
-    person.sees("Which kind")
-    pauses = [later - earlier for earlier, later in itertools.pairwise(asked)]
-    assert len(pauses) == 3 and all(
-        least <= pause < least + 1 for least, pause in zip((0.95, 1.95, 3.95), pauses, strict=True)
-    ), pauses
-    asked.clear()
-    show_state(person, state)
-    person.sees("The server is busy.")
-    person.until(lambda: None, lambda: len(asked) == 2, "the second try")  # the third is 2 s away
-    assert browser.execute_script("return document.activeElement.textContent") == "One moment"
-    busy_for[0] = 2
-    began = time.monotonic()
-    person.click("Try again")
-    person.sees("Which kind")
-    assert len(asked) == 3 and asked[2] - began < 1
     browser.execute_script("localStorage.clear()")
 
 
 TROUBLES = {  # what is answered when the page asks for its server, and what the page says then
     "a proxy's page": (502, "Bad gateway", "The server cannot be reached just now."),
-    "a busy proxy": (429, "Too many requests", "The server cannot be reached just now."),
     "a lost connection": (None, None, "The server cannot be reached just now."),
-    "the server's own words": (503, {"error": "The course page was built anew."}, "The course page was built anew."),
+    "the server's own words": (503, {"error": "The page was built again."}, "The page was built again."),
     "another build": (200, {"build_id": "f" * 16}, "answers to another build of this page: reload the page."),
 }
 
 
 @pytest.mark.parametrize("what", TROUBLES)
-def test_a_server_that_is_in_trouble_at_first_is_not_taken_for_none(browser, course, marketplace, what):
+def test_a_server_in_trouble_is_asked_again(browser, course, marketplace, what):
     """It fails once: the page says so, tries again by itself, and then its answers do reach the server."""
     status, reply, words = TROUBLES[what]
     hellos, sent = [], []
@@ -281,7 +207,7 @@ def visit(browser, course, marketplace):
 
 
 @pytest.mark.parametrize("status", [200, 403, 404, 405])
-def test_a_plain_web_server_is_none(browser, course, marketplace, status):
+def test_a_plain_web_server_collects_nothing(browser, course, marketplace, status):
     """What it answers where a file is not: a page of its own, also with status 200; stores in a cloud say 403."""
     marketplace.answer = lambda path, body: (status, "Nothing here")
     person = visit(browser, course, marketplace)
@@ -289,30 +215,6 @@ def test_a_plain_web_server_is_none(browser, course, marketplace, status):
     person.click("Start the first lesson")
     person.sees("Lesson 1")
     assert person.state["server"] is False and "/api/join" not in marketplace.paths
-
-
-def test_a_server_that_does_not_answer_is_given_up_and_asked_again(browser, course, marketplace):
-    """The first hello takes longer than the page waits (here 0.3 s in place of 10); the browser is one without AbortSignal.timeout."""
-    hellos = []
-
-    def answer(path, body):
-        hellos.append(path)
-        time.sleep(1 if len(hellos) == 1 else 0)
-        return 200, {"build_id": course["build_id"]}
-
-    marketplace.answer = answer
-    impatient = (
-        "delete AbortSignal.timeout; const plain = window.setTimeout;"
-        "window.setTimeout = (act, delay) => plain(act, delay === 10000 ? 300 : delay)"
-    )
-    script = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": impatient})
-    try:
-        person = visit(browser, course, marketplace)
-        person.sees("The server cannot be reached just now.")
-        person.sees("They go to the server of this study")
-    finally:
-        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
-    assert len(hellos) == 2
 
 
 def test_a_study_that_takes_no_more_people_says_so_for_good(browser, course, marketplace, checker):
@@ -345,16 +247,14 @@ def test_a_study_that_takes_no_more_people_says_so_for_good(browser, course, mar
 
 
 @pytest.mark.parametrize("unsent", [0, 1])
-def test_a_server_that_knows_somebody_no_more_lets_them_go(browser, course, marketplace, checker, unsent):
-    """Its database is another: an answer or the next picture is refused. The answers can be downloaded, and another person begin."""
-    asked, restored = [], []
+def test_a_server_that_does_not_know_somebody_lets_them_go(browser, course, marketplace, checker, unsent):
+    """With another database, an answer or the next picture is refused. Another person can begin."""
+    asked = []
 
     def answer(path, body):
         if path == "/api/hello":
             return 200, {"build_id": course["build_id"]}
         asked.append(path)
-        if restored:
-            return 200, {"image": course["label"][0], "stored": ["1" * 32], "refused": {}}
         return 403, {"error": "This participant is unknown; join first."}
 
     marketplace.answer = answer
@@ -366,23 +266,8 @@ def test_a_server_that_knows_somebody_no_more_lets_them_go(browser, course, mark
     look(person, "unknown", checker)
     time.sleep(1.5)  # the next try would be due after 1 s
     assert asked == ["/api/trials" if unsent else "/api/next"]
-    before = set(browser.downloads.glob("*.json"))
-    person.until(
-        lambda: None, lambda: person.all("main button.primary")[0].text == "Download your answers", "the download"
-    )
-    person.all("main button.primary")[0].click()
-    person.until(lambda: None, lambda: set(browser.downloads.glob("*.json")) - before, "the file")
-    (file,) = set(browser.downloads.glob("*.json")) - before
-    assert json.loads(file.read_text())["trials"] == person.trials == labelling()["trials"]
-    restored.append(True)
-    browser.refresh()
-    person.sees("1 picture labelled so far")  # the old database is there again: on it goes
-    restored.clear()
-    show_state(person, labelling(unsent))
-    person.sees("The server does not know you any more")
     script = "[...document.querySelectorAll('main button')].at(-1).click()"
-    person.until(lambda: browser.execute_script(script), lambda: "This removes" in person.text(), "the second step")
-    person.sees("This removes your answers from this browser. Download them first.")
+    person.until(lambda: browser.execute_script(script), lambda: "would be lost" in person.text(), "the second step")
     person.click("Remove my answers and start again")
     person.sees("They go to the server")
     assert person.state is None
@@ -400,28 +285,6 @@ def labelling(unsent=0):
         "unsent": ids,
         "keys": True,
     }
-
-
-def test_labelling_can_be_stopped_while_the_server_is_gone(browser, course, marketplace, checker):
-    marketplace.answer = lambda path, body: (
-        (200, {"build_id": course["build_id"]}) if path == "/api/hello" else (503, {"error": "Busy."})
-    )
-    person = visit(browser, course, marketplace)
-    person.sees("They go to the server")
-    show_state(person, labelling(unsent=1))
-    person.sees("Busy. Your answers are kept.")
-    look(person, "trouble_label", checker)
-    browser.execute_script(
-        "document.querySelector('#trouble p').textContent = 'Beschäftigt.'"
-    )  # by a browser that translates
-    tries = marketplace.paths.count("/api/trials")
-    browser.execute_script("window.dispatchEvent(new Event('online'))")
-    person.until(lambda: None, lambda: marketplace.paths.count("/api/trials") > tries, "the next try")
-    time.sleep(0.3)
-    assert "Beschäftigt." in person.text()  # the same trouble again: a screen reader does not begin anew
-    person.click("Stop here")
-    person.sees("1 of 1 answer are still on their way to the server")
-    assert person.state["screen"] == "end"
 
 
 @pytest.fixture
