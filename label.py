@@ -2,7 +2,7 @@
 
 Step 4 of the framework (Wang & Vasconcelos, ICCV 2021). The answers to each image become one label, by majority or by
 the model of Dawid & Skene (1979), which estimates for each person one accuracy (one_coin) or a confusion matrix
-(dawid_skene). The expert's images and the labelled ones make the list that the classifier learns from.
+(dawid_skene). The expert's images and the labeled ones make the list that the classifier learns from.
 
     python label.py
     python label.py --dataset gull --answers batch_1.csv batch_2.csv --min-accuracy 0.6 --aggregation dawid_skene

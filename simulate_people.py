@@ -65,7 +65,7 @@ class Config:
 
 
 def network_answers(cfg: Config, key: Key, dataset: Dataset) -> dict[str, list[int]]:
-    """Returns the network's answers to all images of the test and of the labelling part."""
+    """Returns the network's answers to all images of the test and of the labeling part."""
     network = load_classifier(cfg.checkpoint, dataset.classes).to(cfg.device)
     answers = {}
     for phase in ("test", "label"):

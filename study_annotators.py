@@ -141,7 +141,8 @@ def main(cfg: Config) -> dict:
     planned = steps(cfg.accuracy, cfg.repeats, cfg.seed, cfg.rounds, simclr is not None)
     outputs = [layout.annotator_study(ending) for ending in (".csv", ".png", *(["_rounds.csv"] if cfg.rounds else []))]
     with resumable(cfg, outputs) as unfinished:
-        study = Study(material, learner, simclr, cfg.labels_per_image, pick(SelfTraining, cfg), unfinished.state)
+        study = Study(material, learner, simclr, cfg.labels_per_image, pick(SelfTraining, cfg))
+        study.state = unfinished.state or study.state
         bar = {"total": len(planned), "initial": len(study.rows), "desc": "study", "unit": "classifier"}
         for step in tqdm(planned[len(study.rows) :], **bar, disable=not processes.is_first()):
             study.run(step)

@@ -92,7 +92,7 @@ def test_an_em_step_adds_as_numpy_would_to_the_last_bit():
 
 # From crowd-kit 1.4.2 (DawidSkene(n_iter=5000, tol=1e-13); its M-step has no prior, only a floor of 1e-10),
 # krippendorff 0.9.0 and NumPy 2.4.6, for `make_crowd` with these arguments: number of right labels; sum of image number
-# x label; class shares; diagonal of the first person's confusion matrix; mean probability of the label; Krippendorff's alpha.
+# x label; class shares; diagonal of the first person's confusion matrix; mean probability of the label; alpha.
 CROWD_KIT = {
     (0, 400, 10, 3, (0.8,) * 10): (
         362,

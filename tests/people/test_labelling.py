@@ -1,4 +1,4 @@
-"""From answers to a list and a report with label.py and simulate_people.py, and a classifier that learns from the list."""
+"""From answers to a list and a report with label.py, and a classifier that learns from the list."""
 
 import csv
 import json
@@ -71,14 +71,14 @@ def test_from_answers_to_a_list(tools, finished, data_root, script):
         said = script("label", "--min-accuracy", 0.5)
         found = tools.snapshot(finished / "toy")
         runs.append({name: digest for name, (_, digest) in found.items() if not name.startswith("run_")})
-    assert runs[0] == runs[1] and "Labelled 18 of 20 images" in said
+    assert runs[0] == runs[1] and "Labeled 18 of 20 images" in said
     rows = read_examples(finished / LIST, 5)
     expert, rest = (read_examples(data_root / f"toy/toy_gt_{name}tr.txt", 5) for name in ("", "rest_"))
     assert [(row.path, row.label) for row in rows[:20]] == [(row.path, row.label) for row in expert]
     assert [row.path for row in rows[20:]] == [row.path for row in rest[2:]]
     assert [row.index for row in rows] == list(range(38))
     report = report_in(finished)
-    assert (report["people"], report["people_left_out"], report["unlabelled_images"]) == (8, 2, 2)
+    assert (report["people"], report["people_left_out"], report["unlabeled_images"]) == (8, 2, 2)
     assert [person["kept"] for person in report["each"]] == [True, True, True, False] * 2
     assert [person["test_accuracy"] for person in report["each"]][0::4] == [100, 100]
     right = [row.label == true.label for row, true in zip(rows[20:], rest[2:], strict=True)]
@@ -148,7 +148,7 @@ def test_the_key_names_the_course(finished, script):
 
 
 def test_files_of_an_earlier_run_are_removed(finished, script):
-    """Nobody who reaches the threshold labelled anything."""
+    """Nobody who reaches the threshold labeled anything."""
     script("simulate_people", "--people", 2, "--accuracy", 1, 0)
 
     def stop_early(answers):
@@ -159,7 +159,7 @@ def test_files_of_an_earlier_run_are_removed(finished, script):
     script("label")
     files = [finished / LIST, finished / "toy/labels_KMaxGrad.csv"]
     assert all(path.exists() for path in files)
-    assert "so there is no labelled list" in script("label", "--min-accuracy", 0.6)
+    assert "so there is no labeled list" in script("label", "--min-accuracy", 0.6)
     assert not any(path.exists() for path in files) and report_in(finished)["list"] is None
 
 

@@ -47,22 +47,24 @@ class Cloud:
     def seen(self, rows):
         return torch.stack([self.points[row.path] for row in rows])
 
-    def head(self, labelled, seed):
-        labels = torch.tensor([row.label for row in labelled])
+    def head(self, labeled, seed):
+        labels = torch.tensor([row.label for row in labeled])
         how = ProbeSettings(40, 16, 0.02, 1, seed, 0, "cpu")
-        return fit_probe(self.seen(labelled), labels, CLASSES, how, quiet=True)[0]
+        return fit_probe(self.seen(labeled), labels, CLASSES, how, quiet=True)[0]
 
     def right(self, head):
         return sum(head(self.points[row.path]).argmax().item() == row.label for row in self.test) / TESTED * 100
 
-    def learner(self, labelled, seed):
-        self.given.append(list(labelled))
-        head = self.head(labelled, seed)
+    def learner(self, labeled, seed):
+        self.given.append(list(labeled))
+        head = self.head(labeled, seed)
         return Learned(self.right(head), lambda: head(self.seen(self.rest)).softmax(1))
 
 
 def study_of(cloud, confidence=0.9, rounds=4, material=None, state=None):
-    return Study(material or cloud.material, cloud.learner, cloud.learner, 1, SelfTraining(confidence, rounds), state)
+    made = Study(material or cloud.material, cloud.learner, cloud.learner, 1, SelfTraining(confidence, rounds))
+    made.state = state or made.state
+    return made
 
 
 def ran_through(made, planned):

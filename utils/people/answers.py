@@ -33,25 +33,15 @@ UNKNOWN_FORMAT = "not a known format (our export or download, a Mechanical Turk 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer of one person to one image.
+    """One answer of one person to one image."""
 
-    Attributes:
-        person: name of the person in the report.
-        phase: `lesson` (followed by feedback), `test` or `label`.
-        image: path as in the lists; `image <number>` in the logs of explain_teach.
-        response: the class that the person chose.
-        seconds: response time; None if unknown.
-        truth: true class; None if unknown.
-        group: teaching condition of the person, if the file names one.
-    """
-
-    person: str
-    phase: str
-    image: str
-    response: int
-    seconds: float | None
-    truth: int | None
-    group: str = ""
+    person: str  # name of the person in the report
+    phase: str  # lesson (followed by feedback), test or label
+    image: str  # path as in the lists; "image <number>" in the logs of explain_teach
+    response: int  # the class that the person chose
+    seconds: float | None  # response time; None if unknown
+    truth: int | None  # true class; None if unknown
+    group: str = ""  # teaching condition of the person, if the file names one
 
 
 @dataclass(frozen=True)

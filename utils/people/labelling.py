@@ -1,4 +1,4 @@
-"""Turns answers into a labelled list: filters people and aggregates their answers."""
+"""Turns answers into a labeled list: filters people and aggregates their answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Part:
-    """The test or labelling part of a course, with the answers of the people who are kept."""
+    """The test or labeling part of a course, with the answers of the people who are kept."""
 
     answers: list[Answer]
     votes: Votes  # the answers as arrays
@@ -97,7 +97,7 @@ def percent(right: int, total: int) -> float | None:
 def aggregate_parts(
     answers: Sequence[Answer], people: Sequence[Person], num_classes: int, method: Aggregation, seed: int
 ) -> dict[str, Part]:
-    """Aggregates the test and the labelling part, or one of them if the people who are kept did not answer the other.
+    """Aggregates the test and the labeling part, or one of them if the people who are kept did not answer the other.
 
     Raises:
         InputError: nobody is kept.
@@ -132,7 +132,7 @@ def aggregate_part(
 
 
 def write_list(path: Path, expert: Sequence[Example], key: Key, part: Part | None) -> dict:
-    """Writes the list for the classifier: the expert's rows, then the labelled ones, in the order of their lists.
+    """Writes the list for the classifier: the expert's rows, then the labeled ones, in the order of their lists.
 
     Without labels there is no list, and the list of an earlier run is removed.
 
@@ -141,14 +141,14 @@ def write_list(path: Path, expert: Sequence[Example], key: Key, part: Part | Non
     """
     images = list(key.of_phase("label").values())
     label_of = dict(zip(part.votes.images, part.labels.label.tolist(), strict=True)) if part else {}
-    labelled = [(image.path, label_of[image.path]) for image in images if image.path in label_of]
-    if labelled:
-        rows = [*((row.path, row.label) for row in expert), *labelled]
+    labeled = [(image.path, label_of[image.path]) for image in images if image.path in label_of]
+    if labeled:
+        rows = [*((row.path, row.label) for row in expert), *labeled]
         write_examples(path, [Example(name, label, index) for index, (name, label) in enumerate(rows)])
-        print(f"Labelled {len(labelled)} of {len(images)} images; with {len(expert)} expert images: {path}")
+        print(f"Labeled {len(labeled)} of {len(images)} images; with {len(expert)} expert images: {path}")
     else:
         path.unlink(missing_ok=True)
-        print("No labels from people who are kept, so there is no labelled list. The report covers the test only.")
-    counts = {"labelled_images": len(labelled), "unlabelled_images": len(images) - len(labelled)}
-    list_of = {"list": listed_path(path) if labelled else None, "expert_images": len(expert)}
+        print("No labels from people who are kept, so there is no labeled list. The report covers the test only.")
+    counts = {"labeled_images": len(labeled), "unlabeled_images": len(images) - len(labeled)}
+    list_of = {"list": listed_path(path) if labeled else None, "expert_images": len(expert)}
     return list_of | counts | ({"simclr": True} if key.simclr else {})

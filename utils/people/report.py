@@ -147,17 +147,17 @@ def _cell(value: object) -> str:
 
 
 def draw_people(path: Path, people: Sequence[Person], min_accuracy: float, chance: float) -> None:
-    """Draws each person's accuracy in percent on the test (bars, grey if not kept) and in labelling (dots)."""
+    """Draws each person's accuracy in percent on the test (bars, grey if not kept) and in labeling (dots)."""
     people = sorted(people, key=lambda person: (-(person.test_accuracy or 0), person.name))
     drawn = figures.figure(max(6.4, min(0.25 * len(people), 20)), 4.2, layout="constrained")
     axes = drawn.add_subplot()
     colors = ["tab:blue" if person.kept else "lightgrey" for person in people]
     axes.bar(range(len(people)), [person.test_accuracy or 0 for person in people], color=colors, label="test")
-    labelled = [
+    labeled = [
         (place, person.label_accuracy) for place, person in enumerate(people) if person.label_accuracy is not None
     ]
-    if labelled:
-        axes.scatter(*zip(*labelled, strict=True), color="black", zorder=2, s=12, label="labelling")
+    if labeled:
+        axes.scatter(*zip(*labeled, strict=True), color="black", zorder=2, s=12, label="labeling")
     axes.axhline(chance, color="grey", linestyle="--", linewidth=1, label="chance")
     if min_accuracy:
         axes.axhline(100 * min_accuracy, color="tab:red", linewidth=1, label="--min-accuracy")

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -28,7 +28,7 @@ from utils.training.evaluation import accuracy, logits_of_list
 from utils.training.probe import ProbeSettings, encode, fit_probe
 from utils.training.self_training import SelfTraining, confident_labels
 
-# Values of the column `labels`: who labelled the images that a classifier learns from.
+# Values of the column `labels`: who labeled the images that a classifier learns from.
 EXPERT, ANNOTATORS, SELF_TRAINED = "expert alone", "expert and annotators", "expert and own confident answers"
 ON_SIMCLR = ", SimCLR features"  # suffix for heads on a SimCLR encoder
 TABLE = ("labels", "annotator_accuracy", "seed", "label_accuracy", "test_accuracy")
@@ -61,7 +61,7 @@ class Learned:
     on_rest: Callable[[], Tensor]
 
 
-Learner = Callable[[Sequence[Example], int], Learned]  # trains a classifier on labelled rows with a seed
+Learner = Callable[[Sequence[Example], int], Learned]  # trains a classifier on labeled rows with a seed
 
 
 def open_material(dataset: Dataset, data_root: str, image_size: int, ram_budget: float = 0) -> Material:
@@ -91,9 +91,9 @@ def probe_learner(material: Material, encoder: Network, how: ProbeSettings) -> L
     test_features = encode(encoder, material.test, how)
     place = {row.path: number for number, row in enumerate(rows)}
 
-    def learn(labelled: Sequence[Example], seed: int) -> Learned:
-        seen = features[[place[row.path] for row in labelled]]
-        labels = torch.tensor([row.label for row in labelled], device=seen.device)
+    def learn(labeled: Sequence[Example], seed: int) -> Learned:
+        seen = features[[place[row.path] for row in labeled]]
+        labels = torch.tensor([row.label for row in labeled], device=seen.device)
         head, _ = fit_probe(seen, labels, material.num_classes, replace(how, seed=seed), quiet=True)
         right = accuracy(head(test_features).argmax(1).cpu(), material.test.labels)
         return Learned(right, lambda: head(features[len(material.expert) :]).softmax(1))
@@ -108,12 +108,12 @@ def finetune_learner(
     test = material.test
     rest = ImageSet(material.rest, "the rest list", test.data_root, test.view, test.ram_budget)
 
-    def learn(labelled: Sequence[Example], seed: int) -> Learned:
+    def learn(labeled: Sequence[Example], seed: int) -> Learned:
         torch.manual_seed(seed)
         network = build(arch, material.num_classes)
         load_backbone(network, pretrained, normalize)
         recipe = replace(how, seed=seed)
-        images = ImageSet(list(labelled), "the lists of the study", test.data_root, full_view, test.ram_budget)
+        images = ImageSet(list(labeled), "the lists of the study", test.data_root, full_view, test.ram_budget)
         right = train_classifier(network, images, test, recipe)[-1]["test_accuracy"]
         return Learned(right, lambda: logits_of_list(test_view(network, rest, recipe)).softmax(1))
 
@@ -161,61 +161,54 @@ def steps(accuracies: Sequence[float], repeats: int, seed: int, rounds: int, sim
     return planned
 
 
+@dataclass
 class Study:
-    """Trains the classifiers of a study one by one, each image of the rest being labelled by `per_image` annotators.
+    """Trains the classifiers of a study one by one; a new object with the same `state` continues it."""
 
-    Attributes:
-        rows: rows of the tables so far.
-        state: the rows, and the last round of each self-training. A new object with this state continues the study.
-    """
-
-    def __init__(
-        self,
-        material: Material,
-        learner: Learner,
-        simclr: Learner | None,
-        per_image: int,
-        how: SelfTraining,
-        state: dict | None = None,
-    ) -> None:
-        self._material = material
-        self._learners = {False: learner, True: simclr}
-        self._per_image = per_image
-        self._how = how
-        self.state: dict = state or {"rows": [], "answers": {}}
+    material: Material
+    learner: Learner
+    simclr: Learner | None  # of heads on SimCLR features
+    per_image: int  # annotators per image
+    how: SelfTraining
+    state: dict = field(
+        default_factory=lambda: {"rows": [], "answers": {}}
+    )  # answers: last round of each self-training
 
     @property
     def rows(self) -> list[dict]:
         return self.state["rows"]
 
     def run(self, step: Step) -> None:
-        """Trains the next classifier and appends its row."""
-        rest, answers, key = self._material.rest, self.state["answers"], f"{step.seed}{ON_SIMCLR * step.simclr}"
+        """Trains the next classifier and appends its row to the table."""
+        rest, answers, key = self.material.rest, self.state["answers"], f"{step.seed}{ON_SIMCLR * step.simclr}"
         labels, changed = torch.full((len(rest),), UNKNOWN), 0
         if step.quality is not None:
-            labels = simulated_labels(rest, self._material.num_classes, step.quality, self._per_image, step.seed)
+            labels = simulated_labels(rest, self.material.num_classes, step.quality, self.per_image, step.seed)
         elif step.round:
             labels = answers[key]["next"]
             changed = int((labels != answers[key]["labels"]).sum())
-        used = [replace(row, label=label) for row, label in zip(rest, labels.tolist(), strict=True) if label != UNKNOWN]
+        labeled = [(row, label) for row, label in zip(rest, labels.tolist(), strict=True) if label != UNKNOWN]
         if step.round and not changed:  # the same labels and seed give the same classifier
             test_accuracy = answers[key]["test_accuracy"]
         else:
-            learned = self._learners[step.simclr]([*self._material.expert, *used], step.seed)
+            learner = self.simclr if step.simclr else self.learner
+            learned = learner(
+                [*self.material.expert, *(replace(row, label=label) for row, label in labeled)], step.seed
+            )
             test_accuracy = learned.test_accuracy
-            if step.quality is None and self._how.rounds:
-                confident = confident_labels(learned.on_rest(), self._how.confidence)
+            if step.quality is None and self.how.rounds:
+                confident = confident_labels(learned.on_rest(), self.how.confidence)
                 answers[key] = {"labels": labels, "next": confident, "test_accuracy": test_accuracy}
-        right = [label == row.label for row, label in zip(rest, labels.tolist(), strict=True) if label != UNKNOWN]
+        right = sum(label == row.label for row, label in labeled)
         self.rows.append(
             {
                 "labels": step.labels,
                 "annotator_accuracy": "" if step.quality is None else step.quality,
                 "seed": step.seed,
-                "label_accuracy": round(100 * sum(right) / len(right), 3) if right else "",
+                "label_accuracy": round(100 * right / len(labeled), 3) if labeled else "",
                 "test_accuracy": round(test_accuracy, 3),
                 "round": step.round,
-                "own_labels": len(used) if step.round else 0,
+                "own_labels": len(labeled) if step.round else 0,
                 "changed": changed,
             }
         )
