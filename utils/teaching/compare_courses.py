@@ -76,7 +76,7 @@ def compare(out: str | Path, selections: Sequence[str], simclr: bool = False) ->
 
 
 def as_text(curves: dict[str, np.ndarray]) -> str:
-    """Test accuracy (%) after some lessons, mean of all lessons and its range over the draws, one selection per line."""
+    """Test accuracy (%) after some lessons, mean of all lessons, range over the draws; one selection per line."""
     width = max(map(len, curves))
     longest = max(table.shape[1] for table in curves.values())
     lessons = [lesson for lesson in REPORTED_LESSONS if lesson <= longest]

@@ -156,7 +156,7 @@ def left_classes(labels: Tensor, remaining: Tensor) -> list[int]:
 
 
 def next_classes(labels: Tensor, remaining: Tensor) -> tuple[int, int] | None:
-    """The two classes with a remaining image that were shown least, lower labels first; None if fewer than two remain."""
+    """The two classes with a remaining image that were shown least, lower labels first; None if only one remains."""
     shown = {c: int((labels[~remaining] == c).sum()) for c in left_classes(labels, remaining)}
     turn = sorted(shown, key=lambda c: (shown[c], c))
     return (turn[0], turn[1]) if len(turn) >= 2 else None
