@@ -326,6 +326,7 @@ def test_missing_files_are_named(browser, out, course, tmp_path, missing):
     if missing == "images":
         browser.execute_script("localStorage.clear()")
         browser.refresh()
+        someone.sees("Learn to tell")
         someone.click("Start the first lesson")
     someone.sees("unpack the whole folder first")
     browser.get("about:blank")
