@@ -1,7 +1,7 @@
 """Serves the course page and collects people's answers in one database.
 
-Run teach.py first: it builds `<out>/course_page/`. Each image to label goes to as many people as it needs labels. Every answer
-is on the disk before it is acknowledged, so the server may be stopped, or killed, at any time.
+Run teach.py first: it builds `<out>/course_page/`. Each image is labeled by --labels-per-image people. Every answer is
+on the disk before it is acknowledged, so the server may be stopped, or killed, at any time.
 
     python collect.py
     python collect.py --out toy --port 8080
@@ -9,13 +9,13 @@ is on the disk before it is acknowledged, so the server may be stopped, or kille
 
 Reads: <out>/course_page/ and its key, as teach.py built them.
 
-Writes: <out>/answers.sqlite, the answers, and <out>/answers.token, which opens the progress page; with --export a .json or .csv
-file.
+Writes: <out>/answers.sqlite, the answers, and <out>/answers.token, which opens the progress page; with --export a .json
+or .csv file.
 
 Takes: until Ctrl-C; an export takes seconds. No GPU is used.
 
-It prints the address for people and the secret address of the progress page. To reach people on the internet, put an HTTPS
-proxy before it.
+It prints the address for people and the secret address of the progress page. On the internet, put an HTTPS proxy in
+front of it.
 """
 
 import contextlib
@@ -35,10 +35,10 @@ from utils.running.launch import launch
 class Config:
     # study
     dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
-    data_root: str = "datasets"  # folder that holds the dataset's folder; it is only read
+    data_root: str = "datasets"  # folder that contains the dataset's folder; it is only read
     out: str = "auto"  # output folder; auto: named after the dataset
     labels_per_image: int = 3  # number of people who label each image
-    lease_seconds: int = 300  # how long an image stays reserved for the person who sees it
+    lease_seconds: int = 300  # seconds that an image stays reserved for the person who sees it
     max_participants: int = 10_000  # number of people who may join
     # server
     host: str = "127.0.0.1"  # address to listen on; 0.0.0.0: every address of this machine

@@ -34,7 +34,7 @@ from utils.running.settings import chosen_dataset, pick
 class Config:
     # data
     dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
-    data_root: str = "datasets"  # folder that holds the dataset's folder; it is only read
+    data_root: str = "datasets"  # folder that contains the dataset's folder; it is only read
     # model
     checkpoint: str = (
         "{out}/checkpoint_pretrain_resnet18_s300.pth.tar"  # the teacher; {out} stands for the output folder
@@ -48,14 +48,14 @@ class Config:
         0  # K: against the K wrong classes that the teacher finds strongest for an image; 0: against all, as published
     )
     mask_sizes: tuple[float, ...] = (0.05,)  # fractions of the image to keep; published: 30 sizes, 0.01, 0.02 ... 0.30
-    image_size: int = 224  # side of the images that the network sees, in pixels
+    image_size: int = 224  # side of the network's input in pixels
     batch_size: int = 8  # images per forward pass
     # run
     out: str = "auto"  # output folder; auto: named after the dataset
     seed: int = 0  # same seed, same machine: same bytes
-    workers: int = default_workers()  # threads that read and write pictures; no result depends on them
-    device: str = "auto"  # auto (a GPU where there is one), cpu, cuda, cuda:1
-    resume: bool = False  # go on where a run with the same settings was stopped
+    workers: int = default_workers()  # threads that read and write images; they never change a result
+    device: str = "auto"  # auto (a GPU if there is one), cpu, cuda, cuda:1
+    resume: bool = False  # continue a stopped run with the same settings
 
 
 def main(cfg: Config) -> dict:

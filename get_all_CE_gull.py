@@ -36,16 +36,12 @@ from utils.running.settings import chosen_dataset, pick
 class Config:
     # data
     dataset: str = "gull"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
-    data_root: str = "datasets"  # folder that holds the dataset's folder; it is only read
+    data_root: str = "datasets"  # folder that contains the dataset's folder; it is only read
     # model
     arch: Arch = "resnet18"  # the network: resnet18 as published, resnet34 or resnet50
-    pretrained: str = (
-        "imagenet"  # the teacher's features, as when its head was trained: imagenet, none, or the path of a state dict
-    )
-    normalize: Normalize = "auto"  # images that the features expect: auto (by the file), imagenet (mean and std), none
-    checkpoint: str = (
-        "{out}/checkpoint_pretrain_resnet18_linear.pth.tar"  # the teacher's head; {out} stands for the output folder
-    )
+    pretrained: str = "imagenet"  # features that the head was trained on: imagenet, or the path of a checkpoint
+    normalize: Normalize = "auto"  # input normalization of those weights; auto: none for SimCLR, else imagenet
+    checkpoint: str = "{out}/checkpoint_pretrain_resnet18_linear.pth.tar"  # the teacher's head; {out}: output folder
     # explanations
     explanation: Method = "margin"  # margin: where the network's margin of a over b arises (ours); scout: as published
     explanation_layer: Layer = (
@@ -55,14 +51,14 @@ class Config:
         0  # K: against the K wrong classes that the teacher finds strongest for an image; 0: against all, as published
     )
     mask_sizes: tuple[float, ...] = (0.05,)  # fractions of the image to keep; published: 30 sizes, 0.01, 0.02 ... 0.30
-    image_size: int = 224  # side of the images that the network sees, in pixels
+    image_size: int = 224  # side of the network's input in pixels
     batch_size: int = 8  # images per forward pass
     # run
     out: str = "auto"  # output folder; auto: named after the dataset
     seed: int = 0  # same seed, same machine: same bytes
-    workers: int = default_workers()  # threads that read and write pictures; no result depends on them
-    device: str = "auto"  # auto (a GPU where there is one), cpu, cuda, cuda:1
-    resume: bool = False  # go on where a run with the same settings was stopped
+    workers: int = default_workers()  # threads that read and write images; they never change a result
+    device: str = "auto"  # auto (a GPU if there is one), cpu, cuda, cuda:1
+    resume: bool = False  # continue a stopped run with the same settings
 
 
 def main(cfg: Config) -> dict:

@@ -39,10 +39,10 @@ from utils.training.probe import ProbeSettings, probe_once
 class Config:
     # data
     dataset: str = "gull"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
-    data_root: str = "datasets"  # folder that holds the dataset's folder; it is only read
+    data_root: str = "datasets"  # folder that contains the dataset's folder; it is only read
     # model
     checkpoint: str = "{out}/simclr_checkpoint_100.tar"  # SimCLR's network; {out} stands for the output folder
-    normalize: Normalize = "auto"  # images that the network expects: auto (by the file), imagenet (mean and std), none
+    normalize: Normalize = "auto"  # input normalization of those weights; auto: none for SimCLR, else imagenet
     probe_epochs: int = 500  # logistic regression: passes over the features
     probe_batch_size: int = 256  # logistic regression: features per step
     probe_lr: float = 3e-4  # logistic regression: learning rate of Adam
@@ -55,14 +55,14 @@ class Config:
         0  # K: against the K wrong classes that the teacher finds strongest for an image; 0: against all, as published
     )
     mask_sizes: tuple[float, ...] = (0.05,)  # fractions of the image to keep; published: 30 sizes, 0.01, 0.02 ... 0.30
-    image_size: int = 224  # side of the images that the network sees, in pixels
+    image_size: int = 224  # side of the network's input in pixels
     batch_size: int = 8  # images per forward pass
     # run
     out: str = "auto"  # output folder; auto: named after the dataset
     seed: int = 0  # same seed, same machine: same bytes
-    workers: int = default_workers()  # threads that read and write pictures; no result depends on them
-    device: str = "auto"  # auto (a GPU where there is one), cpu, cuda, cuda:1
-    resume: bool = False  # go on where a run with the same settings was stopped
+    workers: int = default_workers()  # threads that read and write images; they never change a result
+    device: str = "auto"  # auto (a GPU if there is one), cpu, cuda, cuda:1
+    resume: bool = False  # continue a stopped run with the same settings
 
 
 def main(cfg: Config) -> dict:

@@ -37,7 +37,7 @@ from utils.teaching.registry import Selection
 class Config:
     # data
     dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
-    data_root: str = "datasets"  # folder with the datasets; only read
+    data_root: str = "datasets"  # folder that contains the dataset's folder; it is only read
     answers: tuple[str, ...] = ("{out}/answers.json",)  # exports, downloads, Mechanical Turk or explain_teach files
     key: str = "{out}/course_page_key.json"  # key of the course page; explain_teach logs need none
     selection: Selection | Literal["auto"] = "auto"  # course that people took; auto: the one that the key names

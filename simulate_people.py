@@ -43,7 +43,7 @@ from utils.training.features import FeatureMaps
 class Config:
     # data
     dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
-    data_root: str = "datasets"  # folder with the datasets; only read
+    data_root: str = "datasets"  # folder that contains the dataset's folder; it is only read
     key: str = "{out}/course_page_key.json"  # key of the course page, which lists the images
     # people
     who: Literal["accuracy", "confusion", "network"] = "accuracy"  # how answers are made
@@ -52,15 +52,15 @@ class Config:
     )  # accuracy only: share of right answers, 0 .. 1; people take the values in turn
     confusion_of: tuple[str, ...] = ()  # confusion only: answer files of the real people to imitate
     checkpoint: str = "{out}/student_CMaxGrad.pth.tar"  # network only: checkpoint; {out} is the output folder
-    image_size: int = 224  # network only: side of the images in pixels
-    batch_size: int = 64  # network only: images per forward pass
+    image_size: int = 224  # side of the network's input in pixels
+    batch_size: int = 64  # images per forward pass
     # study
     people: int = 20  # number of people; --who network is always one
     labels_per_image: int = 3  # people who label each image
     # run
     out: str = "auto"  # output folder; auto: named after the dataset
     seed: int = 0  # same seed, same machine: same bytes
-    workers: int = default_workers()  # threads that read and write images; no effect on results
+    workers: int = default_workers()  # threads that read and write images; they never change a result
     device: str = "auto"  # auto (a GPU if there is one), cpu, cuda, cuda:1
 
 

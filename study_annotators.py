@@ -57,7 +57,7 @@ from utils.training.self_training import SelfTraining
 class Config:
     # data
     dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
-    data_root: str = "datasets"  # folder with the datasets; only read
+    data_root: str = "datasets"  # folder that contains the dataset's folder; it is only read
     # annotators
     accuracy: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # accuracies of annotators, 0 .. 1
     labels_per_image: int = 1  # annotators per image; the majority counts
@@ -69,10 +69,10 @@ class Config:
     simclr_image_size: int = 224  # side of the images for the SimCLR encoder in pixels
     # classifier
     classifier: Literal["probe", "finetune"] = "probe"  # linear head on frozen features (minutes), or network (hours)
-    arch: Arch = "resnet18"  # resnet18 (as published), resnet34 or resnet50
-    pretrained: str = "imagenet"  # initial weights: imagenet, none (random), or the path of a checkpoint
-    normalize: Normalize = "auto"  # images that the network expects: auto (by the file), imagenet (mean and std), none
-    image_size: int = 224  # side of the images in pixels
+    arch: Arch = "resnet18"  # the network: resnet18 as published, resnet34 or resnet50
+    pretrained: str = "imagenet"  # weights to start from: imagenet, none (random), or the path of a checkpoint
+    normalize: Normalize = "auto"  # input normalization of those weights; auto: none for SimCLR, else imagenet
+    image_size: int = 224  # side of the network's input in pixels
     # linear head
     probe_epochs: int = 500  # logistic regression: passes over the features
     probe_batch_size: int = 256  # logistic regression: features per step
@@ -89,10 +89,10 @@ class Config:
     # run
     out: str = "auto"  # output folder; auto: named after the dataset
     seed: int = 0  # first seed
-    workers: int = default_workers()  # threads that read and write images; no effect on results
+    workers: int = default_workers()  # threads that read and write images; they never change a result
     ram_budget: float = 2.0  # GiB of decoded images that each list keeps in memory; 0 keeps none
     device: str = "auto"  # auto (a GPU if there is one), cpu, cuda, cuda:1
-    resume: bool = False  # continue an unfinished run with the same settings
+    resume: bool = False  # continue a stopped run with the same settings
 
 
 def learners(material: Material, cfg: Config) -> tuple[Learner, Learner | None]:

@@ -1,15 +1,15 @@
 """Builds the page on which people take a course: lessons with their explanations, a test, and pictures to label.
 
-MEMORABLE (Wang & Vasconcelos, ICCV 2021): people who took the course label what the experts left. Run
-train_butterflies_CMaxGrad.py (or one of its siblings) first: its course is what the page teaches.
+MEMORABLE (Wang & Vasconcelos, ICCV 2021): people who took the course label the remaining images. First make a course
+with train_butterflies_CMaxGrad.py or a similar script.
 
     python teach.py
     python teach.py --dataset gull --selection random
 
 Reads: the course and its pictures; the dataset's test and rest lists and their images.
 
-Writes: in <out>, course_page/ (open index.html by double click, or serve it with collect.py) and course_page_key.json, which
-says what each picture is and must not be given to participants; run_teach.json.
+Writes: in <out>, course_page/ (double-click index.html, or serve it with collect.py), course_page_key.json (the class
+of each picture; keep it from participants), and run_teach.json.
 
 Takes: about 5 seconds for butterflies_s300, whose page has 1,244 pictures to label. No GPU is used.
 """
@@ -29,20 +29,20 @@ from utils.teaching.registry import Selection
 class Config:
     # data
     dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
-    data_root: str = "datasets"  # folder that holds the dataset's folder; it is only read
+    data_root: str = "datasets"  # folder that contains the dataset's folder; it is only read
     # course
     selection: Selection | Literal["auto"] = (
         "auto"  # selection of the course; auto: the only course in the output folder
     )
     simclr: bool = False  # teach the course of the SimCLR variant
     # page
-    test_images: int = 20  # pictures of the test, evenly many of each class
+    test_images: int = 20  # pictures of the test, balanced over classes
     label_images: int = 0  # pictures to label, drawn from the dataset's rest list; 0 takes all
     image_size: int = 384  # longer side of the page's pictures in pixels; smaller ones stay as they are
     # run
     out: str = "auto"  # output folder; auto: named after the dataset
     seed: int = 0  # draws the pictures and names them; same seed: same bytes
-    workers: int = default_workers()  # threads that read and write pictures; no result depends on them
+    workers: int = default_workers()  # threads that read and write images; they never change a result
 
 
 def main(cfg: Config) -> dict:

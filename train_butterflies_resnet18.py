@@ -36,7 +36,7 @@ from utils.training.reports import report_classifier
 class Config:
     # data
     dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
-    data_root: str = "datasets"  # folder that holds the dataset's folder; it is only read
+    data_root: str = "datasets"  # folder that contains the dataset's folder; it is only read
     train_list: str = (
         "auto"  # auto: the dataset's training list; or another example list, such as one that a label script wrote
     )
@@ -45,9 +45,7 @@ class Config:
     )
     # model
     arch: Arch = "resnet18"  # the network: resnet18 as published, resnet34 or resnet50
-    pretrained: str = (
-        "none"  # what the network starts from: imagenet, none (random weights), or the path of a state dict
-    )
+    pretrained: str = "none"  # weights to start from: imagenet, none (random), or the path of a checkpoint
     # training
     epochs: int = 200  # passes over the training list
     batch_size: int = 128  # images per step
@@ -55,16 +53,16 @@ class Config:
     milestones: tuple[int, ...] = (80, 120, 160)  # epochs after which lr is divided by 10
     momentum: float = 0.9  # momentum of SGD
     weight_decay: float = 1e-4  # L2 penalty of SGD
-    image_size: int = 224  # side of the images that the network sees, in pixels
+    image_size: int = 224  # side of the network's input in pixels
     crop_scale: float = 0.08  # smallest area of a random crop, as a fraction of the image
     eval_every: int = 5  # epochs between measurements on the test list; the last is always measured
     # run
     out: str = "auto"  # output folder; auto: named after the dataset
     seed: int = 0  # same seed, same machine: same bytes
-    workers: int = default_workers()  # threads that read and write pictures; no result depends on them
+    workers: int = default_workers()  # threads that read and write images; they never change a result
     ram_budget: float = 2.0  # GiB of decoded images that each list keeps in memory; 0 keeps none
-    device: str = "auto"  # auto (a GPU where there is one), cpu, cuda, cuda:1
-    resume: bool = False  # go on where a run with the same settings was stopped
+    device: str = "auto"  # auto (a GPU if there is one), cpu, cuda, cuda:1
+    resume: bool = False  # continue a stopped run with the same settings
 
 
 def main(cfg: Config) -> dict:

@@ -35,7 +35,7 @@ from utils.training.simclr import SimCLRRecipe, contrasting_batches, train_simcl
 class Config:
     # data
     dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
-    data_root: str = "datasets"  # folder that holds the dataset's folder; it is only read
+    data_root: str = "datasets"  # folder that contains the dataset's folder; it is only read
     # model
     arch: Arch = "resnet18"  # the network: resnet18 as published, resnet34 or resnet50
     # training
@@ -44,15 +44,15 @@ class Config:
     lr: float = 3e-4  # learning rate of Adam
     weight_decay: float = 0.0  # L2 penalty of Adam
     temperature: float = 0.5  # temperature of the NT-Xent loss
-    image_size: int = 224  # side of the images that the network sees, in pixels
+    image_size: int = 224  # side of the network's input in pixels
     crop_scale: float = 0.08  # smallest area of a random crop, as a fraction of the image
     # run
     out: str = "auto"  # output folder; auto: named after the dataset
     seed: int = 0  # same seed, same machine: same bytes
-    workers: int = default_workers()  # threads that read and write pictures; no result depends on them
+    workers: int = default_workers()  # threads that read and write images; they never change a result
     ram_budget: float = 2.0  # GiB of decoded images that each list keeps in memory; 0 keeps none
-    device: str = "auto"  # auto (a GPU where there is one), cpu, cuda, cuda:1
-    resume: bool = False  # go on where a run with the same settings was stopped
+    device: str = "auto"  # auto (a GPU if there is one), cpu, cuda, cuda:1
+    resume: bool = False  # continue a stopped run with the same settings
 
 
 def main(cfg: Config) -> dict:

@@ -65,11 +65,11 @@ def find_course(dataset: Dataset, out: str, selection: str, simclr: bool) -> tup
 class CoursePage:
     """A course page: its pictures under opaque names, and the values that the page's script reads.
 
-    Lessons contain their labels, since feedback needs them; test and labelling contain none.
+    Lessons include their labels, which feedback needs. The test and the images to label do not.
 
     Args:
         dataset: the course's dataset.
-        source: the course file. With the seed, its content is the secret behind the names of the pictures.
+        source: the course file; its content and the seed are the secret key of the picture names.
         how: settings.
 
     Attributes:
@@ -117,11 +117,11 @@ class CoursePage:
         return ListedPictures(rows, path, self.how.data_root, self.how.image_size)
 
     def _ids_of(self, phase: str) -> list[str]:
-        """The ids of a phase, sorted, so that their order reveals nothing."""
+        """Returns the ids of a phase, sorted, so that their order reveals nothing."""
         return sorted(name for name, image in self.images.items() if image.phase == phase)
 
     def _add(self, place: str, view: Callable[[], Encoded]) -> str:
-        """Adds the picture at `place`, some words that no other picture has; returns its id."""
+        """Adds a picture and returns its id, a keyed hash of `place`, which is unique to the picture."""
         name = hmac.new(self._secret, place.encode(), hashlib.sha256).hexdigest()[:ID_DIGITS]
         self._views[name] = view
         return name
@@ -153,7 +153,7 @@ class CoursePage:
         return name, picture.bordered
 
     def _add_plain(self, path: str, view: Callable[[], Encoded]) -> str:
-        """Adds a picture without an explanation: one, however many answers show it."""
+        """Adds a picture without an explanation; all answers that show it share one file."""
         name = self._add(f"plain {path}", view)
         self.explanations[name] = path
         return name
@@ -247,9 +247,9 @@ class CoursePage:
 
 
 def draw_test(pictures: ListedPictures, num_classes: int, wanted: int, seed: int) -> list[int]:
-    """Draws rows of a test list, evenly many of each class; the remainder goes to random classes, one each.
+    """Draws rows of a test list, balanced over classes; the remainder goes to random classes, one each.
 
-    If a class is unknown, rows are drawn from the whole list.
+    If the class of any row is unknown, rows are drawn from the whole list.
 
     Raises:
         InputError: the list, or a class, has too few images.
@@ -260,13 +260,13 @@ def draw_test(pictures: ListedPictures, num_classes: int, wanted: int, seed: int
         if wanted > total:
             raise InputError(f"--test-images {wanted}: {pictures.source} has only {total} images. Ask for fewer.")
         return rng.permutation(total)[:wanted].tolist()
-    favoured = rng.permutation(num_classes)[: wanted % num_classes]
+    favored = rng.permutation(num_classes)[: wanted % num_classes]
     members_of: list[list[int]] = [[] for _ in range(num_classes)]
     for number, row in enumerate(pictures.rows):
         members_of[row.label].append(number)
     chosen: list[int] = []
     for label, members in enumerate(members_of):
-        share = wanted // num_classes + int(label in favoured)
+        share = wanted // num_classes + int(label in favored)
         if share > len(members):
             raise InputError(
                 f"--test-images {wanted}: {pictures.source} has {len(members)} images of class {label}, not {share}. "
@@ -288,19 +288,19 @@ def draw_some(total: int, wanted: int, seed: int) -> list[int]:
 
 
 def _compared(entry: dict) -> list[str]:
-    """The images that a lesson shows next to its own, as the course names them."""
+    """Returns the images that a lesson compares with its own, as the course names them."""
     return [*(pair["partner"] for pair in entry["explanations"].values()), *plain_partners(entry).values()]
 
 
 def _endings(ending_of: dict[str, str]) -> dict:
-    """The file of each picture, briefly: the usual ending, the other one, and the ids of the pictures with that one."""
+    """Returns the more frequent file ending, the other one, and the ids of the pictures with the other one."""
     counts = Counter(ending_of.values())
     usual, other = sorted(("png", "jpg"), key=lambda ending: -counts[ending])
     return {"usual": usual, "other": other, "others": [name for name, ending in ending_of.items() if ending == other]}
 
 
 def revealing_formats(images: dict[str, KeyImage], ending_of: dict[str, str], classes: Sequence[str]) -> str:
-    """A sentence if the file formats reveal classes of the test and of the images to label; "" otherwise."""
+    """Returns a warning if the file formats reveal classes of the test or of the images to label, else ""."""
     endings_of: dict[int, set[str]] = {}
     for name, image in images.items():
         if image.phase != "lesson" and image.label is not None:
@@ -312,6 +312,6 @@ def revealing_formats(images: dict[str, KeyImage], ending_of: dict[str, str], cl
     if not (only["png"] and only["jpg"]):
         return ""
     return (
-        f"All pictures of {only['png'][0]} are PNG files and all of {only['jpg'][0]} JPEG files, which reveals classes. "
-        "Save the images of all classes in one format and build the page again."
+        f"All pictures of {only['png'][0]} are PNG files and all of {only['jpg'][0]} JPEG files, which reveals "
+        "classes. Save the images of all classes in one format and build the page again."
     )

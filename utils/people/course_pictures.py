@@ -1,4 +1,4 @@
-"""Pictures as people see them on the course page: whole, of a handy size, in lessons with the explained part marked."""
+"""Pictures of the course page: the whole image, scaled down, with the explained region outlined in lessons."""
 
 import io
 import os
@@ -21,7 +21,7 @@ from utils.data.outputs import IMG, MASK, sibling
 from utils.explanations.rendering import BORDER, RED, borders
 
 DRAWN_AT = 224  # pixels: side of the pictures that borders of `BORDER` pixels are drawn on
-HALO = (255, 255, 255)  # thin line around the red one, which would be hard to see on a reddish wing
+HALO = (255, 255, 255)  # thin outer line, because red is hard to see on a reddish wing
 PHOTOGRAPHS = ("JPEG", "MPO")  # Pillow's names; MPO is a JPEG with a preview, as some cameras write it
 QUALITY = 90  # of JPEG, 0 .. 100
 
@@ -38,7 +38,7 @@ def encode(pixels: Tensor, photograph: bool) -> Encoded:
     if not photograph:
         return Encoded("png", encode_png(channels_last(pixels)))
     file = io.BytesIO()
-    # No chroma subsampling: classes may differ in a small spot of colour.
+    # No chroma subsampling: classes may differ in a small spot of color.
     Image.fromarray(channels_last(pixels)).save(file, format="JPEG", quality=QUALITY, subsampling=0, optimize=True)
     return Encoded("jpg", file.getvalue())
 
@@ -93,7 +93,7 @@ class ExplainedPicture:
         """Looks for the files, given as course.json names them.
 
         Raises:
-            InputError: the plain picture is missing, or everything that could mark it.
+            InputError: the plain picture is missing, or mask, bordered picture and rendering all are.
         """
         plain, rendering, mask = (locate(path, data_root) for path in (image, machine, sibling(machine, IMG, MASK)))
         bordered = locate(human, data_root) if human else ""
@@ -111,8 +111,8 @@ class ExplainedPicture:
     def view(self, longest: int) -> Tensor:
         """The picture as uint8 (3, h, w) in the shape of the plain one, its longer side at most `longest`.
 
-        With a mask, the border is drawn on the plain picture, as sharp as the question was. Otherwise this is the
-        picture for people, or the student's rendering.
+        With a mask, the border is drawn on the plain picture at full resolution. Otherwise this is the picture for
+        people, or the student's rendering.
         """
         plain = decode(self.image, self.where)
         marked = decode(self.mask or self.human or self.machine, self.where)
@@ -123,7 +123,7 @@ class ExplainedPicture:
         return draw_visible_border(to_tensor(plain.resize(size, Image.Resampling.BICUBIC)), mask)
 
     def encoded(self, longest: int) -> Encoded:
-        """The same as a PNG file, in which the thin lines stay sharp."""
+        """Returns the view as a PNG file, which keeps thin lines sharp."""
         return encode(self.view(longest), photograph=False)
 
 

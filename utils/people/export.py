@@ -67,7 +67,7 @@ def _csv_pieces(build_id: str, dataset: str, people: Iterable[tuple[str, list[di
 
 
 def csv_line(values: tuple) -> str:
-    """One row of CSV. None is empty, booleans are `true` or `false`, and no text is a formula in a spreadsheet."""
+    """Returns a row of CSV: None is empty, booleans are `true` or `false`, and formulas are quoted."""
     text = io.StringIO(newline="")
     csv.writer(text).writerow([_cell(value) for value in values])
     return text.getvalue()

@@ -1,6 +1,6 @@
-"""The key of a course page, which says which file each picture is, and the page as the server sees it.
+"""The key of a course page, which maps picture ids to files, and the page as the server sees it.
 
-The key is next to the page, never in it.
+The key is stored next to the page, never in it.
 """
 
 import json
@@ -136,7 +136,7 @@ def _read_image(name: str, entry: dict, num_classes: int) -> KeyImage:
 
 
 def is_count(value: object) -> TypeGuard[int]:
-    """True for a JSON value that is a whole number of 0 or more; `true` is not."""
+    """True for a nonnegative integer in JSON; `true` is not one."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
@@ -149,7 +149,7 @@ class BuiltPage:
 
     @property
     def still_there(self) -> bool:
-        """False after the page was built again. Pictures keep their names in some builds, so only data.js shows it."""
+        """False after the page was built again. Only data.js shows it, because picture names may be the same."""
         return _build_in(self.folder) == self.key.build_id
 
 

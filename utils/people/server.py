@@ -1,7 +1,7 @@
 """The collecting server: serves the course page, hands out images to label, stores answers, shows progress.
 
 Nothing that it sends depends on a true label, except the lessons in the page itself. All state is in the database.
-Bodies and connections are limited. It speaks plain HTTP: on the internet, put an HTTPS proxy before it.
+Bodies and connections are limited. It speaks plain HTTP: on the internet, put an HTTPS proxy in front of it.
 """
 
 import hmac
@@ -29,7 +29,7 @@ MOST_TRIALS = 50  # per request
 LONGEST_BODY = 64 * 1024  # bytes; 50 trials take about 20 KB
 CONNECTIONS = 500
 IDLE = 60  # seconds until a silent connection is closed
-REBUILT = "The course page was built again; the server must be restarted."
+REBUILT = "The course page was built again. Restart the server."
 
 # By ending; the files of a page, and nothing else in its folder, may be served.
 MEDIA_TYPES = {
@@ -90,7 +90,7 @@ class Collector:
         self.page, self.store, self.token = page, store, token
 
     def page_file(self, name: str = "index.html") -> Response:
-        """A file of the page. No modification time is sent: the order of writing might show classes."""
+        """Sends a file of the page without its modification time, because the order of writing might reveal classes."""
         if not PAGE_FILE.fullmatch(name):
             abort(404, "There is no such page.")
         self._check_page()
@@ -103,7 +103,7 @@ class Collector:
         return response.make_conditional(request)
 
     def hello(self) -> Response:
-        """Shows the page that this server collects its answers."""
+        """Lets the page check that this server collects answers to its build."""
         self._check_page()
         return jsonify(build_id=self.page.key.build_id)
 
@@ -144,7 +144,7 @@ class Collector:
         return render_template_string(PROGRESS, dataset=self.page.key.dataset, now=now, token=self.token)
 
     def export(self, suffix: str) -> Response:
-        """All answers as a download. They go to a temporary file first, so that no download ends in an error."""
+        """Sends all answers as a download, through a temporary file, so that no download ends in an error."""
         self._check_token()
         if suffix not in FORMATS:
             abort(404, "There is no such page.")
@@ -161,7 +161,7 @@ class Collector:
         return response
 
     def _check_page(self) -> None:
-        """Serves no file and nobody new after the page was built again. Answers to this build are still taken."""
+        """Refuses files and new participants after the page was built again. Answers to this build are still stored."""
         if not self.page.still_there:
             abort(503, REBUILT)
 
@@ -203,9 +203,9 @@ def create_app(page: BuiltPage, store: Store, token: str) -> Flask:
 
 
 def _not_stored(error: Exception) -> Response:
-    """The database failed. Nothing was acknowledged, so the page sends it again. The details go to the log only."""
+    """Handles a database error. Nothing was acknowledged, so the page sends it again. Details are only logged."""
     print(f"An answer could not be stored: {error}", flush=True)
-    return _error(503, "The server cannot store answers now; try again later.")
+    return _error(503, "The server cannot store answers now. Try again later.")
 
 
 def _error(status: int, text: str) -> Response:
@@ -223,7 +223,7 @@ def _add_headers(response: Response) -> Response:
 
 
 def _body(*names: str) -> list:
-    """The values of a JSON object with exactly the fields `names`. Forms of other sites cannot send this media type."""
+    """Returns the values of a JSON body with exactly the fields `names`. Forms on other sites cannot send JSON."""
     try:
         value = request.get_json()
     except RecursionError:
@@ -236,7 +236,7 @@ def _body(*names: str) -> list:
 
 
 def access_token(out: str | Path) -> str:
-    """The token that opens progress and exports: created at the first start in `<out>/answers.token`, owner only.
+    """Returns the token for progress and exports, created at the first start in `<out>/answers.token` (owner only).
 
     Raises:
         InputError: the file contains no token.

@@ -66,7 +66,7 @@ SCHEMA = (
 )
 # WAL: exports read while answers are written. fullfsync: what `synchronous=FULL` needs on macOS.
 PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "fullfsync = ON", "foreign_keys = ON")
-# Walks an index from the images with most labels to those with none, to the first open one that is new to the person.
+# Finds the open image with the most labels that the person has not answered; the index gives the order.
 NEXT_IMAGE = """SELECT id FROM image WHERE answers < wanted
     AND answers + (SELECT count(*) FROM lease WHERE lease.image = image.id) < wanted
     AND NOT EXISTS (SELECT 1 FROM trial WHERE participant = ? AND stimulus = image.id)
@@ -79,8 +79,8 @@ LOCK_TIMEOUT = 4.0  # seconds to wait for another program
 TURN_TIMEOUT = 5.0  # seconds to wait for other requests; both together stay below the page's 10 seconds
 NOT_NEEDED = "this image has its labels already"  # course.js knows this reason: nothing is lost
 
-# Fields of a trial, with jsPsych's names, in the order of exports. `time_elapsed` (since the person began, without the time
-# in which the page was closed) and `rt` (since the image appeared) are milliseconds; only lessons have `correct`.
+# Fields of a trial, with jsPsych's names, in the order of exports. `time_elapsed` (since the person began, without the
+# time in which the page was closed) and `rt` (since the image appeared) are milliseconds; only lessons have `correct`.
 FIELDS = tuple("trial_id trial_index trial_type phase time_elapsed rt stimulus response correct build_id".split())
 SECRET_ID = re.compile("[0-9a-f]{32}")
 HIGHEST_INDEX = 1_000_000
@@ -131,7 +131,7 @@ def is_time(value: object) -> TypeGuard[int | float]:
 
 
 def refusal(trial: dict, page: BuiltPage) -> str:
-    """Checks every field of a trial; returns the reason to refuse it, or "". The reason repeats nothing that was sent."""
+    """Returns the reason to refuse a trial, or "". The reason repeats nothing that was sent."""
     lesson, classes = trial.get("phase") == "lesson", len(page.key.classes)
     expected = [name for name in FIELDS if lesson or name != "correct"]
     if set(trial) != set(expected):
@@ -206,7 +206,7 @@ def check_whole(database: sqlite3.Connection, path: Path) -> None:
 class Store:
     """The database of one study. Safe to use from several threads; every method is one transaction.
 
-    If the database is damaged, `damage` says so, and every other method raises it: nothing more is written.
+    If the database is damaged, `damage` contains the error, all other methods raise it, and nothing more is written.
 
     Args:
         path: the file; created if it is missing, readable for its owner only.
@@ -255,7 +255,7 @@ class Store:
                 raise
 
     def _prepare(self, database: sqlite3.Connection, page: BuiltPage) -> None:
-        """Creates the tables of a new database, or checks the build of an existing one; sets the wanted labels."""
+        """Creates the tables of a new database, or checks the build of an existing one. Sets the wanted labels."""
         key, wanted = page.key, self.labels_per_image
         found = read_study(database, self.path)
         if found is None:
@@ -352,8 +352,8 @@ class Store:
     def add_trials(self, secret: str, trials: Mapping[str, dict | str]) -> tuple[list[str], dict[str, str]]:
         """Stores a person's trials in one transaction.
 
-        A trial that is stored already stays as it is and counts as stored. A label counts if its image is reserved for
-        this person, or if there is room next to the labels and leases of others.
+        A trial that is already stored is left unchanged and counts as stored. A label is accepted if its image is
+        reserved for this person, or if the image needs more labels than others have given or reserved.
 
         Args:
             secret: the person's id.
@@ -417,7 +417,7 @@ class Store:
 
 
 def _number_of(database: sqlite3.Connection, secret: str) -> int:
-    """The number of a participant."""
+    """Returns the number of a participant."""
     number = _value(database, "SELECT number FROM participant WHERE secret = ?", secret)
     if number is None:
         raise UnknownParticipant
