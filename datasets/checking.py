@@ -3,13 +3,12 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tqdm import tqdm
 
 from utils.base.errors import first_of
-from utils.base.machine import processors
+from utils.base.machine import processors, side_by_side
 from utils.data.catalog import Dataset
 from utils.data.images import Undecodable, read_picture
 from utils.data.lists import UNKNOWN, Example, locate, read_examples
@@ -18,7 +17,7 @@ from utils.data.outputs import name_problem
 KINDS = {"train": "training", "test": "test"}  # lists whose images must not be in later ones
 MOST_COLUMNS = 20  # classes in a table of counts
 MOST_NAMES = 5  # names in a sentence
-MOST_THREADS = 8
+MOST_THREADS = 8  # more would wait for the disk
 
 
 def check_dataset(dataset: Dataset, data_root: Path) -> tuple[str, list[str], list[str]]:
@@ -73,11 +72,8 @@ def fingerprints(files: Sequence[Path]) -> list[tuple[str, str]]:
     Returns:
         For each file `("", SHA-256 of size and pixels)`, or `(problem, "")` if it cannot be used.
     """
-    pool = ThreadPoolExecutor(min(MOST_THREADS, processors()))
-    try:
-        return list(tqdm(pool.map(fingerprint, files), total=len(files), unit="image", desc="decode"))
-    finally:
-        pool.shutdown(cancel_futures=True)  # after Ctrl-C, do not decode the remaining images
+    found = side_by_side(fingerprint, files, min(MOST_THREADS, processors()))
+    return list(tqdm(found, total=len(files), unit="image", desc="decode"))
 
 
 def fingerprint(file: Path) -> tuple[str, str]:

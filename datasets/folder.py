@@ -122,13 +122,7 @@ def label_by_table(
 ) -> list[Picture]:
     """Takes the class from a table; files that it does not list have no label. `train/` and `test/` stay separate.
 
-    Args:
-        files: paths below `top`.
-        skipped: receives the rows that match no file and the files with two labels.
-        top: the folder of images, without links in its path.
-        table: CSV file with a header.
-        path_column: column with the paths.
-        label_column: column with the classes.
+    Adds the rows that match no file and the files with two labels to `skipped`.
     """
     table = table.resolve()
     rows = read_table(table, path_column, label_column)
@@ -318,11 +312,7 @@ def remarks(classes: Sequence[str], lists: dict[str, list[Picture]]) -> list[str
 def unique_name(text: str, longest: int, taken: dict[str, int], ending: str = "") -> str:
     """Returns a safe name like `text`; appends `_2`, `_3` ... if it is taken, ignoring case as some file systems do.
 
-    Args:
-        text: the name to follow.
-        longest: maximum number of bytes, without `ending`.
-        taken: names in use, each with the last number appended to it. Receives the new name.
-        ending: appended after the number.
+    `longest` is in bytes, without `ending`. `taken` maps the names in use to the last number appended to each.
     """
     stem = safe_name(text, longest)
     name = first = f"{stem}{ending}"

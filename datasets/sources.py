@@ -19,17 +19,8 @@ from utils.base.files import file_digest
 from utils.data.catalog import BUTTERFLIES, CHARACTERS, GULLS
 from utils.data.lists import Example, check_files, locate, plain_name, read_examples, write_examples
 
-# Addresses and checksum as published by the owners; README.md says which ones we have not tried.
-TEACH_URL = "https://homepages.inf.ed.ac.uk/omacaod/files/cvpr_2018_teach_data.zip"
-CUB_URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
-CUB_MD5 = "97eceeb196236b17998738112f37df78"
 LISTS_URL = "https://raw.githubusercontent.com/peiwang062/MEMORABLE/HEAD/datasets"
-# Pages where people find the archives.
-TEACH_PAGE = "https://github.com/macaodha/explain_teach"
 PAPER_GULLS_PAGE = "https://drive.google.com/file/d/1gjt2GIiGtvpsUoQywktP6RE0KhHunAzI/view"
-CUB_PAGE = "https://data.caltech.edu/records/65de6-vp158"
-NABIRDS_PAGE = "https://dl.allaboutbirds.org/nabirds"
-
 IMAGE = r"([^/]+)/([^/.][^/]*\.(?:png|jpe?g))"  # <Class>/<file>; files that start with a dot are added by macOS
 # RuntimeError: encrypted zip files; NotImplementedError: compression methods that Python lacks.
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError)
@@ -37,31 +28,20 @@ DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeEr
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset of the paper.
+    """A dataset of the paper."""
 
-    Attributes:
-        name: the command of prepare.py.
-        folder: its folder below the data root.
-        classes: class names in label order.
-        url: address of the archive, or None if its owner asks people to accept terms first.
-        archive: file name of the download.
-        pages: pages where people find a suitable archive.
-        layouts: folders in an archive that may contain the class folders; the first one that does is used.
-        parts: the paper's lists.
-        more_lists: lists of the paper that also name images of another folder.
-        md5: checksum of what `url` returns, if known.
-    """
-
-    name: str
-    folder: str
-    classes: tuple[str, ...]
-    url: str | None
-    archive: str
-    pages: tuple[str, ...]
-    layouts: tuple[str, ...]
-    parts: tuple[Part, ...]
-    more_lists: tuple[str, ...] = ()
-    md5: str | None = None
+    name: str  # command of prepare.py
+    folder: str  # below the data root
+    classes: tuple[str, ...]  # in label order
+    url: str | None  # address of the archive; None if its owner asks people to accept terms first
+    archive: str  # file name of the download
+    pages: tuple[str, ...]  # where people find a suitable archive
+    layouts: tuple[
+        str, ...
+    ]  # folders in an archive that may contain the class folders; the first one that does is used
+    parts: tuple[Part, ...]  # the paper's lists
+    more_lists: tuple[str, ...] = ()  # lists of the paper that also name images of another folder
+    md5: str | None = None  # checksum of what `url` returns, if known
 
     @property
     def list_stems(self) -> list[str]:
@@ -74,7 +54,12 @@ class Source:
         return f"Download the archive from {' or '.join(self.pages)} and pass it with --archive."
 
 
-TEACH = {"url": TEACH_URL, "archive": "cvpr_2018_teach_data.zip", "pages": (TEACH_PAGE,)}
+# Addresses and checksums are those of the owners; README.md says which ones we have not tried.
+TEACH = {
+    "url": "https://homepages.inf.ed.ac.uk/omacaod/files/cvpr_2018_teach_data.zip",
+    "archive": "cvpr_2018_teach_data.zip",
+    "pages": ("https://github.com/macaodha/explain_teach",),
+}
 BUTTERFLY_PARTS = (
     Part("butterflies_gt_s300_tr", 300, whole="butterflies_gt_tr"),
     Part("butterflies_gt_s300_rest_tr", 1244, whole="butterflies_gt_tr"),
@@ -103,13 +88,13 @@ SOURCES = {
             name="gull",
             folder="CUBgull",
             classes=GULLS,
-            url=CUB_URL,
+            url="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
             archive="CUB_200_2011.tgz",
-            pages=(PAPER_GULLS_PAGE, CUB_PAGE),
+            pages=(PAPER_GULLS_PAGE, "https://data.caltech.edu/records/65de6-vp158"),
             layouts=("CUBgull/images", "CUB_200_2011/images"),
             parts=(Part("CUBgull_gt_tr", 150), Part("CUBgull_gt_te", 149)),
             more_lists=("ALLgull_gt_tr",),
-            md5=CUB_MD5,
+            md5="97eceeb196236b17998738112f37df78",
         ),
         Source(
             name="nabirds",
@@ -117,7 +102,7 @@ SOURCES = {
             classes=GULLS,
             url=None,
             archive="nabirds.tar.gz",
-            pages=(PAPER_GULLS_PAGE, NABIRDS_PAGE),
+            pages=(PAPER_GULLS_PAGE, "https://dl.allaboutbirds.org/nabirds"),
             layouts=("NAbirdsgull/images", "nabirds/images"),
             # Numbered after the 150 images of CUBgull_gt_tr, with which they make up ALLgull_gt_tr.
             parts=(Part("NAbirdsgull_gt_tr", 431, first_index=150),),

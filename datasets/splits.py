@@ -11,36 +11,22 @@ from utils.data.lists import DATASETS_PREFIX, Example
 
 
 class Part(NamedTuple):
-    """One list of the paper. No image is in two parts.
+    """One list of the paper. No image is in two parts."""
 
-    Attributes:
-        stem: name of the list without `.txt`.
-        size: number of images in the paper's list.
-        first_index: index of the first row.
-        whole: parts of the same whole are numbered consecutively and also written as one list of this name.
-    """
-
-    stem: str
-    size: int
-    first_index: int = 0
-    whole: str = ""
+    stem: str  # name without .txt
+    size: int  # number of images in the paper's list
+    first_index: int = 0  # index of the first row
+    whole: str = ""  # parts of the same whole are numbered consecutively, and also written as one list of this name
 
 
 @dataclass(slots=True)
 class Picture:
-    """One image of the user's folder.
+    """One image of the user's folder."""
 
-    Attributes:
-        source: path below the folder, with slashes.
-        label: class name as the user wrote it, or None if unknown.
-        tested: whether the user put it into a folder of test images.
-        pixels: fingerprint of the decoded pixels.
-    """
-
-    source: str
-    label: str | None
-    tested: bool = False
-    pixels: str = ""
+    source: str  # path below the folder, with slashes
+    label: str | None  # class name as the user wrote it; None if unknown
+    tested: bool = False  # True if the user put it into a folder of test images
+    pixels: str = ""  # fingerprint of the decoded pixels
 
 
 def draw_lists(folder: str, files: dict[str, list[str]], parts: Sequence[Part], seed: int) -> dict[str, list[Example]]:
