@@ -210,32 +210,28 @@ def read_description(path: Path) -> Dataset:
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is not a JSON object ({error}). Correct it.") from None
 
-    def refuse(problem: str) -> None:
-        raise InputError(f"{path}: {problem}. Correct it.")
+    def require(fits: bool, demand: str) -> None:
+        if not fits:
+            raise InputError(f"{path}: {demand}. Correct it.")
 
-    if name != path.parent.name:
-        refuse(f"the name {name!r} is not the folder's, {path.parent.name!r}")
-    if not isinstance(classes, list) or len(classes) < 2 or not all(map(_is_text, classes)):
-        refuse("classes must be a list of two or more names")
+    require(name == path.parent.name, f"the name {name!r} is not the folder's, {path.parent.name!r}")
+    require(_are_texts(classes) and len(classes) > 1, "classes must be a list of two or more names")
     for label in classes:
-        if wrong := name_fault(label):
-            refuse(
-                f"the class name {label!r} {wrong}; use {safe_name(label, 40)!r}, and put the name for people in display_names"
-            )
+        require(not name_fault(label), f"the class name {label!r} {name_fault(label)}; use {safe_name(label, 40)!r}")
     lists = {split: content.get(split, "") for split in ("train", "test", "rest")}
     for split, stem in lists.items():
-        if split == "rest" and stem == "":
-            continue
-        if not _is_text(stem) or re.search(r"[/\\]", stem) or not (path.parent / f"{stem}.txt").is_file():
-            refuse(f"the {split} list {stem!r} does not exist in this folder (write its name without .txt)")
+        here = _are_texts([stem]) and Path(stem).name == stem and (path.parent / f"{stem}.txt").is_file()
+        optional = split == "rest" and stem == ""
+        require(
+            here or optional, f"the {split} list {stem!r} does not exist in this folder (write its name without .txt)"
+        )
     names, things = content.get("display_names", {}), content.get("things", [])
-    if not isinstance(names, dict) or not all(map(_is_text, names.values())) or not names.keys() <= set(classes):
-        refuse("display_names must map class names to names for people")
+    mapped = isinstance(names, dict) and _are_texts(list(names.values())) and names.keys() <= set(classes)
+    require(mapped, "display_names must map class names to names for people")
     shown = [names.get(label) or _display_name(label) for label in classes]
-    if len(set(classes)) < len(classes) or len(set(shown)) < len(shown):
-        refuse("two classes have the same name or the same name for people")
-    if not isinstance(things, list) or len(things) not in (0, 2) or not all(map(_is_text, things)):
-        refuse('things must be two words, such as ["bird", "birds"]')
+    distinct = len(set(classes)) == len(set(shown)) == len(classes)
+    require(distinct, "two classes have the same name or the same name for people")
+    require(_are_texts(things) and len(things) in (0, 2), 'things must be two words, such as ["bird", "birds"]')
     return Dataset(name, name, tuple(classes), **lists, own_names=tuple(shown), own_things=tuple(things))
 
 
@@ -243,5 +239,5 @@ def _display_name(name: str) -> str:
     return DISPLAY_NAMES.get(name, re.sub("(?<=[a-z])(?=[A-Z])", " ", name))
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and value.strip() != ""
+def _are_texts(values: object) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) and value.strip() for value in values)

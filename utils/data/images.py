@@ -145,9 +145,7 @@ def to_tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
-def full_view(image: Image.Image) -> Tensor:
-    """The image in its own size, uint8 (3, h, w), from which random crops are taken."""
-    return to_tensor(image)
+full_view = to_tensor  # the image in its own size, from which random crops are taken
 
 
 def whole_view(image: Image.Image, size: int) -> Tensor:

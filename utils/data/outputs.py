@@ -34,7 +34,6 @@ class Layout:
         return self.out / f"run_{script}{selection and '_'}{selection}.json"
 
     def unfinished(self, script: str, selection: str = "") -> Path:
-        """Working folder of an unfinished run; one per selection, since courses may be made at the same time."""
         return self.out / f".unfinished_{script}{selection and '_'}{selection}"
 
     @property
@@ -48,7 +47,6 @@ class Layout:
         return self.out / "checkpoint_pretrain_resnet18_linear.pth.tar"
 
     def simclr_network(self, epochs: int) -> Path:
-        """SimCLR's encoder and projection head after `epochs`."""
         return self.out / f"simclr_checkpoint_{epochs}.tar"
 
     def explanations(self, kind: str, fraction: float) -> Path:
@@ -67,7 +65,6 @@ class Layout:
 
     @property
     def explanation_record(self) -> Path:
-        """How the explanations of the list were made."""
         return record_of(self.explanation_list())
 
     @property
@@ -80,7 +77,6 @@ class Layout:
 
     @property
     def probe(self) -> Path:
-        """The linear head on a variant's encoder."""
         return self.out / f"checkpoint_linear{self._variant}.pth.tar"
 
     def teaching_list(self, selection: str) -> Path:
@@ -93,25 +89,20 @@ class Layout:
         return self.out / f"all_{split}_acc_iter_{selection}{self._variant}.npy"
 
     def evolution(self, selection: str, suffix: str = ".png") -> Path:
-        """The learning curve (.png) or its numbers (.csv)."""
         return self.out / f"evolution_{selection}{self._variant}{suffix}"
 
     def draws(self, selection: str) -> Path:
-        """Test accuracies after each lesson of courses from random subsets of the pool."""
         return self.out / f"draws_{selection}{self._variant}.csv"
 
     @property
     def comparison(self) -> Path:
-        """The learning curves of several selections in one figure."""
         return self.out / f"compare_courses{self._variant}.png"
 
     def course(self, selection: str, suffix: str = ".json") -> Path:
-        """The course (.json) or its picture (.png)."""
         return self.out / f"course_{selection}{self._variant}{suffix}"
 
     @property
     def course_page(self) -> Path:
-        """Folder of the page on which people take the course."""
         return self.out / "course_page"
 
     def course_page_key(self, build_id: str = "") -> Path:
@@ -120,7 +111,6 @@ class Layout:
 
     @property
     def answers(self) -> Path:
-        """The collecting server's database."""
         return self.out / "answers.sqlite"
 
     @property
@@ -130,11 +120,9 @@ class Layout:
 
     @property
     def simulated_answers(self) -> Path:
-        """Answers of simulated people, in the format of the server's export."""
         return self.out / "answers_simulated.json"
 
     def students(self, selection: str) -> Path:
-        """Folder of the students before each lesson."""
         return self.out / f"students_{selection}{self._variant}"
 
     def taught_student(self, selection: str) -> Path:
@@ -148,11 +136,9 @@ class Layout:
         return self.out / f"{name}_{selection}_labeled_tr.txt"
 
     def labels_report(self, selection: str, ending: str) -> Path:
-        """Reports of label.py on people's labels; `ending` is `.json`, `_people.png` and so on."""
         return self.out / f"labels_{selection}{ending}"
 
     def annotator_study(self, suffix: str) -> Path:
-        """Results of study_annotators.py: figure (.png), table (.csv), table of self-training (_rounds.csv)."""
         return self.out / f"study_annotators{suffix}"
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.random import Generator
 from PIL import Image
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter
@@ -107,7 +108,7 @@ class Wing:
     cover: np.ndarray  # share of the pixel that the wing covers, 0 .. 1
 
 
-def sample_scene(rng: np.random.Generator) -> Scene:
+def sample_scene(rng: Generator) -> Scene:
     hue = rng.uniform(0.03, 0.17)
     saturation = rng.uniform(0.25, 0.60)
     value = rng.uniform(0.50, 0.78)
@@ -129,7 +130,7 @@ def sample_scene(rng: np.random.Generator) -> Scene:
     )
 
 
-def sample_marks(rng: np.random.Generator, label: int) -> tuple[Mark, ...]:
+def sample_marks(rng: Generator, label: int) -> tuple[Mark, ...]:
     kind = MOTHS[label]
     contrast, hue = rng.uniform(*CONTRAST), rng.uniform(0.08, 0.16)
     if kind == "Spectacle":
@@ -144,7 +145,7 @@ def sample_marks(rng: np.random.Generator, label: int) -> tuple[Mark, ...]:
     return (spot,)
 
 
-def _eyespot(rng: np.random.Generator, wing: str, place: tuple[float, float], contrast: float, hue: float) -> Mark:
+def _eyespot(rng: Generator, wing: str, place: tuple[float, float], contrast: float, hue: float) -> Mark:
     angle = place[0] + np.clip(rng.normal(), -2, 2) * SPOT_JITTER[0]
     radius = place[1] + np.clip(rng.normal(), -2, 2) * SPOT_JITTER[1]
     return Mark("eyespot", wing, angle, radius, rng.uniform(*SPOT_RADIUS), contrast, hue)
@@ -162,10 +163,8 @@ def render(scene: Scene, marks: tuple[Mark, ...]) -> tuple[np.ndarray, np.ndarra
     canvas[..., :3] *= 1 - 0.45 * _shadow(np.maximum(fore.cover, hind.cover), rng)[..., None]
     hind_coat = _coat(hind, x, y, scene.hind, scene.scale, rng)
     hind_coat[..., :3] *= (1 - 0.35 * np.exp(-np.maximum(fore.rim, 0) / 0.05))[..., None]
-    for wing, coat, name in (
-        (hind, hind_coat, "hind"),
-        (fore, _coat(fore, x, y, scene.fore, scene.scale, rng), "fore"),
-    ):
+    fore_coat = _coat(fore, x, y, scene.fore, scene.scale, rng)
+    for wing, coat, name in ((hind, hind_coat, "hind"), (fore, fore_coat, "fore")):
         for mark in marks:
             if mark.wing == name:
                 _paint_mark(coat, wing, mark, scene)
@@ -175,9 +174,8 @@ def render(scene: Scene, marks: tuple[Mark, ...]) -> tuple[np.ndarray, np.ndarra
 
 
 def _rgb(hue: float, saturation: float, value: float) -> np.ndarray:
-    return np.array(
-        colorsys.hsv_to_rgb(hue % 1, float(np.clip(saturation, 0, 1)), float(np.clip(value, 0, 1))), np.float32
-    )
+    saturation, value = float(np.clip(saturation, 0, 1)), float(np.clip(value, 0, 1))
+    return np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value), np.float32)
 
 
 def _moth_frame(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
@@ -210,7 +208,7 @@ def _paint(canvas: np.ndarray, colour: np.ndarray, cover: np.ndarray) -> None:
         area[..., 3:] += cover * ((colour[..., 3:] if colour.shape[-1] == 4 else 0) - area[..., 3:])
 
 
-def _clouds(rng: np.random.Generator, cells: tuple[int, int]) -> np.ndarray:
+def _clouds(rng: Generator, cells: tuple[int, int]) -> np.ndarray:
     """Smooth noise, about -1 .. 1, with `cells` bumps along rows and columns."""
     coarse = rng.uniform(-1.3, 1.3, size=cells).astype(np.float32)
     return np.asarray(Image.fromarray(coarse).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
@@ -225,13 +223,12 @@ def _wing(x: np.ndarray, y: np.ndarray, root: tuple, outline: tuple, size: float
     return Wing(x, y, theta, r, rim, _cover(rim))
 
 
-def _background(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _background(ground: np.ndarray, rng: Generator) -> np.ndarray:
     """Bark, stone or moss with leaves, twigs and specks, out of focus."""
     grain = [(5, 5), (12, 12), (64, 10) if rng.random() < 0.5 else (10, 64), (64, 64)]
     weights = (0.12, 0.08, 0.08, 0.04)
-    texture = sum(
-        (weight * _clouds(rng, cells) for weight, cells in zip(weights, grain, strict=True)), np.zeros((), np.float32)
-    )
+    clouds = (weight * _clouds(rng, cells) for weight, cells in zip(weights, grain, strict=True))
+    texture = sum(clouds, np.zeros((), np.float32))
     picture = ground * (1 + texture[..., None])
     rows, columns = np.mgrid[:SIZE, :SIZE].astype(np.float32)
     for _ in range(rng.integers(1, 4)):
@@ -245,7 +242,7 @@ def _background(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return gaussian_filter(np.clip(picture, 0, 1), (1.2, 1.2, 0))
 
 
-def _paint_leaf(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray, rng: np.random.Generator) -> None:
+def _paint_leaf(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray, rng: Generator) -> None:
     centre, turn = rng.uniform(0, SIZE, 2).tolist(), rng.uniform(0, 2 * math.pi)
     length, width = rng.uniform(18, 38), rng.uniform(0.28, 0.45)
     window = tuple(slice(max(0, int(middle - length - 2)), int(middle + length + 2)) for middle in centre)
@@ -258,7 +255,7 @@ def _paint_leaf(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray, rng:
     _paint(picture, colour * (1 + (veins - 0.10 * np.sign(v))[..., None]), 0.9 * _cover(level))
 
 
-def _paint_twig(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray, rng: np.random.Generator) -> None:
+def _paint_twig(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray, rng: Generator) -> None:
     turn, offset, width = rng.uniform(0, math.pi), rng.uniform(-45, 45), rng.uniform(1.5, 4.0)
     cos, sin, right, down = math.cos(turn), math.sin(turn), columns - SIZE / 2, rows - SIZE / 2
     side = cos * down - sin * right - offset - 3 * np.sin((cos * right + sin * down) / 22)
@@ -266,13 +263,11 @@ def _paint_twig(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray, rng:
     _paint(picture, colour * (1 - 0.35 * side / width)[..., None].clip(0.5, 1.5), _cover(np.abs(side) - width, 1.0))
 
 
-def _shadow(cover: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _shadow(cover: np.ndarray, rng: Generator) -> np.ndarray:
     return gaussian_filter(np.roll(cover, rng.integers(1, 5, 2) * rng.choice([-1, 1], 2), axis=(0, 1)), 2.5)
 
 
-def _coat(
-    wing: Wing, x: np.ndarray, y: np.ndarray, base: np.ndarray, scale: float, rng: np.random.Generator
-) -> np.ndarray:
+def _coat(wing: Wing, x: np.ndarray, y: np.ndarray, base: np.ndarray, scale: float, rng: Generator) -> np.ndarray:
     """A plain wing, SIZE x SIZE x 4, with shading, veins, dusky lines and false dots, as every kind may have them."""
     shade = 1 + 0.10 * _clouds(rng, (9, 9)) + 0.05 * _clouds(rng, (50, 50)) + 0.14 * np.clip(wing.r, 0, 1) - 0.08
     shade -= 0.09 * (np.cos(np.deg2rad(wing.theta) * 30) > 0.90) * np.clip(wing.r * 3 - 0.6, 0, 1)
@@ -288,7 +283,7 @@ def _coat(
 
 
 def _paint_false_dot(
-    coat: np.ndarray, x: np.ndarray, y: np.ndarray, base: np.ndarray, scale: float, rng: np.random.Generator
+    coat: np.ndarray, x: np.ndarray, y: np.ndarray, base: np.ndarray, scale: float, rng: Generator
 ) -> None:
     """A dot without the rings of an eyespot, on one side or both."""
     place = rng.uniform((0.2, -0.65), (0.85, 0.6)).tolist()
@@ -309,10 +304,8 @@ def _paint_mark(coat: np.ndarray, wing: Wing, mark: Mark, scene: Scene) -> None:
         bow = mark.radius + 0.10 * np.deg2rad(wing.theta - 15) ** 2
         level, colour = np.abs(wing.r - bow) - mark.size / 2, base + 0.80 * (_rgb(mark.hue, 0.12, 1.0) - base)
     else:
-        level, colour = (
-            distance - mark.size * (1 + 0.06 * np.sin(np.deg2rad(wing.theta) * 40)),
-            _rgb(mark.hue - 0.09, 0.75, 0.38),
-        )
+        level = distance - mark.size * (1 + 0.06 * np.sin(np.deg2rad(wing.theta) * 40))
+        colour = _rgb(mark.hue - 0.09, 0.75, 0.38)
     faded = coat[..., :3] + mark.contrast * (colour - coat[..., :3])
     _paint(coat, np.concatenate([faded, np.ones((SIZE, SIZE, 1), np.float32)], axis=-1), _cover(level))
 
@@ -325,14 +318,13 @@ def _eyespot_colour(distance: np.ndarray, mark: Mark, base: np.ndarray, scale: f
     return rings
 
 
-def _paint_body(canvas: np.ndarray, x: np.ndarray, y: np.ndarray, base: np.ndarray, rng: np.random.Generator) -> None:
+def _paint_body(canvas: np.ndarray, x: np.ndarray, y: np.ndarray, base: np.ndarray, rng: Generator) -> None:
     side, fur = np.abs(x), _clouds(rng, (70, 70))
     t = np.clip((y - 0.27) / rng.uniform(0.26, 0.34), 0, 1)
     stem = np.abs(side - 0.03 - rng.uniform(0.14, 0.24) * t**1.4)
     reach = (y > 0.27) & (t < 1)
-    _paint(
-        canvas, base * 0.55, 0.55 * reach * _cover(stem - 0.045 * np.sin(np.pi * t**0.8)) * (0.6 + 0.4 * np.sin(70 * y))
-    )
+    comb = 0.55 * reach * _cover(stem - 0.045 * np.sin(np.pi * t**0.8))
+    _paint(canvas, base * 0.55, comb * (0.6 + 0.4 * np.sin(70 * y)))
     _paint(canvas, base * 0.4, reach * _cover(stem - 0.012))
     length = rng.uniform(0.50, 0.60)
     taper = 0.085 * np.sqrt(np.clip(1 - ((y + 0.05) / length) ** 2, 0, 1)) - 0.01
@@ -344,7 +336,7 @@ def _paint_body(canvas: np.ndarray, x: np.ndarray, y: np.ndarray, base: np.ndarr
     _paint(canvas, base * (1.2 + 0.22 * fur - 0.35 * np.hypot(x, y - 0.1) / 0.15)[..., None], _cover(thorax))
 
 
-def _develop(picture: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndarray:
+def _develop(picture: np.ndarray, scene: Scene, rng: Generator) -> np.ndarray:
     """Adds light from one side, blur and noise."""
     rows, columns = np.mgrid[:SIZE, :SIZE].astype(np.float32) * 2 / SIZE - 1
     turn, tint = rng.uniform(0, 2 * math.pi), rng.uniform(0.95, 1.05, 3)
