@@ -1,5 +1,4 @@
-"""On a GPU: the same seed gives the same files, explanations are those of a CPU but for rounding, and PyTorch's faster arithmetic for
-convolutions, TF32, changes no choice of a course. Skipped where there is none."""
+"""On a GPU: the same seed gives the same files, masks are those of a CPU up to rounding, and TF32 changes no course."""
 
 import numpy as np
 import pytest
@@ -8,55 +7,41 @@ from PIL import Image
 
 from tests.helpers.runs import snapshot
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+TEACHER = ["--checkpoint", "./toy/checkpoint_pretrain_resnet18_s300.pth.tar"]
 
 
 def on_gpu(space, name, out, tools, *more):
-    """Runs a command of the family again, on the GPU, into another folder."""
+    """Runs a command of the family again on the GPU; returns its output folder."""
     script, *settings = space.commands[name]
-    done = tools.call(
-        script,
-        *["cuda" if setting == "cpu" else setting for setting in settings],
-        *more,
-        "--out",
-        out,
-        cwd=space.folder,
-    )
+    settings = ["cuda" if setting == "cpu" else setting for setting in settings]
+    done = tools.call(script, *settings, *more, "--out", out, cwd=space.folder)
     assert done.status == 0, done.err
     return space.folder / out
 
 
 def content(folder):
-    """The digests of all files but lists, which name their folder, and records, which hold seconds."""
+    """Digests of all files except lists, which name their folder, and records, which contain seconds."""
     files = {name: digest for name, (_, digest) in snapshot(folder).items() if digest}
-    return {name: digest for name, digest in files.items() if not name.endswith(".txt") and not name.startswith("run_")}
+    return {name: digest for name, digest in files.items() if not name.endswith((".txt", ".json"))}
 
 
 @pytest.mark.parametrize("name", ["teacher", "simclr", "CE", "CE_margin"])
 def test_the_same_seed_gives_the_same_files(butterflies, tools, name):
-    checkpoint = ["--checkpoint", "./toy/checkpoint_pretrain_resnet18_s300.pth.tar"] if name.startswith("CE") else []
-    once, twice = (
-        content(on_gpu(butterflies, name, f"{name}_{time}", tools, *checkpoint)) for time in ("once", "twice")
-    )
+    more = TEACHER if name.startswith("CE") else []
+    once, twice = (content(on_gpu(butterflies, name, f"{name}_{time}", tools, *more)) for time in ("once", "twice"))
     assert once and once == twice
 
 
 @pytest.mark.parametrize("name", ["CE", "CE_margin"])
-def test_masks_are_those_of_a_cpu_but_for_rounding(butterflies, tools, name, monkeypatch):
+def test_masks_are_those_of_a_cpu_up_to_rounding(butterflies, tools, name, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    there = on_gpu(
-        butterflies,
-        name,
-        f"{name}_in_float32",
-        tools,
-        "--checkpoint",
-        "./toy/checkpoint_pretrain_resnet18_s300.pth.tar",
-    )
+    there = on_gpu(butterflies, name, f"{name}_in_float32", tools, *TEACHER)
     here = butterflies.folder / ("margin" if name == "CE_margin" else "toy")
     masks = sorted(path.relative_to(there) for path in (there / "counterfactual_gradcam_mask").rglob("0.30/*.png"))
     assert masks
     differing = [np.mean(np.asarray(Image.open(here / mask)) != np.asarray(Image.open(there / mask))) for mask in masks]
-    assert np.mean(differing) < 0.01  # of all pixels
+    assert np.mean(differing) < 0.01
 
 
 def test_a_course_is_the_same_in_tf32_and_in_float32(butterflies, tools, monkeypatch):

@@ -1,15 +1,14 @@
-"""Runs scripts in forked children, which need not import torch again: `python tests/helpers/forker.py`, an order a line on stdin (JSON).
+"""Runs scripts in forked children, which need not import torch again: `python tests/helpers/forker.py` reads one JSON order per line.
 
-An order has `script`, `arguments` and `cwd`, and may have
+An order has `script`, `arguments` and `cwd`, and possibly
 
-- `after`: the child gets a signal so many seconds after its start; or `watched` and `versions`: as soon as that file was seen in so
-  many versions. `signal` says which; without it, it is SIGKILL.
-- `file_limit`: the largest file that the child may write, in bytes. To the child, the disk is full.
+- `processes`: number of ranks, as started by torchrun; if one fails, the others are killed.
+- `after`: seconds until the children get a signal; or `watched` and `versions`: a file that must have been seen in so many versions.
+- `signal`: the signal, SIGKILL by default.
+- `file_limit`: size of the largest file in bytes; beyond it, the disk is full.
 
-The answer, a line on stdout, has `status` (negative: the signal that ended the child), `out`, `err` and `seconds`.
-
-The networks are an eighth as wide as ResNet-18, so that their state has 2 MB, not 100, contact sheets have two rows, and networks are
-measured on four test images at a time, so that several processes share them: whether a run goes on well depends on none of these.
+The answer, one line of JSON, has `status` (negative: the signal that ended the child), `out`, `err` and `seconds`. With `processes`,
+the first three are lists. Networks are an eighth as wide as ResNet-18, and the state is saved after every epoch and lesson.
 """
 
 import contextlib
@@ -18,6 +17,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -36,7 +36,7 @@ from utils.training import classifier
 torch.set_num_threads(1)  # a process with threads cannot be forked
 
 
-def child(order, out, err):
+def child(order, environment, out, err):
     """Runs a script and ends the process."""
     status = 70
     try:
@@ -44,10 +44,11 @@ def child(order, out, err):
         os.dup2(out.fileno(), 1)
         os.dup2(err.fileno(), 2)
         os.chdir(order["cwd"])
+        os.environ |= environment
         if "file_limit" in order:
             resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_limit"], resource.RLIM_INFINITY))
-        sheet.SHEET_ROWS, classifier.EVAL_BATCH = 2, 4
-        resuming.SAVING_SHARE = 1.0  # save after every epoch and lesson, however short
+        # Several ranks share even few images, and states are saved however short an epoch is.
+        sheet.SHEET_ROWS, classifier.EVAL_BATCH, resuming.SAVING_SHARE = 2, 4, 1.0
         sys.argv = [f"{order['script']}.py", *order["arguments"]]
         module = importlib.import_module(order["script"])
         launch.launch(module.main, module.Config, module.__doc__)
@@ -63,39 +64,55 @@ def child(order, out, err):
         os._exit(status)
 
 
-class Watch:
-    """Whether the file that an order says to be `watched` was seen in so many `versions`; never, where it names none."""
+def environment_of(rank, count, port):
+    """Variables that torchrun sets."""
+    values = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+    return {name: str(value) for name, value in values.items()} | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
-    def __init__(self, order):
-        self.order, self.seen = order, set()
 
-    def over(self):
-        with contextlib.suppress(FileNotFoundError, KeyError):
-            about = os.stat(os.path.join(self.order["cwd"], self.order["watched"]))
-            self.seen.add((about.st_ino, about.st_mtime_ns))
-        return len(self.seen) >= self.order.get("versions", 1)
+def start(order):
+    """Starts all ranks; returns their process ids, in order, and their output files."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    count, children, files = order.get("processes"), [], []
+    for rank in range(count or 1):
+        files.append((tempfile.TemporaryFile(), tempfile.TemporaryFile()))
+        process = os.fork()
+        if process == 0:
+            child(order, environment_of(rank, count, port) if count else {}, *files[-1])
+        children.append(process)
+    return children, files
 
 
 def run(order):
-    """Carries out an order; returns the answer."""
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        started = time.monotonic()
-        process = os.fork()
-        if process == 0:
-            child(order, out, err)
-        ended, status, watch = 0, 0, Watch(order)
-        while not ended and time.monotonic() < started + order.get("after", 300) and not watch.over():
-            time.sleep(0.002)
-            ended, status = os.waitpid(process, os.WNOHANG)
-        if not ended:
-            os.kill(process, order.get("signal", signal.SIGKILL))
-            _, status = os.waitpid(process, 0)
-        seconds = time.monotonic() - started
-        texts = []
-        for file in (out, err):
-            file.seek(0)
-            texts.append(file.read().decode())
-        return {"status": os.waitstatus_to_exitcode(status), "out": texts[0], "err": texts[1], "seconds": seconds}
+    started, versions, signaled = time.monotonic(), set(), False
+    children, files = start(order)
+    running, statuses = set(children), {}
+    while running:
+        ended, status = os.waitpid(-1, os.WNOHANG)
+        if ended:
+            running.remove(ended)
+            statuses[ended] = os.waitstatus_to_exitcode(status)
+            continue
+        with contextlib.suppress(FileNotFoundError, KeyError):
+            about = os.stat(os.path.join(order["cwd"], order["watched"]))
+            versions.add((about.st_ino, about.st_mtime_ns))
+        due = time.monotonic() > started + order.get("after", 300) or len(versions) >= order.get("versions", 1)
+        if not signaled and (due or any(statuses.values())):
+            signaled = True
+            for process in running:
+                os.kill(process, order.get("signal", signal.SIGKILL))
+        time.sleep(0.002)
+    texts = []
+    for file in (file for pair in files for file in pair):
+        file.seek(0)
+        texts.append(file.read().decode())
+        file.close()
+    answer = {"status": [statuses[process] for process in children], "out": texts[::2], "err": texts[1::2]}
+    if "processes" not in order:
+        answer = {name: values[0] for name, values in answer.items()}
+    return answer | {"seconds": time.monotonic() - started}
 
 
 if __name__ == "__main__":
