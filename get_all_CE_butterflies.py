@@ -60,7 +60,7 @@ class Config:
 
 def main(cfg: Config) -> dict:
     dataset = chosen_dataset(cfg)
-    images = open_explained(dataset, cfg.data_root, cfg.image_size, cfg.out)
+    images = open_explained(dataset, cfg.data_root, cfg.image_size)
     teacher = load_classifier(cfg.checkpoint, dataset.classes)
     layout, how = Layout(Path(cfg.out), dataset.list_stem), pick(ExplainSettings, cfg)
     with resumable(cfg, explanation_files(layout, len(dataset.classes), how)) as unfinished:

@@ -63,7 +63,7 @@ class Config:
 
 def main(cfg: Config) -> dict:
     dataset = chosen_dataset(cfg)
-    images = open_explained(dataset, cfg.data_root, cfg.image_size, cfg.out)
+    images = open_explained(dataset, cfg.data_root, cfg.image_size)
     teacher = build(cfg.arch, len(dataset.classes), bias=False)
     load_backbone(teacher, cfg.pretrained, cfg.normalize)
     load_head(teacher, cfg.checkpoint, dataset.classes)

@@ -67,7 +67,7 @@ class Config:
 
 def main(cfg: Config) -> dict:
     dataset = chosen_dataset(cfg)
-    images = open_explained(dataset, cfg.data_root, cfg.image_size, cfg.out)
+    images = open_explained(dataset, cfg.data_root, cfg.image_size)
     test = open_list(dataset, "test", cfg.data_root, partial(whole_view, size=cfg.image_size))
     teacher = load_encoder(cfg.checkpoint, normalize=cfg.normalize)
     layout, how = Layout(Path(cfg.out), dataset.list_stem, variant="simclr"), pick(ExplainSettings, cfg)

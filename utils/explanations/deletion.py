@@ -47,7 +47,7 @@ def box_blur(images: Tensor) -> Tensor:
 
 
 def losses(network: Network, image: Tensor, masks: Tensor, label: int, counter: Tensor) -> Tensor:
-    """Computes how much margin z_a - z_b an image loses when each mask is blurred.
+    """Computes the margins z_a - z_b of an image, and how much each loses when the mask is blurred: (2, B).
 
     Args:
         network: in evaluation mode.
@@ -55,9 +55,6 @@ def losses(network: Network, image: Tensor, masks: Tensor, label: int, counter: 
         masks: bool (B, s, s), one per counter class.
         label: a.
         counter: the classes b, (B,).
-
-    Returns:
-        (2, B): the margins, and their losses.
     """
     blurred = torch.where(masks[:, None], box_blur(image[None]), image)  # (B, 3, s, s)
     logits = network(torch.cat([image[None], blurred])).logits
@@ -113,11 +110,7 @@ def measure(
 def report(
     outs: Sequence[str], networks: dict[str, Network], dataset: Dataset, data_root: str, count: int
 ) -> Iterator[str]:
-    """Yields the table line by line.
-
-    Raises:
-        InputError: a list, a picture or a mask is missing.
-    """
+    """Yields the table line by line, for `count` images of the list; 0 for all."""
     num_classes = len(dataset.classes)
     yield f"{'':<32}{'mean z_a - z_b':>16}{'lost, blurred':>16}{'lost, moved':>16}"
     for out in outs:

@@ -31,38 +31,25 @@ from utils.running.settings import pick
 from utils.training import evaluation
 
 KINDS = (IMG, MASK, DEMO)  # the renderings of an explanation
-AT_ONCE = (
-    64  # explanations that a thread draws at a time; a batch with 200 classes would need gigabytes in every thread
-)
+# Explanations that a thread draws at a time: a batch with 200 classes would need gigabytes in every thread.
+AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class ExplainSettings:
-    """Settings of an explanation run.
+    """Settings of an explanation run; scripts explain them."""
 
-    Attributes:
-        mask_sizes: t, fractions of the image; each has its own folders of pictures.
-        image_size: side of the pictures in pixels.
-        batch_size: images per forward pass.
-        workers: threads, each of which explains one batch at a time.
-        device: where the network runs.
-        explanation: a name in `EXPLAINERS`.
-        explanation_layer: the layer of `Margin`.
-        counters: number of counter classes of each image, the strongest first; 0 for all.
-    """
-
-    mask_sizes: tuple[float, ...]
+    mask_sizes: tuple[float, ...]  # t
     image_size: int
     batch_size: int
-    workers: int
+    workers: int  # threads, each of which explains one batch at a time
     device: str
-    explanation: str = "margin"
+    explanation: str = "margin"  # a name in EXPLAINERS
     explanation_layer: str = "layer1"
-    counters: int = 0
+    counters: int = 0  # 0: all wrong classes
 
     @property
     def explainer(self) -> Explainer:
-        """The explainer, with these settings."""
         return pick(EXPLAINERS[self.explanation], self)
 
     def num_counters(self, num_classes: int) -> int:
@@ -70,12 +57,8 @@ class ExplainSettings:
         return min(self.counters, num_classes - 1) or num_classes - 1
 
 
-def open_explained(dataset: Dataset, data_root: str | Path, image_size: int, out: str | Path) -> ImageSet[Example]:
-    """Opens the training list of a dataset in the whole view. Nothing is kept in memory: each image is read once or twice.
-
-    Raises:
-        InputError: as in `open_list`, or the file names of the explanations would be too long for the file system of `out`.
-    """
+def open_explained(dataset: Dataset, data_root: str | Path, image_size: int) -> ImageSet[Example]:
+    """Opens the training list in the whole view; InputError if file names of explanations would be too long."""
     images = open_list(dataset, "train", data_root, partial(whole_view, size=image_size))
     for line, row in enumerate(images.rows, start=1):
         if problem := name_problem(row.path, row.label, row.index, len(dataset.classes)):
@@ -99,17 +82,12 @@ def explain_list(
     Args:
         network: the teacher, in evaluation mode.
         images: the list, in the whole view of `image_size`, because masks must fit the explained picture.
-        layout: names of the output.
-        classes: class names, for the contact sheet.
-        how: the settings.
-        unfinished: the run.
 
     Returns:
         On rank 0 the numbers of images, explanations and constant maps, the teacher's accuracy on the list in percent, and warnings.
 
     Raises:
-        InputError: an image cannot be decoded, the teacher's outputs are not finite, or all of its maps are constant. Then no picture
-            remains.
+        InputError: an image cannot be decoded, the teacher's outputs are not finite, or all of its maps are constant.
     """
     run = _Run(network, images, layout, how, len(classes), unfinished)
     share, done = processes.share(in_batches(range(len(images)), how.batch_size)), run.heatmaps.done()

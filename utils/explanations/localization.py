@@ -101,18 +101,15 @@ def exact_differences(row: Example, data_root: str, seed: int, listed_at: str) -
 
 
 def truths(dataset: Dataset, data_root: str, seed: int) -> list[tuple[Example, dict[int, toy_moths.Difference]]]:
-    """Returns the rows of a dataset's training list with their `exact_differences`.
-
-    Raises:
-        InputError: the list or a picture is missing, or a picture is not the one drawn from the seed.
-    """
+    """Returns the rows of a dataset's training list with their `exact_differences`."""
     path = dataset.list_path(data_root, "train")
-    rows = list(enumerate(read_examples(path, len(dataset.classes)), start=1))
+    rows = read_examples(path, len(dataset.classes))
+    places = [f"{path}, line {line}" for line in range(1, len(rows) + 1)]
     exact = side_by_side(
-        lambda at: exact_differences(at[1], data_root, seed, f"{path}, line {at[0]}"), rows, default_workers()
+        lambda at: exact_differences(rows[at], data_root, seed, places[at]), range(len(rows)), default_workers()
     )
     bar = tqdm(exact, desc="drawing counterfactuals", total=len(rows), unit="image", leave=False)
-    return [(row, differences) for (_, row), differences in zip(rows, bar, strict=True)]
+    return list(zip(rows, bar, strict=True))
 
 
 def disc(masks: Tensor) -> tuple[Tensor, Tensor]:
@@ -189,16 +186,16 @@ def load(run: Run, size: float, exact: Sequence[tuple[Example, dict]]) -> Iterat
     label = stored.pop("label")
     listed = listed_counters(run.layout, [row for row, _ in exact], len(run.dataset.classes))
     for number, (row, differences) in enumerate(exact):
-        counter = torch.tensor([listed[number]])
-        relevance = run.explainer.relevance(
-            {name: maps[[number]] for name, maps in stored.items()}, label[[number]], counter
+        counter, maps = torch.tensor([listed[number]]), {name: values[[number]] for name, values in stored.items()}
+        relevance = run.explainer.relevance(maps, label[[number]], counter)[0]
+        found = [differences[b] for b in listed[number]]
+        truth, own = (
+            torch.stack([_at_size(pixels, run.image_size) for pixels in some])
+            for some in ([one.all for one in found], [one.all if one.own is None else one.own for one in found])
         )
-        masks = read_masks(run.layout, row, counter[0].tolist(), size)
-        found = [differences[b] for b in counter[0].tolist()]
-        truth = torch.stack([_at_size(one.all, run.image_size) for one in found])
-        own = torch.stack([_at_size(one.all if one.own is None else one.own, run.image_size) for one in found])
         has_own = torch.tensor([one.own is not None for one in found])
-        yield masks, run.explainer.upsample(relevance[0], run.image_size), truth, own, has_own
+        masks = read_masks(run.layout, row, listed[number], size)
+        yield masks, run.explainer.upsample(relevance, run.image_size), truth, own, has_own
 
 
 def _at_size(truth: np.ndarray, size: int) -> Tensor:
@@ -222,15 +219,12 @@ def report(outs: Sequence[str], data_root: str, seed: int) -> Iterator[str]:
     Raises:
         InputError: a folder contains no explanations of the drawn moths, or the moths on disk are others.
     """
-    runs = [run for out in outs for run in find_runs(out, data_root)]
-    exact = {
-        name: truths(dataset, data_root, seed)
-        for name, dataset in {run.dataset.name: run.dataset for run in runs}.items()
-    }
-    for name, rows in exact.items():
-        covered = np.mean([one.all.mean() for _, differences in rows for one in differences.values()])
-        count = sum(len(differences) for _, differences in rows)
-        yield f"{name}: {count} explanations; the true differences T cover {100 * covered:.1f} % of the pictures."
+    runs, exact = [run for out in outs for run in find_runs(out, data_root)], {}
+    for dataset in {run.dataset.name: run.dataset for run in runs}.values():
+        rows = exact[dataset.name] = truths(dataset, data_root, seed)
+        differences = [one.all.mean() for _, of_image in rows for one in of_image.values()]
+        covered = f"the true differences T cover {100 * np.mean(differences):.1f} % of the pictures"
+        yield f"{dataset.name}: {len(differences)} explanations; {covered}."
     yield "In %. Masks: precision and recall on T, and on the part of T on marks of a. Maps: pointing game, mass and rank in T."
     yield f"{'':<24}" + "".join(f"{column:>9}" for column in COLUMNS)
     for run in runs:

@@ -79,14 +79,10 @@ def smoothing_matrix(grid: int, size: int) -> Tensor:
 
 
 def main_parts(mask: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Removes small connected components from a mask.
+    """Removes small connected components from a mask bool (h, w).
 
-    Components of at least `SPECK` of the mask remain, and of these the `PARTS` of largest weight. If all are smaller, the one of largest
-    weight remains.
-
-    Args:
-        mask: bool (h, w). Pixels are connected by their edges, not by their corners (the default of SciPy's `ndimage.label`).
-        weight: (h, w), 0 or more.
+    Components of at least `SPECK` of the mask remain, and of these the `PARTS` of largest weight (h, w). If all are smaller, the one of
+    largest weight remains. Pixels connect by their edges, not by their corners (SciPy's default).
     """
     from scipy.ndimage import label
 

@@ -1,4 +1,4 @@
-"""Masks: a map brought to the image's size and cut to its highest pixels."""
+"""Masks: cuts maps to their highest pixels."""
 
 import torch
 from torch import Tensor
@@ -6,35 +6,29 @@ from torch.nn import functional as F
 
 
 def resized(maps: Tensor, size: int) -> Tensor:
-    """Maps (M, H, W) upsampled to (M, size, size): bilinear, align_corners=False."""
+    """Upsamples maps (M, H, W) to (M, size, size): bilinear, align_corners=False."""
     return F.interpolate(maps[:, None], (size, size), mode="bilinear", align_corners=False)[:, 0]
 
 
 def constant(maps: Tensor) -> Tensor:
-    """Which maps (..., H, W) are constant, and thus point nowhere: bool (...)."""
+    """Returns which maps (..., H, W) are constant, bool (...)."""
     return maps.amax((-2, -1)) == maps.amin((-2, -1))
 
 
 def mask_pixels(fraction: float, height: int, width: int) -> int:
-    """k = floor(t H W), at least 1. The product is nudged, since 0.29 x 100 x 100 is 2899.9999999999995 in floating point."""
+    """Returns k = floor(t H W), at least 1. The small addend corrects rounding: 0.29 x 100 x 100 is 2899.9999999999995."""
     return max(1, int(fraction * height * width + 1e-6))
 
 
 def masks(upsampled: Tensor, fractions: tuple[float, ...]) -> Tensor:
-    """Cuts explanations to their highest pixels.
-
-    Args:
-        upsampled: maps of the image's size, (M, s, s).
-        fractions: t, each the share of the image's pixels to keep.
+    """Cuts maps (M, s, s) to their highest pixels.
 
     Returns:
-        bool (M, T, s, s): exactly the k highest pixels, k = floor(t s^2), at least 1. Of pixels that tie for the last places the first in
-        reading order are in, so that no mask is larger than asked for and larger masks hold the smaller ones.
+        bool (M, T, s, s), for T fractions t: exactly the k = floor(t s^2) highest pixels, at least 1. Ties for the last places go to the
+        first pixels in reading order. So no mask is too large, and larger masks contain the smaller ones.
     """
     ranks = [mask_pixels(fraction, *upsampled.shape[1:]) for fraction in fractions]
-    kept = min(
-        max(ranks) + 1, upsampled[0].numel()
-    )  # one more than is needed: whether the next pixel ties is seen without counting
+    kept = min(max(ranks) + 1, upsampled[0].numel())  # one more than needed, to see whether the next pixel ties
     largest = upsampled.flatten(1).topk(kept, dim=1).values  # (M, k_max + 1), descending: one sort serves all sizes
     thresholds = largest[:, [rank - 1 for rank in ranks]]  # (M, T)
     cut = upsampled[:, None] >= thresholds[:, :, None, None]
@@ -50,19 +44,16 @@ def masks(upsampled: Tensor, fractions: tuple[float, ...]) -> Tensor:
 
 
 def _behind(found: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-    """What is found (M, P) in each row behind the first `places` (M,) that are: rows and columns."""
+    """Returns rows and columns of the True values of `found` (M, P) after the first `places` (M,) of each row."""
     row, column = found.nonzero(as_tuple=True)  # row by row, columns ascending
     count = torch.bincount(row, minlength=len(found))  # (M,)
-    first = count.cumsum(0) - count  # (M,), where in these lists a row begins
+    first = count.cumsum(0) - count  # (M,), start of each row in these lists
     late = torch.arange(len(row), device=row.device) - first[row] >= places[row]
     return row[late], column[late]
 
 
 def moved(rng: torch.Generator, *stacks: Tensor) -> tuple[Tensor, ...]:
-    """The same shapes at random places: the pictures of each stack (M, h, w) shifted around the edges, by offsets drawn from `rng`.
-
-    The first pictures of all stacks are shifted by one offset, the second by another.
-    """
+    """Moves the pictures of each stack (M, h, w) to random places, around the edges. Picture m of every stack has the same offset."""
     offsets = torch.stack(
         [torch.randint(0, side, (len(stacks[0]),), generator=rng) for side in stacks[0].shape[1:]], dim=1
     ).tolist()

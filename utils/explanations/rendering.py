@@ -1,4 +1,4 @@
-"""The two renderings of an explanation: for the machine student and for people."""
+"""Draws explanations, for the machine student and for people."""
 
 from functools import reduce
 
@@ -11,7 +11,7 @@ BORDER = 2  # pixels
 
 
 def fill_outside(images: Tensor, masks: Tensor) -> Tensor:
-    """The machine student's rendering: pixels inside the mask, and the inside's mean colour everywhere else.
+    """Draws E for the machine student: the pixels inside the mask, and their mean color everywhere else.
 
     Args:
         images: uint8 (M, 3, h, w).
@@ -20,7 +20,7 @@ def fill_outside(images: Tensor, masks: Tensor) -> Tensor:
     Returns:
         uint8 (M, 3, h, w).
     """
-    # Picture by picture, as a product of matrices: three times faster than adding up one tensor of all pictures, and exact in float64.
+    # A matrix product per picture is three times faster than one sum over all pictures, and exact in float64.
     totals = [
         image.flatten(1).double() @ mask.flatten().double() for image, mask in zip(images, masks, strict=True)
     ]  # (3,) each
@@ -29,40 +29,24 @@ def fill_outside(images: Tensor, masks: Tensor) -> Tensor:
 
 
 def borders(masks: Tensor, width: int = BORDER) -> Tensor:
-    """The mask's own pixels within `width` pixels of its outside, or of the picture's edge: a closed line.
-
-    Args:
-        masks: bool (M, h, w).
-        width: in pixels.
-
-    Returns:
-        bool (M, h, w).
-    """
+    """Returns the pixels of masks bool (M, h, w) within `width` pixels of their outside or of the picture's edge: closed lines."""
     core = F.pad(masks, (width, width, width, width))  # (M, h + 2 width, w + 2 width), False beyond the edge
     for axis, length in ((1, masks.shape[1]), (2, masks.shape[2])):
-        # A pixel stays where all its neighbours along the axis are inside: rows first, then columns, is the whole square.
+        # A pixel remains if all its neighbors along the axis are inside. Rows, then columns, cover the whole square.
         core = reduce(torch.logical_and, [core.narrow(axis, shift, length) for shift in range(2 * width + 1)])
     return masks & ~core
 
 
 def draw_borders(images: Tensor, masks: Tensor) -> Tensor:
-    """People's rendering: the whole image with the mask's border in red.
-
-    Args:
-        images: uint8 (M, 3, h, w).
-        masks: bool (M, h, w).
-
-    Returns:
-        uint8 (M, 3, h, w).
-    """
+    """Draws the borders of masks bool (M, h, w) in red on images uint8 (M, 3, h, w), for people."""
     red = torch.tensor(RED, dtype=torch.uint8, device=images.device).view(1, 3, 1, 1)
     return _choose(borders(masks), red, images)
 
 
 def _choose(masks: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
-    """uint8 (M, 3, h, w): `inside` where masks (M, h, w) are True, `outside` elsewhere.
+    """Selects `inside` where masks (M, h, w) are True, `outside` elsewhere: uint8 (M, 3, h, w).
 
-    By multiplying, which PyTorch does for many bytes at once on a CPU; its `where` takes one at a time.
+    Multiplying uses vector instructions on a CPU; `torch.where` takes one byte at a time.
     """
     masks = masks[:, None]
     return inside * masks + outside * ~masks

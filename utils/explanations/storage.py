@@ -117,17 +117,11 @@ class Heatmaps:
         return np.array(self._open("done"))
 
     def answers(self) -> np.ndarray:
-        """Returns predicted class, strongest wrong class, number of constant maps and counter classes of each image, (N, 3 + B)."""
+        """Predicted class, strongest wrong class, number of constant maps and counter classes of each image, (N, 3 + B)."""
         return self._open("answers")
 
     def add(self, numbers: list[int], maps: dict[str, Tensor], answers: Tensor) -> None:
-        """Stores a batch and marks it as done. Its pictures must have been written before.
-
-        Args:
-            numbers: rows of the images, n.
-            maps: as in `Explained`, on the CPU.
-            answers: as in `answers`, (n, 3 + B).
-        """
+        """Stores the images `numbers` and marks them as done; maps as in `Explained`, answers as in `answers`, on the CPU."""
         for name, array in self.stored.items():
             self._open(name, "r+")[numbers] = maps[name].numpy().astype(array.kind, copy=False)
         self._open("answers", "r+")[numbers] = answers.numpy()
