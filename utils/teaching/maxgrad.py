@@ -80,11 +80,7 @@ class MaxGrad(Selector):
 def pair_by_score(scores: Tensor, logits: Tensor, labels: Tensor, remaining: Tensor) -> Choice | None:
     """Pairs the remaining image of the largest score with the best image of the strongest wrong class.
 
-    Args:
-        scores: log of max over b of s(i, b), (N,).
-        logits: of the student, (N, C).
-        labels: c_i, (N,).
-        remaining: rows that may still be chosen, bool (N,).
+    `scores` are log of max over b of s(i, b), (N,); the others as in `Survey` and `Selector.choose`.
     """
     left = left_classes(labels, remaining)
     if len(left) < 2:

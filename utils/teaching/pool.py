@@ -62,23 +62,19 @@ def mask_weights(mask: Image.Image, grid: int) -> Tensor:
 
 
 class Pool:
-    """Images and explanations of a list.
+    """Images of a list and their explanations.
 
     Args:
         images: the example list, in the whole view of `image_size`.
-        ce_list: the explanation list's file; None for a pool without explanations.
-        num_classes: C.
-        view: how the student sees an explanation: `image`, as a picture of its own, or `attention`, as a region of the
-            image.
-        image_size: side of the images in pixels.
+        ce_list: the explanation list; None for a pool without explanations.
+        view: the student sees an explanation as a picture (`image`) or as a region of its image (`attention`).
 
     Attributes:
         table: rows of the explanation list, (N, C); -1 if there is none (always at b = c_i).
         rows: the explanation list.
         explained: pictures of its rows in the image view, masks in the attention view, uint8 (3, s, s).
 
-    Raises:
-        InputError: the lists do not match, or a file is missing.
+    Raises InputError if the lists do not match or a file is missing.
     """
 
     def __init__(

@@ -96,12 +96,7 @@ def make_network(
 class Student(ABC):
     """Base class of students. Nothing is computed before it is needed.
 
-    Args:
-        pool: what can be taught; `labels` and `table` are those of its images.
-        test: the test list in test view.
-        explain: True if explanations are taught.
-        how: settings.
-        freeze_features: True if only the head learns.
+    `explain` is true if explanations are taught, `freeze_features` if only the head learns. `test` is in test view.
     """
 
     remedies = "--pretrained and --selection"  # settings to try if it learns nothing
