@@ -1,13 +1,7 @@
-"""How fast the pipeline is, against the released procedure and against the limits of the machine.
+"""Speed and memory of the pipeline, and the results of docs/results.md.
 
-bench         what is measured, and on what? (a command)
-timing        how are pieces of work timed in turn?
-explanations  how fast is a list explained?
-course        how fast is a course of the optimal student?
-lesson        how fast is one iteration of a course?
-baseline      what did everybody do before?
-pools         what does one choice cost, by the size of the pool? (a command)
-limits        what can no implementation avoid?
-report        how is it told?
-results       what can it do? The tables of docs/results.md, from one command (a package)
+bench     speed and memory against the released procedure and against limits (a command)
+baseline  the released procedure
+pools     cost of one choice by the size of the pool (a command)
+results   tables and figures of docs/results.md (a command)
 """

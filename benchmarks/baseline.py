@@ -1,4 +1,4 @@
-"""The released procedure, written plainly: what everybody did before. Slow on purpose; shares no code with the product but the network."""
+"""The released procedure, written plainly: slow on purpose, with nothing in common with the product but the network."""
 
 from pathlib import Path
 
@@ -13,14 +13,14 @@ SIZES = tuple(round(0.01 * step, 2) for step in range(1, 31))
 
 
 def read(path, size, device):
-    """Decodes an image file and resizes it to size x size; float (1, 3, size, size) in [0, 1] on a device."""
+    """Reads an image as float (1, 3, size, size) in [0, 1]."""
     with Image.open(path) as image:
         pixels = np.array(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
     return torch.from_numpy(pixels).permute(2, 0, 1)[None].float().to(device) / 255
 
 
 def gradcam(network, images, score):
-    """One forward and one backward pass: the Grad-CAM maps (N, H, W) of `score`, a function of the logits (N, C)."""
+    """Returns Grad-CAM maps (N, H, W) of `score`, a function of the logits (N, C)."""
     feature_map = network.feature_map(images)
     feature_map.retain_grad()
     score(network.fc(feature_map.mean((2, 3)))).sum().backward()
@@ -33,7 +33,7 @@ def gradcam(network, images, score):
 
 
 def cut(d, size, fraction):
-    """The mask (size, size) of one explanation at one size, by a full sort; of ties for the last places the first are in."""
+    """Returns the mask (size, size) of one explanation by a full sort; of ties the first are included."""
     upsampled = F.interpolate(d[None, None], (size, size), mode="bilinear", align_corners=False)[0, 0].numpy()
     wanted = max(1, int(fraction * size * size + 1e-6))
     threshold = np.sort(upsampled.ravel())[::-1][wanted - 1]
@@ -44,7 +44,7 @@ def cut(d, size, fraction):
 
 
 def machine_picture(pixels, mask):
-    """Pixels (h, w, 3) inside the mask, the inside's mean colour elsewhere."""
+    """Fills the outside of a mask with the mean color of the inside."""
     picture = np.empty_like(pixels)
     picture[:] = np.rint(pixels[mask].mean(0))
     picture[mask] = pixels[mask]
@@ -52,7 +52,7 @@ def machine_picture(pixels, mask):
 
 
 def people_picture(pixels, mask):
-    """The picture (h, w, 3) with the mask's border in red."""
+    """Draws the border of a mask in red."""
     picture, padded = pixels.copy(), np.pad(mask, 2)
     inside = np.ones_like(mask)
     for dy in range(5):
@@ -63,10 +63,10 @@ def people_picture(pixels, mask):
 
 
 def explain(network, files, labels, num_classes, size, out, sizes=SIZES):
-    """Explains every file against every wrong answer and writes three pictures per answer and size below `out`.
+    """Explains every file against every wrong class and writes three pictures for each mask size to `out`.
 
-    Batches of five; for each answer one pass for the confidence and one per class of the pair, and all of it once more for the
-    people's rendering; a full sort per size; pictures one after the other.
+    Batches of five. Each counter class takes three passes (confidence and both classes), and three more for
+    people's pictures.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -105,15 +105,11 @@ def psi(student, image, label):
 
 
 def teaching_iteration(student, optimizer, pool, explained, test, taught, size, steps):
-    """One iteration: every pool image and explanation decoded and scored alone, `steps` steps on the taught files, the test list.
+    """Scores every pool image and explanation one by one, trains `steps` steps on the taught files, and tests.
 
     Args:
-        student: the student.
-        optimizer: its optimizer.
-        pool: (file, label) of the images.
-        explained: (file, label) of the explanation pictures.
-        test: (file, label) of the test list.
-        taught: (file, label) of the teaching set.
+        student, optimizer: the student as published.
+        pool, explained, test, taught: files with labels.
         size: side of the images.
         steps: SGD steps.
     """

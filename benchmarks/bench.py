@@ -1,128 +1,381 @@
-"""How fast is it? Ours, the released procedure and the limits, measured in one run on the same images, in turn.
+"""Measures speed and memory against the released procedure and against limits, on the same images.
 
     make bench
-    python -m benchmarks.bench --dataset butterflies_s300 --data-root ../shared/data
-    python -m benchmarks.bench --device cuda --dataset butterflies_s300 --images 300 --pool 300 --test-images 386 --batch-size 64
+    python -m benchmarks.bench --dataset butterflies_s300 --images 300 --baseline-images 1 --rounds 2
+    python -m benchmarks.bench --device cuda --dataset butterflies_s300 --images 300 --pool 300 --batch-size 64
 
-The released procedure is benchmarks/baseline.py. The limits are what no implementation can avoid: one bare forward pass of the network
-for each image (inference mode, the best of several batch sizes and memory formats, batch norm folded where that helps), decoding each
-image once, encoding each written PNG once (in memory). Round after round each takes its turn, so that a machine that slows down slows
-them all; medians count.
+The released procedure is benchmarks/baseline.py. A limit is one bare forward pass per image (for margins also the
+backward passes), decoding each image once and encoding each picture once. Every round runs everything once, so a
+machine that slows down slows it all. Ratios are medians over the rounds.
 
-Reads: the dataset's training and test lists and their images; weights, where --pretrained names some.
+Reads: the dataset's training and test lists and their images, and the weights of --pretrained.
 
-Writes: <out>/bench.txt, the table, and <out>/bench.json, with all times; until it has ended it takes 2 GB of disk.
+Writes: <out>/bench.txt, the tables, and <out>/bench.json, all times. Uses about 2 GB of disk while it runs.
 
-Takes: seven to fifteen minutes on 2 CPU cores. Not measured on a GPU.
+Takes: about ten minutes on 2 CPU cores. Not measured on a GPU. Memory is measured on Linux only.
 """
 
+import contextlib
+import io
+import platform
 import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks.course import Course
-from benchmarks.explanations import Explanations
-from benchmarks.lesson import ARCH, Lesson
-from benchmarks.report import Row, machine, table
-from benchmarks.timing import in_turn
-from models.resnet import build
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from benchmarks import baseline, pools
+from models.resnet import Arch, Network, build
 from models.weights import load_backbone
 from utils.base.errors import InputError
-from utils.base.files import output_folder, write_json, write_text
-from utils.base.machine import default_workers
+from utils.base.files import encode_png, output_folder, write_json, write_text
+from utils.base.machine import default_workers, processors, side_by_side
 from utils.base.randomness import make_repeatable
 from utils.data.images import eval_view, whole_view
-from utils.data.loading import ImageSet, open_list
+from utils.data.lists import Example, locate
+from utils.data.loading import ImageSet, open_list, to_float
+from utils.data.outputs import TEACHING_SIZE, Layout
+from utils.explanations.explain_list import ExplainSettings, explain_list
 from utils.running.launch import command
 from utils.running.records import git_commit
+from utils.running.resuming import Unfinished
 from utils.running.settings import chosen_dataset, parse, resolve
+from utils.teaching.course import teaching_rows
+from utils.teaching.loop import teach
+from utils.teaching.optimal import OptimalStudent
+from utils.teaching.pool import Pool
+from utils.teaching.registry import make_selector
+from utils.teaching.sgd import SGDStudent
+from utils.teaching.student import StudentSettings, make_network
+
+ARCH: Arch = "resnet18"
+BATCHES, TRIED_ON = (8, 16, 32), 32  # batch sizes of the bare forward pass; images to find the fastest
+LESSONS, STEPS = 20, 10
+MEMORY_SIDE = 64  # pixels; memory is measured with small images
+ROOM = 1.1  # explaining ten times as many images may take this times the memory
+
+Work = Callable[[Path], object]  # takes an empty folder to write to
 
 
 @dataclass(frozen=True)
 class Config:
-    """What is measured, and on what."""
-
     # data
     dataset: str = "toy"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
-    data_root: str = "datasets"  # folder that holds the dataset's folder; it is only read
+    data_root: str = "datasets"  # folder with the dataset's folder; read only
     # how much is measured
-    images: int = 150  # images mapped, and explained at one mask size
-    images_30: int = 16  # images explained at the 30 mask sizes
-    baseline_images: int = 5  # images that the released procedure explains; its batches hold 5
-    pool: int = 50  # images that a course scores, with all their explanations; the butterflies' has 300
-    test_images: int = 50  # images of the test list that it looks at; the butterflies have 386
-    lessons: int = 0  # lessons before those that are measured
-    rounds: int = 5  # turns that each takes
+    images: int = 150  # images to explain
+    baseline_images: int = 5  # images that the released procedure explains; its batches have 5
+    pool: int = 50  # images in the pool of the lesson, with all their explanations
+    test_images: int = 50  # images of the test list in the lesson
+    rounds: int = 5  # repetitions
+    many: int = 3000  # images to explain in the memory test, against a tenth of them
+    pool_sizes: tuple[int, ...] = (300, 3000, 30000)  # random pools for one choice of KMaxGrad
     # model
-    pretrained: str = (
-        "none"  # what teacher and student start from: imagenet, none (random weights), or the path of a state dict
-    )
-    image_size: int = 224  # side of the images that the network sees, in pixels
-    batch_size: int = 8  # images per forward pass, of ours
+    pretrained: str = "none"  # weights of teacher and student: imagenet, none (random), or a state dict file
+    image_size: int = 224  # side of the images in pixels
+    batch_size: int = 8  # images per forward pass
     # run
     out: str = "bench"  # output folder
-    seed: int = 0  # of weights and of the choice of lessons
-    workers: int = default_workers()  # threads that read and write pictures; no result depends on them
-    device: str = "auto"  # auto (a GPU where there is one), cpu, cuda, cuda:1
+    seed: int = 0  # of random weights and choices
+    workers: int = default_workers()  # threads that read and write images
+    device: str = "auto"  # auto (a GPU if there is one), cpu, cuda, cuda:1
 
 
-def check_counts(cfg: Config, images: ImageSet, test: ImageSet) -> None:
-    """Proves that there are as many images as are to be measured.
+def subset(images: ImageSet[Example], count: int, ram_budget: float = 0) -> ImageSet[Example]:
+    """Returns `count` images of a list, evenly over its classes. Without a budget every access decodes."""
+    by_class = sorted(images.rows, key=lambda row: row.label)
+    rows = [by_class[place * len(by_class) // count] for place in range(count)]
+    return ImageSet(rows, images.source, images.data_root, images.view, ram_budget=ram_budget)
 
-    Raises:
-        InputError: naming the setting.
+
+def whole(images: ImageSet) -> Tensor:
+    """Reads all images of a list, (N, 3, s, s)."""
+    return torch.stack([images[number] for number in range(len(images))])
+
+
+def explain(method: str, network: Network, images: ImageSet[Example], classes: Sequence[str], cfg, out: Path) -> Path:
+    """Explains a list like the scripts, without progress bars. Returns the explanation list."""
+    out.mkdir(exist_ok=True)
+    size = images[0].shape[-1]
+    how = ExplainSettings((TEACHING_SIZE,), size, cfg.batch_size, cfg.workers, cfg.device, method)
+    unfinished = Unfinished(out / ".unfinished", {})
+    unfinished.begin()
+    with contextlib.redirect_stderr(io.StringIO()):
+        explain_list(network, images, Layout(out, "list_gt"), classes, how, unfinished)
+    unfinished.remove()
+    return Layout(out, "list_gt").explanation_list()
+
+
+# ---------------------------------------------------------------- limits
+
+
+class BareForward:
+    """The forward pass of a network only, with folded batch norm, in the fastest batch size.
+
+    Args:
+        network: in evaluation mode.
+        images: floats (N, 3, s, s) on the network's device.
+        device: where they are.
     """
-    pairs = (
-        2 * len(set(images.labels.tolist())) * (cfg.lessons + cfg.rounds)
-    )  # images that never leave a class of the pool empty
-    bounds = {"rounds": (1, 1000), "lessons": (0, 1000), "pool": (pairs, len(images)), "test_images": (1, len(test))}
-    bounds |= {name: (1, len(images)) for name in ("images", "images_30", "baseline_images")}
-    for name, (least, most) in bounds.items():
-        if not least <= getattr(cfg, name) <= most:
-            raise InputError(
-                f"--{name.replace('_', '-')} {getattr(cfg, name)} must lie in {least} .. {most}; correct it."
-            )
+
+    def __init__(self, network: Network, images: Tensor, device: str) -> None:
+        self.network = network.folded()
+        images = images.contiguous(memory_format=torch.channels_last)
+        tried = images if device.startswith("cuda") else images[:TRIED_ON]
+        times = {}
+        for size in BATCHES:
+            self.batches = tried.split(size)
+            self()  # the first pass of a shape is slow
+            times[size] = min(seconds(self, device) for _ in range(2))
+        self.batches = images.split(min(times, key=lambda size: times[size]))
+
+    @torch.inference_mode()
+    def __call__(self) -> None:
+        for batch in self.batches:
+            self.network(batch)
+
+    @torch.no_grad()
+    def and_backward(self) -> None:
+        """Adds the backward passes of margins: the gradients of all logits with respect to layer1."""
+        for batch in self.batches:
+            first = self.network.feature_map(batch, "layer1")
+            logits, backward, *_ = torch.func.vjp(lambda x: self.network.from_layer(x, "layer1").logits, first)
+            torch.vmap(backward)(torch.eye(logits.shape[1], device=logits.device)[:, None].expand(-1, len(batch), -1))
 
 
-def measure(cfg: Config) -> tuple[list[Row], dict[str, dict[str, list[float]]]]:
-    """The table's rows, and the times that they were made of."""
+# ---------------------------------------------------------------- what is measured
+
+
+def explaining(network: Network, images: ImageSet[Example], classes: Sequence[str], cfg, folder: Path) -> dict:
+    """Explanations at one mask size, the released procedure, and the parts of the limits."""
+    pictures = {}
+    for method in ("scout", "margin"):
+        explain(method, network, images, classes, cfg, folder / method)
+        paths = sorted((folder / method).rglob("*_counter_*.png"))
+        pictures[method] = [np.array(Image.open(path)) for path in paths]
+    forward = BareForward(network, to_float(whole(images), cfg.device), cfg.device)
+    few = subset(images, cfg.baseline_images)
+    files, labels = [locate(row.path, few.data_root) for row in few.rows], few.labels.tolist()
+
+    def released(sizes: tuple[float, ...], out: Path) -> None:
+        baseline.explain(network, files, labels, len(classes), cfg.image_size, out, sizes)
+
+    return {
+        "forward": lambda _: forward(),
+        "forward and backward": lambda _: forward.and_backward(),
+        "decode": lambda _: in_threads(images.__getitem__, range(len(images)), cfg.workers),
+        "encode scout": lambda _: in_threads(encode_png, pictures["scout"], cfg.workers),
+        "encode margin": lambda _: in_threads(encode_png, pictures["margin"], cfg.workers),
+        "scout": partial(explain, "scout", network, images, classes, cfg),
+        "margin": partial(explain, "margin", network, images, classes, cfg),
+        "released": partial(released, baseline.SIZES),
+        "released, one size": partial(released, (TEACHING_SIZE,)),
+    }
+
+
+def in_threads(work: Callable, items: Sequence, workers: int) -> None:
+    deque(side_by_side(work, items, workers), maxlen=0)
+
+
+def student_settings(cfg, **learning: float) -> StudentSettings:
+    unused = dict(ridge=0.0, freeze_features=False, steps=0, lr=0.0, momentum=0.0, weight_decay=0.0, max_grad_norm=0.0)
+    shared = {
+        name: getattr(cfg, name) for name in ("pretrained", "image_size", "batch_size", "seed", "workers", "device")
+    }
+    return StudentSettings(arch=ARCH, **unused | shared | learning)
+
+
+def open_pool(images: ImageSet[Example], ce_list: Path, num_classes: int, cfg) -> tuple[Pool, Network]:
+    """Opens a pool with its masks in memory, and returns a student's network with it."""
+    pool = Pool(images, str(ce_list), num_classes, "attention", cfg.image_size)
+    network = make_network(ARCH, num_classes, cfg.pretrained, cfg.seed, cfg.device)
+    for row in range(len(pool.rows)):
+        pool.weights(row, network.grid(cfg.image_size))
+    return pool, network
+
+
+def course(pool: Pool, network: Network, test: ImageSet[Example], cfg) -> dict:
+    """A course of the optimal student by KMaxGrad. Limit: one pass over the pool and the test list."""
+    forward = BareForward(
+        network, torch.cat([to_float(whole(some), cfg.device) for some in (pool.images, test)]), cfg.device
+    )
+
+    def ours(_: Path) -> None:
+        student = OptimalStudent(pool, test, True, student_settings(cfg, ridge=1e-3))
+        deque(teach(student, make_selector("KMaxGrad", 0.5, cfg.seed), LESSONS), maxlen=0)
+
+    return {"course": ours, "limit of course": lambda _: forward()}
+
+
+def lesson(pool: Pool, network: Network, test: ImageSet[Example], cfg) -> dict:
+    """The next lesson of the student as published, and the released procedure's on the same teaching set."""
+    # With this learning rate students with random weights do not change.
+    how = student_settings(cfg, steps=STEPS, lr=1e-9, momentum=0.9, weight_decay=1e-4)
+    lessons = teach(SGDStudent(pool, test, True, how), make_selector("CMaxGrad", 0.5, cfg.seed), cfg.rounds)
+    optimizer = torch.optim.SGD(network.parameters(), how.lr, how.momentum, weight_decay=how.weight_decay)
+    taught: list[Example] = []
+
+    def ours(_: Path) -> None:
+        taught.extend(teaching_rows(pool, next(lessons).choice, explain=True))
+
+    def released(_: Path) -> None:
+        lists = [
+            [(locate(row.path, test.data_root), row.label) for row in rows]
+            for rows in (pool.images.rows, pool.rows, test.rows, taught)
+        ]
+        baseline.teaching_iteration(network, optimizer, *lists, cfg.image_size, STEPS)
+
+    return {"lesson": ours, "released lesson": released}
+
+
+def peak_of_explaining(count: int, cfg) -> float:
+    """Returns the peak memory in MB of a process that explains `count` images."""
     dataset = chosen_dataset(cfg)
-    images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size), ram_budget=2.0)
+    listed = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=MEMORY_SIDE))
+    rows = [listed.rows[number % len(listed)] for number in range(count)]
+    images = ImageSet(
+        [Example(row.path, row.label, n) for n, row in enumerate(rows)], listed.source, listed.data_root, listed.view
+    )
+    with tempfile.TemporaryDirectory(dir=cfg.out) as folder:
+        explain("margin", build(ARCH, len(dataset.classes)).eval(), images, dataset.classes, cfg, Path(folder))
+    return pools.peak_memory()
+
+
+# ---------------------------------------------------------------- timing and tables
+
+
+def seconds(work: Callable[[], object], device: str) -> float:
+    """Returns the wall time of a call, including what it left running on the GPU."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    work()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def in_turn(works: dict[str, Work], rounds: int, device: str, folder: Path) -> dict[str, list[float]]:
+    """Runs every work once per round in a new folder. Returns wall times by name."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    with tqdm(total=rounds * len(works), desc="measuring", unit="run") as progress:
+        for _ in range(rounds):
+            for name, work in works.items():
+                # Folders stay until the end: some file systems are slow for minutes after many files were removed.
+                times[name].append(seconds(partial(work, Path(tempfile.mkdtemp(dir=folder))), device))
+                progress.update()
+    return times
+
+
+def row(name: str, times: dict[str, np.ndarray], ours: str, released: str = "", limit: str = "", least=None, most=None):
+    """Returns a row of the table. A ratio is the median of the rounds' ratios.
+
+    Args:
+        name: what was measured.
+        times: seconds per image, by round.
+        ours, released, limit: names of times; "" if not measured.
+        least, most: smallest ratio to the released procedure, largest ratio to the limit.
+    """
+    rates = [f"{1 / np.median(times[one]):.3g}" if one else "" for one in (ours, released, limit)]
+    faster = round(float(np.median(times[released] / times[ours])), 2) if released else ""
+    slower = round(float(np.median(times[ours] / times[limit])), 2) if limit else ""
+    met = "" if least is most is None else "yes"
+    if (least and faster < least) or (most and slower > most):
+        met = "no"
+    names = ("images/s", "ours", "released", "limit", "ours / released", "at least", "time / limit", "at most", "met")
+    return dict(zip(names, (name, *rates, faster, least or "", slower, most or "", met), strict=True))
+
+
+def table(rows: Sequence[dict]) -> str:
+    """Returns rows as aligned text."""
+    lines = [list(rows[0]), *([str(cell) for cell in one.values()] for one in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def speed_rows(took: dict[str, np.ndarray]) -> list[dict]:
+    """Returns the rows of the table from seconds per image."""
+    rows = []
+    for method, passes, least in (("margin", "forward and backward", 40), ("scout", "forward", 50)):
+        took[f"limit {method}"] = took["decode"] + took[passes] + took[f"encode {method}"]
+        name = f"explanations by {method} (released: 30 mask sizes)"
+        rows.append(row(name, took, method, "released", f"limit {method}", least, 1.25))
+        rows.append(row("  the same (released: stopped at one size)", took, method, "released, one size"))
+    course = f"course of {LESSONS} lessons, optimal student"
+    rows.append(row(course, took, "course", limit="limit of course", most=1.5))
+    return [*rows, row("one lesson, student as published", took, "lesson", "released lesson", least=2)]
+
+
+def measure_speed(cfg: Config, folder: Path) -> tuple[list[dict], dict[str, list[float]]]:
+    """Returns the rows of the table and all times."""
+    dataset = chosen_dataset(cfg)
+    images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size))
     test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size), ram_budget=2.0)
-    check_counts(cfg, images, test)
+    most = {"images": len(images), "baseline_images": len(images), "pool": len(images), "test_images": len(test)}
+    for name, count in most.items():
+        if not 1 <= getattr(cfg, name) <= count:
+            raise InputError(
+                f"--{name.replace('_', '-')} {getattr(cfg, name)} must be 1 .. {count}, as many as the list has."
+            )
     network = build(ARCH, len(dataset.classes))
     load_backbone(network, cfg.pretrained)
     network.to(cfg.device).eval()
-    with tempfile.TemporaryDirectory(dir=cfg.out) as folder:
-        explanations = Explanations(network, images, dataset.classes, cfg, Path(folder))
-        parts: list[Explanations | Course | Lesson] = [
-            explanations,
-            Course(explanations.images, test, explanations.margins, len(dataset.classes), cfg),
-            Lesson(network, images, test, dataset.classes, "attention", cfg, Path(folder)),
-            Lesson(network, images, test, dataset.classes, "image", cfg, Path(folder)),
-        ]
-        works = {name: work for part in parts for name, work in part.works().items()}
-        times = in_turn(works, cfg.rounds, cfg.device, folder)
-    return [row for part in parts for row in part.rows(times)], times
+    explained = subset(images, cfg.images)
+    works = explaining(network, explained, dataset.classes, cfg, folder)
+    ce_list = Layout(folder / "margin", "list_gt").explanation_list()
+    pool, student = open_pool(subset(images, cfg.images, 2.0), ce_list, len(dataset.classes), cfg)
+    works |= course(pool, student, test, cfg)
+    few = subset(images, cfg.pool, 2.0)
+    ce_list = explain("margin", network, few, dataset.classes, cfg, folder / "pool")
+    few_pool, student = open_pool(few, ce_list, len(dataset.classes), cfg)
+    works |= lesson(few_pool, student, subset(test, cfg.test_images, 2.0), cfg)
+    times = in_turn(works, cfg.rounds, cfg.device, folder)
+    counts = dict.fromkeys(("released", "released, one size"), cfg.baseline_images)
+    counts |= dict.fromkeys(("course", "limit of course"), len(pool) + len(test))
+    counts |= dict.fromkeys(("lesson", "released lesson"), len(few_pool) + len(few_pool.rows))
+    took = {name: np.array(values) / counts.get(name, cfg.images) for name, values in times.items()}
+    return speed_rows(took), times
+
+
+def machine(device: str) -> str:
+    """Describes processor, cores, threads, PyTorch and GPU."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    gpu = f", {torch.cuda.get_device_name(device)}" if device.startswith("cuda") else ""
+    return f"{cpu}{gpu}, {processors()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 def main(cfg: Config) -> None:
-    """Measures and writes the table."""
     out = output_folder(cfg.out)
     make_repeatable(cfg.seed)
-    rows, times = measure(cfg)
-    tested = machine(cfg.device)
-    text = f"{', '.join(f'{name} {value}' for name, value in tested.items())}; images/s:\n{table(rows)}\n"
+    with tempfile.TemporaryDirectory(dir=out) as folder:
+        rows, times = measure_speed(cfg, Path(folder))
+    peaks = [pools.in_new_process(peak_of_explaining, count, cfg) for count in (cfg.many // 10, cfg.many)]
+    met = "met" if peaks[1] <= ROOM * peaks[0] else "missed"
+    choices = [pools.in_new_process(pools.measure, "KMaxGrad", count, cfg.seed) for count in cfg.pool_sizes]
+    text = "\n".join(
+        [
+            machine(cfg.device),
+            table(rows),
+            f"Memory to explain {cfg.many // 10} and {cfg.many} images: {peaks[0]:.0f} and {peaks[1]:.0f} MB "
+            f"(at most {ROOM} times as much: {met}).",
+            *(pools.line(size, *choice) for size, choice in zip(cfg.pool_sizes, choices, strict=True)),
+            "",
+        ]
+    )
     write_text(out / "bench.txt", text)
-    record = {
-        "settings": asdict(cfg),
-        "git_commit": git_commit(),
-        "machine": tested,
-        "rows": [row.values() for row in rows],
-    }
-    write_json(out / "bench.json", record | {"seconds": times})
-    print(f"{text}\nSaved: {out / 'bench.txt'}, {out / 'bench.json'}")
+    record = {"settings": asdict(cfg), "git_commit": git_commit(), "machine": machine(cfg.device), "rows": rows}
+    write_json(out / "bench.json", record | {"seconds": times, "memory_mb": peaks, "choices": choices})
+    print(f"{text}Saved: {out / 'bench.txt'}, {out / 'bench.json'}")
 
 
 if __name__ == "__main__":

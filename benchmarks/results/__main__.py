@@ -4,10 +4,11 @@
     python -m benchmarks.results --only explanations labels
     python -m benchmarks.results --resume
 
-Runs the repository's scripts to train teachers and encoders and to explain, then teaches and measures. Prints every table as Markdown, to
-be pasted into docs/results.md. With --resume it skips finished scripts and courses.
+Runs the repository's scripts to train teachers and encoders and to explain, then teaches and measures. Prints every
+table as Markdown, to be pasted into docs/results.md. With --resume it skips finished scripts and courses.
 
-Reads: the datasets butterflies, chinese_chars and CUBgull_standin below --data-root, and the weights of --pretrained. It draws the moths.
+Reads: the datasets butterflies, chinese_chars and CUBgull_standin below --data-root, and the weights of --pretrained.
+It draws the moths.
 
 Writes: <out>/<table>.csv and <out>/<table>.png; networks, explanations, learning curves and logs to <out>/work.
 

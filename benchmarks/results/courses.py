@@ -1,4 +1,4 @@
-"""Which course teaches a machine student best: every selection with every kind of explanation, on random parts of the pool."""
+"""Which course teaches a machine student best? Selections and explanations compared on random parts of the pool."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -6,11 +6,12 @@ from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 
+import numpy as np
 import torch
 
 from benchmarks.results import runs, tables
-from benchmarks.results.tables import Curves
 from train_butterflies_CMaxGrad import Config as Teaching
+from utils.base import figures
 from utils.base.files import write_json
 from utils.base.machine import processors, side_by_side
 from utils.data.catalog import find
@@ -30,7 +31,9 @@ DATASETS = (runs.BUTTERFLIES, "chinese_chars", "CUBgull_standin")
 DRAWS, LESSONS = 6, 20
 SGD_SIDE = 112  # pixels, for the student as published
 POOL, NONE = "the whole pool", "none"
-KINDS = {NONE: "images only", "scout": "scout", "margin": "margin", "disc": "centered disc"}
+KINDS = (NONE, "scout", "margin", "disc")
+
+Curves = Sequence[Sequence[float]]  # test accuracy (%) after each lesson, for each draw
 RIVALS = ("random", "MaxHerding")
 COMPARED = (("KMaxGrad", "random"), ("KMaxGrad", "MaxHerding"), ("CMaxGrad", "random"))
 
@@ -52,8 +55,8 @@ def make(cfg) -> None:
 def selections(student: str, kind: str) -> list[str]:
     """Returns the selections to compare: all of them for the optimal student.
 
-    A course of the student as published takes minutes. Its explanations are scout's, taught by selections that score them and by
-    random pairs. CMaxGrad without explanations is MaxGrad.
+    A course of the student as published takes minutes. Its explanations are scout's, taught by selections that score
+    them and by random pairs. CMaxGrad without explanations is MaxGrad.
     """
     if student == "optimal":
         return list(SELECTORS)
@@ -87,17 +90,32 @@ def make_table(cfg, dataset: str, student: str = "optimal", from_simclr: bool = 
         pool = Pool(train, ce_list, len(described.classes), view, side)
         whole = STUDENTS[student](pool, test, kind != NONE, pick(StudentSettings, how))
         for selection in selections(student, kind):
-            print(f"{name}: {selection}, {KINDS[kind]}", flush=True)
+            print(f"{name}: {selection}, explanations: {kind}", flush=True)
             course = partial(teach_draws, whole, selection, how.alpha, cfg.seed)
             curves[selection, kind] = kept(cfg, f"{name}/{kind}_{selection}", course)
         if student == "optimal":
             ceilings[kind] = kept(cfg, f"{name}/{kind}", partial(ceiling_of_draws, whole, cfg.seed, how.ridge))
     rows = table_rows(curves, ceilings)
-    panels = {KINDS[kind]: {one: curves[one, kind] for one in selections(student, kind)} for kind in KINDS}
-    panels = {title: lines for title, lines in panels.items() if lines}
-    levels = {KINDS[kind]: fmean(values) for kind, values in ceilings.items()}
-    tables.save(cfg, name, rows, lambda path: tables.draw_panels(path, panels, levels))
+    shown = {one: shortest(some) for (one, kind), some in curves.items() if kind == default_kind(student)}
+    tables.save(cfg, name, rows, lambda path: draw_curves(path, shown))
     return rows
+
+
+def default_kind(student: str) -> str:
+    """Returns the kind of explanations that a student is taught by default."""
+    return "margin" if student == "optimal" else "scout"
+
+
+def draw_curves(path: Path, curves: Mapping[str, np.ndarray]) -> None:
+    """Draws the means of curves (draws, lessons) with one standard deviation as a band."""
+    means = {name: table.mean(0) for name, table in curves.items()}
+    bands = {name: (means[name] - table.std(0), means[name] + table.std(0)) for name, table in curves.items()}
+    figures.curves(path, means, range(1, LESSONS + 1), "lessons", "student's test accuracy (%)", ranges=bands)
+
+
+def shortest(curves: Curves) -> np.ndarray:
+    """Returns the curves (draws, lessons), cut to the shortest."""
+    return np.array([curve[: min(map(len, curves))] for curve in curves])
 
 
 def kept(cfg, name: str, compute: Callable[[], object]):
@@ -148,7 +166,7 @@ def table_rows(curves: Mapping[tuple[str, str], Curves], ceilings: Mapping[str, 
         curves: by selection and kind of explanation, for each draw the test accuracies (%) after each lesson.
         ceilings: by kind of explanation, for each draw the test accuracy (%) after the whole pool.
     """
-    cut = {key: tables.shortest(some) for key, some in curves.items()}
+    cut = {key: shortest(some) for key, some in curves.items()}
     longest = max(table.shape[1] for table in cut.values())
     means = {key: [fmean(curve) for curve in some] for key, some in curves.items()}
     means |= {(POOL, kind): list(values) for kind, values in ceilings.items()}
@@ -173,7 +191,7 @@ def spread(values: Sequence[float]) -> float | str:
 
 
 def difference(name: str, values: Sequence[float], others: Sequence[float] | None) -> dict:
-    """Returns mean and standard deviation of the differences, draw by draw; empty if there is nothing to compare with."""
+    """Returns mean and standard deviation of the differences, draw by draw; empty without `others`."""
     if others is None:
         return {f"minus {name}": "", f"sd of minus {name}": ""}
     differences = [one - other for one, other in zip(values, others, strict=True)]
@@ -183,7 +201,7 @@ def difference(name: str, values: Sequence[float], others: Sequence[float] | Non
 def overview(dataset: str, student: str, features: str, rows: Sequence[dict]) -> list[dict]:
     """Returns a table's rows of the overview: with the student's default explanations, and without explanations."""
     found = []
-    for kind in ("margin" if student == "optimal" else "scout", NONE):
+    for kind in (default_kind(student), NONE):
         of_kind = {row["selection"]: row for row in rows if row["explanation"] == kind}
         one = {"dataset": dataset, "student": student, "features": features, "explanation": kind}
         one |= {name: of_kind[name]["mean"] if name in of_kind else "" for name in (*SELECTORS, POOL)}

@@ -7,35 +7,31 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from benchmarks.results import runs, tables
-from utils.base import figures
 from utils.base.files import write_bytes
 from utils.data.outputs import Layout
 from utils.people.study import findings
 
 DATASET, SEEDS = runs.BUTTERFLIES, 3
 CHAIN = (0.6, 0.8, 1.0)  # accuracies of the simulated people, who label each image once
-CLASSIFIER = "train_butterflies_resnet18"
+SELECTION = ("--selection", "KMaxGrad")
 
 
 def make(cfg) -> None:
     """Makes the tables of annotators, of self-training, and of the chain."""
     files = study(cfg)
-    rows = by_source(read_rows(files.annotator_study(".csv")))
     figure = files.annotator_study(".png").read_bytes()
+    rows = by_source(read_rows(files.annotator_study(".csv")))
     tables.save(cfg, "labels", rows, lambda path: write_bytes(path, figure))
-    rows = self_training(read_rows(files.annotator_study("_rounds.csv")))
-    tables.save(cfg, "labels_self_training", rows, lambda path: draw_rounds(path, rows))
-    chain_rows = chain(cfg)
-    tables.save(cfg, "labels_chain", chain_rows, lambda path: draw_chain(path, chain_rows))
+    tables.save(cfg, "labels_self_training", self_training(read_rows(files.annotator_study("_rounds.csv"))))
+    tables.save(cfg, "labels_chain", chain(cfg))
 
 
 def study(cfg) -> Layout:
     """Runs study_annotators.py with a linear head on pretrained and on SimCLR features."""
     files = runs.layout(cfg, DATASET, "annotators")
-    where = ("--dataset", DATASET, "--out", files.out, "--data-root", runs.data_root(cfg, DATASET))
     encoders = ("--pretrained", cfg.pretrained, "--simclr-checkpoint", runs.simclr(cfg))
     size = ("--simclr-image-size", runs.SIMCLR_SIDE)
-    runs.run_script(cfg, "study_annotators", *where, *encoders, *size, "--repeats", SEEDS)
+    runs.run_script(cfg, "study_annotators", DATASET, files.out, *encoders, *size, "--repeats", SEEDS)
     return files
 
 
@@ -88,35 +84,24 @@ def self_training(rows: Sequence[dict]) -> list[dict]:
     ]
 
 
-def draw_rounds(path: Path, rows: Sequence[dict]) -> None:
-    """Draws the test accuracy after each round of self-training."""
-    lines = {labels: [row["test_accuracy"] for row in some] for (labels,), some in grouped(rows, "labels").items()}
-    rounds = sorted({row["round"] for row in rows})
-    figures.curves(path, lines, rounds, "round of self-training", "test accuracy (%)")
-
-
 def chain(cfg) -> list[dict]:
     """Trains classifiers on the expert's labels, and on these plus labels of simulated people from a course page."""
-    root = runs.data_root(cfg, DATASET)
     page = runs.layout(cfg, DATASET, "people")
-    where = ("--dataset", DATASET, "--data-root", root)
-    to_page = (*where, "--out", page.out, "--selection", "KMaxGrad")
     explained = runs.explain(cfg, DATASET, "margin").explanation_list()
     course = ("--ce-list", explained, "--pretrained", cfg.pretrained, "--image-size", runs.SIDE)
-    runs.run_script(cfg, "train_butterflies_CMaxGrad", *to_page, *course)
-    runs.run_script(cfg, "teach", *to_page)
+    runs.run_script(cfg, "train_butterflies_CMaxGrad", DATASET, page.out, *SELECTION, *course)
+    runs.run_script(cfg, "teach", DATASET, page.out, *SELECTION)
     expert = measured(runs.teacher(cfg, DATASET).out)
     rows = [{"labels": "the expert's", "people": "", "label_accuracy": "", "test_accuracy": expert}]
-    for quality in CHAIN:
-        files = Layout(page.out / f"people_{100 * quality:.0f}", page.list_stem)
-        key = (*where, "--out", files.out, "--key", page.course_page_key())
-        people = ("--people", 20, "--labels-per-image", 1, "--accuracy", quality)
-        runs.run_script(cfg, "simulate_people", *key, *people)
-        answers = ("--selection", "KMaxGrad", "--answers", files.simulated_answers)
-        runs.run_script(cfg, "label", *key, *answers)
+    key = ("--key", page.course_page_key())
+    for accuracy in CHAIN:
+        files = Layout(page.out / f"people_{100 * accuracy:.0f}", page.list_stem)
+        people = ("--people", 20, "--labels-per-image", 1, "--accuracy", accuracy)
+        runs.run_script(cfg, "simulate_people", DATASET, files.out, *key, *people)
+        runs.run_script(cfg, "label", DATASET, files.out, *key, *SELECTION, "--answers", files.simulated_answers)
         runs.train(cfg, DATASET, files.out, "--train-list", files.labeled_list("KMaxGrad"), "--seed", cfg.seed)
         report = json.loads(files.labels_report("KMaxGrad", ".json").read_text(encoding="utf-8"))
-        row = {"labels": "the expert's and people's", "people": round(100 * quality, 1)}
+        row = {"labels": "the expert's and people's", "people": round(100 * accuracy, 1)}
         row["label_accuracy"] = round(report["label"]["label_accuracy"], 2)
         rows.append(row | {"test_accuracy": measured(files.out)})
     return rows
@@ -124,16 +109,5 @@ def chain(cfg) -> list[dict]:
 
 def measured(out: Path) -> float:
     """Returns the test accuracy in a classifier's run record."""
-    record = json.loads(Layout(out).run_record(CLASSIFIER).read_text(encoding="utf-8"))
+    record = json.loads(Layout(out).run_record("train_butterflies_resnet18").read_text(encoding="utf-8"))
     return round(record["measured"]["test_accuracy"], 2)
-
-
-def draw_chain(path: Path, rows: Sequence[dict]) -> None:
-    """Draws the classifier's accuracy against people's."""
-    expert, *people = rows
-    accuracies = [row["test_accuracy"] for row in people]
-    lines = {
-        "expert's and people's labels": accuracies,
-        "expert's labels only": [expert["test_accuracy"]] * len(people),
-    }
-    figures.curves(path, lines, [row["people"] for row in people], "people's accuracy (%)", "test accuracy (%)")

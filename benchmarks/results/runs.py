@@ -34,24 +34,24 @@ SIMCLR_DATASET, SIMCLR_EPOCHS = "butterflies", 20
 SIMCLR = "--batch-size 64 --lr 3e-4 --temperature 0.1 --image-size 80 --crop-scale 0.2"
 
 
-def words(cfg, name: str, *flags: object) -> list[str]:
-    """Returns the command line of a script: its flags, and the settings that scripts share."""
+def words(cfg, name: str, dataset: str, out: Path, *flags: object) -> list[str]:
+    """Returns the command line of a script: the flags, and the settings that it shares with other scripts."""
     fields = {field.name for field in dataclasses.fields(importlib.import_module(name).Config)}
-    found = [f"{name}.py", *map(str, flags)]
-    for setting in ("data_root", "seed", "workers", "device"):
-        flag = f"--{setting.replace('_', '-')}"
-        if setting in fields and flag not in found:
-            found += [flag, str(getattr(cfg, setting))]
+    where = ("--dataset", dataset, "--out", out, "--data-root", data_root(cfg, dataset))
+    found = [f"{name}.py", *map(str, (*where, *flags))]
+    for setting in ("seed", "workers", "device"):
+        if setting in fields and f"--{setting}" not in found:
+            found += [f"--{setting}", str(getattr(cfg, setting))]
     return found + (["--resume"] if cfg.resume and "resume" in fields else [])
 
 
-def run_script(cfg, name: str, *flags: object) -> None:
+def run_script(cfg, name: str, dataset: str, out: Path, *flags: object) -> None:
     """Runs a script. Its output goes to <out>/work/<name>.log.
 
     Raises:
         RunError: the script failed.
     """
-    command = words(cfg, name, *flags)
+    command = words(cfg, name, dataset, out, *flags)
     log = Path(cfg.out, "work", f"{name}.log")
     print(f"running {shlex.join(command)}", flush=True)
     with open(log, "a", encoding="utf-8") as file:
@@ -85,8 +85,7 @@ def layout(cfg, dataset: str, stage: str, variant: str = "") -> Layout:
 def train(cfg, dataset: str, out: Path, *flags: object) -> None:
     """Trains a classifier with the teacher's settings."""
     recipe = MOTHS_TEACHER.split() if dataset == MOTHS else [*TEACHER.split(), "--pretrained", cfg.pretrained]
-    where = ("--dataset", dataset, "--out", out, "--data-root", data_root(cfg, dataset))
-    run_script(cfg, "train_butterflies_resnet18", *where, *recipe, *flags)
+    run_script(cfg, "train_butterflies_resnet18", dataset, out, *recipe, *flags)
 
 
 @cache
@@ -101,8 +100,7 @@ def teacher(cfg, dataset: str, second: bool = False) -> Layout:
 def simclr(cfg) -> Path:
     """Trains the SimCLR encoder and returns its checkpoint."""
     files = layout(cfg, SIMCLR_DATASET, "simclr")
-    where = ("--dataset", SIMCLR_DATASET, "--out", files.out, "--data-root", data_root(cfg, SIMCLR_DATASET))
-    run_script(cfg, "train_butterflies_simclr", *where, "--epochs", SIMCLR_EPOCHS, *SIMCLR.split())
+    run_script(cfg, "train_butterflies_simclr", SIMCLR_DATASET, files.out, "--epochs", SIMCLR_EPOCHS, *SIMCLR.split())
     return files.simclr_network(SIMCLR_EPOCHS)
 
 
@@ -124,15 +122,16 @@ def explain(cfg, dataset: str, kind: str, from_simclr: bool = False) -> Layout:
         files = layout(cfg, dataset, f"simclr_{kind}", "simclr")
     else:
         script, network, files = "get_all_CE_butterflies", teacher(cfg, dataset).teacher, layout(cfg, dataset, kind)
-    where = ("--dataset", dataset, "--out", files.out, "--data-root", data_root(cfg, dataset))
-    run_script(cfg, script, *where, "--explanation", kind, "--checkpoint", network, "--image-size", side)
+    how = ("--explanation", kind, "--checkpoint", network, "--image-size", side)
+    run_script(cfg, script, dataset, files.out, *how)
     return files
 
 
 def write_discs(cfg, dataset: str, explained: Layout, side: int) -> Layout:
     """Writes a control: copies of explanations whose masks are centered discs of the same area."""
     files = Layout(explained.out.with_name(f"{explained.out.name}_disc"), explained.list_stem, explained.variant)
-    described, root = find(dataset, data_root(cfg, dataset)), data_root(cfg, dataset)
+    root = data_root(cfg, dataset)
+    described = find(dataset, root)
     images = open_list(described, "train", root, partial(whole_view, size=side))
     pictures, masks = (files.explanations(kind, TEACHING_SIZE) for kind in (IMG, MASK))
     pictures.mkdir(parents=True, exist_ok=True)

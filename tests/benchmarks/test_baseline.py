@@ -1,4 +1,4 @@
-"""The released procedure, as `benchmarks/baseline.py` writes it, and the product explain alike: one is the other's oracle."""
+"""The released procedure and the product make the same explanations."""
 
 from functools import partial
 
