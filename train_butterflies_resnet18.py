@@ -1,16 +1,16 @@
-"""Trains the teacher of the butterflies: a ResNet-18 from scratch on the expert-labelled images.
+"""Trains the teacher of the butterflies: a ResNet-18 on the expert-labeled images.
 
-Step 2 of the framework (Wang & Vasconcelos, ICCV 2021): the network whose explanations make the course.
+Step 2 of the framework (Wang & Vasconcelos, ICCV 2021). The course is made of explanations of this network.
 
     python train_butterflies_resnet18.py
     python train_butterflies_resnet18.py --pretrained imagenet --epochs 20 --lr 0.01   # much faster on a CPU
 
-Reads: the dataset's training and test lists and their images; weights, where --pretrained names some.
+Reads: the dataset's training and test lists and their images; the weights of --pretrained, if any.
 
-Writes: below <out>, checkpoint_pretrain_resnet18_s300.pth.tar, teacher.csv, teacher_curves.png, teacher_confusion.png, .csv and
+Writes to <out>: checkpoint_pretrain_resnet18_s300.pth.tar, teacher.csv, teacher_curves.png, teacher_confusion.png and .csv, and
 run_train_butterflies_resnet18.json.
 
-Takes: about an hour for butterflies_s300 on 2 CPU cores. Not measured on a GPU.
+Time: about an hour for butterflies_s300 on 2 CPU cores. Not measured on a GPU.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from models.resnet import Arch, build
-from models.weights import load_backbone, save_checkpoint
+from models.weights import Normalize, load_backbone, save_checkpoint
 from utils.base.machine import default_workers
 from utils.data.images import eval_view, full_view
 from utils.data.loading import open_list
@@ -37,15 +37,12 @@ class Config:
     # data
     dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
     data_root: str = "datasets"  # folder that contains the dataset's folder; it is only read
-    train_list: str = (
-        "auto"  # auto: the dataset's training list; or another example list, such as one that a label script wrote
-    )
-    selection: Literal["auto", Selection] = (
-        "auto"  # for <dataset>_after_labeling: the course; auto: the only labeled list
-    )
+    train_list: str = "auto"  # auto: the dataset's training list; or an example list, such as one by label.py
+    selection: Literal["auto", Selection] = "auto"  # of <dataset>_after_labeling; auto: the only labeled list
     # model
-    arch: Arch = "resnet18"  # the network: resnet18 as published, resnet34 or resnet50
+    arch: Arch = "resnet18"  # resnet18 (as published), resnet34 or resnet50
     pretrained: str = "none"  # weights to start from: imagenet, none (random), or the path of a checkpoint
+    normalize: Normalize = "auto"  # input normalization of those weights; auto: none for SimCLR, else imagenet
     # training
     epochs: int = 200  # passes over the training list
     batch_size: int = 128  # images per step
@@ -55,7 +52,7 @@ class Config:
     weight_decay: float = 1e-4  # L2 penalty of SGD
     image_size: int = 224  # side of the network's input in pixels
     crop_scale: float = 0.08  # smallest area of a random crop, as a fraction of the image
-    eval_every: int = 5  # epochs between measurements on the test list; the last is always measured
+    eval_every: int = 5  # epochs between tests; the last epoch is always tested
     # run
     out: str = "auto"  # output folder; auto: named after the dataset
     seed: int = 0  # same seed, same machine: same bytes
@@ -70,7 +67,7 @@ def main(cfg: Config) -> dict:
     train = open_list(dataset, "train", cfg.data_root, full_view, cfg.train_list, cfg.ram_budget)
     test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size), ram_budget=cfg.ram_budget)
     network = build(cfg.arch, len(dataset.classes))
-    load_backbone(network, cfg.pretrained)
+    load_backbone(network, cfg.pretrained, cfg.normalize)
     recipe = pick(ClassifierRecipe, cfg)
     checkpoint = Layout(Path(cfg.out)).teacher
     with resumable(cfg, [checkpoint]) as unfinished:

@@ -1,16 +1,15 @@
 """Pre-trains SimCLR on the butterflies: features without labels, for the SimCLR variant of the explanations.
 
-SimCLR (Chen et al., ICML 2020). No label is used, so the images need none: `--dataset butterflies --out butterflies` takes
-all training images.
+SimCLR (Chen et al., ICML 2020) uses no labels, so `--dataset butterflies --out butterflies` trains on all images.
 
     python train_butterflies_simclr.py
 
 Reads: the images of the dataset's training list.
 
-Writes: below <out>, simclr_checkpoint_100.tar (the number is --epochs; the bare state dict, in the layout of the public PyTorch releases),
+Writes to <out>: simclr_checkpoint_100.tar (the number is --epochs; the state dict in the layout of the public PyTorch releases),
 simclr.csv, simclr_curves.png and run_train_butterflies_simclr.json.
 
-Takes: about 45 minutes for butterflies_s300 on 2 CPU cores. Not measured on a GPU.
+Time: about 45 minutes for butterflies_s300 on 2 CPU cores. Not measured on a GPU.
 """
 
 from dataclasses import dataclass
@@ -37,10 +36,10 @@ class Config:
     dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
     data_root: str = "datasets"  # folder that contains the dataset's folder; it is only read
     # model
-    arch: Arch = "resnet18"  # the network: resnet18 as published, resnet34 or resnet50
+    arch: Arch = "resnet18"  # resnet18 (as published), resnet34 or resnet50
     # training
     epochs: int = 100  # passes over the training list
-    batch_size: int = 128  # images per step, each in two views; at least 2, and one left over joins the last step
+    batch_size: int = 128  # images per step, each in two views; a single last image joins the step before it
     lr: float = 3e-4  # learning rate of Adam
     weight_decay: float = 0.0  # L2 penalty of Adam
     temperature: float = 0.5  # temperature of the NT-Xent loss
