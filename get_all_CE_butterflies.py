@@ -36,17 +36,11 @@ class Config:
     dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
     data_root: str = "datasets"  # folder that contains the dataset's folder; it is only read
     # model
-    checkpoint: str = (
-        "{out}/checkpoint_pretrain_resnet18_s300.pth.tar"  # the teacher; {out} stands for the output folder
-    )
+    checkpoint: str = "{out}/checkpoint_pretrain_resnet18_s300.pth.tar"  # the teacher; {out}: output folder
     # explanations
     explanation: Method = "margin"  # margin: where the network's margin of a over b arises (ours); scout: as published
-    explanation_layer: Layer = (
-        "layer1"  # margin alone: the layer on whose grid it explains, from the finest (layer1) to the last (layer4)
-    )
-    counters: int = (
-        0  # K: against the K wrong classes that the teacher finds strongest for an image; 0: against all, as published
-    )
+    explanation_layer: Layer = "layer1"  # margin only: layer whose grid it explains on, from layer1 (finest) to layer4
+    counters: int = 0  # wrong classes explained per image, those with the largest logits; 0: all (as published)
     mask_sizes: tuple[float, ...] = (0.05,)  # fractions of the image to keep; published: 30 sizes, 0.01, 0.02 ... 0.30
     image_size: int = 224  # side of the network's input in pixels
     batch_size: int = 8  # images per forward pass

@@ -47,9 +47,7 @@ class Config:
     key: str = "{out}/course_page_key.json"  # key of the course page, which lists the images
     # people
     who: Literal["accuracy", "confusion", "network"] = "accuracy"  # how answers are made
-    accuracy: tuple[float, ...] = (
-        0.8,
-    )  # accuracy only: share of right answers, 0 .. 1; people take the values in turn
+    accuracy: tuple[float, ...] = (0.8,)  # accuracy only: share of right answers, 0 .. 1; people take them in turn
     confusion_of: tuple[str, ...] = ()  # confusion only: answer files of the real people to imitate
     checkpoint: str = "{out}/student_CMaxGrad.pth.tar"  # network only: checkpoint; {out} is the output folder
     image_size: int = 224  # side of the network's input in pixels

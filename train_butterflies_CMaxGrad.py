@@ -47,7 +47,7 @@ class Config:
     # data
     dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
     data_root: str = "datasets"  # folder that contains the dataset's folder; it is only read
-    ce_list: str = "{out}/{list}_CE.txt"  # explanation list; {out}: output folder, {list}: name of the training list
+    ce_list: str = "{out}/{list}_CE.txt"  # explanation list; {out}: output folder, {list}: training list
     # student
     student: StudentKind = "optimal"  # optimal: trains its head to convergence (ours); sgd: a few steps, as published
     arch: Arch = "resnet18"  # the network: resnet18 as published, resnet34 or resnet50

@@ -37,10 +37,10 @@ class Config:
     # data
     dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
     data_root: str = "datasets"  # folder that contains the dataset's folder; it is only read
-    train_list: str = "auto"  # auto: the dataset's training list; or an example list, such as one by label.py
-    selection: Literal["auto", Selection] = "auto"  # of <dataset>_after_labeling; auto: the only labeled list
+    train_list: str = "auto"  # example list to train on; auto: the dataset's training list
+    selection: Literal["auto", Selection] = "auto"  # <dataset>_after_labeling only: the course; auto: the only one
     # model
-    arch: Arch = "resnet18"  # resnet18 (as published), resnet34 or resnet50
+    arch: Arch = "resnet18"  # the network: resnet18 as published, resnet34 or resnet50
     pretrained: str = "none"  # weights to start from: imagenet, none (random), or the path of a checkpoint
     normalize: Normalize = "auto"  # input normalization of those weights; auto: none for SimCLR, else imagenet
     # training

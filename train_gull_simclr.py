@@ -36,7 +36,7 @@ class Config:
     dataset: str = "gull"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
     data_root: str = "datasets"  # folder that contains the dataset's folder; it is only read
     # model
-    arch: Arch = "resnet18"  # resnet18 (as published), resnet34 or resnet50
+    arch: Arch = "resnet18"  # the network: resnet18 as published, resnet34 or resnet50
     # training
     epochs: int = 100  # passes over the training list
     batch_size: int = 128  # images per step, each in two views; a single last image joins the step before it
