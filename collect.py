@@ -69,7 +69,8 @@ def main(cfg: Config) -> None:
     with contextlib.closing(store):
         serve(create_app(page, store, token), cfg.host, cfg.port, cfg.threads, announce)
         now = store.progress()
-    print(f"Stopped. {database} contains {sum(now.answers.values())} answers of {now.answered} people.")
+    answers = sum(number for name, number in now.items() if name.startswith("answers"))
+    print(f"Stopped. {database} contains {answers} answers of {now['people who answered']} people.")
 
 
 if __name__ == "__main__":

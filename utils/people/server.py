@@ -58,18 +58,9 @@ PROGRESS = """<!doctype html>
 <body>
 <h1>{{ dataset }}</h1>
 <table>
-<tr><th scope="row">people who opened the course</th><td>{{ now.joined }}</td></tr>
-<tr><th scope="row">people who answered</th><td>{{ now.answered }}</td></tr>
-{% for phase in ("lesson", "test", "label") %}
-<tr><th scope="row">answers, {{ phase }}</th><td>{{ now.answers.get(phase, 0) }}</td></tr>
+{% for name, number in now.items() %}
+<tr><th scope="row">{{ name }}</th><td>{{ number }}</td></tr>
 {% endfor %}
-<tr><th scope="row">images with all their labels</th>
-<td>{{ now.images_by_labels[-1] }} of {{ now.images_by_labels | sum }}</td></tr>
-{% for images in now.images_by_labels %}
-<tr><th scope="row">images with {{ loop.index0 }} labels</th><td>{{ images }}</td></tr>
-{% endfor %}
-<tr><th scope="row">pairs of labels of one image that agree</th>
-<td>{{ "no pairs yet" if now.agreement is none else "%.1f %%" | format(100 * now.agreement) }}</td></tr>
 </table>
 <p>All answers: <a href="export.json?token={{ token }}">JSON</a>, <a href="export.csv?token={{ token }}">CSV</a></p>
 </body>

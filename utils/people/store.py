@@ -14,12 +14,11 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
 
 from utils.base.errors import InputError
-from utils.people.page_key import BuiltPage
+from utils.people.page_key import PHASES, BuiltPage
 
 SCHEMA_VERSION = 1
 SCHEMA = (
@@ -109,17 +108,6 @@ class StudyFull(Exception):
     """The study has `max_participants` people already."""
 
 
-@dataclass(frozen=True)
-class Progress:
-    """State of a data collection."""
-
-    joined: int  # people who opened the course
-    answered: int  # people with an answer
-    answers: dict[str, int]  # number of answers per phase
-    images_by_labels: list[int]  # at index n, the number of images to label that have n labels (0 .. K)
-    agreement: float | None  # fraction of agreeing pairs of labels of one image; None while no image has two
-
-
 def is_secret_id(value: object) -> TypeGuard[str]:
     """Checks the format of a trial's or participant's id."""
     return isinstance(value, str) and SECRET_ID.fullmatch(value) is not None
@@ -192,11 +180,7 @@ def read_study(database: sqlite3.Connection, path: Path) -> tuple[str, str] | No
 
 
 def check_whole(database: sqlite3.Connection, path: Path) -> None:
-    """Runs SQLite's quick check of every page.
-
-    Raises:
-        DatabaseTrouble: a page is damaged.
-    """
+    """Raises a DatabaseTrouble if SQLite's quick check finds a damaged page."""
     found = _value(database, "PRAGMA quick_check(1)")
     if found != "ok":
         problem = " ".join(found.replace("*** in database main ***", "").split())
@@ -397,23 +381,22 @@ class Store:
         )
         return None
 
-    def progress(self) -> Progress:
-        """Returns the state of the study."""
+    def progress(self) -> dict[str, int]:
+        """Returns the state of the study: each number with its name."""
+        labelled = "SELECT count(*) FROM image WHERE phase = 'label'"
         with self._transaction("BEGIN") as database:
-            joined = _value(database, "SELECT count(*) FROM participant")
-            answered = _value(database, "SELECT count(DISTINCT participant) FROM trial")
-            answers = dict(database.execute("SELECT phase, sum(answers) FROM image GROUP BY phase"))
-            counts = dict(
-                database.execute("SELECT answers, count(*) FROM image WHERE phase = 'label' GROUP BY answers")
-            )
-            pairs = _value(database, "SELECT sum(answers * (answers - 1)) FROM image WHERE phase = 'label'")
-            same = _value(
-                database,
-                """SELECT sum(n * (n - 1)) FROM (SELECT count(*) AS n FROM trial JOIN image ON image.id = stimulus
-                   WHERE phase = 'label' GROUP BY stimulus, response)""",
-            )
-        images_by_labels = [counts.get(number, 0) for number in range(self.labels_per_image + 1)]
-        return Progress(joined, answered, answers, images_by_labels, same / pairs if pairs else None)
+            return {
+                "people who opened the course": _value(database, "SELECT count(*) FROM participant"),
+                "people who answered": _value(database, "SELECT count(DISTINCT participant) FROM trial"),
+                **{
+                    f"answers, {phase}": _value(
+                        database, "SELECT ifnull(sum(answers), 0) FROM image WHERE phase = ?", phase
+                    )
+                    for phase in PHASES
+                },
+                "images to label": _value(database, labelled),
+                "images with all their labels": _value(database, f"{labelled} AND answers = wanted"),
+            }
 
 
 def _number_of(database: sqlite3.Connection, secret: str) -> int:
