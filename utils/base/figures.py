@@ -161,19 +161,17 @@ def training_curves(path: str | Path, history: Sequence[dict]) -> None:
         history: one dict per epoch with `epoch`, `loss` and any number of `*_accuracy` in percent ("" if not measured).
     """
     accuracies = [name for name in history[0] if name.endswith("_accuracy")]
-    drawn = figure(9.6 if accuracies else 5.2, 3.8, layout="constrained")
-    panels = drawn.subplots(1, 2 if accuracies else 1, squeeze=False)[0]
-    panels[0].plot([row["epoch"] for row in history], [row["loss"] for row in history], color="black")
-    panels[0].set(xlabel="epoch", ylabel="loss")
-    for name in accuracies:
-        points = [(row["epoch"], row[name]) for row in history if row[name] != ""]
-        if points:
-            panels[1].plot(*zip(*points, strict=True), label=name.removesuffix("_accuracy"), marker=".")
-    if accuracies:
-        panels[1].set(xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 101))
-        panels[1].legend()
-    for axes in panels:
+    panels = {"loss": ["loss"], "accuracy (%)": accuracies} if accuracies else {"loss": ["loss"]}
+    drawn = figure(4.8 * len(panels), 3.8, layout="constrained")
+    for axes, (label, names) in zip(drawn.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for name in names:
+            points = [(row["epoch"], row[name]) for row in history if row[name] != ""]
+            axes.plot(
+                *zip(*points, strict=True) if points else ([], []), label=name.removesuffix("_accuracy"), marker="."
+            )
+        axes.set(xlabel="epoch", ylabel=label)
         axes.grid(alpha=0.3)
+        axes.legend()
     save(path, drawn)
 
 

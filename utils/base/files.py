@@ -120,20 +120,6 @@ def output_folder(path: str | Path, setting: str = "--out") -> Path:
     return path
 
 
-def make_folder(folder: Path) -> None:
-    """Creates the data root or a folder in it.
-
-    Raises:
-        InputError: the folder cannot be created.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"--data-root '{folder}' cannot be created ({error.strerror}). Choose another folder."
-        ) from None
-
-
 def refuse_existing(folder: Path, force: bool) -> None:
     """Raises InputError if `folder` exists and `force` is False."""
     if os.path.lexists(folder) and not force:
@@ -147,13 +133,12 @@ def replacing_folder(data_root: Path, name: str, force: bool) -> Iterator[Path]:
     An existing folder is replaced only when the new one is complete. Leftovers of killed processes are removed first.
 
     Raises:
-        InputError: the folder exists and `force` is False, or `data_root` cannot be created.
+        InputError: the folder exists and `force` is False.
     """
     target, staging = data_root / name, data_root / f".{name}.{os.getpid()}.part"
     remove_leftovers(data_root)
     refuse_existing(target, force)
-    make_folder(data_root)
-    staging.mkdir()
+    staging.mkdir(parents=True)
     try:
         yield staging
         if os.path.lexists(target):

@@ -40,7 +40,7 @@ def choose(device: str) -> str:
         raise InputError(
             f"--device {device} with {ranks} process(es): this machine has {gpus} CUDA devices. Choose another device or fewer processes."
         )
-    return processes.own_device(device)
+    return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device
 
 
 def processors() -> int:

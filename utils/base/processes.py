@@ -10,13 +10,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
 
 # Shares of a list are dealt out in advance, so ranks on unequal machines may wait for each other for hours.
 TIMEOUT = timedelta(days=7)
@@ -42,22 +39,17 @@ def is_first() -> bool:
     return rank() == 0
 
 
-def first_only(action: Callable[Arguments, Result]) -> Callable[Arguments, Result | None]:
+def first_only(action: Callable) -> Callable:
     """Decorates a function that only rank 0 executes; other ranks get None."""
 
     @functools.wraps(action)
-    def on_rank_0(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result | None:
+    def on_rank_0(*arguments, **named):
         return action(*arguments, **named) if is_first() else None
 
     return on_rank_0
 
 
 say = first_only(print)
-
-
-def own_device(device: str) -> str:
-    """Returns the GPU of this rank for `cuda` under torchrun, any other device unchanged."""
-    return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device
 
 
 @contextmanager
@@ -97,11 +89,6 @@ def wait() -> None:
 def share(batches: Sequence) -> Sequence:
     """Returns this rank's batches of a list, every count()-th. Batches stay whole, so that results do not depend on the ranks."""
     return batches[rank() :: count()]
-
-
-def parts_of(batch: Sequence[int]) -> list[list[int]]:
-    """Splits one batch into a part for each rank; the last parts may be one shorter."""
-    return [list(batch[start :: count()]) for start in range(count())]
 
 
 def merged(values: Tensor, device: str) -> Tensor:

@@ -56,8 +56,9 @@ class Part:
 
 def own_parts(load: Callable[[int], Tensor], order: list[int], recipe: Recipe, smallest: int = 1) -> Iterator[Part]:
     """Yields this rank's part of every batch of an epoch; `smallest` as in `in_batches`."""
-    dealt = [processes.parts_of(batch) for batch in in_batches(order, recipe.batch_size, smallest)]
-    rank = processes.rank()
+    rank, count = processes.rank(), processes.count()
+    whole = in_batches(order, recipe.batch_size, smallest)
+    dealt = [[batch[start::count] for start in range(count)] for batch in whole]
     padded = [parts[rank] + parts[0][:1] * (len(parts[0]) - len(parts[rank])) for parts in dealt]
     for parts, (_, pixels) in zip(dealt, batches(load, padded, recipe.workers), strict=True):
         yield Part(parts[rank], pixels, parts)

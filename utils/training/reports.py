@@ -23,41 +23,31 @@ def report_classifier(
     classes: Sequence[str],
     history: Sequence[dict],
     recipe: Recipe,
-) -> dict | None:
-    """Writes `<stem>.csv`, `<stem>_curves.png` and, if test labels are known, `<stem>_confusion.png` and `.csv`.
-
-    Args:
-        out: the output folder.
-        stem: start of the file names.
-        network: the trained classifier.
-        test: the test list.
-        classes: class names in label order.
-        history: result of `train_classifier`.
-        recipe: settings of the training.
+) -> dict:
+    """Writes `<stem>.csv`, `<stem>_curves.png` and, if test labels are known, `<stem>_confusion.png` and `.csv` to `out`.
 
     Returns:
-        The final loss and accuracies in percent, with warnings; None on ranks other than 0.
+        The final loss and accuracies in percent, with warnings.
     """
     answers = evaluation.predict(test_view(network, test, recipe))
     counts = evaluation.confusion(answers, test.labels, len(classes))
-    measured = _write_report(Path(out), stem, counts, evaluation.accuracy(answers, test.labels), classes, history)
+    measured = {name: history[-1][name] for name in ("loss", "train_accuracy")}
+    if counts.any():
+        measured["test_accuracy"] = round(evaluation.accuracy(answers, test.labels), 3)
+    if processes.is_first():
+        write_history(Path(out), stem, history)
+        _write_confusion(Path(out, f"{stem}_confusion.png"), counts, classes, measured)
     warnings = [checks.incomplete_test_list(test, classes), checks.one_answer(counts, classes, test.source)]
     return checks.with_warnings(measured, warnings)
 
 
-@processes.first_only
-def _write_report(
-    folder: Path, stem: str, counts: np.ndarray, test_accuracy: float, classes: Sequence[str], history: Sequence[dict]
-) -> dict:
-    write_history(folder, stem, history)
-    measured = {name: history[-1][name] for name in ("loss", "train_accuracy")}
-    confusion = folder / f"{stem}_confusion.png"
+def _write_confusion(path: Path, counts: np.ndarray, classes: Sequence[str], measured: dict) -> None:
     if not counts.any():
-        figures.remove_matrix(confusion)
-        return measured
-    figures.confusion_matrix(confusion, counts, classes, f"test list: {test_accuracy:.1f} % correct")
-    print(f"Test accuracy {test_accuracy:.2f} %. Confusion matrix: {confusion}")
-    return measured | {"test_accuracy": round(test_accuracy, 3)}
+        figures.remove_matrix(path)
+        return
+    accuracy = measured["test_accuracy"]
+    figures.confusion_matrix(path, counts, classes, f"test list: {accuracy:.1f} % correct")
+    print(f"Test accuracy {accuracy:.2f} %. Confusion matrix: {path}")
 
 
 @processes.first_only
