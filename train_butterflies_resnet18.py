@@ -7,10 +7,10 @@ Step 2 of the framework (Wang & Vasconcelos, ICCV 2021). The course is made of e
 
 Reads: the dataset's training and test lists and their images; the weights of --pretrained, if any.
 
-Writes to <out>: checkpoint_pretrain_resnet18_s300.pth.tar, teacher.csv, teacher_curves.png, teacher_confusion.png and .csv, and
+Writes: in <out>, checkpoint_pretrain_resnet18_s300.pth.tar, teacher.csv, teacher_curves.png, teacher_confusion.png and .csv, and
 run_train_butterflies_resnet18.json.
 
-Time: about an hour for butterflies_s300 on 2 CPU cores. Not measured on a GPU.
+Takes: about an hour for butterflies_s300 on 2 CPU cores. Not measured on a GPU.
 """
 
 from dataclasses import dataclass

@@ -6,10 +6,10 @@ SimCLR (Chen et al., ICML 2020) uses no labels, so `--dataset butterflies --out 
 
 Reads: the images of the dataset's training list.
 
-Writes to <out>: simclr_checkpoint_100.tar (the number is --epochs; the state dict in the layout of the public PyTorch releases),
+Writes: in <out>, simclr_checkpoint_100.tar (the number is --epochs; the state dict in the layout of the public PyTorch releases),
 simclr.csv, simclr_curves.png and run_train_butterflies_simclr.json.
 
-Time: about 45 minutes for butterflies_s300 on 2 CPU cores. Not measured on a GPU.
+Takes: about 45 minutes for butterflies_s300 on 2 CPU cores. Not measured on a GPU.
 """
 
 from dataclasses import dataclass

@@ -6,10 +6,10 @@ Step 2 of the framework (Wang & Vasconcelos, ICCV 2021), for a dataset that is t
 
 Reads: the dataset's training and test lists and their images; the weights of --pretrained.
 
-Writes to <out>: checkpoint_pretrain_resnet18_linear.pth.tar (only the head), teacher_linear.csv, teacher_linear_curves.png,
+Writes: in <out>, checkpoint_pretrain_resnet18_linear.pth.tar (only the head), teacher_linear.csv, teacher_linear_curves.png,
 teacher_linear_confusion.png and .csv, and run_train_gull_resnet18_linear.json.
 
-Time: about two minutes for the 150 images of the gulls' list on 2 CPU cores. Not measured on a GPU.
+Takes: about two minutes for the 150 images of the gulls' list on 2 CPU cores. Not measured on a GPU.
 """
 
 from dataclasses import dataclass
