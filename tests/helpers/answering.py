@@ -85,7 +85,7 @@ def explain_teach_log(**changes):
 
 
 def batch(path, *rows, **dialect):
-    """A batch with the columns in which Mechanical Turk takes decisions; each row a dictionary, as `mturk_row` makes them."""
+    """Writes a reviewed Mechanical Turk batch of rows made by `mturk_row`."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(
         text, [*mturk_row("", []), "Approve", "Reject"], restval="", quoting=csv.QUOTE_ALL, **dialect

@@ -1,4 +1,4 @@
-"""axe-core, the usual checker of accessibility, from the npm registry: one version, checked by its digest, kept out of the repository."""
+"""axe-core, the accessibility checker, from the npm registry: one version, checked by its digest."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""What the tests of the collecting server share: a built page without pictures, trials, a clock, and people who answer."""
+"""Shared by the tests of the collecting server: a built page with fake pictures, trials, a clock."""
 
 import hashlib
 import json

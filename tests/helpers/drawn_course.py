@@ -1,4 +1,4 @@
-"""A short course on the drawn moths with rectangles for explanations, made without any network: what the course page is built from."""
+"""A short course on the drawn moths with rectangles for explanations, made without a network."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ KINDS = {
 def write_course(folder: Path, data_root: Path, lessons: int = 3, leave_out: tuple[str, ...] = ()) -> dict:
     """Writes `<folder>/toy/course_CMaxGrad.json` and its pictures; to be used from the working folder `folder`.
 
-    Lesson n shows a moth of kind n. The student's own counter class is the next kind. Each explanation is another rectangle.
+    Lesson n shows a moth of kind n. The student's counter class is the next kind. Every explanation is another rectangle.
 
     Args:
         folder: the working folder.
@@ -76,7 +76,7 @@ def write_course(folder: Path, data_root: Path, lessons: int = 3, leave_out: tup
 
 
 def with_photographs(data_root: Path, target: Path) -> Path:
-    """Copies the toy dataset to `target`, every second image of the test and rest lists as JPEG, though its name ends with .png."""
+    """Copies the toy dataset; every second image of the test and rest lists becomes a JPEG under its old name."""
     shutil.copytree(data_root, target, copy_function=shutil.copyfile)
     for path in (target, *target.rglob("*")):
         path.chmod(0o755)

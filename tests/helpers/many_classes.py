@@ -1,5 +1,7 @@
-"""A drawn dataset of as many classes as wanted, and a course of it in which each image is explained against one class, made without any
-network but by the functions that make courses."""
+"""A drawn dataset of any number of classes, and a course in which each image is explained against one class.
+
+No network is used, only the functions that make courses.
+"""
 
 import json
 from pathlib import Path
@@ -42,13 +44,14 @@ TWELVE = (
 
 def two_hundred():
     """Names such as people give: two hundred, none of them twice."""
-    kinds = "Finch Gull Hawk Heron Jay Lark Owl Plover Swift Tern Thrush Vireo Warbler Wren Crane Dove Grebe Loon Quail Rail".split()
+    kinds = "Finch Gull Hawk Heron Jay Lark Owl Plover Swift Tern Thrush Vireo Warbler Wren".split()
+    kinds += "Crane Dove Grebe Loon Quail Rail".split()
     looks = "Amber Bearded Crested Dusky Elegant Golden Hooded Mourning Spotted Yellow".split()
     return tuple(f"{look} {kind}" for kind in kinds for look in looks)
 
 
 def draw_dataset(root: Path, name: str, names: tuple[str, ...], side: int = SIDE) -> Dataset:
-    """Draws `<root>/<name>`: lists, a dataset.json and pictures of random blots; class n is called `c<n>`, and `names[n]` for people."""
+    """Draws `<root>/<name>`: lists, a dataset.json and random blots; people see class `c<n>` as `names[n]`."""
     folder, rng = root / name, np.random.default_rng(len(names))
     (folder / "images").mkdir(parents=True)
     classes = [f"c{number:03d}" for number in range(len(names))]
@@ -73,7 +76,7 @@ def draw_dataset(root: Path, name: str, names: tuple[str, ...], side: int = SIDE
 def explain_against_one(folder: Path, rows: list[Example], data_root: Path, name: str) -> Path:
     """An explanation list as `--counters 1` gives it, and its pictures.
 
-    Each image of class 2k is explained against 2k + 1, and the other way round; of an odd number of classes the last against the first.
+    Each image of class 2k is explained against 2k + 1 and vice versa; an odd last class against the first.
 
     Returns:
         The list. Its paths count from the working folder `folder`.
@@ -105,7 +108,7 @@ def write_partial_course(
 ) -> list[dict]:
     """Writes `<folder>/<name>/course_CMaxGrad.json`; to be used from the working folder `folder`.
 
-    Lesson n shows an image of class 2n beside the classes' first images. The student's own counter class is the explained one, 2n + 1,
+    Lesson n shows an image of class 2n next to the first images. The student's counter class is the explained one, 2n + 1,
     in even lessons; in odd ones it is 2n + 2, which nothing explains. `change` is done to each lesson.
 
     Returns:
@@ -143,7 +146,7 @@ def write_partial_course(
 def build_many(
     folder: Path, name: str, names: tuple[str, ...], lessons: int = 4, change=lambda entry: None
 ) -> tuple[Path, dict]:
-    """Builds the page of a drawn course of many classes, with 4 test images and 5 to label; `change` is done to its lessons before.
+    """Builds the page of a drawn course, with 4 test images and 5 to label; `change` is applied to its lessons.
 
     Returns:
         The output folder, and what data.js holds.

@@ -74,7 +74,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def out(data_root, tools, tmp_path_factory):
-    """An output folder with the page of a course of 3 lessons, 5 classes, 5 test images and 6 images to label, some of them JPEG."""
+    """An output folder with a page of 3 lessons, 5 classes, 5 test images and 6 to label, some of them JPEG."""
     folder = tmp_path_factory.mktemp("people_browser")
     write_course(folder, data_root)
     root = with_photographs(data_root, folder / "data")

@@ -62,7 +62,7 @@ def remember(person, name):
 
 
 def test_a_person_takes_the_course(person, course):
-    """With the mouse; every answer shows its pair; reloads, going back and double clicks change nothing; then a download."""
+    """With the mouse. Every answer shows its pair; reloads, going back and double clicks change nothing."""
     browser, classes = person.browser, course["classes"]
     remember(person, "1_intro")
     assert person.all("main img") == []  # no picture next to a name before the first lesson
@@ -217,7 +217,7 @@ def test_a_question_reveals_no_answer_and_names_are_not_translated(person, cours
 
 
 def test_keyboard_only(person, course):
-    """Tab, Enter and the number keys are enough; the focus is visible; the number keys can be switched off (WCAG 2.1.4)."""
+    """Tab, Enter and number keys are enough; the focus is visible; number keys can be switched off (WCAG 2.1.4)."""
     browser = person.browser
     tab_to(person, "Start the first lesson")
     person.until(lambda: person.key(Keys.ENTER), lambda: "Lesson 1" in person.text(), "lesson 1")

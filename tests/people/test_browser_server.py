@@ -128,7 +128,7 @@ def begin_at(person, address):
 
 
 def test_answers_are_sent_until_each_is_stored_or_refused(browser, course, marketplace):
-    """A server that fails, then takes one trial, then refuses one: every trial is sent again until it is settled, and not after that."""
+    """The server fails, takes one trial, then refuses one: every trial is sent until it is settled."""
     trials = [
         {"trial_id": f"{number:032x}", "phase": "label", "stimulus": "", "time_elapsed": number} for number in range(60)
     ]
@@ -218,7 +218,7 @@ def test_a_plain_web_server_collects_nothing(browser, course, marketplace, statu
 
 
 def test_a_study_that_takes_no_more_people_says_so_for_good(browser, course, marketplace, checker):
-    """A busy server is asked again for a place by the page itself, without the introduction in between; a full one is not."""
+    """The page asks a busy server again by itself, but not a full one."""
     joins = []
 
     def answer(path, body):
@@ -289,11 +289,10 @@ def labelling(unsent=0):
 
 @pytest.fixture
 def marketplace(out):
-    """A stand-in of Mechanical Turk: a page with the course in a frame of another origin, and the address that takes its form.
+    """A stand-in for Mechanical Turk: the course in a frame of another origin, and the address that takes its form.
 
-    Pictures come late by `delay` seconds. `paths` is what was asked for, `submitted` the fields of the forms that were handed in.
-    Where `answer` is set, the stand-in is a collecting server too: it maps a path below /api and what was sent to status and reply. The
-    status None hangs up.
+    Pictures are late by `delay` seconds. `paths` lists the requests, `submitted` the fields of the forms.
+    With `answer`, it is a collecting server too: it maps a path below /api and a body to status and reply; None hangs up.
     """
     standin = SimpleNamespace(delay=0.0, paths=[], submitted=[], answer=None)
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(standin, out / "course_page"))
@@ -366,7 +365,7 @@ def open_hit(browser, marketplace, assignment, **more):
 
 
 def test_a_worker_previews_accepts_and_submits(browser, course, marketplace):
-    """The preview lets nobody start; an accepted assignment is taken to the end and handed in as an ExternalQuestion's form."""
+    """Nobody can start in the preview; an accepted assignment is handed in as the form of an ExternalQuestion."""
     open_hit(browser, marketplace, "ASSIGNMENT_ID_NOT_AVAILABLE")
     worker = Person(browser, course)
     worker.sees("This is a preview")
@@ -411,7 +410,7 @@ def test_a_worker_previews_accepts_and_submits(browser, course, marketplace):
     "target", ["javascript:alert(1)", "https://evil.example", "https://mturk.com.evil.example", "http://www.mturk.com"]
 )
 def test_answers_are_handed_in_to_mechanical_turk_only(browser, course, marketplace, target):
-    """The address could hold anything; a form is sent to Mechanical Turk over https, or to this computer, or not at all."""
+    """A form is sent to Mechanical Turk over https, or to this computer, or not at all."""
     browser.get(f"{marketplace.page}?{urlencode({'assignmentId': 'A', 'turkSubmitTo': target})}")
     worker = Person(browser, course)
     worker.sees("Learn to tell")
@@ -439,7 +438,7 @@ def test_a_browser_without_memory_warns_and_works(browser, course, marketplace):
 
 
 def test_rt_counts_from_when_the_picture_is_seen(browser, course, marketplace):
-    """Pictures take 0.6 s to arrive; answers are given as soon as they are taken. Without a server's answer, the page works alone."""
+    """Pictures take 0.6 s to arrive; answers are given as soon as possible."""
     marketplace.delay = 0.6
     browser.switch_to.default_content()
     browser.get(marketplace.page)

@@ -93,7 +93,7 @@ HOSTILE = (
     b"\x00\xff\x16\x03\x01" * 100,
     b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: " + b"x" * 100_000 + b"\r\n\r\n",
     b"POST /api/join HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n{}",
-    b"POST /api/join HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / X\r\n\r\n",
+    b"POST /api/join HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / X",
     b"POST /api/join HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     b"POST /api/join HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n" + b" " * server.LONGEST_BODY,
 )
@@ -131,7 +131,7 @@ class Taker:
         raise AssertionError("the server did not come back")
 
     def send(self, person, trials):
-        """Sends trials, sometimes twice, the second time with other content; returns and keeps what was acknowledged."""
+        """Sends trials, sometimes twice with other content; returns and keeps what was acknowledged."""
         said = self.insist("/api/trials", participant=person, trials=trials)
         by_id = {trial["trial_id"]: trial for trial in trials}
         self.results.acknowledged.update({name: (person, by_id[name]) for name in said["stored"]})
