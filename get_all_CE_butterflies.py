@@ -1,16 +1,16 @@
-"""Explains every butterfly against every wrong answer: why it is class a and not class b.
+"""Explains every butterfly against every wrong class: why it is class a and not class b.
 
-Counterfactual explanations of the teacher that train_butterflies_resnet18.py trained: where its margin of a over b arises, or, with
-`--explanation scout`, as published (Wang & Vasconcelos, CVPR 2020).
+Counterfactual explanations of the teacher of train_butterflies_resnet18.py, by its margin of a over b (ours) or, with `--explanation scout`,
+as published (Wang & Vasconcelos, CVPR 2020).
 
     python get_all_CE_butterflies.py
     python get_all_CE_butterflies.py --mask-sizes 0.01 0.05 0.10 0.20 0.30
 
-Reads: the dataset's training list and its images; the teacher that train_butterflies_resnet18.py wrote (--checkpoint).
+Reads: the dataset's training list and its images; the teacher of train_butterflies_resnet18.py (--checkpoint).
 
 Writes: below <out>, for each mask size (0.05): counterfactual_gradcam_img/0.05/ for machine students, counterfactual_gradcam_mask/0.05/,
-the masks, and demo/counterfactual_gradcam_mask/0.05/, red borders for people; the lists of them, <list>_CE.txt and <list>_CE_HTML.txt; the
-maps, heatmaps.npz; the contact sheet explanations.png, to look at first; run_get_all_CE_butterflies.json.
+the masks, and demo/counterfactual_gradcam_mask/0.05/, red borders for people; the lists of them, <list>_CE.txt and <list>_CE_HTML.txt, and
+their record <list>_CE.json; the maps, heatmaps.npz; the contact sheet explanations.png, to look at first; run_get_all_CE_butterflies.json.
 
 Takes: about 20 seconds for butterflies_s300 on 2 CPU cores. Not measured on a GPU.
 """
@@ -38,7 +38,7 @@ class Config:
     # model
     checkpoint: str = "{out}/checkpoint_pretrain_resnet18_s300.pth.tar"  # the teacher; {out}: output folder
     # explanations
-    explanation: Method = "margin"  # margin: where the network's margin of a over b arises (ours); scout: as published
+    explanation: Method = "margin"  # margin: by the margin of a over b (ours); scout: as published
     explanation_layer: Layer = "layer1"  # margin only: layer whose grid it explains on, from layer1 (finest) to layer4
     counters: int = 0  # wrong classes explained per image, those with the largest logits; 0: all (as published)
     mask_sizes: tuple[float, ...] = (0.05,)  # fractions of the image to keep; published: 30 sizes, 0.01, 0.02 ... 0.30

@@ -1,17 +1,17 @@
-"""Explains every gull against every wrong answer: why it is class a and not class b.
+"""Explains every gull against every wrong class: why it is class a and not class b.
 
-Counterfactual explanations of the frozen features and the linear head that train_gull_resnet18_linear.py trained on them: where their
-margin of a over b arises, or, with `--explanation scout`, as published (Wang & Vasconcelos, CVPR 2020).
+Counterfactual explanations of frozen features with the linear head of train_gull_resnet18_linear.py, by the margin of a over b (ours) or,
+with `--explanation scout`, as published (Wang & Vasconcelos, CVPR 2020).
 
     python get_all_CE_gull.py
     python get_all_CE_gull.py --mask-sizes 0.01 0.05 0.10 0.20 0.30
 
-Reads: the dataset's training list and its images; the features that --pretrained names and the head that train_gull_resnet18_linear.py
-wrote (--checkpoint).
+Reads: the dataset's training list and its images; the features (--pretrained) and the head of train_gull_resnet18_linear.py
+(--checkpoint).
 
 Writes: below <out>, for each mask size (0.05): counterfactual_gradcam_img/0.05/ for machine students, counterfactual_gradcam_mask/0.05/,
-the masks, and demo/counterfactual_gradcam_mask/0.05/, red borders for people; the lists of them, <list>_CE.txt and <list>_CE_HTML.txt; the
-maps, heatmaps.npz; the contact sheet explanations.png, to look at first; run_get_all_CE_gull.json.
+the masks, and demo/counterfactual_gradcam_mask/0.05/, red borders for people; the lists of them, <list>_CE.txt and <list>_CE_HTML.txt, and
+their record <list>_CE.json; the maps, heatmaps.npz; the contact sheet explanations.png, to look at first; run_get_all_CE_gull.json.
 
 Takes: about 10 seconds for the 150 images of gull's list on 2 CPU cores. Not measured on a GPU.
 """
@@ -43,7 +43,7 @@ class Config:
     normalize: Normalize = "auto"  # input normalization of those weights; auto: none for SimCLR, else imagenet
     checkpoint: str = "{out}/checkpoint_pretrain_resnet18_linear.pth.tar"  # the teacher's head; {out}: output folder
     # explanations
-    explanation: Method = "margin"  # margin: where the network's margin of a over b arises (ours); scout: as published
+    explanation: Method = "margin"  # margin: by the margin of a over b (ours); scout: as published
     explanation_layer: Layer = "layer1"  # margin only: layer whose grid it explains on, from layer1 (finest) to layer4
     counters: int = 0  # wrong classes explained per image, those with the largest logits; 0: all (as published)
     mask_sizes: tuple[float, ...] = (0.05,)  # fractions of the image to keep; published: 30 sizes, 0.01, 0.02 ... 0.30

@@ -1,15 +1,15 @@
-"""Explains every gull against every wrong answer, by SimCLR features: why it is class a and not class b.
+"""Explains every gull against every wrong class, with SimCLR features: why it is class a and not class b.
 
-The variant of the paper that needs few labels: a SimCLR encoder (train_gull_simclr.py, or a public checkpoint), frozen, and
-multinomial logistic regression on its features; then counterfactual explanations as in get_all_CE_gull.py.
+The variant of the paper with few labels: multinomial logistic regression on the features of a frozen SimCLR encoder
+(train_gull_simclr.py, or a public checkpoint). Its counterfactual explanations are those of get_all_CE_gull.py.
 
     python get_all_CE_gull_simclr.py
 
-Reads: the dataset's training and test lists and their images; the network that train_gull_simclr.py wrote, or a public one (--checkpoint).
+Reads: the dataset's training and test lists and their images; the encoder of train_gull_simclr.py, or a public one (--checkpoint).
 
 Writes: below <out>, the linear head, checkpoint_linear_simclr.pth.tar; for each mask size (0.05) counterfactual_gradcam_simclr_img/0.05/,
 counterfactual_gradcam_simclr_mask/0.05/ and demo_simclr/counterfactual_gradcam_mask/0.05/; the lists <list>_CE_simclr.txt and
-<list>_CE_simclr_HTML.txt; heatmaps_simclr.npz; the contact sheet explanations_simclr.png, to look at first;
+<list>_CE_simclr_HTML.txt, and their record <list>_CE_simclr.json; heatmaps_simclr.npz; the contact sheet explanations_simclr.png, to look at first;
 run_get_all_CE_gull_simclr.json.
 
 Takes: about 15 seconds for the 150 images of gull's list on 2 CPU cores. Not measured on a GPU.
@@ -47,7 +47,7 @@ class Config:
     probe_batch_size: int = 256  # logistic regression: features per step
     probe_lr: float = 3e-4  # logistic regression: learning rate of Adam
     # explanations
-    explanation: Method = "margin"  # margin: where the network's margin of a over b arises (ours); scout: as published
+    explanation: Method = "margin"  # margin: by the margin of a over b (ours); scout: as published
     explanation_layer: Layer = "layer1"  # margin only: layer whose grid it explains on, from layer1 (finest) to layer4
     counters: int = 0  # wrong classes explained per image, those with the largest logits; 0: all (as published)
     mask_sizes: tuple[float, ...] = (0.05,)  # fractions of the image to keep; published: 30 sizes, 0.01, 0.02 ... 0.30
