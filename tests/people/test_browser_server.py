@@ -100,7 +100,7 @@ def test_answers_reach_the_server_even_if_it_was_gone_for_a_while(browser, cours
         second.sees("Which kind")
         second.answer(1, by_key=True)
     second.sees("Thank you")  # nothing is left: two images have their label, one is still reserved for the first person
-    second.sees("No picture is free for you now")
+    second.sees("No picture is available right now")
     second.sees("have reached the server")
     with contextlib.closing(sqlite3.connect(collecting.out / "answers.sqlite")) as database, database:
         database.execute("UPDATE lease SET expires = 1")  # the first person is gone for good

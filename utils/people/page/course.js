@@ -783,7 +783,7 @@
     const labels = COURSE.label.length ? ` You labelled ${count(labelled, ["picture", "pictures"])}.` : "";
     const facts = `You were right in ${right} of ${COURSE.lessons.length} lessons.${labels}`;
     const label = state.labelledAll ? "Ask for more pictures" : labelled ? "Go on labelling" : "Label pictures";
-    const wait = "No picture is free for you now. One may be in some minutes, if somebody leaves.";
+    const wait = "No picture is available right now. Try again in a few minutes.";
     const takeHome = button("Download your answers", download, "primary");
     takeHome.id = "take-home";
     const content = sheet(
@@ -882,7 +882,7 @@
       state.keys = keys.checked;
       save();
     });
-    const kept = storage ? STAYS : "This browser keeps nothing over a reload.";
+    const kept = storage ? STAYS : "This browser cannot keep your answers when the page is reloaded.";
     document.getElementById("menu-panel").replaceChildren(
       element("p", {}, `${answered(state.trials.length)} so far. ${kept}`),
       element("button", { type: "button", onclick: download }, "Download answers"),
@@ -937,7 +937,7 @@
 
   state = readState();
   if (!storage && !preview) {
-    warn("This browser keeps nothing for this page: download your answers before you close or reload it.");
+    warn("This browser cannot keep your answers: download them before you close or reload the page.");
   }
   show();
   send();
