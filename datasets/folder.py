@@ -180,7 +180,7 @@ def match_paths(written: Sequence[str], files: Sequence[str], top: Path, table: 
     found = []
     for path in map(normal, written):
         keys = [path, *(normal(os.path.relpath(os.path.join(base, path), top)) for base in (top, table.parent))]
-        found.append(next((name for key in keys if (name := whole.get(key) or ends.get(key))), None))
+        found.append(next((match for key in keys if (match := whole.get(key) or ends.get(key))), None))
     if any(found):
         return found
     tails = [
@@ -197,7 +197,8 @@ def normal(path: str) -> str:
 def keep_decodable(pictures: Sequence[Picture], skipped: dict[str, str], top: Path) -> list[Picture]:
     """Decodes every image, sets `pixels`, and leaves out what cannot be decoded."""
     found = fingerprints([top / picture.source for picture in pictures])
-    for picture, (problem, picture.pixels) in zip(pictures, found, strict=True):
+    for picture, (problem, pixels) in zip(pictures, found, strict=True):
+        picture.pixels = pixels
         if problem:
             skipped[picture.source] = problem
     return [picture for picture in pictures if picture.pixels]
@@ -294,7 +295,7 @@ def skip_summary(skipped: dict[str, str]) -> str:
     for path, reason in sorted(skipped.items()):
         kinds.setdefault(re.split(r": | \(", reason)[0], []).append(path)
     by_count = sorted(kinds.items(), key=lambda kind: -len(kind[1]))
-    return "; ".join(f"{len(paths)} {shown(kind)}, for example {shown(paths[0])}" for kind, paths in by_count)
+    return "; ".join(f"{shown(kind)} ({len(paths)}, for example {shown(paths[0])})" for kind, paths in by_count)
 
 
 def remarks(classes: Sequence[str], lists: dict[str, list[Picture]]) -> list[str]:

@@ -55,11 +55,8 @@ class Source:
 
 
 # Addresses and checksums are those of the owners; README.md says which ones we have not tried.
-TEACH = {
-    "url": "https://homepages.inf.ed.ac.uk/omacaod/files/cvpr_2018_teach_data.zip",
-    "archive": "cvpr_2018_teach_data.zip",
-    "pages": ("https://github.com/macaodha/explain_teach",),
-}
+TEACH_URL = "https://homepages.inf.ed.ac.uk/omacaod/files/cvpr_2018_teach_data.zip"
+TEACH_PAGE = "https://github.com/macaodha/explain_teach"
 BUTTERFLY_PARTS = (
     Part("butterflies_gt_s300_tr", 300, whole="butterflies_gt_tr"),
     Part("butterflies_gt_s300_rest_tr", 1244, whole="butterflies_gt_tr"),
@@ -72,7 +69,9 @@ SOURCES = {
             name="butterflies",
             folder="butterflies_crop",
             classes=BUTTERFLIES,
-            **TEACH,
+            url=TEACH_URL,
+            archive="cvpr_2018_teach_data.zip",
+            pages=(TEACH_PAGE,),
             layouts=("butterflies_crop/images", "butterflies_crop"),
             parts=BUTTERFLY_PARTS,
         ),
@@ -80,7 +79,9 @@ SOURCES = {
             name="chinese_chars",
             folder="chinese_chars",
             classes=CHARACTERS,
-            **TEACH,
+            url=TEACH_URL,
+            archive="cvpr_2018_teach_data.zip",
+            pages=(TEACH_PAGE,),
             layouts=("chinese_chars/images", "chinese_chars"),
             parts=(Part("ChineseChars_gt_tr", 568), Part("ChineseChars_gt_te", 143)),
         ),
@@ -179,7 +180,7 @@ def extract_images(archive: Path, source: Source, folder: Path) -> dict[str, lis
         if tarfile.is_tarfile(archive):
             with tarfile.open(archive) as tar:
                 members = {member.name: member for member in tar if member.isfile()}
-                places = find_images(source, list(members), lambda name: tar.extractfile(members[name]).read())
+                places = find_images(source, list(members), lambda name: tar.extractfile(members[name]).read())  # type: ignore[union-attr]
                 for name, place in tqdm(places.items(), unit="image", desc="extract"):
                     tar.extract(members[name].replace(name=place, deep=False), folder, filter="data")
         else:

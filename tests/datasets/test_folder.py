@@ -22,7 +22,6 @@ from tests.helpers import archives
 from tests.helpers.archives import one_error
 from tests.helpers.own_images import CLASSES, draw, draw_badly_named, draw_classes
 from utils.base.errors import InputError
-from utils.data import catalog
 from utils.data.lists import read_examples
 from utils.data.outputs import explanation_name
 
@@ -115,10 +114,9 @@ def test_no_folder_of_the_repository_can_be_a_dataset(tmp_path):
             check_places(tmp_path, name, tmp_path / "data")
 
 
-@pytest.mark.parametrize("name", ["हिन्दी", "ที่", "my_birds", "Vögel-2", "gull2"])
-def test_names_of_every_script_can_be_a_dataset(tmp_path, name):
-    assert run(draw_classes(tmp_path / "p", a=2, b=2), name=name) == 0
-    assert catalog.find(name, tmp_path / "data").out == name
+def test_names_of_every_script_can_be_a_dataset(tmp_path):
+    for name in ("हिन्दी", "ที่", "my_birds", "Vögel-2", "gull2"):
+        check_places(draw_classes(tmp_path / "p", a=1), name, tmp_path / "data")
 
 
 # ---------------------------------------------------------------- places
@@ -452,7 +450,7 @@ def test_other_files_are_left_out_and_listed(tmp_path, capsys):
         "train": [4, 3],
         "test": [1, 1],
     }  # the link to a/0.png is one of a's five
-    assert "4 cannot be decoded, for example a/cut.png" in capsys.readouterr().out
+    assert "cannot be decoded (4, for example a/cut.png)" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

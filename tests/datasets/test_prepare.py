@@ -80,13 +80,6 @@ def test_the_script_runs_from_any_folder(tmp_path):
     assert done.returncode == 2 and "nowhere/CUBgull/CUBgull_gt_tr.txt" in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_help_names_every_option(capsys):
-    assert run("gull", "--help") == 0
-    options = ("--archive", "--url", "--md5", "--lists", "--lists-url", "--split-seed", "--force")
-    shown = capsys.readouterr().out
-    assert all(option in shown for option in options)
-
-
 def test_the_sources_agree_with_the_catalog():
     pairs = {"butterflies_s300_rest": "butterflies", "gull_whole": "gull", "chinese_chars": "chinese_chars"}
     for name, source in pairs.items():

@@ -204,14 +204,6 @@ def test_an_address_without_an_archive_ends_with_one_line(tmp_path, site, capsys
     assert not (tmp_path / "root/CUBgull").exists()
 
 
-def test_the_addresses_are_those_of_the_owners():
-    teach = "https://homepages.inf.ed.ac.uk/omacaod/files/cvpr_2018_teach_data.zip"
-    cub = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
-    urls = {name: source.url for name, source in SOURCES.items()}
-    assert urls == {"butterflies": teach, "chinese_chars": teach, "gull": cub, "nabirds": None}
-    assert SOURCES["gull"].md5 == "97eceeb196236b17998738112f37df78"
-
-
 # ---------------------------------------------------------------- lists
 
 CHARACTER_LISTS = {
