@@ -26,7 +26,7 @@ KINDS = {
 def write_course(folder: Path, data_root: Path, lessons: int = 3, leave_out: tuple[str, ...] = ()) -> dict:
     """Writes `<folder>/toy/course_CMaxGrad.json` and its pictures; to be used from the working folder `folder`.
 
-    Lesson n shows a moth of kind n. The student's counter class is the next kind. Every explanation is another rectangle.
+    Lesson n shows a moth of kind n. The student's counter class is the next kind. Explanations are rectangles.
 
     Args:
         folder: the working folder.

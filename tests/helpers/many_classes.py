@@ -108,7 +108,7 @@ def write_partial_course(
 ) -> list[dict]:
     """Writes `<folder>/<name>/course_CMaxGrad.json`; to be used from the working folder `folder`.
 
-    Lesson n shows an image of class 2n next to the first images. The student's counter class is the explained one, 2n + 1,
+    Lesson n shows an image of class 2n next to first images. The student's counter class is the explained one, 2n + 1,
     in even lessons; in odd ones it is 2n + 2, which nothing explains. `change` is done to each lesson.
 
     Returns:

@@ -292,7 +292,7 @@ def marketplace(out):
     """A stand-in for Mechanical Turk: the course in a frame of another origin, and the address that takes its form.
 
     Pictures are late by `delay` seconds. `paths` lists the requests, `submitted` the fields of the forms.
-    With `answer`, it is a collecting server too: it maps a path below /api and a body to status and reply; None hangs up.
+    With `answer`, it is a collecting server too: maps a path below /api and a body to status and reply (None: hangs up).
     """
     standin = SimpleNamespace(delay=0.0, paths=[], submitted=[], answer=None)
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(standin, out / "course_page"))

@@ -136,7 +136,7 @@
   const storage = openStorage();
   let state = null; // read below, once everything is defined
 
-  /** The browser's storage; null if there is none for us (private windows, blocked cookies, some frames). */
+  /** The browser's storage; null if we cannot use it (private windows, blocked cookies, some frames). */
   function openStorage() {
     try {
       window.localStorage.setItem(`${KEY}:probe`, "1");
