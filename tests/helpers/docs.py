@@ -1,4 +1,4 @@
-"""The documents as their tests see them: links and anchors, commands, files that are named, figures, worked examples."""
+"""The documents: links, commands, numbers, and worked examples."""
 
 import argparse
 import ast
@@ -9,7 +9,6 @@ import io
 import re
 import shlex
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 from unittest import mock
 
@@ -25,20 +24,22 @@ PAGES = sorted(
     for path in (REPOSITORY / folder).glob("*.md")
 )
 FENCE = re.compile(r"^( *)```([^\n`]*)\n(.*?)^ *```$", re.M | re.S)
-FILE = re.compile(r"\.(py|md|png|csv|json|txt|npz|npy|pt|tar|html|sqlite|token|cff|toml)$|^\w+/[\w/]*$")
-TOOLS = {"pytest", "mypy", "ruff"}  # modules of others, which are run but not looked into
+TOOLS = {"pytest", "mypy", "ruff"}
 
 
 def read(page: str) -> str:
-    """The text of a page, named from the repository's root."""
     return (REPOSITORY / page).read_text(encoding="utf-8")
 
 
-# ---------------------------------------------------------------- links
+def section(text: str, heading: str) -> str:
+    """Returns the text below a heading of the second level."""
+    found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.M | re.S)
+    assert found, f"section {heading} not found"
+    return found[1]
 
 
 def anchors(text: str) -> set[str]:
-    """What the headings of a page are linked by, as GitHub makes it: lower case, punctuation gone, blanks as hyphens, repeats numbered."""
+    """Returns the anchors of a page's headings, as GitHub makes them."""
     found: list[str] = []
     for heading in re.findall(r"^#+ +(.+?)\s*$", FENCE.sub("", text), re.M):
         plain = re.sub(r"[^\w\- ]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()).replace(" ", "-")
@@ -47,22 +48,14 @@ def anchors(text: str) -> set[str]:
     return set(found)
 
 
-def links(text: str) -> list[str]:
-    """The targets of a page's links and pictures."""
-    prose = re.sub(r"`[^`\n]*`", "", FENCE.sub("", text))
-    return re.findall(r"\]\(([^)\s]+)\)", prose) + re.findall(r"<(?:img|a)[^>]*? (?:src|href)=\"([^\"]+)\"", prose)
-
-
 def broken_links(text: str, folder: Path) -> list[str]:
-    """The relative links of a page in `folder` that lead nowhere."""
-    broken = []
-    for target in links(text):
-        if re.match(r"\w+:", target):
-            continue
+    """Returns the relative links of a page in `folder` whose file or anchor is missing."""
+    prose, broken = re.sub(r"`[^`\n]*`", "", FENCE.sub("", text)), []
+    links = re.findall(r"\]\(([^)\s]+)\)", prose) + re.findall(r"<(?:img|a)[^>]*? (?:src|href)=\"([^\"]+)\"", prose)
+    for target in [link for link in links if not re.match(r"\w+:", link)]:
         name, _, anchor = target.partition("#")
         path = folder / name
-        there = path.exists() if name else True
-        if not there or (anchor and anchor not in anchors(path.read_text(encoding="utf-8") if name else text)):
+        if not path.exists() or (anchor and anchor not in anchors(path.read_text(encoding="utf-8") if name else text)):
             broken.append(target)
     return broken
 
@@ -70,228 +63,132 @@ def broken_links(text: str, folder: Path) -> list[str]:
 # ---------------------------------------------------------------- commands
 
 
-def blocks(text: str) -> list[tuple[str, str]]:
-    """The fenced blocks of a page: what stands behind the fence (`""`: commands), and the content without its indentation."""
-    return [
-        (info.strip(), re.sub(rf"^{indent}", "", content, flags=re.M)) for indent, info, content in FENCE.findall(text)
-    ]
-
-
 def quoted(text: str) -> list[str]:
-    """The inline code of a page, tables included; a piece may be broken over two lines."""
-    prose = FENCE.sub("", text)
-    return [" ".join(piece.split()) for piece in re.findall(r"`([^`]+)`", prose)]
+    """Returns the inline code of a page; a piece may span two lines."""
+    return [" ".join(piece.split()) for piece in re.findall(r"`([^`]+)`", FENCE.sub("", text))]
 
 
 def commands(text: str) -> list[str]:
-    """The commands of a page: all lines of its blocks that are no code, and what its inline code runs."""
-    lines = [line for info, content in blocks(text) if not info for line in content.splitlines() if line.strip()]
+    """Returns the commands of a page: lines of fenced blocks without a language, and inline code that runs something."""
+    blocks = [
+        re.sub(f"^{indent}", "", content, flags=re.M) for indent, info, content in FENCE.findall(text) if not info
+    ]
+    lines = [line for block in blocks for line in block.splitlines() if line.strip()]
     inline = [piece for piece in quoted(text) if re.match(r"(python|make|torchrun) |(\w+/)?\w+\.py -", piece)]
     return [part.strip() for line in lines + inline for part in line.split("&&")]
 
 
 class Parsed(Exception):
-    """The command line was taken."""
+    """The command line was accepted."""
 
 
-def _argparse_takes(run, words: list[str]) -> str:
-    """What a command says against `words`; it is stopped as soon as they are parsed."""
-    parse = argparse.ArgumentParser.parse_args
+def refusal(run, words: list[str]) -> str:
+    """Returns what a command says against `words`, or "". It is stopped when they are parsed."""
+    parse, said = argparse.ArgumentParser.parse_args, io.StringIO()
 
     def parse_and_stop(self, args=None, namespace=None):
         parse(self, args, namespace)
         raise Parsed
 
-    said = io.StringIO()
     with (
         mock.patch.object(argparse.ArgumentParser, "parse_args", parse_and_stop),
         mock.patch("sys.argv", ["command", *words]),
+        contextlib.redirect_stderr(said),
+        contextlib.redirect_stdout(said),
     ):
         try:
-            with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-                run()
+            run()
         except Parsed:
             return ""
         except (SystemExit, InputError) as error:
-            return said.getvalue().strip().splitlines()[-1] if said.getvalue().strip() else str(error)
+            return said.getvalue() or str(error)
     return "takes no command line"
 
 
-def _settings_take(config: type, words: list[str]) -> str:
-    """What the settings of a script say against `words`."""
+def module_refusal(name: str, words: list[str]) -> str:
+    """Returns what `python -m name`, or the script of that name, says against `words`."""
+    known = {*SCRIPTS, *map(name_of, MODULES)}
+    if name.split(".")[0] in TOOLS:
+        return "".join(f"{word} not found" for word in words if "/" in word and not (REPOSITORY / word).exists())
+    if name not in known:
+        return f"{name} not found"
+    module = importlib.import_module(f"{name}.__main__" if f"{name}.__main__" in known else name)
+    if name == "datasets.prepare":
+        return refusal(lambda: module.build_parser().parse_args(words), words)
+    if not hasattr(module, "Config"):
+        return refusal(module.main, words) if hasattr(module, "main") else f"{name} is not a command"
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            settings.check(settings.parse(config, "", words))
+            settings.check(settings.parse(module.Config, "", words))
     except (SystemExit, InputError) as error:
-        return f"refused: {' '.join(said.getvalue().split()) or error}"
+        return said.getvalue() or str(error)
     return ""
 
 
-def _module_takes(name: str, words: list[str]) -> str:
-    """What `python -m name` or the script of that name says against `words`."""
-    known = {*SCRIPTS, *map(name_of, MODULES)}
-    if name.split(".")[0] in TOOLS:
-        paths = [word for word in words if "/" in word]
-        return "".join(f"{path} does not exist" for path in paths if not (REPOSITORY / path).exists())
-    if name not in known:
-        return f"there is no {name}"
-    if f"{name}.__main__" in known:
-        name = f"{name}.__main__"
-    module = importlib.import_module(name)
-    if name == "datasets.prepare":
-        return _argparse_takes(lambda: module.build_parser().parse_args(words), words)
-    if hasattr(module, "Config"):
-        return _settings_take(module.Config, words)
-    return _argparse_takes(module.main, words) if hasattr(module, "main") else f"{name} is no command"
-
-
-def _make_takes(words: list[str], makefile: str) -> str:
-    """What the Makefile lacks of targets and variables."""
-    targets, variables = (
-        set(re.findall(r"^([\w.-]+):", makefile, re.M)),
-        set(re.findall(r"^(\w+) [?:]?=", makefile, re.M)),
-    )
-    lacking = [word for word in words if (word.split("=")[0] not in variables if "=" in word else word not in targets)]
-    return f"the Makefile has no {', '.join(lacking)}" if lacking else ""
-
-
-def wrong(command: str) -> str:
-    """What is wrong with a command: "", or a phrase. Scripts and modules exist, and take these flags with these values.
-
-    `...` before flags stands for a script that was named before, so any may take them.
-    """
-    words = [word for word in shlex.split(command, comments=True) if word]
-    if not words:
-        return ""
+def problem(command: str) -> str:
+    """Returns what is wrong with a command, or "". `...` stands for a script that was named before."""
+    words = shlex.split(command, comments=True) or ["python", "-m", "pytest"]
     program, rest = words[0], words[1:]
     if program == "...":
-        lacking = [word for word in rest if word.startswith("--") and word not in flags()]
-        return f"no script takes {', '.join(lacking)}" if lacking else ""
+        return ", ".join(f"no script has {word}" for word in rest if word.startswith("--") and word not in flags())
     if program == "make":
-        return _make_takes(rest, read("Makefile"))
+        makefile = read("Makefile")
+        known = re.findall(r"^([\w.-]+):", makefile, re.M) + re.findall(r"^(\w+) [?:]?=", makefile, re.M)
+        return ", ".join(f"the Makefile has no {word}" for word in rest if word.split("=")[0] not in known)
     if program == "torchrun":
         try:
             with contextlib.redirect_stderr(io.StringIO()):
                 run = get_args_parser().parse_args(rest)
         except SystemExit:
-            return "torchrun does not take this"
-        return wrong(shlex.join(["python", run.training_script, *run.training_script_args]))
+            return "torchrun refuses this"
+        return problem(shlex.join(["python", run.training_script, *run.training_script_args]))
     if program.endswith(".py"):
-        return wrong(shlex.join(["python", *words]))
+        return problem(shlex.join(["python", *words]))
     if program != "python" or not rest:
-        return f"{program} is none of python, make, torchrun"
+        return f"{program} is not python, make or torchrun"
     if rest[0] == "-m":
-        return _module_takes(rest[1], rest[2:])
-    if not rest[0].endswith(".py") or not (REPOSITORY / rest[0]).is_file():
-        return f"there is no {rest[0]}"
-    return _module_takes(rest[0].removesuffix(".py").replace("/", "."), rest[1:])
+        return module_refusal(rest[1], rest[2:])
+    if not (REPOSITORY / rest[0]).is_file():
+        return f"{rest[0]} not found"
+    return module_refusal(rest[0].removesuffix(".py").replace("/", "."), rest[1:])
 
 
 def flags() -> set[str]:
-    """The flags of all scripts and commands, as their code defines them."""
+    """Returns the flags of all scripts and tools."""
     found = {"--help"}
     for path in [*MODULES, *(REPOSITORY / f"{script}.py" for script in SCRIPTS)]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef) and node.name == "Config":
-                found |= {
-                    f"--{field.target.id.replace('_', '-')}" for field in node.body if isinstance(field, ast.AnnAssign)
-                }
+                fields = [field.target.id for field in node.body if isinstance(field, ast.AnnAssign)]
+                found |= {f"--{field.replace('_', '-')}" for field in fields}
             if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument":
-                found |= {
-                    word.value
-                    for word in node.args
-                    if isinstance(word, ast.Constant) and str(word.value).startswith("--")
-                }
+                found |= {str(word.value) for word in node.args if isinstance(word, ast.Constant)}
     return found
 
 
 def unknown_flags(text: str) -> list[str]:
-    """Flags in inline code that nobody takes."""
-    known = flags()
-    named = [
-        word
-        for piece in quoted(text)
-        if not re.match("(torchrun|make) ", piece)
-        for word in re.findall(r"(?<!\S)--[\w-]+", piece)
-    ]
-    return sorted({word for word in named if word not in known})
+    """Returns the flags in inline code that no script and no tool has."""
+    pieces = [piece for piece in quoted(text) if not re.match("(torchrun|make|sqlite3) ", piece)]
+    named = {word for piece in pieces for word in re.findall(r"(?<!\S)--[\w-]+", piece)}
+    return sorted(named - flags())
 
 
-# ---------------------------------------------------------------- files
+# ---------------------------------------------------------------- numbers and worked examples
 
 
-def documented(text: str) -> list[str]:
-    """The outputs that `docs/files.md` names, as patterns of names below the output folder or the data root."""
-    named = [
-        re.sub("^<(out|data root)>/", "", piece)
-        for piece in quoted(text)
-        if piece.startswith(("<out>/", "<data root>/", "bench/"))
-    ]
-    both = [piece.replace("[_simclr]", variant) for piece in named for variant in ("", "_simclr")]
-    return sorted({re.sub(r"<[^>]+>", "*", piece) for piece in both})
-
-
-def is_output(name: str, patterns: list[str]) -> bool:
-    """Whether a file's name, or the end of its path, is one of the documented outputs."""
-    return any(fnmatch(name, pattern) or fnmatch(name, f"*/{pattern}") for pattern in patterns)
-
-
-def strange_files(text: str, patterns: list[str], folder: Path = REPOSITORY) -> list[str]:
-    """Files in a page's inline code that are neither in the repository nor documented outputs.
-
-    A file is a word with a slash or an ending; a name without folder may lie anywhere in the repository. `*` stands for anything.
-    """
-    code = [path.relative_to(REPOSITORY).as_posix() for path in MODULES] + [f"{script}.py" for script in SCRIPTS]
-    strange = []
-    for piece in quoted(text):
-        name = re.sub("<[^>]+>", "*", piece.removeprefix("<out>/").rstrip("/"))
-        if re.match("[-.~]", piece) or not re.fullmatch(r"[\w./*-]+", name) or not FILE.search(piece):
-            continue
-        here = any((root / name).exists() for root in (REPOSITORY, folder)) or is_output(name, patterns)
-        if not here and not any(fnmatch(path, name) or fnmatch(path, f"*/{name}") for path in [*code, *patterns]):
-            strange.append(piece)
-    return strange
-
-
-# ---------------------------------------------------------------- figures
-
-
-def section(text: str, heading: str) -> str:
-    """What stands below a heading of the second level."""
-    found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.M | re.S)
-    assert found, f"there is no section {heading}"
-    return found[1]
-
-
-def figures_of(text: str) -> list[str]:
-    """The numbers of a text that have a decimal point, links and code apart."""
-    return re.findall(r"(?<![\w.])\d+\.\d+(?![\w.]*\d)", re.sub(r"`[^`]*`|\]\([^)]*\)", "", text))
-
-
-def values_of(tables: list[Path]) -> list[float]:
-    """All numbers that stand in cells of CSV files."""
-    found = []
-    for table in tables:
-        for row in csv.reader(table.read_text(encoding="utf-8").splitlines()):
-            for cell in row:
-                with contextlib.suppress(ValueError):
-                    found.append(float(cell))
-    return found
-
-
-def unmeasured(text: str, values: list[float]) -> list[str]:
-    """The figures of a text that are none of the values, rounded to as many places."""
-    half = {figure: 0.5 * 10 ** -len(figure.partition(".")[2]) + 1e-9 for figure in figures_of(text)}
-    return [figure for figure, near in half.items() if not any(abs(value - float(figure)) <= near for value in values)]
-
-
-# ---------------------------------------------------------------- worked examples
+def unmeasured(text: str, tables: list[Path]) -> list[str]:
+    """Returns the numbers with a decimal point in a text that are not a value of some table, rounded."""
+    cells = [cell for table in tables for row in csv.reader(table.read_text().splitlines()) for cell in row]
+    values = [float(cell) for cell in cells if re.fullmatch(r"-?\d+(\.\d+)?", cell)]
+    numbers = re.findall(r"(?<![\w.])\d+\.\d+(?![\w.]*\d)", re.sub(r"`[^`]*`|\]\([^)]*\)", "", text))
+    near = {number: 0.5 * 10 ** -len(number.partition(".")[2]) + 1e-9 for number in numbers}
+    return [number for number in near if not any(abs(value - float(number)) <= near[number] for value in values)]
 
 
 @dataclass(frozen=True)
 class Example:
-    """A block that makes or changes a file, named behind the fence: `python PATH`, whole, or `diff PATH`."""
+    """A fenced block that creates (`python PATH`) or changes (`diff PATH`) a file."""
 
     kind: str
     path: str
@@ -299,35 +196,22 @@ class Example:
 
 
 def examples(text: str) -> list[Example]:
-    """The worked examples of a page, in order."""
-    found = [(info.split(), content) for info, content in blocks(text)]
-    return [
-        Example(words[0], words[1], content)
-        for words, content in found
-        if len(words) == 2 and words[0] in ("python", "diff")
-    ]
-
-
-def changed(text: str, diff: str) -> str:
-    """A text after a diff without line numbers: `@@` stands between places, each of which must be found once.
-
-    Raises:
-        ValueError: a place is not found, or several times.
-    """
-    for hunk in re.split(r"^@@\n", diff, flags=re.M):
-        lines = hunk.splitlines(keepends=True)
-        old, new = ("".join(line[1:] for line in lines if line[0] in signs) for signs in (" -", " +"))
-        if not old or text.count(f"\n{old}") != 1:
-            raise ValueError(f"found {text.count(old) if old else 0} times: {old}")
-        text = text.replace(f"\n{old}", f"\n{new}")
-    return text
+    """Returns the worked examples of a page, in order."""
+    found = [(info.split(), content) for _, info, content in FENCE.findall(text)]
+    return [Example(*words, content) for words, content in found if len(words) == 2 and words[0] in ("python", "diff")]
 
 
 def apply(example: Example, copy: Path) -> None:
-    """Makes or changes the file of an example in a copy of the repository."""
+    """Creates or changes the file of an example in a copy of the repository. Every place of a diff must be unique."""
     path = copy / example.path
     if example.kind == "python":
-        assert not path.exists(), f"{example.path} is there already"
+        assert not path.exists(), f"{example.path} exists"
         path.write_text(example.content, encoding="utf-8")
-    else:
-        path.write_text(changed(path.read_text(encoding="utf-8"), example.content), encoding="utf-8")
+        return
+    text = path.read_text(encoding="utf-8")
+    for hunk in re.split(r"^@@\n", example.content, flags=re.M):
+        lines = hunk.splitlines(keepends=True)
+        old, new = ("".join(line[1:] for line in lines if line[0] in signs) for signs in (" -", " +"))
+        assert old and text.count(f"\n{old}") == 1, f"{example.path}: found {text.count(old)} times: {old}"
+        text = text.replace(f"\n{old}", f"\n{new}")
+    path.write_text(text, encoding="utf-8")
