@@ -40,7 +40,7 @@ class Config:
     data_root: str = "datasets"  # folder that contains the dataset's folder; it is only read
     answers: tuple[str, ...] = ("{out}/answers.json",)  # exports, downloads, Mechanical Turk or explain_teach files
     key: str = "{out}/course_page_key.json"  # key of the course page; explain_teach logs need none
-    selection: Selection | Literal["auto"] = "auto"  # course that people took; auto: the one that the key names
+    selection: Literal["auto", Selection] = "auto"  # course that people took; auto: the one that the key names
     # labels
     leave_out: tuple[str, ...] = ()  # people whose answers do not count, as named in the report
     min_accuracy: float = 0.0  # share of right test answers that a person needs, 0 .. 1; 0 keeps everyone

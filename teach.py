@@ -31,7 +31,7 @@ class Config:
     dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
     data_root: str = "datasets"  # folder that contains the dataset's folder; it is only read
     # course
-    selection: Selection | Literal["auto"] = "auto"  # selection of the course; auto: the only course in --out
+    selection: Literal["auto", Selection] = "auto"  # selection of the course; auto: the only course in --out
     simclr: bool = False  # teach the course of the SimCLR variant
     # page
     test_images: int = 20  # pictures of the test, balanced over classes

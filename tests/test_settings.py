@@ -55,7 +55,7 @@ PUBLISHED = {
 
 
 def remarks(script):
-    """The comment behind each field of `Config`, "" if there is none."""
+    """The comment behind each field of `Config`, "" if missing."""
     source = (REPOSITORY / f"{script}.py").read_text()
     config = next(node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == "Config")
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)

@@ -61,7 +61,7 @@ def find_runs(out: str, data_root: str = "datasets") -> list[Run]:
     """Finds the explanation lists of an output folder by their records.
 
     Raises:
-        InputError: there is none, or one does not explain the drawn moths.
+        InputError: it is missing, or one does not explain the drawn moths.
     """
     paths = [*sorted(Path(out).glob("*_CE.json")), *sorted(Path(out).glob("*_CE_simclr.json"))]
     if not paths:

@@ -14,7 +14,7 @@ def combine_scores(log_psi: Tensor, log_psi_explained: Tensor, labels: Tensor, a
 
     Args:
         log_psi: of the images, (N,).
-        log_psi_explained: of the explanations against every class b, (N, C); -inf if there is none.
+        log_psi_explained: of the explanations against every class b, (N, C); -inf if missing.
         labels: c_i, (N,).
         alpha: weight of the image, 0 .. 1.
 

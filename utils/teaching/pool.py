@@ -24,7 +24,7 @@ ExplanationView = Literal["image", "attention"]
 def match_explanations(
     images: ImageSet[Example], rows: Sequence[Explanation], source: str | Path, num_classes: int
 ) -> Tensor:
-    """Finds the row of every explanation (i, b) in a list: (N, C); -1 if there is none (always at b = c_i).
+    """Finds the row of every explanation (i, b) in a list: (N, C); -1 if missing (always at b = c_i).
 
     Raises:
         InputError: a row is not an explanation of a listed image or is repeated, or images have different numbers of
@@ -70,7 +70,7 @@ class Pool:
         view: the student sees an explanation as a picture (`image`) or as a region of its image (`attention`).
 
     Attributes:
-        table: rows of the explanation list, (N, C); -1 if there is none (always at b = c_i).
+        table: rows of the explanation list, (N, C); -1 if missing (always at b = c_i).
         rows: the explanation list.
         explained: pictures of its rows in the image view, masks in the attention view, uint8 (3, s, s).
 

@@ -64,7 +64,7 @@ class Survey:
 
     Args:
         labels: c_i, (N,).
-        table: number of the explanation of image i against class b, (N, C); -1 if there is none (always at b = c_i).
+        table: number of the explanation of image i against class b, (N, C); -1 if missing (always at b = c_i).
         look: runs the pass.
     """
 
