@@ -48,55 +48,34 @@ def test_a_blurred_part_takes_its_share_of_the_margin():
     assert lost.tolist() == pytest.approx([0, 1 - left.item()], abs=1e-6) and lost[1] > 0.05
 
 
-def test_the_command_measures_teacher_and_second_network(butterflies, data_root, monkeypatch, capsys):
+@pytest.fixture
+def measure(butterflies, data_root, monkeypatch):
+    """Runs the command in the folder in which the small dataset was explained."""
     monkeypatch.chdir(butterflies.folder)
-    teacher = "toy/checkpoint_pretrain_resnet18_s300.pth.tar"
-    words = [
-        "toy",
-        "margin",
-        "--dataset",
-        "toy",
-        "--data-root",
-        str(data_root),
-        "--checkpoint",
-        teacher,
-        "--second",
-        teacher,
-        "--images",
-        "3",
-    ]
-    monkeypatch.setattr(sys, "argv", ["deletion", *words])
-    deletion.main()
+
+    def run(*outs):
+        teacher = str(butterflies.out / "checkpoint_pretrain_resnet18_s300.pth.tar")
+        words = ["--dataset", "toy", "--data-root", str(data_root), "--checkpoint", teacher, "--second", teacher]
+        monkeypatch.setattr(sys, "argv", ["deletion", *outs, *words, "--images", "3"])
+        deletion.main()
+
+    return run
+
+
+def test_the_command_measures_teacher_and_second_network(measure, capsys):
+    measure("toy", "margin")
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(",")[0] for line in lines if "3 images, 12 explanations" in line] == [
-        "toy",
-        "toy",
-        "margin",
-        "margin",
-    ]
+    heads = [line.split(",")[0] for line in lines if "3 images, 12 explanations" in line]
+    assert heads == ["toy", "toy", "margin", "margin"]
     rows = np.array([[float(word) for word in line.split()[-3:]] for line in lines if line.startswith("  in the")])
     assert rows.shape == (8, 3) and np.array_equal(rows[::2], rows[1::2])  # the second network is the teacher here
     assert np.allclose(rows[:, 0], rows[0, 0], atol=2e-3) and (rows[:, 1] != 0).any()
 
 
-def test_a_folder_without_masks_is_refused_in_one_sentence(butterflies, data_root, tmp_path, monkeypatch, capsys):
-    teacher = str(butterflies.out / "checkpoint_pretrain_resnet18_s300.pth.tar")
-    words = [
-        str(tmp_path),
-        "--dataset",
-        "toy",
-        "--data-root",
-        str(data_root),
-        "--checkpoint",
-        teacher,
-        "--second",
-        teacher,
-    ]
-    monkeypatch.setattr(sys, "argv", ["deletion", *words])
+def test_a_folder_without_explanations_is_refused(measure, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
-        deletion.main()
-    assert stop.value.code == 2
-    assert capsys.readouterr().err.startswith("deletion: error: ")
+        measure(str(tmp_path))
+    assert stop.value.code == 2 and capsys.readouterr().err.startswith("deletion: error: ")
 
 
 def test_mask_sizes_come_from_the_record_or_from_the_paths(tmp_path):

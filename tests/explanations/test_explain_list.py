@@ -217,13 +217,3 @@ def test_no_more_than_two_batches_are_on_a_gpu_at_once_and_the_results_are_those
     on_gpu, _ = explain(noise, tmp_path / "gpu", explanation="corner", batch_size=1, workers=5)
     assert most == [2] and not inside
     assert len(pictures_of(on_cpu)) == 5 * 2 * 3 + 1 and pictures_of(on_cpu) == pictures_of(on_gpu)
-
-
-def test_on_the_cpu_all_threads_work_at_once():
-    turns, meeting = machine.turns("cpu"), threading.Barrier(3, timeout=10)
-
-    def work(_):
-        with turns:
-            return meeting.wait()
-
-    assert len(list(machine.side_by_side(work, range(6), 3))) == 6

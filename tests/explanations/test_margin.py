@@ -106,15 +106,6 @@ def test_maps_of_chosen_classes_are_those_of_all_and_cost_a_backward_pass_each(m
         assert torch.equal(some.relevance[n], everything.relevance[n, places])
 
 
-def test_classes_taken_together_or_one_after_another_give_the_same(monkeypatch):
-    network, values = settled("resnet18"), torch.rand(3, 64, 16, 16)
-    with torch.no_grad():
-        together = class_maps(network, values, "layer1")[2]
-        monkeypatch.setattr(margin, "GRADIENTS", 1)
-        alone = class_maps(network, values, "layer1")[2]
-    torch.testing.assert_close(together, alone, atol=1e-6, rtol=1e-4)
-
-
 def test_one_forward_pass_none_below_the_layer_backwards_and_no_gradient_of_weights(monkeypatch):
     """A frozen backbone, as a probe's, is explained too."""
     network = settled("resnet18").freeze_backbone()
@@ -178,11 +169,6 @@ def test_where_all_parts_are_specks_the_heaviest_stays():
     weight[4, 6] = 2
     kept = main_parts(mask, weight)
     assert np.argwhere(kept).tolist() == [[4, 6]]
-
-
-def test_one_part_stays_as_it_is():
-    mask = drawn(".##. .#.. ....")
-    assert np.array_equal(main_parts(mask, np.zeros(mask.shape)), mask)
 
 
 def test_a_mask_holds_no_pixel_that_does_not_speak_for_the_class():

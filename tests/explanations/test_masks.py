@@ -75,9 +75,3 @@ def test_moved_masks_keep_their_size_and_take_their_maps_along():
     shifted, with_it = moved(torch.Generator().manual_seed(0), masks, maps)
     assert torch.equal(shifted, with_it > 0.8) and torch.equal(shifted.sum((1, 2)), masks.sum((1, 2)))
     assert not torch.equal(shifted, masks)
-
-
-def test_constant_maps_are_found():
-    maps = torch.rand(2, 3, 5, 5)
-    maps[0, 1], maps[1, 2] = 0, 0.5
-    assert constant(maps).tolist() == [[False, True, False], [False, False, True]]

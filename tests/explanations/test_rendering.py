@@ -37,12 +37,6 @@ def test_border_is_every_mask_pixel_within_two_pixels_of_the_outside():
                 assert border[y, x] == (mask[y, x] and out)
 
 
-def test_border_of_a_square_is_two_pixels_wide():
-    mask = torch.zeros(1, 20, 20, dtype=torch.bool)
-    mask[0, 5:15, 5:15] = True
-    assert borders(mask).sum() == 10 * 10 - 6 * 6
-
-
 def test_red_falls_on_the_border_only():
     images, masks = random_pictures()
     drawn = draw_borders(images, masks)
