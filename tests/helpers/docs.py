@@ -69,7 +69,7 @@ def quoted(text: str) -> list[str]:
 
 
 def commands(text: str) -> list[str]:
-    """Returns the commands of a page: lines of fenced blocks without a language, and inline code that runs something."""
+    """Returns the commands of a page: lines of fenced blocks without a language, and inline code that runs."""
     blocks = [
         re.sub(f"^{indent}", "", content, flags=re.M) for indent, info, content in FENCE.findall(text) if not info
     ]
