@@ -429,7 +429,7 @@ def test_a_browser_without_memory_warns_and_works(browser, course, marketplace):
     open_hit(browser, marketplace, "A", forgetful="yes")
     worker = Person(browser, course)
     worker.sees("Learn to tell")
-    assert "keeps nothing" in worker.text("#notice")
+    assert "cannot keep your answers" in worker.text("#notice")
     start = "document.querySelector('main button.primary').click()"
     worker.until(lambda: browser.execute_script(start), lambda: "Lesson 1" in worker.text(), "lesson 1")
     right = course["lessons"][0]["label"]
