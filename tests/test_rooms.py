@@ -1,4 +1,4 @@
-"""The import ladder, checked on syntax trees: what imports what, what is private, and the map in each package's docstring."""
+"""The import ladder, checked on syntax trees: what imports what, and what is private."""
 
 import ast
 import re
@@ -107,14 +107,6 @@ def test_utils_contains_only_packages():
 @pytest.mark.parametrize("path", [*MODULES, *(REPOSITORY / f"{script}.py" for script in SCRIPTS)], ids=name_of)
 def test_private_names_stay_in_their_module(path):
     assert private_uses(tree(path)) == []
-
-
-@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
-def test_a_package_is_a_map_of_its_modules(room):
-    """Its docstring names each module."""
-    inside = {path.stem for path in room.glob("*.py")} | {path.parent.name for path in room.glob("*/__init__.py")}
-    inside -= {"__init__"}
-    assert inside and inside - set(re.findall(r"\w+", ast.get_docstring(tree(room / "__init__.py")) or "")) == set()
 
 
 def test_every_folder_of_code_is_a_package():

@@ -1,18 +1,17 @@
 """KMaxGrad: the gradient of the pool's risk, measured through the kernel of the student (ours).
 
-MaxGrad takes the example with the longest functional gradient, as if teaching x changed the student only at x. It
-chases outliers, which teach nothing about the rest. A linear head generalizes by k(x, x') = <f(x), f(x')>. KMaxGrad
-measures how far a lesson, taken as a direction of the head, lowers the risk of the whole pool. Related: omniscient
-teaching (Liu et al., ICML 2017), GradMatch (Killamsetty et al., ICML 2021).
+MaxGrad scores an example as if it changed the student only at x, so it prefers outliers. A linear head generalizes by
+k(x, x') = <f(x), f(x')>. KMaxGrad measures how far a lesson, as a direction of the head, lowers the risk of the whole
+pool. Related: omniscient teaching (Liu et al., ICML 2017), GradMatch (Killamsetty et al., ICML 2021).
 
     g(x) = softmax(z(x)) - onehot(c)    f~(x) = f(x) - mean of f over the pool    G = sum over the pool of g(x) f~(x)^T
     U(i; b) = g(x_i) f~(x_i)^T + g(E) f~(E)^T, E = E(x_i; c_i, b); the second term is 0 if E is missing
     score of a pair (i, j), c_i != c_j:  < U(i; c_j) + U(j; c_i), G >  /  || U(i; c_j) + U(j; c_i) ||
 
-U(i; b) has rank 2, so no C x d matrix is computed for it: < g f^T, g' f'^T > = <g, g'> <f, f'>.
+U(i; b) has rank 2, so it is never stored as a C x d matrix: < g f^T, g' f'^T > = <g, g'> <f, f'>.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import combinations, combinations_with_replacement
 from typing import NamedTuple
 
@@ -22,87 +21,72 @@ from torch import Tensor
 from utils.teaching.selector import BLOCK as ROWS
 from utils.teaching.selector import Choice, Look, Selector, Survey, candidates, left_classes
 
-EXACT = 20_000  # images up to which all pairs are scored
-SHORTLIST = 4_000  # beyond, only so many images of a class take part, those of the largest own score
-BLOCK = 1_024  # images of one group scored against all of another at a time
-TIE = 1e-10  # scores that differ by less, relative to the larger, are equal up to rounding
+EXACT = 20_000  # up to this many remaining images, all pairs are scored
+SHORTLIST = 4_000  # beyond, only this many images of each class, those with the largest own score
+BLOCK = 1_024  # images of a group that are scored against another group at a time
+TIE = 1e-10  # scores closer than this, relative to the larger, are equal up to rounding
 
 
-class Gradients(NamedTuple):
-    """Gradients U of n images, each a sum of one or two rank-one terms g f~^T: of the image, and of its explanation.
-
-    Attributes:
-        rows: of the pool, (n,).
-        terms: residuals g (n, C) and centered features f~ (n, d) of each term; g is 0 for missing explanations.
-        along: p = < U, G >, (n,).
-        square: q = || U ||^2, (n,).
-    """
-
-    rows: Tensor
-    terms: list[tuple[Tensor, Tensor]]
-    along: Tensor
-    square: Tensor
-
-    def part(self, rows: slice) -> "Gradients":
-        terms = [(g[rows], f[rows]) for g, f in self.terms]
-        return Gradients(self.rows[rows], terms, self.along[rows], self.square[rows])
-
-    def scores(self, other: "Gradients") -> Tensor:
-        """Scores of every pair, (n, n')."""
-        cross = sum((g @ h.T) * (f @ e.T) for g, f in self.terms for h, e in other.terms)
-        return _ratio(self.along[:, None] + other.along, self.square[:, None] + other.square + 2 * cross)
-
-    def own(self) -> Tensor:
-        """Score of every image without a partner, (n,)."""
-        return _ratio(self.along, self.square)
+def ratio(along: Tensor, square: Tensor) -> Tensor:
+    """p / sqrt(q); 0 if q is 0 or, by rounding, negative."""
+    return torch.where(square > 0, along / square.sqrt(), 0)
 
 
-def _ratio(along: Tensor, square: Tensor) -> Tensor:
-    """p / sqrt(q); 0 if q is 0, which rounding may turn negative."""
-    return torch.where(square > 0, along / square.clamp(min=torch.finfo(square.dtype).tiny).sqrt(), 0)
-
-
-def _ties(score: float | Tensor, top: float) -> bool | Tensor:
-    """True for scores that are equal to the largest up to rounding."""
+def ties(score: float | Tensor, top: float) -> bool | Tensor:
+    """True for scores that equal the largest up to rounding."""
     return score >= top - TIE * abs(top)
 
 
+class Gradients(NamedTuple):
+    """U of n images of the pool: one or two rank-one terms of residuals g (n, C) and centered features f~ (n, d)."""
+
+    rows: Tensor  # in the pool, (n,)
+    terms: list[tuple[Tensor, Tensor]]  # of the image; of its explanation, with g = 0 if it is missing
+    along: Tensor  # p = < U, G >, (n,)
+    square: Tensor  # q = || U ||^2, (n,)
+
+    def scores(self, block: slice, other: "Gradients") -> Tensor:
+        """Scores of all pairs of a block of these images and n' others, (n, n')."""
+        cross = sum((g[block] @ h.T) * (f[block] @ e.T) for g, f in self.terms for h, e in other.terms)
+        square = self.square[block, None] + other.square + 2 * cross
+        return ratio(self.along[block, None] + other.along, square)
+
+    def own(self) -> Tensor:
+        """Score of each image without a partner, (n,)."""
+        return ratio(self.along, self.square)
+
+
 class PoolGradient:
-    """The gradient G of the whole pool, and the gradients U of its images."""
+    """G of the whole pool, (C, d), and U of its images."""
 
     def __init__(self, survey: Survey) -> None:
         self.survey = survey
+        self.images = Look(survey.logits, survey.features)
         self.mean = survey.features.mean(0, dtype=torch.float64)
-        images = Look(survey.logits, survey.features)
-        blocks = (
-            self._term(images, rows, survey.labels[rows]) for rows in torch.arange(len(survey.labels)).split(ROWS)
-        )
-        self.gradient = sum(g.T @ f for g, f in blocks)  # G, (C, d)
+        blocks = torch.arange(len(survey.labels)).split(ROWS)
+        self.G = sum(g.T @ f for g, f in (self._term(self.images, rows, survey.labels[rows]) for rows in blocks))
 
     def _term(self, look: Look, numbers: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """g (n, C) and f~ (n, d) of some pictures, float64."""
-        residuals = look.logits[numbers].double().softmax(1)
-        residuals[torch.arange(len(labels)), labels] -= 1
-        return residuals, look.features[numbers].double() - self.mean
+        g = look.logits[numbers].double().softmax(1)
+        g[torch.arange(len(labels)), labels] -= 1
+        return g, look.features[numbers].double() - self.mean
 
     def of(self, rows: Tensor, counter: int | None) -> Gradients:
         """U(i; counter) of images i; without explanations if `counter` is None or explanations are not taught."""
-        survey = self.survey
-        labels = survey.labels[rows]
-        terms = [self._term(Look(survey.logits, survey.features), rows, labels)]
+        survey, labels = self.survey, self.survey.labels[rows]
+        terms = [self._term(self.images, rows, labels)]
         if counter is not None and survey.explained is not None:
             numbers = survey.table[rows, counter]
             g, f = self._term(survey.explained, numbers, labels)
             terms.append((g * (numbers >= 0)[:, None], f))
-        along = sum(((g @ self.gradient) * f).sum(1) for g, f in terms)
+        along = sum(((g @ self.G) * f).sum(1) for g, f in terms)
         square = sum((g * g).sum(1) * (f * f).sum(1) for g, f in terms)
-        if len(terms) == 2:
-            (g, f), (h, e) = terms
-            square = square + 2 * ((g * h).sum(1) * (f * e).sum(1))
+        square = square + 2 * sum((g * h).sum(1) * (f * e).sum(1) for (g, f), (h, e) in combinations(terms, 2))
         return Gradients(rows, terms, along, square)
 
     def shortlist(self, rows: Tensor, counter: int | None, length: int) -> Tensor:
-        """The rows of the largest own score, in list order."""
+        """The rows with the largest own score, in list order."""
         if len(rows) <= length:
             return rows
         own = torch.cat([self.of(block, counter).own() for block in rows.split(ROWS)])
@@ -115,52 +99,39 @@ class KMaxGrad(Selector):
     explains = True
 
     def choose(self, survey: Survey, remaining: Tensor) -> Choice | None:
-        pool, found = PoolGradient(survey), []
-        for one, two, allowed in _groups(pool, remaining):
-            for start in range(0, len(one.rows), BLOCK):
-                found += _best_pair(survey, one.part(slice(start, start + BLOCK)), two, allowed)
-        if not found:
+        """Returns the best pair, image with the larger own score first, and the best partner of every other class."""
+        pool, labels = PoolGradient(survey), survey.labels
+        best = best_pair(labels, _groups(pool, remaining))
+        if best is None:
             return None
-        top = max(found)[0]
-        score, image, partner = min((pair for pair in found if _ties(pair[0], top)), key=lambda pair: pair[1:])
-        pair = torch.tensor([image, partner])
-        first, second = (pool.of(pair[[k]], int(survey.labels[pair[1 - k]])).own().item() for k in (0, 1))
-        if second > first and not _ties(first, second):
-            image, partner = partner, image
-        counter = int(survey.labels[partner])
-        partners = self._partners(pool, remaining, image) | {counter: partner}
-        return Choice(image, partner, counter, partners, score)
-
-    @staticmethod
-    def _partners(pool: PoolGradient, remaining: Tensor, image: int) -> dict[int, int]:
-        """For every wrong class the candidate that makes the best pair with an image."""
-        labels, partners = pool.survey.labels, {}
-        own = int(labels[image])
-        for wrong in labels.unique().tolist():
-            if wrong != own:
-                rows = candidates(labels, remaining, wrong)
-                alone = pool.of(torch.tensor([image]), wrong)
-                scores = torch.cat([alone.scores(pool.of(block, own))[0] for block in rows.split(ROWS)])
-                top = scores.max().item()
-                partners[wrong] = int(rows[_ties(scores, top).nonzero()[0, 0]])
-        return partners
+        score, *pair = best
+        own = [pool.of(torch.tensor([i]), int(labels[j])).own().item() for i, j in (pair, pair[::-1])]
+        image, partner = pair[::-1] if own[1] > own[0] and not ties(*own) else pair
+        a, partners = int(labels[image]), {}
+        any_pair = torch.ones(survey.num_classes, survey.num_classes, dtype=torch.bool)
+        for b in labels.unique().tolist():
+            if b != a:
+                one, blocks = pool.of(torch.tensor([image]), b), candidates(labels, remaining, b).split(ROWS)
+                _, *pair = best_pair(labels, ((one, pool.of(block, a), any_pair) for block in blocks))
+                partners[b] = sum(pair) - image
+        counter = int(labels[partner])
+        return Choice(image, partner, counter, partners | {counter: partner}, score)
 
 
 def _groups(pool: PoolGradient, remaining: Tensor) -> Iterator[tuple[Gradients, Gradients, Tensor]]:
     """Yields groups of images that contain all pairs, and the pairs of classes to score between them, bool (C, C).
 
-    Two classes with explanations against each other form two groups, since U depends on the other class. All other
-    classes, which are most of them if there are many, form groups of any classes.
+    U depends on the other class, so two classes with explanations against each other form two groups. All other
+    classes together form groups of mixed classes, because there may be many.
     """
     survey = pool.survey
     length = len(remaining) if remaining.sum() <= EXACT else SHORTLIST
-    left = left_classes(survey.labels, remaining)
-    members = {c: candidates(survey.labels, remaining, c) for c in left}
+    members = {c: candidates(survey.labels, remaining, c) for c in left_classes(survey.labels, remaining)}
     explained = torch.zeros(survey.num_classes, survey.num_classes, dtype=torch.bool)
     if survey.explained is not None:
         for c, rows in members.items():
             explained[c] = (survey.table[rows] >= 0).any(0)
-        explained |= explained.T.clone()
+    explained |= explained.T.clone()
     for a, b in combinations(members, 2):
         if explained[a, b]:
             one, two = (pool.of(pool.shortlist(members[c], r, length), r) for c, r in ((a, b), (b, a)))
@@ -173,14 +144,18 @@ def _groups(pool: PoolGradient, remaining: Tensor) -> Iterator[tuple[Gradients, 
             yield one, two, others
 
 
-def _best_pair(survey: Survey, one: Gradients, two: Gradients, allowed: Tensor) -> list[tuple[float, int, int]]:
-    """Score and rows of the best allowed pair between two groups, if any; ties go to the first in the list."""
-    mask = allowed[survey.labels[one.rows]][:, survey.labels[two.rows]]
-    if not mask.any():
-        return []
-    scores = one.scores(two).masked_fill(~mask, -torch.inf)
-    top = scores.max().item()
-    i, j = _ties(scores, top).nonzero().T
-    pairs = torch.stack([one.rows[i], two.rows[j]], 1).sort(1).values
-    first, second = pairs[(pairs[:, 0] * len(survey.labels) + pairs[:, 1]).argmin()].tolist()
-    return [(top, first, second)]
+def best_pair(labels: Tensor, groups: Iterable[tuple[Gradients, Gradients, Tensor]]) -> tuple[float, int, int] | None:
+    """Score and rows of the best allowed pair between two groups, if any. Ties go to the first in the list."""
+    found = []
+    for one, two, allowed in groups:
+        for start in range(0, len(one.rows), BLOCK):
+            block = slice(start, start + BLOCK)
+            mask = allowed[labels[one.rows[block]]][:, labels[two.rows]]
+            if mask.any():
+                scores = one.scores(block, two).masked_fill(~mask, -torch.inf)
+                top = scores.max().item()
+                i, j = ties(scores, top).nonzero().T
+                pairs = torch.stack([one.rows[block][i], two.rows[j]], 1).sort(1).values
+                found.append((top, *min(pairs.tolist())))
+    top = max(found, default=(0.0,))[0]
+    return min((pair for pair in found if ties(pair[0], top)), key=lambda pair: pair[1:], default=None)
