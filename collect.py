@@ -25,7 +25,7 @@ from pathlib import Path
 from utils.base.files import output_folder
 from utils.data.outputs import Layout
 from utils.people.export import write_export
-from utils.people.page_key import read_built_page
+from utils.people.page_key import read_page_key
 from utils.people.server import access_token, create_app, serve
 from utils.people.store import Store
 from utils.running.launch import launch
@@ -49,15 +49,16 @@ class Config:
 
 
 def main(cfg: Config) -> None:
-    database = Layout(Path(cfg.out)).answers
+    layout = Layout(Path(cfg.out))
+    database = layout.answers
     if cfg.export:
         write_export(database, Path(cfg.export))
         print(f"Answers: {cfg.export}")
         return
-    page = read_built_page(cfg.out)
+    key = read_page_key(layout)
     output_folder(cfg.out)
-    store = Store(database, page, cfg.labels_per_image, cfg.lease_seconds, cfg.max_participants)
-    token = access_token(cfg.out)
+    store = Store(database, key, cfg.labels_per_image, cfg.lease_seconds, cfg.max_participants)
+    token = access_token(layout.answers_token)
     if store.damage:
         print(f"{store.damage} Until then the server takes no answers; the page keeps them and tries again.")
 
@@ -67,7 +68,7 @@ def main(cfg: Config) -> None:
         print(f"Answers are kept in {database}. Stop with Ctrl-C.", flush=True)
 
     with contextlib.closing(store):
-        serve(create_app(page, store, token), cfg.host, cfg.port, cfg.threads, announce)
+        serve(create_app(layout.course_page, key, store, token), cfg.host, cfg.port, cfg.threads, announce)
         now = store.progress()
     answers = sum(number for name, number in now.items() if name.startswith("answers"))
     print(f"Stopped. {database} contains {answers} answers of {now['people who answered']} people.")

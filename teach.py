@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from utils.base.machine import default_workers
-from utils.people.course_page import CoursePage, PageSettings, find_course
+from utils.people.course_page import CoursePage, find_course
 from utils.people.page_key import write_key
 from utils.running.launch import launch
-from utils.running.settings import chosen_dataset, pick
+from utils.running.settings import chosen_dataset
 from utils.teaching.registry import Selection
 
 
@@ -46,7 +46,8 @@ class Config:
 def main(cfg: Config) -> dict:
     dataset = chosen_dataset(cfg)
     layout, selection = find_course(dataset, cfg.out, cfg.selection, cfg.simclr)
-    page = CoursePage(dataset, layout.course(selection), pick(PageSettings, cfg))
+    course = layout.course(selection)
+    page = CoursePage(dataset, course, cfg.data_root, cfg.image_size, cfg.test_images, cfg.label_images, cfg.seed)
     build_id = page.write(layout, cfg.workers)
     write_key(layout, dataset, selection, build_id, page.images, page.explanations)
     return page.report(layout, build_id)

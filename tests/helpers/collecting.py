@@ -11,7 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 import collect
-from utils.people.page_key import read_built_page
+from utils.data.outputs import Layout
+from utils.people import server
+from utils.people.page_key import read_page_key
 from utils.people.store import Store
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -69,8 +71,13 @@ class Clock:
 
 def opened(page, labels_per_image=2, lease_seconds=60.0, max_participants=100, **clock):
     """The answers database of a page, opened."""
-    built = read_built_page(page.out)
-    return Store(page.out / "answers.sqlite", built, labels_per_image, lease_seconds, max_participants, **clock)
+    key = read_page_key(Layout(page.out))
+    return Store(page.out / "answers.sqlite", key, labels_per_image, lease_seconds, max_participants, **clock)
+
+
+def client_of(page, store):
+    """The server as its clients see it."""
+    return server.create_app(page.folder, read_page_key(Layout(page.out)), store, SECRET).test_client()
 
 
 def sent_trial(page, shown, answer=0, name=None, index=0, **changes):

@@ -6,11 +6,9 @@ import pytest
 
 from tests.helpers import axe
 from tests.helpers.answering import make_key, make_trial
-from tests.helpers.collecting import SECRET, Clock, build_page, opened
+from tests.helpers.collecting import Clock, build_page, client_of, opened
 from tests.helpers.drawn_course import LABELLED, TESTED, page_data, with_photographs, write_course
 from utils.data.lists import Example
-from utils.people import server
-from utils.people.page_key import read_built_page
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +38,7 @@ def store(page, clock):
 
 @pytest.fixture
 def client(page, store):
-    """The application as its clients see it."""
-    return server.create_app(read_built_page(page.out), store, SECRET).test_client()
+    return client_of(page, store)
 
 
 @pytest.fixture

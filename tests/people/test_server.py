@@ -19,6 +19,7 @@ from tests.helpers.collecting import (
     SECRET,
     Clock,
     build_page,
+    client_of,
     joined,
     opened,
     post_trials,
@@ -27,12 +28,7 @@ from tests.helpers.collecting import (
     sent_trial,
 )
 from utils.people import export, server
-from utils.people.page_key import read_built_page
 from utils.people.store import FIELDS
-
-
-def client_of(page, store):
-    return server.create_app(read_built_page(page.out), store, SECRET).test_client()
 
 
 def counts(store):
@@ -60,27 +56,20 @@ def test_every_file_of_the_page_is_served_with_its_type_and_policy(client, page)
     for path in files:
         answer = client.get(f"/{path.relative_to(page.folder)}")
         assert (answer.status_code, answer.data) == (200, path.read_bytes())
-        assert answer.mimetype == server.MEDIA_TYPES[path.suffix[1:]]
+        kinds = {
+            "html": "text/html",
+            "js": "text/javascript",
+            "css": "text/css",
+            "png": "image/png",
+            "jpg": "image/jpeg",
+        }
+        assert answer.mimetype == kinds[path.suffix[1:]]
         policy = answer.headers["Content-Security-Policy"]
         assert policy == server.PAGE_POLICY and "default-src 'none'" in policy and "unsafe" not in policy
         assert answer.headers["Cache-Control"] == "no-cache" and "Last-Modified" not in answer.headers
         for asked, status in (("If-None-Match", 304), ("If-Modified-Since", 200)):
             value = answer.headers["ETag"] if status == 304 else "Fri, 01 Jan 2100 00:00:00 GMT"
             assert client.get(f"/{path.relative_to(page.folder)}", headers={asked: value}).status_code == status
-
-
-def test_a_page_that_is_built_again_is_noticed(client, page, store):
-    """No file is served and nobody joins; an answer to the old build is still stored."""
-    person, names = joined(client), [path.relative_to(page.folder) for path in page.folder.rglob("*.*")]
-    build_page(page.out)  # the same build
-    assert client.get("/").status_code == client.get("/api/hello").status_code == 200
-    build_page(page.out, build="1")
-    asked = [client.get(f"/{name}") for name in ("", *names, "api/hello")] + [client.post("/api/join", json={})]
-    assert {(answer.status_code, answer.get_json()["error"]) for answer in asked} == {(503, server.REBUILT)}
-    assert post_trials(client, person, sent_trial(page, page.test[0]))[0] == 200
-    (page.folder / "data.js").unlink()
-    assert client.get("/data.js").status_code == 503
-    assert [store.progress()[name] for name in ("people who opened the course", "answers, test")] == [1, 1]
 
 
 def test_other_answers_have_the_closed_headers(client):
@@ -124,7 +113,6 @@ BAD_BODIES = {
     "empty": b"",
     "cut": b'{"participant": "',
     "not UTF-8": b'{"participant": "\xff\xfe"}',
-    "deep lists": b"[" * 30000 + b"]" * 30000,
     "a list": b"[]",
     "null": b"null",
     "no field": b"{}",
@@ -319,9 +307,10 @@ def test_progress_and_exports_need_the_token(client, address):
 
 
 def test_the_token_is_made_once_for_its_owner_only(tmp_path):
-    token = server.access_token(tmp_path)
-    assert re.fullmatch("[0-9a-f]{32}", token) and server.access_token(tmp_path) == token
-    assert stat.S_IMODE((tmp_path / "answers.token").stat().st_mode) == 0o600
+    path = tmp_path / "answers.token"
+    token = server.access_token(path)
+    assert re.fullmatch("[0-9a-f]{32}", token) and server.access_token(path) == token
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["answers.token"]
 
 
@@ -347,7 +336,7 @@ def test_script_in_names_stays_text(tmp_path, clock):
 
 def test_no_cell_is_a_formula():
     hostile = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("http://x")', 'a,"b"\n=c']
-    (row,) = csv.reader(io.StringIO(export.csv_line((*hostile, -1, 1.5, None, True)), newline=""))
+    (row,) = csv.reader(io.StringIO(export.csv_text([(*hostile, -1, 1.5, None, True)]), newline=""))
     assert row == [*(f"'{text}" for text in hostile[:-1]), hostile[-1], "-1", "1.5", "", "true"]
 
 

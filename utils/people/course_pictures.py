@@ -2,9 +2,6 @@
 
 import io
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +13,7 @@ from torch.nn import functional as F
 from utils.base.errors import InputError
 from utils.base.files import channels_last, encode_png
 from utils.data.images import decode, to_tensor
-from utils.data.lists import Example, check_file, check_files, locate
+from utils.data.lists import locate
 from utils.data.outputs import IMG, MASK, sibling
 from utils.explanations.rendering import BORDER, RED, borders
 
@@ -43,33 +40,15 @@ def encode(pixels: Tensor, photograph: bool) -> Encoded:
     return Encoded("jpg", file.getvalue())
 
 
-class ListedPictures:
-    """The images of a list as the page shows them: read when asked for, encoded again without metadata.
-
-    Args:
-        rows: rows of the list.
-        source: the list file, for error messages.
-        data_root: what `./datasets/` in the list stands for.
-        longest: longer side in pixels, at most.
-
-    Raises:
-        InputError: a listed file is missing.
-    """
-
-    def __init__(self, rows: Sequence[Example], source: Path, data_root: str, longest: int) -> None:
-        check_files(rows, source, data_root)
-        self.rows, self.source = rows, source
-        self._data_root, self._longest = data_root, longest
-
-    def __getitem__(self, number: int) -> Encoded:
-        """The picture of row `number`."""
-        image = decode(locate(self.rows[number].path, self._data_root), f"{self.source}, line {number + 1}")
-        return encode(fitted_view(image, self._longest), image.format in PHOTOGRAPHS)
+def whole_picture(file: str, where: str, longest: int) -> Encoded:
+    """Returns the whole image, its longer side at most `longest` pixels; `where` begins error messages."""
+    image = decode(file, where)
+    return encode(resized(image, min(longest, max(image.size))), image.format in PHOTOGRAPHS)
 
 
-def fitted_view(image: Image.Image, longest: int) -> Tensor:
-    """The whole image in its own shape, its longer side at most `longest`, as uint8 (3, h, w)."""
-    return to_tensor(image.resize(_shape(image, min(longest, max(image.size))), Image.Resampling.BICUBIC))
+def resized(image: Image.Image, longest: int) -> Tensor:
+    """Scales an image so that its longer side is `longest`; returns uint8 (3, h, w)."""
+    return to_tensor(image.resize(_shape(image, longest), Image.Resampling.BICUBIC))
 
 
 def _shape(image: Image.Image, longest: int) -> tuple[int, int]:
@@ -78,65 +57,44 @@ def _shape(image: Image.Image, longest: int) -> tuple[int, int]:
     return width, height
 
 
-@dataclass(frozen=True)
-class ExplainedPicture:
-    """The files of one picture of a pair. The paper's lists may come without masks, or without pictures for people."""
+def marked_file(machine: str, human: str | None, data_root: str, where: str) -> tuple[str, str]:
+    """Finds the file that shows the explained region. The paper's lists may come without some of them.
 
-    image: str  # the plain picture
-    mask: str | None  # its 0/255 mask, if there is one
-    human: str | None  # the picture with its red border, if there is one
-    machine: str  # the rendering for the student, which shows only the explained part
-    where: str  # course and lesson, for error messages
+    Args:
+        machine: the rendering for the student, which shows only the explained region, as course.json names it.
+        human: the picture with a red border, if there is one.
+        data_root: what `./datasets/` in paths stands for.
+        where: course and lesson, for the error message.
 
-    @classmethod
-    def find(cls, image: str, machine: str, human: str | None, data_root: str, where: str) -> "ExplainedPicture":
-        """Looks for the files, given as course.json names them.
+    Returns:
+        "mask", "human" or "machine", and the file.
 
-        Raises:
-            InputError: the plain picture is missing, or mask, bordered picture and rendering all are.
-        """
-        plain, rendering, mask = (locate(path, data_root) for path in (image, machine, sibling(machine, IMG, MASK)))
-        bordered = locate(human, data_root) if human else ""
-        check_file(image, data_root, where)
-        if not any(map(os.path.isfile, (mask, bordered, rendering))):
-            raise InputError(f"{where}: the explanation {rendering} is missing. Explain the training list again.")
-        existing = (path if os.path.isfile(path) else None for path in (mask, bordered))
-        return cls(plain, *existing, rendering, where)
+    Raises:
+        InputError: all of them are missing.
+    """
+    files = {"mask": sibling(machine, IMG, MASK), "human": human, "machine": machine}
+    for kind, listed in files.items():
+        if listed and os.path.isfile(file := locate(listed, data_root)):
+            return kind, file
+    raise InputError(f"{where}: the explanation {machine} is missing. Explain the training list again.")
 
-    @property
-    def bordered(self) -> bool:
-        """True if the picture can be shown with its red border."""
-        return bool(self.mask or self.human)
 
-    def view(self, longest: int) -> Tensor:
-        """The picture as uint8 (3, h, w) in the shape of the plain one, its longer side at most `longest`.
+def explained_picture(file: str, kind: str, marked: str, where: str, longest: int) -> Encoded:
+    """Returns the image `file` with its explained region, its longer side at most `longest`, as PNG for sharp lines.
 
-        With a mask, the border is drawn on the plain picture at full resolution. Otherwise this is the picture for
-        people, or the student's rendering.
-        """
-        plain = decode(self.image, self.where)
-        marked = decode(self.mask or self.human or self.machine, self.where)
-        size = _shape(plain, min(longest, max(*plain.size, *marked.size)))
-        if not self.mask:
-            return to_tensor(marked.resize(size, Image.Resampling.BICUBIC))
-        mask = torch.from_numpy(np.array(marked.convert("L").resize(size, Image.Resampling.BILINEAR)) > 127)
-        return draw_visible_border(to_tensor(plain.resize(size, Image.Resampling.BICUBIC)), mask)
-
-    def encoded(self, longest: int) -> Encoded:
-        """Returns the view as a PNG file, which keeps thin lines sharp."""
-        return encode(self.view(longest), photograph=False)
+    With a mask, the border is drawn on the image at full resolution. Otherwise the file `marked` is shown.
+    """
+    plain, found = decode(file, where), decode(marked, where)
+    size = _shape(plain, min(longest, max(*plain.size, *found.size)))
+    if kind != "mask":
+        return encode(to_tensor(found.resize(size, Image.Resampling.BICUBIC)), photograph=False)
+    mask = torch.from_numpy(np.array(found.convert("L").resize(size, Image.Resampling.BILINEAR)) > 127)
+    drawn = draw_visible_border(to_tensor(plain.resize(size, Image.Resampling.BICUBIC)), mask)
+    return encode(drawn, photograph=False)
 
 
 def draw_visible_border(image: Tensor, mask: Tensor) -> Tensor:
-    """Draws the border of a mask in red, with a thin white line around it.
-
-    Args:
-        image: uint8 (3, h, w).
-        mask: bool (h, w).
-
-    Returns:
-        uint8 (3, h, w).
-    """
+    """Draws the border of a mask (h, w) on uint8 (3, h, w), in red with a thin white line around it."""
     scale = max(1.0, max(mask.shape) / DRAWN_AT)
     width, halo = round(BORDER * scale), round(scale)
     near = F.max_pool2d(mask[None].float(), 2 * halo + 1, stride=1, padding=halo)[0] > 0  # (h, w)

@@ -1,15 +1,11 @@
-"""The key of a course page, which maps picture ids to files, and the page as the server sees it.
+"""The key of a course page: which file each picture is. It is stored next to the page, never in it."""
 
-The key is stored next to the page, never in it.
-"""
-
+import contextlib
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeGuard
 
 from utils.base.errors import InputError
 from utils.base.files import write_json
@@ -18,17 +14,14 @@ from utils.data.outputs import Layout
 
 PHASES = ("lesson", "test", "label")
 ID_DIGITS = 16  # of picture ids and of the build id
-IMAGE_ID = re.compile(f"[0-9a-f]{{{ID_DIGITS}}}")
-BUILD_ID = re.compile("[0-9a-f]+")  # safe in a file name
 
 # A script, not JSON: a page opened by double click may load scripts, but not fetch files. It begins with the build id.
 DATA, DATA_BEGINS = "data.js", 'window.COURSE = {"build_id": "'
-BUILD_AGAIN = "Build the course page again (teach.py)."
 
 
 @dataclass(frozen=True, slots=True)
 class KeyImage:
-    """What the id of a picture stands for."""
+    """The picture behind an id."""
 
     phase: str  # the part of the course that asks about it, one of `PHASES`
     path: str  # the file, as lists name it
@@ -73,12 +66,10 @@ def write_key(
         explanations: the pictures that lessons show after the answer, by id, as the course names them.
     """
     current = layout.course_page_key()
-    try:
-        earlier = str(json.loads(current.read_text(encoding="utf-8"))["build_id"])
-    except (OSError, ValueError, KeyError, TypeError):
-        earlier = ""
-    if BUILD_ID.fullmatch(earlier) and earlier != build_id:
-        os.replace(current, layout.course_page_key(earlier))
+    with contextlib.suppress(InputError):
+        earlier = _read_key(current).build_id
+        if earlier != build_id:
+            os.replace(current, layout.course_page_key(earlier))
     content = {
         "build_id": build_id,
         "dataset": dataset.name,
@@ -108,68 +99,33 @@ def read_key_if_there(path: str | Path, dataset: str, classes: Sequence[str]) ->
     return read_key(path, dataset, classes) if Path(path).exists() else Key(str(path), "", dataset, tuple(classes), {})
 
 
-def _read_key(path: Path) -> Key:
-    """Reads and checks a key of any dataset."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        classes = tuple(content["classes"])
-        images = {name: _read_image(name, entry, len(classes)) for name, entry in content["images"].items()}
-        course = str(content.get("selection", "")), content.get("simclr") is True
-        return Key(str(path), str(content["build_id"]), str(content["dataset"]), classes, images, *course)
-    except FileNotFoundError:
-        raise InputError(
-            f"{path} not found. Build the course page first (teach.py), or check --out and --key."
-        ) from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path} is not the key of a course page ({error!r}). {BUILD_AGAIN}") from None
-
-
-def _read_image(name: str, entry: dict, num_classes: int) -> KeyImage:
-    """Reads the entry of a picture; raises a ValueError or KeyError if it is wrong."""
-    image = KeyImage(entry["phase"], entry["path"], entry.get("label"), entry["index"])
-    labelled = is_count(image.label) and image.label < num_classes
-    valid = IMAGE_ID.fullmatch(name) and isinstance(image.path, str) and is_count(image.index)
-    # The page says after a lesson if the answer is right, so lessons need a label.
-    if not valid or image.phase not in PHASES or not (labelled or (image.label is None and image.phase != "lesson")):
-        raise ValueError(f"image {name}")
-    return image
-
-
-def is_count(value: object) -> TypeGuard[int]:
-    """True for a nonnegative integer in JSON; `true` is not one."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-@dataclass(frozen=True)
-class BuiltPage:
-    """A course page as the server sees it: its key and its folder."""
-
-    key: Key
-    folder: Path
-
-    @property
-    def still_there(self) -> bool:
-        """False after the page was built again. Only data.js shows it, because picture names may be the same."""
-        return _build_in(self.folder) == self.key.build_id
-
-
-def read_built_page(out: str | Path) -> BuiltPage:
-    """Reads the page and its key in the output folder `out`.
+def read_page_key(layout: Layout) -> Key:
+    """Reads the key of the course page in an output folder.
 
     Raises:
         InputError: the page or its key is missing or damaged, or they belong to different builds.
     """
-    layout = Layout(Path(out))
-    page = BuiltPage(_read_key(layout.course_page_key()), layout.course_page)
-    if not page.still_there:
-        raise InputError(f"{page.folder} is missing or is not the build of {page.key.path}. {BUILD_AGAIN}")
-    return page
+    key = _read_key(layout.course_page_key())
+    data = layout.course_page / DATA
+    if not data.exists() or not data.read_text(encoding="utf-8").startswith(f'{DATA_BEGINS}{key.build_id}"'):
+        raise InputError(
+            f"{layout.course_page} is missing or is not the build of {key.path}. Build the page again (teach.py)."
+        )
+    return key
 
 
-def _build_in(folder: Path) -> str:
-    """The build id at the start of data.js; "" if the file cannot be read."""
+def _read_key(path: Path) -> Key:
+    """Reads the key of a page of any dataset."""
     try:
-        with (folder / DATA).open(encoding="utf-8") as data:
-            return data.read(100).removeprefix(DATA_BEGINS).partition('"')[0]
-    except (OSError, UnicodeDecodeError):
-        return ""
+        content = json.loads(path.read_text(encoding="utf-8"))
+        images = {name: KeyImage(**entry) for name, entry in content["images"].items()}
+        course = content.get("selection", ""), content.get("simclr", False)
+        return Key(str(path), content["build_id"], content["dataset"], tuple(content["classes"]), images, *course)
+    except FileNotFoundError:
+        raise InputError(
+            f"{path} not found. Build the course page first (teach.py), or check --out and --key."
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} is not the key of a course page ({error!r}). Build the page again (teach.py)."
+        ) from None

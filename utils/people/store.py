@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from utils.base.errors import InputError
-from utils.people.page_key import PHASES, BuiltPage
+from utils.people.page_key import PHASES, Key
 
 SCHEMA_VERSION = 1
 SCHEMA = (
@@ -75,14 +75,12 @@ HAS_ROOM = """SELECT wanted IS NULL OR wanted > answers
     FROM image WHERE id = ?"""
 
 LOCK_TIMEOUT = 4.0  # seconds to wait for another program
-TURN_TIMEOUT = 5.0  # seconds to wait for other requests; both together stay below the page's 10 seconds
 NOT_NEEDED = "this image has its labels already"  # course.js knows this reason: nothing is lost
 
 # Fields of a trial, with jsPsych's names, in the order of exports. `time_elapsed` (since the person began, without the
 # time in which the page was closed) and `rt` (since the image appeared) are milliseconds; only lessons have `correct`.
 FIELDS = tuple("trial_id trial_index trial_type phase time_elapsed rt stimulus response correct build_id".split())
 SECRET_ID = re.compile("[0-9a-f]{32}")
-HIGHEST_INDEX = 1_000_000
 LONGEST = 1e12  # milliseconds, 31 years: people may come back to an open page
 
 REMEDIES = {
@@ -104,10 +102,6 @@ class UnknownParticipant(Exception):
     """Nobody joined under this id."""
 
 
-class StudyFull(Exception):
-    """The study has `max_participants` people already."""
-
-
 def is_secret_id(value: object) -> TypeGuard[str]:
     """Checks the format of a trial's or participant's id."""
     return isinstance(value, str) and SECRET_ID.fullmatch(value) is not None
@@ -118,31 +112,28 @@ def is_time(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST
 
 
-def refusal(trial: dict, page: BuiltPage) -> str:
+def refusal(trial: dict, key: Key) -> str:
     """Returns the reason to refuse a trial, or "". The reason repeats nothing that was sent."""
-    lesson, classes = trial.get("phase") == "lesson", len(page.key.classes)
+    lesson, classes = trial.get("phase") == "lesson", len(key.classes)
     expected = [name for name in FIELDS if lesson or name != "correct"]
     if set(trial) != set(expected):
         return f"a trial of this phase has exactly the fields {', '.join(expected)}"
     stimulus, index, response = trial["stimulus"], trial["trial_index"], trial["response"]
-    image = page.key.images.get(stimulus) if isinstance(stimulus, str) else None
+    image = key.images.get(stimulus) if isinstance(stimulus, str) else None
     is_class = type(response) is int and 0 <= response < classes
+    right = image is not None and response == image.label
     rules = (
         ("trial_id", is_secret_id(trial["trial_id"]), "must be 32 hexadecimal digits"),
-        ("trial_index", type(index) is int and 0 <= index <= HIGHEST_INDEX, "must be a whole number from 0"),
+        ("trial_index", type(index) is int and 0 <= index <= 1_000_000, "must be a whole number from 0"),
         ("trial_type", trial["trial_type"] == trial["phase"], "must be the phase"),
         ("time_elapsed", is_time(trial["time_elapsed"]), "must be a number of milliseconds from 0"),
         ("rt", is_time(trial["rt"]), "must be a number of milliseconds from 0"),
         ("stimulus", image is not None and image.phase == trial["phase"], "must be an image of this phase"),
         ("response", is_class, f"must be a class, 0 .. {classes - 1}"),
-        ("build_id", trial["build_id"] == page.key.build_id, "must be that of the page; reload it"),
+        ("build_id", trial["build_id"] == key.build_id, "must be that of the page; reload it"),
+        ("correct", not lesson or trial["correct"] is right, "must say if the response is right"),
     )
-    for name, valid, demand in rules:
-        if not valid:
-            return f"{name} {demand}"
-    if lesson and image is not None and trial["correct"] is not (response == image.label):
-        return "correct must say whether the response is right"
-    return ""
+    return next((f"{name} {demand}" for name, valid, demand in rules if not valid), "")
 
 
 @contextlib.contextmanager
@@ -159,14 +150,15 @@ def explained(path: Path) -> Iterator[None]:
 
 def connect(path: Path) -> sqlite3.Connection:
     """Opens a connection without implicit transactions. The path is absolute, as SQLite reads `file:...` as a URI."""
-    return sqlite3.connect(Path(path).absolute(), timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(path.absolute(), timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False)
 
 
 def read_study(database: sqlite3.Connection, path: Path) -> tuple[str, str] | None:
-    """Returns the build id and the dataset of a database; None if it is empty.
+    """Checks a database; returns its build id and its dataset, or None if it is empty.
 
     Raises:
         InputError: it belongs to another program or another version of this one.
+        DatabaseTrouble: SQLite's quick check finds a damaged page.
     """
     if not _value(database, "SELECT count(*) FROM sqlite_master"):
         return None
@@ -176,25 +168,21 @@ def read_study(database: sqlite3.Connection, path: Path) -> tuple[str, str] | No
             f"{path} is not an answers database of this version (schema {version}, expected {SCHEMA_VERSION}). "
             "Check --out, or use the version of this program that wrote it."
         )
-    return database.execute("SELECT build_id, dataset FROM study").fetchone()
-
-
-def check_whole(database: sqlite3.Connection, path: Path) -> None:
-    """Raises a DatabaseTrouble if SQLite's quick check finds a damaged page."""
     found = _value(database, "PRAGMA quick_check(1)")
     if found != "ok":
         problem = " ".join(found.replace("*** in database main ***", "").split())
         raise DatabaseTrouble(path, problem, sqlite3.SQLITE_CORRUPT)
+    return database.execute("SELECT build_id, dataset FROM study").fetchone()
 
 
 class Store:
     """The database of one study. Safe to use from several threads; every method is one transaction.
 
-    If the database is damaged, `damage` contains the error, all other methods raise it, and nothing more is written.
+    If the database is damaged, `damage` contains the error, all other methods raise it, and nothing is written.
 
     Args:
         path: the file; created if it is missing, readable for its owner only.
-        page: the page that people see; the database must belong to the same build.
+        key: the key of the page that people see; the database must belong to the same build.
         labels_per_image: K, the number of people who label each image.
         lease_seconds: how long an image stays reserved for the person who sees it.
         max_participants: number of people who may join.
@@ -207,40 +195,33 @@ class Store:
 
     def __init__(
         self,
-        path: str | Path,
-        page: BuiltPage,
+        path: Path,
+        key: Key,
         labels_per_image: int = 3,
         lease_seconds: float = 300,
         max_participants: int = 10_000,
         clock: Callable[[], float] = time.time,
     ):
-        self.path = Path(path)
-        self.labels_per_image, self.lease_seconds, self.max_participants = (
-            labels_per_image,
-            lease_seconds,
-            max_participants,
-        )
+        self.path, self.lease_seconds, self.max_participants = path, lease_seconds, max_participants
         self.damage: DatabaseTrouble | None = None
         self._clock, self._lock = clock, threading.Lock()
-        self.path.touch(mode=0o600)
-        self._database = connect(self.path)
+        path.touch(mode=0o600)
+        self._database = connect(path)
         try:
-            with self._noting_damage():
+            with explained(path):
                 # Before anything is written: databases of other programs stay unchanged.
-                read_study(self._database, self.path)
-                check_whole(self._database, self.path)
+                read_study(self._database, path)
                 for pragma in PRAGMAS:
                     self._database.execute(f"PRAGMA {pragma}")
             with self._transaction() as database:
-                self._prepare(database, page)
-        except BaseException:
-            if not self.damage:
-                self.close()
+                self._prepare(database, key, labels_per_image)
+        except DatabaseTrouble as trouble:
+            if trouble.code != sqlite3.SQLITE_CORRUPT:
                 raise
+            self.damage = trouble
 
-    def _prepare(self, database: sqlite3.Connection, page: BuiltPage) -> None:
+    def _prepare(self, database: sqlite3.Connection, key: Key, wanted: int) -> None:
         """Creates the tables of a new database, or checks the build of an existing one. Sets the wanted labels."""
-        key, wanted = page.key, self.labels_per_image
         found = read_study(database, self.path)
         if found is None:
             for statement in SCHEMA:
@@ -248,7 +229,7 @@ class Store:
             database.execute("INSERT INTO study VALUES (1, ?, ?)", (key.build_id, key.dataset))
             database.executemany(
                 "INSERT INTO image (id, phase, wanted) VALUES (?, ?, ?)",
-                [(name, image.phase, {"label": wanted}.get(image.phase)) for name, image in key.images.items()],
+                [(name, image.phase, wanted if image.phase == "label" else None) for name, image in key.images.items()],
             )
         elif found[0] != key.build_id:
             raise InputError(
@@ -268,45 +249,25 @@ class Store:
             self._database.close()
 
     @contextlib.contextmanager
-    def _noting_damage(self) -> Iterator[None]:
-        """Explains errors. Remembers that the database is damaged, so that nothing more is written to it."""
-        try:
-            with explained(self.path):
-                yield
-        except DatabaseTrouble as trouble:
-            if trouble.code == sqlite3.SQLITE_CORRUPT:
-                self.damage = trouble
-            raise
-
-    @contextlib.contextmanager
     def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
         """One transaction, rolled back on any error."""
-        if not self._lock.acquire(timeout=TURN_TIMEOUT):
-            raise DatabaseTrouble(self.path, "other requests are waiting for it", sqlite3.SQLITE_BUSY)
-        try:
+        with self._lock, explained(self.path):
             if self.damage:
                 raise self.damage.with_traceback(None)
-            with self._noting_damage():
-                self._database.execute(begin)
-                try:
-                    yield self._database
-                    self._database.execute("COMMIT")
-                finally:
-                    if self._database.in_transaction:
-                        self._database.execute("ROLLBACK")
-        finally:
-            self._lock.release()
+            self._database.execute(begin)
+            try:
+                yield self._database
+                self._database.execute("COMMIT")
+            finally:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
 
     def join(self) -> str:
-        """Adds a participant and returns the id, a secret between this person's page and the server.
-
-        Raises:
-            StudyFull: the study has `max_participants` people already.
-        """
+        """Adds a participant and returns the id, a secret between this person's page and the server; "" if full."""
         secret = secrets.token_hex(16)
         with self._transaction() as database:
             if _value(database, "SELECT count(*) FROM participant") >= self.max_participants:
-                raise StudyFull
+                return ""
             database.execute("INSERT INTO participant (secret) VALUES (?)", (secret,))
         return secret
 
@@ -315,9 +276,6 @@ class Store:
 
         It stays the same until it is answered or its lease expires. Answers and leases together never exceed the
         wanted number of labels.
-
-        Raises:
-            UnknownParticipant: nobody joined under this id.
         """
         now = self._clock()
         with self._transaction() as database:
@@ -345,26 +303,18 @@ class Store:
 
         Returns:
             The ids of the trials that are stored now, and the reasons for the others, by id.
-
-        Raises:
-            UnknownParticipant: nobody joined under this id.
         """
-        stored, refused = [], {}
         with self._transaction() as database:
             person = _number_of(database, secret)
-            for trial_id, trial in trials.items():
-                reason = self._add(database, person, trial_id, trial)
-                if reason is None:
-                    stored.append(trial_id)
-                else:
-                    refused[trial_id] = reason
-        return stored, refused
+            reasons = {name: self._add(database, person, name, trial) for name, trial in trials.items()}
+        stored = [name for name, reason in reasons.items() if not reason]
+        return stored, {name: reason for name, reason in reasons.items() if reason}
 
-    def _add(self, database: sqlite3.Connection, person: int, trial_id: str, trial: dict | str) -> str | None:
-        """Stores one trial; returns the reason if it cannot be stored."""
+    def _add(self, database: sqlite3.Connection, person: int, trial_id: str, trial: dict | str) -> str:
+        """Stores one trial; returns the reason if it cannot be stored, else ""."""
         owner = _value(database, "SELECT participant FROM trial WHERE trial_id = ?", trial_id)
         if owner is not None:
-            return None if owner == person else "trial_id is taken; draw another"
+            return "" if owner == person else "trial_id is taken; draw another"
         if isinstance(trial, str):
             return trial
         if _value(database, "SELECT 1 FROM trial WHERE participant = ? AND stimulus = ?", person, trial["stimulus"]):
@@ -379,24 +329,22 @@ class Store:
             " (:trial_id, :person, :trial_index, :time_elapsed, :rt, :stimulus, :response, :correct)",
             {"correct": None, **trial, "person": person},
         )
-        return None
+        return ""
 
     def progress(self) -> dict[str, int]:
         """Returns the state of the study: each number with its name."""
-        labelled = "SELECT count(*) FROM image WHERE phase = 'label'"
+        queries = {
+            "people who opened the course": "SELECT count(*) FROM participant",
+            "people who answered": "SELECT count(DISTINCT participant) FROM trial",
+            **{
+                f"answers, {phase}": f"SELECT ifnull(sum(answers), 0) FROM image WHERE phase = '{phase}'"
+                for phase in PHASES
+            },
+            "images to label": "SELECT count(*) FROM image WHERE phase = 'label'",
+            "images with all their labels": "SELECT count(*) FROM image WHERE answers = wanted",
+        }
         with self._transaction("BEGIN") as database:
-            return {
-                "people who opened the course": _value(database, "SELECT count(*) FROM participant"),
-                "people who answered": _value(database, "SELECT count(DISTINCT participant) FROM trial"),
-                **{
-                    f"answers, {phase}": _value(
-                        database, "SELECT ifnull(sum(answers), 0) FROM image WHERE phase = ?", phase
-                    )
-                    for phase in PHASES
-                },
-                "images to label": _value(database, labelled),
-                "images with all their labels": _value(database, f"{labelled} AND answers = wanted"),
-            }
+            return {name: _value(database, query) for name, query in queries.items()}
 
 
 def _number_of(database: sqlite3.Connection, secret: str) -> int:

@@ -332,12 +332,12 @@
   // ---------------------------------------------------------------- pictures
 
   const pictures = new Map(); // id -> promise of the decoded image
-  const others = new Set(COURSE.endings.others); // ids of the pictures with the less usual ending
+  const JPG = new Set(COURSE.jpg); // ids of the JPEG files; all others are PNG
 
   function load(id) {
     if (!pictures.has(id)) {
-      const ending = others.has(id) ? COURSE.endings.other : COURSE.endings.usual;
-      const image = element("img", { src: `images/${id}.${ending}`, alt: "", draggable: false });
+      const src = `images/${id}.${JPG.has(id) ? "jpg" : "png"}`;
+      const image = element("img", { src, alt: "", draggable: false });
       const ready = image.decode().then(
         () => image,
         () => {
