@@ -1,17 +1,17 @@
-"""What tests call.
+"""Helpers of the tests.
 
-answering     what is a page's key, and a file of answers to it?
-archives      what do the published archives look like when small, and who serves them?
-axe           what does a checker of accessibility find wrong with a page?
-code          what are the repository's scripts and modules, as syntax trees?
-collecting    what is a built page without pictures, and what does it send to the collecting server?
-docs          what do the documents link to, command, name and quote?
-drawn_course  what is a course without any network?
+answering     a page's key and answers to it
+archives      small published archives and a server for them
+axe           accessibility checks
+code          the repository's scripts and modules as syntax trees
+collecting    a page without pictures, and its requests to the server
+docs          links, commands, names and quotations in the documents
+drawn_course  a course without a network
 forker        runs scripts as forked processes and kills them, without importing torch each time (a program)
-many_classes  what is a course of as many classes as wanted?
-narrow        how does a network become small, so that a test is fast?
-noise         what is a pool of pictures that mean nothing, and a student's settings for it?
-own_images    what is a folder of images as people have them?
-person        what does someone in front of a browser do?
-runs          how are scripts run, one by one and as a family, on the small dataset?
+many_classes  a course of many classes
+narrow        makes networks narrow, so that tests are fast
+noise         a pool of random pictures
+own_images    a folder of images as users have it
+person        a participant in a browser
+runs          runs scripts, one by one or as a family, on a small dataset
 """

@@ -1,4 +1,4 @@
-"""A pool of noise: pictures, masks and explanations that mean nothing, and a student's settings for them."""
+"""A pool of random pictures, masks and explanations, and settings of a student for it."""
 
 from functools import partial
 
@@ -16,7 +16,7 @@ LABELS = (0, 1, 2, 0, 1, 2, 0, 1, 0, 0)
 
 
 def noise_material(root):
-    """Ten noise pictures as a list, and the path of a list of explanations, noise masks and pictures against every wrong class."""
+    """Returns ten random pictures as a list, and the path of a list of explanations (random masks and pictures) against every wrong class."""
     rng = torch.Generator().manual_seed(0)
 
     def draw(path, pixels):

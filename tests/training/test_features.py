@@ -1,4 +1,4 @@
-"""The feature maps of a list: held where all fit, and let go as soon as they do not."""
+"""Feature maps of a list are kept if all fit into the budget, and freed as soon as they do not."""
 
 import gc
 import weakref
@@ -12,7 +12,7 @@ MAP_BYTES = 2 * 4 * 3 * 3 * 4  # of a batch: two images, four features, 3 x 3 pl
 
 
 class Counting:
-    """Stands in for a frozen network: its maps are numbers of the pixels, and it counts and remembers them."""
+    """Replaces a frozen network; its maps are computed from the pixels, and it refers to them weakly."""
 
     backbone_frozen = True
 
@@ -33,7 +33,7 @@ class Counting:
 
 
 def looks(batches, budget):
-    """A network and its maps of a list of so many batches of two images."""
+    """Returns a network and its feature maps of a list of `batches` batches of two images."""
     images = [torch.full((3, 4, 4), number, dtype=torch.uint8) for number in range(2 * batches)]
     network = Counting()
     return network, FeatureMaps(network, images, 2, 0, "cpu", budget)
@@ -47,7 +47,7 @@ def test_maps_that_all_fit_are_computed_once():
 
 
 @pytest.mark.parametrize("budget", [0, MAP_BYTES - 1, 2 * MAP_BYTES, 5 * MAP_BYTES - 1])
-def test_maps_that_do_not_all_fit_are_let_go_as_soon_as_that_shows(budget):
+def test_maps_that_do_not_fit_are_freed_at_once(budget):
     network, maps = looks(5, budget)
     fitting = budget // MAP_BYTES
     for place, (_numbers, _maps) in enumerate(maps):

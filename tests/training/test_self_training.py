@@ -1,4 +1,4 @@
-"""Which answers of its own a classifier learns from."""
+"""Confident answers become labels."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from utils.data.lists import UNKNOWN
 from utils.training.self_training import confident_labels
 
 
-def test_an_answer_counts_from_the_confidence_on():
+def test_the_threshold_is_inclusive():
     found = torch.tensor([[0.95, 0.05, 0.0], [0.5, 0.25, 0.25], [0.1, 0.3, 0.6]], dtype=torch.float64)
     assert confident_labels(found, 0.5).tolist() == [0, 0, 2]
     assert confident_labels(found, 0.6).tolist() == [0, UNKNOWN, 2]
@@ -16,7 +16,7 @@ def test_an_answer_counts_from_the_confidence_on():
 
 
 @pytest.mark.parametrize("classes", [2, 7])
-def test_a_higher_confidence_takes_fewer_labels_and_no_others(classes):
+def test_a_higher_threshold_keeps_a_subset(classes):
     found = (4 * torch.randn(500, classes, generator=torch.Generator().manual_seed(classes))).softmax(1)
     before = confident_labels(found, 0.0)
     assert torch.equal(before, found.argmax(1))
