@@ -89,7 +89,7 @@ def tiles(path: str | Path, rows: Sequence[Sequence[Tile]]) -> None:
 
     width, height = max(map(len, rows)) * (SIDE + GAP) + GAP, len(rows) * (SIDE + HEADLINE) + GAP
     page = figure(width / DPI, height / DPI, dpi=DPI)
-    canvas, pictures = FigureCanvasAgg(page), {}
+    canvas, squares = FigureCanvasAgg(page), {}
     for row, line in enumerate(rows):
         for column, tile in enumerate(line):
             if tile is None:
@@ -98,12 +98,12 @@ def tiles(path: str | Path, rows: Sequence[Sequence[Tile]]) -> None:
             left, top = GAP + column * (SIDE + GAP), HEADLINE + row * (SIDE + HEADLINE)
             x, y = (left + SIDE / 2) / width, 1 - (top - GAP) / height
             page.text(x, y, _two_lines(title), fontsize=8, ha="center", va="bottom")
-            pictures[left, top] = _tile(picture)
+            squares[left, top] = _tile(picture)
     canvas.draw()
     # Matplotlib draws only the titles: it would take several times as long for the pictures.
     pixels = np.array(canvas.buffer_rgba())[..., :3]
-    for (left, top), picture in pictures.items():
-        pixels[top : top + SIDE, left : left + SIDE] = picture
+    for (left, top), square in squares.items():
+        pixels[top : top + SIDE, left : left + SIDE] = square
     write_bytes(path, encode_png(pixels))
 
 

@@ -71,9 +71,9 @@ def train_classifier(
             row |= _classifier_epoch(learner, train, recipe, epoch, optimizer, progress)
             schedule.step()
             processes.align(network)  # batch-norm statistics differ between ranks; all test the network that is saved
-            due = test.num_known and (epoch % recipe.eval_every == 0 or epoch == recipe.epochs)
-            answers = evaluation.predict(test_maps) if due else None
-            row["test_accuracy"] = round(evaluation.accuracy(answers, test.labels), 3) if due else ""
+            row["test_accuracy"] = ""
+            if test.num_known and (epoch % recipe.eval_every == 0 or epoch == recipe.epochs):
+                row["test_accuracy"] = round(evaluation.accuracy(evaluation.predict(test_maps), test.labels), 3)
             history.append(row)
             keep(unfinished, parts, history)
             progress.set_postfix(loss=f"{row['loss']:.3f}", test=row["test_accuracy"])

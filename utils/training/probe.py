@@ -85,7 +85,7 @@ def fit_probe(
 
 def add_linear_probe(
     encoder: Network, train: ImageSet, test: ImageSet, classes: Sequence[str], path: Path, how: ProbeSettings
-) -> dict:
+) -> dict | None:
     """Fits a linear head on the features of `train`, attaches it to the encoder and saves it.
 
     Args:

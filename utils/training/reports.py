@@ -23,7 +23,7 @@ def report_classifier(
     classes: Sequence[str],
     history: Sequence[dict],
     recipe: Recipe,
-) -> dict:
+) -> dict | None:
     """Writes `<stem>.csv`, `<stem>_curves.png` and, if test labels are known, `<stem>_confusion.png` and `.csv` to `out`.
 
     Returns:
