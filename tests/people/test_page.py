@@ -246,7 +246,7 @@ def shrink(mask, steps):
 def test_pictures_keep_their_shape_and_are_never_enlarged(tmp_path):
     for size, shown in (((500, 333), (384, 256)), ((60, 80), (60, 80))):
         Image.new("RGB", size).save(tmp_path / "a.png")
-        content = course_pictures.whole_picture(str(tmp_path / "a.png"), "here", 384).content
+        content = course_pictures.whole_picture(str(tmp_path / "a.png"), "here", 384)[1]
         assert Image.open(io.BytesIO(content)).size == shown
 
 
@@ -291,9 +291,9 @@ SOURCES = {
 def test_a_picture_has_the_format_of_its_source_and_only_pixels(tmp_path, kind):
     name, image, saving, ending = SOURCES[kind]
     image.save(tmp_path / name, **saving)
-    picture = course_pictures.whole_picture(str(tmp_path / name), "here", 96)
-    assert picture.ending == ending and b"Secret" not in picture.content
-    with Image.open(io.BytesIO(picture.content)) as shown, Image.open(tmp_path / name) as original:
+    shown_as, content = course_pictures.whole_picture(str(tmp_path / name), "here", 96)
+    assert shown_as == ending and b"Secret" not in content
+    with Image.open(io.BytesIO(content)) as shown, Image.open(tmp_path / name) as original:
         assert shown.format == {"jpg": "JPEG", "png": "PNG"}[ending] and shown.mode == "RGB"
         assert set(shown.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"} and not shown.getexif()
         upright = original.convert("RGB")

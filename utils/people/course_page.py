@@ -17,7 +17,7 @@ from utils.base.machine import side_by_side
 from utils.data.catalog import Dataset
 from utils.data.lists import UNKNOWN, Example, check_files, locate, read_examples
 from utils.data.outputs import Layout
-from utils.people.course_pictures import Encoded, explained_picture, marked_file, whole_picture
+from utils.people.course_pictures import explained_picture, marked_file, whole_picture
 from utils.people.page_key import DATA, DATA_BEGINS, ID_DIGITS, PHASES, KeyImage
 from utils.teaching.course import plain_partners, read_course
 from utils.teaching.registry import Selection
@@ -27,20 +27,12 @@ STATIC_FILES = ("index.html", "course.js", "style.css")  # the same for every co
 
 
 def find_course(dataset: Dataset, out: str, selection: str, simclr: bool) -> tuple[Layout, str]:
-    """Finds the course to teach: its variant's file names and its selection. "auto" takes the only course in `out`.
-
-    Raises:
-        InputError: with "auto", there is no course, or there are several.
-    """
+    """Finds the course to teach: its variant's file names and its selection. "auto" takes the only course in `out`."""
+    variants = ("simclr",) if simclr else ("", "simclr")
+    layouts = [Layout(Path(out), dataset.list_stem, variant) for variant in variants]
     if selection != "auto":
-        return Layout(Path(out), dataset.list_stem, "simclr" if simclr else ""), selection
-    variants = ["simclr"] if simclr else ["", "simclr"]
-    found = [
-        (layout, name)
-        for layout in (Layout(Path(out), dataset.list_stem, variant) for variant in variants)
-        for name in get_args(Selection)
-        if layout.course(name).exists()
-    ]
+        return layouts[0], selection
+    found = [(layout, name) for layout in layouts for name in get_args(Selection) if layout.course(name).exists()]
     if len(found) == 1:
         return found[0]
     if not found:
@@ -52,16 +44,8 @@ def find_course(dataset: Dataset, out: str, selection: str, simclr: bool) -> tup
 class CoursePage:
     """A course page: its pictures under opaque names, and the values that the page's script reads.
 
-    Lessons include their labels, which feedback needs. The test and the images to label do not.
-
-    Args:
-        dataset: the course's dataset.
-        source: the course file; its content and the seed are the secret key of the picture names.
-        data_root: what `./datasets/` in lists stands for.
-        image_size: longer side of the pictures in pixels, at most.
-        test_images: number of pictures of the test.
-        label_images: number of pictures to label; 0 takes all.
-        seed: draws and names the pictures.
+    Lessons include their labels, which feedback needs. The test and the images to label do not. The course file
+    `source` and the seed are the secret key of the picture names. The other arguments are settings of teach.py.
 
     Attributes:
         images: the pictures that people are asked about, by id.
@@ -85,7 +69,7 @@ class CoursePage:
         self.dataset, self._source, self._data_root, self._longest = dataset, source, data_root, image_size
         entries = read_course(source, dataset)["lessons"]
         self._secret = hashlib.sha256(f"{seed}\n".encode() + source.read_bytes()).digest()
-        self._pictures: dict[str, Callable[[], Encoded]] = {}
+        self._pictures: dict[str, Callable[[], tuple[str, bytes]]] = {}
         self.images: dict[str, KeyImage] = {}
         self.explanations: dict[str, str] = {}
         lessons, bordered = self._add_lessons(entries)
@@ -110,18 +94,15 @@ class CoursePage:
         check_files(rows, path, self._data_root)
         return rows, path
 
-    def _add(self, place: str, make: Callable[..., Encoded], *arguments: str) -> str:
+    def _add(self, place: str, make: Callable[..., tuple[str, bytes]], *arguments: str) -> str:
         """Adds a picture and returns its id, a keyed hash of `place`, which is unique to the picture."""
         name = hmac.new(self._secret, place.encode(), hashlib.sha256).hexdigest()[:ID_DIGITS]
         self._pictures[name] = partial(make, *arguments, self._longest)
         return name
 
-    def _add_whole(self, place: str, path: str, where: str) -> str:
-        return self._add(place, whole_picture, locate(path, self._data_root), where)
-
     def _add_question(self, phase: str, place: str, row: Example, where: str) -> str:
         """Adds a picture that people are asked about in `phase`."""
-        name = self._add_whole(f"{phase} {place}", row.path, where)
+        name = self._add(f"{phase} {place}", whole_picture, locate(row.path, self._data_root), where)
         self.images[name] = KeyImage(phase, row.path, None if row.label == UNKNOWN else row.label, row.index)
         return name
 
@@ -164,7 +145,8 @@ class CoursePage:
                 bordered += [border for _, border in added.values()]
             for wrong, partner in sorted(plain_partners(entry).items()):
                 # All answers that show it share one file.
-                partners[wrong] = self._add_whole(f"plain {partner}", partner, where)
+                file = locate(partner, self._data_root)
+                partners[wrong] = self._add(f"plain {partner}", whole_picture, file, where)
                 self.explanations[partners[wrong]] = partner
             image = self._add_question("lesson", str(place), row_of[entry["image"]], where)
             lesson = {"image": image, "label": entry["label"], "answer": entry["answer"], "pairs": pairs}
@@ -194,9 +176,9 @@ class CoursePage:
                 digest.update(hashlib.sha256(content).digest())
 
             def write_picture(name: str) -> tuple[str, bytes]:
-                picture = self._pictures[name]()
-                (folder / "images" / f"{name}.{picture.ending}").write_bytes(picture.content)
-                return picture.ending, hashlib.sha256(picture.content).digest()
+                ending, content = self._pictures[name]()
+                (folder / "images" / f"{name}.{ending}").write_bytes(content)
+                return ending, hashlib.sha256(content).digest()
 
             names = sorted(self._pictures)  # modification times then do not reveal the order of a list
             written = side_by_side(write_picture, names, workers)

@@ -2,7 +2,6 @@
 
 import io
 import os
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,32 +22,23 @@ PHOTOGRAPHS = ("JPEG", "MPO")  # Pillow's names; MPO is a JPEG with a preview, a
 QUALITY = 90  # of JPEG, 0 .. 100
 
 
-class Encoded(NamedTuple):
-    """A picture file: `jpg` or `png`, and its bytes, which contain pixels and no metadata."""
+def whole_picture(file: str, where: str, longest: int) -> tuple[str, bytes]:
+    """Scales the whole image down to a longer side of at most `longest` pixels; `where` begins error messages.
 
-    ending: str
-    content: bytes
-
-
-def encode(pixels: Tensor, photograph: bool) -> Encoded:
-    """Encodes uint8 (3, h, w) as PNG, or as JPEG if it comes from one: as PNG it would be five times as large."""
-    if not photograph:
-        return Encoded("png", encode_png(channels_last(pixels)))
-    file = io.BytesIO()
-    # No chroma subsampling: classes may differ in a small spot of color.
-    Image.fromarray(channels_last(pixels)).save(file, format="JPEG", quality=QUALITY, subsampling=0, optimize=True)
-    return Encoded("jpg", file.getvalue())
-
-
-def whole_picture(file: str, where: str, longest: int) -> Encoded:
-    """Returns the whole image, its longer side at most `longest` pixels; `where` begins error messages."""
+    Returns:
+        The ending and the bytes of a file without metadata: JPEG if the image comes from one, because as PNG it would
+        be five times as large.
+    """
     image = decode(file, where)
-    return encode(resized(image, min(longest, max(image.size))), image.format in PHOTOGRAPHS)
-
-
-def resized(image: Image.Image, longest: int) -> Tensor:
-    """Scales an image so that its longer side is `longest`; returns uint8 (3, h, w)."""
-    return to_tensor(image.resize(_shape(image, longest), Image.Resampling.BICUBIC))
+    small = image.resize(_shape(image, min(longest, max(image.size))), Image.Resampling.BICUBIC)
+    pixels = channels_last(to_tensor(small))
+    if image.format not in PHOTOGRAPHS:
+        return "png", encode_png(pixels)
+    content = io.BytesIO()
+    # From the array, because Pillow would also save the comment of `small`. No chroma subsampling, because classes may
+    # differ in a small spot of color.
+    Image.fromarray(pixels).save(content, format="JPEG", quality=QUALITY, subsampling=0, optimize=True)
+    return "jpg", content.getvalue()
 
 
 def _shape(image: Image.Image, longest: int) -> tuple[int, int]:
@@ -58,19 +48,9 @@ def _shape(image: Image.Image, longest: int) -> tuple[int, int]:
 
 
 def marked_file(machine: str, human: str | None, data_root: str, where: str) -> tuple[str, str]:
-    """Finds the file that shows the explained region. The paper's lists may come without some of them.
+    """Finds the file that shows the explained region; returns its kind, "mask", "human" or "machine", and its path.
 
-    Args:
-        machine: the rendering for the student, which shows only the explained region, as course.json names it.
-        human: the picture with a red border, if there is one.
-        data_root: what `./datasets/` in paths stands for.
-        where: course and lesson, for the error message.
-
-    Returns:
-        "mask", "human" or "machine", and the file.
-
-    Raises:
-        InputError: all of them are missing.
+    `human` has a red border, `machine`, for the student, shows only the region. The paper's lists may lack some files.
     """
     files = {"mask": sibling(machine, IMG, MASK), "human": human, "machine": machine}
     for kind, listed in files.items():
@@ -79,18 +59,18 @@ def marked_file(machine: str, human: str | None, data_root: str, where: str) -> 
     raise InputError(f"{where}: the explanation {machine} is missing. Explain the training list again.")
 
 
-def explained_picture(file: str, kind: str, marked: str, where: str, longest: int) -> Encoded:
-    """Returns the image `file` with its explained region, its longer side at most `longest`, as PNG for sharp lines.
+def explained_picture(file: str, kind: str, marked: str, where: str, longest: int) -> tuple[str, bytes]:
+    """Shows the image `file` with its explained region, its longer side at most `longest`, as PNG for sharp lines.
 
     With a mask, the border is drawn on the image at full resolution. Otherwise the file `marked` is shown.
     """
     plain, found = decode(file, where), decode(marked, where)
     size = _shape(plain, min(longest, max(*plain.size, *found.size)))
-    if kind != "mask":
-        return encode(to_tensor(found.resize(size, Image.Resampling.BICUBIC)), photograph=False)
-    mask = torch.from_numpy(np.array(found.convert("L").resize(size, Image.Resampling.BILINEAR)) > 127)
-    drawn = draw_visible_border(to_tensor(plain.resize(size, Image.Resampling.BICUBIC)), mask)
-    return encode(drawn, photograph=False)
+    shown = to_tensor((plain if kind == "mask" else found).resize(size, Image.Resampling.BICUBIC))
+    if kind == "mask":
+        mask = np.array(found.convert("L").resize(size, Image.Resampling.BILINEAR)) > 127
+        shown = draw_visible_border(shown, torch.from_numpy(mask))
+    return "png", encode_png(channels_last(shown))
 
 
 def draw_visible_border(image: Tensor, mask: Tensor) -> Tensor:

@@ -57,13 +57,7 @@ def write_key(
 ) -> None:
     """Writes the key of a page. The key of an earlier build is renamed, since answers to that build need it.
 
-    Args:
-        layout: file names; its variant is that of the course.
-        dataset: the page's dataset.
-        selection: the course's selection.
-        build_id: the page's build.
-        images: the pictures that people are asked about, by id.
-        explanations: the pictures that lessons show after the answer, by id, as the course names them.
+    `images` are the pictures that people are asked about, `explanations` those that lessons show after the answer.
     """
     current = layout.course_page_key()
     with contextlib.suppress(InputError):

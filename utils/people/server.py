@@ -57,14 +57,7 @@ PROGRESS = """<!doctype html>
 
 
 def create_app(folder: Path, key: Key, store: Store, token: str) -> Flask:
-    """Builds the server as a WSGI application.
-
-    Args:
-        folder: the course page.
-        key: its key.
-        store: the answers database.
-        token: opens progress and exports.
-    """
+    """Builds the server of the course page in `folder`. `token` opens progress and exports."""
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = LONGEST_BODY
     app.url_map.merge_slashes = False
@@ -175,11 +168,7 @@ def _body(*names: str) -> list:
 
 
 def access_token(path: Path) -> str:
-    """Returns the token for progress and exports from the file `path`, created at the first start (owner only).
-
-    Raises:
-        InputError: the file contains no token.
-    """
+    """Returns the token for progress and exports from the file `path`, created at the first start (owner only)."""
     if not path.exists():
         with replacing(path) as temporary:
             temporary.touch(mode=0o600)
@@ -191,13 +180,7 @@ def access_token(path: Path) -> str:
 
 
 def serve(app: Flask, host: str, port: int, threads: int, announce: Callable[[str], None]) -> None:
-    """Answers requests until Ctrl-C or SIGTERM; requests in progress are finished first.
-
-    `announce` is called with the server's address once it accepts connections.
-
-    Raises:
-        InputError: the server cannot listen at `host` and `port`.
-    """
+    """Answers requests until Ctrl-C or SIGTERM; `announce` is called with the address once the server listens."""
     try:
         server = waitress.create_server(
             app,

@@ -1,10 +1,8 @@
 """The answers database: an SQLite file with the images of a study, its participants, their trials and their leases.
 
-The schema enforces what must always be true, so no fault in this program and no second process can break it. Answers
-are committed with `synchronous=FULL` before they are acknowledged. They survive a killed process and a power cut.
-
-Images with the most labels are handed out first. A study that ends early then leaves complete images, each with the
-labels that majority and Dawid-Skene need.
+Constraints and triggers keep it consistent, also if other programs write to it. Answers are committed with
+`synchronous=FULL` before they are acknowledged, so they survive a killed process and a power cut. Images with the
+most labels are handed out first: a study that ends early has complete images.
 """
 
 import contextlib
@@ -103,7 +101,6 @@ class UnknownParticipant(Exception):
 
 
 def is_secret_id(value: object) -> TypeGuard[str]:
-    """Checks the format of a trial's or participant's id."""
     return isinstance(value, str) and SECRET_ID.fullmatch(value) is not None
 
 
@@ -178,15 +175,8 @@ def read_study(database: sqlite3.Connection, path: Path) -> tuple[str, str] | No
 class Store:
     """The database of one study. Safe to use from several threads; every method is one transaction.
 
-    If the database is damaged, `damage` contains the error, all other methods raise it, and nothing is written.
-
-    Args:
-        path: the file; created if it is missing, readable for its owner only.
-        key: the key of the page that people see; the database must belong to the same build.
-        labels_per_image: K, the number of people who label each image.
-        lease_seconds: how long an image stays reserved for the person who sees it.
-        max_participants: number of people who may join.
-        clock: returns seconds since 1970.
+    The file is created if it is missing, readable for its owner only. If the database is damaged, `damage` contains
+    the error, all other methods raise it, and nothing is written. `clock` returns seconds since 1970.
 
     Raises:
         DatabaseTrouble: the file cannot be used.
@@ -295,14 +285,9 @@ class Store:
         """Stores a person's trials in one transaction.
 
         A trial that is already stored is left unchanged and counts as stored. A label is accepted if its image is
-        reserved for this person, or if the image needs more labels than others have given or reserved.
-
-        Args:
-            secret: the person's id.
-            trials: by trial id, the trial, or the reason for refusing it.
-
-        Returns:
-            The ids of the trials that are stored now, and the reasons for the others, by id.
+        reserved for this person, or if the image needs more labels than others have given or reserved. `trials`
+        contains trials, or the reasons to refuse them, by trial id. Returns the ids of the trials that are stored
+        now, and the reasons for the others.
         """
         with self._transaction() as database:
             person = _number_of(database, secret)
@@ -336,19 +321,15 @@ class Store:
         queries = {
             "people who opened the course": "SELECT count(*) FROM participant",
             "people who answered": "SELECT count(DISTINCT participant) FROM trial",
-            **{
-                f"answers, {phase}": f"SELECT ifnull(sum(answers), 0) FROM image WHERE phase = '{phase}'"
-                for phase in PHASES
-            },
+            **{f"answers, {phase}": f"SELECT total(answers) FROM image WHERE phase = '{phase}'" for phase in PHASES},
             "images to label": "SELECT count(*) FROM image WHERE phase = 'label'",
             "images with all their labels": "SELECT count(*) FROM image WHERE answers = wanted",
         }
         with self._transaction("BEGIN") as database:
-            return {name: _value(database, query) for name, query in queries.items()}
+            return {name: int(_value(database, query)) for name, query in queries.items()}
 
 
 def _number_of(database: sqlite3.Connection, secret: str) -> int:
-    """Returns the number of a participant."""
     number = _value(database, "SELECT number FROM participant WHERE secret = ?", secret)
     if number is None:
         raise UnknownParticipant
