@@ -2,6 +2,5 @@
 
 bench     speed and memory against the released procedure and against limits (a command)
 baseline  the released procedure
-pools     cost of one choice by the size of the pool (a command)
 results   tables and figures of docs/results.md (a command)
 """

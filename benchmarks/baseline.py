@@ -93,36 +93,3 @@ def explain(network, files, labels, num_classes, size, out, sizes=SIZES):
                         else:
                             Image.fromarray(machine_picture(pixels, mask)).save(out / f"{name}_{fraction}_machine.png")
                             Image.fromarray(mask.astype(np.uint8) * 255).save(out / f"{name}_{fraction}_mask.png")
-
-
-@torch.no_grad()
-def psi(student, image, label):
-    """The MaxGrad score of one image (1, 3, s, s)."""
-    W = student.fc.weight.double()
-    z = student(image).logits[0].double()
-    total = sum(torch.exp(-0.5 * (z[label] - z[k])) * (W[label] - W[k]) for k in range(len(W)) if k != label)
-    return total.square().sum().item()
-
-
-def teaching_iteration(student, optimizer, pool, explained, test, taught, size, steps):
-    """Scores every pool image and explanation one by one, trains `steps` steps on the taught files, and tests.
-
-    Args:
-        student, optimizer: the student as published.
-        pool, explained, test, taught: files with labels.
-        size: side of the images.
-        steps: SGD steps.
-    """
-    device = next(student.parameters()).device
-    scores = [psi(student, read(file, size, device), label) for file, label in pool + explained]
-    labels = torch.tensor([label for _, label in taught], device=device)
-    for _ in range(steps):
-        images = torch.cat([read(file, size, device) for file, _ in taught])
-        margins = (z := student(images).logits).gather(1, labels[:, None]) - z
-        wrong = torch.ones_like(margins).scatter(1, labels[:, None], 0)
-        optimizer.zero_grad()
-        (torch.exp(-margins / 2) * wrong).sum(1).mean().backward()
-        optimizer.step()
-    with torch.no_grad():
-        right = sum(student(read(file, size, device)).logits.argmax().item() == label for file, label in test)
-    return scores, right

@@ -2,7 +2,7 @@
 
     make bench
     python -m benchmarks.bench --dataset butterflies_s300 --images 300 --baseline-images 1 --rounds 2
-    python -m benchmarks.bench --device cuda --dataset butterflies_s300 --images 300 --pool 300 --batch-size 64
+    python -m benchmarks.bench --device cuda --dataset butterflies_s300 --images 300 --batch-size 64
 
 The released procedure is benchmarks/baseline.py. A limit is one bare forward pass per image (for margins also the
 backward passes), decoding each image once and encoding each picture once. Every round runs everything once, so a
@@ -17,12 +17,13 @@ Takes: about ten minutes on 2 CPU cores. Not measured on a GPU. Memory is measur
 
 import contextlib
 import io
+import multiprocessing
 import platform
 import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -32,13 +33,14 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks import baseline, pools
+from benchmarks import baseline
 from models.resnet import Arch, Network, build
 from models.weights import load_backbone
+from train_butterflies_CMaxGrad import Config as Teaching
 from utils.base.errors import InputError
 from utils.base.files import encode_png, output_folder, write_json, write_text
 from utils.base.machine import default_workers, processors, side_by_side
-from utils.base.randomness import make_repeatable
+from utils.base.randomness import generator, make_repeatable
 from utils.data.images import eval_view, whole_view
 from utils.data.lists import Example, locate
 from utils.data.loading import ImageSet, open_list, to_float
@@ -47,18 +49,19 @@ from utils.explanations.explain_list import ExplainSettings, explain_list
 from utils.running.launch import command
 from utils.running.records import git_commit
 from utils.running.resuming import Unfinished
-from utils.running.settings import chosen_dataset, parse, resolve
-from utils.teaching.course import teaching_rows
+from utils.running.settings import chosen_dataset, parse, pick, resolve
 from utils.teaching.loop import teach
 from utils.teaching.optimal import OptimalStudent
 from utils.teaching.pool import Pool
 from utils.teaching.registry import make_selector
+from utils.teaching.selector import Look, Seen, Survey
 from utils.teaching.sgd import SGDStudent
 from utils.teaching.student import StudentSettings, make_network
 
 ARCH: Arch = "resnet18"
 BATCHES, TRIED_ON = (8, 16, 32), 32  # batch sizes of the bare forward pass; images to find the fastest
-LESSONS, STEPS = 20, 10
+LESSONS = 20
+SHARED = ("pretrained", "image_size", "batch_size", "seed", "workers", "device")  # settings of students
 MEMORY_SIDE = 64  # pixels; memory is measured with small images
 ROOM = 1.1  # explaining ten times as many images may take this times the memory
 
@@ -71,10 +74,8 @@ class Config:
     dataset: str = "toy"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
     data_root: str = "datasets"  # folder with the dataset's folder; read only
     # how much is measured
-    images: int = 150  # images to explain
+    images: int = 150  # images to explain, and in the pool of the course
     baseline_images: int = 5  # images that the released procedure explains; its batches have 5
-    pool: int = 50  # images in the pool of the lesson, with all their explanations
-    test_images: int = 50  # images of the test list in the lesson
     rounds: int = 5  # repetitions
     many: int = 3000  # images to explain in the memory test, against a tenth of them
     pool_sizes: tuple[int, ...] = (300, 3000, 30000)  # random pools for one choice of KMaxGrad
@@ -185,68 +186,74 @@ def in_threads(work: Callable, items: Sequence, workers: int) -> None:
     deque(side_by_side(work, items, workers), maxlen=0)
 
 
-def student_settings(cfg, **learning: float) -> StudentSettings:
-    unused = dict(ridge=0.0, freeze_features=False, steps=0, lr=0.0, momentum=0.0, weight_decay=0.0, max_grad_norm=0.0)
-    shared = {
-        name: getattr(cfg, name) for name in ("pretrained", "image_size", "batch_size", "seed", "workers", "device")
-    }
-    return StudentSettings(arch=ARCH, **unused | shared | learning)
+def teaching(images: ImageSet[Example], test: ImageSet[Example], ce_list: Path, num_classes: int, cfg) -> dict:
+    """A course of the optimal student by KMaxGrad, and a lesson of the student as published by CMaxGrad.
 
-
-def open_pool(images: ImageSet[Example], ce_list: Path, num_classes: int, cfg) -> tuple[Pool, Network]:
-    """Opens a pool with its masks in memory, and returns a student's network with it."""
+    Images and masks are in memory. Limit of both: one forward pass over the pool and the test list.
+    """
     pool = Pool(images, str(ce_list), num_classes, "attention", cfg.image_size)
+    how = pick(StudentSettings, Teaching(**{name: getattr(cfg, name) for name in SHARED}))
     network = make_network(ARCH, num_classes, cfg.pretrained, cfg.seed, cfg.device)
     for row in range(len(pool.rows)):
         pool.weights(row, network.grid(cfg.image_size))
-    return pool, network
-
-
-def course(pool: Pool, network: Network, test: ImageSet[Example], cfg) -> dict:
-    """A course of the optimal student by KMaxGrad. Limit: one pass over the pool and the test list."""
-    forward = BareForward(
-        network, torch.cat([to_float(whole(some), cfg.device) for some in (pool.images, test)]), cfg.device
-    )
-
-    def ours(_: Path) -> None:
-        student = OptimalStudent(pool, test, True, student_settings(cfg, ridge=1e-3))
-        deque(teach(student, make_selector("KMaxGrad", 0.5, cfg.seed), LESSONS), maxlen=0)
-
-    return {"course": ours, "limit of course": lambda _: forward()}
-
-
-def lesson(pool: Pool, network: Network, test: ImageSet[Example], cfg) -> dict:
-    """The next lesson of the student as published, and the released procedure's on the same teaching set."""
+    floats = torch.cat([to_float(whole(some), cfg.device) for some in (images, test)])
+    forward = BareForward(network, floats, cfg.device)
     # With this learning rate students with random weights do not change.
-    how = student_settings(cfg, steps=STEPS, lr=1e-9, momentum=0.9, weight_decay=1e-4)
-    lessons = teach(SGDStudent(pool, test, True, how), make_selector("CMaxGrad", 0.5, cfg.seed), cfg.rounds)
-    optimizer = torch.optim.SGD(network.parameters(), how.lr, how.momentum, weight_decay=how.weight_decay)
-    taught: list[Example] = []
+    student = SGDStudent(pool, test, True, replace(how, lr=1e-9))
+    lessons = teach(student, make_selector("CMaxGrad", 0.5, cfg.seed), cfg.rounds)
 
-    def ours(_: Path) -> None:
-        taught.extend(teaching_rows(pool, next(lessons).choice, explain=True))
+    def course(_: Path) -> None:
+        selector = make_selector("KMaxGrad", 0.5, cfg.seed)
+        deque(teach(OptimalStudent(pool, test, True, how), selector, LESSONS), maxlen=0)
 
-    def released(_: Path) -> None:
-        lists = [
-            [(locate(row.path, test.data_root), row.label) for row in rows]
-            for rows in (pool.images.rows, pool.rows, test.rows, taught)
-        ]
-        baseline.teaching_iteration(network, optimizer, *lists, cfg.image_size, STEPS)
+    return {"course": course, "lesson": lambda _: next(lessons), "pool and test": lambda _: forward()}
 
-    return {"lesson": ours, "released lesson": released}
+
+def random_pool(count: int, seed: int) -> Survey:
+    """Returns a survey of `count` random images of 5 classes, with an explanation against every wrong class."""
+    rng, classes, size = generator(seed), 5, 512
+    labels = torch.arange(count) % classes
+    table = torch.full((count, classes), -1)
+    table[torch.arange(classes) != labels[:, None]] = torch.arange(count * (classes - 1))
+    codewords = torch.randn(classes, size, generator=rng)
+
+    def look(rows: int) -> Look:
+        features = torch.randn(rows, size, generator=rng) / size**0.5
+        return Look(features @ codewords.T, features)
+
+    seen = Seen(look(count), codewords, look(count * (classes - 1)))
+    return Survey(labels, table, lambda: seen)
+
+
+def choice(count: int, seed: int) -> tuple[float, float]:
+    """Returns the seconds of one choice of KMaxGrad in a random pool, and the peak memory in MB."""
+    survey, selector = random_pool(count, seed), make_selector("KMaxGrad", 0.5, seed)
+    seconds_of_choice = seconds(lambda: selector.choose(survey, torch.ones(count, dtype=torch.bool)), "cpu")
+    return seconds_of_choice, peak_memory()
 
 
 def peak_of_explaining(count: int, cfg) -> float:
     """Returns the peak memory in MB of a process that explains `count` images."""
     dataset = chosen_dataset(cfg)
-    listed = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=MEMORY_SIDE))
-    rows = [listed.rows[number % len(listed)] for number in range(count)]
-    images = ImageSet(
-        [Example(row.path, row.label, n) for n, row in enumerate(rows)], listed.source, listed.data_root, listed.view
-    )
+    listed = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=MEMORY_SIDE)).rows
+    rows = [Example(listed[n % len(listed)].path, listed[n % len(listed)].label, n) for n in range(count)]
+    images = ImageSet(rows, "list", cfg.data_root, partial(whole_view, size=MEMORY_SIDE))
     with tempfile.TemporaryDirectory(dir=cfg.out) as folder:
         explain("margin", build(ARCH, len(dataset.classes)).eval(), images, dataset.classes, cfg, Path(folder))
-    return pools.peak_memory()
+    return peak_memory()
+
+
+def peak_memory() -> float:
+    """Returns the peak memory of this process in MB; 0 if the system does not say."""
+    status = Path("/proc/self/status")  # getrusage would start with the peak of the parent process
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
+
+
+def in_new_process(function: Callable, *arguments: object):
+    """Calls a function of a module in a new process and returns its result."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
 
 
 # ---------------------------------------------------------------- timing and tables
@@ -310,8 +317,8 @@ def speed_rows(took: dict[str, np.ndarray]) -> list[dict]:
         rows.append(row(name, took, method, "released", f"limit {method}", least, 1.25))
         rows.append(row("  the same (released: stopped at one size)", took, method, "released, one size"))
     course = f"course of {LESSONS} lessons, optimal student"
-    rows.append(row(course, took, "course", limit="limit of course", most=1.5))
-    return [*rows, row("one lesson, student as published", took, "lesson", "released lesson", least=2)]
+    rows.append(row(course, took, "course", limit="pool and test", most=1.5))
+    return [*rows, row("one lesson, student as published", took, "lesson", limit="pool and test")]
 
 
 def measure_speed(cfg: Config, folder: Path) -> tuple[list[dict], dict[str, list[float]]]:
@@ -319,30 +326,18 @@ def measure_speed(cfg: Config, folder: Path) -> tuple[list[dict], dict[str, list
     dataset = chosen_dataset(cfg)
     images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=cfg.image_size))
     test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size), ram_budget=2.0)
-    most = {"images": len(images), "baseline_images": len(images), "pool": len(images), "test_images": len(test)}
-    for name, count in most.items():
-        if not 1 <= getattr(cfg, name) <= count:
-            raise InputError(
-                f"--{name.replace('_', '-')} {getattr(cfg, name)} must be 1 .. {count}, as many as the list has."
-            )
+    if not 1 <= cfg.baseline_images <= cfg.images <= len(images):
+        raise InputError(f"--images {cfg.images} must be --baseline-images .. {len(images)}, the length of the list.")
     network = build(ARCH, len(dataset.classes))
     load_backbone(network, cfg.pretrained)
     network.to(cfg.device).eval()
-    explained = subset(images, cfg.images)
-    works = explaining(network, explained, dataset.classes, cfg, folder)
+    works = explaining(network, subset(images, cfg.images), dataset.classes, cfg, folder)
     ce_list = Layout(folder / "margin", "list_gt").explanation_list()
-    pool, student = open_pool(subset(images, cfg.images, 2.0), ce_list, len(dataset.classes), cfg)
-    works |= course(pool, student, test, cfg)
-    few = subset(images, cfg.pool, 2.0)
-    ce_list = explain("margin", network, few, dataset.classes, cfg, folder / "pool")
-    few_pool, student = open_pool(few, ce_list, len(dataset.classes), cfg)
-    works |= lesson(few_pool, student, subset(test, cfg.test_images, 2.0), cfg)
+    works |= teaching(subset(images, cfg.images, 2.0), test, ce_list, len(dataset.classes), cfg)
     times = in_turn(works, cfg.rounds, cfg.device, folder)
     counts = dict.fromkeys(("released", "released, one size"), cfg.baseline_images)
-    counts |= dict.fromkeys(("course", "limit of course"), len(pool) + len(test))
-    counts |= dict.fromkeys(("lesson", "released lesson"), len(few_pool) + len(few_pool.rows))
-    took = {name: np.array(values) / counts.get(name, cfg.images) for name, values in times.items()}
-    return speed_rows(took), times
+    counts |= dict.fromkeys(("course", "lesson", "pool and test"), cfg.images + len(test))
+    return speed_rows({name: np.array(values) / counts.get(name, cfg.images) for name, values in times.items()}), times
 
 
 def machine(device: str) -> str:
@@ -359,19 +354,14 @@ def main(cfg: Config) -> None:
     make_repeatable(cfg.seed)
     with tempfile.TemporaryDirectory(dir=out) as folder:
         rows, times = measure_speed(cfg, Path(folder))
-    peaks = [pools.in_new_process(peak_of_explaining, count, cfg) for count in (cfg.many // 10, cfg.many)]
+    peaks = [in_new_process(peak_of_explaining, count, cfg) for count in (cfg.many // 10, cfg.many)]
     met = "met" if peaks[1] <= ROOM * peaks[0] else "missed"
-    choices = [pools.in_new_process(pools.measure, "KMaxGrad", count, cfg.seed) for count in cfg.pool_sizes]
-    text = "\n".join(
-        [
-            machine(cfg.device),
-            table(rows),
-            f"Memory to explain {cfg.many // 10} and {cfg.many} images: {peaks[0]:.0f} and {peaks[1]:.0f} MB "
-            f"(at most {ROOM} times as much: {met}).",
-            *(pools.line(size, *choice) for size, choice in zip(cfg.pool_sizes, choices, strict=True)),
-            "",
-        ]
-    )
+    choices = [in_new_process(choice, count, cfg.seed) for count in cfg.pool_sizes]
+    text = f"{machine(cfg.device)}\n{table(rows)}\n"
+    text += f"Memory to explain {cfg.many // 10} and {cfg.many} images: {peaks[0]:.0f} and {peaks[1]:.0f} MB "
+    text += f"(at most {ROOM} times as much: {met}).\n"
+    for size, (wall, peak) in zip(cfg.pool_sizes, choices, strict=True):
+        text += f"One choice of KMaxGrad from {size} images: {wall:.2f} s, {peak:.0f} MB.\n"
     write_text(out / "bench.txt", text)
     record = {"settings": asdict(cfg), "git_commit": git_commit(), "machine": machine(cfg.device), "rows": rows}
     write_json(out / "bench.json", record | {"seconds": times, "memory_mb": peaks, "choices": choices})

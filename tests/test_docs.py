@@ -246,7 +246,7 @@ def test_broken_links_are_found(tmp_path):
         "python get_all_CE_gull.py --mask-sizes 0.001",
         "python -m utils.teaching.compare",
         "python -m utils.teaching.compare_courses toy KMaxGrad --all",
-        "python -m benchmarks.pools many",
+        "python -m benchmarks.bench --rounds many",
         "python datasets/prepare.py pigeons",
         "python -m pytest tests/test_nothing.py",
         "make everything",

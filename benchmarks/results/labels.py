@@ -1,7 +1,6 @@
-"""What people's labels are worth: the study of annotators, and the whole chain with simulated people."""
+"""What people's labels are worth: the study of annotators."""
 
 import csv
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -12,18 +11,15 @@ from utils.data.outputs import Layout
 from utils.people.study import findings
 
 DATASET, SEEDS = runs.BUTTERFLIES, 3
-CHAIN = (0.6, 0.8, 1.0)  # accuracies of the simulated people, who label each image once
-SELECTION = ("--selection", "KMaxGrad")
 
 
 def make(cfg) -> None:
-    """Makes the tables of annotators, of self-training, and of the chain."""
+    """Makes the tables of annotators and of self-training."""
     files = study(cfg)
     figure = files.annotator_study(".png").read_bytes()
     rows = by_source(read_rows(files.annotator_study(".csv")))
     tables.save(cfg, "labels", rows, lambda path: write_bytes(path, figure))
     tables.save(cfg, "labels_self_training", self_training(read_rows(files.annotator_study("_rounds.csv"))))
-    tables.save(cfg, "labels_chain", chain(cfg))
 
 
 def study(cfg) -> Layout:
@@ -82,32 +78,3 @@ def self_training(rows: Sequence[dict]) -> list[dict]:
         {"labels": labels, "round": int(number)} | {name: mean([row[name] for row in seeds]) for name in columns}
         for (labels, number), seeds in grouped(rows, "labels", "round").items()
     ]
-
-
-def chain(cfg) -> list[dict]:
-    """Trains classifiers on the expert's labels, and on these plus labels of simulated people from a course page."""
-    page = runs.layout(cfg, DATASET, "people")
-    explained = runs.explain(cfg, DATASET, "margin").explanation_list()
-    course = ("--ce-list", explained, "--pretrained", cfg.pretrained, "--image-size", runs.SIDE)
-    runs.run_script(cfg, "train_butterflies_CMaxGrad", DATASET, page.out, *SELECTION, *course)
-    runs.run_script(cfg, "teach", DATASET, page.out, *SELECTION)
-    expert = measured(runs.teacher(cfg, DATASET).out)
-    rows = [{"labels": "the expert's", "people": "", "label_accuracy": "", "test_accuracy": expert}]
-    key = ("--key", page.course_page_key())
-    for accuracy in CHAIN:
-        files = Layout(page.out / f"people_{100 * accuracy:.0f}", page.list_stem)
-        people = ("--people", 20, "--labels-per-image", 1, "--accuracy", accuracy)
-        runs.run_script(cfg, "simulate_people", DATASET, files.out, *key, *people)
-        runs.run_script(cfg, "label", DATASET, files.out, *key, *SELECTION, "--answers", files.simulated_answers)
-        runs.train(cfg, DATASET, files.out, "--train-list", files.labeled_list("KMaxGrad"), "--seed", cfg.seed)
-        report = json.loads(files.labels_report("KMaxGrad", ".json").read_text(encoding="utf-8"))
-        row = {"labels": "the expert's and people's", "people": round(100 * accuracy, 1)}
-        row["label_accuracy"] = round(report["label"]["label_accuracy"], 2)
-        rows.append(row | {"test_accuracy": measured(files.out)})
-    return rows
-
-
-def measured(out: Path) -> float:
-    """Returns the test accuracy in a classifier's run record."""
-    record = json.loads(Layout(out).run_record("train_butterflies_resnet18").read_text(encoding="utf-8"))
-    return round(record["measured"]["test_accuracy"], 2)
