@@ -23,7 +23,7 @@ from utils.teaching.pool import Pool
 RUN_SCRIPT = runs.run_script
 SMALL = {
     "get_all_CE_butterflies_simclr": "--probe-epochs 20",
-    "study_annotators": "--repeats 2 --accuracy 0.2 0.6 --probe-epochs 5 --image-size 64 --rounds 2 --confidence 0.2",
+    "study_annotators": "--repeats 1 --accuracy 0.2 --probe-epochs 5 --image-size 64 --rounds 1 --confidence 0.2",
 }
 
 
@@ -54,6 +54,7 @@ def ran(weights, tmp_path_factory):
             (courses, "DATASETS", ("toy",)),
             (courses, "SGD_SIDE", 64),
             (courses, "DRAWS", 2),
+            (courses, "KINDS", ("none", "scout", "margin")),
             (courses, "LESSONS", 2),
             (courses, "SELECTORS", ("KMaxGrad", "random")),
             (explanations, "DATASET", "toy"),
@@ -84,7 +85,7 @@ def test_every_table_has_its_rows_and_a_figure(ran):
     }
     assert {path.stem for path in Path("results").glob("*.png")} == tables - {"labels_self_training"}
     keys = [(row["selection"], row["explanation"]) for row in read("courses_toy")]
-    kinds = ("none", "scout", "margin", "disc")
+    kinds = ("none", "scout", "margin")
     assert keys == [(one, kind) for kind in kinds for one in courses.SELECTORS] + [
         (courses.POOL, kind) for kind in kinds
     ]
@@ -111,7 +112,7 @@ def test_resume_teaches_only_what_is_missing(ran, monkeypatch):
     Path("results/work/courses/courses_toy/margin_KMaxGrad.json").unlink()
     teach_draws, taught = courses.teach_draws, []
     monkeypatch.setattr(
-        courses, "teach_draws", lambda whole, how: taught.append(how.selection) or teach_draws(whole, how)
+        courses, "teach_draws", lambda whole, name, *how: taught.append(name) or teach_draws(whole, name, *how)
     )
     cfg = results.Config(only=("courses",), pretrained=ran.pretrained, seed=5, workers=2, device="cpu", resume=True)
     results.main(cfg)
@@ -150,7 +151,7 @@ def test_differences_are_taken_draw_by_draw():
         (courses.POOL, "margin", "", "", 86.5, 6.4, "", "", "", "", 1.5, 0.7),
     ]
     (row, _) = courses.overview("x", "optimal", "SimCLR", rows)
-    assert (row["random"], row["KMaxGrad"], row[courses.POOL], row["CMaxGrad"]) == (56.5, 56.5, 86.5, "")
+    assert (row["random"], row["KMaxGrad"], row[courses.POOL], row["features"]) == (56.5, 56.5, 86.5, "SimCLR")
     assert (row["KMaxGrad minus random"], row["sd of KMaxGrad minus random"]) == (0.0, 0.0)
 
 
