@@ -34,7 +34,7 @@ from utils.data.outputs import Layout
 from utils.running.launch import launch
 from utils.running.resuming import resumable
 from utils.running.settings import chosen_dataset, pick
-from utils.teaching.course import CourseFiles, CourseSettings
+from utils.teaching.course import CourseFiles
 from utils.teaching.draws import run_draws
 from utils.teaching.loop import TeachExplanations, shown_progress, taught_explanations, teach
 from utils.teaching.pool import ExplanationView, open_pool
@@ -88,9 +88,9 @@ def main(cfg: Config) -> dict:
     test = open_list(dataset, "test", cfg.data_root, partial(eval_view, size=cfg.image_size), ram_budget=cfg.ram_budget)
     selector_of = partial(make_selector, cfg.selection, cfg.alpha, cfg.seed)
     explain = taught_explanations(selector_of(0), cfg.teach_explanations)
-    files = CourseFiles(dataset, layout, pool, explain, pick(CourseSettings, cfg))
+    files = CourseFiles(dataset, layout, pool, explain, cfg)
     student = STUDENTS[cfg.student](pool, test, explain, pick(StudentSettings, cfg))
-    with resumable(cfg, files.outputs(draws=cfg.draws > 0)) as unfinished:
+    with resumable(cfg, files.outputs()) as unfinished:
         lessons = teach(student, selector_of(0), cfg.iterations, unfinished, files.save_student)
         measured = files.write(shown_progress(lessons, cfg.iterations, cfg.selection), student, test)
         table = layout.draws(cfg.selection)

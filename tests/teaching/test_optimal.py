@@ -13,7 +13,7 @@ from utils.data.loading import ImageSet, to_float
 from utils.data.outputs import Layout
 from utils.running.resuming import Unfinished
 from utils.teaching.compare_courses import read_draws
-from utils.teaching.course import CourseFiles, CourseSettings
+from utils.teaching.course import CourseFiles
 from utils.teaching.draws import drawn_rows, run_draws
 from utils.teaching.loop import teach
 from utils.teaching.optimal import OptimalStudent, learn_head
@@ -185,7 +185,9 @@ def test_students_of_an_earlier_course_are_removed(material, tmp_path):
     pool = Pool(*material, CLASSES, "attention", SIZE)
     student, dataset = OptimalStudent(pool, material[0], True, settings()), SimpleNamespace(classes=("a", "b", "c"))
     for lessons, iterations, saved, left in ((4, 4, True, 4), (2, 2, True, 2), (1, 2, True, 2), (2, 2, False, 0)):
-        how = CourseSettings("random", "optimal", iterations, "none", 0, material[1], ".", SIZE, saved)
+        how = SimpleNamespace(
+            selection="random", iterations=iterations, ce_list=material[1], data_root=".", save_students=saved
+        )
         files = CourseFiles(dataset, Layout(tmp_path), pool, True, how)
         for iteration in range(left):
             files.save_student(iteration, student)

@@ -19,7 +19,7 @@ from utils.data.lists import UNKNOWN, Example, check_files, locate, read_example
 from utils.data.outputs import Layout
 from utils.people.course_pictures import explained_picture, marked_file, whole_picture
 from utils.people.page_key import DATA, DATA_BEGINS, ID_DIGITS, PHASES, KeyImage
-from utils.teaching.course import plain_partners, read_course
+from utils.teaching.course import read_course
 from utils.teaching.registry import Selection
 
 STATIC = Path(__file__).parent / "page"
@@ -143,7 +143,7 @@ class CoursePage:
                 added = {side: self._add_explained(f"{place} {wrong} {side}", *sides[side], where) for side in sides}
                 pairs[wrong] = {side: name for side, (name, _) in added.items()}
                 bordered += [border for _, border in added.values()]
-            for wrong, partner in sorted(plain_partners(entry).items()):
+            for wrong, partner in sorted(entry.get("partners", {}).items()):
                 # All answers that show it share one file.
                 file = locate(partner, self._data_root)
                 partners[wrong] = self._add(f"plain {partner}", whole_picture, file, where)
@@ -252,4 +252,4 @@ def reveals_classes(images: dict[str, KeyImage], jpg: set[str]) -> bool:
 
 def _compared(entry: dict) -> list[str]:
     """Returns the images that a lesson compares with its own, as the course names them."""
-    return [*(pair["partner"] for pair in entry["explanations"].values()), *plain_partners(entry).values()]
+    return [*(pair["partner"] for pair in entry["explanations"].values()), *entry.get("partners", {}).values()]

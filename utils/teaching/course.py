@@ -4,7 +4,6 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,6 @@ from utils.running import checks
 from utils.running.records import read_explanation_record
 from utils.teaching.loop import Lesson
 from utils.teaching.pool import Pool
-from utils.teaching.registry import Selection, StudentKind
 from utils.teaching.selector import Choice
 from utils.teaching.student import Student
 
@@ -31,118 +29,98 @@ REPORTED_LESSONS = (1, 2, 3, 5, 7, 10, 15, 20)
 PER_ROW = 2  # lessons side by side in the picture of a course
 
 
-@dataclass(frozen=True)
-class CourseSettings:
-    """Settings of a course's files; the scripts' `Config` describes them."""
-
-    selection: Selection
-    student: StudentKind
-    iterations: int
-    pretrained: str
-    seed: int
-    ce_list: str
-    data_root: str
-    image_size: int
-    save_students: bool
-
-
 class CourseFiles:
-    """The files of a course. `explain` is true if explanations are taught.
+    """The files of a course. `explain` is true if explanations are taught; `cfg` is the `Config` of the script.
 
     Raises:
         InputError: a picture for people is missing, or their list contains other explanations.
     """
 
-    def __init__(self, dataset: Dataset, layout: Layout, pool: Pool, explain: bool, how: CourseSettings) -> None:
-        self.dataset, self.layout, self.pool, self.explain, self.how = dataset, layout, pool, explain, how
-        self.people = people_rows(how.ce_list, pool.rows, len(dataset.classes))
+    def __init__(self, dataset: Dataset, layout: Layout, pool: Pool, explain: bool, cfg) -> None:
+        self.dataset, self.layout, self.pool, self.explain, self.cfg = dataset, layout, pool, explain, cfg
+        self.people = people_rows(cfg.ce_list, pool.rows, len(dataset.classes))
         if self.people:
-            check_files(self.people, people_list(how.ce_list), how.data_root)
+            check_files(self.people, people_list(cfg.ce_list), cfg.data_root)
 
-    def outputs(self, draws: bool) -> list[Path]:
-        """All files of the course but its students; with the table of draws if there are any."""
-        layout, selection = self.layout, self.how.selection
+    def outputs(self) -> list[Path]:
+        """All files of the course except its students."""
+        layout, selection = self.layout, self.cfg.selection
         files = [layout.course(selection), layout.course(selection, ".png"), layout.teaching_list(selection)]
         files += [layout.evolution(selection), layout.evolution(selection, ".csv")]
         files += [layout.accuracy(split, selection) for split in ("train", "test")]
-        return files + ([layout.draws(selection)] if draws else [])
+        return files + ([layout.draws(selection)] if self.cfg.draws else [])
 
     def save_student(self, iteration: int, student: Student) -> None:
         """Saves the student before its choice of an iteration, with --save-students."""
-        if self.how.save_students:
-            folder = self.layout.students(self.how.selection)
+        if self.cfg.save_students:
+            folder = self.layout.students(self.cfg.selection)
             folder.mkdir(parents=True, exist_ok=True)
             processes.first_only(remove_leftovers)(folder)
             save_checkpoint(folder / f"iter_{iteration:03d}.pt", student.classifier().state_dict())
 
     def write(self, lessons: Sequence[Lesson], student: Student, test: ImageSet) -> dict:
         """Writes the course and its learning curve. Returns the test accuracies and warnings."""
-        num_classes = len(self.dataset.classes)
+        classes, curve = self.dataset.classes, [lesson.test_accuracy for lesson in lessons]
         self.save_taught_student(student, len(lessons))
         self._write_course(lessons)
-        self._write_curve(lessons, checks.chance(test.labels, num_classes))
+        self._write_curve(lessons, checks.chance(test.labels, len(classes)))
         rows = [row for lesson in lessons for row in (lesson.choice.image, lesson.choice.partner)]
-        shown = self.pool.images.labels[rows].unique()
         warnings = [
-            checks.untaught_classes(len(lessons), len(shown), num_classes),
-            checks.random_features(self.how.pretrained, student.keeps_features),
-            checks.incomplete_test_list(test, self.dataset.classes),
-            checks.never_above_chance(
-                [lesson.test_accuracy for lesson in lessons], test.labels, num_classes, student.remedies
-            ),
+            checks.untaught_classes(len(lessons), len(self.pool.images.labels[rows].unique()), len(classes)),
+            checks.random_features(self.cfg.pretrained, student.keeps_features),
+            checks.incomplete_test_list(test, classes),
+            checks.never_above_chance(curve, test.labels, len(classes), student.remedies),
         ]
         return checks.with_warnings(measured(lessons), warnings)
 
     def save_taught_student(self, student: Student, lessons: int) -> None:
         """Saves the student after the last lesson, with --save-students. Removes students of an earlier course."""
-        selection, saved = self.how.selection, self.how.save_students
+        folder, path = self.layout.students(self.cfg.selection), self.layout.taught_student(self.cfg.selection)
         # If the course ended early, the last saved student found no pair.
-        count = min(lessons + 1, self.how.iterations) if saved else 0
-        for path in self.layout.students(selection).glob("iter_*.pt"):
-            if int(path.stem.removeprefix("iter_")) >= count:
-                processes.first_only(path.unlink)(missing_ok=True)
-        if not saved:
-            processes.first_only(self.layout.taught_student(selection).unlink)(missing_ok=True)
-            return
-        network = student.classifier()
-        content = {"epoch": lessons, "arch": network.arch, "state_dict_m": network.state_dict()}
-        save_checkpoint(self.layout.taught_student(selection), content | {"classes": list(self.dataset.classes)})
+        count = min(lessons + 1, self.cfg.iterations) if self.cfg.save_students else 0
+        for earlier in folder.glob("iter_*.pt"):
+            if int(earlier.stem.removeprefix("iter_")) >= count:
+                processes.first_only(earlier.unlink)(missing_ok=True)
+        if self.cfg.save_students:
+            network = student.classifier()
+            content = {"epoch": lessons, "arch": network.arch, "state_dict_m": network.state_dict()}
+            save_checkpoint(path, content | {"classes": list(self.dataset.classes)})
+        else:
+            processes.first_only(path.unlink)(missing_ok=True)
 
     @processes.first_only
     def _write_course(self, lessons: Sequence[Lesson]) -> None:
         """Writes the teaching list, course.json and the picture of the course."""
-        layout, pool, how = self.layout, self.pool, self.how
-        teaching_list = layout.teaching_list(how.selection)
+        pool, cfg, classes = self.pool, self.cfg, self.dataset.classes
+        path, png = (self.layout.course(cfg.selection, suffix) for suffix in (".json", ".png"))
+        teaching_list = self.layout.teaching_list(cfg.selection)
         teaching_list.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(teaching_list.parent)
-        rows = [row for lesson in lessons for row in teaching_rows(pool, lesson.choice, self.explain)]
-        write_examples(teaching_list, rows)
-        record = read_explanation_record(how.ce_list)
+        taught = [row for lesson in lessons for row in teaching_rows(pool, lesson.choice, self.explain)]
+        write_examples(teaching_list, taught)
+        record = read_explanation_record(cfg.ce_list)
         entries = [lesson_entry(pool, self.people, lesson.iteration, lesson.choice) for lesson in lessons]
         course = {
             "dataset": self.dataset.name,
-            "classes": list(self.dataset.classes),
-            "selection": how.selection,
-            "student": how.student,
+            "classes": list(classes),
+            "selection": cfg.selection,
+            "student": cfg.student,
             "explanation": record.get("explanation"),
-            "seed": how.seed,
+            "seed": cfg.seed,
             "mask_size": record.get("mask_size", mask_size(pool.rows[0].path)),
             "lessons": entries,
         }
-        write_json(layout.course(how.selection), course)
-        names = figures.drawable(self.dataset.classes)
+        write_json(path, course)
+        names = figures.drawable(classes)
         panels = [self._panels(entry, names) for entry in entries]
-        rows = [panels[start : start + PER_ROW] for start in range(0, len(panels), PER_ROW)]
-        figures.tiles(
-            layout.course(how.selection, ".png"), [[tile for lesson in row for tile in lesson] for row in rows]
-        )
-        print(f"Course: {layout.course(how.selection)}, {layout.course(how.selection, '.png')}, {teaching_list}")
+        figures.tiles(png, [sum(panels[start : start + PER_ROW], []) for start in range(0, len(panels), PER_ROW)])
+        print(f"Course: {path}, {png}, {teaching_list}")
 
     def _panels(self, entry: dict, names: Sequence[str]) -> list[figures.Tile]:
         """Four titled pictures of a lesson: image and partner, each followed by its explanation or an empty place."""
 
         def picture(listed: str) -> Tensor:
-            return whole_view(decode(locate(listed, self.how.data_root), "the course"), self.how.image_size)
+            return whole_view(decode(locate(listed, self.cfg.data_root), "the course"), self.cfg.image_size)
 
         a, b = names[entry["label"]], names[entry["answer"]]
         image = picture(entry["image"]), f"lesson {entry['iteration'] + 1}: {a}"
@@ -157,7 +135,7 @@ class CourseFiles:
     @processes.first_only
     def _write_curve(self, lessons: Sequence[Lesson], chance: float) -> None:
         """Writes the learning curve as arrays, table and picture; `chance` is the chance level, 0 .. 1."""
-        layout, selection = self.layout, self.how.selection
+        layout, selection = self.layout, self.cfg.selection
         train, test = ([getattr(lesson, f"{split}_accuracy") for lesson in lessons] for split in ("train", "test"))
         for split, values in (("train", train), ("test", test)):
             content = io.BytesIO()  # np.save to a file would not notice a full disk
@@ -165,40 +143,35 @@ class CourseFiles:
             write_bytes(layout.accuracy(split, selection), content.getbuffer())
         known = not math.isnan(test[0])
         rows = [
-            {
-                "iteration": lesson.iteration,
-                "train_accuracy": round(lesson.train_accuracy, 3),
-                "test_accuracy": round(lesson.test_accuracy, 3) if known else "",
-            }
-            for lesson in lessons
+            {"iteration": n, "train_accuracy": round(a, 3), "test_accuracy": round(b, 3) if known else ""}
+            for n, (a, b) in enumerate(zip(train, test, strict=True))
         ]
         write_table(layout.evolution(selection, ".csv"), rows)
         lines = {"teaching set": train} | ({"test list": test} if known else {})
-        numbers = range(1, len(lessons) + 1)
-        figures.curves(
-            layout.evolution(selection), lines, numbers, "lessons", "accuracy of the student (%)", 100 * chance
-        )
-        print(f"Learning curve: {layout.evolution(selection)}")
+        numbers, path = range(1, len(lessons) + 1), layout.evolution(selection)
+        figures.curves(path, lines, numbers, "lessons", "accuracy of the student (%)", 100 * chance)
+        print(f"Learning curve: {path}")
 
 
 def people_rows(ce_list: str, rows: Sequence[Explanation], num_classes: int) -> list[Explanation] | None:
-    """Reads the pictures for people that belong to an explanation list: its `_HTML.txt` sibling, row by row.
+    """Reads the `_HTML.txt` list of pictures for people, in the same order as the explanation list.
 
-    Returns None if there is no such list (the paper's lists may come without). Raises InputError if it lists other
-    explanations.
+    Returns None if it is missing, as with some of the paper's lists.
     """
     path = people_list(ce_list)
     if not path.exists():
         return None
     people = read_explanations(path, num_classes)
-    keys = [[(row.index, row.label, row.counter, Path(row.path).name) for row in some] for some in (rows, people)]
-    if keys[0] != keys[1]:
+    listed, shown = (
+        [(row.index, row.label, row.counter, Path(row.path).name) for row in some] for some in (rows, people)
+    )
+    if listed != shown:
         raise InputError(f"{path} and {ce_list} list different explanations. Explain the list again.")
     return people
 
 
 def teaching_rows(pool: Pool, choice: Choice, explain: bool) -> list[Example]:
-    """The rows that a lesson adds to the teaching list. The index of an explanation is that of its image."""
+    """Rows that a lesson adds to the teaching list. An explanation has the index of its image."""
     items = choice.items(pool.images.labels, pool.table, explain)
     images = [pool.images.rows[number] for number, row in items if row is None]
     explained = [pool.rows[row] for _, row in items if row is not None]
@@ -208,8 +181,8 @@ def teaching_rows(pool: Pool, choice: Choice, explain: bool) -> list[Example]:
 def lesson_entry(pool: Pool, people: Sequence[Explanation] | None, iteration: int, choice: Choice) -> dict:
     """One lesson of course.json.
 
-    A wrong answer is in `explanations` if both images of its pair have one. The others are in `partners`, with the
-    image to compare with; the key is missing if there are none.
+    `explanations` has the wrong answers for which both images are explained. `partners` has the other wrong answers,
+    with the image to compare with; it is missing if there are no others.
     """
     images, own = pool.images.rows, int(pool.images.labels[choice.image])
     explanations, partners = {}, {}
@@ -239,13 +212,8 @@ def lesson_entry(pool: Pool, people: Sequence[Explanation] | None, iteration: in
     return entry | ({"partners": partners} if partners else {})
 
 
-def plain_partners(entry: dict) -> dict[str, str]:
-    """The wrong answers of a lesson that have no explanation, each with the image to compare with."""
-    return entry.get("partners", {})
-
-
 def measured(lessons: Sequence[Lesson]) -> dict:
-    """The accuracies that papers report, if the classes of the test list are known."""
+    """Accuracies that papers report, if the classes of the test list are known."""
     test = [lesson.test_accuracy for lesson in lessons]
     if math.isnan(test[0]):
         return {"lessons": len(lessons)}
@@ -261,13 +229,13 @@ def read_course(path: Path, dataset: Dataset) -> dict:
         if not course["lessons"]:
             raise ValueError("it has no lessons")
         for lesson in course["lessons"]:
-            paths = [lesson["image"], *plain_partners(lesson).values()]
+            paths = [lesson["image"], *lesson.get("partners", {}).values()]
             paths += [pair[key] for pair in lesson["explanations"].values() for key in ("image", "partner")]
-            answers = [lesson["answer"], *map(int, lesson["explanations"]), *map(int, plain_partners(lesson))]
+            answers = [lesson["answer"], *map(int, lesson["explanations"]), *map(int, lesson.get("partners", {}))]
             if not all(answer in classes and answer != lesson["label"] for answer in answers):
                 raise ValueError(f"answers {answers} to an image of class {lesson['label']}")
-            if not all(isinstance(one, str) for one in paths):
-                raise ValueError("a picture without a path")
+            if not all(isinstance(file, str) for file in paths):
+                raise ValueError("a picture has no path")
     except FileNotFoundError:
         raise InputError(f"Course {path} not found. Run the teaching script, or check --selection and --out.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

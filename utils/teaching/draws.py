@@ -21,7 +21,7 @@ SHARE = 0.8  # of the pool in each draw
 
 
 def drawn_rows(count: int, seed: int, draw: int) -> Tensor:
-    """A random subset of a pool: SHARE of the rows 0 .. count-1, ascending. Depends only on (seed, draw)."""
+    """Draws SHARE of the rows 0 .. count-1, in ascending order. Depends only on (seed, draw)."""
     order = torch.randperm(count, generator=generator(seed, draw, 1))
     return order[: round(SHARE * count)].sort().values
 
@@ -37,17 +37,8 @@ def run_draws(
 ) -> dict:
     """Teaches one untaught student per draw and writes a CSV of `draw`, `lesson` (from 1) and `test_accuracy` (%).
 
-    Args:
-        student: a student with the whole pool; it does not change.
-        selector_of: makes the selector of a draw.
-        draws: number of draws; those of an interrupted run are not repeated.
-        iterations: lessons of each course; a subset with only one class has no lessons.
-        seed: of the subsets.
-        path: the CSV; removed if there are no draws, since those of an earlier run belong to another course.
-        unfinished: state of the run.
-
-    Returns:
-        The mean over the lessons of each draw, and the mean of those; nothing if there is nothing to measure.
+    `student` has the whole pool and is left unchanged. Without draws or test labels, an earlier CSV is removed. Returns
+    the mean over the lessons of each draw, and the mean of those.
     """
     draws = draws if student.test.num_known else 0
     kept = unfinished.folder / "draws.json"

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Literal
 
 import torch
@@ -17,13 +16,13 @@ TeachExplanations = Literal["by_selection", "yes", "no"]
 
 
 def taught_explanations(selector: Selector, wanted: TeachExplanations) -> bool:
-    """True if a course teaches explanations: by default as the authors of the selection do."""
+    """True if the course teaches explanations; by default, as the selection's authors do."""
     return selector.explains if wanted == "by_selection" else wanted == "yes"
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """One iteration: the choice, and the student's accuracy in percent after it; NaN for a list of unknown classes."""
+    """The choice, and the accuracies in percent after learning it; NaN if all labels of a list are unknown."""
 
     iteration: int
     choice: Choice
@@ -40,20 +39,18 @@ def teach(
 ) -> Iterator[Lesson]:
     """Teaches a student lesson by lesson (Wang & Vasconcelos, ICCV 2021, section 3). Ends early if no pair remains.
 
-    Args:
-        student: learns in place.
-        selector: chooses the pairs.
-        iterations: number of lessons.
-        unfinished: state of the run. The course continues after the last lesson saved there.
-        before_choice: called with the iteration and the student before every choice.
-
-    Yields:
-        Each lesson after the student has learned it; lessons of an interrupted run come first.
+    Yields each lesson after the student has learned it. The lessons saved in `unfinished` come first and are not taught
+    again. `before_choice` is called with the iteration and the student.
     """
     remaining = torch.ones(len(student.labels), dtype=torch.bool)
     lessons = _restored(student, selector, unfinished.state) if unfinished and unfinished.state else []
     for lesson in lessons:
         remaining[[lesson.choice.image, lesson.choice.partner]] = False
+
+    def state() -> dict:
+        taught = [asdict(lesson) for lesson in lessons]
+        return {"lessons": taught, "student": student.state_dict(), "selector": selector.state_dict()}
+
     yield from tuple(lessons)
     for iteration in range(len(lessons), iterations):
         before_choice(iteration, student)
@@ -65,16 +62,8 @@ def teach(
         student.learn()
         lessons.append(Lesson(iteration, choice, *student.accuracy()))
         if unfinished:
-            unfinished.save_when_due(partial(_state, student, selector, lessons))
+            unfinished.save_when_due(state)
         yield lessons[-1]
-
-
-def _state(student: Student, selector: Selector, lessons: list[Lesson]) -> dict:
-    return {
-        "lessons": [asdict(lesson) for lesson in lessons],
-        "student": student.state_dict(),
-        "selector": selector.state_dict(),
-    }
 
 
 def _restored(student: Student, selector: Selector, state: dict) -> list[Lesson]:
@@ -88,7 +77,7 @@ def _restored(student: Student, selector: Selector, state: dict) -> list[Lesson]
 
 
 def shown_progress(lessons: Iterator[Lesson], iterations: int, selection: str) -> list[Lesson]:
-    """Takes a whole course, with a progress bar; prints a sentence if it ends early."""
+    """Runs a whole course with a progress bar."""
     taken = []
     progress = tqdm(
         lessons, total=iterations, desc=f"teaching ({selection})", unit="lesson", disable=not processes.is_first()

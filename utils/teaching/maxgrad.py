@@ -9,43 +9,33 @@ from torch import Tensor
 from utils.teaching.selector import BLOCK, Choice, Selector, Survey, best_of_each_class, left_classes
 from utils.training.evaluation import TIE
 
-FIRST_HEAD = 0.05  # standard deviation of the random head for a student that knows nothing yet
+FIRST_HEAD = 0.05  # standard deviation of the random head that replaces an untaught one
 
 
 def log_psi(logits: Tensor, labels: Tensor, codewords: Tensor) -> Tensor:
     """Logarithm of the MaxGrad score psi(x, c) = || sum over k != c of exp(-1/2 <f(x), W_c - W_k>) (W_c - W_k) ||^2.
 
-    psi grows exponentially with the margin, so the largest exponent is factored out before the sum, and no margin
-    overflows.
+    psi grows exponentially with the margin. The largest exponent is factored out of the sum, so nothing overflows.
 
-    Args:
-        logits: z = W f of a bias-free head, (N, C).
-        labels: c, (N,).
-        codewords: W, (C, d).
-
-    Returns:
-        log psi, float64 (N,); -inf if all codewords are equal.
+    Takes logits z = W f of a bias-free head, (N, C), labels c, (N,), and codewords W, (C, d). Returns (N,); -inf if all
+    codewords are equal.
     """
-    W = codewords.double()
-    blocks = zip(logits.split(BLOCK), labels.split(BLOCK), strict=True)
-    return torch.cat([_log_psi(z.double(), c, W) for z, c in blocks])
-
-
-def _log_psi(z: Tensor, labels: Tensor, W: Tensor) -> Tensor:
-    exponents = (z - z.gather(1, labels[:, None])) / 2  # -1/2 <f, W_c - W_k>, (N, C)
-    exponents = exponents.scatter(1, labels[:, None], -torch.inf)
-    peak = exponents.amax(1, keepdim=True)  # (N, 1)
-    weights = torch.exp(exponents - peak)  # e_k, 0 at c
-    # sum_k e_k (W_c - W_k) = (sum_k e_k) W_c - sum_k e_k W_k, a combination of codewords
-    weights = -weights.scatter(1, labels[:, None], -weights.sum(1, keepdim=True))  # (N, C)
-    return 2 * peak[:, 0] + (weights @ W).square().sum(1).log()
+    W, found = codewords.double(), []
+    for z, c in zip(logits.split(BLOCK), labels[:, None].split(BLOCK), strict=True):
+        z = z.double()
+        exponents = ((z - z.gather(1, c)) / 2).scatter(1, c, -torch.inf)  # -1/2 <f, W_c - W_k>, (N, C)
+        peak = exponents.amax(1, keepdim=True)  # (N, 1)
+        weights = torch.exp(exponents - peak)  # e_k, 0 at c
+        # sum_k e_k (W_c - W_k) = (sum_k e_k) W_c - sum_k e_k W_k, a combination of codewords
+        weights = -weights.scatter(1, c, -weights.sum(1, keepdim=True))  # (N, C)
+        found.append(2 * peak[:, 0] + (weights @ W).square().sum(1).log())
+    return torch.cat(found)
 
 
 def strongest_first(logits: Tensor) -> list[int]:
-    """Classes by falling logits (C,); ties go to the lower label.
+    """Classes by falling logits (C,). Ties go to the lower label.
 
-    Untaught classes have equal logits up to rounding, and rounding depends on the processor. So logits within TIE are
-    equal.
+    Untaught classes have equal logits up to rounding, which depends on the processor. Logits within TIE count as equal.
     """
     falling, order = logits.sort(descending=True, stable=True)
     steps = (falling[:-1] - falling[1:]) > TIE * logits.abs().max()
@@ -54,16 +44,13 @@ def strongest_first(logits: Tensor) -> list[int]:
 
 
 class MaxGrad(Selector):
-    """The image with the largest score, paired with one of the class that the student takes it for."""
+    """The image with the largest score, paired with an image of the class that the student takes it for."""
 
     def choose(self, survey: Survey, remaining: Tensor) -> Choice | None:
-        """Returns the pair of the largest s(i, b). Ties go to the first image in the list and to the lower class.
+        """Returns the pair with the largest s(i, b). Ties go to the first image in the list.
 
-        b is the student's answer to i, or the strongest wrong class if the answer is right. Classes without a remaining
-        image give way to the next strongest.
-
-        All classes look the same to a student that knows nothing yet, and psi is equal everywhere. A random head
-        replaces its own.
+        The counter class is the strongest wrong class with a remaining image. All logits of an untaught student are
+        equal, and so is psi. A random head then replaces its own.
         """
         if survey.logits.eq(survey.logits[:, :1]).all():
             shape = survey.num_classes, survey.features.shape[1]
@@ -78,10 +65,7 @@ class MaxGrad(Selector):
 
 
 def pair_by_score(scores: Tensor, logits: Tensor, labels: Tensor, remaining: Tensor) -> Choice | None:
-    """Pairs the remaining image of the largest score with the best image of the strongest wrong class.
-
-    `scores` are log of max over b of s(i, b), (N,); the others as in `Survey` and `Selector.choose`.
-    """
+    """Pairs the remaining image of the largest score, log max over b of s(i, b), (N,), with the best counter image."""
     left = left_classes(labels, remaining)
     if len(left) < 2:
         return None

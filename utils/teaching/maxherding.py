@@ -6,20 +6,16 @@ from torch.nn import functional as F
 
 from utils.teaching.selector import Choice, Selector, Survey, best_of_each_class, next_classes
 
-BLOCK = 2_048  # images at a time, so that no kernel matrix of a whole class is in memory
-SAMPLED = 2_000  # images of a class that the median distance is computed from
+BLOCK = 2_048  # rows of the kernel matrix in memory at a time
+SAMPLED = 2_000  # images per class for the median distance
 
 
 def coverage(features: Tensor, shown: Tensor) -> Tensor:
-    """How well each image of a class covers the class together with the images already shown.
+    """How well each image covers its class together with the images already shown.
 
-    Args:
-        features: of the class, (n, d).
-        shown: images already shown, bool (n,).
-
-    Returns:
-        Mean over x of the class of max over x' (the shown images and the image itself) of k(x, x'), float64 (n,).
-        k = exp(-||u - u'||^2 / median) with unit features u and the median over all pairs of the class.
+    Takes the features of a class, (n, d), and which of its images were shown, bool (n,). Returns the mean over x of the
+    class of max over x' (shown images and the image itself) of k(x, x'), float64 (n,). k = exp(-||u - u'||^2 / median)
+    with unit features u and the median over all pairs of the class.
     """
     unit = F.normalize(features.double(), dim=1)
     width = _median_distance(unit)

@@ -1,4 +1,4 @@
-"""Base class of selections: it looks at the pool through the student's eyes and returns the next pair."""
+"""Base class of selections: from the pool, as the student sees it, to the next pair."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-BLOCK = 8_192  # rows in double precision at a time, so that memory does not grow with the pool
+BLOCK = 8_192  # rows converted to double precision at a time; limits memory for large pools
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,9 @@ class Choice:
     score: float | None
 
     def items(self, labels: Tensor, table: Tensor, explain: bool) -> list[tuple[int, int | None]]:
-        """The items of the lesson in order: x_i, x_j and, if `explain`, those of E(x_i; a, b), E(x_j; b, a) that exist.
+        """Items of the lesson: x_i, x_j and, if `explain` and they exist, E(x_i; a, b) and E(x_j; b, a).
 
-        Each is the row of an image, and the number of its explanation or None for the image itself. `labels` and
-        `table` are those of `Survey`.
+        Each item is the row of an image, and the number of its explanation or None for the image itself.
         """
         pair = ((self.image, self.partner), (self.partner, self.image))
         explanations = [(number, int(table[number, labels[other]])) for number, other in pair if explain]
@@ -59,19 +58,13 @@ class Seen(NamedTuple):
 class Survey:
     """The pool as a student sees it: N images, M explanations, C classes.
 
-    `labels` and `table` are known without a look at the images. The first access to anything else runs the student's
-    pass over the pool, so a selection that does not look costs no pass.
-
-    Args:
-        labels: c_i, (N,).
-        table: number of the explanation of image i against class b, (N, C); -1 if missing (always at b = c_i).
-        look: runs the pass.
+    `labels` (N,) are c_i. `table` (N, C) numbers the explanation of image i against class b; -1 if missing (always at
+    b = c_i). The first access to anything else calls `look`, the student's pass over the pool. A selection that needs
+    only labels costs no pass.
     """
 
     def __init__(self, labels: Tensor, table: Tensor, look: Callable[[], Seen]) -> None:
-        self.labels = labels
-        self.table = table
-        self._look = look
+        self.labels, self.table, self._look = labels, table, look
 
     @cached_property
     def _seen(self) -> Seen:
@@ -98,7 +91,7 @@ class Survey:
 
     @property
     def explained(self) -> Look | None:
-        """The explanations that `table` numbers, or None if they are not taught."""
+        """The explanations, or None if they are not taught."""
         return self._seen.explained
 
     def through(self, codewords: Tensor) -> "Survey":
@@ -117,30 +110,19 @@ def logits_of(features: Tensor, codewords: Tensor) -> Tensor:
 
 
 class Selector(ABC):
-    """Base class of selections. Subclasses implement `choose`.
+    """Base class of selections. Subclasses implement `choose` and draw random numbers only from `rng`.
 
-    Args:
-        rng: source of all random draws.
-        alpha: weight of the image against its explanation in the score, 0 .. 1 (CMaxGrad).
-
-    Attributes:
-        explains: True if the method scores and teaches explanations.
+    `alpha` is the weight of the image against its explanation in the score of CMaxGrad, 0 .. 1.
     """
 
-    explains = False
+    explains = False  # True if the method scores and teaches explanations
 
     def __init__(self, rng: Generator, alpha: float) -> None:
-        self.rng = rng
-        self.alpha = alpha
+        self.rng, self.alpha = rng, alpha
 
     @abstractmethod
     def choose(self, survey: Survey, remaining: Tensor) -> Choice | None:
-        """Returns the next pair, or None if no pair of two classes remains.
-
-        Args:
-            survey: the pool as the student sees it now.
-            remaining: rows that may still be chosen, bool (N,).
-        """
+        """Returns the next pair of `remaining` rows, bool (N,), or None if no pair of two classes remains."""
 
     def state_dict(self) -> dict:
         """Everything that an interrupted course needs to continue."""
@@ -163,13 +145,13 @@ def next_classes(labels: Tensor, remaining: Tensor) -> tuple[int, int] | None:
 
 
 def candidates(labels: Tensor, remaining: Tensor, c: int) -> Tensor:
-    """Rows of the remaining images of class c, or of all its images if none remains, since people must see one."""
+    """Rows of the remaining images of class c; of all its images if none remains, because people must see one."""
     members = labels == c
     left = members & remaining
     return (left if left.any() else members).nonzero()[:, 0]
 
 
 def best_of_each_class(values: Tensor, labels: Tensor, remaining: Tensor) -> dict[int, int]:
-    """For each class of the pool the candidate with the largest value; ties go to the first in the list."""
+    """The candidate with the largest value in each class of the pool; ties go to the first in the list."""
     rows = {c: candidates(labels, remaining, c) for c in labels.unique().tolist()}
     return {c: int(of_class[values[of_class].argmax()]) for c, of_class in rows.items()}
