@@ -22,7 +22,7 @@ from utils.teaching.compare_courses import REPORTED_LESSONS
 from utils.teaching.draws import drawn_rows
 from utils.teaching.loop import teach
 from utils.teaching.optimal import OptimalStudent, learn_head
-from utils.teaching.pool import Pool
+from utils.teaching.pool import ExplanationView, Pool
 from utils.teaching.registry import SELECTORS, STUDENTS, make_selector
 from utils.teaching.selector import Choice
 from utils.teaching.student import Student, StudentSettings
@@ -69,7 +69,7 @@ def make_table(cfg, dataset: str, student: str = "optimal", from_simclr: bool = 
     """Teaches all courses of a table and saves it."""
     name = f"courses_{dataset}{'_simclr' if from_simclr else ''}{'_sgd' if student == 'sgd' else ''}"
     side = SGD_SIDE if student == "sgd" else runs.SIMCLR_SIDE if from_simclr else runs.SIDE
-    view = "image" if student == "sgd" else "attention"
+    view: ExplanationView = "image" if student == "sgd" else "attention"
     root = runs.data_root(cfg, dataset)
     how = Teaching(
         image_size=side,
@@ -175,9 +175,8 @@ def table_rows(curves: Mapping[tuple[str, str], Curves], ceilings: Mapping[str, 
         row: dict = {"selection": selection, "explanation": kind}
         for lesson in REPORTED_LESSONS:
             if lesson <= longest:
-                table = cut.get((selection, kind))
-                taught = table is not None and lesson <= table.shape[1]
-                row[str(lesson)] = round(float(table[:, lesson - 1].mean()), 1) if taught else ""
+                table = cut.get((selection, kind), np.empty((0, 0)))
+                row[str(lesson)] = round(float(table[:, lesson - 1].mean()), 1) if lesson <= table.shape[1] else ""
         row |= {"mean": round(fmean(values), 1), "sd": spread(values)}
         for rival in RIVALS:
             row |= difference(rival, values, means.get((rival, kind)) if selection not in (rival, POOL) else None)

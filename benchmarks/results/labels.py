@@ -64,10 +64,9 @@ def by_source(rows: Sequence[dict]) -> list[dict]:
         row |= {"label_accuracy": mean([one["label_accuracy"] for one in seeds]), "test_accuracy": mean(accuracies)}
         row["deviation"] = round(stdev(accuracies), 2) if len(accuracies) > 1 else ""
         one = alternatives.get(labels)
-        limits = (one.pays_from, *one.range_of_seeds()) if one else ("", "", "")
-        for name, limit in zip(("people_pay_above", "lowest", "highest"), limits, strict=True):
-            row[name] = limit if limit == "" else "never" if limit is None else round(100 * limit, 1)
-        merged.append(row)
+        limits = (one.pays_from, *one.range_of_seeds()) if one else ()
+        shown = ["never" if limit is None else round(100 * limit, 1) for limit in limits] or ["", "", ""]
+        merged.append(row | dict(zip(("people_pay_above", "lowest", "highest"), shown, strict=True)))
     return merged
 
 
