@@ -22,8 +22,7 @@ from models.resnet import Layer
 from models.weights import load_classifier
 from utils.base.machine import default_workers
 from utils.data.outputs import Layout
-from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files, open_explained
-from utils.explanations.explainers import Method
+from utils.explanations.explain_list import ExplainSettings, Method, explain_list, explanation_files, open_explained
 from utils.explanations.storage import write_explanation_record
 from utils.running.launch import launch
 from utils.running.resuming import resumable

@@ -23,8 +23,7 @@ from models.resnet import Arch, Layer, build
 from models.weights import Normalize, load_backbone, load_head
 from utils.base.machine import default_workers
 from utils.data.outputs import Layout
-from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files, open_explained
-from utils.explanations.explainers import Method
+from utils.explanations.explain_list import ExplainSettings, Method, explain_list, explanation_files, open_explained
 from utils.explanations.storage import write_explanation_record
 from utils.running import checks
 from utils.running.launch import launch

@@ -25,8 +25,7 @@ from utils.base.machine import default_workers
 from utils.data.images import whole_view
 from utils.data.loading import open_list
 from utils.data.outputs import Layout
-from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files, open_explained
-from utils.explanations.explainers import Method
+from utils.explanations.explain_list import ExplainSettings, Method, explain_list, explanation_files, open_explained
 from utils.explanations.storage import write_explanation_record
 from utils.running import checks
 from utils.running.launch import launch

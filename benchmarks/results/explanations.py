@@ -11,7 +11,7 @@ from utils.data.images import whole_view
 from utils.data.loading import open_list
 from utils.data.outputs import TEACHING_SIZE
 from utils.explanations import deletion, localization
-from utils.explanations.sheet import spread
+from utils.explanations.explain_list import spread
 
 DATASET, IMAGES = runs.BUTTERFLIES, 100  # whose explanations are blurred
 # The values of `localization.percentages`, as docs/results.md calls them.

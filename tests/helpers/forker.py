@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import narrow  # noqa: E402, F401
 import torch  # noqa: E402
 
-from utils.explanations import sheet  # noqa: E402
+from utils.explanations import explain_list  # noqa: E402
 from utils.running import launch, resuming
 from utils.training import classifier
 
@@ -48,7 +48,7 @@ def child(order, environment, out, err):
         if "file_limit" in order:
             resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_limit"], resource.RLIM_INFINITY))
         # Several ranks share even few images, and states are saved however short an epoch is.
-        sheet.SHEET_ROWS, classifier.EVAL_BATCH, resuming.SAVING_SHARE = 2, 4, 1.0
+        explain_list.SHEET_ROWS, classifier.EVAL_BATCH, resuming.SAVING_SHARE = 2, 4, 1.0
         sys.argv = [f"{order['script']}.py", *order["arguments"]]
         module = importlib.import_module(order["script"])
         launch.launch(module.main, module.Config, module.__doc__)

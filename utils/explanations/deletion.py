@@ -3,14 +3,8 @@
     python -m utils.explanations.deletion butterflies --checkpoint TEACHER.pth.tar --second ANOTHER.pth.tar
 
 The pixels of each mask are replaced by those of a blurred image (box of 51 pixels at 224, in proportion otherwise). The loss of z_a - z_b is
-measured in the teacher and in a second network, trained separately, to which no explanation was fitted. The same shape at a random place
-serves as a control.
-
-Reads: output folders of get_all_CE_*.py, the explained images, and two networks of train_*_resnet18.py.
-
-Writes: nothing; it prints the table.
-
-Takes: about 20 seconds for 20 images of 5 classes on a CPU core. It uses no GPU.
+measured in the teacher and in a second network, trained separately, to which no explanation was fitted. The control is the same shape at a
+random place. It takes about 20 seconds for 20 images of 5 classes on a CPU core.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,12 +21,12 @@ from models.weights import load_classifier
 from utils.base.files import expanded
 from utils.base.randomness import generator
 from utils.data.catalog import Dataset, find
-from utils.data.images import decode, whole_view
-from utils.data.lists import Example, read_explanations
+from utils.data.images import whole_view
+from utils.data.lists import Example
 from utils.data.loading import ImageSet, open_list, to_float
-from utils.data.outputs import MASK, TEACHING_SIZE, Layout, mask_size
+from utils.data.outputs import TEACHING_SIZE, Layout
+from utils.explanations.explain_list import spread
 from utils.explanations.masks import moved
-from utils.explanations.sheet import spread
 from utils.explanations.storage import listed_counters, read_masks
 from utils.running.launch import command, command_line
 from utils.running.records import read_explanation_record
@@ -47,33 +41,15 @@ def box_blur(images: Tensor) -> Tensor:
 
 
 def losses(network: Network, image: Tensor, masks: Tensor, label: int, counter: Tensor) -> Tensor:
-    """Computes the margins z_a - z_b of an image, and how much each loses when the mask is blurred: (2, B).
+    """Computes the margins z_a - z_b of an image (3, s, s) in [0, 1], and their losses when masks bool (B, s, s) are blurred: (2, B).
 
-    Args:
-        network: in evaluation mode.
-        image: (3, s, s) in [0, 1].
-        masks: bool (B, s, s), one per counter class.
-        label: a.
-        counter: the classes b, (B,).
+    `label` is a, and `counter` (B,) are the classes b.
     """
     blurred = torch.where(masks[:, None], box_blur(image[None]), image)  # (B, 3, s, s)
     logits = network(torch.cat([image[None], blurred])).logits
     places = torch.arange(len(counter), device=logits.device)
     margin, left = logits[0, label] - logits[0, counter], logits[1 + places, label] - logits[1 + places, counter]
     return torch.stack([margin, margin - left])
-
-
-def sizes_and_side(layout: Layout, num_classes: int) -> tuple[list[float], int]:
-    """Returns the mask sizes of an explanation list and the side of its pictures in pixels.
-
-    Both are in the record of the list. Lists without a record, like those of the paper, name one mask size in their paths.
-
-    Raises:
-        InputError: the list or its first mask is missing or malformed.
-    """
-    first, path = read_explanations(layout.explanation_list(), num_classes)[0].path, str(layout.explanation_list())
-    sizes = read_explanation_record(path).get("mask_sizes") or [mask_size(first) or TEACHING_SIZE]
-    return sizes, decode(str(layout.explanations(MASK, sizes[0]) / Path(first).name), path).width
 
 
 @torch.inference_mode()
@@ -83,14 +59,14 @@ def measure(
     """Measures the loss of margin, averaged over the counter classes of each image.
 
     Args:
-        networks: by name, in evaluation mode, of the same classes.
+        networks: in evaluation mode, of the same classes.
         images: the list, in the whole view.
         layout: names of the output.
         size: the mask size t.
         chosen: numbers of M images.
 
     Returns:
-        By network (M, 3): the margin, its loss when the masks are blurred, and its loss when the same shapes at random places are blurred.
+        For each network (M, 3): the margin, its loss when the masks are blurred, and its loss when the same shapes at random places are.
     """
     rng = generator(0)
     found: dict[str, list[Tensor]] = {name: [] for name in networks}
@@ -111,13 +87,15 @@ def report(
     outs: Sequence[str], networks: dict[str, Network], dataset: Dataset, data_root: str, count: int
 ) -> Iterator[str]:
     """Yields the table line by line, for `count` images of the list; 0 for all."""
-    num_classes = len(dataset.classes)
     yield f"{'':<32}{'mean z_a - z_b':>16}{'lost, blurred':>16}{'lost, moved':>16}"
     for out in outs:
         layout = Layout(Path(out), dataset.list_stem)
-        sizes, side = sizes_and_side(layout, num_classes)
-        images = open_list(dataset, "train", data_root, partial(whole_view, size=side))
-        listed = listed_counters(layout, images.rows, num_classes)
+        images = open_list(dataset, "train", data_root, whole_view)
+        listed = listed_counters(layout, images.rows, len(dataset.classes))
+        # Lists without a record, like those of the paper, have masks of 0.05.
+        sizes = read_explanation_record(layout.explanation_list()).get("mask_sizes", [TEACHING_SIZE])
+        side = read_masks(layout, images.rows[0], listed[0], sizes[0]).shape[-1]
+        images = images.seen_as(partial(whole_view, size=side))
         chosen = spread(len(images), count or len(images))
         explained = sum(len(listed[number]) for number in chosen)
         for size in sizes:

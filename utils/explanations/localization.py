@@ -3,22 +3,15 @@
     python -m utils.explanations.localization toy
     python -m utils.explanations.localization toy toy_scout
 
-A moth's scene does not depend on its kind, so the same moth can be drawn as any wrong class. The pixels that then differ are the reason
-why it is class a and not class b. One table compares all explanations of the folders, at every mask size, with the same masks and maps at
-random places and mirrored, and with a disc in the middle.
-
-Reads: output folders of get_all_CE_*.py with explanations of the drawn moths, and the moths.
-
-Writes: nothing; it prints the table.
-
-Takes: about 15 seconds for 600 explanations on a CPU core. It uses no GPU.
+A moth's scene does not depend on its kind, so the same moth can be drawn as any wrong class. The pixels that then differ, T, are the
+reason why it is class a and not class b. The table compares explanations of output folders, at every mask size, with their masks and maps
+at random places and mirrored, and with a central disc. It takes about 15 seconds for 600 explanations on a CPU core.
 """
 
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -35,7 +28,7 @@ from utils.data.catalog import Dataset, find
 from utils.data.images import decode
 from utils.data.lists import Example, locate, read_examples
 from utils.data.outputs import Layout
-from utils.explanations.explainers import EXPLAINERS, Explainer
+from utils.explanations.explain_list import EXPLAINERS
 from utils.explanations.masks import moved
 from utils.explanations.storage import listed_counters, read_masks
 from utils.running.launch import command, command_line
@@ -45,81 +38,72 @@ from utils.running.settings import pick
 COLUMNS = ("on T", "of T", "on own", "of own", "points", "mass", "rank")  # explained in `tally` and `map_scores`
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """The explanations of one list."""
 
     name: str
     layout: Layout
     dataset: Dataset
-    explainer: Explainer
-    mask_sizes: tuple[float, ...]
-    image_size: int
+    record: dict  # how the list was made
 
 
 def find_runs(out: str, data_root: str = "datasets") -> list[Run]:
     """Finds the explanation lists of an output folder by their records.
 
     Raises:
-        InputError: it is missing, or one does not explain the drawn moths.
+        InputError: there is no list, or one does not explain the drawn moths.
     """
-    paths = [*sorted(Path(out).glob("*_CE.json")), *sorted(Path(out).glob("*_CE_simclr.json"))]
-    if not paths:
-        raise InputError(
-            f"{out} contains no record of an explanation list (*_CE.json). Run an explanation script first."
-        )
     runs = []
-    for path in paths:
-        record = read_explanation_record(path.with_suffix(".txt"))
+    for path in [*sorted(Path(out).glob("*_CE.json")), *sorted(Path(out).glob("*_CE_simclr.json"))]:
+        record = read_explanation_record(path)
         dataset = find(record["dataset"], data_root, out)
         if dataset.folder != toy_moths.FOLDER:
             raise InputError(
                 f"{path}: {dataset.name} has no exact counterfactuals, only the drawn moths have. Explain toy."
             )
         name = f"{out}: {record['explanation']}{', SimCLR features' if record['variant'] else ''}"
-        layout = Layout(Path(out), dataset.list_stem, record["variant"])
-        explainer = pick(EXPLAINERS[record["explanation"]], SimpleNamespace(**record))
-        runs.append(Run(name, layout, dataset, explainer, tuple(record["mask_sizes"]), record["image_size"]))
+        runs.append(Run(name, Layout(Path(out), dataset.list_stem, record["variant"]), dataset, record))
+    if not runs:
+        raise InputError(
+            f"{out} contains no record of an explanation list (*_CE.json). Run an explanation script first."
+        )
     return runs
 
 
-def exact_differences(row: Example, data_root: str, seed: int, listed_at: str) -> dict[int, toy_moths.Difference]:
-    """Compares a listed moth with the same moth of each other kind.
+def truths(dataset: Dataset, data_root: str, seed: int) -> list[tuple[Example, dict[int, toy_moths.Difference]]]:
+    """Returns the rows of a dataset's training list, and how each moth differs from the same moth of each other kind.
 
     Raises:
-        InputError: the picture on disk is not the one drawn from the seed.
+        InputError: a picture is not the one drawn from the seed.
     """
-    file = locate(row.path, data_root)
-    number = re.fullmatch(r"moth(\d+)", Path(file).stem)
-    picture, differences = toy_moths.counterfactuals(seed, int(number[1]), row.label) if number else (None, {})
-    if picture is None or not np.array_equal(picture, np.array(decode(file, listed_at))):
-        raise InputError(
-            f"{listed_at}: {file} is not the moth drawn from seed {seed}, so its counterfactuals are unknown. Pass the --seed of "
-            "datasets/prepare.py toy, or draw the moths again on this machine."
-        )
-    return differences
-
-
-def truths(dataset: Dataset, data_root: str, seed: int) -> list[tuple[Example, dict[int, toy_moths.Difference]]]:
-    """Returns the rows of a dataset's training list with their `exact_differences`."""
     path = dataset.list_path(data_root, "train")
     rows = read_examples(path, len(dataset.classes))
-    places = [f"{path}, line {line}" for line in range(1, len(rows) + 1)]
-    exact = side_by_side(
-        lambda at: exact_differences(rows[at], data_root, seed, places[at]), range(len(rows)), default_workers()
-    )
+
+    def compare(number: int) -> dict[int, toy_moths.Difference]:
+        row, listed_at = rows[number], f"{path}, line {number + 1}"
+        file = locate(row.path, data_root)
+        moth = int(Path(file).stem.removeprefix("moth"))
+        picture, differences = toy_moths.counterfactuals(seed, moth, row.label)
+        if not np.array_equal(picture, np.array(decode(file, listed_at))):
+            raise InputError(
+                f"{listed_at}: {file} is not the moth drawn from seed {seed}, so its counterfactuals are unknown. Pass the --seed of "
+                "datasets/prepare.py toy, or draw the moths again on this machine."
+            )
+        return differences
+
+    exact = side_by_side(compare, range(len(rows)), default_workers())
     bar = tqdm(exact, desc="drawing counterfactuals", total=len(rows), unit="image", leave=False)
     return list(zip(rows, bar, strict=True))
 
 
 def disc(masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Draws a disc of each mask's area in the middle of the picture, and a map that falls from there to 0 in the corners."""
+    """Draws a centered disc of the area of each mask (M, s, s), and a map that falls from the center to 0 in the corners."""
     height, width = masks.shape[1:]
     down, across = torch.meshgrid(
         torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2, indexing="ij"
     )
     distance = down.hypot(across)
-    order = distance.flatten().argsort(stable=True).argsort()  # 0 for the middle
+    order = distance.flatten().argsort(stable=True).argsort()  # 0 at the center
     discs = (order < masks.sum((1, 2))[:, None]).view(masks.shape)
     return discs, (distance.max() - distance).expand(masks.shape)
 
@@ -139,9 +123,8 @@ def variants(masks: Tensor, maps: Tensor, rng: torch.Generator) -> dict[str, tup
 def map_scores(maps: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Scores maps (M, s, s), 0 or more, against truths bool (M, s, s), from 0 to 1. Constant maps score 0.
 
-    Returns:
-        (M,) each: pointing game (1 if the largest value lies in the truth); relevance mass (fraction of the map inside the truth);
-        relevance rank (fraction of the |T| largest values inside the truth).
+    Returns, (M,) each: pointing game (1 if the largest value lies in the truth); relevance mass (fraction of the map inside the truth);
+    relevance rank (fraction of the |T| largest values inside the truth).
     """
     maps, truth = maps.flatten(1).double(), truth.flatten(1)
     points = truth.gather(1, maps.argmax(1, keepdim=True))[:, 0].double()
@@ -152,18 +135,14 @@ def map_scores(maps: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def tally(masks: Tensor, maps: Tensor, truth: Tensor, own: Tensor, has_own: Tensor) -> Tensor:
-    """Computes the `COLUMNS` of M explanations as fractions.
+    """Computes the `COLUMNS` of M explanations: numerators and denominators (2, 7), to be added up over images.
 
     Args:
         masks: bool (M, s, s).
         maps: the maps that they were cut from, (M, s, s).
         truth: T, bool (M, s, s).
         own: T_own, the part of T on marks of the own class, bool (M, s, s).
-        has_own: False if the own class has no mark that the counter class lacks, and T_own does not count, bool (M,).
-
-    Returns:
-        (2, 7): numerators and denominators, each to be added up over images. Precision and recall of the masks on T and on T_own, then
-        the means of `map_scores`.
+        has_own: False if the own class has no mark that the counter class lacks; then T_own does not count. Bool (M,).
     """
     with_own, own, count = masks[has_own], own[has_own], len(masks)
     hit, own_hit = (masks & truth).sum(), (with_own & own).sum()
@@ -172,44 +151,38 @@ def tally(masks: Tensor, maps: Tensor, truth: Tensor, own: Tensor, has_own: Tens
     return torch.tensor([list(map(float, numerators)), list(map(float, denominators))], dtype=torch.float64)
 
 
-def load(run: Run, size: float, exact: Sequence[tuple[Example, dict]]) -> Iterator[tuple[Tensor, ...]]:
-    """Yields the arguments of `tally` image by image, one row per counter class, ascending.
+def measure(
+    run: Run, size: float, exact: Sequence[tuple[Example, dict[int, toy_moths.Difference]]], seed: int = 0
+) -> dict[str, list[float]]:
+    """Computes the rows of the table for one run at one mask size, in percent, by variant. `seed` draws the random places.
 
     Raises:
         InputError: a mask is missing, or the heat maps belong to another list.
     """
-    with np.load(run.layout.heatmaps, allow_pickle=False) as file:
-        stored = {name: torch.from_numpy(file[name]) for name in file if name != "path"}
-        paths = file["path"].tolist()
-    if paths != [row.path for row, _ in exact]:
+    rows, rng, side = [row for row, _ in exact], generator(seed), run.record["image_size"]
+    explainer = pick(EXPLAINERS[run.record["explanation"]], SimpleNamespace(**run.record))
+    with np.load(run.layout.heatmaps) as file:
+        stored = dict(file)
+    if stored.pop("path").tolist() != [row.path for row in rows]:
         raise InputError(f"{run.layout.heatmaps} contains maps of other images. Explain the training list again.")
-    label = stored.pop("label")
-    listed = listed_counters(run.layout, [row for row, _ in exact], len(run.dataset.classes))
-    for number, (row, differences) in enumerate(exact):
-        counter, maps = torch.tensor([listed[number]]), {name: values[[number]] for name, values in stored.items()}
-        relevance = run.explainer.relevance(maps, label[[number]], counter)[0]
-        found = [differences[b] for b in listed[number]]
-        truth, own = (
-            torch.stack([_at_size(pixels, run.image_size) for pixels in some])
-            for some in ([one.all for one in found], [one.all if one.own is None else one.own for one in found])
-        )
-        has_own = torch.tensor([one.own is not None for one in found])
-        masks = read_masks(run.layout, row, listed[number], size)
-        yield masks, run.explainer.upsample(relevance, run.image_size), truth, own, has_own
+    label = torch.from_numpy(stored.pop("label"))
 
+    def resized(differences: Sequence[np.ndarray]) -> Tensor:
+        """Brings bool (h, w) to the size of the masks: (B, s, s)."""
+        pictures = [Image.fromarray(one).resize((side, side), Image.Resampling.NEAREST) for one in differences]
+        return torch.from_numpy(np.stack(pictures))
 
-def _at_size(truth: np.ndarray, size: int) -> Tensor:
-    """Resizes a truth bool (h, w) to the size of the masks, (size, size)."""
-    return torch.from_numpy(np.array(Image.fromarray(truth).resize((size, size), Image.Resampling.NEAREST)))
-
-
-def measure(run: Run, size: float, exact: Sequence[tuple[Example, dict]], seed: int = 0) -> dict[str, list[float]]:
-    """Computes the rows of the table for one run at one mask size, by variant. `seed` draws the random places."""
-    rng = generator(seed)
     sums: dict[str, Tensor] = {}
-    for masks, maps, *true in load(run, size, exact):
-        for name, (mask, values) in variants(masks, maps, rng).items():
-            sums[name] = sums.get(name, 0) + tally(mask, values, *true)
+    listed = listed_counters(run.layout, rows, len(run.dataset.classes))
+    for number, (row, differences) in enumerate(exact):
+        maps = {name: torch.from_numpy(values[[number]]) for name, values in stored.items()}
+        relevance = explainer.relevance(maps, label[[number]], torch.tensor([listed[number]]))[0]
+        found = [differences[b] for b in listed[number]]
+        truth, has_own = resized([one.all for one in found]), torch.tensor([one.own is not None for one in found])
+        own = resized([one.all if one.own is None else one.own for one in found])
+        masks = read_masks(run.layout, row, listed[number], size)
+        for name, (mask, values) in variants(masks, explainer.upsample(relevance, side), rng).items():
+            sums[name] = sums.get(name, 0) + tally(mask, values, truth, own, has_own)
     return {name: (100 * numerators / denominators).tolist() for name, (numerators, denominators) in sums.items()}
 
 
@@ -219,16 +192,13 @@ def report(outs: Sequence[str], data_root: str, seed: int) -> Iterator[str]:
     Raises:
         InputError: a folder contains no explanations of the drawn moths, or the moths on disk are others.
     """
-    runs, exact = [run for out in outs for run in find_runs(out, data_root)], {}
-    for dataset in {run.dataset.name: run.dataset for run in runs}.values():
-        rows = exact[dataset.name] = truths(dataset, data_root, seed)
-        differences = [one.all.mean() for _, of_image in rows for one in of_image.values()]
-        covered = f"the true differences T cover {100 * np.mean(differences):.1f} % of the pictures"
-        yield f"{dataset.name}: {len(differences)} explanations; {covered}."
     yield "In %. Masks: precision and recall on T, and on the part of T on marks of a. Maps: pointing game, mass and rank in T."
     yield f"{'':<24}" + "".join(f"{column:>9}" for column in COLUMNS)
-    for run in runs:
-        for size in run.mask_sizes:
+    exact: dict[str, list] = {}
+    for run in [run for out in outs for run in find_runs(out, data_root)]:
+        if run.dataset.name not in exact:
+            exact[run.dataset.name] = truths(run.dataset, data_root, seed)
+        for size in run.record["mask_sizes"]:
             yield f"{run.name}, t = {size:.2f}"
             for variant, values in measure(run, size, exact[run.dataset.name]).items():
                 yield f"  {variant:<22}" + "".join(f"{value:>9.1f}" for value in values)

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.resnet import Layer, Network
-from utils.explanations.storage import Explained, Stored, own_and_counters
+from utils.explanations.explainers import Explained, Explainer
 
 SIGMA = 5 / 224  # standard deviation of the Gaussian, as a fraction of the image's side
 SPECK = 0.05  # components smaller than this fraction of their mask are removed
@@ -27,15 +27,10 @@ PARTS = 4  # maximum number of components
 GRADIENTS = 64  # maps (images times classes) whose gradients are in memory at once
 
 
-def every_class(logits: Tensor) -> Tensor:
-    """Returns all class numbers for each image: logits (N, C) give (N, C)."""
-    return torch.arange(logits.shape[1], device=logits.device).expand(len(logits), -1)
-
-
 def class_maps(
-    network: Network, feature_map: Tensor, layer: Layer, choose: Callable[[Tensor], Tensor] = every_class
+    network: Network, feature_map: Tensor, layer: Layer, choose: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Computes logits and signed class maps H_c from the feature map of a layer.
+    """Computes signed class maps H_c from the feature map of a layer.
 
     Takes one pass from the layer on, and one backward pass per chosen class, down to the layer only and to no weight. Several classes
     share a batch, which takes 0.6 times as long as one pass after another (torch.func, 1 thread).
@@ -44,10 +39,10 @@ def class_maps(
         network: in evaluation mode.
         feature_map: F, (N, channels, H, W), from `network.feature_map(images, layer)`.
         layer: the layer of the feature map.
-        choose: returns the K classes of each image that need maps, (N, K), for logits (N, C).
+        choose: returns K classes of each image, (N, K), for logits (N, C).
 
     Returns:
-        Logits (N, C), the chosen classes (N, K), and H (N, K, H, W) in the type of the feature map.
+        Logits (N, C), the chosen classes (N, K), and their maps H (N, K, H, W).
     """
     logits, backward, *_ = torch.func.vjp(lambda values: network.from_layer(values, layer).logits, feature_map)
 
@@ -66,9 +61,8 @@ def class_maps(
 def smoothing_matrix(grid: int, size: int) -> Tensor:
     """Returns A (size, grid), float32, for which A M A^T is a map M (grid, grid) upsampled to (size, size) and smoothed.
 
-    Both steps are linear and act on rows and columns alike: bilinear upsampling (align_corners=False), then a Gaussian of `SIGMA` times
-    the size, truncated at 4 standard deviations. Beyond its edge the picture is mirrored (SciPy's mode `reflect`), so the edge neither
-    loses nor gains.
+    Upsampling is bilinear (align_corners=False). The Gaussian is truncated at 4 standard deviations and mirrors the picture at its edge
+    (SciPy's mode `reflect`), so the edge neither loses nor gains.
     """
     from scipy.ndimage import gaussian_filter1d  # imported here because it is slow, and --help must be fast
 
@@ -81,8 +75,8 @@ def smoothing_matrix(grid: int, size: int) -> Tensor:
 def main_parts(mask: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Removes small connected components from a mask bool (h, w).
 
-    Components of at least `SPECK` of the mask remain, and of these the `PARTS` of largest weight (h, w). If all are smaller, the one of
-    largest weight remains. Pixels connect by their edges, not by their corners (SciPy's default).
+    Keeps the `PARTS` components with the largest sum of `weight` (h, w) among those of at least `SPECK` of the mask. If all are smaller,
+    it keeps one. Pixels connect by their edges, not by their corners (SciPy's default).
     """
     from scipy.ndimage import label
 
@@ -100,35 +94,26 @@ def main_parts(mask: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Margin:
-    """Explains by the margin of two classes; implements `Explainer`.
+class Margin(Explainer):
+    """Explains by the margin of two classes. Stores `class_maps`, the signed H_c, (N, C, H, W), float16."""
 
-    Attributes:
-        explanation_layer: the layer l on whose grid it explains.
-    """
-
-    explanation_layer: Layer
-
-    def stored(self, network: Network, num_classes: int, image_size: int) -> dict[str, Stored]:
-        """`class_maps`, the signed H_c, (N, C, H, W), float16."""
-        grid = network.grid(image_size, self.explanation_layer)
-        return {"class_maps": Stored((num_classes, grid, grid), np.dtype(np.float16), of_some=True)}
+    explanation_layer: Layer  # the layer on whose grid it explains
 
     def __call__(
         self, network: Network, pixels: Tensor, label: Tensor, choose: Callable[[Tensor], Tensor]
     ) -> Explained:
-        """Takes one forward pass, and one backward pass each for the own class and every counter class."""
         layer = self.explanation_layer
-        feature_map = network.feature_map(pixels, layer)
         logits, classes, maps = class_maps(
-            network, feature_map, layer, lambda logits: own_and_counters(label, choose(logits))
+            network,
+            network.feature_map(pixels, layer),
+            layer,
+            lambda logits: torch.cat([label[:, None], choose(logits)], dim=1),
         )
-        is_own = classes == label[:, None]  # (N, 1 + B)
-        counter = classes[~is_own].view(len(label), -1)  # (N, B)
-        own, others = maps[is_own], maps[~is_own].view(*counter.shape, *maps.shape[2:])
+        count, num_classes = logits.shape
         largest = torch.finfo(torch.float16).max  # larger values are clipped, not stored as infinity
-        stored = {"class_maps": maps.clamp(-largest, largest).half()}
-        return Explained(logits, counter, (own[:, None] - others).relu(), stored)
+        stored = maps.new_full((count, num_classes, *maps.shape[2:]), torch.nan, dtype=torch.float16)
+        stored[torch.arange(count, device=maps.device)[:, None], classes] = maps.clamp(-largest, largest).half()
+        return Explained(logits, classes[:, 1:], (maps[:, :1] - maps[:, 1:]).relu(), {"class_maps": stored})
 
     def relevance(self, maps: dict[str, Tensor], label: Tensor, counter: Tensor) -> Tensor:
         """M, up to the rounding of the stored class maps."""
@@ -141,17 +126,11 @@ class Margin:
         return matrix @ relevance @ matrix.T
 
     def clean(self, masks: Tensor, upsampled: Tensor) -> Tensor:
-        """The main components of the pixels where M is above 0; the mask as it was cut if M is 0 everywhere."""
+        """Keeps the main components of the pixels where M is above 0. If M is 0 everywhere, the mask is unchanged."""
         positive = upsampled > 0  # (M, s, s)
         inside = masks & (positive | ~positive.any(2).any(1)[:, None, None])[:, None]
-        weights = upsampled.cpu().numpy()
         kept = [
             [main_parts(mask, weight) for mask in sizes]
-            for sizes, weight in zip(inside.cpu().numpy(), weights, strict=True)
+            for sizes, weight in zip(inside.numpy(), upsampled.numpy(), strict=True)
         ]
-        return torch.from_numpy(np.array(kept)).to(masks.device)
-
-    def panels(self, maps: dict[str, Tensor], label: int, counter: int, size: int) -> list[tuple[Tensor, str]]:
-        """M as it is cut."""
-        relevance = self.relevance(maps, torch.tensor([label]), torch.tensor([[counter]]))
-        return [(self.upsample(relevance[0], size)[0], "M")]
+        return torch.from_numpy(np.array(kept))

@@ -1,30 +1,22 @@
 """SCOUT: Grad-CAM maps of all classes from one forward pass, and the discriminant explanation (Wang & Vasconcelos, CVPR 2020)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from models.resnet import Network, Outputs
-from utils.explanations.masks import resized
-from utils.explanations.storage import Explained, Stored
+from utils.explanations.explainers import Explained, Explainer
 
 EPS = 1e-7  # zeros of a map become this
 
 
 class Maps(NamedTuple):
-    """Grad-CAM maps on the grid of the feature map, in EPS .. 1.
+    """Grad-CAM maps on the grid of the feature map, in EPS .. 1."""
 
-    Attributes:
-        attribution: A_c for s = z_c, (N, C, H, W).
-        confidence: S for s = max_c p_c, (N, H, W).
-    """
-
-    attribution: Tensor
-    confidence: Tensor
+    attribution: Tensor  # A_c, of s = z_c, (N, C, H, W)
+    confidence: Tensor  # S, of s = max_c p_c, (N, H, W)
 
 
 def normalise(maps: Tensor) -> Tensor:
@@ -48,11 +40,8 @@ def explanation_maps(outputs: Outputs, head: nn.Linear) -> Maps:
       p_c is replaced by its share among the classes c != m. If p_m rounds to 1, p_m (M_m - sum_c p_c M_c) would be rounding noise.
 
     Args:
-        outputs: logits (N, C) and feature map (N, d, H, W) of the batch.
+        outputs: logits (N, C) and feature map (N, d, H, W); float64 stays float64, other types become float32.
         head: the layer that computed the logits.
-
-    Returns:
-        The maps, in float32 or the wider type of the feature map.
     """
     feature_map = outputs.feature_map if outputs.feature_map.dtype == torch.float64 else outputs.feature_map.float()
     logits = outputs.logits.to(feature_map.dtype)
@@ -65,15 +54,9 @@ def explanation_maps(outputs: Outputs, head: nn.Linear) -> Maps:
 
 
 def discriminant(maps: Maps, label: Tensor, counter: Tensor) -> Tensor:
-    """Computes D(x; a, b) = S (max(A_b) - A_b) A_a.
+    """Computes D(x; a, b) = S (max(A_b) - A_b) A_a, (N, B, H, W), for labels a (N,) and counter classes b (N, B).
 
-    Args:
-        maps: attribution (N, C, H, W) and confidence (N, H, W).
-        label: a, the true class of each image, (N,).
-        counter: the counter classes b, (N, B).
-
-    Returns:
-        D, (N, B, H, W). If A_b is EPS everywhere (no evidence for b), D = S A_a.
+    If A_b is EPS everywhere (no evidence for b), D = S A_a.
     """
     images = torch.arange(len(label), device=label.device)
     own = maps.attribution[images, label][:, None]  # A_a, (N, 1, H, W)
@@ -83,37 +66,20 @@ def discriminant(maps: Maps, label: Tensor, counter: Tensor) -> Tensor:
     return maps.confidence[:, None] * absence * own
 
 
-@dataclass(frozen=True)
-class Scout:
-    """Explains as published; implements `Explainer`."""
-
-    def stored(self, network: Network, num_classes: int, image_size: int) -> dict[str, Stored]:
-        """`attribution` (N, C, H, W) and `confidence` (N, H, W), float32."""
-        grid, kind = (network.grid(image_size),) * 2, np.dtype(np.float32)
-        return {"attribution": Stored((num_classes, *grid), kind), "confidence": Stored(grid, kind)}
+class Scout(Explainer):
+    """The published explanation. Stores `attribution` (N, C, H, W) and `confidence` (N, H, W)."""
 
     def __call__(
         self, network: Network, pixels: Tensor, label: Tensor, choose: Callable[[Tensor], Tensor]
     ) -> Explained:
-        """Takes one forward pass, which gives the maps of all classes."""
         outputs = network(pixels)
         maps, counter = explanation_maps(outputs, network.head), choose(outputs.logits)
         return Explained(outputs.logits, counter, discriminant(maps, label, counter), maps._asdict())
 
     def relevance(self, maps: dict[str, Tensor], label: Tensor, counter: Tensor) -> Tensor:
-        """D."""
         return discriminant(Maps(**maps), label, counter)
 
-    def upsample(self, relevance: Tensor, size: int) -> Tensor:
-        """Bilinear."""
-        return resized(relevance, size)
-
-    def clean(self, masks: Tensor, upsampled: Tensor) -> Tensor:
-        """The masks as they were cut."""
-        return masks
-
     def panels(self, maps: dict[str, Tensor], label: int, counter: int, size: int) -> list[tuple[Tensor, str]]:
-        """S, A_a, A_b and D."""
         d = self.relevance(maps, torch.tensor([label]), torch.tensor([[counter]]))[0, 0]
         attribution = maps["attribution"][0]
         return [(maps["confidence"][0], "S"), (attribution[label], "A_a"), (attribution[counter], "A_b"), (d, "D")]
