@@ -1,6 +1,5 @@
-"""What blurring the explained part costs, by hand."""
+"""Deletion: losses of margin by hand, and the command."""
 
-import json
 import sys
 from types import SimpleNamespace
 
@@ -9,15 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from utils.base.files import write_png
-from utils.data.lists import Explanation, write_explanations
-from utils.data.outputs import MASK, Layout
 from utils.explanations import deletion
 from utils.explanations.deletion import BOX, box_blur, losses
 
 
 class Corners(nn.Module):
-    """Three logits that can be read off: the mean brightness of the left half, of the right half, and 0."""
+    """A network with three logits: the mean brightness of the left half, of the right half, and 0."""
 
     def forward(self, images):
         half = images.shape[-1] // 2
@@ -36,8 +32,7 @@ def test_the_blur_is_a_box_in_proportion_to_the_image(side, width):
     torch.testing.assert_close(box_blur(torch.full((1, 3, side, side), 0.3)), torch.full((1, 3, side, side), 0.3))
 
 
-def test_a_blurred_part_takes_its_share_of_the_margin():
-    """A bright left half, blurred where it is far from the right one, stays bright; blurred all over, both halves lose what they show."""
+def test_losses_of_an_empty_and_of_a_full_mask():
     image = torch.zeros(3, 64, 64)
     image[..., :32] = 1
     masks = torch.zeros(2, 64, 64, dtype=torch.bool)
@@ -78,12 +73,13 @@ def test_a_folder_without_explanations_is_refused(measure, tmp_path, capsys):
     assert stop.value.code == 2 and capsys.readouterr().err.startswith("deletion: error: ")
 
 
-def test_mask_sizes_come_from_the_record_or_from_the_paths(tmp_path):
-    layout = Layout(tmp_path, "toy_gt")
-    picture = layout.explanations(MASK, 0.3) / "moth.png"
-    picture.parent.mkdir(parents=True)
-    write_png(picture, torch.zeros(7, 7, dtype=torch.uint8))
-    write_explanations(layout.explanation_list(), [Explanation(f"./out/x_img/0.30/{picture.name}", 0, 1, 0)])
-    assert deletion.sizes_and_side(layout, 2) == ([0.3], 7)
-    layout.explanation_record.write_text(json.dumps({"mask_sizes": [0.3, 0.5]}))
-    assert deletion.sizes_and_side(layout, 2) == ([0.3, 0.5], 7)
+def test_lists_without_a_record_have_the_published_mask_size(measure, butterflies, capsys):
+    record = butterflies.out / "toy_gt_CE.json"
+    content = record.read_bytes()
+    record.unlink()
+    try:
+        measure("toy")
+    finally:
+        record.write_bytes(content)
+    heads = [line for line in capsys.readouterr().out.splitlines() if "explanations" in line]
+    assert heads == ["toy, t = 0.05, 3 images, 12 explanations"]

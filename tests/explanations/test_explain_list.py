@@ -1,8 +1,7 @@
-"""A whole list explained by a way of explaining that the test brings itself: one class, one line of the dictionary."""
+"""A whole list is explained: by a new explainer, against some classes, by networks with constant maps, and after interruptions."""
 
 import threading
 import time
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -18,30 +17,30 @@ from utils.data.lists import Example, read_explanations
 from utils.data.loading import ImageSet
 from utils.data.outputs import DEMO, IMG, MASK, Layout, explanation_name
 from utils.explanations import explain_list as module
-from utils.explanations.explain_list import ExplainSettings, explain_list, explanation_files
-from utils.explanations.explainers import EXPLAINERS, chosen_counters, counters, strongest_counters
+from utils.explanations import scout
+from utils.explanations.explain_list import EXPLAINERS, ExplainSettings, explain_list, explanation_files
+from utils.explanations.explainers import Explained, Explainer, chosen_counters, strongest_counters
 from utils.explanations.masks import resized
-from utils.explanations.storage import Explained, Stored, listed_counters, spread
+from utils.explanations.scout import EPS, Maps
+from utils.explanations.storage import listed_counters
 from utils.running.resuming import Unfinished
 
 SIZE, CLASSES, GRID = 64, 3, 4
+ALL_OF_LAYER4 = dict(explanation="margin", explanation_layer="layer4")
 
 
-@dataclass(frozen=True)
-class Corner:
-    """Points at one corner, further right the higher the counter class."""
-
-    stored = lambda self, network, num_classes, size: {"corner": Stored((GRID,), np.dtype(np.int32))}  # noqa: E731
-    upsample = staticmethod(resized)
-    clean = lambda self, masks, upsampled: masks  # noqa: E731
-    panels = lambda self, maps, label, counter, size: [(maps["corner"].float(), "corner")]  # noqa: E731
+class Corner(Explainer):
+    """Points at one corner, further right for higher counter classes."""
 
     def __call__(self, network, pixels, label, choose):
         logits = network(pixels).logits
         counter = choose(logits)
         relevance = torch.zeros(*counter.shape, GRID, GRID)
         relevance[:, :, 0] = torch.nn.functional.one_hot(counter, GRID).float()
-        return Explained(logits, counter, relevance, {"corner": label[:, None].expand(-1, GRID)})
+        return Explained(logits, counter, relevance, {"corner": label[:, None].expand(-1, GRID).int()})
+
+    def panels(self, maps, label, counter, size):
+        return [(maps["corner"].float(), "corner")]
 
 
 @pytest.fixture
@@ -55,22 +54,33 @@ def noise(tmp_path):
     return ImageSet(rows, "list.txt", tmp_path, partial(whole_view, size=SIZE))
 
 
-def explain(images, folder, head=None, **changes):
-    """Explains a list by an untrained network, perhaps with another head; returns the names of the output and what was measured."""
-    layout, unfinished = Layout(folder / "out", "list_gt"), Unfinished(folder / "unfinished", {})
-    layout.out.mkdir()
-    unfinished.begin()
-    torch.manual_seed(0)
-    how = ExplainSettings(
+def untrained(seed=0):
+    torch.manual_seed(seed)
+    return build("resnet18", CLASSES, bias=False).eval()
+
+
+def settings(**changes):
+    return ExplainSettings(
         **(dict(mask_sizes=(0.05,), image_size=SIZE, batch_size=2, workers=2, device="cpu") | changes)
     )
-    network = build("resnet18", CLASSES, bias=False).eval()
-    if head is not None:
-        network.head.weight.data = head
-    return layout, explain_list(network, images, layout, ["a", "b", "c"], how, unfinished)
 
 
-def test_a_new_way_of_explaining_is_one_class_and_one_line(noise, tmp_path, monkeypatch):
+def explain(images, folder, network=None, resume=False, **changes):
+    """Explains a list by an untrained network or another one; returns the names of the output and the measurements."""
+    layout, unfinished = Layout(folder / "out", "list_gt"), Unfinished(folder / "unfinished", {})
+    layout.out.mkdir(parents=True, exist_ok=True)
+    if not resume:
+        unfinished.begin()
+    network = network or untrained()
+    return layout, explain_list(network, images, layout, ["a", "b", "c"], settings(**changes), unfinished)
+
+
+def mask_of(layout, images, row, size=0.05):
+    name = explanation_name(images.rows[row.index].path, row.label, row.counter, row.index)
+    return np.array(Image.open(layout.explanations(MASK, size) / name)) == 255
+
+
+def test_a_new_explainer_is_one_class_and_one_entry(noise, tmp_path, monkeypatch):
     monkeypatch.setitem(EXPLAINERS, "corner", Corner)
     layout, measured = explain(noise, tmp_path, explanation="corner")
     assert (measured["images"], measured["explanations"]) == (5, 10)
@@ -82,35 +92,19 @@ def test_a_new_way_of_explaining_is_one_class_and_one_line(noise, tmp_path, monk
         (i, b) for i in range(5) for b in range(CLASSES) if b != i % CLASSES
     ]
     for row in rows:
-        name = explanation_name(noise.rows[row.index].path, row.label, row.counter, row.index)
-        mask = np.array(Image.open(layout.explanations(MASK, 0.05) / name)) == 255
-        across = np.nonzero(mask)[1]
-        assert (
-            abs(across.mean() - (row.counter + 0.5) * SIZE / GRID) < SIZE / GRID / 2
-            and np.nonzero(mask)[0].max() < SIZE / GRID
-        )
-        assert all((layout.explanations(kind, 0.05) / name).is_file() for kind in (IMG, DEMO))
+        down, across = np.nonzero(mask_of(layout, noise, row))
+        assert abs(across.mean() - (row.counter + 0.5) * SIZE / GRID) < SIZE / GRID / 2 and down.max() < SIZE / GRID
     assert layout.contact_sheet.is_file()
 
 
-def test_where_the_network_prefers_the_counter_class_everywhere_the_mask_is_no_larger_than_asked_for_and_counted(
-    noise, tmp_path
-):
-    """Features are 0 or more, so of classes with the weights 0, 1 and 2 the higher has more to say for itself at every place."""
-    head = torch.arange(3.0)[:, None].expand(3, 512).clone()
-    layout, measured = explain(
-        noise, tmp_path, head, explanation="margin", explanation_layer="layer4", mask_sizes=(0.05, 0.30)
-    )
+def test_masks_of_maps_that_are_0_everywhere_are_not_too_large_and_counted(noise, tmp_path):
+    """Features are 0 or more, so among classes of the weights 0, 1 and 2 the higher has more evidence everywhere."""
+    network, sizes = untrained(), (0.05, 0.30)
+    network.head.weight.data = torch.arange(3.0)[:, None].expand(3, 512).clone()
+    layout, measured = explain(noise, tmp_path, network, mask_sizes=sizes, **ALL_OF_LAYER4)
     assert measured["constant_maps"] == 2 * 2 + 2 * 1  # two images of class 0 against 1 and 2, two of class 1 against 2
     for row in read_explanations(layout.explanation_list(), CLASSES):
-        for size in (0.05, 0.30):
-            name = explanation_name(noise.rows[row.index].path, row.label, row.counter, row.index)
-            mask = np.array(Image.open(layout.explanations(MASK, size) / name)) == 255
-            assert 0 < mask.mean() <= size
-
-
-def test_counters_are_all_wrong_classes_ascending():
-    assert counters(torch.tensor([0, 2, 3]), 4).tolist() == [[1, 2, 3], [0, 1, 3], [0, 1, 2]]
+        assert all(0 < mask_of(layout, noise, row, size).mean() <= size for size in sizes)
 
 
 def test_the_strongest_wrong_classes_by_hand():
@@ -119,26 +113,17 @@ def test_the_strongest_wrong_classes_by_hand():
     assert chosen_counters(label, 2, logits).tolist() == [[2, 3], [1, 3]]
 
 
-def test_maps_of_some_classes_stand_at_their_places_among_nan():
-    maps = spread(torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]]), torch.tensor([[0, 3], [1, 2]]), 4)
-    assert maps[..., 0].nan_to_num(-1).tolist() == [[1, -1, -1, 2], [-1, 3, 4, -1]]
-
-
 @pytest.mark.parametrize(("wanted", "count"), [(1, 1), (2, 2), (9, 2)])
-def test_an_image_is_explained_against_its_strongest_wrong_classes_as_ever(noise, tmp_path, capsys, wanted, count):
-    """Maps and pictures are those of a run that explains against all, but only the listed ones are made."""
-    how = dict(explanation="margin", explanation_layer="layer4")
-    for name in ("all", "some"):
-        (tmp_path / name).mkdir()
-    everything, _ = explain(noise, tmp_path / "all", **how)
-    layout, measured = explain(noise, tmp_path / "some", counters=wanted, **how)
+def test_explanations_against_the_strongest_wrong_classes_are_those_of_a_full_run(
+    noise, tmp_path, capsys, wanted, count
+):
+    everything, _ = explain(noise, tmp_path / "all", **ALL_OF_LAYER4)
+    layout, measured = explain(noise, tmp_path / "some", counters=wanted, **ALL_OF_LAYER4)
     assert measured["explanations"] == 5 * count
     announced = f"5 images against {count} classes each: {5 * count} explanations, {15 * count} pictures."
     assert capsys.readouterr().out.splitlines()[-1] == announced
-    torch.manual_seed(0)
-    network = build("resnet18", CLASSES, bias=False).eval()
     with torch.inference_mode():
-        logits = network(torch.stack([noise[number] for number in range(5)]).float() / 255).logits
+        logits = untrained()(torch.stack([noise[number] for number in range(5)]).float() / 255).logits
     expected = []
     for number, row in enumerate(noise.rows):
         wrong = sorted((b for b in range(CLASSES) if b != row.label), key=lambda b: -logits[number, b])
@@ -164,20 +149,17 @@ def pictures_of(layout):
     return {path.relative_to(layout.out): path.read_bytes() for path in layout.out.rglob("*.png")}
 
 
-def test_explanations_are_drawn_a_few_at_a_time_and_the_same(noise, tmp_path, monkeypatch):
-    """With more, as many and fewer at a time than a batch has."""
+def test_the_number_of_explanations_drawn_at_once_does_not_matter(noise, tmp_path, monkeypatch):
     found = []
     for few in (64, 4, 3, 1):
         monkeypatch.setattr(module, "AT_ONCE", few)
-        (tmp_path / f"{few}").mkdir()
         found.append(pictures_of(explain(noise, tmp_path / f"{few}", mask_sizes=(0.05, 0.2))[0]))
     assert len(found[0]) == 5 * 2 * 2 * 3 + 1 and all(some == found[0] for some in found)
 
 
 def test_a_finished_run_names_its_files(noise, tmp_path):
     layout, _ = explain(noise, tmp_path, explanation="scout", counters=1)
-    how = ExplainSettings((0.05,), SIZE, batch_size=2, workers=2, device="cpu", explanation="scout", counters=1)
-    files = set(explanation_files(layout, CLASSES, how))
+    files = set(explanation_files(layout, CLASSES, settings(explanation="scout", counters=1)))
     assert len(files) == 5 + 3 * 5 and {path for path in files if not path.is_file()} == {layout.explanation_record}
     listed = layout.explanation_list()
     rows = read_explanations(listed, CLASSES)
@@ -187,10 +169,8 @@ def test_a_finished_run_names_its_files(noise, tmp_path):
         listed_counters(layout, noise.rows, CLASSES)
 
 
-def test_no_more_than_two_batches_are_on_a_gpu_at_once_and_the_results_are_those_of_the_cpu(
-    noise, tmp_path, monkeypatch
-):
-    """The processor computes, under the name of a GPU as far as `turns` sees."""
+def test_at_most_two_batches_are_on_a_gpu_at_once_and_results_are_those_of_the_cpu(noise, tmp_path, monkeypatch):
+    """`turns` is given the name of a GPU; the CPU computes."""
     inside, most, lock = [], [0], threading.Lock()
 
     def counted(step):
@@ -207,8 +187,6 @@ def test_no_more_than_two_batches_are_on_a_gpu_at_once_and_the_results_are_those
         return work
 
     monkeypatch.setitem(EXPLAINERS, "corner", Corner)
-    (tmp_path / "cpu").mkdir()
-    (tmp_path / "gpu").mkdir()
     on_cpu, _ = explain(noise, tmp_path / "cpu", explanation="corner", batch_size=1, workers=5)
     monkeypatch.setattr(Corner, "__call__", counted(Corner.__call__))
     monkeypatch.setattr(Corner, "upsample", staticmethod(counted(resized)))
@@ -217,3 +195,52 @@ def test_no_more_than_two_batches_are_on_a_gpu_at_once_and_the_results_are_those
     on_gpu, _ = explain(noise, tmp_path / "gpu", explanation="corner", batch_size=1, workers=5)
     assert most == [2] and not inside
     assert len(pictures_of(on_cpu)) == 5 * 2 * 3 + 1 and pictures_of(on_cpu) == pictures_of(on_gpu)
+
+
+# ---------------------------------------------------------------- constant maps
+
+
+class Flattened:
+    """Scout with constant maps for some images of a list; `stop_at` interrupts that call."""
+
+    def __init__(self, images, flat, monkeypatch):
+        self.calls, self.stop_at, self.real = 0, None, scout.explanation_maps
+        pixels = torch.stack([images[number] for number in flat]).float() / 255
+        self.flat = untrained(1).folded().feature_map(pixels).mean((2, 3))
+        monkeypatch.setattr(scout, "explanation_maps", self)
+
+    def __call__(self, outputs, head):
+        self.calls += 1
+        if self.calls == self.stop_at:
+            raise KeyboardInterrupt
+        constant = (torch.cdist(outputs.features, self.flat) < 1e-3).any(1)
+        maps = self.real(outputs, head)
+        return Maps(*(torch.where(constant.view(-1, *[1] * (part.dim() - 1)), EPS, part) for part in maps))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])  # by 2, one batch is all constant and one half
+def test_constant_maps_are_counted_and_explained_all_the_same(noise, tmp_path, monkeypatch, batch_size):
+    Flattened(noise, [0, 1, 4], monkeypatch)
+    layout, measured = explain(noise, tmp_path, untrained(1), explanation="scout", batch_size=batch_size)
+    assert (measured["constant_maps"], measured["explanations"]) == (6, 10)
+    assert measured["warnings"][0].startswith("6 of 10 explanations have a constant map")
+    masks = [np.array(Image.open(path)) for path in layout.explanations(MASK, 0.05).iterdir()]
+    assert len(masks) == 10 and {(mask > 127).sum() for mask in masks} == {204}  # 0.05 x 64 x 64 = 204.8
+
+
+@pytest.mark.parametrize("stop_at", range(2, 6))
+def test_a_stopped_run_explains_only_the_missing_batches(noise, tmp_path, monkeypatch, stop_at):
+    flattened, how = Flattened(noise, [0, 1, 4], monkeypatch), dict(explanation="scout", batch_size=1, workers=0)
+    flattened.stop_at = stop_at
+    with pytest.raises(KeyboardInterrupt):
+        explain(noise, tmp_path, untrained(1), **how)
+    flattened.calls, flattened.stop_at = 0, None
+    assert explain(noise, tmp_path, untrained(1), resume=True, **how)[1]["constant_maps"] == 6
+    assert flattened.calls == 5 - (stop_at - 1)
+
+
+def test_a_teacher_whose_maps_are_all_constant_is_refused_and_leaves_nothing(noise, tmp_path, monkeypatch):
+    Flattened(noise, range(5), monkeypatch)
+    with pytest.raises(InputError, match="^--checkpoint: all maps of this network are constant"):
+        explain(noise, tmp_path, untrained(1), explanation="scout")
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []

@@ -1,4 +1,4 @@
-"""Where explanations fall: the measures by hand, true differences redrawn, and the demo's own teacher on the drawn moths."""
+"""Localization: scores by hand, true differences redrawn, the table against loops, and the teacher of `make demo`."""
 
 import sys
 from pathlib import Path
@@ -21,7 +21,6 @@ from utils.explanations.localization import (
     report,
     tally,
     truths,
-    variants,
 )
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -47,12 +46,12 @@ def test_scores_of_maps_by_hand():
     maps = torch.tensor([[[4.0, 3.0], [2.0, 1.0]], [[0.0, 1.0], [2.0, 5.0]], [[0.0, 0.0], [0.0, 0.0]]])
     truth = torch.tensor([[[1, 0], [1, 0]], [[1, 1], [1, 0]], [[1, 1], [1, 1]]]).bool()
     points, mass, rank = map_scores(maps, truth)
-    assert points.tolist() == [1, 0, 0]  # a constant map points nowhere
+    assert points.tolist() == [1, 0, 0]  # a constant map scores 0
     assert mass.tolist() == pytest.approx([6 / 10, 3 / 8, 0])
     assert rank.tolist() == pytest.approx([1 / 2, 2 / 3, 0])
 
 
-def test_a_disc_has_the_masks_area_and_lies_in_the_middle():
+def test_a_disc_has_the_masks_area_and_is_centered():
     masks = torch.rand(3, 21, 21) > torch.tensor([0.9, 0.7, 0.5])[:, None, None]
     discs, falling = disc(masks)
     assert torch.equal(discs.sum((1, 2)), masks.sum((1, 2)))
@@ -60,17 +59,10 @@ def test_a_disc_has_the_masks_area_and_lies_in_the_middle():
     for one in discs:
         far, near = (falling[0][inside] for inside in (~one, one))
         assert near.min() >= far.max()
-    assert list(variants(masks, falling, torch.Generator())) == [
-        "explanation",
-        "moved at random",
-        "mirrored left-right",
-        "mirrored top-bottom",
-        "disc in the middle",
-    ]
 
 
 def test_the_difference_of_two_kinds_is_where_their_pictures_differ():
-    """Plainly: a loop over the pixels of two drawings. A Sash is a Monocle with a band: that has no mark which a Sash lacks."""
+    """A loop over the pixels of two drawings. A Sash is a Monocle with a band, so a Monocle has no mark that a Sash lacks."""
     picture, differences = counterfactuals(7, 3, MONOCLE)
     assert set(differences) == set(range(len(MOTHS))) - {MONOCLE} and np.array_equal(
         picture, draw_moth(7, 3, MONOCLE)[0]
@@ -95,16 +87,13 @@ def ran(butterflies, data_root, monkeypatch):
     return butterflies.folder
 
 
-def test_one_table_holds_all_that_ran(ran, data_root):
+def test_one_table_for_all_runs(ran, data_root):
     lines = list(report(["margin", "toy"], str(data_root), seed=5))
-    assert lines[0].startswith("toy: 80 explanations;")
-    heads = [line for line in lines if ", t = " in line]
+    heads = [line.split(", t")[0] for line in lines if ", t = " in line]
     names = ["margin: margin", "margin: margin, SimCLR features", "toy: scout", "toy: scout, SimCLR features"]
-    assert [head.split(", t")[0] for head in heads] == ["margin: margin"] * 2 + names[1:2] + ["toy: scout"] * 2 + names[
-        3:
-    ]
-    assert len(lines) == 3 + 6 * 6
-    for line in lines[4:9]:
+    assert heads == [names[0], names[0], names[1], names[2], names[2], names[3]]
+    assert len(lines) == 2 + 6 * 6
+    for line in lines[3:8]:
         assert len(line[24:].split()) == len(COLUMNS)
 
 
@@ -119,19 +108,16 @@ def test_the_table_against_loops(ran, data_root):
         for b, difference in differences.items():
             name = f"{Path(row.path).stem}_groundtruth_{row.label}_counter_{b}_index_{row.index}.png"
             mask = np.array(Image.open(f"toy/counterfactual_gradcam_mask/0.05/{name}")) == 255
-            truth = (
-                np.array(Image.fromarray(difference.all.astype(np.uint8)).resize(mask.shape, Image.Resampling.NEAREST))
-                == 1
-            )
+            picture = Image.fromarray(difference.all.astype(np.uint8)).resize(mask.shape, Image.Resampling.NEAREST)
+            truth = np.array(picture) == 1
             hit, inside = hit + (mask & truth).sum(), inside + mask.sum()
             a, other = maps["attribution"][number, row.label], maps["attribution"][number, b]
             d = maps["confidence"][number] * a * (other.max() - other if other.max() > 1e-7 else 1)
-            large = torch.nn.functional.interpolate(torch.tensor(d)[None, None], mask.shape, mode="bilinear")[
-                0, 0
-            ].numpy()
+            large = torch.nn.functional.interpolate(torch.tensor(d)[None, None], mask.shape, mode="bilinear")[0, 0]
+            large = large.numpy()
             points.append(large.max() > large.min() and truth.ravel()[large.argmax()])
     assert found["on T"] == pytest.approx(100 * hit / inside, abs=0.1)
-    assert found["points"] == pytest.approx(100 * np.mean(points), abs=2.6)  # one or two ties of 80 may fall otherwise
+    assert found["points"] == pytest.approx(100 * np.mean(points), abs=2.6)  # one or two of 80 may tie
 
 
 def test_moths_of_another_seed_are_refused(ran, data_root):
@@ -153,14 +139,14 @@ def test_folders_that_cannot_be_measured_are_refused(tmp_path, capsys, monkeypat
 
 @pytest.fixture
 def demo():
-    """The checkout in which `make demo` was run: its teacher takes minutes to train, so no test trains it."""
+    """The checkout, if `make demo` was run in it; its teacher takes minutes to train."""
     if not (REPOSITORY / "toy/run_get_all_CE_butterflies.json").exists() or not (REPOSITORY / "datasets/toy").exists():
-        pytest.skip("run make demo first: its teacher and explanations are looked at")
+        pytest.skip("run make demo first")
     return REPOSITORY
 
 
-def test_explanations_of_the_demos_teacher_find_what_makes_the_difference(demo, monkeypatch):
-    monkeypatch.chdir(demo)  # the output folder is named from where the script ran
+def test_explanations_of_the_demos_teacher_find_the_true_differences(demo, monkeypatch):
+    monkeypatch.chdir(demo)
     (run,) = find_runs("toy")
     exact = truths(run.dataset, "datasets", seed=0)
     assert sum(len(differences) for _, differences in exact) == 150 * 4

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from models.resnet import IMAGENET_MEAN, IMAGENET_STD, STRIDES, build
 from utils.explanations import margin
-from utils.explanations.explainers import chosen_counters, counters
+from utils.explanations.explainers import chosen_counters
 from utils.explanations.margin import Margin, class_maps, main_parts, smoothing_matrix
 from utils.explanations.masks import masks
 
@@ -18,7 +18,7 @@ LAYER = pytest.mark.parametrize("layer", STRIDES)
 
 
 def settled(arch, num_classes=4, **options):
-    """A network whose batch norm does something, in evaluation mode."""
+    """A network with random batch-norm statistics, in evaluation mode."""
     torch.manual_seed(0)
     network = build(arch, num_classes, **options)
     for module in network.modules():
@@ -30,7 +30,7 @@ def settled(arch, num_classes=4, **options):
 
 
 def plain_class_map(network, image, c, layer):
-    """H_c of one image (3, h, w), as the method says, in float64, from torchvision's parts."""
+    """H_c of one image (3, h, w) by docs/method.md, in float64, from torchvision's parts."""
     mean, std = (torch.tensor(values).view(1, 3, 1, 1).double() for values in (IMAGENET_MEAN, IMAGENET_STD))
     x = (image.double()[None] - mean) / std
     for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):
@@ -45,24 +45,26 @@ def plain_class_map(network, image, c, layer):
     return total
 
 
+def explain(network, images, label, layer="layer1", counters=3):
+    with torch.no_grad():
+        return Margin(layer)(network, images, label, partial(chosen_counters, label, counters))
+
+
 @LAYER
 @pytest.mark.parametrize("arch", ["resnet18", "resnet50"])
 def test_class_maps_equal_a_plain_hirescam(arch, layer):
-    network, images = settled(arch), torch.rand(2, 3, 64, 64)
-    label = torch.tensor([2, 0])
-    counter = counters(label, 4)
+    network, images, label = settled(arch), torch.rand(2, 3, 64, 64), torch.tensor([2, 0])
+    explained = explain(network.folded(), images, label, layer)
+    assert explained.counter.tolist() == [[0, 1, 3], [1, 2, 3]]
     with torch.no_grad():
-        explained = Margin(layer)(network.folded(), images, label, partial(chosen_counters, label, 3))
-        logits = network(images).logits
-    torch.testing.assert_close(explained.logits, logits, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(explained.logits, network(images).logits, atol=1e-3, rtol=1e-3)
     network = network.double()
-    plain = torch.stack(
-        [torch.stack([plain_class_map(network, image, c, layer) for c in range(4)]) for image in images]
-    )
+    plain = torch.stack([plain_class_map(network, image, c, layer) for image in images for c in range(4)])
+    plain = plain.unflatten(0, (2, 4))
     scale = plain.abs().max().item()
     assert plain.min() < 0 < plain.max()
     for n, a in enumerate(label.tolist()):
-        for column, b in enumerate(counter[n].tolist()):
+        for column, b in enumerate(explained.counter[n].tolist()):
             expected = (plain[n, a] - plain[n, b]).clamp(min=0)
             torch.testing.assert_close(explained.relevance[n, column].double(), expected, atol=1e-4 * scale, rtol=0)
     stored = explained.maps["class_maps"]
@@ -71,17 +73,17 @@ def test_class_maps_equal_a_plain_hirescam(arch, layer):
 
 
 def test_at_the_last_layer_it_is_the_class_activation_map_and_sums_to_the_margin():
-    """There gradient times activation is W_a F / (H W), whose sum over the positions is z_a without its bias."""
+    """There, H_a is W_a F / (H W), and its sum over the positions is z_a without the bias."""
     network, images = settled("resnet18", bias=False), torch.rand(3, 3, 96, 96)
     with torch.no_grad():
         whole = network(images)
-        logits, _, maps = class_maps(network, whole.feature_map, "layer4")
+        logits, _, maps = class_maps(network, whole.feature_map, "layer4", lambda _: torch.arange(4).expand(3, -1))
         expected = torch.einsum("ck,nkhw->nchw", network.head.weight, whole.feature_map) / 9
     torch.testing.assert_close(maps, expected, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(maps.sum((2, 3)), logits, atol=1e-5, rtol=1e-4)
 
 
-def test_maps_of_chosen_classes_are_those_of_all_and_cost_a_backward_pass_each(monkeypatch):
+def test_only_chosen_classes_have_maps_and_cost_a_backward_pass_each(monkeypatch):
     network, images, label = settled("resnet18", num_classes=9), torch.rand(3, 3, 64, 64), torch.tensor([8, 0, 4])
     backward = torch.func.vjp
     passes = []
@@ -92,37 +94,35 @@ def test_maps_of_chosen_classes_are_those_of_all_and_cost_a_backward_pass_each(m
 
     monkeypatch.setattr(torch.func, "vjp", counting)
     monkeypatch.setattr(margin, "GRADIENTS", 3)  # a class of three images at a time
-    with torch.no_grad():
-        everything = Margin("layer1")(network, images, label, partial(chosen_counters, label, 8))
-        all_passes = len(passes)
-        some = Margin("layer1")(network, images, label, partial(chosen_counters, label, 2))
+    everything = explain(network, images, label, counters=8)
+    all_passes = len(passes)
+    some = explain(network, images, label, counters=2)
     assert (all_passes, len(passes) - all_passes) == (9, 3)
     for n, a in enumerate(label.tolist()):
         strongest = sorted((b for b in range(9) if b != a), key=lambda b: -everything.logits[n, b])[:2]
         assert some.counter[n].tolist() == sorted(strongest)
-        expected = everything.maps["class_maps"][n, sorted([a, *strongest])]
-        assert torch.equal(some.maps["class_maps"][n], expected)
+        made, expected = some.maps["class_maps"][n], everything.maps["class_maps"][n]
+        chosen = sorted([a, *strongest])
+        assert torch.equal(made[chosen], expected[chosen]) and made.isnan().sum() == 6 * made[0].numel()
         places = [everything.counter[n].tolist().index(b) for b in sorted(strongest)]
         assert torch.equal(some.relevance[n], everything.relevance[n, places])
 
 
-def test_one_forward_pass_none_below_the_layer_backwards_and_no_gradient_of_weights(monkeypatch):
-    """A frozen backbone, as a probe's, is explained too."""
+def test_one_forward_pass_and_backward_passes_down_to_the_layer_only():
+    """Of a frozen backbone, like that of a probe."""
     network = settled("resnet18").freeze_backbone()
     calls, gradients = [], []
     for name in STRIDES:
         getattr(network, name).register_forward_hook(lambda *_, name=name: calls.append(name))
     network.layer1.register_full_backward_hook(lambda *_: gradients.append("layer1"))
-    label = torch.tensor([0, 1])
-    with torch.no_grad():
-        explained = Margin("layer1")(network, torch.rand(2, 3, 64, 64), label, partial(chosen_counters, label, 3))
+    explained = explain(network, torch.rand(2, 3, 64, 64), torch.tensor([0, 1]))
     assert calls == list(STRIDES) and gradients == []
     assert explained.relevance.amax() > 0 and not explained.relevance.requires_grad
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
 @pytest.mark.parametrize(("grid", "size"), [(56, 224), (7, 224), (16, 64), (25, 97)])
-def test_the_matrix_is_bilinear_upsampling_and_then_scipys_gaussian(grid, size):
+def test_upsampling_is_bilinear_then_scipys_gaussian(grid, size):
     maps = torch.rand(2, 3, grid, grid, generator=torch.Generator().manual_seed(0)).relu()
     ours = Margin("layer1").upsample(maps[0], size)
     large = F.interpolate(maps[:1].double(), (size, size), mode="bilinear", align_corners=False)[0].numpy()
@@ -131,38 +131,32 @@ def test_the_matrix_is_bilinear_upsampling_and_then_scipys_gaussian(grid, size):
         np.testing.assert_allclose(one.numpy(), smooth, atol=1e-6)
 
 
-def test_smoothing_keeps_a_constant_map_and_what_lies_at_the_edge():
+def test_smoothing_keeps_a_constant_map_and_the_sum_of_every_pixel():
     matrix = smoothing_matrix(14, 56)
     torch.testing.assert_close(matrix.sum(1), torch.ones(56))
     torch.testing.assert_close(matrix.sum(0), torch.full((14,), 4.0))
 
 
-def drawn(text):
-    return np.array([[pixel == "#" for pixel in row] for row in text.split()])
-
-
-def test_specks_are_dropped_and_parts_touching_by_corners_are_two():
+def test_specks_are_removed_and_pixels_do_not_connect_by_corners():
     mask = np.zeros((30, 30), dtype=bool)
     mask[:8, :10] = True  # 80 pixels
     mask[20:24, 20:24] = True  # 16 pixels
     mask[29, 0:4] = True  # 4 of 100 pixels: a speck
     kept = main_parts(mask, np.ones(mask.shape))
     assert kept.sum() == 96 and not kept[29].any()
-    mask[29, 4] = mask[28, 5] = (
-        True  # 5 in a row, and one that touches it by a corner alone: 5 of 102 are still a speck
-    )
+    mask[29, 4] = mask[28, 5] = True  # 5 in a row and one that touches them by a corner: 5 of 102 are still a speck
     assert not main_parts(mask, np.ones(mask.shape))[28:].any()
     mask[29, 5] = True  # now 7 of 103
     assert main_parts(mask, np.ones(mask.shape))[28:].sum() == 7
 
 
-def test_four_parts_stay_those_that_hold_most():
-    mask = drawn("##.##.##.##.##.##")  # six parts of one size
-    weight = np.array([[3, 3, 0, 1, 1, 0, 4, 4, 0, 2, 2, 0, 5, 1, 0, 9, 9]], dtype=float)
-    assert main_parts(mask, weight).tolist() == drawn("##....##....##.##").tolist()
+def test_the_four_parts_of_largest_weight_remain():
+    weight = np.array([[3, 3, 0, 1, 1, 0, 4, 4, 0, 2, 2, 0, 5, 1, 0, 9, 9]], dtype=float)  # six parts of one size
+    kept = main_parts(weight > 0, weight)
+    assert kept[0].nonzero()[0].tolist() == [0, 1, 6, 7, 12, 13, 15, 16]
 
 
-def test_where_all_parts_are_specks_the_heaviest_stays():
+def test_if_all_parts_are_specks_the_heaviest_remains():
     mask = np.zeros((9, 9), dtype=bool)
     mask[::2, ::2] = True  # 25 pixels, each a part and 4 % of the mask
     weight = np.ones((9, 9))
@@ -171,8 +165,8 @@ def test_where_all_parts_are_specks_the_heaviest_stays():
     assert np.argwhere(kept).tolist() == [[4, 6]]
 
 
-def test_a_mask_holds_no_pixel_that_does_not_speak_for_the_class():
-    """One position speaks, and with the Gaussian's reach it is less than the mask may hold."""
+def test_masks_contain_no_pixel_without_evidence():
+    """One position has evidence; after smoothing it covers less than 30 % of the image."""
     relevance = torch.zeros(1, 16, 16)
     relevance[0, 3, 4] = 1
     upsampled = Margin("layer1").upsample(relevance, 64)
@@ -181,7 +175,7 @@ def test_a_mask_holds_no_pixel_that_does_not_speak_for_the_class():
     assert torch.equal(kept, upsampled[0] > 0) and 0 < kept.sum() < 0.30 * 64 * 64
 
 
-def test_where_nothing_speaks_for_the_class_the_mask_is_no_larger_than_asked_for():
+def test_masks_of_a_map_of_zeros_have_the_requested_size():
     upsampled = torch.zeros(2, 32, 32)
     upsampled[1, 8:16, 8:16] = 1
     kept = Margin("layer1").clean(masks(upsampled, (0.05, 0.10)), upsampled)
@@ -192,8 +186,6 @@ def test_where_nothing_speaks_for_the_class_the_mask_is_no_larger_than_asked_for
 def test_logits_beyond_half_precision_are_stored_as_its_largest_number():
     network = settled("resnet18", bias=False)
     network.head.weight.data *= 1e9
-    label = torch.tensor([0])
-    with torch.no_grad():
-        explained = Margin("layer2")(network, torch.rand(1, 3, 64, 64), label, partial(chosen_counters, label, 3))
+    explained = explain(network, torch.rand(1, 3, 64, 64), torch.tensor([0]), "layer2")
     assert explained.maps["class_maps"].abs().amax() == torch.finfo(torch.float16).max
     assert explained.relevance.isfinite().all() and len(explained.relevance.unique()) > 30

@@ -25,9 +25,7 @@ def test_masks_against_a_plain_sort(side):
     cut = masks(resized(d, side), fractions)
     upsampled = F.interpolate(d[:, None], (side, side), mode="bilinear", align_corners=False)[:, 0].numpy()
     for image in range(len(d)):
-        best = np.argsort(
-            -upsampled[image].ravel(), kind="stable"
-        )  # of equal values the first in reading order is the better
+        best = np.argsort(-upsampled[image].ravel(), kind="stable")  # ties: first in reading order
         for place, fraction in enumerate(fractions):
             expected = np.zeros(side * side, bool)
             expected[best[: math.floor(round(fraction * side * side, 9))]] = True
@@ -35,13 +33,13 @@ def test_masks_against_a_plain_sort(side):
 
 
 def tied_maps(levels, side):
-    """Maps of a few whole numbers; as large as the picture, they are not interpolated, so that their ties stay."""
+    """Maps of a few whole numbers, as large as the picture: interpolation would break the ties."""
     rng = torch.Generator().manual_seed(levels)
     return torch.randint(levels, (5, side, side), generator=rng).float()
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3, 40])
-def test_of_ties_the_first_in_reading_order_are_in(levels):
+def test_ties_go_to_the_first_in_reading_order(levels):
     side, fractions = 20, (0.01, 0.05, 0.3, 0.99, 1.0)
     d = torch.cat([tied_maps(levels, side), torch.rand(1, side, side)])  # the last has no ties
     cut = masks(resized(d, side), fractions)
@@ -52,7 +50,7 @@ def test_of_ties_the_first_in_reading_order_are_in(levels):
 
 
 @pytest.mark.parametrize("value", [0.0, EPS * EPS, 1.0])
-def test_the_mask_of_a_constant_map_is_no_larger_than_asked_for(value):
+def test_masks_of_a_constant_map_have_the_requested_size(value):
     cut = masks(resized(torch.full((2, 7, 7), value), 224), (0.05, 0.3))
     assert cut.sum((2, 3)).tolist() == [[2508, 15052]] * 2
 
@@ -64,12 +62,12 @@ def test_masks_of_growing_size_are_nested(d):
         assert (smaller <= larger).all()
 
 
-def test_constant_maps_are_told_from_others():
+def test_constant_maps():
     d = torch.tensor([[[[EPS, EPS], [EPS, EPS]], [[0.0, 0.0], [0.0, EPS]]]])  # (1, 2, 2, 2)
     assert constant(d).tolist() == [[True, False]]
 
 
-def test_moved_masks_keep_their_size_and_take_their_maps_along():
+def test_masks_move_with_their_maps():
     maps = torch.rand(5, 9, 9)
     masks = maps > 0.8
     shifted, with_it = moved(torch.Generator().manual_seed(0), masks, maps)

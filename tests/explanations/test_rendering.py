@@ -15,7 +15,7 @@ def random_pictures(count=3, side=24, seed=0):
     return images, masks
 
 
-def test_outside_is_the_mean_colour_of_the_inside():
+def test_outside_is_the_mean_color_of_the_inside():
     images, masks = random_pictures()
     rendered = fill_outside(images, masks)
     for image, mask, result in zip(images.numpy(), masks.numpy(), rendered.numpy(), strict=True):
@@ -37,7 +37,7 @@ def test_border_is_every_mask_pixel_within_two_pixels_of_the_outside():
                 assert border[y, x] == (mask[y, x] and out)
 
 
-def test_red_falls_on_the_border_only():
+def test_only_the_border_is_red():
     images, masks = random_pictures()
     drawn = draw_borders(images, masks)
     border = borders(masks)[:, None].expand_as(images)
@@ -46,7 +46,7 @@ def test_red_falls_on_the_border_only():
     assert torch.equal(drawn[border], red[border])
 
 
-def test_inputs_are_left_as_they_are():
+def test_inputs_are_unchanged():
     images, masks = random_pictures()
     before = images.clone(), masks.clone()
     fill_outside(images, masks)
