@@ -6,16 +6,16 @@ import posixpath
 import re
 import shutil
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
-from datasets.checking import fingerprints, some
+from datasets.checking import MOST_NAMES, fingerprints
 from datasets.splits import Picture
-from utils.base.errors import InputError, printable
-from utils.base.files import write_json
+from utils.base.errors import InputError, first_of, printable
+from utils.base.files import write_json, write_table
 from utils.data.catalog import AFTER_LABELING, DATASETS, DESCRIPTION, REST
 from utils.data.lists import DATASETS_PREFIX, UNKNOWN, Example, safe_name, shortened, write_examples
 
@@ -26,74 +26,57 @@ LONGEST_DATASET = 80
 ENDING = re.compile(r"\.(jpe?g|png|webp|bmp|gif|tiff?|ppm|pgm|jp2)", re.IGNORECASE)
 SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"}  # in lower case
 UNLABELED = {"unlabeled", "unlabelled"}
-# Folders of a split, in lower case: train, Training, test_set, seg_test ...
-ADDED = r"(?:[ _-]?(?:set|images|data))?"
-SPLIT = re.compile(rf"(?:seg[_-])?(train|test)(?:ing)?{ADDED}")
-HELD_OUT = re.compile(rf"(?:seg[_-])?(?:val|valid|validation|dev){ADDED}")
+# Folders of a split, in lower case: train, training, test_set, seg_test, val ...
+SPLIT = re.compile(r"(?:seg[_-])?(train|test|val|valid|validation|dev)(?:ing)?(?:[ _-]?(?:set|images|data))?")
 LIST_ENDINGS = {"train": "_gt_tr", "test": "_gt_te", "rest": "_gt_rest_tr"}
-ROOMS = {"bench", "benchmarks", "datasets", "docs", "models", "results", "tests", "utils"}
+RESERVED = {"NAbirdsgull", "bench", "benchmarks", "datasets", "docs", "models", "results", "tests", "utils"}
 
 
 def check_places(folder: Path, name: str, data_root: Path) -> None:
     """Raises InputError if a dataset cannot be called `name`, or if images, dataset and output folder overlap."""
     known = {one for dataset in DATASETS.values() for one in (dataset.name, dataset.folder, dataset.out)}
-    if name in known | ROOMS | {"NAbirdsgull"} or name.endswith((AFTER_LABELING, REST)):
-        raise InputError(f"--name '{name}' is reserved for a dataset or a folder of this repository. Choose another.")
-    if safe_name(name, LONGEST_DATASET) != name:
+    if name in known | RESERVED or name.endswith((AFTER_LABELING, REST)) or safe_name(name, LONGEST_DATASET) != name:
         allowed = f"letters, digits, _, . and -, at most {LONGEST_DATASET} bytes, starting with a letter or digit"
-        raise InputError(f"--name '{name}' is not allowed ({allowed}). Choose another.")
+        raise InputError(f"--name '{name}' is reserved or not allowed ({allowed}). Choose another.")
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder. Give the folder that contains the images.")
     target = data_root / name
     if os.path.lexists(target) and not (target / DESCRIPTION).exists():
         raise InputError(f"{target} exists but is not a dataset ({DESCRIPTION} is missing). Choose another --name.")
     top = folder.resolve()
-    for place in (target.resolve(), Path(name).resolve()):  # the dataset, and what the scripts write about it
+    for place in (target.resolve(), Path(name).resolve()):  # the dataset, and the default output folder
         if top == place or place in top.parents or top in place.parents:
-            raise InputError(
-                f"The images in {top} overlap with {place}, which will be written to. Choose another --name."
-            )
+            raise InputError(f"The images in {top} overlap with the results in {place}. Choose another --name.")
 
 
-def find_files(top: Path) -> tuple[list[str], dict[str, str]]:
-    """Lists the files below a folder, without following links to folders.
+def find_files(top: Path, skipped: dict[str, str]) -> list[str]:
+    """Returns the sorted paths of the files below a folder, without hidden and system files.
 
-    Returns:
-        Paths below the folder (with slashes, sorted), and the paths left out, each with the reason.
+    Adds links to folders and out of the folder to `skipped`.
     """
-    files: list[str] = []
-    skipped: dict[str, str] = {}
-
-    def unreadable(error: OSError) -> None:
-        skipped[os.path.relpath(error.filename, top)] = f"cannot be read: {error.strerror}"
-
-    for here, folders, names in os.walk(top, onerror=unreadable):
-        inside = Path(here).relative_to(top)
-        for name in [*folders, *names]:
-            path, listed = Path(here, name), (inside / name).as_posix()
-            if name.startswith(".") or name.lower() in SYSTEM_FILES:
-                skipped[listed] = "hidden or system file"
-            elif path.is_symlink() and (path.is_dir() or top not in path.resolve().parents):
-                skipped[listed] = "link to a folder or out of the folder"
-            elif path.is_file():
-                files.append(listed)
-            elif not path.is_dir():
-                skipped[listed] = "not a file"
-        folders[:] = [name for name in folders if (inside / name).as_posix() not in skipped]
-    return sorted(files), skipped
+    files = []
+    for path in top.rglob("*"):
+        inside = path.relative_to(top)
+        if any(part.startswith(".") or part.lower() in SYSTEM_FILES for part in inside.parts):
+            continue
+        if path.is_symlink() and (path.is_dir() or top not in path.resolve().parents):
+            skipped[inside.as_posix()] = "link to a folder or out of the folder"
+        elif path.is_file():
+            files.append(inside.as_posix())
+    return sorted(files)
 
 
 def user_splits(names: Sequence[str]) -> dict[str, str]:
-    """Returns the top folders that are the user's "train" or "test" split; none without a training folder."""
-    tops = {name.split("/")[0] for name in names if "/" in name}
-    splits = {name: match[1] for name in tops if (match := SPLIT.fullmatch(name.lower()))}
-    others = {name for name in tops - splits.keys() if name.lower() not in UNLABELED}
-    if "train" not in splits.values():
+    """Returns the top folders that are the user's "train" or "test" split; {} without a training folder."""
+    tops = {top for name in names if "/" in name and (top := name.split("/")[0]).lower() not in UNLABELED}
+    splits = {top: match[1] for top in tops if (match := SPLIT.fullmatch(top.lower()))}
+    kinds, others = set(splits.values()), tops - splits.keys()
+    if "train" not in kinds or (kinds == {"train"} and others):  # "train" may also be a class
         return {}
-    if others and ("test" in splits.values() or any(HELD_OUT.fullmatch(name.lower()) for name in others)):
-        listed = ", ".join(f"{shown(name)}/" for name in sorted(splits.keys() | others))
+    if others or kinds - {"train", "test"}:
+        listed = ", ".join(f"{shown(name)}/" for name in sorted(tops))
         raise InputError(f"Found {listed}. Next to train/ and test/ only unlabeled/ is allowed. Move the other images.")
-    return {} if others else splits
+    return splits
 
 
 def label_by_folders(files: Sequence[str]) -> list[Picture]:
@@ -102,16 +85,12 @@ def label_by_folders(files: Sequence[str]) -> list[Picture]:
     Files outside of class folders and those in `unlabeled/` have no label.
     """
     splits = user_splits(files)
-    # Archives unpacked into folders of their own names: seg_train/seg_train/<Class>.
-    nested = {
-        top for top in splits if all(name.startswith(f"{top}/{top}/") for name in files if name.startswith(f"{top}/"))
-    }
     pictures = []
     for name in files:
         folders = name.split("/")[:-1]
         split = splits.get(folders[0]) if folders else None
         if split:
-            folders = folders[2 if folders[0] in nested else 1 :]
+            folders = folders[1:]
         label = class_name(folders[0]) if folders and folders[0].lower() not in UNLABELED else None
         pictures.append(Picture(name, label or None, tested=split == "test" and bool(label)))
     return pictures
@@ -148,10 +127,9 @@ def read_table(table: Path, path_column: str, label_column: str) -> list[tuple[s
             file.seek(0)
             reader = csv.DictReader(file, delimiter=max(",;\t", key=header.count))
             if missing := {path_column, label_column} - set(reader.fieldnames or ()):
-                raise InputError(
-                    f"--labels {table} has no column '{min(missing)}', only {', '.join(reader.fieldnames or ())}. "
-                    "Set --path-column and --label-column."
-                )
+                found = ", ".join(reader.fieldnames or ())
+                advice = "Set --path-column and --label-column."
+                raise InputError(f"--labels {table} has no column '{min(missing)}', only {found}. {advice}")
             for row in reader:
                 if None in row.values() or any(row.get(None, ())):
                     raise InputError(f"--labels {table}, line {reader.line_num}: wrong number of fields. Correct it.")
@@ -165,28 +143,21 @@ def match_paths(written: Sequence[str], files: Sequence[str], top: Path, table: 
     """Finds the file for each path in a table, or None.
 
     Paths start from `top` or from the table's folder, or are absolute. The end of a path is enough if only one file has
-    it, and an image ending may be missing. If no path matches, the table may be from another machine: then a file
-    matches if its whole path is the end of a path in the table.
+    it, and an image ending may be missing.
     """
     whole = {normal(name): name for name in files}
     ends: dict[str, str | None] = {}
-    for name in files:
-        stem, ending = posixpath.splitext(normal(name))
-        for spelling in {stem, stem + ending} if ENDING.fullmatch(ending) else {stem + ending}:
+    for path, name in whole.items():
+        stem, ending = posixpath.splitext(path)
+        for spelling in (path, stem) if ENDING.fullmatch(ending) else (path,):
             parts = spelling.split("/")
-            for start in range(len(parts)):
-                end = "/".join(parts[start:])
+            for end in ("/".join(parts[start:]) for start in range(len(parts))):
                 ends[end] = None if end in ends else name
     found = []
     for path in map(normal, written):
         keys = [path, *(normal(os.path.relpath(os.path.join(base, path), top)) for base in (top, table.parent))]
         found.append(next((match for key in keys if (match := whole.get(key) or ends.get(key))), None))
-    if any(found):
-        return found
-    tails = [
-        ["/".join(parts[i:]) for i in range(len(parts))] for parts in (normal(path).split("/") for path in written)
-    ]
-    return [next((whole[tail] for tail in candidates if tail in whole), None) for candidates in tails]
+    return found
 
 
 def normal(path: str) -> str:
@@ -194,21 +165,19 @@ def normal(path: str) -> str:
     return unicodedata.normalize("NFC", posixpath.normpath(path.replace("\\", "/")))
 
 
-def keep_decodable(pictures: Sequence[Picture], skipped: dict[str, str], top: Path) -> list[Picture]:
-    """Decodes every image, sets `pixels`, and leaves out what cannot be decoded."""
+def keep_usable(pictures: Sequence[Picture], skipped: dict[str, str], top: Path) -> list[Picture]:
+    """Decodes every image and sets `pixels`. Adds the images left out to `skipped`.
+
+    These are files that cannot be decoded, and images that look the same but have different labels or splits.
+    """
     found = fingerprints([top / picture.source for picture in pictures])
+    groups: defaultdict[str, list[Picture]] = defaultdict(list)
     for picture, (problem, pixels) in zip(pictures, found, strict=True):
         picture.pixels = pixels
         if problem:
             skipped[picture.source] = problem
-    return [picture for picture in pictures if picture.pixels]
-
-
-def separate_twins(pictures: Sequence[Picture], skipped: dict[str, str]) -> list[Picture]:
-    """Leaves out images that look the same but have different labels, or are in both splits of the user."""
-    groups: dict[str, list[Picture]] = {}
-    for picture in pictures:
-        groups.setdefault(picture.pixels, []).append(picture)
+        else:
+            groups[picture.pixels].append(picture)
     for group in groups.values():
         known = [twin for twin in group if twin.label is not None]
         tested = [twin for twin in known if twin.tested]
@@ -222,92 +191,75 @@ def separate_twins(pictures: Sequence[Picture], skipped: dict[str, str]) -> list
     return [picture for picture in pictures if picture.source not in skipped]
 
 
-def check_lists(folder: Path, classes: Sequence[str], lists: dict[str, list[Picture]], skipped: dict[str, str]) -> None:
+def check_lists(folder: Path, lists: dict[str, list[Picture]], skipped: dict[str, str]) -> None:
     """Raises InputError unless there are two classes, a training image of each, and a test image."""
+    classes = {picture.label for pictures in lists.values() for picture in pictures if picture.label}
     if len(classes) < 2:
         raise InputError(
             f"{folder} has usable images of {len(classes)} classes, but a classifier needs two "
             f"(left out: {skip_summary(skipped) or 'nothing'}). Put images into folders <Class>/, or check --labels."
         )
-    trained = {picture.label for picture in lists["train"]}
-    if missing := [name for name in classes if name not in trained]:
-        raise InputError(f"{folder}: class {shown(missing[0])} has only test images. Add some to train/, or remove it.")
+    if untrained := sorted(classes - {picture.label for picture in lists["train"]}):
+        names = shown(first_of(untrained, MOST_NAMES))
+        raise InputError(f"{folder} has only test images of {names}. Add some to train/, or remove the class.")
     if not lists["test"]:
         raise InputError(f"{folder}: no class has two different images, so there is nothing to test on. Add some.")
 
 
 def write_dataset(
-    target: Path, top: Path, classes: Sequence[str], lists: dict[str, list[Picture]], things: Sequence[str], copy: bool
-) -> dict[str, list[Example]]:
-    """Writes images, lists, dataset.json and original_names.csv into the new folder `target`.
+    target: Path, top: Path, lists: dict[str, list[Picture]], skipped: dict[str, str], things: Sequence[str], copy: bool
+) -> tuple[list[str], dict[str, list[Example]]]:
+    """Writes images, lists, dataset.json, original_names.csv and skipped.csv into the new folder `target`.
 
-    Images are named in the order of the originals, so that their names do not depend on the draw of the lists.
-
-    Returns:
-        The rows of each list by its name.
+    Images are named in the order of the originals, so their names do not depend on the draw of the lists.
+    Returns the class names in label order and the rows of each list.
     """
-    taken: dict[str, int] = {}
-    folders: dict[str | None, str] = {name: unique_name(name, LONGEST_CLASS, taken) for name in classes}
-    folders[None] = unique_name("unlabeled", LONGEST_CLASS, taken)
-    taken_in: dict[str, dict[str, int]] = {folder: {} for folder in folders.values()}
-    label_of = {name: label for label, name in enumerate(classes)}
-    placed: dict[str, list[tuple[int, str]]] = {split: [] for split in lists}
     pictures = [(split, picture) for split, members in lists.items() for picture in members]
+    classes = sorted({picture.label for _, picture in pictures if picture.label})
+    labels: dict[str | None, int] = {name: label for label, name in enumerate(classes)} | {None: UNKNOWN}
+    taken: dict[str, int] = {}
+    folders = {name: unique_name(name or "unlabeled", LONGEST_CLASS, taken) for name in labels}
+    taken_in: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    listed: dict[str, list[tuple[int, str]]] = {split: [] for split in lists}
+    originals = []
     target.mkdir()
-    with open(target / "original_names.csv", "w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("file", "original", "class", "list"))
-        for split, picture in tqdm(sorted(pictures, key=lambda pair: pair[1].source), unit="image", desc="place"):
-            folder = folders[picture.label]
-            inside = f"{folder}/{file_name(picture.source, taken_in[folder])}"
-            place(top / picture.source, target / "images" / inside, copy)
-            table.writerow((inside, shown(picture.source), picture.label or "", split))
-            label = UNKNOWN if picture.label is None else label_of[picture.label]
-            placed[split].append((label, f"{DATASETS_PREFIX}{target.name}/images/{inside}"))
-    stems = {split: f"{target.name}{ending}" if placed[split] else "" for split, ending in LIST_ENDINGS.items()}
+    for split, picture in tqdm(sorted(pictures, key=lambda pair: pair[1].source), unit="image", desc="place"):
+        folder = folders[picture.label]
+        inside = f"{folder}/{file_name(picture.source, taken_in[folder])}"
+        place(top / picture.source, target / "images" / inside, copy)
+        names = {"file": inside, "original": shown(picture.source), "class": picture.label or "", "list": split}
+        originals.append(names)
+        listed[split].append((labels[picture.label], f"{DATASETS_PREFIX}{target.name}/images/{inside}"))
+    write_table(target / "original_names.csv", originals)
+    if skipped:
+        reasons = [{"path": shown(path), "reason": shown(why)} for path, why in sorted(skipped.items())]
+        write_table(target / "skipped.csv", reasons)
+    stems = {split: f"{target.name}{ending}" if listed[split] else "" for split, ending in LIST_ENDINGS.items()}
     names = {folders[name]: name for name in classes}
     description = {"name": target.name, "classes": list(names), **stems, "display_names": names}
     write_json(target / DESCRIPTION, description | ({"things": list(things)} if things else {}))
     rows = {}
     for split, stem in stems.items():
         if stem:
-            in_order = sorted(placed[split], key=lambda pair: (pair[0] == UNKNOWN, pair))
+            in_order = sorted(listed[split], key=lambda pair: (pair[0] == UNKNOWN, pair))
             rows[stem] = [Example(path, label, index) for index, (label, path) in enumerate(in_order)]
             write_examples(target / f"{stem}.txt", rows[stem])
-    return rows
+    return classes, rows
 
 
 def place(source: Path, target: Path, copy: bool) -> None:
     """Copies an image, or links to it."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if copy:
-        shutil.copyfile(source, target)
-        return
     try:
-        os.symlink(source, target)
-    except OSError as error:
-        raise InputError(f"Cannot create links in the data root ({error.strerror}). Use --copy.") from None
+        (shutil.copyfile if copy else os.symlink)(source, target)
+    except PermissionError as error:
+        raise InputError(f"Cannot write {target} ({error.strerror}). If it cannot contain links, use --copy.") from None
 
 
 def skip_summary(skipped: dict[str, str]) -> str:
-    """Counts the paths left out by reason, the most frequent first, each with an example."""
-    kinds: dict[str, list[str]] = {}
-    for path, reason in sorted(skipped.items()):
-        kinds.setdefault(re.split(r": | \(", reason)[0], []).append(path)
-    by_count = sorted(kinds.items(), key=lambda kind: -len(kind[1]))
-    return "; ".join(f"{shown(kind)} ({len(paths)}, for example {shown(paths[0])})" for kind, paths in by_count)
-
-
-def remarks(classes: Sequence[str], lists: dict[str, list[Picture]]) -> list[str]:
-    """Returns sentences on what a user should know about the lists."""
-    sentences = []
-    tested = {picture.label for picture in lists["test"]}
-    if untested := [name for name in classes if name not in tested]:
-        sentences.append(f"Too few images for a test image: {some(untested)}.")
-    looks = Counter(picture.pixels for members in lists.values() for picture in members)
-    if twins := sum(count for count in looks.values() if count > 1):
-        sentences.append(f"{twins} images look the same as others. Images that look the same are in the same list.")
-    return sentences
+    """Counts the paths left out by reason, the most frequent first."""
+    counts = Counter(re.split(r": | \(", reason)[0] for reason in skipped.values())
+    return "; ".join(f"{shown(reason)} ({count})" for reason, count in counts.most_common())
 
 
 def unique_name(text: str, longest: int, taken: dict[str, int], ending: str = "") -> str:

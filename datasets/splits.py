@@ -1,12 +1,10 @@
-"""Drawing training, test and rest lists: in the paper's sizes, or in shares of the user's own images."""
+"""Splits images into training, test and rest lists: in the paper's sizes, or in shares of the user's own images."""
 
-import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from utils.base.errors import InputError
 from utils.data.lists import DATASETS_PREFIX, Example
 
 
@@ -30,27 +28,17 @@ class Picture:
 
 
 def draw_lists(folder: str, files: dict[str, list[str]], parts: Sequence[Part], seed: int) -> dict[str, list[Example]]:
-    """Draws random lists that are stratified by class. If there are fewer images than in the paper, all lists shrink.
+    """Draws random lists, stratified by class. With fewer images than in the paper, all lists shrink in proportion.
 
-    Args:
-        folder: folder of the dataset below the data root.
-        files: file names by class, in label order. Their order does not matter.
-        parts: the lists to draw.
-        seed: seed of the draw.
-
-    Returns:
-        The rows of each list (parts and wholes) by stem.
+    `files` contains the file names of each class, in label order. Returns the rows of each part and whole, by stem.
     """
     chance = random.Random(seed)
-    left = []
-    for names in files.values():
-        left.append(sorted(names))
-        chance.shuffle(left[-1])
+    left = [sorted(names) for names in files.values()]
+    for names in left:
+        chance.shuffle(names)
     sizes = [part.size for part in parts]
     if (available := sum(map(len, left))) < sum(sizes):
         sizes = apportion(available, sizes)
-    if 0 in sizes:
-        raise InputError(f"{available} images are too few for {parts[sizes.index(0)].stem}. Use an archive with more.")
     lists: dict[str, list[Example]] = {}
     for part, size in zip(parts, sizes, strict=True):
         rows = []
@@ -66,10 +54,7 @@ def draw_lists(folder: str, files: dict[str, list[str]], parts: Sequence[Part], 
 
 
 def apportion(total: int, weights: Sequence[int]) -> list[int]:
-    """Divides `total` into whole numbers in proportion to `weights`, by the method of largest remainders.
-
-    No share exceeds its weight if `total` is at most the sum of the weights.
-    """
+    """Divides `total` into whole numbers in proportion to `weights`, by the method of largest remainders."""
     whole = sum(weights)
     shares = [total * weight // whole for weight in weights]
     by_remainder = sorted(range(len(weights)), key=lambda i: -(total * weights[i] % whole))
@@ -83,15 +68,10 @@ def share_out(
 ) -> dict[str, list[Picture]]:
     """Distributes the user's images over the lists `train`, `test` and `rest`, class by class.
 
-    Images that look the same stay together, so a list may get slightly fewer than its share. The draw of a class
-    depends only on the seed, its name and its images. Images without a label go into `rest`, with those that remain.
-
-    Args:
-        pictures: all images. If some are `tested`, they form the test list; otherwise it is drawn.
-        test_share: share of each class to test on, rounded half up; at least one image, never all.
-        expert: training images per class, or None to use `expert_share`.
-        expert_share: share of the images that are not for testing, rounded half up; at least one image.
-        seed: seed of the draw.
+    Of each class, `test_share` is for testing (at least one image, never all), unless the user made a test split. Of
+    the other images, `expert` or the share `expert_share` (at least one) are for training. The rest list gets the
+    remaining images and those without a label. Shares are rounded half up. Images that look the same stay together, so
+    a list may get slightly fewer. The draw of a class depends only on the seed, its name and its images.
     """
     lists: dict[str, list[Picture]] = {"train": [], "test": [], "rest": []}
     by_class: dict[str, list[Picture]] = {}
@@ -110,9 +90,9 @@ def share_out(
         left = list(groups.values())
         random.Random(f"{seed} {label}").shuffle(left)
         if not split_by_user:
-            test, left = take(left, min(max(rounded(test_share * len(members)), 1), len(members) - 1))
+            test, left = take(left, min(max(int(test_share * len(members) + 0.5), 1), len(members) - 1))
         others = sum(map(len, left))
-        train, left = take(left, max(rounded(expert_share * others), 1) if expert is None else expert)
+        train, left = take(left, max(int(expert_share * others + 0.5), 1) if expert is None else expert)
         if not train and left:
             train, left = left[0], left[1:]
         lists["train"] += train
@@ -122,7 +102,7 @@ def share_out(
 
 
 def take(groups: Sequence[list[Picture]], wanted: int) -> tuple[list[Picture], list[list[Picture]]]:
-    """Takes the groups that fit into `wanted` images, in order, and returns their images and the other groups."""
+    """Takes the groups that fit into `wanted` images, in order. Returns their images and the other groups."""
     taken: list[Picture] = []
     left: list[list[Picture]] = []
     for group in groups:
@@ -131,7 +111,3 @@ def take(groups: Sequence[list[Picture]], wanted: int) -> tuple[list[Picture], l
         else:
             left.append(group)
     return taken, left
-
-
-def rounded(number: float) -> int:
-    return math.floor(number + 0.5)

@@ -5,9 +5,7 @@ import json
 import os
 import random
 import re
-import signal
 import subprocess
-import sys
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -61,10 +59,10 @@ def left_out(made: Path) -> dict[str, str]:
     return {row["path"]: row["reason"] for row in table(made / "skipped.csv")}
 
 
-# ---------------------------------------------------------------- names
+# ---------------------------------------------------------------- names and places
 
 
-def test_badly_named_images_become_a_dataset(tmp_path, capsys):
+def test_badly_named_images_become_a_dataset(tmp_path):
     folder = draw_badly_named(tmp_path / "Meine Bilder (2024)")
     for i in range(3):
         draw(folder / "unlabeled" / f"neu {i}.png", 9000 + i)
@@ -76,7 +74,6 @@ def test_badly_named_images_become_a_dataset(tmp_path, capsys):
     assert about["name"] == "mine" and about["things"] == ["bird", "birds"]
     assert counted(made) == {"train": [3] * 12, "test": [1] * 12, "rest": [2] * 12 + [4]}
     assert archives.run("check", "mine", "--data-root", tmp_path / "data") == 0
-    assert "No problems" in capsys.readouterr().out
     names = [row["file"] for row in table(made / "original_names.csv")]
     assert len(names) == len({name.casefold() for name in names}) == 12 * 6 + 4
     assert not any(re.search(r"\s", name) or name.startswith((".", "-")) for path in names for name in path.split("/"))
@@ -95,41 +92,32 @@ def test_names_are_safe_and_unique():
         assert len(explanation_name(file_name(f"{text}.png", {}), 1999, 1998, 9_999_999).encode()) < 255
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("", "a b", "../x", "a/b", ".hidden", "-x", "x" * 81),
-        *("toy", "gull", "CUBgull", "NAbirdsgull", "butterflies_whole", "x_after_labeling", "x_rest"),
-    ],
-)
-def test_names_that_a_dataset_cannot_have_are_refused(tmp_path, capsys, name):
-    assert run(draw_classes(tmp_path / "p", a=2, b=2), name=name) == 2
-    assert f"--name '{name}'" in one_error(capsys) and not (tmp_path / "data").exists()
-
-
-def test_no_folder_of_the_repository_can_be_a_dataset(tmp_path):
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.splitlines()
-    for name in {path.split("/")[0] for path in tracked if "/" in path}:
-        with pytest.raises(InputError, match="^--name '"):
-            check_places(tmp_path, name, tmp_path / "data")
-
-
-def test_names_of_every_script_can_be_a_dataset(tmp_path):
+def test_names_that_a_dataset_can_have(tmp_path):
+    folder, root = draw_classes(tmp_path / "p", a=1), tmp_path / "data"
     for name in ("हिन्दी", "ที่", "my_birds", "Vögel-2", "gull2"):
-        check_places(draw_classes(tmp_path / "p", a=1), name, tmp_path / "data")
-
-
-# ---------------------------------------------------------------- places
+        check_places(folder, name, root)
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.splitlines()
+    refused = {path.split("/")[0] for path in tracked if "/" in path} | {"toy", "CUBgull", "NAbirdsgull", "x_rest"}
+    for name in [*refused, "butterflies_whole", "x_after_labeling", "", "a b", "a/b", ".hidden", "-x", "x" * 81]:
+        with pytest.raises(InputError, match="^--name '"):
+            check_places(folder, name, root)
 
 
 def test_copies_do_not_need_their_originals(tmp_path):
     folder = draw_classes(tmp_path / "pictures", a=3, b=3)
-    before = {path: path.read_bytes() for path in folder.rglob("*.png")}
+    originals = sorted(path.read_bytes() for path in folder.rglob("*.png"))
     assert run(folder, "--copy") == 0
-    assert {path: path.read_bytes() for path in folder.rglob("*.png")} == before
-    made = tmp_path / "data/mine"
-    assert sorted(path.read_bytes() for path in made.rglob("*.png")) == sorted(before.values())
-    assert not any(path.is_symlink() for path in made.rglob("*"))
+    copies = [path for path in (tmp_path / "data/mine").rglob("*.png") if not path.is_symlink()]
+    assert sorted(path.read_bytes() for path in copies) == originals
+
+
+def test_a_data_root_without_links_asks_for_copies(tmp_path, monkeypatch, capsys):
+    def unable(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(own.os, "symlink", unable)
+    assert run(draw_classes(tmp_path / "pictures", a=3, b=3)) == 2
+    assert "use --copy" in one_error(capsys) and list((tmp_path / "data").iterdir()) == []
 
 
 def test_force_replaces_only_datasets(tmp_path, capsys):
@@ -152,49 +140,7 @@ def test_images_dataset_and_outputs_must_not_overlap(tmp_path, monkeypatch, caps
     for working_folder, name in ((tmp_path, "birds"), (folder, "other"), (tmp_path.parent, tmp_path.name)):
         monkeypatch.chdir(working_folder)
         assert run(folder, name=name) == 2
-        assert f"overlap with {working_folder / name}" in one_error(capsys)
-
-
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, {root!r})
-from datasets import folder, prepare
-signal.signal(signal.SIGINT, signal.default_int_handler)
-place, count = folder.place, 0
-def killed(*arguments):
-    global count
-    count += 1
-    if count == 5:
-        os.kill(os.getpid(), signal.{signal})
-    place(*arguments)
-folder.place = killed
-sys.exit(prepare.main(sys.argv[1:]))
-"""
-
-
-@pytest.mark.parametrize(("name", "status", "left"), [("SIGKILL", -signal.SIGKILL, 1), ("SIGINT", 130, 0)])
-def test_a_stopped_run_keeps_the_old_dataset(tmp_path, name, status, left):
-    folder, data = draw_classes(tmp_path / "pictures", a=5, b=5), tmp_path / "data"
-    (data / "mine").mkdir(parents=True)
-    (data / "mine/earlier.txt").write_text("earlier")
-    (data / "mine/dataset.json").touch()
-    code = KILLED.format(root=str(ROOT), signal=name)
-    command = [sys.executable, "-c", code, "folder", folder, "--name", "mine", "--data-root", data, "--force"]
-    assert subprocess.run(command, capture_output=True).returncode == status
-    assert (data / "mine/earlier.txt").read_text() == "earlier"
-    assert len([path for path in data.iterdir() if path.name != "mine"]) == left
-    assert run(folder, "--force") == 0
-    assert os.listdir(data) == ["mine"]  # leftovers of the killed run are removed
-    assert counted(data / "mine") == {"train": [4, 4], "test": [1, 1]} and len(list(folder.rglob("*.png"))) == 10
-
-
-def test_a_data_root_without_links_asks_for_copies(tmp_path, monkeypatch, capsys):
-    def unable(*_):
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(own.os, "symlink", unable)
-    assert run(draw_classes(tmp_path / "pictures", a=3, b=3)) == 2
-    assert "Use --copy" in one_error(capsys) and list((tmp_path / "data").iterdir()) == []
+        assert f"overlap with the results in {working_folder / name}" in one_error(capsys)
 
 
 # ---------------------------------------------------------------- lists
@@ -212,13 +158,12 @@ def test_a_data_root_without_links_asks_for_copies(tmp_path, monkeypatch, capsys
         (("--expert-share", 0.25), {"train": [2, 2, 1, 1, 1], "test": [2, 1, 1, 1, 0], "rest": [6, 4, 2, 0, 0]}),
     ],
 )
-def test_each_class_is_split_in_the_same_proportion(tmp_path, capsys, options, expected):
+def test_each_class_is_split_in_the_same_proportion(tmp_path, options, expected):
     assert run(draw_classes(tmp_path / "pictures", a=10, b=7, c=4, d=2, e=1), *options) == 0
     assert counted(tmp_path / "data/mine") == expected
     lists = listed(tmp_path / "data/mine").values()
     assert all([row.index for row in rows] == list(range(len(rows))) for rows in lists)
     assert len({row.path for rows in lists for row in rows}) == sum(map(len, lists)) == 24
-    assert "Too few images for a test image: e." in capsys.readouterr().out
 
 
 def test_the_draw_of_a_class_depends_only_on_the_seed_and_its_images(tmp_path):
@@ -237,7 +182,7 @@ def test_the_draw_of_a_class_depends_only_on_the_seed_and_its_images(tmp_path):
     assert contents[0] == contents[1] != contents[2]
 
 
-def test_images_that_look_the_same_stay_in_one_list(tmp_path, capsys):
+def test_images_that_look_the_same_stay_in_one_list(tmp_path):
     """Twelve images, each also with the same pixels in other bytes, and as a copy."""
     folder = draw_classes(tmp_path / "pictures", a=12, b=5)
     for i in range(12):
@@ -252,7 +197,6 @@ def test_images_that_look_the_same_stay_in_one_list(tmp_path, capsys):
         if row["class"] == "a":
             list_of.setdefault(re.sub(r"\D", "", row["original"]), set()).add(row["list"])
     assert len(list_of) == 12 and all(len(lists) == 1 for lists in list_of.values())
-    assert "36 images look the same as others" in capsys.readouterr().out
     assert archives.run("check", "mine", "--data-root", tmp_path / "data") == 0
 
 
@@ -272,28 +216,22 @@ def test_images_that_look_the_same_but_differ_in_label_are_left_out(tmp_path):
     assert counted(tmp_path / "data/mine") == {"train": [2, 3], "test": [1, 1], "rest": [0, 0, 2]}
 
 
-@pytest.mark.parametrize(
-    ("train", "test"), [("Train", "test"), ("Training", "Testing"), ("TRAINSET", "test_set"), ("seg_train", "seg_test")]
-)
+@pytest.mark.parametrize(("train", "test"), [("Train", "test"), ("Training", "Testing"), ("seg_train", "test_set")])
 def test_a_split_of_the_user_is_kept(tmp_path, capsys, train, test):
     folder = tmp_path / "pictures"
-    inner = (f"{train}/{train}", f"{test}/{test}") if train == "seg_train" else (train, test)
-    draw_classes(folder / inner[0], a=5, b=4)
-    draw_classes(folder / inner[1], 500, a=3, b=3)
+    draw_classes(folder / train, a=5, b=4)
+    draw_classes(folder / test, 500, a=3, b=3)
     draw_classes(folder / "unlabelled", 7000, deep=3)
-    Image.open(folder / inner[0] / "a/2.png").save(folder / inner[1] / "a/twin.png", compress_level=0)
+    Image.open(folder / train / "a/2.png").save(folder / test / "a/twin.png", compress_level=0)
     assert run(folder, "--expert", 3) == 0
     made = tmp_path / "data/mine"
     assert counted(made) == {"train": [3, 3], "test": [4, 3], "rest": [1, 1, 3]}
-    twins = {f"{inner[0]}/a/2.png": f"looks the same as a test image: {inner[1]}/a/twin.png"}
-    assert left_out(made) == twins
+    assert left_out(made) == {f"{train}/a/2.png": f"looks the same as a test image: {test}/a/twin.png"}
     tested = {row["original"].split("/")[0] for row in table(made / "original_names.csv") if row["list"] == "test"}
     assert tested == {test}
-    assert run(folder, "--test-share", 0.5, "--force") == 2
-    assert "--test-share" in one_error(capsys)
-    draw(folder / inner[1] / "c/0.png", 800)
+    draw(folder / test / "c/0.png", 800)
     assert run(folder, "--force") == 2
-    assert "class c has only test images" in one_error(capsys)
+    assert "has only test images of c" in one_error(capsys)
     draw(folder / "val/a/0.png", 900)
     assert run(folder, "--force") == 2
     assert "val/" in one_error(capsys) and counted(made)["train"] == [3, 3]
@@ -301,7 +239,7 @@ def test_a_split_of_the_user_is_kept(tmp_path, capsys, train, test):
 
 def test_test_images_without_labels_are_for_people_to_label(tmp_path):
     folder = tmp_path / "pictures"
-    draw_classes(folder / "train", a=5, b=5)
+    draw_classes(folder / "train", train=5, b=5)  # a class may be named like a split
     for i in range(3):
         draw(folder / f"test/{i}.png", 500 + i)
     assert run(folder) == 0
@@ -311,18 +249,13 @@ def test_test_images_without_labels_are_for_people_to_label(tmp_path):
 def test_classes_may_be_named_like_splits(tmp_path):
     assert run(draw_classes(tmp_path / "vehicles", train=3, bus=3, training_wheels=3)) == 0
     assert described(tmp_path / "data/mine")["classes"] == ["bus", "train", "training_wheels"]
-    draw_classes(tmp_path / "divided/train", train=3, bus=3)
-    draw_classes(tmp_path / "divided/test", 500, train=2, bus=2)
-    assert run(tmp_path / "divided", name="again") == 0
-    assert described(tmp_path / "data/again")["classes"] == ["bus", "train"]
 
 
 # ---------------------------------------------------------------- tables of labels
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-@pytest.mark.parametrize("separator", [",", ";", "\t"])
-def test_tables_are_read_with_each_separator(tmp_path, encoding, separator):
+@pytest.mark.parametrize(("separator", "encoding"), [(",", "utf-8"), (";", "utf-8-sig"), ("\t", "utf-8")])
+def test_tables_are_read_with_each_separator(tmp_path, separator, encoding):
     rows = [["Bild", "Größe", "Art"], ["a, b.png", "1;2", "Großes\nOchsenauge"], ["ü/c.png", "", " 菜粉蝶 "], []]
     with open(tmp_path / "t.csv", "w", encoding=encoding, newline="") as file:
         csv.writer(file, delimiter=separator).writerows([*rows, ["d.png", "", ""]])
@@ -335,7 +268,6 @@ def test_tables_are_read_with_each_separator(tmp_path, encoding, separator):
     [
         (b"", "has no column 'label'"),
         (b"file,class\na.png,A\n", "only file, class. Set --path-column and --label-column"),
-        (b"path,label\n", "usable images of 0 classes"),
         (b"path,label\nx0,A\nx1,B\n", "usable images of 0 classes"),
         (b"path,label\na.png,A,B\n", "line 2: wrong number of fields"),
         (b"path,label\na.png\n", "line 2: wrong number of fields"),
@@ -355,15 +287,11 @@ PATHS = {
     "below the folder": ("a/0.png b/0.png", ["a/0.png,A", r".\b\0.png,B"], ["A", "B"]),
     "below the table": ("a/0.png b/0.png", ["../pictures/a/0.png,A", "../pictures/b/0,B"], ["A", "B"]),
     "absolute": ("a/0.png b/0.png", ["{top}/a/0.png,A", "{top}/b/0.png,B"], ["A", "B"]),
-    "of another machine": ("a/0.png b/0.png", [r"C:\Users\me\two\a\0.png,A", r"D:\b\0.png,B"], ["A", "B"]),
-    "of another folder": ("a/0.png b/0.png", ["/home/me/two/a/0.png,A", "two/b/0.png,B"], ["A", "B"]),
-    "flat here": ("0.png 1.png", [r"C:\two\a\0.png,A", "b/1.png,B"], ["A", "B"]),
-    "flat there": ("a/0.png b/1.png", ["0.png,A", "1,B"], ["A", "B"]),
+    "only the file name": ("a/0.png b/1.png", ["0.png,A", "1,B"], ["A", "B"]),
     "without the first folder": ("Train/a/0.png Train/b/0.png", ["a/0.png,A", r"b\0.png,B"], ["A", "B"]),
-    "the longest tail": ("0.png a/0.png", ["/x/a/0.png,A", "/x/b/0.png,B"], ["B", "A"]),
     "contradicting folders": ("a/0.png b/1.png", ["/x/c/0.png,C", "b/1.png,B"], [None, "B"]),
     "ambiguous": ("Train/a/0.png Test/a/0.png", ["a/0.png,A"], [None, None]),
-    "exact and of another folder": ("a/0.png", ["/x/a/0.png,B", "a/0.png,A"], ["A"]),
+    "also of another folder": ("a/0.png", ["/x/a/0.png,B", "a/0.png,A"], ["A"]),
     "composed or not": (f"a/{COMPOSED} b/{DECOMPOSED}", [f"a/{DECOMPOSED},A", f"b/{COMPOSED},B"], ["A", "B"]),
     "without endings": ("a/0.png b/1.jpg 2.tif", ["0,A", r"b\1,B", "2,C"], ["A", "B", "C"]),
     "without endings, ambiguous": ("a/0.png b/0.png c/0.png", ["0,A", "b/0,B"], [None, "B", None]),
@@ -386,9 +314,8 @@ def test_a_table_gives_labels_and_keeps_the_split_of_the_folder(tmp_path, capsys
     folder = tmp_path / "pictures"
     for number in range(16):
         draw(folder / ("Train" if number < 10 else "Test") / f"{number}.png", number)
-    draw(folder / "Test/new.png", 50)
-    draw(folder / "background/stone.png", 60)
-    draw(folder / "Train/two labels.png", 70)
+    for number, name in enumerate(("Test/new.png", "background/stone.png", "Train/two labels.png")):
+        draw(folder / name, 50 + number)
     labels = [f"{number}.png,{'ab'[number % 2]}\n" for number in range(16)]
     more = ["two labels.png,a\n", "two labels.png,b\n", "nowhere.png,a\n", "new.png,\n"]
     (folder / "labels.csv").write_text("path,label\n" + "".join(labels + more))
@@ -410,59 +337,31 @@ def test_a_table_gives_labels_and_keeps_the_split_of_the_folder(tmp_path, capsys
     assert "Found Test/, Train/, background/" in one_error(capsys)
 
 
-# ---------------------------------------------------------------- files left out
+# ---------------------------------------------------------------- files left out, and settings
 
 
 def test_other_files_are_left_out_and_listed(tmp_path, capsys):
     folder = draw_classes(tmp_path / "pictures", a=4, b=4)
     draw(tmp_path / "secret.png", 1)
-    (folder / "a/out.png").symlink_to(tmp_path / "secret.png")
-    (folder / "outside").symlink_to(tmp_path)
-    (folder / "a/loop").symlink_to(folder)
-    (folder / "a/inner.png").symlink_to(folder / "a/0.png")
+    for link, target in {"a/out.png": "secret.png", "outside": ".", "a/inner.png": "pictures/a/0.png"}.items():
+        (folder / link).symlink_to(tmp_path / target)
     os.mkfifo(folder / "b/pipe.png")
-    for name in (
-        ".DS_Store",
-        "Thumbs.db",
-        "__MACOSX/x.png",
-        ".git/x.png",
-        "a/notes.txt",
-        "a/IMG_1.NEF",
-        "b/figure.eps",
-    ):
-        (folder / name).parent.mkdir(exist_ok=True)
+    for number, name in enumerate((".cache.png", "@eaDir/x.png", ".git/x.png")):
+        draw(folder / name, 700 + number)
+    for name in ("a/notes.txt", "a/IMG_1.NEF", "b/figure.eps"):
         (folder / name).write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
-    (folder / "a/empty.png").write_bytes(b"")
     (folder / "a/cut.png").write_bytes((folder / "a/1.png").read_bytes()[:80])
     (folder / os.fsdecode(b"b/\xff\n.txt")).write_text("x")
     assert run(folder) == 0
-    reasons = {path: reason.split(" (")[0] for path, reason in left_out(tmp_path / "data/mine").items()}
-    link, system = "link to a folder or out of the folder", "hidden or system file"
-    raw, broken = "is a camera's raw file or EPS", "cannot be decoded"
-    assert {path: reason.split(". ")[0] for path, reason in reasons.items()} == {
-        **dict.fromkeys(("a/out.png", "outside", "a/loop"), link),
-        **dict.fromkeys((".DS_Store", ".git", "Thumbs.db", "__MACOSX"), system),
-        "b/pipe.png": "not a file",
-        **dict.fromkeys(("a/IMG_1.NEF", "b/figure.eps"), raw),
-        **dict.fromkeys(("a/notes.txt", "a/empty.png", "a/cut.png", "b/\\xff\\n.txt"), broken),
+    reasons = {path: re.split(r" \(|\. ", reason)[0] for path, reason in left_out(tmp_path / "data/mine").items()}
+    assert reasons == {
+        **dict.fromkeys(("a/out.png", "outside"), "link to a folder or out of the folder"),
+        **dict.fromkeys(("a/IMG_1.NEF", "b/figure.eps"), "is a camera's raw file or EPS"),
+        **dict.fromkeys(("a/notes.txt", "a/cut.png", "b/\\xff\\n.txt"), "cannot be decoded"),
     }
-    assert counted(tmp_path / "data/mine") == {
-        "train": [4, 3],
-        "test": [1, 1],
-    }  # the link to a/0.png is one of a's five
-    assert "cannot be decoded (4, for example a/cut.png)" in capsys.readouterr().out
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_unreadable_files_are_left_out(tmp_path):
-    folder = draw_classes(tmp_path / "pictures", a=4, b=4, c=2)
-    (folder / "a/0.png").chmod(0)
-    (folder / "c").chmod(0)
-    try:
-        assert run(folder) == 0
-    finally:
-        (folder / "c").chmod(0o755)
-    assert left_out(tmp_path / "data/mine").keys() == {"c", "a/0.png"}
+    # the link to a/0.png is one of a's five
+    assert counted(tmp_path / "data/mine") == {"train": [4, 3], "test": [1, 1]}
+    assert "Left out: cannot be decoded (3); link to" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -481,18 +380,16 @@ def test_too_few_images_are_refused(tmp_path, capsys, classes, words):
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("setting", "values"),
     [
-        ("--expert", 0),
-        ("--expert", -1),
-        ("--expert-share", 0),
-        ("--expert", 3, "--expert-share", 0.5),
-        ("--test-share", 2),
-        ("--test-share", "nan"),
-        ("--labels", "none.csv"),
-        ("--things", "bird"),
+        ("--expert", (-1,)),
+        ("--expert-share", (0.5, "--expert", 3)),
+        ("--test-share", (0,)),
+        ("--test-share", ("nan",)),
+        ("--labels", ("none.csv",)),
+        ("--things", ("bird",)),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(tmp_path, capsys, options):
-    assert run(draw_classes(tmp_path / "pictures", a=3, b=3), *options) == 2
-    assert str(options[0]) in one_error(capsys) and not (tmp_path / "data").exists()
+def test_settings_that_make_no_sense_are_refused(tmp_path, capsys, setting, values):
+    assert run(draw_classes(tmp_path / "pictures", a=3, b=3), setting, *values) == 2
+    assert setting in one_error(capsys) and not (tmp_path / "data").exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets import sources
+from datasets import prepare
 from datasets.sources import SOURCES
 from tests.helpers.archives import make_archive, names, one_error, run, teach_members
 from utils.data import toy_moths
@@ -24,7 +24,6 @@ ROOT = Path(__file__).resolve().parents[2]
         ("gull", "--bogus"),
         ("gull", "--split", "1"),
         ("gull", "--split-seed", "-1"),
-        ("gull", "--split-seed", "1.5"),
         ("gull", "--lists", "x", "--split-seed", "1"),
         ("gull", "--archive", "x", "--url", "http://y"),
         ("gull", "--archive", "no_such_file", "--split-seed", "1"),
@@ -68,7 +67,7 @@ def test_a_run_that_stops_leaves_nothing(tmp_path, monkeypatch, capsys, error, s
     def stop(*_):
         raise error
 
-    monkeypatch.setattr(sources, "write_drawn_lists", stop)
+    monkeypatch.setattr(prepare, "draw_lists", stop)
     archive = make_archive(tmp_path / "teach.zip", teach_members())
     assert run("butterflies", "--archive", archive, "--split-seed", 0, "--data-root", tmp_path / "root") == status
     assert words in capsys.readouterr().err and names(tmp_path / "root") == []

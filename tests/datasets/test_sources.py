@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,6 @@ import pytest
 from datasets.sources import SOURCES, find_images
 from datasets.splits import Part, apportion, draw_lists
 from tests.helpers.archives import (
-    NABIRDS_CLASSES,
     cub_members,
     make_archive,
     nabirds_members,
@@ -22,7 +22,6 @@ from tests.helpers.archives import (
     run,
     teach_members,
 )
-from utils.base.errors import InputError
 from utils.data.catalog import BUTTERFLIES, CHARACTERS, GULLS
 from utils.data.lists import Example, read_examples, write_examples
 
@@ -42,11 +41,10 @@ def paper_members(top: str = "") -> dict[str, bytes]:
 # ---------------------------------------------------------------- archives
 
 
-def test_butterflies_are_selected_and_renamed_and_their_lists_numbered_consecutively(tmp_path, capsys):
+def test_butterflies_are_selected_and_renamed_and_their_lists_numbered_consecutively(tmp_path):
     members = {**teach_members(8), "top/butterflies_crop/Queen/my  queen (1).png": picture(5000)}
     archive = make_archive(tmp_path / "teach.zip", members)
     assert run("butterflies", "--archive", archive, "--split-seed", 3, "--data-root", tmp_path / "root") == 0
-    assert "41 images, fewer than the paper's 1930" in capsys.readouterr().out
     folder = tmp_path / "root" / "butterflies_crop"
     expected = [f"{name}/{label}_{i}.png" for label, name in enumerate(BUTTERFLIES) for i in range(8)]
     assert names(folder / "images") == sorted([*expected, "Queen/my_queen_1_.png"])
@@ -61,12 +59,12 @@ def test_butterflies_are_selected_and_renamed_and_their_lists_numbered_consecuti
     assert run("check", "butterflies_s300_rest", "--data-root", tmp_path / "root") == 0
 
 
-def test_gulls_and_nabirds_together_make_the_whole(tmp_path, capsys):
+def test_gulls_and_nabirds_together_make_the_whole(tmp_path):
     root = tmp_path / "root"
     cub = make_archive(tmp_path / "c.tgz", cub_members())
     nabirds = make_archive(tmp_path / "n.tar.gz", nabirds_members())
     assert run("gull", "--archive", cub, "--split-seed", 0, "--data-root", root) == 0
-    assert "needs both" in capsys.readouterr().out and not (root / "CUBgull/ALLgull_gt_tr.txt").exists()
+    assert not (root / "CUBgull/ALLgull_gt_tr.txt").exists()
     assert (root / "CUBgull/images/RingbilledGull/Ring_billed_Gull_0002_512.jpg").read_bytes() == picture(232, "jpeg")
     assert run("nabirds", "--archive", nabirds, "--split-seed", 0, "--data-root", root) == 0
     found = names(root / "NAbirdsgull/images")
@@ -80,20 +78,18 @@ def test_gulls_and_nabirds_together_make_the_whole(tmp_path, capsys):
     assert [row.index for row in whole] == list(range(len(train) + 12))
     assert run("check", "gull_whole", "--data-root", root) == 0
     assert run("nabirds", "--archive", nabirds, "--split-seed", 1, "--data-root", root, "--force") == 0
-    redrawn = read_examples(root / "NAbirdsgull/NAbirdsgull_gt_tr.txt", 5)
-    assert redrawn != drawn
-    assert [row.path for row in read_examples(root / "CUBgull/ALLgull_gt_tr.txt", 5)[-12:]] == [r.path for r in redrawn]
+    redrawn = [row.path for row in read_examples(root / "NAbirdsgull/NAbirdsgull_gt_tr.txt", 5)]
+    assert redrawn != [row.path for row in drawn]
+    assert [row.path for row in read_examples(root / "CUBgull/ALLgull_gt_tr.txt", 5)[-12:]] == redrawn
 
 
-@pytest.mark.parametrize(("name", "top"), [("gulls.zip", ""), ("gulls.tgz", "MEMORABLE/datasets/"), ("gulls.tar", "")])
+@pytest.mark.parametrize(("name", "top"), [("gulls.zip", ""), ("gulls.tgz", "MEMORABLE/datasets/")])
 def test_the_papers_archive_makes_both_gull_datasets(tmp_path, name, top):
     archive, root = make_archive(tmp_path / name, paper_members(top)), tmp_path / "root"
-    for command, folder, first in (("gull", "CUBgull", 400), ("nabirds", "NAbirdsgull", 500)):
+    for command, folder in (("gull", "CUBgull"), ("nabirds", "NAbirdsgull")):
         assert run(command, "--archive", archive, "--split-seed", 0, "--data-root", root) == 0
         # Hyphens are removed only from NABirds as published. The paper's archive has the names of the paper's lists.
         assert names(root / folder / "images") == [f"{gull}/{gull}-{i}.jpg" for gull in GULLS for i in range(2)]
-        file = root / folder / "images/RingbilledGull/RingbilledGull-1.jpg"
-        assert file.read_bytes() == picture(first + 31, "jpeg")
     assert run("check", "gull_whole", "--data-root", root) == 0
 
 
@@ -109,14 +105,8 @@ def test_the_papers_layout_takes_precedence(command, published):
     [
         ("gull", teach_members(1), "CUBgull/images/<Class>/<file> or CUB_200_2011/images/<Class>/<file>"),
         ("butterflies", paper_members(), ", ".join(BUTTERFLIES)),
-        ("butterflies", {n: d for n, d in teach_members(1).items() if "Viceroy" not in n}, "no images of Viceroy ("),
         ("nabirds", {n: d for n, d in nabirds_members().items() if "0821/" not in n}, "no images of HeermannGull ("),
-        (
-            "nabirds",
-            nabirds_members() | {"nabirds/classes.txt": NABIRDS_CLASSES.replace("821", "9").encode()},
-            "Heermann",
-        ),
-        ("butterflies", {**teach_members(1), "top/butterflies_crop/Queen/bad.png": b""}, "Queen/bad.png"),
+        ("nabirds", nabirds_members() | {"nabirds/classes.txt": b"0 Birds\n"}, "Heermann"),
         ("butterflies", {**teach_members(1), "top/butterflies_crop/Queen/bad.png": picture(1)[:60]}, "Queen/bad.png"),
     ],
 )
@@ -129,14 +119,9 @@ def test_an_archive_that_does_not_fit_is_refused(tmp_path, capsys, command, memb
 
 
 @pytest.mark.parametrize("ending", ["zip", "tgz"])
-@pytest.mark.parametrize("folder", ["../../evil", "/evil", "top/butterflies_crop/Monarch/../../../../.."])
-def test_no_member_is_written_outside(tmp_path, ending, folder):
+def test_no_member_is_written_outside(tmp_path, ending):
     (tmp_path / "root").mkdir()
-    members = {
-        **teach_members(),
-        f"{folder}/evil.png": picture(0),
-        f"{folder}/butterflies_crop/Queen/e.png": picture(1),
-    }
+    members = teach_members() | {"/evil/evil.png": picture(0), "../../butterflies_crop/Queen/e.png": picture(1)}
     archive = make_archive(tmp_path / f"a.{ending}", members)
     assert run("butterflies", "--archive", archive, "--split-seed", 0, "--data-root", tmp_path / "root") == 0
     assert [path.name for path in tmp_path.iterdir() if path != archive] == ["root"]
@@ -154,8 +139,6 @@ def test_a_truncated_archive_is_refused(tmp_path, capsys, name, share):
 
 # ---------------------------------------------------------------- downloads
 
-PAGE = b"<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title></head></html>"
-
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
@@ -172,17 +155,19 @@ def site(tmp_path, monkeypatch):
         thread.join()
 
 
-def test_a_download_is_checked_and_kept(tmp_path, site, capsys):
+def test_a_download_is_checked_and_kept(tmp_path, site, monkeypatch, capsys):
     address, folder = site
     data = make_archive(folder / "cub.tgz", cub_members()).read_bytes()
-    arguments = ("gull", "--url", f"{address}/cub.tgz", "--split-seed", 0, "--data-root", tmp_path / "root")
-    assert run(*arguments, "--md5", "0" * 32) == 2
-    assert "MD5" in one_error(capsys)
-    assert run(*arguments, "--md5", hashlib.md5(data).hexdigest().upper()) == 0
+    arguments = ("gull", "--split-seed", 0, "--data-root", tmp_path / "root")
+    own = replace(SOURCES["gull"], url=f"{address}/cub.tgz", md5="0" * 32)
+    monkeypatch.setitem(SOURCES, "gull", own)
+    assert run(*arguments) == 1
+    assert "corrupted" in one_error(capsys) and not (tmp_path / "root/CUBgull").exists()
+    monkeypatch.setitem(SOURCES, "gull", replace(own, md5=hashlib.md5(data).hexdigest()))
+    assert run(*arguments) == 0
     assert names(tmp_path / "root/.downloads") == ["CUB_200_2011.tgz"]
     (folder / "cub.tgz").unlink()
     assert run(*arguments, "--force") == 0
-    assert "downloaded earlier" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -190,13 +175,12 @@ def test_a_download_is_checked_and_kept(tmp_path, site, capsys):
     [
         ("{site}/none.tgz", 1, "404"),
         ("http://127.0.0.1:9/x.tgz", 1, "failed"),
-        ("{site}/page.tgz", 2, "is a web page"),
-        ("file:///etc/passwd", 2, "http or https"),
+        ("{site}/page.tgz", 2, "not an archive"),
         ("cub.tgz", 2, "http or https"),
     ],
 )
 def test_an_address_without_an_archive_ends_with_one_line(tmp_path, site, capsys, url, status, words):
-    (site[1] / "page.tgz").write_bytes(PAGE)
+    (site[1] / "page.tgz").write_bytes(b"<!DOCTYPE html><html><head><title>Virus scan warning</title></head></html>")
     arguments = ("gull", "--url", url.format(site=site[0]), "--split-seed", 0, "--data-root", tmp_path / "root")
     assert run(*arguments) == status
     error = one_error(capsys)
@@ -220,8 +204,7 @@ def paper_lists(folder: Path, lists: dict[str, list[tuple[str, int]]]) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("nested", ["", "chinese_chars"])
-@pytest.mark.parametrize("downloaded", [False, True])
+@pytest.mark.parametrize(("nested", "downloaded"), [("", False), ("chinese_chars", False), ("chinese_chars", True)])
 def test_lists_are_taken_as_they_are(tmp_path, site, nested, downloaded):
     address, folder = site
     lists = paper_lists(folder / "x" / nested, CHARACTER_LISTS)
@@ -248,20 +231,19 @@ def test_a_listed_image_that_is_missing_or_of_another_class_is_named(tmp_path, c
     assert "ChineseChars_gt_te.txt, line 2: " in one_error(capsys) and names(tmp_path / "root") == []
 
 
-def test_the_list_of_all_gulls_is_checked_when_both_folders_exist(tmp_path, capsys):
+def test_the_papers_list_of_all_gulls_is_kept(tmp_path):
     gull = "images/WesternGull/Western_Gull_0000_510.jpg"
     lists = {
         "CUBgull_gt_tr": [(f"CUBgull/{gull}", 4)],
         "CUBgull_gt_te": [(f"CUBgull/{gull}".replace("0000_510", "0001_511"), 4)],
-        "ALLgull_gt_tr": [(f"CUBgull/{gull}", 4), ("NAbirdsgull/images/WesternGull/none.jpg", 4)],
+        "ALLgull_gt_tr": [(f"CUBgull/{gull}", 4), ("NAbirdsgull/images/WesternGull/8230aa11223341.jpg", 4)],
         "NAbirdsgull_gt_tr": [("NAbirdsgull/images/WesternGull/8230aa11223340.jpg", 4)],
     }
     shared = ("--lists", paper_lists(tmp_path / "lists", lists), "--data-root", tmp_path / "root")
     assert run("gull", "--archive", make_archive(tmp_path / "c.tgz", cub_members()), *shared) == 0
-    capsys.readouterr()
-    assert run("nabirds", "--archive", make_archive(tmp_path / "n.tar.gz", nabirds_members()), *shared) == 2
-    assert "ALLgull_gt_tr.txt, line 2" in one_error(capsys)
-    assert len(read_examples(tmp_path / "root/CUBgull/ALLgull_gt_tr.txt", 5)) == 2  # the paper's list is kept
+    assert run("nabirds", "--archive", make_archive(tmp_path / "n.tar.gz", nabirds_members()), *shared) == 0
+    kept = (tmp_path / "root/CUBgull/ALLgull_gt_tr.txt").read_bytes()
+    assert kept == (tmp_path / "lists/ALLgull_gt_tr.txt").read_bytes()
 
 
 def test_apportion_divides_by_largest_remainders():
@@ -271,21 +253,17 @@ def test_apportion_divides_by_largest_remainders():
 
 
 @pytest.mark.parametrize(
-    ("source", "counts", "expected"),
+    ("name", "counts", "expected"),
     [
-        (
-            "butterflies",
-            [386] * 5,
-            {"butterflies_gt_tr": 1544, "butterflies_gt_te": 386, "butterflies_gt_s300_tr": 300},
-        ),
+        ("butterflies", [386] * 5, {"butterflies_gt_tr": 1544, "butterflies_gt_te": 386}),
         ("gull", [60, 59, 60, 60, 60], {"CUBgull_gt_tr": 150, "CUBgull_gt_te": 149}),
         ("chinese_chars", [237] * 3, {"ChineseChars_gt_tr": 568, "ChineseChars_gt_te": 143}),
         ("nabirds", [100, 90, 110, 240, 80], {"NAbirdsgull_gt_tr": 431}),
     ],
 )
-def test_drawn_lists_have_the_papers_sizes_and_the_proportions_of_the_classes(source, counts, expected):
-    source = SOURCES[source]
-    files = {name: [f"{i}.png" for i in range(count)] for name, count in zip(source.classes, counts, strict=True)}
+def test_drawn_lists_have_the_papers_sizes_and_the_proportions_of_the_classes(name, counts, expected):
+    source = SOURCES[name]
+    files = {label: [f"{i}.png" for i in range(n)] for label, n in zip(source.classes, counts, strict=True)}
     lists = draw_lists(source.folder, files, source.parts, seed=1)
     assert {stem: len(lists[stem]) for stem in expected} == expected
     for rows in lists.values():
@@ -295,7 +273,7 @@ def test_drawn_lists_have_the_papers_sizes_and_the_proportions_of_the_classes(so
     assert len(set(drawn)) == len(drawn) == sum(part.size for part in source.parts)
     labels = [row.label for row in lists[source.parts[0].stem]]
     assert labels != sorted(labels)
-    if source.name == "butterflies":
+    if name == "butterflies":
         assert Counter(row.label for row in lists["butterflies_gt_tr"][:300]) == dict.fromkeys(range(5), 60)
         assert lists["butterflies_gt_s300_rest_tr"][0].index == 300 and lists["butterflies_gt_tr"][-1].index == 1543
 
@@ -306,5 +284,3 @@ def test_drawn_lists_depend_on_the_seed_and_not_on_the_order_of_the_files():
     parts = (Part("a", 30), Part("b", 30))
     assert draw_lists("f", files, parts, 4) == draw_lists("f", backwards, parts, 4)
     assert draw_lists("f", files, parts, 4) != draw_lists("f", files, parts, 5)
-    with pytest.raises(InputError, match="2 images are too few for a"):
-        draw_lists("f", {"a": ["1.png"], "b": ["2.png"]}, (Part("a", 1), *parts), 0)
