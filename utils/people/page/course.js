@@ -1,5 +1,5 @@
-// The course as a person takes it: introduction, lessons, test, labelling, end. data.js (window.COURSE) says what to show.
-// Every answer is one trial with jsPsych's field names. No inline script or style: the content security policy forbids both.
+// The course: introduction, lessons, test, labelling, end. data.js (window.COURSE) says what to show. Every answer is
+// one trial with jsPsych's field names. No inline script or style: the content security policy forbids both.
 "use strict";
 
 (() => {
@@ -11,7 +11,6 @@
   const progress = document.getElementById("progress");
 
   const GUARD = 400; // ms in which a new screen takes nothing: the second half of a double click is no answer
-  const LOADING = 300; // ms until a screen says that it is loading
   const BATCH = 50; // trials that the server takes at once
   const PATIENCE = 10000; // ms to wait for the server's answer
   const FIRST_PAUSE = 1000; // ms until a failed request is tried again; doubles each time
@@ -48,13 +47,9 @@
     return made;
   }
 
-  function sheet(...children) {
-    return element("div", { className: "sheet" }, ...children);
-  }
-
-  function actions(...children) {
-    return element("div", { className: "actions" }, ...children);
-  }
+  const paragraph = (text, className = "") => element("p", { className }, text);
+  const sheet = (...children) => element("div", { className: "sheet" }, ...children);
+  const actions = (...children) => element("div", { className: "actions" }, ...children);
 
   /** A button that ignores the second half of a double click. */
   function button(text, action, className = "") {
@@ -75,60 +70,42 @@
     return value >>> 0;
   }
 
-  function count(number, [one, many]) {
-    return `${number} ${number === 1 ? one : many}`;
-  }
-
-  function answered(number) {
-    return count(number, ["answer", "answers"]);
-  }
-
-  function article(name) {
-    return /^[aeiou]/i.test(name) ? "an" : "a";
-  }
+  const count = (number, [one, many]) => `${number} ${number === 1 ? one : many}`;
+  const answered = (number) => count(number, ["answer", "answers"]);
+  const article = (name) => (/^[aeiou]/i.test(name) ? "an" : "a");
 
   /** The name of a class. Browsers must not translate it, or buttons, verdicts and captions would differ. */
   function named(number, tag = "span", properties = {}) {
     return element(tag, { ...properties, translate: false }, COURSE.classes[number]);
   }
 
-  function namedWithArticle(number) {
-    return [`${article(COURSE.classes[number])} `, named(number)];
-  }
+  const namedWithArticle = (number) => [`${article(COURSE.classes[number])} `, named(number)];
 
+  /** Has a screen reader say something. */
   function say(text) {
     status.textContent = text;
   }
 
   function warn(text) {
     notice.textContent = text;
-    notice.hidden = !text;
+    notice.hidden = false;
   }
 
   // ---------------------------------------------------------------- Mechanical Turk
 
-  /** What Mechanical Turk adds to the address of an ExternalQuestion; null elsewhere. */
+  /** What Mechanical Turk adds to the address of an ExternalQuestion; null elsewhere. Only Mechanical Turk and this
+   * computer (to try it out) are accepted as the target. */
   function readTurk() {
     const asked = new URLSearchParams(location.search);
     const assignment = asked.get("assignmentId");
     if (!assignment) return null;
-    return { assignment, preview: assignment === NO_ASSIGNMENT, target: submitAddress(asked.get("turkSubmitTo")) };
-  }
-
-  /** Where to submit. Only Mechanical Turk and this computer (to try it out) are accepted; otherwise null. */
-  function submitAddress(given) {
-    try {
-      const url = new URL(given);
-      const amazon = url.protocol === "https:" && (url.hostname === "mturk.com" || url.hostname.endsWith(".mturk.com"));
-      const here = /^https?:$/.test(url.protocol) && ["localhost", "127.0.0.1", "[::1]"].includes(url.hostname);
-      return amazon || here ? `${url.origin}${url.pathname.replace(/\/+$/, "")}/mturk/externalSubmit` : null;
-    } catch {
-      return null;
-    }
+    const site = (asked.get("turkSubmitTo") ?? "").replace(/\/+$/, "");
+    const known = /^(https:\/\/([\w-]+\.)*mturk\.com|https?:\/\/(localhost|127\.0\.0\.1)(:\d+)?)$/.test(site);
+    return { assignment, target: known ? `${site}/mturk/externalSubmit` : null };
   }
 
   const turk = readTurk();
-  const preview = turk !== null && turk.preview;
+  const preview = turk?.assignment === NO_ASSIGNMENT;
 
   // ---------------------------------------------------------------- memory
 
@@ -171,9 +148,7 @@
     showState();
   }
 
-  function trialsOf(phase) {
-    return state.trials.filter((trial) => trial.phase === phase);
-  }
+  const trialsOf = (phase) => state.trials.filter((trial) => trial.phase === phase);
 
   /** The unanswered pictures of a part, in this participant's order. */
   function remaining(phase) {
@@ -182,20 +157,14 @@
     return all.filter((image) => !done.has(image));
   }
 
-  const orders = new Map(); // sorting a hundred thousand pictures takes long
-
   function ordered(phase) {
-    const whose = `${state.participant} ${phase}`;
-    if (!orders.has(whose)) {
-      const place = new Map(COURSE[phase].map((image) => [image, hash(state.participant + image)]));
-      orders.set(whose, [...COURSE[phase]].sort((one, other) => place.get(one) - place.get(other)));
-    }
-    return orders.get(whose);
+    const place = new Map(COURSE[phase].map((image) => [image, hash(state.participant + image)]));
+    return [...COURSE[phase]].sort((one, other) => place.get(one) - place.get(other));
   }
 
   let since = performance.now(); // the last answer, or when this page took up the kept state
 
-  /** Records an answer. Times are monotonic: a clock that is set does not count. Time with the page closed does not either. */
+  /** Records an answer. Times do not depend on the clock, and do not include time with the page closed. */
   function record(asked, response) {
     const lesson = COURSE.lessons.find((some) => some.image === asked.image);
     const before = state.trials.length ? state.trials[state.trials.length - 1].time_elapsed : 0;
@@ -239,16 +208,12 @@
   async function reach(path, body) {
     const headers = { "Content-Type": "application/json" };
     const options = body ? { method: "POST", headers, body: JSON.stringify(body) } : {};
-    const waiting = new AbortController();
-    const over = setTimeout(() => waiting.abort(), PATIENCE);
     try {
-      const reply = await fetch(path, { ...options, cache: "no-store", signal: waiting.signal });
+      const reply = await fetch(path, { ...options, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
       const content = await reply.json().catch(() => null);
       return { status: reply.status, content: typeof content === "object" ? content : null };
     } catch {
       throw new Error(UNREACHABLE);
-    } finally {
-      clearTimeout(over);
     }
   }
 
@@ -366,20 +331,11 @@
     return element("span", { className: "frame" }, picture);
   }
 
-  /** A picture that opens in the size of the window: on a phone, those of a pair are small. */
+  /** A picture that opens in a tab of its own: on a phone, those of a pair are small. */
   function enlargeable(picture, description) {
-    const open = () => {
-      const large = element("img", { src: picture.src, alt: description });
-      const onclick = () => dialog.close();
-      const close = element("button", { type: "button", className: "primary", translate: true, onclick }, "Close");
-      const properties = { "aria-label": description, translate: false, onclose: () => dialog.remove(), onclick };
-      const dialog = element("dialog", properties, large, close);
-      document.body.append(dialog);
-      dialog.showModal();
-    };
     const hint = element("span", { className: "visually-hidden" }, "Enlarge: ");
-    const properties = { type: "button", className: "enlarge", translate: false, onclick: open };
-    return element("button", properties, hint, frame(picture, description));
+    const properties = { href: picture.src, target: "_blank", className: "enlarge", translate: false };
+    return element("a", properties, hint, frame(picture, description));
   }
 
   // ---------------------------------------------------------------- from screen to screen
@@ -392,12 +348,10 @@
   async function show(byItself = false) {
     const mine = ++turn;
     asked = null;
-    const waiting = byItself ? null : setTimeout(showWaiting, LOADING);
+    if (!byItself) main.classList.add("waiting");
     try {
       const screen = await (refused ? refusedScreen : SCREENS[state.screen])();
       if (mine !== turn || !screen) return;
-      clearTimeout(waiting);
-      main.classList.remove("waiting");
       if (main.querySelector("#trouble")) pause = FIRST_PAUSE;
       main.replaceChildren(screen.content);
       document.title = `${screen.title} – Course: ${COURSE.things[1]}`;
@@ -409,6 +363,7 @@
       if (screen.focus) screen.focus.focus({ preventScroll: true });
       else if (mine > 1) heading.focus({ preventScroll: true });
       say(screen.said ?? "");
+      main.classList.remove("waiting");
       readyAt = Infinity;
       const shown = await painted();
       if (mine !== turn) return;
@@ -418,15 +373,8 @@
     } catch (error) {
       if (mine === turn) showTrouble(error);
     } finally {
-      clearTimeout(waiting);
       if (mine === turn) main.classList.remove("waiting");
     }
-  }
-
-  function showWaiting() {
-    say("Loading.");
-    main.classList.add("waiting");
-    if (!main.querySelector("h1")) main.replaceChildren(element("p", {}, "Loading …"));
   }
 
   function go(screen) {
@@ -446,7 +394,7 @@
     const text = `${error.message} ${kept}The page tries again by itself, or at once if you press the button.`;
     const stop = state.screen === "label" ? button("Stop here", () => go("end")) : null;
     const heading = element("h1", { tabIndex: -1 }, "One moment");
-    const content = sheet(heading, element("p", {}, text), actions(button("Try again", () => again(), "primary"), stop));
+    const content = sheet(heading, paragraph(text), actions(button("Try again", () => again(), "primary"), stop));
     content.id = "trouble";
     content.dataset.reason = error.message;
     say("");
@@ -454,16 +402,13 @@
     heading.focus();
   }
 
-  function parts() {
-    return Object.keys(PARTS).filter((part) => part === "lesson" || COURSE[part].length > 0);
-  }
+  const parts = () => Object.keys(PARTS).filter((part) => part === "lesson" || COURSE[part].length > 0);
 
   function showSteps(part, done = 0, total = 1) {
     const all = parts();
     const place = part === "end" ? all.length : all.indexOf(part);
     const items = all.map((name, number) => {
-      const item = element("li", { className: number < place ? "done" : "" }, PARTS[name]);
-      if (number < place) item.append(element("span", { className: "visually-hidden" }, " (done)"));
+      const item = element("li", {}, number < place ? `✓ ${PARTS[name]}` : PARTS[name]);
       if (number === place) item.setAttribute("aria-current", "step");
       return item;
     });
@@ -498,14 +443,9 @@
     const list = element("div", { className: "answers", role: "group", "aria-label": "Your answer" }, ...buttons);
     if (FEW) return list;
     const hint = element("p", { id: "hint", className: "soft" }, hintFor("", ORDER.length));
-    const box = element("input", {
-      type: "text",
-      placeholder: "Type a part of its name",
-      autocomplete: "off",
-      spellcheck: false,
-      "aria-labelledby": "question",
-      "aria-describedby": "hint",
-    });
+    const described = { "aria-labelledby": "question", "aria-describedby": "hint" };
+    const placeholder = "Type a part of its name";
+    const box = element("input", { placeholder, autocomplete: "off", spellcheck: false, ...described });
     const search = () => {
       const { found } = matching(box.value);
       list.replaceChildren(...found.map((number) => buttons[ORDER.indexOf(number)]));
@@ -524,8 +464,6 @@
         search();
       }
     });
-    // A phone's keyboard covers the lower half, so the box moves to the top.
-    box.addEventListener("focus", () => TOUCH.matches && box.scrollIntoView({ block: "start" }));
     return element("div", { className: "searched" }, box, hint, list);
   }
 
@@ -557,54 +495,45 @@
     preload([COURSE.lessons[0].image, ...comparedPictures(COURSE.lessons[0])]);
     state.server = await findServer();
     const [one, many] = COURSE.things;
-    const why = explains("pairs") ? ", and shown why" : "";
     const start = button("Start the first lesson", begin, "primary");
     start.disabled = preview;
     const stages = [
-      ["Learn", `${count(COURSE.lessons.length, ["lesson", "lessons"])}. You are told at once which kind it was${why}.`],
-      ["Test", `${count(COURSE.test.length, ["picture", "pictures"])}. You are not told if you are right.`],
-      ["Label", "As many more pictures as you like. Stop at any time."],
-    ].slice(0, parts().length);
-    const items = stages.map(([name, text]) =>
-      element("li", {}, element("p", {}, element("strong", {}, `${name}: `), text)),
+      `${count(COURSE.lessons.length, ["lesson", "lessons"])}. You are told at once which kind it was.`,
+      `${count(COURSE.test.length, ["picture", "pictures"])}. You are not told if you are right.`,
+      "As many more pictures as you like. Stop at any time.",
+    ];
+    const items = parts().map((part, number) =>
+      element("li", {}, element("strong", {}, `${PARTS[part]}: `), stages[number]),
     );
     const content = sheet(
       element("h1", {}, `Learn to tell ${COURSE.classes.length} kinds of ${many} apart`),
-      preview ? element("p", { className: "callout" }, "This is a preview. Accept the HIT to start.") : null,
-      element(
-        "p",
-        { className: "lead" },
-        `Say for each picture which kind of ${one} it shows. At first you can only guess: every answer teaches you something.`,
-      ),
+      preview ? paragraph("This is a preview. Accept the HIT to start.", "callout") : null,
+      paragraph(`Say for each picture which kind of ${one} it shows. At first you can only guess.`, "lead"),
       kinds(),
-      element("ol", { className: "parts" }, ...items),
+      element("ol", {}, ...items),
       legend(),
-      element("p", { className: "soft" }, `${whereAnswersGo()} ${storage ? STAYS : ""}`),
+      paragraph(`${whereAnswersGo()} ${storage ? STAYS : ""}`, "soft"),
       actions(start),
     );
     return { content, title: "Introduction", part: "lesson" };
   }
 
-  /** The names of the classes; many of them are folded away, so that the start button is not far below. */
+  /** The names of the classes. Many of them are folded away, because the start button would be far below. */
   function kinds() {
     const names = element("ul", { className: "names" }, ...ORDER.map((number) => named(number, "li")));
-    if (ORDER.length <= NAMES_SHOWN) return element("div", {}, element("h2", {}, "The kinds"), names);
-    return element("details", { className: "kinds" }, element("summary", {}, `The ${ORDER.length} kinds`), names);
-  }
-
-  /** True if some answer of some lesson shows an explained pair (`pairs`), or two plain pictures (`partners`). */
-  function explains(how) {
-    return COURSE.lessons.some((lesson) => Object.keys(lesson[how] ?? {}).length > 0);
+    const summary = element("summary", {}, `The ${ORDER.length} kinds`);
+    return element("details", { open: ORDER.length <= NAMES_SHOWN }, summary, names);
   }
 
   function legend() {
     const shown = "In a lesson, you then see the picture next to one of another kind";
-    if (!explains("pairs")) return element("p", {}, `${shown}, to compare the two.`);
+    if (COURSE.lessons.every((lesson) => Object.keys(lesson.pairs).length === 0)) {
+      return element("p", {}, `${shown}, to compare the two.`);
+    }
     const marked = COURSE.borders
-      ? `${shown}. The red border marks the part that tells the two apart.`
-      : `${shown}. Only the part that tells the two apart is visible; the rest is painted over.`;
-    const whole = explains("partners") ? " Some pairs have no explanation: you then see both whole pictures." : "";
-    return element("p", {}, marked + whole);
+      ? "The red border marks the part that tells the two apart."
+      : "Only the part that tells the two apart is visible; the rest is painted over.";
+    return element("p", {}, `${shown}. ${marked}`);
   }
 
   function whereAnswersGo() {
@@ -636,7 +565,7 @@
     const picture = await load(image);
     const choices = answerChoices();
     const question = `Which kind of ${COURSE.things[0]} is this?`;
-    const eyebrow = element("p", { className: "eyebrow" }, heading);
+    const eyebrow = paragraph(heading, "soft");
     const content = element(
       "div",
       { className: FEW ? "question" : "question many" },
@@ -730,13 +659,9 @@
     const right = trialsOf("lesson").filter((trial) => trial.correct).length;
     const content = sheet(
       element("h1", {}, "Lessons done. Now a short test"),
-      element("p", { className: "lead" }, `You were right in ${right} of ${COURSE.lessons.length} lessons.`),
-      element(
-        "p",
-        {},
-        `Next come ${count(COURSE.test.length, ["new picture", "new pictures"])}. This time you are not told if you are ` +
-          "right. Answer as well as you can. If you are unsure, take your best guess.",
-      ),
+      paragraph(`You were right in ${right} of ${COURSE.lessons.length} lessons.`, "lead"),
+      paragraph(`Next come ${count(COURSE.test.length, ["new picture", "new pictures"])}. You are not told if you are right.`),
+      paragraph("Answer as well as you can. If you are unsure, take your best guess."),
       actions(button("Start the test", () => go("test"), "primary")),
     );
     return { content, title: "Test", part: "test", total: COURSE.test.length, next: remaining("test").slice(0, 2) };
@@ -753,16 +678,11 @@
   async function labelIntroScreen() {
     const content = sheet(
       element("h1", {}, "Test done. Now your knowledge helps"),
-      element(
-        "p",
-        { className: "lead" },
-        `The next pictures have no name yet. Say which kind of ${COURSE.things[0]} each one shows, as many as you like.`,
-      ),
-      element("p", {}, "Stop whenever you want. Everything that you have labelled by then counts."),
+      paragraph(`The next pictures have no name yet. Say which kind of ${COURSE.things[0]} each one shows.`, "lead"),
+      paragraph("Stop whenever you want. Everything that you have labelled by then counts."),
       actions(button("Start labelling", () => go("label"), "primary"), button("Stop here", () => go("end"))),
     );
-    const next = state.server ? [] : remaining("label").slice(0, 2);
-    return { content, title: "Labelling", part: "label", done: trialsOf("label").length, total: COURSE.label.length, next };
+    return { content, title: "Labelling", part: "label", done: trialsOf("label").length, total: COURSE.label.length };
   }
 
   async function labelScreen() {
@@ -788,11 +708,14 @@
     takeHome.id = "take-home";
     const content = sheet(
       element("h1", {}, turk ? "Done. Now hand in your answers" : "Thank you, you are done"),
-      element("p", { className: "lead" }, facts),
+      paragraph(facts, "lead"),
       element("p", { id: "hand-in" }, handInText()),
-      more && state.labelledAll ? element("p", {}, wait) : null,
-      actions(turk ? submitForm() : takeHome, more ? button(label, () => go("label")) : null),
-      turk ? null : startOver(),
+      more && state.labelledAll ? paragraph(wait) : null,
+      actions(
+        turk ? submitForm() : takeHome,
+        more ? button(label, () => go("label")) : null,
+        turk ? null : startOver(),
+      ),
     );
     return { content, title: "Done", part: "end" };
   }
@@ -804,8 +727,7 @@
     const content = sheet(
       element("h1", {}, known ? "The server does not know you any more" : refused),
       element("p", {}, known ? `${kept} ${PASS_ON}` : "Thank you for coming. You can close the page."),
-      known ? actions(button("Download your answers", download, "primary")) : null,
-      known ? startOver() : null,
+      known ? actions(button("Download your answers", download, "primary"), startOver()) : null,
     );
     return { content, title: "Closed", part: null };
   }
@@ -834,23 +756,17 @@
     return element("form", { method: "post", action: turk.target ?? "", onsubmit }, ...inputs, submit);
   }
 
-  /** For computers that several people use. Asks once more, since the answers leave this browser. */
+  /** For computers that several people use. */
   function startOver() {
-    const first = button("Start again as another person", () => {
-      const keep = button("Keep my answers", () => box.replaceChildren(first));
-      const forget = button("Remove my answers and start again", () => {
-        state = newState();
-        storage?.removeItem(KEY);
-        location.reload();
-      });
+    return button("Start again as another person", () => {
       const missing = state.server && !refused ? state.unsent.length + state.untaken.length : state.trials.length;
       const lost = `${answered(missing)} would be lost. Download your answers first.`;
       const text = missing ? lost : "This browser forgets your answers; the server has them.";
-      box.replaceChildren(element("p", {}, text), forget, keep);
-      keep.focus();
+      if (!window.confirm(`${text}\n\nRemove my answers and start again?`)) return;
+      state = newState();
+      storage?.removeItem(KEY);
+      location.reload();
     });
-    const box = actions(first);
-    return box;
   }
 
   const SCREENS = {
@@ -876,7 +792,7 @@
     if (takeHome) takeHome.hidden = state.server && state.untaken.length === 0;
   }
 
-  function fillMenu() {
+  menu.addEventListener("toggle", () => {
     const keys = element("input", { type: "checkbox", checked: state.keys });
     keys.addEventListener("change", () => {
       state.keys = keys.checked;
@@ -884,20 +800,11 @@
     });
     const kept = storage ? STAYS : "This browser cannot keep your answers when the page is reloaded.";
     document.getElementById("menu-panel").replaceChildren(
-      element("p", {}, `${answered(state.trials.length)} so far. ${kept}`),
+      paragraph(`${answered(state.trials.length)} so far. ${kept}`),
       element("button", { type: "button", onclick: download }, "Download answers"),
       ...(FEW ? [element("label", {}, keys, `Keys 1 to ${COURSE.classes.length} answer`)] : []),
       ...(turk ? [] : [startOver()]),
     );
-  }
-
-  menu.addEventListener("toggle", () => {
-    if (menu.open) fillMenu();
-  });
-
-  document.addEventListener("click", (event) => {
-    // By its path: a pressed button may be gone by now.
-    if (menu.open && !event.composedPath().includes(menu)) menu.open = false;
   });
 
   document.addEventListener("keydown", (event) => {
