@@ -1,8 +1,8 @@
 """Labels the rest of a dataset with the answers of people who took the course.
 
-Step 4 of the framework (Wang & Vasconcelos, ICCV 2021). The answers to each image become one label, by majority or by
-the model of Dawid & Skene (1979), which estimates for each person one accuracy (one_coin) or a confusion matrix
-(dawid_skene). The expert's images and the labeled ones make the list that the classifier learns from.
+Step 4 of the framework (Wang & Vasconcelos, ICCV 2021). The answers to each image become one label: by majority, or by
+the model of Dawid & Skene (1979) with one accuracy (one_coin) or a confusion matrix (dawid_skene) per person. The
+expert's images and the labeled ones make the list that the classifier learns from.
 
     python label.py
     python label.py --dataset gull --answers batch_1.csv batch_2.csv --min-accuracy 0.6 --aggregation dawid_skene
@@ -10,7 +10,7 @@ the model of Dawid & Skene (1979), which estimates for each person one accuracy 
 Reads: answer files (--answers), the key of the course page (--key), and the training list of the dataset; no images.
 
 Writes: below <out>, <name>_turker_label_gt..._<selection>_labeled_tr.txt, the report labels_<selection>.txt, .json,
-.csv, _confusion.png, _confusion.csv and _people.png, and run_label.json.
+.csv, _confusion.png and _confusion.csv, and run_label.json.
 
 Takes: a few seconds for 20 people and 1,244 images. No GPU needed.
 
@@ -24,7 +24,7 @@ from typing import Literal
 from utils.data.lists import read_examples
 from utils.data.outputs import Layout
 from utils.people.aggregation import Aggregation
-from utils.people.answers import read_files
+from utils.people.answers import read_answers
 from utils.people.labelling import aggregate_parts, course_of, describe_all, write_list
 from utils.people.page_key import read_key_if_there
 from utils.people.report import write_report
@@ -42,7 +42,7 @@ class Config:
     key: str = "{out}/course_page_key.json"  # key of the course page; explain_teach logs need none
     selection: Literal["auto", Selection] = "auto"  # course that people took; auto: the one that the key names
     # labels
-    leave_out: tuple[str, ...] = ()  # people whose answers do not count, as named in the report
+    leave_out: tuple[str, ...] = ()  # people whose answers do not count; names as in the report
     min_accuracy: float = 0.0  # share of right test answers that a person needs, 0 .. 1; 0 keeps everyone
     aggregation: Aggregation = "majority"  # majority; one_coin or dawid_skene if people differ in reliability
     # run
@@ -55,13 +55,13 @@ def main(cfg: Config) -> dict:
     layout = Layout(Path(cfg.out), dataset.list_stem)
     expert = read_examples(dataset.list_path(cfg.data_root, "train"), len(dataset.classes))
     key = read_key_if_there(cfg.key, dataset.name, dataset.classes)
-    reading = read_files(cfg.answers, key, len(dataset.classes), cfg.leave_out)
-    selection = course_of(cfg.selection, key, reading.answers)
-    people = describe_all(reading.answers, cfg.min_accuracy)
-    parts = aggregate_parts(reading.answers, people, len(dataset.classes), cfg.aggregation, cfg.seed)
-    listed = write_list(layout.labeled_list(selection), expert, key, parts.get("label"))
-    settings = {"selection": selection, "aggregation": cfg.aggregation, "min_accuracy": cfg.min_accuracy}
-    return write_report(layout, dataset, people, parts, settings, listed, reading.left_out)
+    answers, left_out = read_answers(cfg.answers, key, len(dataset.classes), cfg.leave_out)
+    selection = course_of(cfg.selection, key)
+    people = describe_all(answers, cfg.min_accuracy)
+    parts = aggregate_parts(answers, people, len(dataset.classes), cfg.aggregation, cfg.seed)
+    about = {"selection": selection, "simclr": key.simclr, "aggregation": cfg.aggregation}
+    about |= {"min_accuracy": cfg.min_accuracy} | write_list(layout.labeled_list(selection), expert, key, parts)
+    return write_report(layout, dataset, people, parts, about, left_out)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,8 @@ def main(cfg: Config) -> dict:
         if cfg.who == "accuracy":
             matrices = [symmetric(accuracy, len(dataset.classes)) for accuracy in cfg.accuracy]
         else:
-            matrices = [estimated(read_answers(cfg.confusion_of, key, len(dataset.classes)), dataset.classes)]
+            answers, _ = read_answers(cfg.confusion_of, key, len(dataset.classes))
+            matrices = [estimated(answers, dataset.classes)]
         matrices = [matrices[person % len(matrices)] for person in range(cfg.people)]
         export = crowd(key, matrices, cfg.labels_per_image, cfg.seed)
     path = Layout(Path(cfg.out)).simulated_answers

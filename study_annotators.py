@@ -36,8 +36,9 @@ from utils.people.study import (
     Learner,
     Material,
     Study,
+    alternatives,
+    annotator_curve,
     draw_study,
-    findings,
     finetune_learner,
     open_material,
     probe_learner,
@@ -117,18 +118,16 @@ def learners(material: Material, cfg: Config) -> tuple[Learner, Learner | None]:
 @processes.first_only
 def report(rows: list[dict], layout: Layout, cfg: Config) -> dict:
     """Writes tables and figure, prints the break-evens, and returns the means over seeds."""
-    found = findings(write_study(layout, rows, cfg.rounds))
-    title = f"{cfg.classifier}, {cfg.repeats} seeds, {cfg.labels_per_image} label(s) per image"
-    draw_study(layout.annotator_study(".png"), found, title)
-    for one in found.alternatives:
-        print(one.sentence(found.qualities[0]))
+    rows = write_study(layout, rows, cfg.rounds)
+    draw_study(layout.annotator_study(".png"), rows)
+    curve, found = annotator_curve(rows), alternatives(rows)
+    for one in found:
+        print(one.sentence(min(curve)))
     print(f"Study: {layout.annotator_study('.png')}, {layout.annotator_study('.csv')}")
-    annotators = dict(zip(found.qualities, found.points, strict=True))
     return {
-        "annotators": {f"{quality:g}": round(fmean(values), 2) for quality, values in annotators.items()},
+        "annotators": {f"{quality:g}": round(fmean(values), 2) for quality, values in curve.items()},
         "without_people": {
-            one.name: {"test_accuracy": round(fmean(one.right), 2), "people_pay_from": one.pays_from}
-            for one in found.alternatives
+            one.labels: {"test_accuracy": round(fmean(one.right), 2), "people_pay_from": one.pays_from} for one in found
         },
     }
 
@@ -143,17 +142,18 @@ def main(cfg: Config) -> dict:
     with resumable(cfg, outputs) as unfinished:
         study = Study(material, learner, simclr, cfg.labels_per_image, pick(SelfTraining, cfg))
         study.state = unfinished.state or study.state
-        bar = {"total": len(planned), "initial": len(study.rows), "desc": "study", "unit": "classifier"}
-        for step in tqdm(planned[len(study.rows) :], **bar, disable=not processes.is_first()):
+        rows = study.state["rows"]
+        bar = {"total": len(planned), "initial": len(rows), "desc": "study", "unit": "classifier"}
+        for step in tqdm(planned[len(rows) :], **bar, disable=not processes.is_first()):
             study.run(step)
             unfinished.save(study.state)
-        accuracies, remedies = [row["test_accuracy"] for row in study.rows], "--pretrained, --epochs and --probe-epochs"
+        accuracies, remedies = [row["test_accuracy"] for row in rows], "--pretrained, --epochs and --probe-epochs"
         doubts = [
             checks.random_features(cfg.pretrained, frozen=cfg.classifier == "probe"),
             checks.incomplete_test_list(material.test, dataset.classes),
             checks.never_above_chance(accuracies, material.test.labels, len(dataset.classes), remedies),
         ]
-        return checks.with_warnings(report(study.rows, layout, cfg), doubts)
+        return checks.with_warnings(report(rows, layout, cfg), doubts)
 
 
 if __name__ == "__main__":

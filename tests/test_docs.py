@@ -60,7 +60,7 @@ SAMPLE = {
     "people": True,
     "split": "test",
     "suffix": ".png",
-    "ending": "_people.png",
+    "ending": "_confusion.png",
     "build_id": "0123",
 }
 

@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 from benchmarks.results import runs, tables
 from utils.base.files import write_bytes
 from utils.data.outputs import Layout
-from utils.people.study import findings
+from utils.people.study import alternatives
 
 DATASET, SEEDS = runs.BUTTERFLIES, 3
 
@@ -56,15 +56,15 @@ def mean(values: Sequence[float | str]) -> float | str:
 
 def by_source(rows: Sequence[dict]) -> list[dict]:
     """Merges the seeds of the study. `people_pay_above` is the break-even accuracy of annotators."""
-    alternatives = {one.labels: one for one in findings(rows).alternatives}
+    without_people = {one.labels: one for one in alternatives(rows)}
     merged = []
     for (labels, quality), seeds in grouped(rows, "labels", "annotator_accuracy").items():
         accuracies = [row["test_accuracy"] for row in seeds]
         row = {"labels": labels, "people": round(100 * quality, 1) if quality != "" else ""}
         row |= {"label_accuracy": mean([one["label_accuracy"] for one in seeds]), "test_accuracy": mean(accuracies)}
         row["deviation"] = round(stdev(accuracies), 2) if len(accuracies) > 1 else ""
-        one = alternatives.get(labels)
-        limits = (one.pays_from, *one.range_of_seeds()) if one else ()
+        one = without_people.get(labels)
+        limits = (one.pays_from, one.by_seed[0], one.by_seed[-1]) if one else ()
         shown = ["never" if limit is None else round(100 * limit, 1) for limit in limits] or ["", "", ""]
         merged.append(row | dict(zip(("people_pay_above", "lowest", "highest"), shown, strict=True)))
     return merged

@@ -8,18 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers.answering import (
-    CLASSES,
-    batch,
-    csv_text,
-    download,
-    explain_teach_log,
-    export,
-    make_trial,
-    mturk_row,
-)
+from tests.helpers.answering import CLASSES, batch, csv_text, download, explain_teach_log, export, make_trial, mturk_row
 from utils.base.errors import InputError
-from utils.people.answers import Answer, read_answers, read_files, read_teaching_images
+from utils.people.answers import Answer, read_answers, read_teaching_images
 from utils.people.labelling import aggregate_part, describe_all
 from utils.people.page_key import read_key
 
@@ -37,9 +28,9 @@ def saved(path, content):
 
 def counted(paths, key):
     """Returns the number of answers by person; and person, first words of the reason and number of those left out."""
-    reading = read_files(paths, key, 5)
-    left_out = [(one.person, " ".join(one.reason.split()[:3]), one.answers) for one in reading.left_out]
-    return dict(Counter(answer.person for answer in reading.answers)), left_out
+    answers, left_out = read_answers(paths, key, 5)
+    reasons = [(one.person, " ".join(one.reason.split()[:3]), one.answers) for one in left_out]
+    return dict(Counter(answer.person for answer in answers)), reasons
 
 
 def test_every_format_gives_the_same_answers(key, trials, tmp_path):
@@ -60,7 +51,7 @@ def test_every_format_gives_the_same_answers(key, trials, tmp_path):
     ]
     files = [saved(tmp_path / name, text) for name, text in texts.items()]
     for paths in (*([path] for path in files), files):  # the same trials again count once
-        assert read_answers(paths, key, 5) == expected, paths
+        assert read_answers(paths, key, 5)[0] == expected, paths
 
 
 def test_a_batch_may_have_more_in_a_field_than_python_expects(key, tmp_path):
@@ -75,17 +66,11 @@ def test_a_batch_may_have_more_in_a_field_than_python_expects(key, tmp_path):
 
 def test_rejections_count_in_both_columns_and_in_all_files(key, tmp_path):
     rows = [mturk_row(f"W{number}", labels_of(key, f"W{number}")) for number in range(5)]
-    decisions = [
-        {"Approve": "x"},
-        {"Reject": "x"},
-        {"Reject": " Clicked at random "},
-        {"AssignmentStatus": "Rejected"},
-        {},
-    ]
+    decisions = [{"Approve": "x"}, {"Reject": "x"}, {"Reject": " Clicked "}, {"AssignmentStatus": "Rejected"}, {}]
     reviewed = batch(tmp_path / "a.csv", *(row | one for row, one in zip(rows, decisions, strict=True)))
     kept, left_out = counted([reviewed], key)
     assert kept == {"W0": 2, "W4": 2}
-    assert left_out == [(f"W{number}", "rejected in the", None) for number in (1, 2, 3)]
+    assert left_out == [(f"W{number}", "rejected on Mechanical", 1) for number in (1, 2, 3)]
     before = batch(tmp_path / "b.csv", *rows)
     for paths in ([before, reviewed], [reviewed, before]):
         kept, left_out = counted(paths, key)
@@ -95,8 +80,8 @@ def test_rejections_count_in_both_columns_and_in_all_files(key, tmp_path):
 def test_rows_without_answers_are_counted(key, tmp_path):
     empty = [mturk_row(f"W{number}", []) | {"Answer.trials": cell} for number, cell in enumerate(("", "  ", "[]"))]
     kept, left_out = counted([batch(tmp_path / "a.csv", mturk_row("ann", labels_of(key, "ann")), *empty)], key)
-    assert kept == {"ann": 2} and left_out == [(f"W{number}", "no answers", None) for number in range(3)]
-    with pytest.raises(InputError, match=r"b.csv count \(.*b.csv, line 2: no answers\). Check --answers"):
+    assert kept == {"ann": 2} and left_out == [(f"W{number}", "no answers", 1) for number in range(3)]
+    with pytest.raises(InputError, match=r"b.csv count \(.*b.csv, row 2: no answers\). Check --answers"):
         read_answers([batch(tmp_path / "b.csv", empty[0])], key, 5)
 
 
@@ -116,8 +101,7 @@ def test_numbers_of_two_exports_are_two_people_unless_they_share_a_trial(key, tm
     early = saved(tmp_path / "early.json", export({"p0001": ann[:1]}))
     late = saved(tmp_path / "late.json", export({"p0001": bob, "p0002": ann}))  # numbers change when people join
     other = saved(tmp_path / "other.json", download(ann, "00ff"))
-    people = Counter(answer.person for answer in read_answers([early, late, other], key, 5))
-    assert people == {"p0001": 2, f"p0001 ({late})": 1}
+    assert counted([early, late, other], key) == ({"p0001": 2, f"p0001 ({late})": 1}, [])
 
 
 def test_a_worker_is_one_person_in_all_batches(key, tmp_path):
@@ -127,7 +111,7 @@ def test_a_worker_is_one_person_in_all_batches(key, tmp_path):
     mine = saved(tmp_path / "d.json", download(second, "00ff"))
     for paths in itertools.permutations([both, mine]):
         assert counted(paths, key) == ({"W": 2}, [("W", "answered again by", 2)])
-        assert [answer.response for answer in read_answers(paths, key, 5)] == [0, 0]
+        assert [answer.response for answer in read_answers(paths, key, 5)[0]] == [0, 0]
 
 
 def test_an_export_joins_two_downloads_of_one_person(key, tmp_path):
@@ -156,9 +140,9 @@ def test_people_are_left_out_by_their_names_in_the_report(key, tmp_path):
         files.append(saved(tmp_path / name, export({"p0001": [make_trial(key, "test", number, 1, name)]})))
 
     def left(*names):
-        reading = read_files(files, key, 5, names)
-        gone = {one.person: one.answers for one in reading.left_out if one.reason == "left out by --leave-out"}
-        return Counter(answer.person for answer in reading.answers), gone
+        answers, left_out = read_answers(files, key, 5, names)
+        gone = {one.person: one.answers for one in left_out if one.reason == "left out by --leave-out"}
+        return Counter(answer.person for answer in answers), gone
 
     other = f"p0001 ({files[2]})"
     assert left() == ({"W1": 3, "W2": 1, "p0001": 1, other: 1}, {})
@@ -173,7 +157,7 @@ def test_people_are_left_out_by_their_names_in_the_report(key, tmp_path):
 
 def test_explain_teach_logs(tmp_path):
     path = saved(tmp_path / "results.json", [explain_teach_log()])
-    assert read_answers([path], None, 5) == [
+    assert read_answers([path], None, 5)[0] == [
         Answer("5a09", "lesson", "image 184", 1, None, 4, "strict"),
         Answer("5a09", "test", "image 417", 1, 8.0, 1, "strict"),
         Answer("5a09", "test", "image 1600", 0, 5.0, 2, "strict"),  # over midnight
@@ -185,7 +169,7 @@ def test_published_means_of_explain_teach():
     folder = SHARED / "explain_teach/butterflies_crop"
     if not folder.exists():
         pytest.skip(f"the public logs are not at {folder}")
-    answers, groups = read_answers([folder / "results.json"], None, 5), {}
+    answers, groups = read_answers([folder / "results.json"], None, 5)[0], {}
     for person in describe_all(answers, 0):
         groups.setdefault(person.group, []).append(person.test_accuracy)
     assert {name: (len(values), round(float(np.mean(values)), 2)) for name, values in groups.items()} == {
@@ -206,15 +190,12 @@ def test_the_table_of_image_numbers(tmp_path):
         ("./datasets/b/images/CabbageWhite/0.png", 0),
         ("./datasets/b/images/Monarch/1.png", 1),
     ]
-    for classes, content in ((("Monarch", "Queen"), path.read_text()), (("Monarch",), '["x"]'), (("Monarch",), "[")):
-        with pytest.raises(InputError, match="Cannot read image names in .*t.json"):
-            read_teaching_images(saved(path, content), classes)
 
 
 def test_contradictory_truths_are_unknown(tmp_path):
     """Some characters of explain_teach have two classes in the logs."""
     logs = [explain_teach_log(_id={"$oid": "a"}), explain_teach_log(_id={"$oid": "b"}, gt_label=[4, 3, 2])]
-    answers = read_answers([saved(tmp_path / "results.json", logs)], None, 5)
+    answers, _ = read_answers([saved(tmp_path / "results.json", logs)], None, 5)
     part = aggregate_part([answer for answer in answers if answer.phase == "test"], [], 5, "majority", 0)
     assert (part.votes.images, part.truth.tolist()) == (["image 1600", "image 417"], [2, -1])
 
@@ -222,15 +203,14 @@ def test_contradictory_truths_are_unknown(tmp_path):
 # ---------------------------------------------------------------- errors
 
 WRONG_TRIALS = {
-    r"response 5 is not in 0 \.\. 4": {"response": 5},
-    "response True is not in": {"response": True},
-    "rt -1 must be milliseconds": {"rt": -1},
-    "rt '1' must be": {"rt": "1"},
+    r"class 5 is not in 0 \.\. 4": {"response": 5},
+    "class True is not in": {"response": True},
+    "rt -1 ": {"rt": -1},
     "has no test image '00'. Check --key": {"stimulus": "00"},
     r"has no test image '\\x1b\[2J": {"stimulus": "\x1b[2J\n" + "x" * 100},
-    "Invalid trial_id .*, phase 'lunch'": {"phase": "lunch"},
-    r"Invalid trial_id '1E\+31'.*Export the answers again": {"trial_id": "1E+31"},
-    "or build_id None": {"build_id": None},
+    "invalid trial_id .*, phase 'lunch'": {"phase": "lunch"},
+    r"invalid trial_id '1E\+31'.*Export the answers again": {"trial_id": "1E+31"},
+    "build_id None": {"build_id": None},
 }
 
 
@@ -247,7 +227,7 @@ def test_wrong_trials_are_named(key, tmp_path, message):
 @pytest.mark.parametrize("name", ["", " ", "\ud800x", "two\nlines"])
 def test_names_that_no_report_can_repeat_are_refused(key, tmp_path, name):
     for content in (download([make_trial(key, "test", 0, 1)], name), [explain_teach_log(_id={"$oid": name})]):
-        with pytest.raises(InputError, match="a.json.*: participant .* must be printable text"):
+        with pytest.raises(InputError, match="a.json.*: participant .* is not printable text"):
             read_answers([saved(tmp_path / "a.json", content)], key, 5)
 
 
@@ -257,33 +237,30 @@ def test_answers_to_another_build_are_counted(key, tmp_path):
     other = [make_trial(key, "label", n, 9, "bob", build_id="fedc", stimulus="0" * 16) for n in range(3)]
     rows = [{"participant": "p0001"} | trial for trial in [*other, *own]]
     for content in (export({"p0001": [*other, *own]}), csv_text(rows)):
-        reading = read_files([saved(tmp_path / "a", content)], key, 5)
-        assert len(reading.answers) == 2 and [one.answers for one in reading.left_out] == [3]
-        assert reading.left_out[0].reason == "given on another build of the course page, 'fedc'"
-    with pytest.raises(
-        InputError, match=r"count \(.*another build of the course page, 'fedc'\). Check --answers and --key"
-    ):
-        read_files([saved(tmp_path / "d.json", download(other))], key, 5)
+        answers, left_out = read_answers([saved(tmp_path / "a", content)], key, 5)
+        assert len(answers) == 2 and [one.answers for one in left_out] == [3]
+        assert left_out[0].reason == "from build 'fedc' of the page"
+    with pytest.raises(InputError, match=r"count \(.*build 'fedc' of the page\). Check --answers and --key"):
+        read_answers([saved(tmp_path / "d.json", download(other))], key, 5)
 
 
+TURK = "AssignmentId,WorkerId,Answer.trials\n"
 WRONG_FILES = {
-    "unknown format": ("not a known format", {"a": 1}),
-    "nobody": (r"count \(empty\)", {"participants": []}),
+    "unknown format": ("unknown format", {"a": 1}),
+    "nobody": (r"count \(they are empty\)", {"participants": []}),
     "no list": ("participant number 1 .*: expected a list of trials", {"participants": [{"participant": "p"}]}),
     "no participant": ("participant number 1: expected an object", {"participants": [{"trials": {}}]}),
-    "no trial": ("trial 1: Invalid trial_id None", {"participants": [{"participant": "p", "trials": ["?"]}]}),
+    "no trial": ("expected a list of trials", {"participants": [{"participant": "p", "trials": ["?"]}]}),
     "not JSON": ("is not valid JSON", '{"participants": ['),
     "too deep": ("is not valid JSON", "[" * 100_000),
-    "huge number": ("is not valid JSON", f'{{"participants": {"1" * 5000}}}'),
-    "no CSV columns": ("not a known format", "a,b\n1,2\n"),
-    "CSV fields": ("line 3: expected 3 fields", "AssignmentId,WorkerId,Answer.trials\n1,2,[]\n3\n"),
-    "empty": ("not a known format", ""),
-    "MTurk trials": ("line 2: Answer.trials is not valid JSON", "AssignmentId,WorkerId,Answer.trials\n1,2,{\n"),
-    "log lists": ("log 1: expected _id and lists", [explain_teach_log(response=None)]),
-    "log lengths": ("log 1: expected _id and lists of equal length", [explain_teach_log(response=[1])]),
-    "log response": ("answer 3: response 9 is not in", [explain_teach_log(response=[1, 1, 9])]),
-    "log truth": ("answer 1: gt_label -1 is not in", [explain_teach_log(gt_label=[-1, 1, 1])]),
-    "log time": ("answer 2: time '25:00:00' must be", [explain_teach_log(time=["23:00:00", "25:00:00", "23:00:00"])]),
+    "empty": ("unknown format", ""),
+    "CSV fields": ("row 3: expected 3 fields", TURK + "1,2,[]\n3\n"),
+    "CSV trials": ("row 2: Answer.trials is not valid JSON", TURK + "1,2,{\n"),
+    "log lists": ("log 1: expected _id and equally long", [explain_teach_log(response=None)]),
+    "log lengths": ("log 1: expected _id and equally long", [explain_teach_log(response=[1])]),
+    "log response": ("answer 3: class 9 is not in", [explain_teach_log(response=[1, 1, 9])]),
+    "log truth": ("answer 1: class -1 is not in", [explain_teach_log(gt_label=[-1, 1, 1])]),
+    "log time": ("log 1: .*25:00:00", [explain_teach_log(time=["23:00:00", "25:00:00", "23:00:00"])]),
 }
 
 
@@ -294,20 +271,10 @@ def test_wrong_files_are_named(key, tmp_path, case):
         read_answers([saved(tmp_path / "answers", content)], key, 5)
 
 
-def test_csv_errors_name_the_line(key, tmp_path, trials):
-    rows = [{"participant": "ann"} | {"correct": ""} | trial for trial in trials]
-    rows[1]["response"] = "many"
-    path = saved(tmp_path / "export.csv", csv_text(rows))
-    with pytest.raises(InputError, match="export.csv, line 3: response is not valid JSON"):
-        read_answers([path], key, 5)
-
-
 def test_page_answers_need_the_right_key(key, tmp_path, trials):
     path = saved(tmp_path / "a.json", download(trials))
-    with pytest.raises(InputError, match=r"a.json.*answers from a course page need its key"):
+    with pytest.raises(InputError, match=r"a.json.*this needs the key of the course page"):
         read_answers([path], None, 5)
-    with pytest.raises(InputError, match="Answer file .*b.json not found"):
-        read_answers([tmp_path / "b.json"], key, 5)
     for dataset, classes in (("gull", CLASSES), ("toy", CLASSES[::-1])):
         with pytest.raises(InputError, match="course_page_key.json"):
             read_key(key.path, dataset, classes)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 from dataclasses import replace
 from types import SimpleNamespace
@@ -18,12 +19,12 @@ from utils.people.study import (
     ON_SIMCLR,
     SELF_TRAINED,
     Alternative,
-    Learned,
     Material,
     Study,
+    alternatives,
+    annotator_curve,
     break_even,
     draw_study,
-    findings,
 )
 from utils.training.probe import ProbeSettings, fit_probe
 from utils.training.self_training import SelfTraining
@@ -58,7 +59,7 @@ class Cloud:
     def learner(self, labeled, seed):
         self.given.append(list(labeled))
         head = self.head(labeled, seed)
-        return Learned(self.right(head), lambda: head(self.seen(self.rest)).softmax(1))
+        return self.right(head), lambda: head(self.seen(self.rest)).softmax(1)
 
 
 def study_of(cloud, confidence=0.9, rounds=4, material=None, state=None):
@@ -68,7 +69,7 @@ def study_of(cloud, confidence=0.9, rounds=4, material=None, state=None):
 
 
 def ran_through(made, planned):
-    for step in planned[len(made.rows) :]:
+    for step in planned[len(made.state["rows"]) :]:
         made.run(step)
     return made
 
@@ -95,17 +96,17 @@ def test_self_training_against_a_second_implementation(confidence):
     cloud = Cloud()
     made = ran_through(study_of(cloud, confidence), study.steps((1.0,), 2, 5, rounds=4, simclr=False))
     for seed in (5, 6):
-        rows = [row for row in made.rows if row["seed"] == seed and row["annotator_accuracy"] == ""]
+        rows = [row for row in made.state["rows"] if row["seed"] == seed and row["annotator_accuracy"] == ""]
         columns = ("round", "own_labels", "label_accuracy", "test_accuracy")
         assert [tuple(row[name] for name in columns) for row in rows] == plainly(cloud, confidence, 4, seed)
     if confidence == 0.9:  # otherwise the comparison shows nothing
-        assert 0 < made.rows[-1]["own_labels"] < REST and len({row["test_accuracy"] for row in rows}) > 1
+        assert 0 < made.state["rows"][-1]["own_labels"] < REST and len({row["test_accuracy"] for row in rows}) > 1
 
 
 def test_settled_labels_are_not_learned_again():
     cloud = Cloud()
     made = ran_through(study_of(cloud, 0.7, rounds=7), study.steps((1.0,), 1, 0, rounds=7, simclr=False))
-    changed = [row["changed"] for row in made.rows if row["round"]]
+    changed = [row["changed"] for row in made.state["rows"] if row["round"]]
     assert 0 in changed and changed[0] > 0 and not any(changed[changed.index(0) :])
     assert len(cloud.given) == 2 + sum(map(bool, changed))  # expert, annotators, and rounds that changed a label
 
@@ -116,7 +117,9 @@ def test_self_training_uses_no_true_label_of_the_rest_and_no_test_image():
     made = ran_through(study_of(cloud), planned)
     hidden = replace(blind.material, rest=[replace(row, label=UNKNOWN) for row in blind.rest])
     unseen = ran_through(study_of(blind, material=hidden), planned)
-    assert [row["test_accuracy"] for row in made.rows] == [row["test_accuracy"] for row in unseen.rows]
+    assert [row["test_accuracy"] for row in made.state["rows"]] == [
+        row["test_accuracy"] for row in unseen.state["rows"]
+    ]
     assert cloud.given == blind.given and len(cloud.given[1]) > EXPERTS
     tested = {row.path for row in cloud.test}
     assert not any(row.path in tested for given in cloud.given for row in given)
@@ -125,13 +128,13 @@ def test_self_training_uses_no_true_label_of_the_rest_and_no_test_image():
 
 def test_a_study_resumes_after_any_step():
     planned = study.steps((0.5,), 1, 0, rounds=2, simclr=True)
-    whole = ran_through(study_of(Cloud()), planned).rows
+    whole = ran_through(study_of(Cloud()), planned).state["rows"]
     for stop in range(len(planned)):
         kept = io.BytesIO()
         torch.save(ran_through(study_of(Cloud()), planned[:stop]).state, kept)
         kept.seek(0)
         later = study_of(Cloud(), state=torch.load(kept, weights_only=True))
-        assert ran_through(later, planned).rows == whole
+        assert ran_through(later, planned).state["rows"] == whole
 
 
 def test_the_steps_of_a_study():
@@ -180,25 +183,21 @@ def rows_of(labels, accuracies, quality=""):
 
 def test_findings_compare_the_seeds_one_by_one(tmp_path):
     people = [*rows_of(ANNOTATORS, (50.0, 40.0), 0.5), *rows_of(ANNOTATORS, (70.0, 80.0), 1.0)]
-    found = findings([*rows_of(EXPERT, (60.0, 50.0)), *people, *rows_of(SELF_TRAINED, (75.0, 70.0))])
-    assert (found.qualities, found.points) == ([0.5, 1.0], [[50.0, 40.0], [70.0, 80.0]])
-    expert, trained = found.alternatives
-    assert (expert.pays_from, expert.by_seed) == (
-        pytest.approx(0.5 + 0.5 * 10 / 30),
-        [0.75, 0.625],
-    )  # 55 between 45, 75
-    assert (trained.pays_from, trained.by_seed) == (pytest.approx(0.5 + 0.5 * 27.5 / 30), [None, 0.875])
-    assert trained.range_of_seeds() == (0.875, None)
-    draw_study(tmp_path / "study.png", found, "title")
+    rows = [*rows_of(EXPERT, (60.0, 50.0)), *people, *rows_of(SELF_TRAINED, (75.0, 70.0))]
+    assert annotator_curve(rows) == {0.5: [50.0, 40.0], 1.0: [70.0, 80.0]}
+    expert, trained = alternatives(rows)
+    assert expert.by_seed == [0.625, 0.75] and trained.by_seed == [0.875, None]
+    assert expert.pays_from == pytest.approx(0.5 + 0.5 * 10 / 30)  # 55 between 45 and 75
+    assert trained.pays_from == pytest.approx(0.5 + 0.5 * 27.5 / 30)
+    draw_study(tmp_path / "study.png", rows)
     assert (tmp_path / "study.png").stat().st_size > 1000
 
 
 def test_sentences_name_the_break_even():
-    found = Alternative("self-training", [72.0, 73.0], 0.7512, [0.5, None])
-    start = "Compared with self-training (72.5 % right), annotators "
-    assert (
-        found.sentence(0.2) == f"{start}pay if they are right on more than 75 % of the images (by seed: 50 % to never)."
-    )
+    found = Alternative(EXPERT, [72.0, 73.0], 0.7512, [0.5, None])
+    start = "Compared with 'expert alone' (72.5 % right), annotators "
+    seeds = "(by seed: 50 % to never)"
+    assert found.sentence(0.2) == f"{start}pay if they are right on more than 75 % of the images {seeds}."
     never = replace(found, right=[72.5], pays_from=None, by_seed=[None])
     assert never.sentence(0.2) == f"{start}never pay, even if they are always right."
     always = replace(never, pays_from=0.2, by_seed=[0.2])
@@ -232,35 +231,18 @@ def test_the_script_with_everything_that_needs_no_people(tools, data_root, weigh
     sources = (SELF_TRAINED, EXPERT + ON_SIMCLR, SELF_TRAINED + ON_SIMCLR)
     assert [row["labels"] for row in rows[6:]] == [labels for labels in sources for _ in range(2)]
     assert [row["label_accuracy"] for row in rows[4:6]] == ["100.0", "100.0"]
-    assert [(row["labels"], row["seed"], row["round"]) for row in rounds] == [
-        (labels, seed, number)
-        for labels in (SELF_TRAINED, SELF_TRAINED + ON_SIMCLR)
-        for seed in "01"
-        for number in "12"
-    ]
+    expected = itertools.product((SELF_TRAINED, SELF_TRAINED + ON_SIMCLR), "01", "12")
+    assert [(row["labels"], row["seed"], row["round"]) for row in rounds] == list(expected)
     record = json.loads((tmp_path / "toy/run_study_annotators.json").read_text())
-    assert list(record["measured"]["without_people"]) == list(study.WITHOUT_PEOPLE)
+    assert list(record["measured"]["without_people"]) == [EXPERT, *sources]
     assert done.out.count("Compared with") == 4
     assert tools.call(*command, 0, "--out", "people", cwd=tmp_path).status == 0  # the same rows of people
     assert rows_in(tmp_path / "people/study_annotators.csv") == rows[:6]
     assert not (tmp_path / "people/study_annotators_rounds.csv").exists()
-    # The encoder as --pretrained gives the same rows without people.
-    settings = ["--pretrained", encoder, "--image-size", 96, "--out", "at_96"]
-    assert tools.call(*command, 2, *settings, cwd=tmp_path).status == 0
-    without = [row for row in rows_in(tmp_path / "at_96/study_annotators.csv") if not row["annotator_accuracy"]]
-    on_simclr = [row for row in rows if row["labels"].endswith(ON_SIMCLR)]
-    assert without == [row | {"labels": row["labels"].removesuffix(ON_SIMCLR)} for row in on_simclr]
 
 
-@pytest.mark.parametrize("classifier", ["probe", "finetune"])
-def test_a_wrong_simclr_checkpoint_is_refused_before_training(tools, data_root, weights, tmp_path, classifier):
-    command = ["study_annotators", *tools.common(data_root), "--pretrained", weights, "--classifier", classifier]
-    for path in ("none.tar", weights):
-        done = tools.call(*command, "--simclr-checkpoint", path, cwd=tmp_path)
-        assert done.status == 2 and f"--simclr-checkpoint{' ' if path == weights else ': '}" in done.err
-        assert not [file for file in tmp_path.rglob("*") if file.is_file()]
-
-
-def test_a_dataset_without_a_rest_list_is_refused(tools, data_root, tmp_path):
-    done = tools.call("study_annotators", "--dataset", "chinese_chars", "--data-root", data_root, cwd=tmp_path)
-    assert done.status == 2 and "rest list" in done.err
+def test_a_wrong_simclr_checkpoint_is_refused_before_training(tools, data_root, weights, tmp_path):
+    command = ["study_annotators", *tools.common(data_root), "--pretrained", weights, "--simclr-checkpoint", weights]
+    done = tools.call(*command, cwd=tmp_path)
+    assert done.status == 2 and "--simclr-checkpoint" in done.err
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]

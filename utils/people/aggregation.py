@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 from scipy.special import logsumexp
-from tqdm import tqdm
 
 from utils.people.answers import Answer
 
@@ -62,50 +61,24 @@ class Labels:
 def aggregate(votes: Votes, num_classes: int, method: Aggregation, known: np.ndarray, seed: int) -> Labels:
     """Returns one label per image.
 
-    Args:
-        votes: the answers. num_classes: C. method: key of `AGGREGATIONS`. known: answers with known truth, which
-        weight people: rows of person, class, answer, (K, 3). The majority uses them
-            only for ties.
-        seed: draws the remaining ties.
+    `known` are answers with known truth, which weight people: rows of person, class, answer, (K, 3). The majority uses
+    them only for ties. `seed` draws the remaining ties.
     """
-    return AGGREGATIONS[method](votes, num_classes, known, seed)
-
-
-def _by_majority(votes: Votes, num_classes: int, known: np.ndarray, seed: int) -> Labels:
-    counts = num_classes * np.array([RIGHT, WRONG * (num_classes - 1)])  # the sums of `prior_counts`
-    right, wrong = (counts + _right_and_wrong(known, len(votes.people))).T
-    return majority(votes, num_classes, right / (right + wrong), seed)
-
-
-def _by_dawid_skene(votes: Votes, num_classes: int, known: np.ndarray, seed: int) -> Labels:
-    believed = np.tile(prior_counts(num_classes), (len(votes.people), 1, 1))
-    np.add.at(believed, tuple(known.T), 1)
-    return _most_probable(dawid_skene(votes, believed), seed)
-
-
-def _by_one_coin(votes: Votes, num_classes: int, known: np.ndarray, seed: int) -> Labels:
-    believed = np.array([RIGHT, WRONG]) + _right_and_wrong(known, len(votes.people))
-    return _most_probable(one_coin(votes, num_classes, believed), seed)
-
-
-def _right_and_wrong(known: np.ndarray, people: int) -> np.ndarray:
-    """Returns each person's number of right and of wrong answers, (P, 2)."""
-    person, truth, answer = known.T
-    return np.stack(
-        [np.bincount(person[right], minlength=people) for right in (truth == answer, truth != answer)], axis=1
-    )
-
-
-def _most_probable(fitted: "Fitted", seed: int) -> Labels:
+    people, (person, truth, answer) = len(votes.people), known.T
+    right, wrong = (np.bincount(person[chosen], minlength=people) for chosen in (truth == answer, truth != answer))
+    right_and_wrong = np.stack([right, wrong], axis=1)
+    if method == "majority":
+        counts = num_classes * np.array([RIGHT, WRONG * (num_classes - 1)])  # the sums of `prior_counts`
+        right, wrong = (counts + right_and_wrong).T
+        return majority(votes, num_classes, right / (right + wrong), seed)
+    if method == "one_coin":
+        fitted = one_coin(votes, num_classes, np.array([RIGHT, WRONG]) + right_and_wrong)
+    else:
+        believed = np.tile(prior_counts(num_classes), (people, 1, 1))
+        np.add.at(believed, tuple(known.T), 1)
+        fitted = dawid_skene(votes, believed)
     label, drawn = _draw_ties(fitted.posterior, seed)
     return Labels(label, fitted.posterior.max(1), drawn, len(fitted.objective), fitted.converged)
-
-
-AGGREGATIONS: dict[str, Callable[[Votes, int, np.ndarray, int], Labels]] = {
-    "majority": _by_majority,
-    "dawid_skene": _by_dawid_skene,
-    "one_coin": _by_one_coin,
-}
 
 
 def prior_counts(num_classes: int) -> np.ndarray:
@@ -116,8 +89,8 @@ def prior_counts(num_classes: int) -> np.ndarray:
 def majority(votes: Votes, num_classes: int, trust: np.ndarray, seed: int) -> Labels:
     """Returns the class with most answers.
 
-    A tie goes to the class whose people have the larger sum of `trust`, their estimated accuracy, (P,). If it remains,
-    it is drawn, so that no class is favored. Draws depend only on the seed and the index of the image.
+    A tie goes to the class whose people have the larger sum of `trust`, their estimated accuracy, (P,). Remaining ties
+    are drawn. Draws depend only on the seed and the index of the image.
     """
     counts = votes.counts(num_classes)
     trusted = votes.counts(num_classes, trust[votes.person])
@@ -151,20 +124,17 @@ def dawid_skene(votes: Votes, believed: np.ndarray, per_class: float = WRONG, to
     with probability confusion_pjk, independently of others. Both have a Dirichlet prior; EM finds a maximum of the
     posterior. EM starts at the shares of answers, so classes keep their names unless most people confuse them.
 
-    Args:
-        votes: the answers.
-        believed: prior counts of each person's answers, (P, C, C), [person, class, answer].
-        per_class: prior count of each class.
-        tolerance: EM ends when no class probability changes by more.
+    `believed` are prior counts of each person's answers, (P, C, C), [person, class, answer]; `per_class` is the prior
+    count of each class. EM ends when no class probability changes by more than `tolerance`.
     """
 
-    def step(posterior: np.ndarray) -> Step:
+    def step(posterior: np.ndarray) -> tuple:
         prior, confusion = maximize(votes, posterior, believed, per_class)
         posterior, likelihood = expect(votes, prior, confusion)
         objective = likelihood + per_class * np.log(prior).sum() + (believed * np.log(confusion)).sum()
         return posterior, prior, confusion, objective
 
-    return _climb(votes.counts(believed.shape[1]), step, tolerance, "Dawid-Skene")
+    return _climb(votes.counts(believed.shape[1]), step, tolerance)
 
 
 def one_coin(
@@ -172,15 +142,15 @@ def one_coin(
 ) -> Fitted:
     """Estimates classes and one accuracy per person jointly by EM.
 
-    One-coin Dawid-Skene (as in Zhang, Chen, Zhou, Jordan, Spectral Methods Meet EM, NeurIPS 2014): whatever the class,
-    person p is right with probability accuracy_p, and gives each wrong answer equally often.
+    One-coin Dawid-Skene (Zhang, Chen, Zhou, Jordan, Spectral Methods Meet EM, NeurIPS 2014): person p is right with
+    probability accuracy_p for every class; all wrong answers are equally likely.
 
     `believed` are prior counts of each person's right and wrong answers, above 0, (P, 2); the rest as in `dawid_skene`.
     """
     cell, shape = votes.image * num_classes + votes.answer, (len(votes.images), num_classes)
     answers = believed.sum(1) + np.bincount(votes.person, minlength=len(votes.people))
 
-    def step(posterior: np.ndarray) -> Step:
+    def step(posterior: np.ndarray) -> tuple:
         shares = posterior.sum(0) + per_class
         prior = shares / shares.sum()
         right = np.bincount(votes.person, posterior.reshape(-1)[cell], len(votes.people))
@@ -193,27 +163,19 @@ def one_coin(
         believing = (believed * np.stack([hit, miss], axis=1)).sum()
         return np.exp(joint - evidence), prior, accuracy, likelihood + per_class * np.log(prior).sum() + believing
 
-    return _climb(votes.counts(num_classes), step, tolerance, "one coin")
+    return _climb(votes.counts(num_classes), step, tolerance)
 
 
-# Posterior (N, C), class shares, parameters of the people, objective.
-Step = tuple[np.ndarray, np.ndarray, np.ndarray, float]
-
-
-def _climb(counts: np.ndarray, step: Callable[[np.ndarray], Step], tolerance: float, name: str) -> Fitted:
+def _climb(counts: np.ndarray, step: Callable[[np.ndarray], tuple], tolerance: float) -> Fitted:
     """Runs EM from the shares of answers until it converges; `counts` is (N, C)."""
     posterior = counts / counts.sum(1, keepdims=True)
     objective: list[float] = []
     converged = False
-    with tqdm(desc=name, unit="step", delay=2) as bar:
-        while not converged and len(objective) < MAX_STEPS:
-            before = posterior
-            posterior, prior, people, reached = step(posterior)
-            objective.append(float(reached))
-            change = float(np.abs(posterior - before).max())
-            converged = change <= tolerance
-            bar.set_postfix(change=f"{change:.1e}", refresh=False)
-            bar.update()
+    while not converged and len(objective) < MAX_STEPS:
+        before = posterior
+        posterior, prior, people, reached = step(posterior)
+        objective.append(float(reached))
+        converged = float(np.abs(posterior - before).max()) <= tolerance
     return Fitted(posterior, prior, people, objective, converged)
 
 
@@ -231,46 +193,42 @@ def maximize(
 
 def expect(votes: Votes, prior: np.ndarray, confusion: np.ndarray) -> tuple[np.ndarray, float]:
     """E-step: returns the posterior (N, C) and the log likelihood of the answers."""
-    num_classes = len(prior)
-    kind = votes.person * num_classes + votes.answer
-    by_kind = np.log(confusion).transpose(0, 2, 1).reshape(-1, num_classes)
+    kind = votes.person * len(prior) + votes.answer
+    by_kind = np.log(confusion).transpose(0, 2, 1).reshape(-1, len(prior))
     joint = _sums(np.tile(np.log(prior), (len(votes.images), 1)), votes.image, by_kind, kind)
     evidence = logsumexp(joint, axis=1, keepdims=True)
     return np.exp(joint - evidence), float(evidence.sum())
 
 
 def _sums(start: np.ndarray, target: np.ndarray, rows: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """Adds rows[source[m]] to start[target[m]] for each answer m, in this order; `np.add.at` is slower on rows."""
+    """Adds rows[source[m]] to start[target[m]] for each answer m, in this order. Faster than `np.add.at` on rows."""
     place = np.concatenate([np.arange(len(start)), target])
-    columns = [
-        np.bincount(place, np.concatenate([first, row[source]])) for first, row in zip(start.T, rows.T, strict=True)
-    ]
-    return np.stack(columns, axis=1)
+    pairs = zip(start.T, rows.T, strict=True)
+    return np.stack([np.bincount(place, np.concatenate([first, row[source]])) for first, row in pairs], axis=1)
 
 
 def agreement(votes: Votes, num_classes: int) -> dict[str, float | None]:
     """Returns how well people agree on images with at least two answers; None if undefined.
 
-    `raw` is the share of equal pairs of answers to an image, averaged over images. `alpha` is Krippendorff's alpha for
-    nominal data (Content Analysis, 2004): 1 is perfect, 0 is chance level.
+    `agreement` is the share of equal pairs of answers to an image, averaged over images. `alpha` is Krippendorff's
+    alpha for nominal data (Content Analysis, 2004): 1 is perfect agreement, 0 is chance level.
     """
     counts = votes.counts(num_classes)
     counts = counts[counts.sum(1) >= 2]
     if not len(counts):
-        return {"raw": None, "alpha": None}
+        return {"agreement": None, "alpha": None}
     answers = counts.sum(1)
     equal = (counts * (counts - 1)).sum(1) / (answers * (answers - 1))
     totals = counts.sum(0)
     # Alpha weights by answers: pairs within images against pairs of any two answers.
     observed = 1 - (equal * answers).sum() / answers.sum()
     expected = 1 - (totals * (totals - 1)).sum() / (totals.sum() * (totals.sum() - 1))
-    return {"raw": float(equal.mean()), "alpha": float(1 - observed / expected) if expected > 0 else None}
+    return {"agreement": float(equal.mean()), "alpha": float(1 - observed / expected) if expected > 0 else None}
 
 
 def confusion_counts(answers: Sequence[Answer], num_classes: int) -> np.ndarray:
     """Counts answers with known truth, (C, C): row is the true class, column the answer."""
     counts = np.zeros((num_classes, num_classes), dtype=np.int64)
-    for answer in answers:
-        if answer.truth is not None:
-            counts[answer.truth, answer.response] += 1
+    known = [(answer.truth, answer.response) for answer in answers if answer.truth is not None]
+    np.add.at(counts, tuple(np.array(known, dtype=np.int64).reshape(-1, 2).T), 1)
     return counts

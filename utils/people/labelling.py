@@ -1,6 +1,6 @@
 """Turns answers into a labeled list: filters people and aggregates their answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -12,7 +12,6 @@ from utils.data.lists import Example, listed_path, write_examples
 from utils.people.aggregation import Aggregation, Labels, Votes, aggregate
 from utils.people.answers import Answer
 from utils.people.page_key import Key
-from utils.teaching.registry import SELECTORS
 
 
 @dataclass(frozen=True)
@@ -39,23 +38,13 @@ class Part:
     truth: np.ndarray  # true classes of the images, (N,); -1 if unknown
 
 
-def course_of(selection: str, key: Key, answers: Sequence[Answer]) -> str:
-    """Returns the selection of the course that people took; "auto" is the one that the page's key names.
-
-    Raises:
-        InputError: the key names another selection, or none.
-    """
-    if selection == "auto":
-        if not key.selection:
-            choices = ", ".join(SELECTORS)
-            raise InputError(f"--selection auto: {key.path} not found or names no selection. Choose one of {choices}.")
-        return key.selection
-    paths = {image.path for image in key.images.values()}
-    if key.selection not in ("", selection) and any(answer.image in paths for answer in answers):
-        raise InputError(
-            f"--selection {selection}: {key.path} says that people took the course {key.selection}. Omit --selection."
-        )
-    return selection
+def course_of(selection: str, key: Key) -> str:
+    """Returns the selection of the course that people took; "auto" is the one that the page's key names."""
+    if key.selection and selection not in ("auto", key.selection):
+        raise InputError(f"--selection {selection}: the course in {key.path} is {key.selection}. Omit --selection.")
+    if not key.selection and selection == "auto":
+        raise InputError(f"--selection auto: {key.path} not found or names no selection. Pass --selection.")
+    return key.selection or selection
 
 
 def describe_all(answers: Sequence[Answer], min_accuracy: float) -> list[Person]:
@@ -63,25 +52,17 @@ def describe_all(answers: Sequence[Answer], min_accuracy: float) -> list[Person]
     grouped: dict[str, list[Answer]] = {}
     for answer in answers:
         grouped.setdefault(answer.person, []).append(answer)
-    return [_describe(name, own, min_accuracy) for name, own in sorted(grouped.items())]
-
-
-def _describe(name: str, own: Sequence[Answer], min_accuracy: float) -> Person:
-    test = [answer for answer in own if answer.phase == "test"]
-    label = [answer for answer in own if answer.phase == "label"]
-    times = [answer.seconds for answer in test + label if answer.seconds is not None]
-    right, known = _right_of(test)
-    return Person(
-        name=name,
-        group=own[0].group,
+    people = []
+    for name, own in sorted(grouped.items()):
+        test, label = ([answer for answer in own if answer.phase == phase] for phase in ("test", "label"))
+        times = [answer.seconds for answer in test + label if answer.seconds is not None]
+        right, known = _right_of(test)
         # Compares shares, because 11 / 20 is exactly 0.55 but 100 * 0.55 is more than 55.
-        kept=min_accuracy == 0 or (known > 0 and right / known >= min_accuracy),
-        test_answers=len(test),
-        test_accuracy=percent(right, known),
-        labels=len(label),
-        label_accuracy=percent(*_right_of(label)),
-        seconds=median(times) if times else None,
-    )
+        kept = min_accuracy == 0 or (known > 0 and right / known >= min_accuracy)
+        accuracies = percent(right, known), percent(*_right_of(label))
+        seconds = median(times) if times else None
+        people.append(Person(name, own[0].group, kept, len(test), accuracies[0], len(label), accuracies[1], seconds))
+    return people
 
 
 def _right_of(answers: Sequence[Answer]) -> tuple[int, int]:
@@ -97,14 +78,8 @@ def percent(right: int, total: int) -> float | None:
 def aggregate_parts(
     answers: Sequence[Answer], people: Sequence[Person], num_classes: int, method: Aggregation, seed: int
 ) -> dict[str, Part]:
-    """Aggregates the test and the labeling part, or one of them if the people who are kept did not answer the other.
-
-    Raises:
-        InputError: nobody is kept.
-    """
+    """Aggregates the test and the labeling part. A part without answers of people who are kept is missing."""
     kept = {person.name for person in people if person.kept}
-    if not kept:
-        raise InputError(f"None of the {len(people)} participants reached --min-accuracy on the test. Lower it.")
     parts = {}
     for phase in ("test", "label"):
         chosen = [answer for answer in answers if answer.phase == phase and answer.person in kept]
@@ -112,13 +87,15 @@ def aggregate_parts(
         known = [answer for answer in answers if answer.phase == "test"] if phase == "label" else []
         if chosen:
             parts[phase] = aggregate_part(chosen, known, num_classes, method, seed)
+    if not parts:
+        raise InputError(f"None of {len(people)} participants answered the test and reached --min-accuracy. Lower it.")
     return parts
 
 
 def aggregate_part(
     answers: list[Answer], known: Sequence[Answer], num_classes: int, method: Aggregation, seed: int
 ) -> Part:
-    """Returns one label per image; `known` are the answers that weight people, such as those to the test."""
+    """Returns one label per image; `known` are the answers that weight people."""
     votes = Votes.of(answers)
     place = {name: number for number, name in enumerate(votes.people)}
     rows = [(place[a.person], a.truth, a.response) for a in known if a.truth is not None and a.person in place]
@@ -131,15 +108,13 @@ def aggregate_part(
     return Part(answers, votes, labels, np.array(truth))
 
 
-def write_list(path: Path, expert: Sequence[Example], key: Key, part: Part | None) -> dict:
-    """Writes the list for the classifier: the expert's rows, then the labeled ones, in the order of their lists.
+def write_list(path: Path, expert: Sequence[Example], key: Key, parts: Mapping[str, Part]) -> dict:
+    """Writes the training list: the expert's rows, then the labeled ones. Returns its name and size for the report.
 
-    Without labels there is no list, and the list of an earlier run is removed.
-
-    Returns:
-        Name and size of the list, for the report.
+    Without labels, it removes the list of an earlier run.
     """
     images = list(key.of_phase("label").values())
+    part = parts.get("label")
     label_of = dict(zip(part.votes.images, part.labels.label.tolist(), strict=True)) if part else {}
     labeled = [(image.path, label_of[image.path]) for image in images if image.path in label_of]
     if labeled:
@@ -149,6 +124,5 @@ def write_list(path: Path, expert: Sequence[Example], key: Key, part: Part | Non
     else:
         path.unlink(missing_ok=True)
         print("No labels from people who are kept, so there is no labeled list. The report covers the test only.")
-    counts = {"labeled_images": len(labeled), "unlabeled_images": len(images) - len(labeled)}
-    list_of = {"list": listed_path(path) if labeled else None, "expert_images": len(expert)}
-    return list_of | counts | ({"simclr": True} if key.simclr else {})
+    listed = {"list": listed_path(path) if labeled else None, "expert_images": len(expert)}
+    return listed | {"labeled_images": len(labeled), "unlabeled_images": len(images) - len(labeled)}

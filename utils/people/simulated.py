@@ -1,4 +1,4 @@
-"""Simulated people, whose answers follow an accuracy, a confusion matrix of real people, or a network."""
+"""Simulated people: their answers follow an accuracy, a confusion matrix of real people, or a network."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,11 +19,7 @@ def symmetric(accuracy: float, num_classes: int) -> np.ndarray:
 
 
 def estimated(answers: Sequence[Answer], classes: Sequence[str]) -> np.ndarray:
-    """Returns the confusion matrix (C, C) of real people after their lessons.
-
-    Raises:
-        InputError: nobody answered an image of some class.
-    """
+    """Returns the confusion matrix (C, C) of real people after their lessons."""
     counts = confusion_counts([answer for answer in answers if answer.phase != "lesson"], len(classes))
     empty = [name for name, row in zip(classes, counts, strict=True) if not row.any()]
     if empty:
@@ -40,10 +36,9 @@ def respond(truth: np.ndarray, matrix: np.ndarray, rng: np.random.Generator) -> 
 
 
 def assign(images: int, people: int, per_image: int, rng: np.random.Generator) -> list[list[int]]:
-    """Assigns each image to `per_image` people at most; the shares of people differ by one image at most.
+    """Assigns each image to at most `per_image` people, who get the same number of images (within one).
 
-    Returns:
-        Image indices of each person, in random order.
+    Returns image indices of each person, in random order.
     """
     shares: list[list[int]] = [[] for _ in range(people)]
     for image in rng.permutation(images).tolist():
@@ -56,10 +51,7 @@ def assign(images: int, people: int, per_image: int, rng: np.random.Generator) -
 def person_trials(key: Key, answered: Mapping[str, Sequence[tuple[str, int]]], rng: np.random.Generator) -> list[dict]:
     """Returns one person's trials as the course page records them.
 
-    Args:
-        key: key of the course page.
-        answered: image ids and answers, in order, by phase.
-        rng: draws trial ids and response times.
+    `answered` has image ids and answers, in order, by phase; `rng` draws trial ids and response times.
     """
     trials: list[dict] = []
     elapsed = 0
@@ -67,19 +59,9 @@ def person_trials(key: Key, answered: Mapping[str, Sequence[tuple[str, int]]], r
         for image_id, response in pairs:
             rt = round(1000 * SECONDS * float(np.exp(SPREAD * rng.standard_normal())))
             elapsed += rt
-            trials.append(
-                {
-                    "trial_id": rng.bytes(16).hex(),
-                    "trial_index": len(trials),
-                    "trial_type": phase,
-                    "phase": phase,
-                    "time_elapsed": elapsed,
-                    "rt": rt,
-                    "stimulus": image_id,
-                    "response": int(response),
-                    "build_id": key.build_id,
-                }
-            )
+            trial = {"trial_id": rng.bytes(16).hex(), "trial_index": len(trials), "trial_type": phase, "phase": phase}
+            trial |= {"time_elapsed": elapsed, "rt": rt, "stimulus": image_id, "response": int(response)}
+            trials.append(trial | {"build_id": key.build_id})
     return trials
 
 
@@ -90,19 +72,10 @@ def export(key: Key, people: Sequence[list[dict]]) -> dict:
 
 
 def crowd(key: Key, matrices: Sequence[np.ndarray], per_image: int, seed: int) -> dict:
-    """Simulates people who take the test and label the rest. Images of unknown class get no answers.
+    """Simulates people who take the test and label the rest; returns their answers as `export` does.
 
-    Args:
-        key: key of the course page.
-        matrices: confusion matrix (C, C) of each person.
-        per_image: labels per image.
-        seed: seed of all draws.
-
-    Returns:
-        The answers in the format of the server's export.
-
-    Raises:
-        InputError: the classes of all images of a phase are unknown.
+    `matrices` are the people's confusion matrices, (C, C); `per_image` people label each image. Images of unknown class
+    get no answers.
     """
     rng = np.random.default_rng(seed)
     ids, truth = {}, {}

@@ -1,8 +1,8 @@
-"""The paper's study of annotators: how good must people be, so that a classifier gains from their labels?"""
+"""The paper's study of annotators: how good must people be for a classifier to gain from their labels?"""
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -34,69 +34,49 @@ ON_SIMCLR = ", SimCLR features"  # suffix for heads on a SimCLR encoder
 TABLE = ("labels", "annotator_accuracy", "seed", "label_accuracy", "test_accuracy")
 ROUNDS_TABLE = ("labels", "seed", "round", "own_labels", "changed", "label_accuracy", "test_accuracy")
 
-# Classifiers that need no people: name in sentences and figure, value of `labels`, and color.
-WITHOUT_PEOPLE = {
-    "the expert's images only": (EXPERT, "tab:red"),
-    "self-training": (SELF_TRAINED, "tab:purple"),
-    "SimCLR features": (EXPERT + ON_SIMCLR, "tab:orange"),
-    "self-training on SimCLR features": (SELF_TRAINED + ON_SIMCLR, "tab:brown"),
-}
+# Trains a classifier on labeled rows with a seed. Returns its test accuracy in percent, and a function for its
+# probabilities on the rest, (N, C).
+Learner = Callable[[Sequence[Example], int], tuple[float, Callable[[], Tensor]]]
 
 
 @dataclass(frozen=True)
 class Material:
-    """Images of a study: the expert's rows, the rows for people with their true labels, and the test list."""
+    """Images of a study."""
 
     expert: list[Example]
-    rest: list[Example]
+    rest: list[Example]  # images for people, with their true labels
     test: ImageSet
     num_classes: int
 
 
-@dataclass(frozen=True)
-class Learned:
-    """A trained classifier: test accuracy in percent, and a function for its probabilities on the rest, (N, C)."""
-
-    test_accuracy: float
-    on_rest: Callable[[], Tensor]
-
-
-Learner = Callable[[Sequence[Example], int], Learned]  # trains a classifier on labeled rows with a seed
-
-
 def open_material(dataset: Dataset, data_root: str, image_size: int, ram_budget: float = 0) -> Material:
-    """Opens the lists of a dataset; rest images of unknown class are left out.
-
-    Raises:
-        InputError: a list is missing or malformed, or the classes of all rest or test images are unknown.
-    """
+    """Opens the lists of a dataset; rest images of unknown class are left out."""
     view = partial(eval_view, size=image_size)
     rest, expert, test = (
         open_list(dataset, split, data_root, view, ram_budget=ram_budget) for split in ("rest", "train", "test")
     )
-    for images in (rest, test):
-        if not images.num_known:
-            raise InputError(f"{images.source}: the classes of all images are unknown. The study needs true labels.")
     known = [row for row in rest.rows if row.label != UNKNOWN]
+    if not known or not test.num_known:
+        raise InputError(f"All classes in {rest.source} or {test.source} are unknown. The study needs true labels.")
     if len(known) < len(rest):
-        processes.say(f"{len(rest) - len(known)} images of {rest.source} have no known class and are left out.")
+        processes.say(f"{rest.source}: {len(rest) - len(known)} images of unknown class are left out.")
     return Material(list(expert.rows), known, test, len(dataset.classes))
 
 
 def probe_learner(material: Material, encoder: Network, how: ProbeSettings) -> Learner:
-    """Returns a learner that fits linear heads on the frozen features of a network, which are computed here once."""
+    """Returns a learner that fits linear heads on the features of a frozen network, which are computed once."""
     rows = [*material.expert, *material.rest]
     images = ImageSet(rows, "the lists of the study", material.test.data_root, material.test.view)
     features = encode(encoder, images, how)
     test_features = encode(encoder, material.test, how)
     place = {row.path: number for number, row in enumerate(rows)}
 
-    def learn(labeled: Sequence[Example], seed: int) -> Learned:
+    def learn(labeled: Sequence[Example], seed: int) -> tuple[float, Callable[[], Tensor]]:
         seen = features[[place[row.path] for row in labeled]]
         labels = torch.tensor([row.label for row in labeled], device=seen.device)
         head, _ = fit_probe(seen, labels, material.num_classes, replace(how, seed=seed), quiet=True)
         right = accuracy(head(test_features).argmax(1).cpu(), material.test.labels)
-        return Learned(right, lambda: head(features[len(material.expert) :]).softmax(1))
+        return right, lambda: head(features[len(material.expert) :]).softmax(1)
 
     return learn
 
@@ -108,14 +88,14 @@ def finetune_learner(
     test = material.test
     rest = ImageSet(material.rest, "the rest list", test.data_root, test.view, test.ram_budget)
 
-    def learn(labeled: Sequence[Example], seed: int) -> Learned:
+    def learn(labeled: Sequence[Example], seed: int) -> tuple[float, Callable[[], Tensor]]:
         torch.manual_seed(seed)
         network = build(arch, material.num_classes)
         load_backbone(network, pretrained, normalize)
         recipe = replace(how, seed=seed)
         images = ImageSet(list(labeled), "the lists of the study", test.data_root, full_view, test.ram_budget)
         right = train_classifier(network, images, test, recipe)[-1]["test_accuracy"]
-        return Learned(right, lambda: logits_of_list(test_view(network, rest, recipe)).softmax(1))
+        return right, lambda: logits_of_list(test_view(network, rest, recipe)).softmax(1)
 
     return learn
 
@@ -124,14 +104,9 @@ def simulated_labels(rest: Sequence[Example], num_classes: int, quality: float, 
     """Returns the majority of `per_image` answers to each image, by people of accuracy `quality`; ties are drawn."""
     rng = np.random.default_rng(seed)
     truth = np.array([row.label for row in rest])
-    answered = [respond(truth, symmetric(quality, num_classes), rng) for _ in range(per_image)]
-    votes = Votes(
-        images=[row.path for row in rest],
-        people=[str(person) for person in range(per_image)],
-        image=np.tile(np.arange(len(rest)), per_image),
-        person=np.repeat(np.arange(per_image), len(rest)),
-        answer=np.concatenate(answered),
-    )
+    answers = [respond(truth, symmetric(quality, num_classes), rng) for _ in range(per_image)]
+    image, person = np.tile(np.arange(len(rest)), per_image), np.repeat(np.arange(per_image), len(rest))
+    votes = Votes([row.path for row in rest], list(map(str, range(per_image))), image, person, np.concatenate(answers))
     return torch.from_numpy(majority(votes, num_classes, np.ones(per_image), seed).label)
 
 
@@ -139,7 +114,7 @@ def simulated_labels(rest: Sequence[Example], num_classes: int, quality: float, 
 class Step:
     """One classifier of a study."""
 
-    seed: int  # of its training and of the annotators' errors
+    seed: int  # seed of the training and of the annotators' errors
     quality: float | None = None  # accuracy of the annotators who label the rest, 0 .. 1; None without annotators
     round: int = 0  # round of self-training, from 1; 0 without self-training
     simclr: bool = False  # a head on SimCLR features
@@ -153,30 +128,24 @@ class Step:
 def steps(accuracies: Sequence[float], repeats: int, seed: int, rounds: int, simclr: bool) -> list[Step]:
     """Returns the classifiers of a study in order. Annotators of accuracy 1 (expert labels for all) are included."""
     seeds = range(seed, seed + repeats)
+    trained = [(one, number) for one in seeds for number in range(1, rounds + 1)]
     planned = [Step(one, quality) for quality in (None, *sorted({*accuracies, 1.0})) for one in seeds]
-    for on_simclr in (False, True)[: 1 + simclr]:
-        if on_simclr:
-            planned += [Step(one, simclr=True) for one in seeds]
-        planned += [Step(one, round=number, simclr=on_simclr) for one in seeds for number in range(1, rounds + 1)]
+    planned += [Step(one, round=number) for one, number in trained]
+    if simclr:
+        planned += [Step(one, simclr=True) for one in seeds]
+        planned += [Step(one, round=number, simclr=True) for one, number in trained]
     return planned
 
 
-@dataclass
 class Study:
-    """Trains the classifiers of a study one by one; a new object with the same `state` continues it."""
+    """Trains the classifiers of a study one by one; an object with the `state` of another continues it."""
 
-    material: Material
-    learner: Learner
-    simclr: Learner | None  # of heads on SimCLR features
-    per_image: int  # annotators per image
-    how: SelfTraining
-    state: dict = field(
-        default_factory=lambda: {"rows": [], "answers": {}}
-    )  # answers: last round of each self-training
-
-    @property
-    def rows(self) -> list[dict]:
-        return self.state["rows"]
+    def __init__(
+        self, material: Material, learner: Learner, simclr: Learner | None, per_image: int, how: SelfTraining
+    ) -> None:
+        """`simclr` is the learner on SimCLR features, and `per_image` the number of annotators per image."""
+        self.material, self.learner, self.simclr, self.per_image, self.how = material, learner, simclr, per_image, how
+        self.state: dict = {"rows": [], "answers": {}}  # rows of the table; last round of each self-training
 
     def run(self, step: Step) -> None:
         """Trains the next classifier and appends its row to the table."""
@@ -187,28 +156,26 @@ class Study:
         elif step.round:
             labels = answers[key]["next"]
             changed = int((labels != answers[key]["labels"]).sum())
-        labeled = [(row, label) for row, label in zip(rest, labels.tolist(), strict=True) if label != UNKNOWN]
+        pairs = [(row, label) for row, label in zip(rest, labels.tolist(), strict=True) if label != UNKNOWN]
         if step.round and not changed:  # the same labels and seed give the same classifier
-            test_accuracy = answers[key]["test_accuracy"]
+            right = answers[key]["test_accuracy"]
         else:
             learner = self.simclr if step.simclr else self.learner
-            learned = learner(
-                [*self.material.expert, *(replace(row, label=label) for row, label in labeled)], step.seed
-            )
-            test_accuracy = learned.test_accuracy
+            labeled = [replace(row, label=label) for row, label in pairs]
+            right, on_rest = learner([*self.material.expert, *labeled], step.seed)
             if step.quality is None and self.how.rounds:
-                confident = confident_labels(learned.on_rest(), self.how.confidence)
-                answers[key] = {"labels": labels, "next": confident, "test_accuracy": test_accuracy}
-        right = sum(label == row.label for row, label in labeled)
-        self.rows.append(
+                confident = confident_labels(on_rest(), self.how.confidence)
+                answers[key] = {"labels": labels, "next": confident, "test_accuracy": right}
+        label_accuracy = 100 * sum(label == row.label for row, label in pairs) / len(pairs) if pairs else None
+        self.state["rows"].append(
             {
                 "labels": step.labels,
                 "annotator_accuracy": "" if step.quality is None else step.quality,
                 "seed": step.seed,
-                "label_accuracy": round(100 * right / len(labeled), 3) if labeled else "",
-                "test_accuracy": round(test_accuracy, 3),
+                "label_accuracy": "" if label_accuracy is None else round(label_accuracy, 3),
+                "test_accuracy": round(right, 3),
                 "round": step.round,
-                "own_labels": len(labeled) if step.round else 0,
+                "own_labels": len(pairs) if step.round else 0,
                 "changed": changed,
             }
         )
@@ -245,19 +212,10 @@ def break_even(qualities: Sequence[float], right: Sequence[float], level: float)
 class Alternative:
     """A classifier that needs no people."""
 
-    name: str  # key of WITHOUT_PEOPLE
+    labels: str  # value of the column `labels`
     right: list[float]  # test accuracy in percent of each seed
     pays_from: float | None  # break-even of the means over seeds
-    by_seed: list[float | None]  # break-even of each seed
-
-    @property
-    def labels(self) -> str:
-        return WITHOUT_PEOPLE[self.name][0]
-
-    def range_of_seeds(self) -> tuple[float | None, float | None]:
-        """Returns the lowest and highest break-even of the seeds; None (never) is the highest."""
-        ordered = sorted(self.by_seed, key=lambda quality: math.inf if quality is None else quality)
-        return ordered[0], ordered[-1]
+    by_seed: list[float | None]  # break-even of each seed, ascending; None (never) is last
 
     def sentence(self, lowest: float) -> str:
         """Returns one sentence on the break-even; `lowest` is the lowest measured accuracy of annotators."""
@@ -267,52 +225,38 @@ class Alternative:
             found = f"annotators pay at all measured accuracies, from {100 * lowest:.0f} %"
         else:
             found = f"annotators pay if they are right on more than {100 * self.pays_from:.0f} % of the images"
-        first, last = ("never" if quality is None else f"{100 * quality:.0f} %" for quality in self.range_of_seeds())
-        seeds = f" (by seed: {first} to {last})" if len(self.by_seed) > 1 else ""
-        return f"Compared with {self.name} ({fmean(self.right):.1f} % right), {found}{seeds}."
+        limits = ["never" if one is None else f"{100 * one:.0f} %" for one in (self.by_seed[0], self.by_seed[-1])]
+        seeds = f" (by seed: {limits[0]} to {limits[1]})" if len(self.by_seed) > 1 else ""
+        return f"Compared with {self.labels!r} ({fmean(self.right):.1f} % right), {found}{seeds}."
 
 
-@dataclass(frozen=True)
-class Findings:
-    """Rows of a study, sorted."""
-
-    qualities: list[float]  # accuracies of annotators, ascending, 0 .. 1
-    points: list[list[float]]  # test accuracies in percent for each of them, one per seed
-    alternatives: list[Alternative]
-
-
-def findings(rows: Sequence[dict]) -> Findings:
-    """Computes the break-evens from the rows of study_annotators.csv; seeds must have the same order everywhere."""
+def annotator_curve(rows: Sequence[dict]) -> dict[float, list[float]]:
+    """Returns the test accuracies in percent, one per seed, by annotators' accuracy (0 .. 1, ascending)."""
     qualities = sorted({row["annotator_accuracy"] for row in rows} - {""})
-    points = [[row["test_accuracy"] for row in rows if row["annotator_accuracy"] == quality] for quality in qualities]
-    found = []
-    for name, (labels, _) in WITHOUT_PEOPLE.items():
+    return {one: [row["test_accuracy"] for row in rows if row["annotator_accuracy"] == one] for one in qualities}
+
+
+def alternatives(rows: Sequence[dict]) -> list[Alternative]:
+    """Computes the break-evens from the rows of study_annotators.csv; seeds must have the same order everywhere."""
+    curve, found = annotator_curve(rows), []
+    for labels in dict.fromkeys(row["labels"] for row in rows if row["labels"] != ANNOTATORS):
         right = [row["test_accuracy"] for row in rows if row["labels"] == labels]
-        if right:
-            curves = zip(zip(*points, strict=True), right, strict=True)
-            by_seed = [break_even(qualities, curve, level) for curve, level in curves]
-            pays_from = break_even(qualities, [fmean(values) for values in points], fmean(right))
-            found.append(Alternative(name, right, pays_from, by_seed))
-    return Findings(qualities, points, found)
+        seeds = zip(zip(*curve.values(), strict=True), right, strict=True)
+        by_seed = [break_even(list(curve), values, level) for values, level in seeds]
+        by_seed.sort(key=lambda quality: math.inf if quality is None else quality)
+        pays_from = break_even(list(curve), [fmean(values) for values in curve.values()], fmean(right))
+        found.append(Alternative(labels, right, pays_from, by_seed))
+    return found
 
 
-def draw_study(path: Path, found: Findings, title: str) -> None:
-    """Draws test accuracy against the annotators' accuracy: means, seeds as dots, alternatives as lines with bands."""
-    drawn = figures.figure(7.2, 4.8, layout="constrained")
-    axes = drawn.add_subplot()
-    means = [fmean(values) for values in found.points]
-    axes.plot(found.qualities, means, marker="o", color="tab:blue", label="labels of expert and annotators")
-    for quality, values in zip(found.qualities, found.points, strict=True):
-        axes.scatter([quality] * len(values), values, s=8, color="tab:blue", alpha=0.5)
-    for one in found.alternatives:
-        color, level = WITHOUT_PEOPLE[one.name][1], fmean(one.right)
-        pays = "never" if one.pays_from is None else f"from {100 * one.pays_from:.0f} %"
-        axes.axhline(level, color=color, linestyle="--", linewidth=1, label=f"{one.name}; people pay {pays}")
-        axes.axhspan(min(one.right), max(one.right), color=color, alpha=0.08, linewidth=0)
-        if one.pays_from is not None and one.pays_from > found.qualities[0]:
-            axes.plot([one.pays_from], [level], marker="x", color=color, linestyle="none")
-    axes.axhline(means[-1], color="tab:green", linestyle="--", linewidth=1, label="expert labels for all")
-    axes.set(xlabel="accuracy of annotators", ylabel="test accuracy of the classifier (%)", title=title)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
-    figures.save(path, drawn)
+def draw_study(path: Path, rows: Sequence[dict]) -> None:
+    """Draws test accuracy against annotators' accuracy: means over seeds, with bands from lowest to highest."""
+    curve = annotator_curve(rows)
+    lines = {ANNOTATORS: list(curve.values())}
+    lines |= {one.labels: [one.right] * len(curve) for one in alternatives(rows)}
+    means, ranges = {}, {}
+    for name, points in lines.items():
+        means[name] = [fmean(values) for values in points]
+        ranges[name] = [min(values) for values in points], [max(values) for values in points]
+    percent = [100 * quality for quality in curve]
+    figures.curves(path, means, percent, "accuracy of annotators (%)", "test accuracy (%)", ranges=ranges)
