@@ -32,7 +32,7 @@ from utils.running import checks
 from utils.running.launch import launch
 from utils.running.resuming import resumable
 from utils.running.settings import chosen_dataset, pick
-from utils.training.probe import ProbeSettings, probe_once
+from utils.training.probe import ProbeSettings, add_linear_probe
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ def main(cfg: Config) -> dict:
     teacher = load_encoder(cfg.checkpoint, normalize=cfg.normalize)
     layout, how = Layout(Path(cfg.out), dataset.list_stem, variant="simclr"), pick(ExplainSettings, cfg)
     with resumable(cfg, explanation_files(layout, len(dataset.classes), how)) as unfinished:
-        probed = probe_once(teacher, images, test, dataset.classes, layout.probe, pick(ProbeSettings, cfg), unfinished)
+        probed = add_linear_probe(
+            teacher, images, test, dataset.classes, layout.probe, pick(ProbeSettings, cfg), unfinished
+        )
         measured = explain_list(teacher, images, layout, dataset.classes, how, unfinished)
         write_explanation_record(cfg, layout)
         return probed | checks.with_warnings(measured or {}, probed.get("warnings", ()))

@@ -1,4 +1,4 @@
-"""Residual networks (He et al., CVPR 2016; torchvision's implementation) that return logits, features and feature maps."""
+"""Residual networks (He et al., CVPR 2016) that return logits, features and feature maps."""
 
 import copy
 from typing import Literal, NamedTuple
@@ -16,12 +16,8 @@ ARCHITECTURES: dict[str, tuple[type[nn.Module], tuple[int, ...]]] = {
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
 }
 Layer = Literal["layer1", "layer2", "layer3", "layer4"]
-STRIDES: dict[Layer, int] = {
-    "layer1": 4,
-    "layer2": 8,
-    "layer3": 16,
-    "layer4": 32,
-}  # pixels per position of the feature map
+# Pixels per position of the feature map.
+STRIDES: dict[Layer, int] = {"layer1": 4, "layer2": 8, "layer3": 16, "layer4": 32}
 LAST: Layer = "layer4"
 # Convolutions and the batch norms after them; the last pair is in `downsample`.
 FOLDED = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))
@@ -31,32 +27,23 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Outputs(NamedTuple):
-    """Results of one forward pass for N images, C classes and d features (ResNet-18 and -34: 512, ResNet-50: 2048).
+    """Results of a forward pass for N images, C classes and d features (ResNet-18 and -34: 512, ResNet-50: 2048)."""
 
-    Attributes:
-        logits: z = W f + b, (N, C).
-        features: f, the feature map averaged over its positions, (N, d).
-        feature_map: F, the output of the last convolutional block, (N, d, H, W); H = W = 7 for 224 x 224 images.
-    """
-
-    logits: Tensor
-    features: Tensor
-    feature_map: Tensor
+    logits: Tensor  # z = W f + b, (N, C)
+    features: Tensor  # f, the feature map averaged over its positions, (N, d)
+    feature_map: Tensor  # F, the output of the last block, (N, d, H, W); H = W = 7 for 224 x 224 images
 
 
 class Network(ResNet):
-    """torchvision's residual network (same state dict) for images in [0, 1], which it normalizes itself.
+    """torchvision's residual network (same state dict) for images in [0, 1].
 
-    The normalization belongs to the weights (ImageNet statistics, or none for SimCLR encoders), so it is part of the network.
+    The input normalization belongs to the weights (none for SimCLR encoders), so it is part of the network.
 
     Args:
         name: key of `ARCHITECTURES`.
         num_classes: C; 0 builds an encoder without head, whose logits are its features.
-        bias: whether the linear head has a bias.
-        normalize: whether images are normalized by ImageNet's mean and standard deviation.
-
-    Attributes:
-        num_features: d.
+        bias: give the linear head a bias.
+        normalize: normalize images by ImageNet's mean and standard deviation.
     """
 
     def __init__(self, name: str, num_classes: int, bias: bool = True, normalize: bool = True) -> None:
@@ -87,9 +74,6 @@ class Network(ResNet):
             raise TypeError(f"The head is a {type(self.fc).__name__}, not a linear layer.")
         return self.fc
 
-    def replace_head(self, head: nn.Module) -> None:
-        self.fc = head
-
     @staticmethod
     def grid(image_size: int, layer: Layer = LAST) -> int:
         """Returns the side of a layer's feature map for images of a given side."""
@@ -106,7 +90,7 @@ class Network(ResNet):
         raise ValueError(f"There is no layer {layer}.")
 
     def from_layer(self, feature_map: Tensor, layer: Layer) -> Outputs:
-        """Completes a forward pass from the output of a layer (N, channels, H, W)."""
+        """Continues a forward pass from the output of a layer (N, channels, H, W)."""
         names = list(STRIDES)
         for name in names[names.index(layer) + 1 :]:
             feature_map = getattr(self, name)(feature_map)
@@ -135,20 +119,20 @@ class Network(ResNet):
         return network.to(memory_format=torch.channels_last)
 
     def freeze_backbone(self) -> "Network":
-        """Freezes all weights and statistics except the head's; returns the network."""
+        """Freezes all weights and batch-norm statistics except the head; returns the network."""
         self.backbone_frozen = True
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name.startswith("fc."))
         return self.train(self.training)
 
     def train(self, mode: bool = True) -> "Network":
-        """Switches training mode; a frozen backbone stays in evaluation mode, which keeps its statistics."""
+        """Switches training mode; a frozen backbone stays in evaluation mode to keep its batch-norm statistics."""
         super().train(mode and not self.backbone_frozen)
         self.training = mode
         return self
 
 
 def build(arch: str, num_classes: int, bias: bool = True, normalize: bool = True) -> Network:
-    """Builds a network with random weights; the suffix of a checkpoint's `arch` switches the normalization off."""
+    """Builds a network with random weights; an `arch` that ends in `_unnormalised` switches the normalization off."""
     name = arch.removesuffix(UNNORMALISED_SUFFIX)
     return Network(name, num_classes, bias, normalize and name == arch)

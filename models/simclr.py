@@ -10,20 +10,17 @@ PROJECTION = 64
 
 
 class SimCLR(nn.Module):
-    """A residual network as encoder, with a projection head.
+    """An encoder with a projection head.
 
-    The state dict has the layout of the public PyTorch releases: `encoder.*`, `projector.0.weight` and `projector.2.weight`.
+    The state dict has the layout of the public PyTorch releases: `encoder.*`, `projector.0.*` and `projector.2.*`.
     """
 
     def __init__(self, arch: str = "resnet18") -> None:
         super().__init__()
         self.encoder = build(arch, num_classes=0, normalize=False)
         features = self.encoder.num_features
-        self.projector = nn.Sequential(
-            nn.Linear(features, features, bias=False),
-            nn.ReLU(),
-            nn.Linear(features, PROJECTION, bias=False),
-        )
+        hidden, output = nn.Linear(features, features, bias=False), nn.Linear(features, PROJECTION, bias=False)
+        self.projector = nn.Sequential(hidden, nn.ReLU(), output)
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns projections (N, 64) of images (N, 3, h, w) in [0, 1]."""
@@ -33,19 +30,13 @@ class SimCLR(nn.Module):
 def nt_xent(z: Tensor, temperature: float) -> Tensor:
     """NT-Xent, the normalized temperature-scaled cross entropy (Chen et al. 2020, equation 1).
 
+    The mean over all 2 N views of -log(exp(sim(i, j) / tau) / sum over k != i of exp(sim(i, k) / tau)).
+
     Args:
-        z: projections (2 N, d) of two views each of N >= 2 images; rows i and N + i are the views of image i.
-        temperature: tau > 0, by which the cosine similarities are divided.
-
-    Returns:
-        The mean over all 2 N views of -log(exp(sim(i, j) / tau) / sum over k != i of exp(sim(i, k) / tau)).
-
-    Raises:
-        ValueError: N is 1, for which the loss is always 0.
+        z: projections (2 N, d) of two views each of N images; rows i and N + i are the views of image i.
+        temperature: tau > 0.
     """
     count = z.shape[0]
-    if count < 4:
-        raise ValueError("NT-Xent needs at least two images.")
     z = F.normalize(z, dim=1)
     similarity = z @ z.T / temperature  # (2N, 2N)
     similarity = similarity.masked_fill(torch.eye(count, dtype=torch.bool, device=z.device), -torch.inf)

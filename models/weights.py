@@ -24,7 +24,7 @@ KEYS = (
 )  # entries that contain the network; the paper's first
 WRAPPERS = ("_orig_mod.", "module.", "_orig_mod.")  # prefixes of torch.compile and DataParallel, in either order
 PREFIXES = (*WRAPPERS, "model.", "backbone.", "encoder_q.", "encoder.")
-COUNTER = "num_batches_tracked"  # not in files of 2017
+COUNTER = "num_batches_tracked"  # missing in checkpoints of early PyTorch
 SAVE_ADVICE = "Save the network with torch.save(model.state_dict(), ...)."
 
 Normalize = Literal["auto", "imagenet", "none"]
@@ -32,8 +32,8 @@ Normalize = Literal["auto", "imagenet", "none"]
 
 @processes.first_only
 def save_checkpoint(path: str | Path, content: dict) -> None:
-    """Saves tensors and plain values atomically. All tensors are moved to the CPU, so that every machine can load them."""
-    # torch.save would write the name of a temporary file into the archive.
+    """Saves tensors (moved to the CPU) and plain values atomically."""
+    # Into a buffer, because torch.save writes the name of its file into the archive, here a temporary one.
     buffer = io.BytesIO()
     torch.save(_on_cpu(content), buffer)
     write_bytes(path, buffer.getbuffer())
@@ -50,11 +50,7 @@ def _on_cpu(value):
 
 
 def read_checkpoint(path: str | Path, setting: str) -> dict:
-    """Loads a dictionary of tensors and plain values onto the CPU.
-
-    Raises:
-        InputError: the file is missing, damaged or contains anything else. The message names `setting`.
-    """
+    """Loads a dictionary of tensors and plain values onto the CPU; raises InputError, which names `setting`."""
     try:
         with warnings.catch_warnings(action="ignore"):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -69,16 +65,13 @@ def read_checkpoint(path: str | Path, setting: str) -> dict:
 
 
 def load_backbone(model: Network, pretrained: str, normalize: Normalize = "auto") -> None:
-    """Fills all of `model` except its head, and sets its normalization.
+    """Loads a backbone and sets its normalization; the head keeps its initialization.
 
     Args:
-        model: the network; its head keeps its initialization.
-        pretrained: `imagenet` (torchvision's weights, downloaded once), `none` (loads nothing), or the path of a checkpoint of the
-            same architecture with any head.
-        normalize: whether the backbone expects normalized images; `auto` as in `_normalizes`.
-
-    Raises:
-        InputError: the checkpoint does not match, or the ImageNet weights cannot be downloaded.
+        model: the network.
+        pretrained: `imagenet` (torchvision's weights, downloaded once), `none` (loads nothing), or the path of a
+            checkpoint of the same architecture with any head.
+        normalize: input normalization of the backbone; `auto` as in `_normalizes`.
     """
     if pretrained == "none":
         return
@@ -93,11 +86,7 @@ def load_backbone(model: Network, pretrained: str, normalize: Normalize = "auto"
 
 
 def load_classifier(path: str, classes: tuple[str, ...]) -> Network:
-    """Loads a classifier in evaluation mode.
-
-    Raises:
-        InputError: the checkpoint is not a classifier of these classes.
-    """
+    """Loads a classifier of these classes in evaluation mode."""
     source = f"--checkpoint {path}"
     content, weights = _of_classes(path, classes, source)
     arch = _architecture(content, weights, source)
@@ -107,11 +96,7 @@ def load_classifier(path: str, classes: tuple[str, ...]) -> Network:
 
 
 def load_head(model: Network, path: str, classes: tuple[str, ...]) -> None:
-    """Replaces the head of `model` by a linear head that was saved without its network.
-
-    Raises:
-        InputError: the checkpoint is not a head of these classes and of as many features.
-    """
+    """Loads a linear head that was saved without its network."""
     source = f"--checkpoint {path}"
     _, weights = _of_classes(path, classes, source)
     consume_prefix_in_state_dict_if_present(weights, "fc.")
@@ -119,15 +104,11 @@ def load_head(model: Network, path: str, classes: tuple[str, ...]) -> None:
         raise InputError(f"{source} contains more than a linear head. Pass the checkpoint of a linear head.")
     head = nn.Linear(model.num_features, len(classes), bias="bias" in weights)
     _fill(head, weights, source)
-    model.replace_head(head)
+    model.fc = head
 
 
 def load_encoder(path: str, setting: str = "--checkpoint", normalize: Normalize = "auto") -> Network:
-    """Loads the encoder of SimCLR or of another self-supervised method, with its backbone frozen.
-
-    Raises:
-        InputError: the checkpoint is not an encoder. The message names `setting`.
-    """
+    """Loads the encoder of SimCLR or of another self-supervised method, with its backbone frozen."""
     source = f"{setting} {path}"
     content = read_checkpoint(path, setting)
     if "fc.weight" in _state_dict(content, WRAPPERS):
@@ -147,7 +128,7 @@ def _imagenet_weights(arch: str) -> dict[str, Tensor]:
 
 
 def _of_classes(path: str, classes: tuple[str, ...], source: str) -> tuple[dict, dict[str, Tensor]]:
-    """Reads a checkpoint and its weights; raises InputError if it records other classes."""
+    """Returns a checkpoint and its weights; raises InputError if it records other classes."""
     content = read_checkpoint(path, "--checkpoint")
     recorded = [str(name) for name in content.get("classes", classes)]
     if recorded != list(classes):
@@ -168,9 +149,9 @@ def _state_dict(content: Mapping, prefixes: tuple[str, ...] = PREFIXES) -> dict[
 
 
 def _normalizes(content: Mapping, normalize: Normalize = "auto") -> bool:
-    """Whether the network of a checkpoint expects images normalized by ImageNet's mean and standard deviation.
+    """Returns True if the network of a checkpoint expects images normalized by ImageNet's statistics.
 
-    `auto`: no if the recorded `arch` says so, or in the layout of SimCLR's public releases; otherwise yes.
+    `auto`: False if the recorded `arch` says so and for the layout of SimCLR's public releases, else True.
     """
     if normalize != "auto":
         return normalize == "imagenet"
@@ -186,10 +167,7 @@ def _architecture(content: Mapping, weights: Mapping[str, Tensor], source: str) 
         raise InputError(f"{source} does not contain a ResNet ({names}). Pass the checkpoint of a ResNet.")
 
     def shapes(state: Mapping[str, Tensor]) -> set:
-        backbone = {
-            name: tensor for name, tensor in state.items() if not name.startswith("fc.") and COUNTER not in name
-        }
-        return {(name, tensor.shape) for name, tensor in backbone.items()}
+        return {(name, tensor.shape) for name, tensor in state.items() if name[:3] != "fc." and COUNTER not in name}
 
     def differences(arch: str) -> int:
         with torch.device("meta"):
@@ -200,10 +178,9 @@ def _architecture(content: Mapping, weights: Mapping[str, Tensor], source: str) 
 
 
 def _fill(model: nn.Module, weights: Mapping[str, Tensor], source: str, head: bool = True) -> None:
-    """Loads `weights` into `model`, or into all of it except its head. Other parts, such as a projection head, are ignored.
+    """Loads `weights` into `model` (without its head if `head` is False); ignores other parts, such as a projector.
 
-    Raises:
-        InputError: a tensor is missing, not finite or of another shape, or a part has tensors that the model lacks.
+    Raises InputError if a tensor is missing, not finite or of another shape, or if a part has additional tensors.
     """
     what = getattr(model, "name", "a linear head")
     expected = {name: tensor for name, tensor in model.state_dict().items() if head or not name.startswith("fc.")}

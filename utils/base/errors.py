@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-# Printed by torch for gradients of 1 x 1 convolutions in the channels_last layout; it has no effect.
+# DistributedDataParallel warns of 1 x 1 convolutions in the channels_last layout; results are correct.
 IGNORED = "Grad strides do not match bucket view strides"
 
 
@@ -37,10 +37,7 @@ def first_of(names: Sequence[str], most: int) -> str:
 
 @contextmanager
 def plain_warnings(shown: bool = True) -> Iterator[None]:
-    """Prints each warning once, as one line on stderr without source code; of several ranks, only one should pass `shown`.
-
-    From here on, characters that the terminal's encoding lacks are printed as escapes.
-    """
+    """Prints each warning once, as one line on stderr; the terminal's missing characters are escaped from now on."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not in a notebook
             stream.reconfigure(errors="backslashreplace")

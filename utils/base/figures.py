@@ -8,36 +8,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
-from utils.base.files import PNG_COMPRESSION, channels_last, encode_png, replacing, write_bytes, write_table
+from utils.base.files import PNG_COMPRESSION, channels_last, replacing, write_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
 DPI = 120
-SIDE = 168  # pixels: side of a picture on a page
-GAP, HEADLINE = 10, 60  # pixels: space between pictures, and above them for two lines of title
 TITLE_LETTERS = 24  # per line
-NUMBERED = 20  # classes: larger confusion matrices have colors only and grow no further
-NAMES = 100  # class names along each side of a confusion matrix
-NAME_LETTERS = 32  # of a class name there
+NUMBERED = 20  # classes; larger confusion matrices show colors without numbers and grow no further
+NAMES = 100  # most class names along each side of a confusion matrix
+NAME_LETTERS = 32  # longest class name there
 CONFUSIONS = ("truth", "answer", "count", "percent")  # columns of the table of confusions
-# Matplotlib takes each glyph from the first font that has it. The fonts after the first two are for Chinese, Japanese and Korean.
+# Matplotlib takes each glyph from the first font that has it. Most of these are for Chinese, Japanese and Korean.
 FONTS = [
-    *("DejaVu Sans", "Noto Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR"),
-    *(
-        "Noto Sans SC",
-        "Noto Sans JP",
-        "Noto Sans KR",
-        "WenQuanYi Zen Hei",
-        "WenQuanYi Micro Hei",
-        "Droid Sans Fallback",
-    ),
-    *("PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Arial Unicode MS"),
-    *("Microsoft YaHei", "SimHei", "Yu Gothic", "MS Gothic", "Malgun Gothic"),
+    *("DejaVu Sans", "Noto Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Noto Sans SC"),
+    *("WenQuanYi Zen Hei", "Droid Sans Fallback", "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo"),
+    *("Arial Unicode MS", "Microsoft YaHei", "SimHei", "Yu Gothic", "Malgun Gothic"),
 ]
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it logs each font that is not installed
 
 
 def figure(width: float, height: float, **options) -> "Figure":
@@ -46,16 +36,14 @@ def figure(width: float, height: float, **options) -> "Figure":
     import matplotlib
     from matplotlib.figure import Figure
 
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it logs each font that is not installed
     matplotlib.rcParams.update({"font.family": FONTS, "text.parse_math": False})
     return Figure(figsize=(width, height), **options)
 
 
 def drawable(names: Sequence[str]) -> list[str]:
-    """Returns the class names (in label order) as figures can show them: `class 3` if a glyph is missing, with one warning."""
+    """Replaces class names (in label order) that no installed font can draw by `class 3`, with one warning."""
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     missing = {letter for name in names for letter in name if not letter.isspace()}
     for family in FONTS if missing else ():
         try:
@@ -67,8 +55,8 @@ def drawable(names: Sequence[str]) -> list[str]:
     if replaced:
         listed = ", ".join(f"{names[label]} ({number})" for label, number in replaced.items())
         warnings.warn(
-            f"Figures show numbers instead of class names that no installed font can draw: {listed}. Install a font that can, such as "
-            "Noto Sans CJK (on Debian and Ubuntu: apt install fonts-noto-cjk).",
+            f"No installed font can draw some class names, so figures show numbers: {listed}. Install another font, "
+            "such as Noto Sans CJK (on Debian and Ubuntu: apt install fonts-noto-cjk).",
             stacklevel=2,
         )
     return [replaced.get(label, name) for label, name in enumerate(names)]
@@ -84,48 +72,30 @@ Tile = tuple["Tensor", str] | None  # a picture and its title; None leaves the p
 
 
 def tiles(path: str | Path, rows: Sequence[Sequence[Tile]]) -> None:
-    """Draws rows of pictures with titles above them: images uint8 (3, h, w), or maps (H, W) in colors from lowest to highest value."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    width, height = max(map(len, rows)) * (SIDE + GAP) + GAP, len(rows) * (SIDE + HEADLINE) + GAP
-    page = figure(width / DPI, height / DPI, dpi=DPI)
-    canvas, squares = FigureCanvasAgg(page), {}
-    for row, line in enumerate(rows):
-        for column, tile in enumerate(line):
-            if tile is None:
-                continue
-            picture, title = tile
-            left, top = GAP + column * (SIDE + GAP), HEADLINE + row * (SIDE + HEADLINE)
-            x, y = (left + SIDE / 2) / width, 1 - (top - GAP) / height
-            page.text(x, y, _two_lines(title), fontsize=8, ha="center", va="bottom")
-            squares[left, top] = _tile(picture)
-    canvas.draw()
-    # Matplotlib draws only the titles: it would take several times as long for the pictures.
-    pixels = np.array(canvas.buffer_rgba())[..., :3]
-    for (left, top), square in squares.items():
-        pixels[top : top + SIDE, left : left + SIDE] = square
-    write_bytes(path, encode_png(pixels))
+    """Draws rows of pictures with titles: images uint8 (3, h, w), or maps (H, W) colored from minimum to maximum."""
+    columns = max(map(len, rows))
+    drawn = figure(1.5 * columns, 1.9 * len(rows))
+    drawn.subplots_adjust(left=0.02, right=0.98, bottom=0, top=1 - 0.4 / (1.9 * len(rows)), wspace=0.05, hspace=0.3)
+    grid = drawn.subplots(len(rows), columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for line, all_axes in zip(rows, grid, strict=True):
+        for tile, axes in zip(line, all_axes, strict=False):
+            if tile is not None:
+                picture, title = tile
+                axes.imshow(channels_last(picture) if picture.ndim == 3 else picture)
+                axes.set_title("\n".join(_title_lines(title)), fontsize=7)
+    save(path, drawn)
 
 
-def _two_lines(title: str) -> str:
-    """Breaks a title of one line into two, and shortens long lines."""
+def _title_lines(title: str) -> list[str]:
+    """Breaks a long title into two lines and shortens each."""
     lines = title.split("\n") if "\n" in title else textwrap.wrap(title, TITLE_LETTERS, max_lines=2, placeholder=" …")
-    return "\n".join(_shortened(line, TITLE_LETTERS) for line in lines)
+    return [_shortened(line, TITLE_LETTERS) for line in lines]
 
 
 def _shortened(name: str, letters: int) -> str:
     return name if len(name) <= letters else name[: letters - 1] + "…"
-
-
-def _tile(picture: "Tensor") -> Image.Image:
-    """Converts an image uint8 (3, h, w) or a map (H, W) to a square of SIDE pixels."""
-    if picture.ndim == 3:
-        return Image.fromarray(channels_last(picture)).resize((SIDE, SIDE))
-    from matplotlib import colormaps
-    from matplotlib.colors import Normalize
-
-    colors = colormaps["viridis"](Normalize()(picture.numpy()), bytes=True)
-    return Image.fromarray(colors).convert("RGB").resize((SIDE, SIDE), Image.Resampling.NEAREST)
 
 
 def curves(
@@ -137,7 +107,7 @@ def curves(
     chance: float | None = None,
     ranges: dict[str, tuple[Sequence[float], Sequence[float]]] | None = None,
 ) -> None:
-    """Draws lines over common x values; `chance` adds a dashed line, `ranges` a band from lowest to highest values per line."""
+    """Draws lines with error bands: `ranges` has the lower and upper values of a line. `chance` adds a dashed line."""
     drawn = figure(6.4, 4.2, layout="constrained")
     axes = drawn.add_subplot()
     for name, values in lines.items():
@@ -154,12 +124,7 @@ def curves(
 
 
 def training_curves(path: str | Path, history: Sequence[dict]) -> None:
-    """Draws loss and accuracies next to each other.
-
-    Args:
-        path: the PNG.
-        history: one dict per epoch with `epoch`, `loss` and any number of `*_accuracy` in percent ("" if not measured).
-    """
+    """Draws loss and accuracies of epochs with `epoch`, `loss` and `*_accuracy` in percent ("" if not measured)."""
     accuracies = [name for name in history[0] if name.endswith("_accuracy")]
     panels = {"loss": ["loss"], "accuracy (%)": accuracies} if accuracies else {"loss": ["loss"]}
     drawn = figure(4.8 * len(panels), 3.8, layout="constrained")
@@ -178,13 +143,13 @@ def training_curves(path: str | Path, history: Sequence[dict]) -> None:
 def confusion_matrix(path: str | Path, counts: np.ndarray, classes: Sequence[str], title: str) -> None:
     """Draws counts (C, C), rows the true class, columns the answer, colored by the share of the row.
 
-    Writes the table of `confusions` under the same name with the ending `.csv`: a matrix of many classes has no numbers.
+    Also writes the table of `confusions` under the same name with the ending `.csv`.
     """
+    from matplotlib.colors import PowerNorm
+
     write_table(Path(path).with_suffix(".csv"), confusions(counts, classes), CONFUSIONS)
     side, few = min(len(classes), NUMBERED), len(classes) <= NUMBERED
     drawn = figure(2.2 + 0.8 * side, 1.8 + 0.7 * side, layout="constrained")
-    from matplotlib.colors import PowerNorm
-
     axes = drawn.add_subplot()
     shares = 100 * counts / counts.sum(1, keepdims=True).clip(1)
     # The square root makes rare confusions visible among many classes.
@@ -202,20 +167,14 @@ def confusion_matrix(path: str | Path, counts: np.ndarray, classes: Sequence[str
     axes.set_xticks(labels, ticks, rotation=30 if few else 90, ha="right" if few else "center")
     axes.set_yticks(labels, ticks)
     axes.set(xlabel="answer", ylabel="truth")
-    axes.set_title(title, wrap=True)  # a figure of two classes is narrower than some titles
+    axes.set_title(title, wrap=True)
     save(path, drawn)
 
 
-def remove_matrix(path: str | Path) -> None:
-    """Removes an earlier confusion matrix and its table."""
-    for file in (Path(path), Path(path).with_suffix(".csv")):
-        file.unlink(missing_ok=True)
-
-
 def confusions(counts: np.ndarray, classes: Sequence[str]) -> list[dict]:
-    """Lists all confusions in counts (C, C), rows the true class, columns the answer.
+    """Lists all confusions in counts (C, C), rows the true class, the most frequent first.
 
-    The most frequent come first; among equal counts, those with the larger share (`percent`) of their true class.
+    Equal counts are sorted by `percent`, their share of the true class.
     """
     totals = counts.sum(1).tolist()
     wrong = [(row, column, int(counts[row, column])) for row, column in np.argwhere(counts).tolist() if row != column]

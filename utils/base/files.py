@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,15 +25,14 @@ if TYPE_CHECKING:
 NAME_BYTES = 255  # longest file name
 # Run-length matching only: several times faster than zlib's search, and PNG's row filters leave little else to find.
 PNG_COMPRESSION = zlib.Z_RLE
-TEMPORARY = re.compile(r"\.(.+)\.(\d+)\.part(\..*)?")  # names of unfinished files and folders, with the process id
-REPLACED = ".replaced"  # within an unfinished folder, the folder that it replaces
+TEMPORARY = re.compile(r"\..+\.(\d+)\.part(\..*)?")  # names of unfinished files and folders, with the process id
 
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yields a temporary name in the same folder and renames it to `path` at the end; removes it after an error."""
     path = Path(path)
-    # A digest instead of the name, which may be too long to append to. The suffix stays: libraries choose the format by it.
+    # A digest, because the name may be too long to append to. The suffix stays: libraries choose the format by it.
     digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
     temporary = path.with_name(f".{digest}.{os.getpid()}.part{path.suffix}")
     try:
@@ -55,14 +55,11 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, value: object) -> None:
     """Writes indented JSON; raises ValueError for NaN and infinity."""
-    pieces = json.JSONEncoder(indent=1, allow_nan=False).iterencode(value)  # long lists need no second copy in memory
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        file.writelines(pieces)
-        file.write("\n")
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def write_table(path: str | Path, rows: Sequence[dict], columns: Sequence[str] = ()) -> None:
-    """Writes rows as CSV. The columns are the keys of the first row; `columns` is needed only if there may be no rows."""
+    """Writes rows as CSV; `columns` is needed only if there may be no rows."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(columns or rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -71,7 +68,7 @@ def write_table(path: str | Path, rows: Sequence[dict], columns: Sequence[str] =
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """Encodes uint8 (h, w, 3) or (h, w)."""
+    """Encodes uint8 (h, w, 3) or (h, w) as PNG."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="PNG", compress_type=PNG_COMPRESSION)
     return file.getvalue()
@@ -89,7 +86,7 @@ def channels_last(picture: "Tensor") -> np.ndarray:
 
 
 def file_digest(path: str | Path, algorithm: str) -> str:
-    """Returns the checksum of a file in hexadecimal digits; `algorithm` as in hashlib ("md5", "sha256")."""
+    """Returns a file's checksum in hexadecimal; `algorithm` is a name of hashlib, such as "sha256"."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
@@ -100,21 +97,15 @@ def expanded(path: str) -> str:
 
 
 def output_folder(path: str | Path, setting: str = "--out") -> Path:
-    """Creates an output folder and checks that it can be written to.
-
-    Raises:
-        InputError: the name contains a space, or the folder cannot be created or written to.
-    """
+    """Creates an output folder; raises InputError if its name contains a space or it is not writable."""
     path = Path(path)
     if any(character.isspace() for character in str(path)):
         raise InputError(
             f"{setting} '{path}' contains a space, but list files are separated by spaces. Choose another name."
         )
-    probe = path / f".probe.{os.getpid()}.part"
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink(missing_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
     except OSError as error:
         raise InputError(f"{setting} '{path}' is not writable ({error.strerror}). Choose another folder.") from error
     return path
@@ -128,12 +119,9 @@ def refuse_existing(folder: Path, force: bool) -> None:
 
 @contextlib.contextmanager
 def replacing_folder(data_root: Path, name: str, force: bool) -> Iterator[Path]:
-    """Yields a temporary folder in `data_root` to create the folder `name` in, then moves `name` to `data_root`.
+    """Yields a temporary folder in which the caller creates the folder `name`; then moves that to `data_root`.
 
-    An existing folder is replaced only when the new one is complete. Leftovers of killed processes are removed first.
-
-    Raises:
-        InputError: the folder exists and `force` is False.
+    An existing folder is replaced only when the new one is complete, and only if `force` is True (else InputError).
     """
     target, staging = data_root / name, data_root / f".{name}.{os.getpid()}.part"
     remove_leftovers(data_root)
@@ -142,36 +130,29 @@ def replacing_folder(data_root: Path, name: str, force: bool) -> Iterator[Path]:
     try:
         yield staging
         if os.path.lexists(target):
-            target.rename(staging / REPLACED)
+            target.rename(staging / ".replaced")
         (staging / name).rename(target)
     finally:
-        _remove_staging(staging, target)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes temporary files and folders of killed processes; restores a folder whose replacement was interrupted."""
+    """Removes temporary files and folders of killed processes."""
     for path in folder.glob(".*.part*"):
         match = TEMPORARY.fullmatch(path.name)
-        if not match or _runs(int(match[2])):
+        if not match or _runs(int(match[1])):
             continue
         if path.is_dir():
-            _remove_staging(path, folder / match[1])
+            shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
 
 
-def _remove_staging(staging: Path, target: Path) -> None:
-    replaced = staging / REPLACED
-    if os.path.lexists(replaced) and not os.path.lexists(target):
-        replaced.rename(target)
-    shutil.rmtree(staging, ignore_errors=True)
-
-
 def _runs(process: int) -> bool:
-    """Whether another process with this id exists."""
+    """Returns True if another process with this id exists."""
     try:
         os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
+    except ProcessLookupError:
         return False
     except PermissionError:
         return True

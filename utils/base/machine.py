@@ -1,4 +1,4 @@
-"""Device, processors and threads of a run. Torch is imported only where it is used, so that other scripts start at once."""
+"""Device, processors and threads of a run."""
 
 import os
 import threading
@@ -12,60 +12,54 @@ from utils.base import processes
 from utils.base.errors import InputError
 
 AHEAD = 4  # items per thread that are started before the caller takes the first result
-ON_GPU = 2  # batches on a GPU at once: one is computed while another is transferred
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def choose(device: str) -> str:
-    """Resolves `--device`: `auto`, `cpu`, `cuda` (each rank takes its own GPU) or `cuda:<number>`.
-
-    Raises:
-        InputError: the device does not exist, or several ranks would share a GPU.
-    """
-    import torch
+    """Resolves `--device`: `auto`, `cpu`, `cuda` (each rank takes its own GPU) or `cuda:<number>`."""
+    import torch  # takes seconds, and some scripts do without it
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = device.partition(":")
     if device not in ("cpu", "cuda") and not (kind == "cuda" and number.isdecimal()):
         raise InputError(f"--device '{device}' is unknown. Choose auto, cpu, cuda or cuda:1.")
-    if kind == "cpu":
+    if device == "cpu":
         return device
     gpus, ranks = torch.cuda.device_count(), processes.on_this_node()
     if number and ranks > 1:
         raise InputError(f"--device {device}: {ranks} processes on this machine need one GPU each. Pass --device cuda.")
     if max(ranks, int(number or 0) + 1) > gpus:
-        raise InputError(
-            f"--device {device} with {ranks} process(es): this machine has {gpus} CUDA devices. Choose another device or fewer processes."
-        )
+        wanted = f"--device {device} with {ranks} process(es)"
+        raise InputError(f"{wanted}: this machine has {gpus} GPUs. Choose another device or fewer processes.")
     return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device
 
 
 def processors() -> int:
     """Number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # not on macOS
 
 
 def default_workers() -> int:
-    """Threads that decode and encode: this process's share of the processors."""
+    """Threads that read and write images: this process's share of the processors."""
     return max(1, processors() // processes.on_this_node())
 
 
 def turns(device: str) -> AbstractContextManager:
-    """Limits how many threads use the device at once: two on a GPU, no limit on the CPU."""
-    return threading.BoundedSemaphore(ON_GPU) if device.startswith("cuda") else nullcontext()
+    """Limits how many threads use a GPU at once: one batch is computed while another is transferred."""
+    return threading.BoundedSemaphore(2) if device.startswith("cuda") else nullcontext()
 
 
 @contextmanager
 def threads(number: int | None = None) -> Iterator[None]:
-    """Makes PyTorch compute with `number` threads (None: unchanged) and restores the number afterwards."""
+    """Sets the number of PyTorch's threads (None: unchanged) and restores it afterwards."""
     import torch
 
     before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
     try:
-        torch.set_num_threads(number or before)
         yield
     finally:
         torch.set_num_threads(before)
@@ -73,10 +67,7 @@ def threads(number: int | None = None) -> Iterator[None]:
 
 @contextmanager
 def helpers(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Yields a pool of threads, each of which computes with one PyTorch thread; the calling thread keeps its number.
-
-    Otherwise every thread would use all processors, and last digits could depend on `workers`.
-    """
+    """Yields a thread pool; each worker computes with one PyTorch thread, so results do not depend on their number."""
     import torch
 
     with threads(), ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -84,14 +75,9 @@ def helpers(workers: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """Maps `work` over `items` in threads and yields the results in order; an error cancels what has not started.
+    """Maps `work` over `items` in threads and yields the results in order; 0 workers use the calling thread.
 
-    Unlike ThreadPoolExecutor.map, it runs only a few items ahead of the caller, so memory does not grow with their number.
-
-    Args:
-        work: called with each item.
-        items: may be endless.
-        workers: number of threads; 0 works in the calling thread.
+    Unlike ThreadPoolExecutor.map, it runs only a few items ahead, so memory does not grow with the number of items.
     """
     if workers == 0:
         with threads(1):

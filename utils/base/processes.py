@@ -1,6 +1,6 @@
-"""Ranks of a run under torchrun. Without torchrun there is one rank, and every function here does nothing special.
+"""Ranks of a run under torchrun; without torchrun there is one rank.
 
-Every rank computes its share and knows all results; only rank 0 prints and writes. Torch is imported only where it is used.
+Every rank computes its share and gets all results. Only rank 0 prints and writes.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ if TYPE_CHECKING:
 
 # Shares of a list are dealt out in advance, so ranks on unequal machines may wait for each other for hours.
 TIMEOUT = timedelta(days=7)
-LOST = ("onnection closed", "onnection reset", "roken pipe", "imed out", "NCCL")  # gloo's and nccl's lost connections
+LOST = ("onnection closed", "onnection reset", "roken pipe", "imed out", "NCCL")  # in messages of gloo and nccl
 
 
 def rank() -> int:
-    """Number of this process, 0 .. count()-1."""
+    """Rank of this process, 0 .. count()-1."""
     return int(os.environ.get("RANK", 0))
 
 
 def count() -> int:
-    """Number of processes."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
@@ -54,11 +53,7 @@ say = first_only(print)
 
 @contextmanager
 def joined(device: str) -> Iterator[None]:
-    """Connects the ranks over nccl (GPU) or gloo (CPU).
-
-    Raises:
-        ConnectionError: another rank ended early, or the GPUs cannot reach each other.
-    """
+    """Connects the ranks by nccl (GPU) or gloo (CPU); raises ConnectionError if another rank ends early."""
     if count() == 1:
         yield
         return
@@ -72,9 +67,9 @@ def joined(device: str) -> Iterator[None]:
         yield
     except RuntimeError as error:
         text = " ".join(str(error).split())
-        if any(sign in text for sign in LOST):
-            raise ConnectionError(f"Lost the connection to another process, which may say why: {text}") from error
-        raise
+        if not any(sign in text for sign in LOST):
+            raise
+        raise ConnectionError(f"Lost the connection to another process; see its messages: {text}") from error
     dist.destroy_process_group()  # after an error it would wait for ranks that wait for this one
 
 
@@ -87,17 +82,12 @@ def wait() -> None:
 
 
 def share(batches: Sequence) -> Sequence:
-    """Returns this rank's batches of a list, every count()-th. Batches stay whole, so that results do not depend on the ranks."""
+    """Returns this rank's batches, every count()-th. Batches are not split, so results do not depend on the ranks."""
     return batches[rank() :: count()]
 
 
 def merged(values: Tensor, device: str) -> Tensor:
-    """Sums (N, ...) over the ranks. Each row is nonzero on one rank only, so the sum is exact.
-
-    Args:
-        values: (N, ...).
-        device: device of the communication.
-    """
+    """Sums values (N, ...) over the ranks by way of `device`. Exact if each row is nonzero on one rank only."""
     if count() == 1:
         return values
     import torch.distributed as dist
@@ -108,10 +98,10 @@ def merged(values: Tensor, device: str) -> Tensor:
 
 
 def gathered(values: Tensor) -> Tensor:
-    """Concatenates the rows (N, ...) of all ranks in the order of the ranks; gradients flow to this rank's rows only.
+    """Concatenates the rows (N, ...) of all ranks in rank order; gradients flow to this rank's rows only.
 
-    If every rank computes the same loss L of the result, each obtains dL/d(own rows). DistributedDataParallel averages the
-    gradients of the parameters, so a loss of count() L makes them those of one process with the whole batch.
+    If every rank computes the same loss L of the result, each gets dL/d(own rows). DistributedDataParallel averages
+    parameter gradients over the ranks, so use the loss count() L to get those of one process with the whole batch.
     """
     if count() == 1:
         return values
@@ -125,7 +115,7 @@ def gathered(values: Tensor) -> Tensor:
 
 
 def replicated(network: nn.Module) -> nn.Module:
-    """Wraps a network for training: gradients are averaged over the ranks, batch-norm statistics are those of rank 0."""
+    """Wraps a network in DistributedDataParallel if there are several ranks."""
     if count() == 1:
         return network
     from torch.nn.parallel import DistributedDataParallel
@@ -134,7 +124,7 @@ def replicated(network: nn.Module) -> nn.Module:
 
 
 def align(network: nn.Module) -> None:
-    """Copies the weights of rank 0 to all ranks, because rounding may differ between machines."""
+    """Copies the weights and batch-norm statistics of rank 0 to all ranks."""
     if count() > 1:
         import torch.distributed as dist
 

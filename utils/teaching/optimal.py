@@ -147,7 +147,7 @@ class OptimalStudent(Student):
         head = nn.Linear(weight.shape[1], weight.shape[0])
         head.load_state_dict({"weight": weight, "bias": -(weight @ self.features.mean)})
         network = copy.deepcopy(self.network)
-        network.replace_head(head)
+        network.fc = head
         return network.to(self.how.device)
 
     def untaught(self, rows: Tensor) -> Self:

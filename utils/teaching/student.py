@@ -16,7 +16,7 @@ from utils.base import processes
 from utils.data.loading import ImageSet, batches
 from utils.teaching.pool import Pool
 from utils.teaching.selector import Choice, Look, Seen, Survey
-from utils.training.features import HELD_BUDGET, FeatureMaps
+from utils.training.features import BUDGET, FeatureMaps
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Student(ABC):
     """
 
     remedies = "--pretrained and --selection"  # settings to try if it learns nothing
-    map_budget = HELD_BUDGET  # bytes of a frozen network's feature maps to keep for the next pass
+    map_budget = BUDGET  # bytes of a frozen network's feature maps to keep for the next pass
 
     def __init__(self, pool: Pool, test: ImageSet, explain: bool, how: StudentSettings, freeze_features: bool) -> None:
         self.pool, self.test, self.explain, self.how = pool, test, explain, how

@@ -39,21 +39,18 @@ def random_load(images: ImageSet, recipe: Recipe, epoch: int, number: int) -> to
 def train_classifier(
     network: Network, train: ImageSet, test: ImageSet, recipe: ClassifierRecipe, unfinished: Unfinished | None = None
 ) -> list[dict]:
-    """Trains on random crops and flips; with a frozen backbone, only the head learns.
+    """Trains a network in place on random crops and flips; if its backbone is frozen, only the head learns.
 
     Args:
-        network: trained in place and left on the recipe's device in evaluation mode.
+        network: left on the recipe's device in evaluation mode.
         train: labeled images in full view.
-        test: images in test view; used only to report the accuracy on those with a known label.
+        test: images in test view, for the reported accuracy only.
         recipe: settings; the last epoch is always tested.
-        unfinished: the training continues after its last saved epoch. None saves nothing.
+        unfinished: training continues after its last saved epoch. None saves nothing.
 
     Returns:
-        One dict per epoch: `epoch` (from 1), `lr`, `loss`, `train_accuracy` on the random views, and `test_accuracy` in percent
-        ("" if not measured).
-
-    Raises:
-        RunError: the loss is no longer finite.
+        One dict per epoch: `epoch` (from 1), `lr`, `loss`, `train_accuracy` on the random views, and `test_accuracy` in
+        percent ("" if not measured).
     """
     network.to(recipe.device)
     learner = processes.replicated(network)
@@ -70,7 +67,7 @@ def train_classifier(
             row = {"epoch": epoch, "lr": optimizer.param_groups[0]["lr"]}
             row |= _classifier_epoch(learner, train, recipe, epoch, optimizer, progress)
             schedule.step()
-            processes.align(network)  # batch-norm statistics differ between ranks; all test the network that is saved
+            processes.align(network)  # batch-norm statistics differ between ranks
             row["test_accuracy"] = ""
             if test.num_known and (epoch % recipe.eval_every == 0 or epoch == recipe.epochs):
                 row["test_accuracy"] = round(evaluation.accuracy(evaluation.predict(test_maps), test.labels), 3)
@@ -92,7 +89,7 @@ def _classifier_epoch(
         loss = F.cross_entropy(logits, labels, reduction="sum")
         check_loss(loss.item(), epoch, recipe.lr)
         optimizer.zero_grad()
-        # Gradients are averaged over the ranks; this scale makes them those of the mean over the whole batch.
+        # DistributedDataParallel averages over the ranks; this gives the gradient of the mean over the whole batch.
         (loss / part.batch_size * processes.count()).backward()
         optimizer.step()
         sums += torch.tensor([loss.item(), (logits.argmax(1) == labels).sum().item()])

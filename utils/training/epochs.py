@@ -1,4 +1,4 @@
-"""Parts that all trainings share: order of an epoch, this rank's part of each batch, resuming, progress."""
+"""Parts of every training: order of an epoch, this rank's part of each batch, resuming, progress."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -13,12 +13,12 @@ from utils.base.errors import RunError
 from utils.data.loading import ImageSet, batches, in_batches
 from utils.running.resuming import Unfinished
 
-SHUFFLE = 2**31  # not the number of any image: keeps the order of an epoch independent of the views of its images
+SHUFFLE = 2**31  # in place of an image number: the order of an epoch is independent of the views of its images
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of a training, with the names of the scripts' settings."""
+    """Settings of a training, named as in the scripts."""
 
     epochs: int
     batch_size: int
@@ -31,7 +31,7 @@ class Recipe:
 
 
 def epoch_order(images: ImageSet, recipe: Recipe, epoch: int) -> list[int]:
-    """Shuffles the numbers of all images; depends only on (seed, epoch)."""
+    """Returns all image numbers in random order; depends only on (seed, epoch)."""
     return torch.randperm(len(images), generator=randomness.generator(recipe.seed, epoch, SHUFFLE)).tolist()
 
 
@@ -43,10 +43,10 @@ def check_loss(loss: float, epoch: int, lr: float) -> None:
 
 @dataclass(frozen=True)
 class Part:
-    """This rank's part of a batch. Shorter parts are padded with the first image of the batch, which does not count there."""
+    """This rank's part of a batch; shorter parts are padded with the first image of the batch."""
 
-    numbers: list[int]  # of the images that count
-    pixels: Tensor  # uint8, with the padding
+    numbers: list[int]  # without padding
+    pixels: Tensor  # uint8, with padding
     parts: list[list[int]]  # `numbers` of every rank
 
     @property
@@ -82,6 +82,6 @@ def keep(unfinished: Unfinished | None, parts: dict, history: list[dict]) -> Non
 
 
 def progress_bar(title: str, images: ImageSet, recipe: Recipe, history: list[dict]) -> tqdm:
-    """Counts the images of all epochs, including those of an earlier process; shown by rank 0 only."""
+    """Shows the number of images processed, including those of the run that is resumed."""
     total, done = recipe.epochs * len(images), len(history) * len(images)
     return tqdm(total=total, initial=done, desc=title, unit="image", disable=not processes.is_first())

@@ -14,17 +14,13 @@ TIE = 1e-6  # relative difference below which logits count as equal
 
 @torch.inference_mode()
 def predict(maps: FeatureMaps) -> Tensor:
-    """Returns the answer to every image of a list in evaluation mode, (N,) on the CPU; raises as `logits_of_list`."""
+    """Returns the predicted class of every image of a list, (N,) on the CPU."""
     return logits_of_list(maps).argmax(1)
 
 
 @torch.inference_mode()
 def logits_of_list(maps: FeatureMaps) -> Tensor:
-    """Returns the logits of every image of a list in evaluation mode, (N, C) on the CPU.
-
-    Raises:
-        RunError: the network has diverged, possibly in its very last step.
-    """
+    """Returns the logits of every image of a list, (N, C) on the CPU; raises RunError if they are not finite."""
     found = torch.zeros(len(maps.images), maps.network.linear_head.out_features)
     for numbers, feature_map in maps:
         logits = maps.network.logits(feature_map)
@@ -35,19 +31,15 @@ def logits_of_list(maps: FeatureMaps) -> Tensor:
 
 
 def accuracy(answers: Tensor, labels: Tensor) -> float:
-    """Percentage of correct answers to images of known class; NaN if there are none."""
+    """Accuracy in percent on the images of known class; NaN if there are none."""
     return 100 * (answers == labels)[labels != UNKNOWN].double().mean().item()
 
 
 def share_right(logits: Tensor, labels: Tensor) -> float:
-    """Accuracy in percent that gives no credit for the order of tied classes; NaN if no class is known.
+    """Accuracy in percent of logits (N, C) on the images of known class; NaN if there are none.
 
-    If k logits tie for the largest and the true class is among them, the image counts 1/k. In the first lessons of a course, the
-    logits of all classes that were not taught yet are equal up to rounding.
-
-    Args:
-        logits: (N, C).
-        labels: true classes (N,); images of unknown class are ignored.
+    If k classes tie for the largest logit, the true one among them, the image counts 1/k. In the first lessons of a
+    course, all classes that were not taught yet have the same logits up to rounding.
     """
     known = labels != UNKNOWN
     logits, labels = logits[known], labels[known]

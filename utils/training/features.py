@@ -1,6 +1,7 @@
 """Feature maps of a list, batch by batch."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -9,40 +10,23 @@ from models.resnet import Network
 from utils.base import processes
 from utils.data.loading import ImageSet, batches, in_batches, to_float
 
-HELD_BUDGET = 2 * 2**30  # bytes of feature maps that one list may keep
+BUDGET = 2 * 2**30  # bytes of feature maps that a list may keep
 
 
+@dataclass(eq=False)
 class FeatureMaps:
-    """Feature maps of a list in evaluation mode. Each iteration is one pass over the list.
+    """Feature maps of a list in evaluation mode; each iteration is one pass over this rank's batches.
 
-    The maps of a frozen backbone are kept after the first pass if all of them fit into the budget. Each rank iterates over its share
-    of the batches.
-
-    Args:
-        network: the network, on `device`.
-        images: the list.
-        batch_size: images per forward pass.
-        workers: threads that load images.
-        device: the network's device.
-        budget: bytes of maps to keep.
+    The maps of a frozen backbone are kept after the first pass if all of them fit into `budget` bytes.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        images: ImageSet,
-        batch_size: int,
-        workers: int,
-        device: str,
-        budget: int = HELD_BUDGET,
-    ) -> None:
-        self.network = network
-        self.images = images
-        self.batch_size = batch_size
-        self.workers = workers
-        self.device = device
-        self._budget = budget
-        self._kept: list[tuple[list[int], Tensor]] | None = None
+    network: Network
+    images: ImageSet
+    batch_size: int
+    workers: int
+    device: str
+    budget: int = BUDGET
+    _kept: list[tuple[list[int], Tensor]] | None = field(default=None, init=False)
 
     def groups(self) -> list[list[int]]:
         """Returns the row numbers of this rank's batches."""
@@ -53,7 +37,7 @@ class FeatureMaps:
         if self._kept is not None:
             yield from self._kept
             return
-        kept, bytes_left = [], self._budget if self.network.backbone_frozen else 0
+        kept, bytes_left = [], self.budget if self.network.backbone_frozen else 0
         network = self.network.folded()
         for numbers, pixels in batches(self.images.__getitem__, self.groups(), self.workers):
             with torch.inference_mode():
@@ -62,11 +46,11 @@ class FeatureMaps:
             if bytes_left >= 0:
                 kept.append((numbers, maps))
             else:
-                kept.clear()  # frees memory of the device for the rest of the pass
+                kept.clear()  # frees memory for the rest of the pass
             yield numbers, maps
         self._kept = kept if bytes_left >= 0 else None
 
-    @torch.no_grad()  # not inference mode, because a probe is trained on the result
+    @torch.no_grad()  # not inference mode: a probe is trained on the result
     def pooled(self) -> Tensor:
         """Returns the features of all rows, (N, d) on the CPU."""
         features = torch.zeros(len(self.images), self.network.num_features)

@@ -23,12 +23,12 @@ from utils.training.features import FeatureMaps
 
 @dataclass(frozen=True)
 class ProbeSettings:
-    """Settings of a probe; `batch_size` is in images per forward pass, `probe_batch_size` in features per step."""
+    """Settings of a probe, named as in the scripts."""
 
     probe_epochs: int
-    probe_batch_size: int
+    probe_batch_size: int  # features per step
     probe_lr: float
-    batch_size: int
+    batch_size: int  # images per forward pass
     seed: int
     workers: int
     device: str
@@ -43,20 +43,9 @@ def encode(encoder: Network, images: ImageSet, how: ProbeSettings) -> Tensor:
 def fit_probe(
     features: Tensor, labels: Tensor, num_classes: int, how: ProbeSettings, quiet: bool = False
 ) -> tuple[nn.Linear, list[float]]:
-    """Fits multinomial logistic regression by Adam.
+    """Fits multinomial logistic regression to features (N, d) and labels (N,) by Adam; `quiet` hides the progress bar.
 
-    Args:
-        features: (N, d).
-        labels: (N,), 0 .. C-1.
-        num_classes: C.
-        how: settings.
-        quiet: shows no progress bar.
-
-    Returns:
-        The linear layer, on the device of the features, and the mean loss of every epoch.
-
-    Raises:
-        RunError: the loss is no longer finite.
+    Returns the linear layer, on the device of the features, and the mean loss of every epoch.
     """
     generator = torch.Generator().manual_seed(how.seed)
     head = nn.Linear(features.shape[1], num_classes)
@@ -77,47 +66,12 @@ def fit_probe(
             total += loss.item() * len(batch)
         losses.append(total / len(features))
     if not math.isfinite(losses[-1]):
-        raise RunError(
-            f"The linear probe's loss became {losses[-1]}. Lower --probe-lr (now {how.probe_lr}) or use another encoder."
-        )
+        advice = f"Lower --probe-lr (now {how.probe_lr}) or use another encoder."
+        raise RunError(f"The loss of the linear probe became {losses[-1]}. {advice}")
     return head.requires_grad_(False), losses
 
 
 def add_linear_probe(
-    encoder: Network, train: ImageSet, test: ImageSet, classes: Sequence[str], path: Path, how: ProbeSettings
-) -> dict | None:
-    """Fits a linear head on the features of `train`, attaches it to the encoder and saves it.
-
-    Args:
-        encoder: a frozen encoder.
-        train: labeled images, in the view that will be explained.
-        test: images in the same view; used only to report the accuracy on those with a known label.
-        classes: class names in label order.
-        path: checkpoint of the head, with `epoch`, `arch`, `state_dict_m`, `classes`.
-        how: settings.
-
-    Returns:
-        The last loss and accuracies in percent, with warnings.
-    """
-    features, labels = encode(encoder, train, how), train.labels.to(how.device)
-    head, losses = fit_probe(features, labels, len(classes), how)
-    processes.align(head)  # every rank fitted it; rounding may differ
-    encoder.replace_head(head)
-    measured = {
-        "probe_loss": round(losses[-1], 6),
-        "probe_train_accuracy": round(accuracy(head(features).argmax(1), labels), 3),
-    }
-    if test.num_known:
-        answers = head(encode(encoder, test, how)).argmax(1).cpu()
-        measured["probe_test_accuracy"] = round(accuracy(answers, test.labels), 3)
-    content = {"epoch": how.probe_epochs, "arch": "linear", "state_dict_m": head.state_dict(), "classes": list(classes)}
-    save_checkpoint(path, content)
-    processes.say(", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in measured.items()))
-    warnings = [checks.not_converged(losses, train.labels), checks.incomplete_test_list(test, classes)]
-    return checks.with_warnings(measured, warnings)
-
-
-def probe_once(
     encoder: Network,
     train: ImageSet,
     test: ImageSet,
@@ -126,13 +80,31 @@ def probe_once(
     how: ProbeSettings,
     unfinished: Unfinished,
 ) -> dict:
-    """Calls `add_linear_probe`, or attaches the head that an unfinished run has fitted; returns what was measured."""
-    if unfinished.state and path.exists():
-        head = nn.Linear(encoder.num_features, len(classes))
+    """Attaches a linear head, fitted to the features of `train`, to a frozen encoder and saves it at `path`.
+
+    A resumed run takes the head that it has already fitted.
+
+    Returns:
+        The last loss and the accuracies in percent, with warnings.
+    """
+    if unfinished.state:
+        head = nn.Linear(encoder.num_features, len(classes)).requires_grad_(False)
         head.load_state_dict(unfinished.state["head"])
-        encoder.replace_head(head.requires_grad_(False))
-    else:
-        measured = add_linear_probe(encoder, train, test, classes, path, how)
-        unfinished.state = {"head": encoder.head.state_dict(), "measured": measured}
-        unfinished.save(unfinished.state)
-    return unfinished.state["measured"]
+        encoder.fc = head
+        return unfinished.state["measured"]
+    features, labels = encode(encoder, train, how), train.labels.to(how.device)
+    head, losses = fit_probe(features, labels, len(classes), how)
+    processes.align(head)  # every rank fits it, and rounding may differ
+    encoder.fc = head
+    train_accuracy = accuracy(head(features).argmax(1), labels)
+    measured = {"probe_loss": round(losses[-1], 6), "probe_train_accuracy": round(train_accuracy, 3)}
+    if test.num_known:
+        answers = head(encode(encoder, test, how)).argmax(1).cpu()
+        measured["probe_test_accuracy"] = round(accuracy(answers, test.labels), 3)
+    content = {"epoch": how.probe_epochs, "arch": "linear", "state_dict_m": head.state_dict(), "classes": list(classes)}
+    save_checkpoint(path, content)
+    processes.say(", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in measured.items()))
+    warnings = [checks.not_converged(losses, train.labels), checks.incomplete_test_list(test, classes)]
+    measured = checks.with_warnings(measured, warnings)
+    unfinished.save({"head": head.state_dict(), "measured": measured})
+    return measured

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from models.resnet import Network
 from utils.base import figures, processes
 from utils.base.files import write_table
@@ -24,30 +22,22 @@ def report_classifier(
     history: Sequence[dict],
     recipe: Recipe,
 ) -> dict | None:
-    """Writes `<stem>.csv`, `<stem>_curves.png` and, if test labels are known, `<stem>_confusion.png` and `.csv` to `out`.
+    """Writes the table and curves of a training and, if test labels are known, the confusion matrix of the test list.
 
-    Returns:
-        The final loss and accuracies in percent, with warnings.
+    Returns the final loss and accuracies in percent, with warnings.
     """
     answers = evaluation.predict(test_view(network, test, recipe))
     counts = evaluation.confusion(answers, test.labels, len(classes))
     measured = {name: history[-1][name] for name in ("loss", "train_accuracy")}
+    write_history(Path(out), stem, history)
     if counts.any():
-        measured["test_accuracy"] = round(evaluation.accuracy(answers, test.labels), 3)
-    if processes.is_first():
-        write_history(Path(out), stem, history)
-        _write_confusion(Path(out, f"{stem}_confusion.png"), counts, classes, measured)
+        correct = measured["test_accuracy"] = round(evaluation.accuracy(answers, test.labels), 3)
+        path = Path(out, f"{stem}_confusion.png")
+        if processes.is_first():
+            figures.confusion_matrix(path, counts, classes, f"test list: {correct:.1f} % correct")
+        processes.say(f"Test accuracy {correct:.2f} %. Confusion matrix: {path}")
     warnings = [checks.incomplete_test_list(test, classes), checks.one_answer(counts, classes, test.source)]
     return checks.with_warnings(measured, warnings)
-
-
-def _write_confusion(path: Path, counts: np.ndarray, classes: Sequence[str], measured: dict) -> None:
-    if not counts.any():
-        figures.remove_matrix(path)
-        return
-    accuracy = measured["test_accuracy"]
-    figures.confusion_matrix(path, counts, classes, f"test list: {accuracy:.1f} % correct")
-    print(f"Test accuracy {accuracy:.2f} %. Confusion matrix: {path}")
 
 
 @processes.first_only

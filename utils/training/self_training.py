@@ -1,7 +1,7 @@
-"""Self-training: a classifier's confident answers as labels (Lee, ICML workshop 2013; Xie et al., Noisy Student, CVPR 2020).
+"""Self-training (Lee, ICML workshop 2013; Xie et al., Noisy Student, CVPR 2020).
 
-A classifier is trained on the labeled images and answers the others. Its confident answers join the labels of the next classifier,
-which is trained from scratch, and so on until the labels no longer change. True labels are never used.
+A classifier is trained on the labeled images and predicts the others. Confident predictions are added to the labels, the
+next classifier is trained from scratch, and so on until the labels no longer change. True labels are never used.
 """
 
 from dataclasses import dataclass
@@ -14,18 +14,13 @@ from utils.data.lists import UNKNOWN
 
 @dataclass(frozen=True)
 class SelfTraining:
-    """Settings of self-training.
+    """Settings of self-training."""
 
-    Attributes:
-        confidence: lowest probability of an answer that becomes a label; 0.95 in FixMatch (Sohn et al., NeurIPS 2020), 0 in Lee 2013.
-        rounds: classifiers after the first, at most; three in Noisy Student.
-    """
-
-    confidence: float
-    rounds: int
+    confidence: float  # lowest probability of a label; 0.95 in FixMatch (Sohn et al., NeurIPS 2020), 0 in Lee 2013
+    rounds: int  # most classifiers after the first; three in Noisy Student
 
 
 def confident_labels(probabilities: Tensor, confidence: float) -> Tensor:
-    """Returns the answers (N,) to probabilities (N, C) on the CPU, UNKNOWN if the probability is below `confidence`."""
+    """Returns the most probable classes (N,) of probabilities (N, C); UNKNOWN if below `confidence`."""
     highest, answers = probabilities.cpu().max(1)
     return torch.where(highest >= confidence, answers, UNKNOWN)

@@ -15,7 +15,7 @@ from utils.data.loading import ImageSet, in_batches, to_float
 from utils.running.resuming import Unfinished
 from utils.training.epochs import Part, Recipe, check_loss, epoch_order, epochs_so_far, keep, own_parts, progress_bar
 
-PAIR = 2  # images that NT-Xent needs in a batch
+PAIR = 2  # smallest batch; NT-Xent contrasts the images of a batch
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,7 @@ def simclr_load(images: ImageSet, recipe: Recipe, epoch: int, number: int) -> to
 
 
 def contrasting_batches(images: ImageSet, batch_size: int) -> list[int]:
-    """Returns the sizes of the batches of an epoch, at least 2: a single last image joins the batch before it.
-
-    Raises:
-        InputError: the batch size or the list is too small.
-    """
+    """Returns the batch sizes of an epoch; a single last image joins the batch before it."""
     if batch_size < PAIR:
         raise InputError(f"--batch-size {batch_size}: SimCLR contrasts the images of a batch. Pass {PAIR} or more.")
     if len(images) < PAIR:
@@ -47,19 +43,9 @@ def contrasting_batches(images: ImageSet, batch_size: int) -> list[int]:
 
 
 def train_simclr(model: SimCLR, images: ImageSet, recipe: SimCLRRecipe, unfinished: Unfinished) -> list[dict]:
-    """Pre-trains SimCLR without labels.
+    """Pre-trains SimCLR in place on images in full view; continues after the last epoch that `unfinished` has saved.
 
-    Args:
-        model: trained in place.
-        images: images in full view.
-        recipe: settings.
-        unfinished: the training continues after its last saved epoch.
-
-    Returns:
-        One dict per epoch: `epoch`, `loss`.
-
-    Raises:
-        RunError: the loss is no longer finite.
+    Returns one dict per epoch: `epoch` and `loss`.
     """
     learner = processes.replicated(model.to(recipe.device).train())
     optimizer = torch.optim.Adam(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=True)
@@ -94,7 +80,7 @@ def _simclr_epoch(
 
 
 def _whole_batch(projections: Tensor, part: Part) -> Tensor:
-    """Gathers the projections of all ranks without padding, (2 N, 64); rows i and N + i are the views of one image."""
+    """Gathers the projections of all ranks without padding, (2 N, 64), as `nt_xent` expects them."""
     pairs = processes.gathered(projections.unflatten(0, (-1, 2)))  # (B of all ranks, 2, 64)
     size = len(part.parts[0])
     counting = [rank * size + place for rank, numbers in enumerate(part.parts) for place in range(len(numbers))]
