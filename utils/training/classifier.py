@@ -83,17 +83,18 @@ def _classifier_epoch(
 ) -> dict:
     network.train()
     sums = torch.zeros(2, dtype=torch.float64)  # losses and correct answers
-    for part in own_parts(partial(random_load, train, recipe, epoch), epoch_order(train, recipe, epoch), recipe):
-        labels = train.labels[part.numbers].to(recipe.device)
-        logits = network(to_float(part.pixels, recipe.device)).logits[: len(labels)]
+    load, order = partial(random_load, train, recipe, epoch), epoch_order(train, recipe, epoch)
+    for pixels, parts in own_parts(load, order, recipe):
+        labels, size = train.labels[parts[processes.rank()]].to(recipe.device), sum(map(len, parts))
+        logits = network(to_float(pixels, recipe.device)).logits[: len(labels)]  # without padding
         loss = F.cross_entropy(logits, labels, reduction="sum")
         check_loss(loss.item(), epoch, recipe.lr)
         optimizer.zero_grad()
         # DistributedDataParallel averages over the ranks; this gives the gradient of the mean over the whole batch.
-        (loss / part.batch_size * processes.count()).backward()
+        (loss / size * processes.count()).backward()
         optimizer.step()
         sums += torch.tensor([loss.item(), (logits.argmax(1) == labels).sum().item()])
-        progress.update(part.batch_size)
+        progress.update(size)
     loss, correct = (processes.merged(sums, recipe.device) / len(train)).tolist()
     return {"loss": round(loss, 6), "train_accuracy": round(100 * correct, 3)}
 

@@ -41,27 +41,19 @@ def check_loss(loss: float, epoch: int, lr: float) -> None:
         raise RunError(f"The loss became {loss} in epoch {epoch}. Lower --lr (now {lr}).")
 
 
-@dataclass(frozen=True)
-class Part:
-    """This rank's part of a batch; shorter parts are padded with the first image of the batch."""
+def own_parts(
+    load: Callable[[int], Tensor], order: list[int], recipe: Recipe, smallest: int = 1
+) -> Iterator[tuple[Tensor, list[list[int]]]]:
+    """Yields, for every batch of an epoch, this rank's pixels and the image numbers of every rank.
 
-    numbers: list[int]  # without padding
-    pixels: Tensor  # uint8, with padding
-    parts: list[list[int]]  # `numbers` of every rank
-
-    @property
-    def batch_size(self) -> int:
-        return sum(map(len, self.parts))
-
-
-def own_parts(load: Callable[[int], Tensor], order: list[int], recipe: Recipe, smallest: int = 1) -> Iterator[Part]:
-    """Yields this rank's part of every batch of an epoch; `smallest` as in `in_batches`."""
+    Shorter parts are padded with the first image of the batch. `smallest` as in `in_batches`.
+    """
     rank, count = processes.rank(), processes.count()
     whole = in_batches(order, recipe.batch_size, smallest)
     dealt = [[batch[start::count] for start in range(count)] for batch in whole]
     padded = [parts[rank] + parts[0][:1] * (len(parts[0]) - len(parts[rank])) for parts in dealt]
     for parts, (_, pixels) in zip(dealt, batches(load, padded, recipe.workers), strict=True):
-        yield Part(parts[rank], pixels, parts)
+        yield pixels, parts
 
 
 def epochs_so_far(unfinished: Unfinished | None, parts: dict) -> list[dict]:

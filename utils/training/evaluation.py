@@ -12,7 +12,6 @@ from utils.training.features import FeatureMaps
 TIE = 1e-6  # relative difference below which logits count as equal
 
 
-@torch.inference_mode()
 def predict(maps: FeatureMaps) -> Tensor:
     """Returns the predicted class of every image of a list, (N,) on the CPU."""
     return logits_of_list(maps).argmax(1)

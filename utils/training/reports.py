@@ -14,13 +14,7 @@ from utils.training.epochs import Recipe
 
 
 def report_classifier(
-    out: str,
-    stem: str,
-    network: Network,
-    test: ImageSet,
-    classes: Sequence[str],
-    history: Sequence[dict],
-    recipe: Recipe,
+    out: str, stem: str, network: Network, test: ImageSet, classes: Sequence[str], history: list[dict], recipe: Recipe
 ) -> dict | None:
     """Writes the table and curves of a training and, if test labels are known, the confusion matrix of the test list.
 

@@ -1,7 +1,7 @@
 """Self-training (Lee, ICML workshop 2013; Xie et al., Noisy Student, CVPR 2020).
 
-A classifier is trained on the labeled images and predicts the others. Confident predictions are added to the labels, the
-next classifier is trained from scratch, and so on until the labels no longer change. True labels are never used.
+A classifier is trained on the labeled images and predicts the others. Confident predictions become labels for the next
+classifier, which is trained from scratch, and so on until the labels no longer change. True labels are never used.
 """
 
 from dataclasses import dataclass

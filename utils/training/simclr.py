@@ -13,7 +13,7 @@ from utils.base.errors import InputError
 from utils.data import augment
 from utils.data.loading import ImageSet, in_batches, to_float
 from utils.running.resuming import Unfinished
-from utils.training.epochs import Part, Recipe, check_loss, epoch_order, epochs_so_far, keep, own_parts, progress_bar
+from utils.training.epochs import Recipe, check_loss, epoch_order, epochs_so_far, keep, own_parts, progress_bar
 
 PAIR = 2  # smallest batch; NT-Xent contrasts the images of a batch
 
@@ -66,22 +66,22 @@ def _simclr_epoch(
 ) -> float:
     load, order = partial(simclr_load, images, recipe, epoch), epoch_order(images, recipe, epoch)
     total = 0.0
-    for part in own_parts(load, order, recipe, PAIR):
-        views = part.pixels.flatten(0, 1)  # (B, 2, 3, s, s) -> (2 B, 3, s, s)
+    for pixels, parts in own_parts(load, order, recipe, PAIR):
+        size, views = sum(map(len, parts)), pixels.flatten(0, 1)  # (B, 2, 3, s, s) -> (2 B, 3, s, s)
         projections = model(to_float(views, recipe.device))
-        loss = nt_xent(_whole_batch(projections, part), recipe.temperature)
+        loss = nt_xent(_whole_batch(projections, parts), recipe.temperature)
         check_loss(loss.item(), epoch, recipe.lr)
         optimizer.zero_grad()
         (loss * processes.count()).backward()  # see processes.gathered
         optimizer.step()
-        total += loss.item() * part.batch_size
-        progress.update(part.batch_size)
+        total += loss.item() * size
+        progress.update(size)
     return total / len(images)
 
 
-def _whole_batch(projections: Tensor, part: Part) -> Tensor:
+def _whole_batch(projections: Tensor, parts: list[list[int]]) -> Tensor:
     """Gathers the projections of all ranks without padding, (2 N, 64), as `nt_xent` expects them."""
     pairs = processes.gathered(projections.unflatten(0, (-1, 2)))  # (B of all ranks, 2, 64)
-    size = len(part.parts[0])
-    counting = [rank * size + place for rank, numbers in enumerate(part.parts) for place in range(len(numbers))]
+    size = len(parts[0])
+    counting = [rank * size + place for rank, numbers in enumerate(parts) for place in range(len(numbers))]
     return pairs[counting].transpose(0, 1).flatten(0, 1)
