@@ -1,4 +1,4 @@
-"""Warnings in one line each, and names that a terminal cannot print."""
+"""One-line warnings, and names that a terminal cannot print."""
 
 import io
 import sys
@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from datasets import prepare
 from utils.base.errors import InputError, first_of, plain_warnings, printable
 from utils.running import settings
 from utils.running.launch import launch
-from utils.teaching import compare_courses
 
 
 @dataclass(frozen=True)
@@ -36,25 +34,6 @@ def test_each_warning_is_one_line_and_printed_once(capsys):
             warnings.warn("not shown", stacklevel=1)
     assert capsys.readouterr().err == "warning: a thing is old\nwarning: another\n"
     assert warnings.showwarning is before
-
-
-@pytest.mark.parametrize("command", ["prepare", "compare_courses"])
-def test_every_command_prints_plain_warnings(command, tmp_path, monkeypatch, capsys):
-    def warn(*_, **__):
-        warnings.warn("a thing is old", stacklevel=1)
-        raise KeyboardInterrupt
-
-    module, function, words = {
-        "prepare": (prepare, "check_dataset", ["check", "toy", "--data-root", str(tmp_path)]),
-        "compare_courses": (compare_courses, "compare", ["toy", "CMaxGrad"]),
-    }[command]
-    monkeypatch.setattr(module, function, warn)
-    monkeypatch.setattr("sys.argv", [command, *words])
-    with warnings.catch_warnings(), pytest.raises(SystemExit) as stopped:
-        warnings.simplefilter("always")
-        module.main()
-    assert stopped.value.code == 130
-    assert capsys.readouterr().err.startswith("warning: a thing is old\n")
 
 
 def test_a_script_prints_plain_warnings_while_it_resolves_its_settings(monkeypatch, capsys):

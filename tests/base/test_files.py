@@ -1,4 +1,4 @@
-"""Atomic writes: what others see meanwhile, and what a killed process leaves."""
+"""Atomic writes, and the leftovers of killed processes."""
 
 import math
 import os
@@ -12,23 +12,7 @@ from PIL import Image
 
 from utils.base import files
 from utils.base.errors import InputError
-from utils.base.files import (
-    NAME_BYTES,
-    remove_leftovers,
-    replacing,
-    replacing_folder,
-    write_json,
-    write_png,
-    write_text,
-)
-
-
-@pytest.fixture
-def dead():
-    """Id of a process that has ended."""
-    process = subprocess.Popen(["true"])
-    process.wait()
-    return process.pid
+from utils.base.files import NAME_BYTES, remove_leftovers, replacing, replacing_folder, write_png, write_text
 
 
 def test_a_name_of_the_greatest_length_is_written(tmp_path):
@@ -59,7 +43,7 @@ def test_threads_write_files_of_similar_names(tmp_path):
 def test_an_error_leaves_the_old_file(tmp_path):
     write_text(tmp_path / "a.json", "old")
     with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(tmp_path / "a.json", [math.nan])
+        files.write_json(tmp_path / "a.json", [math.nan])
     assert (tmp_path / "a.json").read_text() == "old" and os.listdir(tmp_path) == ["a.json"]
 
 
@@ -72,10 +56,13 @@ def test_pictures(tmp_path):
         assert np.array_equal(pixels, picture.permute(1, 2, 0) if len(shape) == 3 else picture)
 
 
-def test_leftovers_of_killed_processes_are_removed(tmp_path, dead, monkeypatch):
+def test_leftovers_of_killed_processes_are_removed(tmp_path, monkeypatch):
+    process = subprocess.Popen(["true"])
+    process.wait()
+    dead = process.pid
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: dead)
-        patch.setattr(files, "_remove_staging", lambda *_: None)
+        patch.setattr(files.shutil, "rmtree", lambda *_, **__: None)
         with pytest.raises(KeyboardInterrupt), replacing_folder(tmp_path, "toy", force=False) as staging:
             (staging / "toy").mkdir()
             raise KeyboardInterrupt
@@ -97,14 +84,6 @@ def test_a_folder_is_replaced_at_the_end_and_only_by_force(tmp_path):
         (staging / "toy/new.txt").touch()
         assert (tmp_path / "toy/old.txt").exists()
     assert os.listdir(tmp_path) == ["toy"] and os.listdir(tmp_path / "toy") == ["new.txt"]
-
-
-def test_an_interrupted_replacement_is_undone(tmp_path, dead):
-    staging = tmp_path / f".toy.{dead}.part"
-    (staging / files.REPLACED).mkdir(parents=True)
-    (staging / files.REPLACED / "old.txt").touch()
-    remove_leftovers(tmp_path)
-    assert os.listdir(tmp_path) == ["toy"] and os.listdir(tmp_path / "toy") == ["old.txt"]
 
 
 def test_output_folders(tmp_path):

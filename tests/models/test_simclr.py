@@ -31,11 +31,6 @@ def test_nt_xent_against_a_double_loop(temperature):
     assert nt_xent(z, temperature).item() == pytest.approx(plain_nt_xent(z, temperature))
 
 
-def test_nt_xent_of_one_image_is_refused():
-    with pytest.raises(ValueError, match="at least two images"):
-        nt_xent(torch.randn(2, 6), 0.5)
-
-
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_features_of_a_public_checkpoint(tmp_path, prefix):
     torch.manual_seed(1)

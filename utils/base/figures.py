@@ -83,7 +83,7 @@ def tiles(path: str | Path, rows: Sequence[Sequence[Tile]]) -> None:
         for tile, axes in zip(line, all_axes, strict=False):
             if tile is not None:
                 picture, title = tile
-                axes.imshow(channels_last(picture) if picture.ndim == 3 else picture)
+                axes.imshow(channels_last(picture) if picture.ndim == 3 else picture.numpy())
                 axes.set_title("\n".join(_title_lines(title)), fontsize=7)
     save(path, drawn)
 
