@@ -25,7 +25,6 @@ from utils.base.machine import default_workers
 from utils.data.outputs import Layout
 from utils.explanations.explain_list import ExplainSettings, Method, explain_list, explanation_files, open_explained
 from utils.explanations.storage import write_explanation_record
-from utils.running import checks
 from utils.running.launch import launch
 from utils.running.resuming import resumable
 from utils.running.settings import chosen_dataset, pick
@@ -66,7 +65,7 @@ def main(cfg: Config) -> dict:
     with resumable(cfg, explanation_files(layout, len(dataset.classes), how)) as unfinished:
         measured = explain_list(teacher, images, layout, dataset.classes, how, unfinished)
         write_explanation_record(cfg, layout)
-        return checks.with_warnings(measured, [checks.random_features(cfg.pretrained)])
+        return measured
 
 
 if __name__ == "__main__":

@@ -149,7 +149,6 @@ def main(cfg: Config) -> dict:
             unfinished.save(study.state)
         accuracies, remedies = [row["test_accuracy"] for row in rows], "--pretrained, --epochs and --probe-epochs"
         doubts = [
-            checks.random_features(cfg.pretrained, frozen=cfg.classifier == "probe"),
             checks.incomplete_test_list(material.test, dataset.classes),
             checks.never_above_chance(accuracies, material.test.labels, len(dataset.classes), remedies),
         ]

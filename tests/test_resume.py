@@ -292,7 +292,7 @@ def test_each_selection_has_its_own_record(reference):
 def test_with_nothing_to_resume_a_run_starts(fork, commands, reference, prepared):
     folder = prepared("linear")
     done = fork([*commands["linear"], "--resume"], folder)
-    assert done.status == 0 and "No unfinished run" in done.out
+    assert done.status == 0 and "no unfinished run" in done.out
     assert differing(content_of(folder), reference.after("linear")) == []
 
 

@@ -1,14 +1,15 @@
-"""The import ladder, checked on syntax trees: what imports what, and what is private."""
+"""The import ladder, checked on syntax trees; private names; what scripts import at the start."""
 
 import ast
 import re
+import subprocess
 import sys
 
 import pytest
 
-from tests.helpers.code import MODULE, MODULES, PACKAGES, REPOSITORY, SCRIPTS, name_of, tree
+from tests.helpers.code import MODULE, MODULES, REPOSITORY, SCRIPTS, name_of, tree
 
-# A module imports only from its own room and from those before it.
+# A module imports only from its own room and from rooms before it.
 LADDER = (
     "utils.base",
     "models",
@@ -23,7 +24,7 @@ LAST = ("datasets", "benchmarks", *SCRIPTS)
 NETWORKS = {"models.resnet", "models.simclr"}
 NAMES = {name_of(path) for path in MODULES}
 PUBLIC_UNDERSCORES = {"_asdict", "_fields", "_make", "_replace"}  # of named tuples
-ROOMS = sorted(path.parent for path in MODULES if path.name == "__init__.py")
+LATE = {"matplotlib", "scipy", "flask"}  # take long to import, and are needed only at the end
 
 
 def imported(node):
@@ -32,21 +33,18 @@ def imported(node):
         return [(alias.name, None) for alias in node.names]
     if isinstance(node, ast.ImportFrom):
         assert node.level == 0, "imports are absolute"
-        whole = [f"{node.module}.{alias.name}" for alias in node.names]
-        return [
-            (name, None) if name in NAMES else (node.module, alias.name)
-            for name, alias in zip(whole, node.names, strict=True)
-        ]
+        whole = [(f"{node.module}.{alias.name}", alias.name) for alias in node.names]
+        return [(path, None) if path in NAMES else (node.module, name) for path, name in whole]
     return []
 
 
 def imports(module):
-    """All imports of a module, including those inside functions."""
-    return [pair for node in ast.walk(module) for pair in imported(node)]
+    """Modules that a module imports, including imports inside functions."""
+    return [target for node in ast.walk(module) for target, _ in imported(node)]
 
 
 def step_of(module):
-    """The step of a module's room on the ladder; None for modules of others."""
+    """The step of a module's room on the ladder; None for other people's modules."""
     for step, room in enumerate([*LADDER, *LAST]):
         if module == room or module.startswith(f"{room}."):
             return min(step, len(LADDER))
@@ -54,7 +52,7 @@ def step_of(module):
 
 
 def upward(name, module):
-    steps = ((target, step_of(target)) for target, _ in imports(module))
+    steps = ((target, step_of(target)) for target in imports(module))
     return [target for target, step in steps if step is not None and step > step_of(name)]
 
 
@@ -81,16 +79,13 @@ def test_imports_go_down_the_ladder(path):
 
 @pytest.mark.parametrize("network", sorted(NETWORKS))
 def test_networks_import_nothing_of_the_repository(network):
-    targets = [target for target, _ in imports(tree(REPOSITORY / f"{network.replace('.', '/')}.py"))]
+    targets = imports(tree(REPOSITORY / f"{network.replace('.', '/')}.py"))
     allowed = {"torch", "torchvision", *sys.stdlib_module_names}
     assert [target for target in targets if target not in NETWORKS and target.split(".")[0] not in allowed] == []
 
 
 def test_there_are_no_import_cycles():
-    reached = {
-        name_of(path): {target for target, _ in imports(tree(path)) if target in NAMES} - {name_of(path)}
-        for path in MODULES
-    }
+    reached = {name_of(path): set(imports(tree(path))) & NAMES - {name_of(path)} for path in MODULES}
     for through in reached:
         for name in reached:
             if through in reached[name]:
@@ -98,19 +93,17 @@ def test_there_are_no_import_cycles():
     assert [name for name in reached if name in reached[name]] == []
 
 
-def test_utils_contains_only_packages():
+def test_utils_contains_only_rooms():
     assert [path.name for path in (REPOSITORY / "utils").glob("*.py")] == ["__init__.py"]
-    packages = {f"utils.{path.parent.name}" for path in (REPOSITORY / "utils").glob("*/__init__.py")}
-    assert packages == set(LADDER) - {"models"}
+    assert {f"utils.{path.parent.name}" for path in (REPOSITORY / "utils").glob("*/__init__.py")} == {
+        room for room in LADDER if room != "models"
+    }
+    assert {path.parent for path in MODULES} == {path.parent for path in MODULES if path.name == "__init__.py"}
 
 
 @pytest.mark.parametrize("path", [*MODULES, *(REPOSITORY / f"{script}.py" for script in SCRIPTS)], ids=name_of)
 def test_private_names_stay_in_their_module(path):
     assert private_uses(tree(path)) == []
-
-
-def test_every_folder_of_code_is_a_package():
-    assert {path.parent for path in MODULES} == set(ROOMS) and {room.name for room in ROOMS} >= set(PACKAGES)
 
 
 @pytest.mark.parametrize(
@@ -137,3 +130,10 @@ def test_imports_up_the_ladder_are_found(name, line, found):
 )
 def test_private_names_used_elsewhere_are_found(lines, found):
     assert private_uses(ast.parse(lines)) == found
+
+
+@pytest.mark.parametrize("script", ["get_all_CE_butterflies", "train_gull_CMaxGrad", "train_gull_resnet18_linear"])
+def test_scripts_start_without_what_only_their_end_needs(script):
+    command = [sys.executable, "-c", f"import sys, {script}; print(*sys.modules)"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=120)
+    assert "torch" in done.stdout.split() and not LATE & set(done.stdout.split())

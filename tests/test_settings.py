@@ -1,4 +1,4 @@
-"""Settings on the command line: remarks, published values, --help, and what `resolve` fills in."""
+"""Settings on the command line: remarks, published values, --help, and values that depend on others."""
 
 import ast
 import dataclasses
@@ -6,10 +6,12 @@ import importlib
 import io
 import re
 import tokenize
+from pathlib import Path
 
 import pytest
 
 from tests.helpers.code import REPOSITORY, SCRIPT
+from utils.data.lists import listed_path, locate
 from utils.running import settings
 from utils.running.launch import command_line
 from utils.teaching import compare_courses
@@ -65,15 +67,15 @@ def remarks(script):
 
 
 @SCRIPT
-def test_every_setting_has_its_remark_on_its_line(script):
-    """--help shows the remark."""
+def test_every_setting_has_a_remark_on_its_line(script):
+    """--help shows it."""
     found = remarks(script)
     fields = [field.name for field in dataclasses.fields(importlib.import_module(script).Config)]
     assert fields and [name for name in fields if not re.fullmatch(r"\S.{5,}[^.]", found.get(name, ""))] == []
 
 
 @SCRIPT
-def test_defaults_that_are_not_the_published_ones_say_so(script):
+def test_remarks_name_published_values_that_differ_from_the_default(script):
     config, found = importlib.import_module(script).Config(), remarks(script)
     family = next((name for name, pattern in FAMILIES.items() if re.fullmatch(pattern, script)), script)
     for name, published in {**PUBLISHED.get(family, {}), **PUBLISHED.get(script, {})}.items():
@@ -130,7 +132,14 @@ def test_resolving_fills_in_what_depends_on_other_settings():
     assert settings.resolve(Config()).out == "toy"
 
 
-def test_paths_are_expanded(monkeypatch):
+def test_paths_are_expanded_as_by_a_shell(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
-    cfg = settings.parse(Config, "", ["--out", "~/x", "--ce-list", "$HOME/y", "--mask-sizes", "0.1", "0.2"])
+    cfg = settings.parse(Config, "", ["--out=~/x", "--ce-list", "$HOME/y", "--mask-sizes", "0.1", "0.2"])
     assert (cfg.out, cfg.ce_list, cfg.mask_sizes) == ("/home/me/x", "/home/me/y", (0.1, 0.2))
+
+
+@pytest.mark.parametrize("out", ["auto", "datasets2/run1", "runs/datasets/run1", "../datasets/run1"])
+def test_output_folders_work_with_any_data_root(tmp_path, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    cfg = settings.resolve(Config(data_root="/data", out=out))
+    assert Path(locate(listed_path(f"{cfg.out}/x.png"), cfg.data_root)) == Path(cfg.out, "x.png")

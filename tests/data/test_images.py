@@ -1,4 +1,4 @@
-"""Decoding: orientation, greys of more than 8 bits, transparency, size, refusals; and the views."""
+"""Decoding: orientation, grays of more than 8 bits, transparency, refusals; and the views."""
 
 import io
 
@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from utils.base.errors import InputError
-from utils.data import images
 from utils.data.images import decode, eval_view, full_view, whole_view
 
 # A picture 3 wide and 2 high with four corners, and how a camera stores it in each orientation (EXIF standard).
@@ -73,16 +72,11 @@ def test_pictures_are_upright(pixels, orientation, how):
     assert np.array_equal(pixels(content), UPRIGHT)
 
 
-@pytest.mark.parametrize("large", [False, True])
-def test_photographs_are_upright_and_reduced_if_large(pixels, monkeypatch, large):
-    if large:
-        monkeypatch.setattr(images, "REDUCED_ABOVE", 96 * 64 - 1)
-        monkeypatch.setattr(images, "SHORTEST_REDUCED", 8)
+def test_jpeg_photographs_are_upright(pixels):
     stored = np.ascontiguousarray(STORED[6].repeat(32, 0).repeat(32, 1))
     found = pixels(saved(stored, "JPEG", quality=95, exif=exif(6)))
-    assert found.shape == ((32, 48, 3) if large else (64, 96, 3))
-    side = 16 if large else 32
-    assert np.abs(found[side // 2 :: side, side // 2 :: side].astype(int) - UPRIGHT).max() <= 6
+    assert found.shape == (64, 96, 3)
+    assert np.abs(found[16::32, 16::32].astype(int) - UPRIGHT).max() <= 6
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -105,7 +99,7 @@ def test_damaged_exif_data_are_ignored(pixels):
         (EIGHT.astype(np.float32) * 257, "TIFF"),
     ],
 )
-def test_greys_of_any_depth_are_those_of_8_bits(pixels, content, form):
+def test_grays_of_any_depth_become_those_of_8_bits(pixels, content, form):
     assert np.array_equal(pixels(saved(content, form)), EIGHT[..., None].repeat(3, 2))
 
 
@@ -114,13 +108,13 @@ def test_a_dark_16_bit_picture_stays_dark(pixels):
     assert pixels(saved(np.full((2, 2), 514, np.uint16), "TIFF")).tolist() == [[[2] * 3] * 2] * 2
 
 
-@pytest.mark.parametrize("values", [[-1, 1], [0, 1.5], [0, 1000], [0, 70000], [0, np.nan], [np.inf, 1]])
+@pytest.mark.parametrize("values", [[-1, 1], [0, 70000], [0, np.nan], [np.inf, 1]])
 def test_floats_of_an_unknown_range_are_refused(refusal, values):
-    assert "has greys between" in refusal(saved(np.array([values], np.float32), "TIFF"))
+    assert "has grays between" in refusal(saved(np.array([values], np.float32), "TIFF"))
 
 
-def test_transparency_is_white(pixels):
-    """100 + 155 (255 - alpha) / 255 and so on, for alpha 0, 127 and 255."""
+def test_transparency_becomes_white(pixels):
+    """The first channel is 100 + 155 (255 - alpha) / 255 for alpha 0, 127 and 255."""
     rgba = np.array([[[100, 0, 200, 0], [100, 0, 200, 127], [100, 0, 200, 255]]], np.uint8)
     for form, how in (("PNG", {}), ("TIFF", {}), ("WEBP", {"lossless": True, "exact": True})):
         assert pixels(saved(rgba, form, **how))[0].tolist() == [[255, 255, 255], [178, 128, 228], [100, 0, 200]]
@@ -140,21 +134,11 @@ def test_other_colour_models_and_several_frames(pixels):
         assert found.tolist() == [[[255, 0, 0]] * 4] * 3
 
 
-def test_large_pictures_are_reduced_by_averaging(pixels, monkeypatch):
-    monkeypatch.setattr(images, "REDUCED_ABOVE", 64 * 64)
-    monkeypatch.setattr(images, "SHORTEST_REDUCED", 8)
-    colours = np.random.default_rng(1).integers(0, 256, (100, 72, 3), dtype=np.uint8)
-    means = colours.astype(float).reshape(50, 2, 36, 2, 3).mean((1, 3))
-    assert np.abs(pixels(saved(colours, "PNG")) - means).max() <= 0.5
-    assert np.array_equal(pixels(saved(colours[:, :40], "PNG")), colours[:, :40])
-    assert pixels(saved(np.zeros((15, 800, 3), np.uint8), "PNG")).shape == (15, 800, 3)  # the shorter side is kept
-
-
 def test_refusals(refusal, tmp_path):
     whole = saved(UPRIGHT.repeat(40, 0).repeat(40, 1), "PNG")
     assert "cannot be decoded (" in refusal(whole[: len(whole) // 2])
     assert "cannot be decoded (cannot identify image file" in refusal(b"no picture")
-    assert "is a camera's raw file or EPS. Convert it" in refusal(saved(UPRIGHT, "TIFF"), "photo.NEF")
+    assert "is a raw camera file or EPS. Convert it" in refusal(saved(UPRIGHT, "TIFF"), "photo.NEF")
     assert "cannot be decoded (Unable to locate Ghostscript" in refusal(saved(UPRIGHT, "EPS"), "drawing.png")
     scan = Image.new("1", (15000, 12000))
     assert "has more than 179 megapixels. Reduce its size." in refusal(saved(scan, "PNG"))

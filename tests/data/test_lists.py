@@ -1,4 +1,4 @@
-"""Lists survive a round trip, and wrong lines, missing files and unusable names are reported."""
+"""Lists survive a round trip; wrong lines, missing files and unusable names are reported."""
 
 import unicodedata
 
@@ -11,7 +11,6 @@ from utils.data.lists import (
     check_files,
     listed_path,
     locate,
-    name_fault,
     read_examples,
     read_explanations,
     safe_name,
@@ -60,8 +59,8 @@ def test_lists_as_other_programs_write_them(tmp_path, content):
         ("./a.png -1 2", "line 2: label -1 is out of range"),
         ("./a.png 1 -2", r"line 2: index -2 is out of range \(0 or more\)"),
         ("", "line 2: expected .* found ''"),
-        ("./a.png 1 0", "line 2: line 1 has the index 0 too. Number each image once."),
-        ("./ok.png 1 2", "line 2: ./ok.png has label 1, but 0 on line 1."),
+        ("./a.png 1 0", "line 2: line 1 also has index 0. Number each image once."),
+        ("./ok.png 1 2", "line 2: ./ok.png has label 1, but 0 on an earlier line."),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path, line, message):
@@ -81,7 +80,7 @@ def test_unknown_classes_are_allowed_in_rest_lists(tmp_path):
 
 def test_an_explanation_against_its_own_class_is_refused(tmp_path):
     (tmp_path / "list.txt").write_text("./x.png 2 2 0\n")
-    with pytest.raises(InputError, match="line 1: the counter class 2 is the label itself"):
+    with pytest.raises(InputError, match="line 1: counter class 2 is the label"):
         read_explanations(tmp_path / "list.txt", 5)
 
 
@@ -110,11 +109,11 @@ def test_the_data_root_replaces_datasets_only():
 @pytest.mark.parametrize(
     ("listed", "message"),
     [
-        ("./datasets/toy/none.png", "data/toy/none.png is missing. Restore it, or check --data-root '.*/data'.$"),
-        ("./pictures/none.png", r"./pictures/none.png is missing. .* \(relative paths start in .*\).$"),
+        ("./datasets/toy/none.png", "data/toy/none.png is missing or empty. .* check --data-root '.*/data'.$"),
+        ("./pictures/none.png", r"./pictures/none.png is missing or empty. .* check the folder /.*.$"),
         ("./datasets/toy/\0.png", "is missing"),
-        ("./datasets/toy/x.jpg/a.png", r"cannot be read \(Not a directory\)"),
-        ("./datasets/toy/empty.png", "data/toy/empty.png is empty"),
+        ("./datasets/toy/x.jpg/a.png", "is missing"),
+        ("./datasets/toy/empty.png", "is missing or empty"),
     ],
 )
 def test_files_that_cannot_be_used(tmp_path, listed, message):
@@ -132,22 +131,7 @@ def test_files_that_cannot_be_used(tmp_path, listed, message):
 def test_names_are_measured_in_bytes(stem, excess):
     """`_groundtruth_1_counter_10_index_7.png` takes 37 of 255 bytes: of eleven classes, class 10 is the longest."""
     problem = name_problem(f"./datasets/toy/{stem}.jpeg", 1, 7, 11)
-    assert problem == "" if not excess else problem.endswith(f"exceed 255 bytes. Shorten the image's name by {excess}")
-
-
-@pytest.mark.parametrize(
-    ("name", "fault"),
-    [
-        ("..", "is not a folder name"),
-        ("a/b", "contains a space or a path separator"),
-        ("a\u3000b", "contains a space or a path separator"),
-        ("a\udcffb", "contains a control character"),
-        ("\u8776" * 86, "is longer than 255 bytes"),
-    ],
-)
-def test_names_that_lists_cannot_contain(name, fault):
-    assert name_fault(name) == fault
-    assert name_fault(safe_name(name, 100)) == ""
+    assert problem == "" if not excess else problem.endswith(f"exceed 255 bytes. Shorten it by {excess}")
 
 
 @pytest.mark.parametrize(
@@ -159,7 +143,9 @@ def test_names_that_lists_cannot_contain(name, fault):
         ("a, b", "a_b"),
         (".hidden", "_hidden"),
         ("St.Peter's&Co", "St.Peter_s_Co"),
+        ("a/b\u3000c", "a_b_c"),
+        ("\u8776" * 86, "\u8776" * 33),
     ],
 )
 def test_safe_names_keep_letters_of_all_scripts(text, name):
-    assert safe_name(text, 100) == unicodedata.normalize("NFC", name) and name_fault(name) == ""
+    assert safe_name(text, 100) == unicodedata.normalize("NFC", name)

@@ -39,10 +39,6 @@ def test_files_of_one_explanation_list(variant):
     assert {mask_size(f"./{folder}/x.png") for folder in folders.values()} == {0.05}
     assert people_list(str(layout.explanation_list())) == layout.explanation_list(people=True)
     assert layout.explanation_record.name == f"names_gt_CE{variant and '_'}{variant}.json"
-
-
-def test_names_without_a_layout():
-    assert people_list("a/b.c_CE.txt") == Path("a/b.c_CE_HTML.txt")
     assert mask_size("./out/pictures/x.png") is None
     assert [listed_size(sizes) for sizes in ((0.01, 0.05, 0.3), (0.1, 0.3), (0.05,))] == [0.05, 0.1, 0.05]
 
@@ -52,7 +48,7 @@ def test_explanation_records(tmp_path):
     assert read_explanation_record(tmp_path / "names_gt_CE.txt") == {}
     record.write_text('{"mask_size": 0.05}')
     assert read_explanation_record(tmp_path / "names_gt_CE.txt") == {"mask_size": 0.05}
-    for content in ("[]", "{"):
+    for content in ("[1]", "{"):
         record.write_text(content)
         with pytest.raises(InputError, match="names_gt_CE.json .* Run the explanation script again.$"):
             read_explanation_record(tmp_path / "names_gt_CE.txt")

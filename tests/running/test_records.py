@@ -1,18 +1,17 @@
-"""The commit in run records, and paths as a shell leaves them."""
+"""What run records and the identity of a run contain."""
 
+import dataclasses
 import subprocess
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
+import torch
 
-from utils.data.lists import listed_path, locate
-from utils.running import records
-from utils.running.settings import parse, resolve
+import train_gull_simclr
+from utils.running import records, resuming, settings
 
 
 def repository(folder):
-    """A repository with one commit; returns it."""
+    """Makes a repository with one commit; returns the commit."""
 
     def git(*words):
         command = ["git", "-c", "user.name=A", "-c", "user.email=a@example.org", *words]
@@ -32,33 +31,26 @@ def test_the_commit_is_that_of_the_code(tmp_path, monkeypatch):
     assert records.git_commit() == ours
     (tmp_path / "ours/code.py").write_text("changed\n")
     assert records.git_commit() == f"{ours}-dirty"
-    for place in ("unpacked", "theirs/unpacked"):  # the second is in a repository that is not ours
+    for place in ("unpacked", "theirs/unpacked"):  # the second is inside a repository that is not ours
         (tmp_path / place).mkdir()
         monkeypatch.setattr(records, "TOP", tmp_path / place)
         assert records.git_commit() is None
 
 
-@dataclass(frozen=True)
-class Config:
-    dataset: str = "toy"
-    data_root: str = "$HOME/default"
-    out: str = "auto"
-    checkpoint: str = "{out}/c.tar"
-    answers: tuple[str, ...] = ()
+def identity_on_rank(rank, device, monkeypatch):
+    """Device and identity of a run on one of two ranks, on a machine with two GPUs."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for name, value in {"LOCAL_RANK": rank, "RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}.items():
+        monkeypatch.setenv(name, str(value))
+    cfg = settings.resolve(train_gull_simclr.Config(dataset="toy", device=device))
+    return cfg.device, resuming.identity(dataclasses.asdict(cfg), {}, 2)
 
 
-def test_paths_are_expanded_as_by_a_shell(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    words = ["--out=./~/a/", "--answers", "~/one.json", "two~.json"]
-    cfg = resolve(parse(Config, "", words))
-    assert cfg == Config("toy", f"{tmp_path}/default", "~/a", "~/a/c.tar", (f"{tmp_path}/one.json", "two~.json"))
-    assert resolve(parse(Config, "", ["--data-root=~/my data/"])).data_root == f"{tmp_path}/my data"
-
-
-@pytest.mark.parametrize(
-    "out", ["auto", "datasets2/run1", "runs/datasets/run1", "../datasets/run1", "/x/datasets/run1"]
-)
-def test_other_output_folders_work_with_any_data_root(tmp_path, monkeypatch, out):
-    monkeypatch.chdir(tmp_path)
-    cfg = resolve(parse(Config, "", ["--data-root", "/data", "--out", out]))
-    assert Path(locate(listed_path(f"{cfg.out}/x.png"), cfg.data_root)) == Path(cfg.out, "x.png")
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_ranks_with_their_own_gpus_are_one_run(device, monkeypatch):
+    devices, found = zip(*(identity_on_rank(rank, device, monkeypatch) for rank in (0, 1)), strict=True)
+    assert devices == ("cuda:0", "cuda:1")
+    assert found[0] == found[1] and found[0]["device"] == "cuda"
+    assert identity_on_rank(0, "cpu", monkeypatch)[1]["device"] == "cpu"
+    assert resuming.identity({"seed": 1, "workers": 2}, {}, 1) == {"seed": 1, "processes": 1}

@@ -1,5 +1,7 @@
-"""Random views for training. Every draw comes from a generator made for (seed, epoch, image), so that neither the number of
-threads nor of processes nor an interruption changes what an image looks like in an epoch."""
+"""Random views for training.
+
+Callers pass a generator for (seed, epoch, image). Threads, processes and interruptions therefore change no view.
+"""
 
 import math
 
@@ -8,10 +10,11 @@ from torch import Generator, Tensor
 from torchvision.transforms.v2 import functional as TF
 
 ASPECT_RATIOS = (3 / 4, 4 / 3)
-JITTER = 0.8  # brightness, contrast and saturation factors lie in 1 - 0.8 .. 1 + 0.8 (SimCLR)
+# Color jitter of SimCLR: brightness, contrast and saturation are multiplied by 1 - 0.8 .. 1 + 0.8.
+JITTER = 0.8
 JITTER_HUE = 0.2
 JITTER_PROBABILITY = 0.8
-GREY_PROBABILITY = 0.2
+GRAY_PROBABILITY = 0.2
 
 
 def _uniform(low: float, high: float, rng: Generator) -> float:
@@ -19,10 +22,12 @@ def _uniform(low: float, high: float, rng: Generator) -> float:
 
 
 def crop_box(height: int, width: int, smallest: float, rng: Generator) -> tuple[int, int, int, int]:
-    """A random crop: area uniform in smallest .. 1 of the image, log aspect ratio uniform in 3/4 .. 4/3 (Szegedy et al., CVPR 2015).
+    """Draws a crop: area uniform in smallest .. 1 of the image, log aspect ratio uniform in 3/4 .. 4/3.
+
+    As in Inception (Szegedy et al., CVPR 2015): if ten draws do not fit, the central part of the image.
 
     Returns:
-        top, left, height and width; the whole image's central part where ten draws do not fit.
+        Top, left, height and width.
     """
     for _ in range(10):
         area = height * width * _uniform(smallest, 1.0, rng)
@@ -35,16 +40,9 @@ def crop_box(height: int, width: int, smallest: float, rng: Generator) -> tuple[
 
 
 def random_view(image: Tensor, size: int, smallest: float, rng: Generator) -> Tensor:
-    """Random resized crop and horizontal flip.
+    """Crops, resizes and flips at random: uint8 (3, h, w) to (3, size, size).
 
-    Args:
-        image: uint8 (3, h, w).
-        size: side of the result in pixels.
-        smallest: smallest area of the crop, as a fraction of the image, 0 .. 1.
-        rng: where the draws come from.
-
-    Returns:
-        uint8 (3, size, size).
+    `smallest` is the smallest area of the crop, as a fraction of the image.
     """
     top, left, height, width = crop_box(image.shape[1], image.shape[2], smallest, rng)
     view = TF.resized_crop(image, top, left, height, width, [size, size], antialias=True)
@@ -52,14 +50,14 @@ def random_view(image: Tensor, size: int, smallest: float, rng: Generator) -> Te
 
 
 def simclr_view(image: Tensor, size: int, smallest: float, rng: Generator) -> Tensor:
-    """SimCLR's view: `random_view`, then colour jitter with probability 0.8, then greyscale with probability 0.2."""
+    """SimCLR's view: `random_view`, then color jitter with probability 0.8, then grayscale with probability 0.2."""
     view = random_view(image, size, smallest, rng)
     if _uniform(0, 1, rng) < JITTER_PROBABILITY:
-        view = _colour_jitter(view, rng)
-    return TF.rgb_to_grayscale(view, num_output_channels=3) if _uniform(0, 1, rng) < GREY_PROBABILITY else view
+        view = _color_jitter(view, rng)
+    return TF.rgb_to_grayscale(view, num_output_channels=3) if _uniform(0, 1, rng) < GRAY_PROBABILITY else view
 
 
-def _colour_jitter(image: Tensor, rng: Generator) -> Tensor:
+def _color_jitter(image: Tensor, rng: Generator) -> Tensor:
     """Brightness, contrast, saturation and hue, in random order."""
     low, high = 1 - JITTER, 1 + JITTER
     for change in torch.randperm(4, generator=rng).tolist():

@@ -1,6 +1,7 @@
-"""One image: decoding a file, and the deterministic views that networks see."""
+"""Decodes image files, and makes the fixed views that networks see."""
 
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,108 +11,58 @@ from torch import Tensor
 
 from utils.base.errors import InputError
 
-REDUCED_ABOVE = 32_000_000  # pixels, more than most cameras give; every view is far smaller
-SHORTEST_REDUCED = 1024  # pixels that the shorter side of a reduced picture keeps
-# Pillow would return the thumbnail of a raw file, and run the program that an EPS file is.
-REFUSED = (
-    ".eps",
-    ".dng",
-    ".nef",
-    ".nrw",
-    ".cr2",
-    ".cr3",
-    ".crw",
-    ".arw",
-    ".sr2",
-    ".srw",
-    ".orf",
-    ".rw2",
-    ".raf",
-    ".pef",
-)
+# Pillow would return the thumbnail of a raw file. It would run an EPS file as a program.
+REFUSED = set(".eps .dng .nef .nrw .cr2 .cr3 .crw .arw .sr2 .srw .orf .rw2 .raf .pef".split())
 EpsImagePlugin.gs_binary = False
-warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged headers and large sizes, which are handled here
+warnings.filterwarnings("ignore", module=r"PIL\.")  # damaged headers and large sizes are handled here
 
-RESIZE_TO_CROP = 256 / 224  # evaluation view of ImageNet networks: shorter side to 256, centre crop of 224
+RESIZE_TO_CROP = 256 / 224  # test view of ImageNet networks: shorter side to 256, center crop of 224
 
 
 class Undecodable(Exception):
-    """A picture file that cannot be used. The message completes a sentence that begins with the file's name."""
+    """An unusable image file. The message completes a sentence that starts with the file's name."""
 
 
 def read_picture(file: str | Path) -> Image.Image:
-    """Decodes a picture as RGB, upright (EXIF), transparency on white, the first of several frames.
+    """Decodes an image: RGB, upright (EXIF), alpha on white, only the first frame.
 
-    Greys of 16 bits are divided by 257. Floats and 32-bit integers are scaled from 0 .. 1 (floats only), 0 .. 255 or 0 .. 65535.
-    Pictures above `REDUCED_ABOVE` pixels are halved while the shorter side keeps `SHORTEST_REDUCED`.
+    16-bit grays are divided by 257. Floats and 32-bit integers must lie in 0 .. 1 (floats only), 0 .. 255 or 0 .. 65535.
 
     Raises:
-        Undecodable: the file is missing, damaged, of an unsupported kind, or has more than 179 megapixels (Pillow's limit).
+        Undecodable: missing, damaged, of an unsupported kind, or above 179 megapixels (Pillow's limit).
     """
     if Path(file).suffix.lower() in REFUSED:
-        raise Undecodable("is a camera's raw file or EPS. Convert it to JPEG or PNG")
+        raise Undecodable("is a raw camera file or EPS. Convert it to JPEG or PNG")
     try:
         with Image.open(file) as image:
-            factor = _reduction(*image.size)
-            if factor > 1 and not image.info.get("progressive"):
-                image.draft(
-                    None, (image.width // factor, image.height // factor)
-                )  # JPEG is reduced while it is decoded
             image.load()
-            factor = _reduction(*image.size)
-            rgb = _to_rgb(_upright(image), image.format)
-            picture = rgb if factor == 1 else rgb.reduce(factor)
+            upright = image
+            with suppress(Exception):  # viewers ignore damaged EXIF data, too
+                upright = ImageOps.exif_transpose(image)
+            picture = _to_rgb(upright, image.format)
             picture.format = image.format  # course pages keep photographs in JPEG
             return picture
-    except Undecodable:
+    except (Undecodable, MemoryError):
         raise
     except FileNotFoundError as error:
         raise Undecodable("is missing. Restore it") from error
     except Image.DecompressionBombError as error:
         raise Undecodable("has more than 179 megapixels. Reduce its size") from error
-    except MemoryError:
-        raise
-    except (
-        Exception
-    ) as error:  # for damaged files, Pillow raises OSError, SyntaxError, ValueError, struct.error and others
-        reason = getattr(error, "strerror", None) or str(error).rstrip(".") or type(error).__name__
-        raise Undecodable(f"cannot be decoded ({reason}). Restore it, or save it again as PNG or JPEG") from error
+    except Exception as error:  # damaged files raise OSError, SyntaxError, ValueError, struct.error and others
+        raise Undecodable(f"cannot be decoded ({error}). Restore it, or save it again as PNG or JPEG") from error
 
 
 def decode(file: str | Path, listed_at: str) -> Image.Image:
-    """Decodes a picture as `read_picture` does.
-
-    Args:
-        file: the image file.
-        listed_at: list and line that name the file, for the error message.
-
-    Raises:
-        InputError: the picture cannot be used.
-    """
+    """Decodes an image as `read_picture` does. Raises InputError that names the list and line, `listed_at`."""
     try:
         return read_picture(file)
     except Undecodable as error:
         raise InputError(f"{listed_at}: the image {file} {error}.") from error
 
 
-def _reduction(width: int, height: int) -> int:
-    """The factor 1, 2, 4, ... by which a picture is reduced."""
-    factor = 1
-    while width * height > REDUCED_ABOVE * factor**2 and min(width, height) >= 2 * factor * SHORTEST_REDUCED:
-        factor *= 2
-    return factor
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # damaged EXIF data, which viewers ignore
-        return image
-
-
 def _to_rgb(image: Image.Image, file_format: str | None) -> Image.Image:
     if image.mode.startswith(("I", "F")):
-        return _scaled_greys(image, file_format)
+        return _scaled_grays(image, file_format)
     if not image.has_transparency_data:
         return image.convert("RGB")
     rgba = image.convert("RGBA")
@@ -120,28 +71,25 @@ def _to_rgb(image: Image.Image, file_format: str | None) -> Image.Image:
     return page
 
 
-def _scaled_greys(image: Image.Image, file_format: str | None) -> Image.Image:
-    """Greys of more than 8 bits as RGB."""
+def _scaled_grays(image: Image.Image, file_format: str | None) -> Image.Image:
+    """Converts grays of more than 8 bits to RGB."""
     values = np.asarray(image, np.float32)
     low, high = float(values.min()), float(values.max())
     if image.mode.startswith("I;16") or (image.mode == "I" and file_format in ("PNG", "PPM")):
-        white = 65535  # 16 bits, which Pillow may have put into 32
+        white = 65535  # Pillow may store 16 bits in 32
     else:
-        floats = image.mode == "F"
-        ranges = [(1, 0)] * floats + [(white, white / 8 * floats) for white in (255, 65535)]
-        fitting = [white for white, least in ranges if low >= -0.001 and least <= high <= white + 0.001]
-        if not fitting:
-            raise Undecodable(
-                f"has greys between {low:g} and {high:g}; expected 0 .. 1, 0 .. 255 or 0 .. 65535. Save it with 8 or 16 bits"
-            )
-        white = fitting[0]
-    # Truncated like Pillow's colours of 16 bits; the small addend absorbs rounding errors.
-    greys = (values * (255 / white) + 0.001).clip(0, 255).astype(np.uint8)
-    return Image.fromarray(greys).convert("RGB")
+        ranges = (1, 255, 65535) if image.mode == "F" else (255, 65535)
+        white = next((most for most in ranges if -0.001 <= low <= high <= most + 0.001), 0)
+        if white == 0:
+            expected = "expected 0 .. 1, 0 .. 255 or 0 .. 65535. Save it with 8 or 16 bits"
+            raise Undecodable(f"has grays between {low:g} and {high:g}; {expected}")
+    # Truncated like Pillow's 16-bit colors; the small addend absorbs rounding errors.
+    grays = (values * (255 / white) + 0.001).clip(0, 255).astype(np.uint8)
+    return Image.fromarray(grays).convert("RGB")
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """A PIL image as uint8 (3, h, w)."""
+    """Converts a PIL image to uint8 (3, h, w)."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
@@ -149,12 +97,12 @@ full_view = to_tensor  # the image in its own size, from which random crops are 
 
 
 def whole_view(image: Image.Image, size: int) -> Tensor:
-    """The uncropped image resized to size x size, uint8: the view that is explained and taught, since masks must fit it."""
+    """Resizes to (3, size, size) without cropping. Explanations and lessons use this view, because masks must fit it."""
     return to_tensor(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def eval_view(image: Image.Image, size: int) -> Tensor:
-    """The test view: shorter side resized to 256/224 size, centre crop of size x size, uint8."""
+    """Test view (3, size, size): shorter side resized to 256/224 size, then the center crop."""
     width, height = image.size
     scale = round(size * RESIZE_TO_CROP) / min(width, height)
     width, height = round(width * scale), round(height * scale)

@@ -5,21 +5,18 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
-from tqdm import tqdm
-
 from utils.base.errors import InputError
-from utils.base.files import NAME_BYTES, write_text
+from utils.base.files import write_text
 
 DATASETS_PREFIX = "./datasets/"
-UNKNOWN = -1  # label of an image of unknown class, allowed in rest and test lists
+UNKNOWN = -1  # label of an image of unknown class; allowed in rest and test lists
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A row of an example list, `path label index`: one labelled image."""
+    """A row `path label index` of an example list."""
 
     path: str
     label: int
@@ -28,7 +25,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A row of an explanation list, `path label counter index`: why image `index` is `label` and not `counter`."""
+    """A row `path label counter index` of an explanation list: why image `index` is `label` and not `counter`."""
 
     path: str
     label: int
@@ -37,22 +34,26 @@ class Explanation:
 
 
 def read_examples(path: str | Path, num_classes: int, unique: bool = False, rest: bool = False) -> list[Example]:
-    """Reads an example list: UTF-8 with or without byte-order mark, any line ends.
+    """Reads an example list: UTF-8 with or without byte-order mark, any line endings.
 
     Args:
         path: the list file.
         num_classes: C; labels must lie in 0 .. C-1.
-        unique: require one image per index and one label per image, as explanations and courses need it. A teaching set may
-            repeat its images.
-        rest: also allow the label `UNKNOWN`, as in lists for people to label and in test lists.
+        unique: require one image per index and one label per image. A teaching set may repeat its images.
+        rest: also allow the label `UNKNOWN`.
 
     Raises:
-        InputError: the file is missing, empty or not text, or a line is malformed or, with `unique`, contradicts an earlier one.
+        InputError: the file is missing, empty or not text, or a line is malformed or contradicts an earlier one.
     """
     rows = _read_rows(path, ("label", "index"), num_classes, UNKNOWN if rest else 0)
     examples = [Example(name, *numbers) for name, numbers in rows]
-    if unique:
-        _refuse_repeats(path, examples)
+    first_of_index: dict[int, int] = {}
+    label_of: dict[str, int] = {}
+    for line, row in enumerate(examples if unique else [], start=1):
+        if (first := first_of_index.setdefault(row.index, line)) != line:
+            raise InputError(f"{path}, line {line}: line {first} also has index {row.index}. Number each image once.")
+        if (label := label_of.setdefault(row.path, row.label)) != row.label:
+            raise InputError(f"{path}, line {line}: {row.path} has label {row.label}, but {label} on an earlier line.")
     return examples
 
 
@@ -62,33 +63,14 @@ def read_explanations(path: str | Path, num_classes: int) -> list[Explanation]:
     explanations = [Explanation(name, *numbers) for name, numbers in rows]
     for line, row in enumerate(explanations, start=1):
         if row.label == row.counter:
-            raise InputError(
-                f"{path}, line {line}: the counter class {row.counter} is the label itself. Use another class."
-            )
+            raise InputError(f"{path}, line {line}: counter class {row.counter} is the label. Use another class.")
     return explanations
-
-
-def _refuse_repeats(path: str | Path, rows: Sequence[Example]) -> None:
-    line_of_index: dict[int, int] = {}
-    line_of_path: dict[str, int] = {}
-    for line, row in enumerate(rows, start=1):
-        first = line_of_index.setdefault(row.index, line)
-        if first != line:
-            raise InputError(
-                f"{path}, line {line}: line {first} has the index {row.index} too. Number each image once."
-            )
-        first = line_of_path.setdefault(row.path, line)
-        if rows[first - 1].label != row.label:
-            raise InputError(
-                f"{path}, line {line}: {row.path} has label {row.label}, but {rows[first - 1].label} on line {first}. "
-                "Remove the wrong line."
-            )
 
 
 def _read_rows(
     path: str | Path, fields: Sequence[str], num_classes: int, lowest: int = 0
 ) -> list[tuple[str, list[int]]]:
-    """Reads rows `path number number ...`, one number per field; labels lie in `lowest` .. C-1."""
+    """Reads rows `path number number ...`, one number per field; labels must lie in `lowest` .. C-1."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig").rstrip()
     except FileNotFoundError:
@@ -97,28 +79,22 @@ def _read_rows(
         raise InputError(f"List file {path} cannot be read ({error}). Save it as UTF-8 text.") from error
     if not text:
         raise InputError(f"List file {path} is empty. Create it again.")
-    return [
-        _row(line, f"{path}, line {number}", fields, num_classes, lowest)
-        for number, line in enumerate(text.split("\n"), start=1)
-    ]
-
-
-def _row(line: str, where: str, fields: Sequence[str], num_classes: int, lowest: int) -> tuple[str, list[int]]:
-    name, *numbers = line.split() or [""]
-    try:
-        values = [int(number) for number in numbers]
-    except ValueError:
-        values = []
-    if len(values) != len(fields):
-        raise InputError(
-            f"{where}: expected 'path {' '.join(fields)}' separated by spaces, with integers, found {line.strip()!r}. Correct the line."
-        )
-    for field, value in zip(fields, values, strict=True):
-        least = lowest if field == "label" else 0
-        if value < least or (field != "index" and value >= num_classes):
-            allowed = "0 or more" if field == "index" else f"{least} .. {num_classes - 1}"
-            raise InputError(f"{where}: {field} {value} is out of range ({allowed}). Correct the line.")
-    return name, values
+    rows = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        name, *words = line.split() or [""]
+        where = f"{path}, line {number}"
+        try:
+            values = {field: int(word) for field, word in zip(fields, words, strict=True)}
+        except ValueError:
+            expected = f"'path {' '.join(fields)}' separated by spaces, with integers"
+            raise InputError(f"{where}: expected {expected}, found {line.strip()!r}. Correct it.") from None
+        for field, value in values.items():
+            least = lowest if field == "label" else 0
+            if value < least or (field != "index" and value >= num_classes):
+                allowed = "0 or more" if field == "index" else f"{least} .. {num_classes - 1}"
+                raise InputError(f"{where}: {field} {value} is out of range ({allowed}). Correct it.")
+        rows.append((name, list(values.values())))
+    return rows
 
 
 def write_examples(path: str | Path, examples: Iterable[Example]) -> None:
@@ -133,62 +109,37 @@ def write_explanations(path: str | Path, explanations: Iterable[Explanation]) ->
 
 
 def listed_path(path: str | Path) -> str:
-    """How a list names a file: `./...` below the working folder, otherwise the absolute path."""
+    """Returns a path as lists write it: `./...` in the working folder, otherwise absolute."""
     path = Path(path)
     return path.as_posix() if path.is_absolute() else f"./{path.as_posix()}"
 
 
 def locate(listed: str, data_root: str | Path) -> str:
-    """The path of a listed file; `./datasets/` stands for the data root."""
+    """Returns the path of a listed file; `./datasets/` stands for the data root."""
     if listed.startswith(DATASETS_PREFIX):
         return os.path.join(data_root, listed[len(DATASETS_PREFIX) :])
     return listed
 
 
 def check_file(listed: str, data_root: str | Path, where: str) -> None:
-    """Checks that a listed file exists and is not empty.
-
-    Raises:
-        InputError: it does not; the message begins with `where`.
-    """
+    """Raises InputError, starting with `where`, if a listed file is missing or empty."""
     file = locate(listed, data_root)
     try:
         if os.stat(file).st_size > 0:
             return
-        problem = "is empty"
-    except (FileNotFoundError, ValueError):  # ValueError: the name contains a zero byte
-        problem = "is missing"
-    except OSError as error:
-        problem = f"cannot be read ({error.strerror})"
-    if listed.startswith(DATASETS_PREFIX):
-        advice = f"Restore it, or check --data-root '{data_root}'."
-    else:
-        advice = f"Restore it, or correct the path (relative paths start in {os.getcwd()})."
-    raise InputError(f"{where}: the image {file} {problem}. {advice}")
+    except (OSError, ValueError):  # ValueError: a zero byte in the name
+        pass
+    place = f"--data-root '{data_root}'" if listed.startswith(DATASETS_PREFIX) else f"the folder {os.getcwd()}"
+    raise InputError(f"{where}: the image {file} is missing or empty. Restore it, or check {place}.")
 
 
 def check_files(rows: Sequence[Example | Explanation], list_path: str | Path, data_root: str | Path) -> None:
-    """Checks all files of a list before any work starts; shows a progress bar if the disk is slow.
-
-    Raises:
-        InputError: a file is missing or empty; names its line.
-    """
-    for line, row in enumerate(tqdm(rows, desc="find files", unit="file", delay=2, leave=False), start=1):
+    """Checks all files of a list before any work starts. Raises InputError that names the line."""
+    for line, row in enumerate(rows, start=1):
         check_file(row.path, data_root, f"{list_path}, line {line}")
 
 
 # ---------------------------------------------------------------- names without spaces
-
-
-def name_fault(name: str) -> str:
-    """Why a list cannot contain `name` as the name of a folder or file: the end of a sentence, "" for a usable name."""
-    if name in ("", ".", ".."):
-        return "is not a folder name"
-    if re.search(r"[\s/\\]", name):
-        return "contains a space or a path separator"
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
-        return "contains a control character"
-    return f"is longer than {NAME_BYTES} bytes" if len(name.encode()) > NAME_BYTES else ""
 
 
 def plain_name(name: str) -> str:
@@ -197,15 +148,15 @@ def plain_name(name: str) -> str:
     def kept(character: str) -> bool:
         return character.isalnum() or character in "_.-" or unicodedata.category(character) in ("Mn", "Mc")
 
-    return "".join("".join(run) if keep else "_" for keep, run in groupby(name, kept))
+    return re.sub(" +", "_", "".join(character if kept(character) else " " for character in name))
 
 
 def safe_name(text: str, longest: int) -> str:
-    """`text` as a usable name (see `name_fault`), not hidden, of 1 to `longest` bytes, in composed letters (NFC)."""
+    """Turns a text into a file name for lists: no spaces, not hidden, 1 to `longest` bytes, composed letters (NFC)."""
     plain = plain_name(unicodedata.normalize("NFC", text))
     return shortened(re.sub(r"^[.-]+", "_", plain), longest) or "_"
 
 
 def shortened(text: str, longest: int) -> str:
-    """The first characters of `text` that fit into `longest` bytes."""
+    """Cuts a text to `longest` bytes, between characters."""
     return text.encode()[:longest].decode(errors="ignore")

@@ -1,4 +1,4 @@
-"""From lists to batches: images are kept in memory as uint8 within a RAM budget and read ahead by threads."""
+"""Loads lists as batches: threads read ahead, and decoded images stay in memory within a RAM budget."""
 
 import copy
 from collections import deque
@@ -21,37 +21,21 @@ from utils.data.lists import UNKNOWN, Example, Explanation, check_files, locate,
 READ_AHEAD = 2  # batches that threads prepare while the network computes
 
 Row = TypeVar("Row", bound=Example | Explanation, covariant=True)
+View = Callable[[Image.Image], Tensor]
 
 
 class ImageSet(Generic[Row]):
-    """The images of a list. Decoded images are kept in memory until the RAM budget is used up; the others are decoded each time.
+    """The images of a list in a view, decoded when asked for. Views stay in memory up to `ram_budget` GiB.
 
-    Args:
-        rows: rows of an example or explanation list.
-        source: the list file, for error messages.
-        data_root: the folder that `./datasets/` in the list stands for.
-        view: turns a decoded image into the uint8 tensor (3, h, w) that is kept.
-        ram_budget: GiB of views to keep, shared by the processes on this machine; it never changes a result.
-
-    Raises:
-        InputError: a listed file is missing or empty.
+    The processes on a machine share the budget. Raises InputError, which names `source` and the line, if a file is missing.
     """
 
     def __init__(
-        self,
-        rows: Sequence[Row],
-        source: str | Path,
-        data_root: str | Path,
-        view: Callable[[Image.Image], Tensor],
-        ram_budget: float = 0,
+        self, rows: Sequence[Row], source: str | Path, data_root: str | Path, view: View, ram_budget: float = 0
     ) -> None:
         check_files(rows, source, data_root)
-        self.rows = rows
-        self.source = source
-        self.data_root = data_root
-        self.view = view
+        self.rows, self.source, self.data_root, self.view, self.ram_budget = rows, source, data_root, view, ram_budget
         self.labels = torch.tensor([row.label for row in rows])  # (N,)
-        self.ram_budget = ram_budget
         self._bytes_left = int(ram_budget * 2**30) // processes.on_this_node()
         self._kept: dict[int, Tensor] = {}
 
@@ -63,18 +47,14 @@ class ImageSet(Generic[Row]):
         """Number of images with a known label; accuracies are computed on these."""
         return int((self.labels != UNKNOWN).sum())
 
-    def seen_as(self, view: Callable[[Image.Image], Tensor]) -> "ImageSet[Row]":
-        """The same images in another view; none of them is kept yet."""
+    def seen_as(self, view: View) -> "ImageSet[Row]":
+        """Returns the same images in another view."""
         other = copy.copy(self)
         other.view, other._kept = view, {}
         return other
 
     def __getitem__(self, number: int) -> Tensor:
-        """The view of row `number`, uint8 (3, h, w).
-
-        Raises:
-            InputError: the image cannot be decoded.
-        """
+        """Returns the view of row `number`, uint8 (3, h, w). Raises InputError if the image cannot be decoded."""
         if number in self._kept:
             return self._kept[number]
         file = locate(self.rows[number].path, self.data_root)
@@ -89,36 +69,32 @@ def open_list(
     dataset: Dataset,
     split: str,
     data_root: str | Path,
-    view: Callable[[Image.Image], Tensor],
+    view: View,
     list_path: str | None = None,
     ram_budget: float = 0,
     labels: bool = True,
 ) -> ImageSet[Example]:
-    """Opens a list of a dataset.
+    """Opens a list of a dataset; `split` is "train", "test" or "rest".
 
     Args:
-        dataset: the dataset.
-        split: "train", "test" or "rest".
-        data_root: the folder that contains the dataset's folder.
-        view, ram_budget: as in `ImageSet`.
-        list_path: another list of the same classes, in which an image may have several rows, such as a teaching set.
-        labels: set to False if labels are not used; then a training list that is a rest list may have unknown ones.
+        list_path: another list of the same classes, which may repeat images, such as a teaching set.
+        labels: False if labels are not used; then a training list that is a rest list may contain unknown ones.
 
     Raises:
-        InputError: the list or an image is missing or malformed, an index is repeated, or a class has no training image.
+        InputError: the list or an image is missing or malformed, or a class has no training image.
     """
     path = list_path or dataset.list_path(data_root, split)
-    unlabelled = split != "train" or (dataset.trains_on_rest and not labels)
-    rows = read_examples(path, len(dataset.classes), unique=list_path is None, rest=unlabelled)
+    unlabeled = split != "train" or (dataset.trains_on_rest and not labels)
+    rows = read_examples(path, len(dataset.classes), unique=list_path is None, rest=unlabeled)
     present = {row.label for row in rows}
     absent = [name for label, name in enumerate(dataset.classes) if label not in present]
-    if absent and split == "train" and not unlabelled:
+    if absent and not unlabeled:
         raise InputError(f"{path} has no image of class {absent[0]}. Add some; a classifier needs all classes.")
     return ImageSet(rows, path, data_root, view, ram_budget)
 
 
 def in_batches(order: Sequence[int], batch_size: int, smallest: int = 1) -> list[list[int]]:
-    """Cuts a sequence into batches. A last batch of fewer than `smallest` joins the one before it."""
+    """Cuts a sequence into batches. A last batch of fewer than `smallest` joins the one before."""
     order = list(order)
     groups = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     if len(groups) > 1 and len(groups[-1]) < smallest:
@@ -130,37 +106,25 @@ def in_batches(order: Sequence[int], batch_size: int, smallest: int = 1) -> list
 def batches(
     load: Callable[[int], Tensor], groups: Sequence[list[int]], workers: int
 ) -> Iterator[tuple[list[int], Tensor]]:
-    """Loads batches ahead in threads while the caller computes.
+    """Yields the numbers of each batch and its stacked tensors, such as uint8 (B, 3, h, w), loaded ahead in threads.
 
-    Threads, not processes: decoding and resizing release Python's lock, and threads share the decoded images.
-
-    Args:
-        load: from a number to a tensor, all of one shape, such as an image, uint8 (3, h, w).
-        groups: the numbers of each batch.
-        workers: number of threads; 0 loads in the calling thread.
-
-    Yields:
-        The numbers of a batch and its stacked tensors, such as uint8 (B, 3, h, w).
+    Threads, not processes: decoding and resizing release Python's lock, and threads share the decoded images. With 0
+    workers, the calling thread loads.
     """
     if workers == 0:
         for group in groups:
             yield group, torch.stack([load(number) for number in group])
         return
     with helpers(workers) as pool:
-        ahead: deque[tuple[list[int], list[Future]]] = deque()
+        ahead: deque[list[Future[Tensor]]] = deque()
+        waiting = iter(groups)
         try:
             for group in groups:
-                ahead.append((group, [pool.submit(load, number) for number in group]))
-                if len(ahead) > READ_AHEAD:
-                    yield _collect(*ahead.popleft())
-            while ahead:
-                yield _collect(*ahead.popleft())
+                while len(ahead) <= READ_AHEAD and (following := next(waiting, None)):
+                    ahead.append([pool.submit(load, number) for number in following])
+                yield group, torch.stack([tensor.result() for tensor in ahead.popleft()])
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _collect(group: list[int], tensors: list[Future]) -> tuple[list[int], Tensor]:
-    return group, torch.stack([tensor.result() for tensor in tensors])
+            pool.shutdown(cancel_futures=True)
 
 
 def to_float(images: Tensor, device: torch.device | str) -> Tensor:

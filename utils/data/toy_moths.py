@@ -1,13 +1,12 @@
 """Draws the toy dataset: five kinds of moth that differ only in a few small marks on their wings.
 
-A picture is made from a `Scene`, sampled without knowing the kind, and from the marks of its kind. Lengths on the moth are in moth
-units: the wings' root is near (0, 0), x points to the right wing, y to the head, and a forewing is about one unit long. |x| draws
-both halves at once.
+A picture is made from a `Scene`, sampled without knowing the kind, and from the marks of its kind. Lengths on the moth
+are in moth units: the wings' root is near (0, 0), x points to the right wing, y to the head, and a forewing is about one
+unit long. |x| draws both halves at once.
 """
 
 import colorsys
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +18,6 @@ from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
-from utils.base.errors import RunError
 from utils.base.files import replacing_folder
 from utils.base.machine import side_by_side
 from utils.data.catalog import MOTHS
@@ -42,7 +40,7 @@ HIND_OUTLINE = (
 )
 TIP = (35.0, 0.99)  # where the forewing is longest
 
-# Where the marks sit: (angle, radius) around the root of their wing.
+# Positions of the marks: (angle, radius) around the root of their wing.
 FORE_SPOT = (21.0, 0.60)
 TWIN_SPOTS = ((31.0, 0.74), (4.0, 0.45))
 HIND_SPOT = (-45.0, 0.49)
@@ -53,24 +51,24 @@ SASH_WIDTH = (0.09, 0.12)
 PATCH_RADIUS = (0.26, 0.32)
 CONTRAST = (0.85, 1.00)
 
-# How much the shared, meaningless things vary.
-SCALE = (48.0, 58.0)  # pixels a moth unit
-TURN = 40.0  # degrees to either side
+# Ranges of what does not depend on the kind.
+SCALE = (48.0, 58.0)  # pixels per moth unit
+TURN = 40.0  # degrees, to either side
 SHIFT = 8.0  # pixels
 FORESHORTEN = (0.86, 1.0)  # of each half of the moth
 BLUR = (0.2, 0.7)  # standard deviation, pixels
 NOISE = (0.01, 0.03)  # standard deviation, of 0 .. 1
 
-VISIBLE = 24  # of 255: pixels that differ by more in any channel are a visible difference between two kinds
+VISIBLE = 24  # of 255: pixels that differ by more in any channel differ visibly
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything in a picture that does not depend on the kind; colours are RGB in 0 .. 1."""
+    """Everything in a picture that does not depend on the kind; colors are RGB in 0 .. 1."""
 
     centre: tuple[float, float]  # (x, y) of the moth, pixels
     scale: float  # pixels per moth unit
-    turn: float  # rotation, radians, anticlockwise
+    turn: float  # rotation, radians, counterclockwise
     halves: tuple[float, float]  # foreshortening of the left and the right half, 0 .. 1
     wing_size: tuple[float, float]  # forewing and hindwing, about 1
     wing_sweep: tuple[float, float]  # rotation of forewing and hindwing, degrees
@@ -93,19 +91,19 @@ class Mark:
     radius: float  # moth units from the root of the wing
     size: float  # radius of an eyespot or patch, width of a sash, moth units
     contrast: float  # 0 (invisible) .. 1
-    hue: float  # of the coloured part, 0 .. 1
+    hue: float  # of the colored part, 0 .. 1
 
 
 @dataclass(frozen=True)
 class Wing:
-    """A wing laid over the pixels; all arrays are SIZE x SIZE."""
+    """A wing in pixel coordinates; all arrays are SIZE x SIZE."""
 
     x: np.ndarray  # moth units from the root of the wing, towards the tip on both sides
     y: np.ndarray
     theta: np.ndarray  # angle around the root, degrees, without the sweep of the wing
     r: np.ndarray  # distance from the root over the size of the wing
     rim: np.ndarray  # r minus the outline, below 0 inside the wing
-    cover: np.ndarray  # share of the pixel that the wing covers, 0 .. 1
+    cover: np.ndarray  # fraction of the pixel that the wing covers
 
 
 def sample_scene(rng: Generator) -> Scene:
@@ -152,15 +150,16 @@ def _eyespot(rng: Generator, wing: str, place: tuple[float, float], contrast: fl
 
 
 def render(scene: Scene, marks: tuple[Mark, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Paints a picture, SIZE x SIZE x 3, uint8, and the mask of its visible marks, SIZE x SIZE, 0 or 255; no marks: a plain moth."""
+    """Paints a picture, uint8 (SIZE, SIZE, 3), and the mask of its visible marks (SIZE, SIZE), 0 or 255."""
     rng = np.random.default_rng(scene.texture_seed)
     x, y = _moth_frame(scene)
     fore = _wing(np.abs(x), y, FORE_ROOT, FORE_OUTLINE, scene.wing_size[0], scene.wing_sweep[0])
     hind = _wing(np.abs(x), y, HIND_ROOT, HIND_OUTLINE, scene.wing_size[1], scene.wing_sweep[1])
-    # The fourth channel is the share of a pixel that marks cover; paint over a mark hides it there, too.
+    # The fourth channel is the fraction of a pixel that marks cover; whatever is painted over a mark hides it there, too.
     canvas = np.zeros((SIZE, SIZE, 4), np.float32)
     canvas[..., :3] = _background(scene.ground, rng)
-    canvas[..., :3] *= 1 - 0.45 * _shadow(np.maximum(fore.cover, hind.cover), rng)[..., None]
+    shadow = np.roll(np.maximum(fore.cover, hind.cover), rng.integers(1, 5, 2) * rng.choice([-1, 1], 2), axis=(0, 1))
+    canvas[..., :3] *= 1 - 0.45 * gaussian_filter(shadow, 2.5)[..., None]
     hind_coat = _coat(hind, x, y, scene.hind, scene.scale, rng)
     hind_coat[..., :3] *= (1 - 0.35 * np.exp(-np.maximum(fore.rim, 0) / 0.05))[..., None]
     fore_coat = _coat(fore, x, y, scene.fore, scene.scale, rng)
@@ -179,7 +178,7 @@ def _rgb(hue: float, saturation: float, value: float) -> np.ndarray:
 
 
 def _moth_frame(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    """x and y of every pixel in moth units."""
+    """Returns x and y of every pixel in moth units."""
     rows, columns = np.mgrid[:SIZE, :SIZE].astype(np.float32)
     right, up = (columns - scene.centre[0]) / scene.scale, (scene.centre[1] - rows) / scene.scale
     cos, sin = math.cos(scene.turn), math.sin(scene.turn)
@@ -188,28 +187,31 @@ def _moth_frame(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _cover(level: np.ndarray, scale: float | None = None) -> np.ndarray:
-    """Share of each pixel where `level` is below 0, antialiased. `scale`: pixels per unit of `level`; None measures the slope."""
+    """Returns the fraction of each pixel where `level` < 0, antialiased.
+
+    `scale` is in pixels per unit of `level`; None measures the slope.
+    """
     if scale is None:
         down, across = np.gradient(level)
         return np.clip(0.5 - level / np.maximum(np.hypot(down, across), 1e-6), 0, 1)
     return np.clip(0.5 - level * scale, 0, 1)
 
 
-def _paint(canvas: np.ndarray, colour: np.ndarray, cover: np.ndarray) -> None:
-    """Paints over the canvas; a colour of three channels hides the marks below it."""
+def _paint(canvas: np.ndarray, color: np.ndarray, cover: np.ndarray) -> None:
+    """Paints over the canvas; a color of three channels hides the marks below it."""
     (rows,), (columns,) = np.nonzero(cover.any(axis=1)), np.nonzero(cover.any(axis=0))
     if not len(rows):
         return
-    window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # most shapes are small: half the time
+    window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # most shapes are small: twice as fast
     area, cover = canvas[window], cover[window][..., None]
-    colour = colour[window] if colour.ndim == 3 else colour
-    area[..., :3] += cover * (colour[..., :3] - area[..., :3])
+    color = color[window] if color.ndim == 3 else color
+    area[..., :3] += cover * (color[..., :3] - area[..., :3])
     if canvas.shape[-1] == 4:
-        area[..., 3:] += cover * ((colour[..., 3:] if colour.shape[-1] == 4 else 0) - area[..., 3:])
+        area[..., 3:] += cover * ((color[..., 3:] if color.shape[-1] == 4 else 0) - area[..., 3:])
 
 
 def _clouds(rng: Generator, cells: tuple[int, int]) -> np.ndarray:
-    """Smooth noise, about -1 .. 1, with `cells` bumps along rows and columns."""
+    """Returns smooth noise, about -1 .. 1, with `cells` bumps along rows and columns."""
     coarse = rng.uniform(-1.3, 1.3, size=cells).astype(np.float32)
     return np.asarray(Image.fromarray(coarse).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
 
@@ -224,7 +226,7 @@ def _wing(x: np.ndarray, y: np.ndarray, root: tuple, outline: tuple, size: float
 
 
 def _background(ground: np.ndarray, rng: Generator) -> np.ndarray:
-    """Bark, stone or moss with leaves, twigs and specks, out of focus."""
+    """Paints bark, stone or moss with leaves, twigs and specks, out of focus."""
     grain = [(5, 5), (12, 12), (64, 10) if rng.random() < 0.5 else (10, 64), (64, 64)]
     weights = (0.12, 0.08, 0.08, 0.04)
     clouds = (weight * _clouds(rng, cells) for weight, cells in zip(weights, grain, strict=True))
@@ -250,25 +252,21 @@ def _paint_leaf(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray, rng:
     down, across, cos, sin = rows - centre[0], columns - centre[1], math.cos(turn) / length, math.sin(turn) / length
     u, v = cos * across + sin * down, cos * down - sin * across
     level = np.abs(v) - width * np.maximum(1 - u * u, -1) * (1 - 0.35 * u)
-    colour = _rgb(rng.uniform(0.07, 0.34), rng.uniform(0.3, 0.6), rng.uniform(0.3, 0.62))
+    color = _rgb(rng.uniform(0.07, 0.34), rng.uniform(0.3, 0.6), rng.uniform(0.3, 0.62))
     veins = 0.12 * np.exp(-np.abs(v) / 0.03) + 0.05 * (np.sin(18 * (u - 0.8 * np.abs(v))) > 0.8)
-    _paint(picture, colour * (1 + (veins - 0.10 * np.sign(v))[..., None]), 0.9 * _cover(level))
+    _paint(picture, color * (1 + (veins - 0.10 * np.sign(v))[..., None]), 0.9 * _cover(level))
 
 
 def _paint_twig(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray, rng: Generator) -> None:
     turn, offset, width = rng.uniform(0, math.pi), rng.uniform(-45, 45), rng.uniform(1.5, 4.0)
     cos, sin, right, down = math.cos(turn), math.sin(turn), columns - SIZE / 2, rows - SIZE / 2
     side = cos * down - sin * right - offset - 3 * np.sin((cos * right + sin * down) / 22)
-    colour = _rgb(rng.uniform(0.05, 0.1), rng.uniform(0.25, 0.5), rng.uniform(0.2, 0.45))
-    _paint(picture, colour * (1 - 0.35 * side / width)[..., None].clip(0.5, 1.5), _cover(np.abs(side) - width, 1.0))
-
-
-def _shadow(cover: np.ndarray, rng: Generator) -> np.ndarray:
-    return gaussian_filter(np.roll(cover, rng.integers(1, 5, 2) * rng.choice([-1, 1], 2), axis=(0, 1)), 2.5)
+    color = _rgb(rng.uniform(0.05, 0.1), rng.uniform(0.25, 0.5), rng.uniform(0.2, 0.45))
+    _paint(picture, color * (1 - 0.35 * side / width)[..., None].clip(0.5, 1.5), _cover(np.abs(side) - width, 1.0))
 
 
 def _coat(wing: Wing, x: np.ndarray, y: np.ndarray, base: np.ndarray, scale: float, rng: Generator) -> np.ndarray:
-    """A plain wing, SIZE x SIZE x 4, with shading, veins, dusky lines and false dots, as every kind may have them."""
+    """Paints a wing without marks (SIZE, SIZE, 4): shading, veins, dusky lines and false dots, as in every kind."""
     shade = 1 + 0.10 * _clouds(rng, (9, 9)) + 0.05 * _clouds(rng, (50, 50)) + 0.14 * np.clip(wing.r, 0, 1) - 0.08
     shade -= 0.09 * (np.cos(np.deg2rad(wing.theta) * 30) > 0.90) * np.clip(wing.r * 3 - 0.6, 0, 1)
     shade -= rng.uniform(0.20, 0.40) * np.exp(np.minimum(wing.rim, 0) / 0.03)
@@ -285,7 +283,7 @@ def _coat(wing: Wing, x: np.ndarray, y: np.ndarray, base: np.ndarray, scale: flo
 def _paint_false_dot(
     coat: np.ndarray, x: np.ndarray, y: np.ndarray, base: np.ndarray, scale: float, rng: Generator
 ) -> None:
-    """A dot without the rings of an eyespot, on one side or both."""
+    """Paints a dot without the rings of an eyespot, on one side or both."""
     place = rng.uniform((0.2, -0.65), (0.85, 0.6)).tolist()
     side = x * int(rng.choice([-1, 1])) if rng.random() < 0.5 else np.abs(x)
     level = np.hypot(side - place[0], y - place[1]) - rng.uniform(0.025, 0.055)
@@ -299,18 +297,18 @@ def _paint_mark(coat: np.ndarray, wing: Wing, mark: Mark, scene: Scene) -> None:
     angle = math.radians(mark.angle + sweep)
     distance = np.hypot(wing.x - size * mark.radius * math.cos(angle), wing.y - size * mark.radius * math.sin(angle))
     if mark.shape == "eyespot":
-        level, colour = distance - mark.size, _eyespot_colour(distance, mark, base, scene.scale)
+        level, color = distance - mark.size, _eyespot_color(distance, mark, base, scene.scale)
     elif mark.shape == "sash":
         bow = mark.radius + 0.10 * np.deg2rad(wing.theta - 15) ** 2
-        level, colour = np.abs(wing.r - bow) - mark.size / 2, base + 0.80 * (_rgb(mark.hue, 0.12, 1.0) - base)
+        level, color = np.abs(wing.r - bow) - mark.size / 2, base + 0.80 * (_rgb(mark.hue, 0.12, 1.0) - base)
     else:
         level = distance - mark.size * (1 + 0.06 * np.sin(np.deg2rad(wing.theta) * 40))
-        colour = _rgb(mark.hue - 0.09, 0.75, 0.38)
-    faded = coat[..., :3] + mark.contrast * (colour - coat[..., :3])
+        color = _rgb(mark.hue - 0.09, 0.75, 0.38)
+    faded = coat[..., :3] + mark.contrast * (color - coat[..., :3])
     _paint(coat, np.concatenate([faded, np.ones((SIZE, SIZE, 1), np.float32)], axis=-1), _cover(level))
 
 
-def _eyespot_colour(distance: np.ndarray, mark: Mark, base: np.ndarray, scale: float) -> np.ndarray:
+def _eyespot_color(distance: np.ndarray, mark: Mark, base: np.ndarray, scale: float) -> np.ndarray:
     rings = np.broadcast_to(base * 0.35, (SIZE, SIZE, 3)).copy()
     _paint(rings, _rgb(mark.hue, 0.45, 1.0), _cover(distance - 0.84 * mark.size, scale))
     _paint(rings, _rgb(mark.hue + 0.5, 0.35, 0.12), _cover(distance - 0.54 * mark.size, scale))
@@ -347,86 +345,65 @@ def _develop(picture: np.ndarray, scene: Scene, rng: Generator) -> np.ndarray:
 
 
 def draw_toy_dataset(data_root: Path, seed: int = 0, force: bool = False, workers: int = 1) -> None:
-    """Draws the toy dataset into `<data_root>/toy`.
+    """Draws the toy dataset into `<data_root>/toy`; the same seed gives the same bytes.
 
-    Writes `images/<Class>/<stem>.png` (128 x 128, RGB), `parts/<Class>/<stem>.png` (255 on the distinguishing marks, 0 elsewhere) and
-    the lists `toy_gt_tr.txt` (150 images), `toy_gt_te.txt` (150) and `toy_gt_rest_tr.txt` (250).
-
-    Args:
-        data_root: the folder of the datasets.
-        seed: decides every byte.
-        force: replace an existing folder.
-        workers: threads.
-
-    Raises:
-        InputError: the folder exists and `force` is not given, or the data root cannot be written to.
-        RunError: writing failed, for instance because the disk is full.
+    Writes `images/<Class>/<stem>.png` (128 x 128, RGB), `parts/<Class>/<stem>.png` (255 on the distinguishing marks, 0
+    elsewhere) and the lists `toy_gt_tr.txt` (150 images), `toy_gt_te.txt` (150) and `toy_gt_rest_tr.txt` (250).
+    Raises InputError if the folder exists and `force` is False.
     """
-    data_root = Path(data_root)
-    try:
-        with replacing_folder(data_root, FOLDER, force) as staging:
-            _draw_into(staging / FOLDER, seed, workers)
-    except OSError as error:
-        raise RunError(f"Drawing the toy dataset into {data_root} failed ({error}).") from error
-
-
-def _draw_into(folder: Path, seed: int, workers: int) -> None:
-    for kind in MOTHS:
-        (folder / "images" / kind).mkdir(parents=True)
-        (folder / "parts" / kind).mkdir(parents=True)
-    roles = list(_roles(seed))
+    roles = _roles(seed)
     files = [f"{MOTHS[label]}/moth{number:04d}.png" for number, (_, label) in enumerate(roles)]
+    with replacing_folder(Path(data_root), FOLDER, force) as staging:
+        folder = staging / FOLDER
+        for kind in MOTHS:
+            (folder / "images" / kind).mkdir(parents=True)
+            (folder / "parts" / kind).mkdir(parents=True)
 
-    def draw(number: int) -> None:
-        picture, mask = draw_moth(seed, number, roles[number][1])
-        Image.fromarray(picture).save(folder / "images" / files[number])
-        Image.fromarray(mask).save(folder / "parts" / files[number])
+        def draw(number: int) -> None:
+            picture, mask = draw_moth(seed, number, roles[number][1])
+            Image.fromarray(picture).save(folder / "images" / files[number])
+            Image.fromarray(mask).save(folder / "parts" / files[number])
 
-    for _ in tqdm(side_by_side(draw, range(len(roles)), workers), total=len(roles), desc="drawing moths", unit="moth"):
-        pass
-    for name in PER_CLASS:
-        chosen = [number for number, role in enumerate(roles) if role[0] == name]
-        rows = [
-            Example(f"{DATASETS_PREFIX}{FOLDER}/images/{files[number]}", roles[number][1], index)
-            for index, number in enumerate(chosen)
-        ]
-        write_examples(folder / f"{name}.txt", rows)
+        drawn = side_by_side(draw, range(len(roles)), workers)
+        for _ in tqdm(drawn, total=len(roles), desc="drawing moths", unit="moth"):
+            pass
+        for name in PER_CLASS:
+            chosen = [number for number, role in enumerate(roles) if role[0] == name]
+            rows = [
+                Example(f"{DATASETS_PREFIX}{FOLDER}/images/{files[number]}", roles[number][1], index)
+                for index, number in enumerate(chosen)
+            ]
+            write_examples(folder / f"{name}.txt", rows)
 
 
-def _roles(seed: int) -> Iterator[tuple[str, int]]:
+def _roles(seed: int) -> list[tuple[str, int]]:
     """List and label of moth 0, 1, ..., shuffled."""
     roles = [(name, label) for name, count in PER_CLASS.items() for label in range(len(MOTHS)) for _ in range(count)]
-    for place in np.random.default_rng(seed).permutation(len(roles)):
-        yield roles[place]
+    return [roles[place] for place in np.random.default_rng(seed).permutation(len(roles))]
 
 
 def draw_moth(seed: int, number: int, label: int) -> tuple[np.ndarray, np.ndarray]:
-    """Picture (SIZE x SIZE x 3) and mask (SIZE x SIZE) of one moth, uint8. The scene depends only on seed and number."""
+    """Draws one moth: picture (SIZE, SIZE, 3) and mask (SIZE, SIZE), uint8. The scene depends on seed and number only."""
     return render(sample_scene(np.random.default_rng([seed, number, 0])), _marks_of(seed, number, label))
 
 
 def _marks_of(seed: int, number: int, label: int) -> tuple[Mark, ...]:
-    """The marks of one moth, if it were of this kind; kinds share what they have in common."""
+    """Samples the marks of one moth as if it were of this kind; kinds share what they have in common."""
     return sample_marks(np.random.default_rng([seed, number, 1]), label)
 
 
 class Difference(NamedTuple):
-    """Visible differences between a moth and the same moth as another kind; bool, SIZE x SIZE."""
+    """Visible differences between a moth and the same moth as another kind: bool (SIZE, SIZE)."""
 
     all: np.ndarray
     own: np.ndarray | None  # only those on marks that the other kind lacks; None if there are no such marks
 
 
 def counterfactuals(seed: int, number: int, label: int) -> tuple[np.ndarray, dict[int, Difference]]:
-    """Draws one moth, and the same scene as each other kind.
-
-    Args:
-        seed: of the dataset.
-        number: of the moth, as in its file name.
-        label: its kind, index into `MOTHS`.
+    """Draws one moth, and the same scene as each other kind; `number` is in the moth's file name, `label` is its kind.
 
     Returns:
-        The moth (SIZE x SIZE x 3, uint8), and how it differs from each other kind.
+        The picture, uint8 (SIZE, SIZE, 3), and how each other kind differs from it.
     """
     drawn, marked = draw_moth(seed, number, label)
     differences = {}

@@ -1,4 +1,4 @@
-"""Records: how a run was made and what it measured, and how an explanation list was made."""
+"""Records of runs (settings, inputs, versions, measurements) and of explanation lists."""
 
 import dataclasses
 import json
@@ -20,14 +20,14 @@ TOP = Path(__file__).resolve().parents[2]
 
 
 def git_commit() -> str | None:
-    """The commit of this code, with `-dirty` if files were changed; None outside its own git checkout."""
+    """Returns the commit of this code, with `-dirty` if files were changed; None outside its own git checkout."""
 
     def git(*words: str) -> str:
         command = ["git", "-c", f"safe.directory={TOP}", *words]
         return subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:
-        # Code from an archive may lie inside another repository, whose commit is not the code's.
+        # An unpacked archive may be inside another repository, whose commit is not the code's.
         if not os.path.samefile(git("rev-parse", "--show-toplevel"), TOP):
             return None
         return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*")
@@ -36,10 +36,7 @@ def git_commit() -> str | None:
 
 
 def write_run_record(paths: Sequence[Path], script: str, cfg, inputs: dict[str, str], measured: dict) -> None:
-    """Writes a run's record to each path: settings, SHA-256 of its input files, commit, versions, device, measurements.
-
-    Resumed runs have the same record as others.
-    """
+    """Writes a run's record to each path; `inputs` are the SHA-256 of its input files."""
     device = torch.cuda.get_device_name(cfg.device) if getattr(cfg, "device", "cpu").startswith("cuda") else "cpu"
     record = {
         "script": script,
@@ -57,23 +54,13 @@ def write_run_record(paths: Sequence[Path], script: str, cfg, inputs: dict[str, 
 
 
 def read_explanation_record(ce_list: str | Path) -> dict:
-    """Reads how an explanation list was made, from the record next to it; {} if it has none, like the lists of the paper.
-
-    The record contains the settings of the explanation script that shape the explanations, such as `explanation` and `mask_sizes`; the
-    `variant` as in `Layout`; `mask_size`, the one that the list names; and the SHA-256 of input files (`contents`).
-
-    Raises:
-        InputError: the record is damaged.
-    """
+    """Reads the record next to an explanation list (see `write_explanation_record`); {} if it has none, like the paper's."""
     path = record_of(ce_list)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(
-            f"Explanation record {path} cannot be read ({error}). Run the explanation script again."
+            f"Explanation record {path} is damaged ({error}). Run the explanation script again."
         ) from error
-    if not isinstance(record, dict):
-        raise InputError(f"Explanation record {path} is not a JSON object. Run the explanation script again.")
-    return record

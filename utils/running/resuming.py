@@ -1,6 +1,6 @@
-"""Stopping and resuming: the state of an unfinished run, and the proof that a run with --resume is the same run.
+"""Stops and resumes runs: the state of an unfinished run, and the proof that a run with --resume is the same run.
 
-A run keeps the folder `<out>/.unfinished_<script>/` from its start to its end. All randomness derives from (seed, epoch, image), so
+A run keeps the folder `<out>/.unfinished_<script>/` until it ends. All randomness derives from (seed, epoch, image), so
 a resumed run writes the same bytes as an undisturbed one.
 """
 
@@ -9,7 +9,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from models.weights import read_checkpoint, save_checkpoint
@@ -25,93 +25,59 @@ SAVING_SHARE = 0.1  # of the run's time; a network's state is 100 MB, and short 
 
 
 def _course(cfg) -> str:
-    """The selection of a script that makes a course; "" for others, which read courses only."""
+    """The selection of a script that makes a course; "" for other scripts."""
     return cfg.selection if hasattr(cfg, "selection") and hasattr(cfg, "ce_list") else ""
 
 
 def record_paths(cfg) -> list[Path]:
-    """The records of a finished run. The last one proves that the run has ended; courses have one per selection."""
-    layout, course = Layout(Path(cfg.out)), _course(cfg)
-    return [layout.run_record(script_name())] + ([layout.run_record(script_name(), course)] if course else [])
-
-
-def unfinished_folder(cfg) -> Path:
-    return Layout(Path(cfg.out)).unfinished(script_name(), _course(cfg))
+    """Records of a finished run, one of the script and one of each course. The last one proves that the run has ended."""
+    selections = dict.fromkeys(["", _course(cfg)])
+    return [Layout(Path(cfg.out)).run_record(script_name(), selection) for selection in selections]
 
 
 def inputs(cfg) -> dict[str, str]:
-    """SHA-256 of a run's input files: the dataset's lists, the files that settings name, and the record of the explanation list, which
-    says how the explanations were made (their file names do not)."""
+    """SHA-256 of a run's input files: the dataset's lists, files that settings name, the explanation list's record."""
     dataset = chosen_dataset(cfg)
     splits = [split for split in ("train", "test", "rest") if getattr(dataset, split)]
     files = {f"{split} list": dataset.list_path(cfg.data_root, split) for split in splits}
     files |= {name: Path(getattr(cfg, name)) for name in FILES if hasattr(cfg, name)}
     if hasattr(cfg, "ce_list"):
         files["explanation record"] = record_of(cfg.ce_list)
-    digests = {}
-    for name, path in files.items():
-        with suppress(
-            OSError, ValueError
-        ):  # no such file; settings also say `none`, and missing lists are reported later
-            digests[name] = file_digest(path, "sha256")
-    return digests
+    # Settings also say `none`, and missing lists are reported later.
+    return {name: file_digest(path, "sha256") for name, path in files.items() if path.is_file()}
 
 
 def identity(settings: dict, contents: dict[str, str], num_processes: int) -> dict:
-    """What must be equal for two runs to be the same: settings, contents of input files, number of processes."""
+    """What two runs must share to be the same: settings, contents of input files, number of processes."""
     same = {name: value for name, value in settings.items() if name not in FREE}
     if "device" in same:
         same["device"] = same["device"].partition(":")[0]  # each rank has its own GPU number
     same |= {f"content of {name}": digest[:16] for name, digest in contents.items()}
-    same["processes"] = num_processes  # batch norm sees the part of a batch that one rank has
+    same["processes"] = num_processes  # each rank's batch norm sees only its part of a batch
     return json.loads(json.dumps(same))  # tuples become lists, as in a record
 
 
 class Unfinished:
-    """A run that has not ended, in a folder of its own.
-
-    Args:
-        folder: the folder.
-        who: the run's identity.
-
-    Attributes:
-        state: what the stopped process saved last; None if nothing, and in a new run.
-        advanced: whether there is anything to resume.
-    """
+    """The state of a run that has not ended, in a folder of its own; `who` is the run's identity."""
 
     def __init__(self, folder: Path, who: dict) -> None:
         self.folder, self.who = folder, who
-        self.state: dict | None = None
-        self.advanced = False
+        self.state: dict | None = None  # what the stopped process saved last; None in a new run
+        self.advanced = False  # whether there is anything to resume
         self._file = folder / "state.pt"
         self._next_save = 0.0  # seconds of the monotonic clock
 
-    def begin(self) -> None:
-        """Starts from scratch."""
-        self.remove()
-        self.folder.mkdir(parents=True)
-        self.save(None)
-
     def go_on(self) -> bool:
-        """Reads the state of a stopped process; returns whether there is one.
-
-        Raises:
-            InputError: it had other settings or input files.
-        """
+        """Reads the state of a stopped process; returns False if there is none."""
         if not self._file.exists():
             return False
         content = read_checkpoint(self._file, "--resume")
-        theirs = content["identity"]
-        changed = [
-            f"{name} (was {theirs.get(name)}, is {self.who.get(name)})"
-            for name in sorted(self.who.keys() | theirs.keys())
-            if self.who.get(name) != theirs.get(name)
-        ]
-        if changed:
-            raise InputError(
-                f"--resume: the unfinished run {self.folder} had other settings: {', '.join(changed)}. "
-                "Restore them, or start without --resume."
-            )
+        theirs, ours = content["identity"], self.who
+        names = [name for name in sorted(ours.keys() | theirs.keys()) if ours.get(name) != theirs.get(name)]
+        if names:
+            changed = ", ".join(f"{name} (was {theirs.get(name)}, is {ours.get(name)})" for name in names)
+            problem = f"--resume: the unfinished run {self.folder} had other settings: {changed}"
+            raise InputError(f"{problem}. Restore them, or start without --resume.")
         processes.first_only(remove_leftovers)(self.folder)
         self.state, self.advanced = content["state"], True
         return True
@@ -139,49 +105,37 @@ class Unfinished:
 
 @contextmanager
 def resumable(cfg, outputs: Iterable[Path]) -> Iterator[Unfinished]:
-    """Gives a run its unfinished folder; with --resume it contains the state of an earlier process.
+    """Yields a run's unfinished folder; with --resume it contains the state of a stopped process.
 
-    A run that diverges, or finds wrong input before it saved anything, leaves nothing.
-
-    Args:
-        cfg: the resolved settings.
-        outputs: the run's main files.
-
-    Raises:
-        InputError: --resume, and the unfinished run had other settings or input files.
-        Finished: --resume, and the same run has ended: its record matches and its outputs exist.
+    It is removed if the run diverges, or finds wrong input before it saved anything. With --resume, raises InputError if
+    the stopped process had other settings or input files, and Finished if the run has ended and its `outputs` exist.
     """
-    unfinished = Unfinished(unfinished_folder(cfg), identity(dataclasses.asdict(cfg), inputs(cfg), processes.count()))
+    who = identity(dataclasses.asdict(cfg), inputs(cfg), processes.count())
+    unfinished = Unfinished(Layout(Path(cfg.out)).unfinished(script_name(), _course(cfg)), who)
     resumed = False
     if cfg.resume:
         _check_finished(cfg, unfinished, outputs)
         resumed = unfinished.go_on()
-        found = (
-            f"Resuming the unfinished run in {cfg.out}."
-            if resumed
-            else f"No unfinished run in {cfg.out}; starting from scratch."
-        )
-        processes.say(found)
+        start = "Resuming the unfinished run" if resumed else "Starting from scratch: no unfinished run"
+        processes.say(f"{start} in {cfg.out}.")
     processes.wait()  # barrier: every rank reads the state before rank 0 overwrites it
     if not resumed and processes.is_first():
         for path in record_paths(cfg):
             path.unlink(missing_ok=True)  # they describe an earlier run
-        unfinished.begin()
+        unfinished.remove()
+        unfinished.folder.mkdir(parents=True)
+        unfinished.save(None)
     try:
         yield unfinished
-    except InputError:
-        if not unfinished.advanced:
+    except (InputError, RunError) as error:
+        if isinstance(error, RunError) or not unfinished.advanced:
             unfinished.remove()
         raise
-    except RunError:  # it diverged, and would again
-        unfinished.remove()
-        raise
 
 
-@processes.first_only
 def forget(cfg) -> None:
     """Removes the unfinished folder of a run that has ended."""
-    Unfinished(unfinished_folder(cfg), {}).remove()
+    Unfinished(Layout(Path(cfg.out)).unfinished(script_name(), _course(cfg)), {}).remove()
 
 
 def _check_finished(cfg, unfinished: Unfinished, outputs: Iterable[Path]) -> None:

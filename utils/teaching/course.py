@@ -64,10 +64,7 @@ class CourseFiles:
         self.save_taught_student(student, len(lessons))
         self._write_course(lessons)
         self._write_curve(lessons, checks.chance(test.labels, len(classes)))
-        rows = [row for lesson in lessons for row in (lesson.choice.image, lesson.choice.partner)]
         warnings = [
-            checks.untaught_classes(len(lessons), len(self.pool.images.labels[rows].unique()), len(classes)),
-            checks.random_features(self.cfg.pretrained, student.keeps_features),
             checks.incomplete_test_list(test, classes),
             checks.never_above_chance(curve, test.labels, len(classes), student.remedies),
         ]

@@ -104,7 +104,6 @@ class Student(ABC):
 
     def __init__(self, pool: Pool, test: ImageSet, explain: bool, how: StudentSettings, freeze_features: bool) -> None:
         self.pool, self.test, self.explain, self.how = pool, test, explain, how
-        self.keeps_features = freeze_features
         self.labels, self.table = pool.images.labels, pool.table
         self.network = make_network(
             how.arch, self.num_classes, how.pretrained, how.seed, how.device, freeze_features, how.normalize
