@@ -1,21 +1,14 @@
-"""Serves the course page and collects people's answers in one database.
+"""Serves the course page and collects people's answers in a database.
 
-Run teach.py first: it builds `<out>/course_page/`. Each image is labeled by --labels-per-image people. Every answer is
-on the disk before it is acknowledged, so the server may be stopped, or killed, at any time.
+Prints the address for people and the secret one of the progress page. On the internet, add an HTTPS proxy.
 
     python collect.py
-    python collect.py --out toy --port 8080
-    python collect.py --out toy --export toy/answers.json
+    python collect.py --dataset toy --port 8080
+    python collect.py --dataset toy --export toy/answers.json
 
-Reads: <out>/course_page/ and its key, as teach.py built them.
-
-Writes: <out>/answers.sqlite, the answers, and <out>/answers.token, which opens the progress page; with --export a .json
-or .csv file.
-
+Reads: <out>/course_page/ and its key, made by teach.py.
+Writes: in <out>, answers.sqlite and answers.token (opens the progress page); with --export a .json or .csv file.
 Takes: until Ctrl-C; an export takes seconds. No GPU is used.
-
-It prints the address for people and the secret address of the progress page. On the internet, put an HTTPS proxy in
-front of it.
 """
 
 import contextlib
@@ -37,7 +30,7 @@ class Config:
     dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
     data_root: str = "datasets"  # folder that contains the dataset's folder; it is only read
     out: str = "auto"  # output folder; auto: named after the dataset
-    labels_per_image: int = 3  # number of people who label each image
+    labels_per_image: int = 3  # people who label each image
     lease_seconds: int = 300  # seconds that an image stays reserved for the person who sees it
     max_participants: int = 10_000  # number of people who may join
     # server

@@ -1,18 +1,12 @@
 """Explains every butterfly against every wrong class, with SimCLR features: why it is class a and not class b.
 
-The variant of the paper with few labels: multinomial logistic regression on the features of a frozen SimCLR encoder
-(train_butterflies_simclr.py, or a public checkpoint). Its counterfactual explanations are those of get_all_CE_butterflies.py.
+For few labels: the teacher is logistic regression on a frozen SimCLR encoder. See get_all_CE_butterflies.py.
 
     python get_all_CE_butterflies_simclr.py
 
-Reads: the dataset's training and test lists and their images; the encoder of train_butterflies_simclr.py, or a public one
-(--checkpoint).
-
-Writes: below <out>, the linear head, checkpoint_linear_simclr.pth.tar; for each mask size (0.05) counterfactual_gradcam_simclr_img/0.05/,
-counterfactual_gradcam_simclr_mask/0.05/ and demo_simclr/counterfactual_gradcam_mask/0.05/; the lists <list>_CE_simclr.txt and
-<list>_CE_simclr_HTML.txt, and their record <list>_CE_simclr.json; heatmaps_simclr.npz; the contact sheet explanations_simclr.png, to look at first;
-run_get_all_CE_butterflies_simclr.json.
-
+Reads: training and test images; the encoder of train_butterflies_simclr.py, or a public one (--checkpoint).
+Writes: in <out>, the head checkpoint_linear_simclr.pth.tar; the same files as get_all_CE_butterflies.py, with simclr in
+their names; run_get_all_CE_butterflies_simclr.json.
 Takes: about half a minute for butterflies_s300 on 2 CPU cores. Not measured on a GPU.
 """
 
@@ -41,7 +35,7 @@ class Config:
     dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
     data_root: str = "datasets"  # folder that contains the dataset's folder; it is only read
     # model
-    checkpoint: str = "{out}/simclr_checkpoint_100.tar"  # SimCLR's network; {out} stands for the output folder
+    checkpoint: str = "{out}/simclr_checkpoint_100.tar"  # SimCLR encoder; {out}: output folder
     normalize: Normalize = "auto"  # input normalization of those weights; auto: none for SimCLR, else imagenet
     probe_epochs: int = 500  # logistic regression: passes over the features
     probe_batch_size: int = 256  # logistic regression: features per step

@@ -1,19 +1,15 @@
 """Explains every gull against every wrong class: why it is class a and not class b.
 
-Counterfactual explanations of frozen features with the linear head of train_gull_resnet18_linear.py, by the margin of a over b (ours) or,
-with `--explanation scout`, as published (Wang & Vasconcelos, CVPR 2020).
+By the teacher's margin of a over b (ours) or, with `--explanation scout`, as Wang & Vasconcelos (CVPR 2020).
 
     python get_all_CE_gull.py
     python get_all_CE_gull.py --mask-sizes 0.01 0.05 0.10 0.20 0.30
 
-Reads: the dataset's training list and its images; the features (--pretrained) and the head of train_gull_resnet18_linear.py
-(--checkpoint).
-
-Writes: below <out>, for each mask size (0.05): counterfactual_gradcam_img/0.05/ for machine students, counterfactual_gradcam_mask/0.05/,
-the masks, and demo/counterfactual_gradcam_mask/0.05/, red borders for people; the lists of them, <list>_CE.txt and <list>_CE_HTML.txt, and
-their record <list>_CE.json; the maps, heatmaps.npz; the contact sheet explanations.png, to look at first; run_get_all_CE_gull.json.
-
-Takes: about 10 seconds for the 150 images of gull's list on 2 CPU cores. Not measured on a GPU.
+Reads: the training images; frozen features (--pretrained) and the head of train_gull_resnet18_linear.py (--checkpoint).
+Writes: in <out>, for each mask size: counterfactual_gradcam_img/ for machine students, counterfactual_gradcam_mask/,
+and demo/counterfactual_gradcam_mask/ for people (red borders); the lists <list>_CE.txt and <list>_CE_HTML.txt;
+heatmaps.npz; explanations.png, a contact sheet; run_get_all_CE_gull.json.
+Takes: about 10 seconds for the 150 gulls on 2 CPU cores. Not measured on a GPU.
 """
 
 from dataclasses import dataclass

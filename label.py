@@ -1,20 +1,15 @@
 """Labels the rest of a dataset with the answers of people who took the course.
 
-Step 4 of the framework (Wang & Vasconcelos, ICCV 2021). The answers to each image become one label: by majority, or by
-the model of Dawid & Skene (1979) with one accuracy (one_coin) or a confusion matrix (dawid_skene) per person. The
-expert's images and the labeled ones make the list that the classifier learns from.
+Step 4 (Wang & Vasconcelos, ICCV 2021). Answers are aggregated by majority or by a model of Dawid & Skene (1979).
 
     python label.py
     python label.py --dataset gull --answers batch_1.csv batch_2.csv --min-accuracy 0.6 --aggregation dawid_skene
+    python train_butterflies_resnet18.py --dataset butterflies_after_labeling   # next
 
-Reads: answer files (--answers), the key of the course page (--key), and the training list of the dataset; no images.
-
-Writes: below <out>, <name>_turker_label_gt..._<selection>_labeled_tr.txt, the report labels_<selection>.txt, .json,
-.csv, _confusion.png and _confusion.csv, and run_label.json.
-
-Takes: a few seconds for 20 people and 1,244 images. No GPU needed.
-
-Next: python train_butterflies_resnet18.py --dataset butterflies_after_labeling
+Reads: answer files (--answers); the key of the course page (--key); the training list.
+Writes: in <out>, <name>_turker_label_gt..._<selection>_labeled_tr.txt, the list to train on; the report
+labels_<selection>.txt, .json, .csv, _confusion.png and _confusion.csv; run_label.json.
+Takes: a few seconds for 20 people and 1,244 images. No GPU is used.
 """
 
 from dataclasses import dataclass

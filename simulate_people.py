@@ -1,19 +1,13 @@
-"""Simulates people who took a course: they take its test and label the rest, as people would on the course page.
-
-Use it to try the pipeline, or to plan a study: how many people, how many labels per image, how good must they be?
-Build the course page first (teach.py): its key lists the images.
+"""Simulates people who took a course: they take its test and label the rest, as on the course page.
 
     python simulate_people.py
-    python simulate_people.py --accuracy 0.9 0.6 0.2        # a mixed crowd: people take these values in turn
-    python simulate_people.py --who confusion --confusion-of results.json    # with the confusion matrix of real people
-    python simulate_people.py --who network                 # the taught student (train_*_CMaxGrad.py --save-students)
+    python simulate_people.py --accuracy 0.9 0.6 0.2   # a mixed crowd: people take these in turn
+    python simulate_people.py --who confusion --confusion-of FILE   # the confusion matrix of real people
+    python simulate_people.py --who network   # the student of train_*_CMaxGrad.py --save-students
 
-Reads: the key of the course page (--key); with --who confusion, people's answers; with --who network, network and
-images.
-
-Writes: <out>/answers_simulated.json, in the format of the server's export, for label.py; run_simulate_people.json.
-
-Takes: a few seconds; with --who network, one pass over the images. Not measured on a GPU.
+Reads: the key of the course page (--key); real answers with --who confusion, network and images with --who network.
+Writes: in <out>, answers_simulated.json, in the format of collect.py --export, and run_simulate_people.json.
+Takes: a few seconds; one pass over the images with --who network. Not measured on a GPU.
 """
 
 from dataclasses import dataclass
@@ -49,7 +43,7 @@ class Config:
     who: Literal["accuracy", "confusion", "network"] = "accuracy"  # how answers are made
     accuracy: tuple[float, ...] = (0.8,)  # accuracy only: share of right answers, 0 .. 1; people take them in turn
     confusion_of: tuple[str, ...] = ()  # confusion only: answer files of the real people to imitate
-    checkpoint: str = "{out}/student_CMaxGrad.pth.tar"  # network only: checkpoint; {out} is the output folder
+    checkpoint: str = "{out}/student_CMaxGrad.pth.tar"  # network only: checkpoint; {out}: output folder
     image_size: int = 224  # side of the network's input in pixels
     batch_size: int = 64  # images per forward pass
     # study

@@ -1,20 +1,15 @@
 """How good must people be? Classifier accuracy against annotator accuracy: the paper's preliminary experiment.
 
-Annotators of each accuracy label the rest of the training images, with all errors equally likely. A classifier learns
-from the expert's images and theirs, and is tested. It is compared with expert labels for all (Wang & Vasconcelos, ICCV
-2021) and with classifiers that need no people: they learn from the expert's images only, from their confident answers
-(self-training, Lee 2013), or on features that SimCLR learned without labels.
+Annotators of each accuracy label the rest list, and a classifier learns from the expert's images and theirs. Baselines:
+expert labels for all, only the expert's images, self-training (Lee 2013), features that SimCLR learned without labels.
 
     python study_annotators.py
     python study_annotators.py --simclr-checkpoint butterflies_whole/simclr_checkpoint_100.tar
     python study_annotators.py --classifier finetune --epochs 8 --milestones 5 7 --lr 0.01 --batch-size 32
 
-Reads: the training, test and rest lists of the dataset and their images, all with true labels; the weights of
---pretrained; optionally a SimCLR checkpoint, for example from `train_butterflies_simclr.py --dataset butterflies`.
-
-Writes: below <out>, study_annotators.csv (one row per classifier), study_annotators_rounds.csv (self-training),
-study_annotators.png, and run_study_annotators.json; prints from which accuracy annotators pay.
-
+Reads: training, test and rest images with known labels; the weights of --pretrained; a SimCLR checkpoint, if given.
+Writes: in <out>, study_annotators.csv (one row per classifier), study_annotators_rounds.csv (self-training),
+study_annotators.png and run_study_annotators.json.
 Takes: 74 seconds on one CPU core for butterflies_s300, hours with --classifier finetune. Not measured on a GPU.
 """
 
@@ -32,19 +27,7 @@ from utils.base import processes
 from utils.base.machine import default_workers
 from utils.data.images import eval_view
 from utils.data.outputs import Layout
-from utils.people.study import (
-    Learner,
-    Material,
-    Study,
-    alternatives,
-    annotator_curve,
-    draw_study,
-    finetune_learner,
-    open_material,
-    probe_learner,
-    steps,
-    write_study,
-)
+from utils.people import study
 from utils.running import checks
 from utils.running.launch import launch
 from utils.running.resuming import resumable
@@ -86,7 +69,7 @@ class Config:
     momentum: float = 0.9  # momentum of SGD
     weight_decay: float = 1e-4  # L2 penalty of SGD
     crop_scale: float = 0.08  # smallest area of a random crop, as a fraction of the image
-    eval_every: int = 200  # epochs between measurements on the test list; the last is always measured
+    eval_every: int = 200  # epochs between tests; the last epoch is always tested
     # run
     out: str = "auto"  # output folder; auto: named after the dataset
     seed: int = 0  # first seed
@@ -96,7 +79,7 @@ class Config:
     resume: bool = False  # continue a stopped run with the same settings
 
 
-def learners(material: Material, cfg: Config) -> tuple[Learner, Learner | None]:
+def learners(material: study.Material, cfg: Config) -> tuple[study.Learner, study.Learner | None]:
     """Returns the learners of classifiers and of heads on SimCLR features. Loads all networks before any image."""
     encoder = simclr_encoder = None
     if cfg.classifier == "probe":
@@ -105,22 +88,22 @@ def learners(material: Material, cfg: Config) -> tuple[Learner, Learner | None]:
     if cfg.simclr_checkpoint != "none":
         simclr_encoder = load_encoder(cfg.simclr_checkpoint, "--simclr-checkpoint")
     if encoder:
-        learner = probe_learner(material, encoder, pick(ProbeSettings, cfg))
+        learner = study.probe_learner(material, encoder, pick(ProbeSettings, cfg))
     else:
-        learner = finetune_learner(material, cfg.arch, cfg.pretrained, cfg.normalize, pick(ClassifierRecipe, cfg))
+        learner = study.finetune_learner(material, cfg.arch, cfg.pretrained, cfg.normalize, pick(ClassifierRecipe, cfg))
     if simclr_encoder is None:
         return learner, None
     view = partial(eval_view, size=cfg.simclr_image_size)
     seen = replace(material, test=material.test.seen_as(view))
-    return learner, probe_learner(seen, simclr_encoder, pick(ProbeSettings, cfg))
+    return learner, study.probe_learner(seen, simclr_encoder, pick(ProbeSettings, cfg))
 
 
 @processes.first_only
 def report(rows: list[dict], layout: Layout, cfg: Config) -> dict:
     """Writes tables and figure, prints the break-evens, and returns the means over seeds."""
-    rows = write_study(layout, rows, cfg.rounds)
-    draw_study(layout.annotator_study(".png"), rows)
-    curve, found = annotator_curve(rows), alternatives(rows)
+    rows = study.write_study(layout, rows, cfg.rounds)
+    study.draw_study(layout.annotator_study(".png"), rows)
+    curve, found = study.annotator_curve(rows), study.alternatives(rows)
     for one in found:
         print(one.sentence(min(curve)))
     print(f"Study: {layout.annotator_study('.png')}, {layout.annotator_study('.csv')}")
@@ -135,18 +118,18 @@ def report(rows: list[dict], layout: Layout, cfg: Config) -> dict:
 def main(cfg: Config) -> dict:
     dataset = chosen_dataset(cfg)
     layout = Layout(Path(cfg.out), dataset.list_stem)
-    material = open_material(dataset, cfg.data_root, cfg.image_size, cfg.ram_budget)
+    material = study.open_material(dataset, cfg.data_root, cfg.image_size, cfg.ram_budget)
     learner, simclr = learners(material, cfg)
-    planned = steps(cfg.accuracy, cfg.repeats, cfg.seed, cfg.rounds, simclr is not None)
+    planned = study.steps(cfg.accuracy, cfg.repeats, cfg.seed, cfg.rounds, simclr is not None)
     outputs = [layout.annotator_study(ending) for ending in (".csv", ".png", *(["_rounds.csv"] if cfg.rounds else []))]
     with resumable(cfg, outputs) as unfinished:
-        study = Study(material, learner, simclr, cfg.labels_per_image, pick(SelfTraining, cfg))
-        study.state = unfinished.state or study.state
-        rows = study.state["rows"]
+        trials = study.Study(material, learner, simclr, cfg.labels_per_image, pick(SelfTraining, cfg))
+        trials.state = unfinished.state or trials.state
+        rows = trials.state["rows"]
         bar = {"total": len(planned), "initial": len(rows), "desc": "study", "unit": "classifier"}
         for step in tqdm(planned[len(rows) :], **bar, disable=not processes.is_first()):
-            study.run(step)
-            unfinished.save(study.state)
+            trials.run(step)
+            unfinished.save(trials.state)
         accuracies, remedies = [row["test_accuracy"] for row in rows], "--pretrained, --epochs and --probe-epochs"
         doubts = [
             checks.incomplete_test_list(material.test, dataset.classes),

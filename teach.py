@@ -1,16 +1,10 @@
-"""Builds the page on which people take a course: lessons with their explanations, a test, and pictures to label.
-
-MEMORABLE (Wang & Vasconcelos, ICCV 2021): people who took the course label the remaining images. First make a course
-with train_butterflies_CMaxGrad.py or a similar script.
+"""Builds the page on which people take a course (Wang & Vasconcelos, ICCV 2021, step 3), are tested and label images.
 
     python teach.py
     python teach.py --dataset gull --selection random
 
-Reads: the course and its pictures; the dataset's test and rest lists and their images.
-
-Writes: in <out>, course_page/ (double-click index.html, or serve it with collect.py), course_page_key.json (the class
-of each picture; keep it from participants), and run_teach.json.
-
+Reads: the course of train_*_CMaxGrad*.py; test and rest images.
+Writes: in <out>, course_page/, course_page_key.json (keep it from participants) and run_teach.json.
 Takes: about 5 seconds for butterflies_s300, whose page has 1,244 pictures to label. No GPU is used.
 """
 

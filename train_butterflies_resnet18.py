@@ -1,15 +1,11 @@
-"""Trains the teacher of the butterflies: a ResNet-18 on the expert-labeled images.
-
-Step 2 of the framework (Wang & Vasconcelos, ICCV 2021). The course is made of explanations of this network.
+"""Trains the teacher of the butterflies: a ResNet-18 on the expert's images (Wang & Vasconcelos, ICCV 2021, step 2).
 
     python train_butterflies_resnet18.py
-    python train_butterflies_resnet18.py --pretrained imagenet --epochs 20 --lr 0.01   # much faster on a CPU
+    python train_butterflies_resnet18.py --pretrained imagenet --epochs 20 --lr 0.01   # much faster
 
-Reads: the dataset's training and test lists and their images; the weights of --pretrained, if any.
-
-Writes: in <out>, checkpoint_pretrain_resnet18_s300.pth.tar, teacher.csv, teacher_curves.png, teacher_confusion.png and .csv, and
-run_train_butterflies_resnet18.json.
-
+Reads: training and test images; the weights of --pretrained, if any.
+Writes: in <out>, checkpoint_pretrain_resnet18_s300.pth.tar, teacher.csv, teacher_curves.png, teacher_confusion.png and
+.csv, and run_train_butterflies_resnet18.json.
 Takes: about an hour for butterflies_s300 on 2 CPU cores. Not measured on a GPU.
 """
 
@@ -72,13 +68,8 @@ def main(cfg: Config) -> dict:
     checkpoint = Layout(Path(cfg.out)).teacher
     with resumable(cfg, [checkpoint]) as unfinished:
         history = train_classifier(network, train, test, recipe, unfinished)
-        content = {
-            "epoch": cfg.epochs,
-            "arch": network.arch,
-            "state_dict_m": network.state_dict(),
-            "classes": list(dataset.classes),
-        }
-        save_checkpoint(checkpoint, content)
+        content = {"epoch": cfg.epochs, "arch": network.arch, "state_dict_m": network.state_dict()}
+        save_checkpoint(checkpoint, content | {"classes": list(dataset.classes)})
         return report_classifier(cfg.out, "teacher", network, test, dataset.classes, history, recipe)
 
 

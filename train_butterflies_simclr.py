@@ -1,14 +1,10 @@
-"""Pre-trains SimCLR on the butterflies: features without labels, for the SimCLR variant of the explanations.
-
-SimCLR (Chen et al., ICML 2020) uses no labels, so `--dataset butterflies --out butterflies` trains on all images.
+"""Pre-trains SimCLR (Chen et al., ICML 2020) on the butterflies: features without labels.
 
     python train_butterflies_simclr.py
+    python train_butterflies_simclr.py --dataset butterflies --out butterflies   # also the images that people label
 
-Reads: the images of the dataset's training list.
-
-Writes: in <out>, simclr_checkpoint_100.tar (the number is --epochs; the state dict in the layout of the public PyTorch releases),
-simclr.csv, simclr_curves.png and run_train_butterflies_simclr.json.
-
+Reads: training images.
+Writes: in <out>, simclr_checkpoint_<epochs>.tar, simclr.csv, simclr_curves.png and run_train_butterflies_simclr.json.
 Takes: about 45 minutes for butterflies_s300 on 2 CPU cores. Not measured on a GPU.
 """
 

@@ -1,25 +1,16 @@
 """Teaches gulls to a machine student: CMaxGrad picks a course of images and SimCLR explanations.
 
-CMaxGrad (Wang & Vasconcelos, ICCV 2021) and `--selection MaxGrad` (Wang, Nagrecha & Vasconcelos, CVPR 2021) are the
-papers' methods. `KMaxGrad` is ours and teaches the optimal student better. `MaxHerding` (Bae et al., ECCV 2024),
-`balanced` and `random` are baselines. Run get_all_CE_gull_simclr.py first: the course is chosen from its explanation
-list.
+CMaxGrad (Wang & Vasconcelos, ICCV 2021) and MaxGrad (Wang, Nagrecha & Vasconcelos, CVPR 2021) are the papers'
+selections. KMaxGrad is ours; MaxHerding (Bae et al., ECCV 2024), balanced and random are baselines.
 
     python train_gull_CMaxGrad_simclr.py
-    python train_gull_CMaxGrad_simclr.py --selection random --draws 5
+    python train_gull_CMaxGrad_simclr.py --selection KMaxGrad --draws 5
 
-Reads: the dataset's training and test lists and their images; the explanation list of get_all_CE_gull_simclr.py with
-its pictures (--ce-list); the student's weights (--pretrained).
-
-Writes: below <out>, course_<selection>_simclr.json and .png, the course lesson by lesson; <selection>/, the teaching
-set in order; evolution_<selection>_simclr.png and .csv and all_train_acc_iter_<selection>_simclr.npy,
-all_test_acc_iter_<selection>_simclr.npy, the student's accuracy after every lesson; with --draws
-draws_<selection>_simclr.csv; with --save-students students_<selection>_simclr/ and
-student_<selection>_simclr.pth.tar; run_train_gull_CMaxGrad_simclr.json, the record of the last run, and
-run_train_gull_CMaxGrad_simclr_<selection>.json, the record of each selection.
-
-Takes: about 10 seconds for the 150 images of the gull list on 2 CPU cores. With --student sgd several minutes. Not
-measured on a GPU.
+Reads: the explanations of get_all_CE_gull_simclr.py (--ce-list); training and test images.
+Writes: in <out>, course_<selection>_simclr.json and .png, the lessons; <selection>/, the teaching set;
+evolution_<selection>_simclr.png and .csv, all_train_acc_iter_<selection>_simclr.npy and
+all_test_acc_iter_<selection>_simclr.npy, the accuracy after every lesson; run_train_gull_CMaxGrad_simclr.json.
+Takes: about 10 seconds for the 150 gulls on 2 CPU cores, several minutes with --student sgd. Not measured on a GPU.
 """
 
 from dataclasses import dataclass
@@ -54,6 +45,8 @@ class Config:
     arch: Arch = "resnet18"  # the network: resnet18 as published, resnet34 or resnet50
     pretrained: str = "imagenet"  # weights to start from: imagenet, none (random), or the path of a checkpoint
     normalize: Normalize = "auto"  # input normalization of those weights; auto: none for SimCLR, else imagenet
+    image_size: int = 224  # side of the network's input in pixels
+    batch_size: int = 64  # images per forward pass
     ridge: float = 1e-3  # optimal student only: L2 penalty on the head
     freeze_features: bool = False  # sgd student only: train only the head
     explanation_view: ExplanationView = "attention"  # attention: as a region (ours); image: as a picture, as published
@@ -69,9 +62,6 @@ class Config:
     momentum: float = 0.9  # sgd student only: momentum, carried over from lesson to lesson
     weight_decay: float = 1e-4  # sgd student only: L2 penalty
     max_grad_norm: float = 0.0  # sgd student only: clip the gradient norm; 0 disables clipping (as published)
-    # images
-    image_size: int = 224  # side of the network's input in pixels
-    batch_size: int = 64  # images per forward pass
     # run
     out: str = "auto"  # output folder; auto: named after the dataset
     save_students: bool = False  # save the student before every lesson and after the last

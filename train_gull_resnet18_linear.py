@@ -1,15 +1,11 @@
-"""Trains the teacher of the gulls: a linear head without bias on a frozen ImageNet ResNet-18.
-
-Step 2 of the framework (Wang & Vasconcelos, ICCV 2021), for a dataset that is too small to train a whole network.
+"""Trains the teacher of the gulls (step 2): a linear head without bias on a frozen ImageNet ResNet-18.
 
     python train_gull_resnet18_linear.py
 
-Reads: the dataset's training and test lists and their images; the weights of --pretrained.
-
-Writes: in <out>, checkpoint_pretrain_resnet18_linear.pth.tar (only the head), teacher_linear.csv, teacher_linear_curves.png,
-teacher_linear_confusion.png and .csv, and run_train_gull_resnet18_linear.json.
-
-Takes: about two minutes for the 150 images of the gulls' list on 2 CPU cores. Not measured on a GPU.
+Reads: training and test images; the weights of --pretrained.
+Writes: in <out>, checkpoint_pretrain_resnet18_linear.pth.tar (only the head), teacher_linear.csv,
+teacher_linear_curves.png, teacher_linear_confusion.png and .csv, and run_train_gull_resnet18_linear.json.
+Takes: about two minutes for the 150 gulls on 2 CPU cores. Not measured on a GPU.
 """
 
 from dataclasses import dataclass
@@ -72,13 +68,8 @@ def main(cfg: Config) -> dict:
     checkpoint = Layout(Path(cfg.out)).teacher_head
     with resumable(cfg, [checkpoint]) as unfinished:
         history = train_classifier(network, train, test, recipe, unfinished)
-        content = {
-            "epoch": cfg.epochs,
-            "arch": "linear",
-            "state_dict_m": network.head.state_dict(),
-            "classes": list(dataset.classes),
-        }
-        save_checkpoint(checkpoint, content)
+        content = {"epoch": cfg.epochs, "arch": "linear", "state_dict_m": network.head.state_dict()}
+        save_checkpoint(checkpoint, content | {"classes": list(dataset.classes)})
         return report_classifier(cfg.out, "teacher_linear", network, test, dataset.classes, history, recipe)
 
 

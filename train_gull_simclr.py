@@ -1,15 +1,11 @@
-"""Pre-trains SimCLR on the gulls: features without labels, for the SimCLR variant of the explanations.
-
-SimCLR (Chen et al., ICML 2020) uses no labels, so `--dataset gull_whole --out gull` trains on all images.
+"""Pre-trains SimCLR (Chen et al., ICML 2020) on the gulls: features without labels.
 
     python train_gull_simclr.py
+    python train_gull_simclr.py --dataset gull_whole --out gull   # also the images that people label
 
-Reads: the images of the dataset's training list.
-
-Writes: in <out>, simclr_checkpoint_100.tar (the number is --epochs; the state dict in the layout of the public PyTorch releases),
-simclr.csv, simclr_curves.png and run_train_gull_simclr.json.
-
-Takes: about 25 minutes for the 150 images of the gulls' list on 2 CPU cores. Not measured on a GPU.
+Reads: training images.
+Writes: in <out>, simclr_checkpoint_<epochs>.tar, simclr.csv, simclr_curves.png and run_train_gull_simclr.json.
+Takes: about 25 minutes for the 150 gulls on 2 CPU cores. Not measured on a GPU.
 """
 
 from dataclasses import dataclass

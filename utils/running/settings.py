@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import shutil
 import sys
 import textwrap
@@ -50,7 +51,7 @@ def laid_out(docstring: str) -> str:
     width = min(shutil.get_terminal_size().columns, 100)
     return "\n\n".join(
         part if part.startswith(" ") else textwrap.fill(part, width, break_on_hyphens=False, break_long_words=False)
-        for part in docstring.strip("\n").split("\n\n")
+        for part in re.split(r"\n\n|\n(?=Writes: |Takes: )", docstring.strip("\n"))
     )
 
 
