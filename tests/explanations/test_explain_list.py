@@ -1,4 +1,4 @@
-"""A whole list is explained: by a new explainer, against some classes, by networks with constant maps, and after interruptions."""
+"""A whole list is explained: by a new explainer, against some classes, with constant maps, after interruptions."""
 
 import threading
 import time

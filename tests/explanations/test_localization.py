@@ -62,7 +62,7 @@ def test_a_disc_has_the_masks_area_and_is_centered():
 
 
 def test_the_difference_of_two_kinds_is_where_their_pictures_differ():
-    """A loop over the pixels of two drawings. A Sash is a Monocle with a band, so a Monocle has no mark that a Sash lacks."""
+    """A loop over pixels. A Sash is a Monocle with a band, so a Monocle has no mark that a Sash lacks."""
     picture, differences = counterfactuals(7, 3, MONOCLE)
     assert set(differences) == set(range(len(MOTHS))) - {MONOCLE} and np.array_equal(
         picture, draw_moth(7, 3, MONOCLE)[0]
@@ -92,8 +92,8 @@ def test_one_table_for_all_runs(ran, data_root):
     heads = [line.split(", t")[0] for line in lines if ", t = " in line]
     names = ["margin: margin", "margin: margin, SimCLR features", "toy: scout", "toy: scout, SimCLR features"]
     assert heads == [names[0], names[0], names[1], names[2], names[2], names[3]]
-    assert len(lines) == 2 + 6 * 6
-    for line in lines[3:8]:
+    assert len(lines) == 3 + 6 * 6
+    for line in lines[4:9]:
         assert len(line[24:].split()) == len(COLUMNS)
 
 

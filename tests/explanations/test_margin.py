@@ -1,4 +1,4 @@
-"""Margin explanations against a second, plain implementation: autograd, one image, one class and one channel at a time."""
+"""Margin explanations against a plain implementation: autograd, one image, class and channel at a time."""
 
 from functools import partial
 

@@ -2,9 +2,9 @@
 
     python -m utils.explanations.deletion butterflies --checkpoint TEACHER.pth.tar --second ANOTHER.pth.tar
 
-The pixels of each mask are replaced by those of a blurred image (box of 51 pixels at 224, in proportion otherwise). The loss of z_a - z_b is
-measured in the teacher and in a second network, trained separately, to which no explanation was fitted. The control is the same shape at a
-random place. It takes about 20 seconds for 20 images of 5 classes on a CPU core.
+The pixels of each mask are replaced by those of a blurred image (box of 51 pixels at 224, in proportion otherwise).
+The loss of z_a - z_b is measured in the teacher and in a second network, trained separately, to which no explanation
+was fitted. The control is the same shape at a random place. 20 images of 5 classes take about 20 seconds on a CPU core.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from utils.base.files import expanded
 from utils.base.randomness import generator
 from utils.data.catalog import Dataset, find
 from utils.data.images import whole_view
-from utils.data.lists import Example
+from utils.data.lists import Example, read_examples
 from utils.data.loading import ImageSet, open_list, to_float
 from utils.data.outputs import TEACHING_SIZE, Layout
 from utils.explanations.explain_list import spread
@@ -35,15 +35,15 @@ BOX = 51 / 224  # width of the blur, as a fraction of the image's side
 
 
 def box_blur(images: Tensor) -> Tensor:
-    """Blurs images (N, 3, s, s) by a box of an odd width near `BOX` times s. At the edge, the mean is over pixels inside the image."""
+    """Blurs images (N, 3, s, s) by a box of an odd width near `BOX` times s. Pixels outside do not count."""
     reach = round((BOX * images.shape[-1] - 1) / 2)
     return F.avg_pool2d(images, 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)
 
 
 def losses(network: Network, image: Tensor, masks: Tensor, label: int, counter: Tensor) -> Tensor:
-    """Computes the margins z_a - z_b of an image (3, s, s) in [0, 1], and their losses when masks bool (B, s, s) are blurred: (2, B).
+    """Computes the margins z_a - z_b of an image (3, s, s), and their losses when masks bool (B, s, s) are blurred.
 
-    `label` is a, and `counter` (B,) are the classes b.
+    `label` is a, and `counter` (B,) are the classes b. Returns (2, B).
     """
     blurred = torch.where(masks[:, None], box_blur(image[None]), image)  # (B, 3, s, s)
     logits = network(torch.cat([image[None], blurred])).logits
@@ -66,7 +66,7 @@ def measure(
         chosen: numbers of M images.
 
     Returns:
-        For each network (M, 3): the margin, its loss when the masks are blurred, and its loss when the same shapes at random places are.
+        For each network (M, 3): the margin, its loss when masks are blurred, and when the masks at random places are.
     """
     rng = generator(0)
     found: dict[str, list[Tensor]] = {name: [] for name in networks}
@@ -90,12 +90,12 @@ def report(
     yield f"{'':<32}{'mean z_a - z_b':>16}{'lost, blurred':>16}{'lost, moved':>16}"
     for out in outs:
         layout = Layout(Path(out), dataset.list_stem)
-        images = open_list(dataset, "train", data_root, whole_view)
-        listed = listed_counters(layout, images.rows, len(dataset.classes))
+        rows = read_examples(dataset.list_path(data_root, "train"), len(dataset.classes))
+        listed = listed_counters(layout, rows, len(dataset.classes))
         # Lists without a record, like those of the paper, have masks of 0.05.
         sizes = read_explanation_record(layout.explanation_list()).get("mask_sizes", [TEACHING_SIZE])
-        side = read_masks(layout, images.rows[0], listed[0], sizes[0]).shape[-1]
-        images = images.seen_as(partial(whole_view, size=side))
+        side = read_masks(layout, rows[0], listed[0], sizes[0]).shape[-1]
+        images = open_list(dataset, "train", data_root, partial(whole_view, size=side))
         chosen = spread(len(images), count or len(images))
         explained = sum(len(listed[number]) for number in chosen)
         for size in sizes:

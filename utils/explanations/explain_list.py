@@ -56,7 +56,7 @@ class ExplainSettings:
 
 
 def open_explained(dataset: Dataset, data_root: str | Path, image_size: int) -> ImageSet[Example]:
-    """Opens the training list in the whole view; InputError if file names of explanations would be too long."""
+    """Opens the training list in the whole view. Raises InputError if file names of explanations would be too long."""
     images = open_list(dataset, "train", data_root, partial(whole_view, size=image_size))
     for line, row in enumerate(images.rows, start=1):
         if problem := name_problem(row.path, row.label, row.index, len(dataset.classes)):
@@ -74,15 +74,15 @@ def explain_list(
 ) -> dict | None:
     """Explains a list and writes everything that docs/files.md names, except the record of the explanation list.
 
-    Each thread takes a batch from decoding to the written pictures. Every rank explains its share of the batches; a batch that an
-    interrupted run did not finish is explained again as a whole.
+    Each thread takes a batch from decoding to the written pictures. Every rank explains its share of the batches. A
+    batch that an interrupted run did not finish is explained again as a whole.
 
     Args:
         network: the teacher, in evaluation mode.
         images: the list, in the whole view of `image_size`, because masks must fit the explained picture.
 
     Returns:
-        On rank 0 the numbers of images, explanations and constant maps, the teacher's accuracy on the list in percent, and warnings.
+        On rank 0 the measurements for the run record, and warnings.
 
     Raises:
         InputError: an image cannot be decoded, the teacher's outputs are not finite, or all of its maps are constant.
@@ -198,8 +198,8 @@ class _Run:
                         (folder / name).unlink()
             self.unfinished.advanced = False  # nothing to resume
             raise InputError(
-                "--checkpoint: all maps of this network are constant, because its last layers have died. Train it again with a lower "
-                "--lr, or pass another checkpoint."
+                "--checkpoint: all maps of this network are constant, because its last layers have died. "
+                "Train it again with a lower --lr, or pass another checkpoint."
             )
         self.results.write_heatmaps(layout.heatmaps, images.rows)
         for people, kind in ((False, IMG), (True, DEMO)):
@@ -224,7 +224,7 @@ class _Run:
         return checks.with_warnings(measured, warnings)
 
     def _tiles(self, number: int, rival: int, names: Sequence[str]) -> list[tuple[Tensor, str]]:
-        """Returns an image's row of the contact sheet: the image, its maps, E, and the red border against one wrong class."""
+        """Returns a row of the contact sheet: an image, its maps, E, and the red border against one wrong class."""
         row, size = self.images.rows[number], listed_size(self.how.mask_sizes)
         (file,) = _names(row, [rival])
         machine, people = (

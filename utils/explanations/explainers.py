@@ -45,7 +45,7 @@ class Explainer:
         raise NotImplementedError
 
     def relevance(self, maps: dict[str, Tensor], label: Tensor, counter: Tensor) -> Tensor:
-        """Computes the relevance (N, B, H, W) from arrays of heatmaps.npz, for labels (N,) and counter classes (N, B)."""
+        """Computes relevance (N, B, H, W) from arrays of heatmaps.npz, for labels (N,) and counter classes (N, B)."""
         raise NotImplementedError
 
     def upsample(self, relevance: Tensor, size: int) -> Tensor:
@@ -53,7 +53,7 @@ class Explainer:
         return resized(relevance, size)
 
     def clean(self, masks: Tensor, upsampled: Tensor) -> Tensor:
-        """Returns the final masks, none of them empty, for masks bool (M, T, s, s) cut from maps (M, s, s); all on the CPU."""
+        """Cleans masks bool (M, T, s, s) cut from maps (M, s, s), on the CPU. None of the results is empty."""
         return masks
 
     def panels(self, maps: dict[str, Tensor], label: int, counter: int, size: int) -> list[tuple[Tensor, str]]:

@@ -3,9 +3,10 @@
     python -m utils.explanations.localization toy
     python -m utils.explanations.localization toy toy_scout
 
-A moth's scene does not depend on its kind, so the same moth can be drawn as any wrong class. The pixels that then differ, T, are the
-reason why it is class a and not class b. The table compares explanations of output folders, at every mask size, with their masks and maps
-at random places and mirrored, and with a central disc. It takes about 15 seconds for 600 explanations on a CPU core.
+A moth's scene does not depend on its kind, so the same moth can be drawn as any wrong class. The pixels that then
+differ, T, are the reason why it is class a and not class b. The table compares explanations, at every mask size, with
+their masks and maps at random places and mirrored, and with a central disc. 600 explanations take about 15 seconds on a
+CPU core.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,7 +36,7 @@ from utils.running.launch import command, command_line
 from utils.running.records import read_explanation_record
 from utils.running.settings import pick
 
-COLUMNS = ("on T", "of T", "on own", "of own", "points", "mass", "rank")  # explained in `tally` and `map_scores`
+COLUMNS = ("on T", "of T", "on own", "of own", "points", "mass", "rank")  # see `report`
 
 
 class Run(NamedTuple):
@@ -86,8 +87,8 @@ def truths(dataset: Dataset, data_root: str, seed: int) -> list[tuple[Example, d
         picture, differences = toy_moths.counterfactuals(seed, moth, row.label)
         if not np.array_equal(picture, np.array(decode(file, listed_at))):
             raise InputError(
-                f"{listed_at}: {file} is not the moth drawn from seed {seed}, so its counterfactuals are unknown. Pass the --seed of "
-                "datasets/prepare.py toy, or draw the moths again on this machine."
+                f"{listed_at}: {file} is not the moth drawn from seed {seed}, so its counterfactuals are unknown. "
+                "Pass the --seed of datasets/prepare.py toy, or draw the moths again on this machine."
             )
         return differences
 
@@ -97,7 +98,7 @@ def truths(dataset: Dataset, data_root: str, seed: int) -> list[tuple[Example, d
 
 
 def disc(masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Draws a centered disc of the area of each mask (M, s, s), and a map that falls from the center to 0 in the corners."""
+    """Draws a centered disc of each mask's area, and a map that falls from the center to 0 in the corners."""
     height, width = masks.shape[1:]
     down, across = torch.meshgrid(
         torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2, indexing="ij"
@@ -121,10 +122,10 @@ def variants(masks: Tensor, maps: Tensor, rng: torch.Generator) -> dict[str, tup
 
 
 def map_scores(maps: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores maps (M, s, s), 0 or more, against truths bool (M, s, s), from 0 to 1. Constant maps score 0.
+    """Scores maps (M, s, s), 0 or more, against truths T bool (M, s, s), from 0 to 1. Constant maps score 0.
 
-    Returns, (M,) each: pointing game (1 if the largest value lies in the truth); relevance mass (fraction of the map inside the truth);
-    relevance rank (fraction of the |T| largest values inside the truth).
+    Returns pointing game (1 if the largest value lies in T), relevance mass (fraction of the map in T) and relevance
+    rank (fraction of the |T| largest values in T), (M,) each.
     """
     maps, truth = maps.flatten(1).double(), truth.flatten(1)
     points = truth.gather(1, maps.argmax(1, keepdim=True))[:, 0].double()
@@ -148,13 +149,13 @@ def tally(masks: Tensor, maps: Tensor, truth: Tensor, own: Tensor, has_own: Tens
     hit, own_hit = (masks & truth).sum(), (with_own & own).sum()
     numerators = [hit, hit, own_hit, own_hit, *(score.sum() for score in map_scores(maps, truth))]
     denominators = [masks.sum(), truth.sum(), with_own.sum(), own.sum(), count, count, count]
-    return torch.tensor([list(map(float, numerators)), list(map(float, denominators))], dtype=torch.float64)
+    return torch.tensor([numerators, denominators], dtype=torch.float64)
 
 
 def measure(
     run: Run, size: float, exact: Sequence[tuple[Example, dict[int, toy_moths.Difference]]], seed: int = 0
 ) -> dict[str, list[float]]:
-    """Computes the rows of the table for one run at one mask size, in percent, by variant. `seed` draws the random places.
+    """Computes the rows of the table for one run at one mask size, in percent. `seed` draws the random places.
 
     Raises:
         InputError: a mask is missing, or the heat maps belong to another list.
@@ -170,7 +171,7 @@ def measure(
     def resized(differences: Sequence[np.ndarray]) -> Tensor:
         """Brings bool (h, w) to the size of the masks: (B, s, s)."""
         pictures = [Image.fromarray(one).resize((side, side), Image.Resampling.NEAREST) for one in differences]
-        return torch.from_numpy(np.stack(pictures))
+        return torch.from_numpy(np.stack([np.array(picture) for picture in pictures]))
 
     sums: dict[str, Tensor] = {}
     listed = listed_counters(run.layout, rows, len(run.dataset.classes))
@@ -192,7 +193,8 @@ def report(outs: Sequence[str], data_root: str, seed: int) -> Iterator[str]:
     Raises:
         InputError: a folder contains no explanations of the drawn moths, or the moths on disk are others.
     """
-    yield "In %. Masks: precision and recall on T, and on the part of T on marks of a. Maps: pointing game, mass and rank in T."
+    yield "In %. Masks: precision and recall on T, and on the part of T on marks of a."
+    yield "Maps: pointing game, mass and rank in T."
     yield f"{'':<24}" + "".join(f"{column:>9}" for column in COLUMNS)
     exact: dict[str, list] = {}
     for run in [run for out in outs for run in find_runs(out, data_root)]:

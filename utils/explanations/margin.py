@@ -1,12 +1,13 @@
-"""Margin explanations: where in an image the evidence for class a exceeds that for class b, on the grid of an early layer.
+"""Margin explanations: where the evidence for class a exceeds that for class b, on the grid of an early layer.
 
-"Why a and not b" is one number, the margin z_a - z_b. Its HiResCAM (Draelos & Carin 2020: gradient times activation at every position,
-gradients not averaged) is the difference of two class maps, so C class maps serve every pair:
+"Why a and not b" is one number, the margin z_a - z_b. Its HiResCAM (Draelos & Carin 2020: gradient times activation at
+every position, gradients not averaged) is the difference of two class maps, so C class maps serve every pair:
 
     H_c = sum over the channels k of a layer's map F of (dz_c / dF_k) F_k        signed, on the grid of the layer
     M(x; a, b) = ReLU(H_a - H_b)
 
-M is upsampled (bilinear), smoothed by a Gaussian and cut. Small components of the mask are removed, so that people see a few clear regions.
+M is upsampled (bilinear), smoothed by a Gaussian and cut. Small components of the mask are removed, because people
+should see a few clear regions.
 """
 
 from collections.abc import Callable
@@ -32,8 +33,8 @@ def class_maps(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Computes signed class maps H_c from the feature map of a layer.
 
-    Takes one pass from the layer on, and one backward pass per chosen class, down to the layer only and to no weight. Several classes
-    share a batch, which takes 0.6 times as long as one pass after another (torch.func, 1 thread).
+    Takes one pass from the layer on, and one backward pass per chosen class, down to the layer only and to no weight.
+    Several classes share a batch, which takes 0.6 times as long as one pass after another (torch.func, 1 thread).
 
     Args:
         network: in evaluation mode.
@@ -59,10 +60,10 @@ def class_maps(
 
 @lru_cache
 def smoothing_matrix(grid: int, size: int) -> Tensor:
-    """Returns A (size, grid), float32, for which A M A^T is a map M (grid, grid) upsampled to (size, size) and smoothed.
+    """Returns A (size, grid), float32: A M A^T is a map M (grid, grid) upsampled to (size, size) and smoothed.
 
-    Upsampling is bilinear (align_corners=False). The Gaussian is truncated at 4 standard deviations and mirrors the picture at its edge
-    (SciPy's mode `reflect`), so the edge neither loses nor gains.
+    Upsampling is bilinear (align_corners=False). The Gaussian is truncated at 4 standard deviations and mirrors the
+    picture at its edge (SciPy's mode `reflect`), so the edge neither loses nor gains.
     """
     from scipy.ndimage import gaussian_filter1d  # imported here because it is slow, and --help must be fast
 
@@ -75,8 +76,8 @@ def smoothing_matrix(grid: int, size: int) -> Tensor:
 def main_parts(mask: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Removes small connected components from a mask bool (h, w).
 
-    Keeps the `PARTS` components with the largest sum of `weight` (h, w) among those of at least `SPECK` of the mask. If all are smaller,
-    it keeps one. Pixels connect by their edges, not by their corners (SciPy's default).
+    Keeps the `PARTS` components with the largest sum of `weight` (h, w) among those of at least `SPECK` of the mask. If
+    all are smaller, it keeps one. Pixels connect by their edges, not by their corners (SciPy's default).
     """
     from scipy.ndimage import label
 

@@ -16,7 +16,8 @@ def constant(maps: Tensor) -> Tensor:
 
 
 def mask_pixels(fraction: float, height: int, width: int) -> int:
-    """Returns k = floor(t H W), at least 1. The small addend corrects rounding: 0.29 x 100 x 100 is 2899.9999999999995."""
+    """Returns k = floor(t H W), at least 1."""
+    # The small addend corrects rounding: 0.29 x 100 x 100 is 2899.9999999999995.
     return max(1, int(fraction * height * width + 1e-6))
 
 
@@ -37,7 +38,7 @@ def masks(upsampled: Tensor, fractions: tuple[float, ...]) -> Tensor:
 
 
 def moved(rng: torch.Generator, *stacks: Tensor) -> tuple[Tensor, ...]:
-    """Moves the pictures of each stack (M, h, w) to random places, around the edges. Picture m of every stack has the same offset."""
+    """Rolls the pictures of each stack (M, h, w) by random offsets; picture m of every stack has the same offset."""
     count, *sides = stacks[0].shape
     offsets = torch.stack([torch.randint(0, side, (count,), generator=rng) for side in sides], dim=1).tolist()
     return tuple(

@@ -13,12 +13,7 @@ BORDER = 2  # pixels
 def fill_outside(images: Tensor, masks: Tensor) -> Tensor:
     """Draws E for the machine student: the pixels inside the mask, and their mean color everywhere else.
 
-    Args:
-        images: uint8 (M, 3, h, w).
-        masks: bool (M, h, w), none of them empty.
-
-    Returns:
-        uint8 (M, 3, h, w).
+    Images are uint8 (M, 3, h, w). Masks bool (M, h, w) must not be empty.
     """
     # A matrix product per picture is three times faster than one sum over all pictures, and exact in float64.
     totals = [
@@ -29,7 +24,7 @@ def fill_outside(images: Tensor, masks: Tensor) -> Tensor:
 
 
 def borders(masks: Tensor, width: int = BORDER) -> Tensor:
-    """Returns the pixels of masks bool (M, h, w) within `width` pixels of their outside or of the picture's edge: closed lines."""
+    """Returns the pixels of masks bool (M, h, w) within `width` pixels of their outside or of the picture's edge."""
     core = F.pad(masks, (width, width, width, width))  # (M, h + 2 width, w + 2 width), False beyond the edge
     for axis, length in ((1, masks.shape[1]), (2, masks.shape[2])):
         # A pixel remains if all its neighbors along the axis are inside. Rows, then columns, cover the whole square.

@@ -1,4 +1,4 @@
-"""SCOUT: Grad-CAM maps of all classes from one forward pass, and the discriminant explanation (Wang & Vasconcelos, CVPR 2020)."""
+"""SCOUT (Wang & Vasconcelos, CVPR 2020): discriminant explanations by Grad-CAM maps, from one forward pass."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -20,7 +20,7 @@ class Maps(NamedTuple):
 
 
 def normalise(maps: Tensor) -> Tensor:
-    """Applies ReLU, then shifts and scales each map (..., H, W) to 0 .. 1. A constant map becomes 0; zeros become EPS."""
+    """Applies ReLU and scales each map (..., H, W) to 0 .. 1. Constant maps become 0, and zeros become EPS."""
     maps = maps.relu()
     low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
     scale = torch.where(high > low, high - low, torch.ones_like(high))  # avoids 0 / 0 for a constant map
@@ -32,12 +32,13 @@ def normalise(maps: Tensor) -> Tensor:
 def explanation_maps(outputs: Outputs, head: nn.Linear) -> Maps:
     """Computes S and all A_c of a batch (Selvaraju et al., ICCV 2017; Wang & Vasconcelos, CVPR 2020).
 
-    The features are the mean of the feature map and the head is linear. So ds/dF_k = (ds/df_k) / (H W) at every position, and every map
-    is a weighted sum of channels without a backward pass. With the class maps M_c = sum_k W_ck F_k:
+    The features are the mean of the feature map and the head is linear. So ds/dF_k = (ds/df_k) / (H W) at every
+    position, and every map is a weighted sum of channels without a backward pass. With M_c = sum_k W_ck F_k:
 
     - A_c is M_c.
-    - S: dp_m/df = p_m sum_c p_c (W_m - W_c), so its map is p_m sum_c p_c (M_m - M_c). Positive factors vanish in the normalisation, so
-      p_c is replaced by its share among the classes c != m. If p_m rounds to 1, p_m (M_m - sum_c p_c M_c) would be rounding noise.
+    - S: dp_m/df = p_m sum_c p_c (W_m - W_c), so its map is p_m sum_c p_c (M_m - M_c). Positive factors vanish in the
+      normalisation, so p_c is replaced by its share among the classes c != m. If p_m rounds to 1,
+      p_m (M_m - sum_c p_c M_c) would be rounding noise.
 
     Args:
         outputs: logits (N, C) and feature map (N, d, H, W); float64 stays float64, other types become float32.
@@ -73,7 +74,7 @@ class Scout(Explainer):
         self, network: Network, pixels: Tensor, label: Tensor, choose: Callable[[Tensor], Tensor]
     ) -> Explained:
         outputs = network(pixels)
-        maps, counter = explanation_maps(outputs, network.head), choose(outputs.logits)
+        maps, counter = explanation_maps(outputs, network.linear_head), choose(outputs.logits)
         return Explained(outputs.logits, counter, discriminant(maps, label, counter), maps._asdict())
 
     def relevance(self, maps: dict[str, Tensor], label: Tensor, counter: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import dataclasses
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,9 +43,10 @@ class Results:
 
     def add(self, numbers: list[int], arrays: dict[str, Tensor]) -> None:
         """Stores arrays (n, ...) of a batch of n images, and marks the batch as done."""
+        content: dict[str, Any] = {name: values.numpy() for name, values in arrays.items()}
         save = np.savez_compressed if self.gaps else np.savez
         with replacing(self._file(numbers)) as temporary:
-            save(temporary, **{name: values.numpy() for name, values in arrays.items()})
+            save(temporary, **content)
 
     def read(self, name: str) -> Iterator[np.ndarray]:
         """Yields an array batch by batch."""
