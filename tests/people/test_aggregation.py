@@ -72,37 +72,17 @@ def test_an_em_step_adds_as_numpy_would_to_the_last_bit():
     assert np.array_equal(aggregation.expect(votes, prior, confusion)[0], np.exp(joint - evidence))
 
 
-# From crowd-kit 1.4.2 (DawidSkene(n_iter=5000, tol=1e-13); its M-step has no prior, only a floor of 1e-10),
-# krippendorff 0.9.0 and NumPy 2.4.6, for `make_crowd` with these arguments: number of right labels; sum of image number
-# x label; class shares; diagonal of the first person's confusion matrix; mean probability of the label; alpha.
-CROWD = [
-    (
-        (0, 400, 10, 3, (0.8,) * 10),
-        (362, 160006),
-        ([0.235045, 0.183733, 0.158332, 0.217559, 0.205331], [0.842142, 0.790085, 0.793277, 0.898035, 0.709431]),
-        (0.961498, 0.539009017),
-    ),
-    (
-        (6, 120, 8, 8, (0.7,) * 8),
-        (115, 14946),
-        ([0.150943, 0.207499, 0.266521, 0.158409, 0.216628], [0.723673, 0.558481, 0.562854, 0.631238, 0.807831]),
-        (0.998053, 0.390421366),
-    ),
-]
-
-
-@pytest.mark.parametrize(("arguments", "sums", "shares", "means"), CROWD, ids=["some", "everybody"])
-def test_dawid_skene_gives_what_crowd_kit_gives(arguments, sums, shares, means):
-    (right, checksum), (prior, diagonal), (certainty, alpha) = sums, shares, means
-    truth, votes = make_crowd(*arguments)
-    nothing = np.full((len(votes.people), 5, 5), 1e-10)
-    found = dawid_skene(votes, nothing, per_class=1e-10, tolerance=1e-9)
+def test_dawid_skene_gives_what_crowd_kit_gives():
+    """Numbers of crowd-kit 1.4.2, DawidSkene(n_iter=5000, tol=1e-13), without a prior, and of krippendorff 0.9.0."""
+    truth, votes = make_crowd(0, 400, 10, 3, (0.8,) * 10)
+    found = dawid_skene(votes, np.full((10, 5, 5), 1e-10), per_class=1e-10, tolerance=1e-9)
     label = found.posterior.argmax(1)
-    assert ((label == truth).sum(), (label * np.arange(len(label))).sum()) == (right, checksum)
-    assert found.prior == pytest.approx(prior, abs=2e-6)
+    assert ((label == truth).sum(), (label * np.arange(400)).sum()) == (362, 160006)
+    assert found.prior == pytest.approx([0.235045, 0.183733, 0.158332, 0.217559, 0.205331], abs=2e-6)
+    diagonal = [0.842142, 0.790085, 0.793277, 0.898035, 0.709431]
     assert np.diag(found.people[0]) == pytest.approx(diagonal, abs=2e-6)
-    assert found.posterior.max(1).mean() == pytest.approx(certainty, abs=2e-6)
-    assert agreement(votes, 5)["alpha"] == pytest.approx(alpha, abs=1e-9)
+    assert found.posterior.max(1).mean() == pytest.approx(0.961498, abs=2e-6)
+    assert agreement(votes, 5)["alpha"] == pytest.approx(0.539009017, abs=1e-9)
 
 
 def test_dawid_skene_beats_the_majority_if_many_are_bad():
@@ -190,13 +170,6 @@ def test_one_coin_against_plain_loops():
     assert (labels.steps, labels.converged, labels.drawn) == (len(found.objective), True, 0)
 
 
-def test_one_coin_beats_the_others_on_a_mixed_crowd_with_many_classes():
-    """A confusion matrix has 2,450 parameters, and a person answers 150 times."""
-    truth, votes = make_crowd(0, 1000, 20, 3, [(0.9, 0.6, 0.3)[person % 3] for person in range(20)], classes=50)
-    right = {method: (aggregate(votes, 50, method, NOTHING, 0).label == truth).mean() for method in AGGREGATIONS}
-    assert right["one_coin"] > right["majority"] + 0.02 and right["one_coin"] > right["dawid_skene"] + 0.02
-
-
 @pytest.mark.parametrize("method", AGGREGATIONS)
 def test_ties_are_drawn_fairly_and_by_the_seed(method):
     rows = [(image, person, (1, 4)[(image + person) % 2]) for image in range(2000) for person in range(2)]
@@ -221,5 +194,3 @@ def test_undefined_agreement_is_none():
     assert agreement(votes_of([(0, 0, 1), (1, 1, 2)]), 5) == {"agreement": None, "alpha": None}
     # Only one class: agreement by chance is perfect.
     assert agreement(votes_of([(0, 0, 1), (0, 1, 1)]), 5) == {"agreement": 1.0, "alpha": None}
-    _, votes = make_crowd(3, 4000, 3, 3, [0.2] * 3)
-    assert abs(agreement(votes, 5)["alpha"]) < 0.03  # guessing

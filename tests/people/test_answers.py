@@ -54,13 +54,6 @@ def test_every_format_gives_the_same_answers(key, trials, tmp_path):
         assert read_answers(paths, key, 5)[0] == expected, paths
 
 
-def test_a_batch_may_have_more_in_a_field_than_python_expects(key, tmp_path):
-    trial = make_trial(key, "label", 0, 1)
-    many = [trial | {"trial_id": f"{number:032x}"} for number in range(1000)]
-    path = saved(tmp_path / "batch.csv", csv_text([mturk_row("ann", many)]))
-    assert counted([path], key) == ({"ann": 1}, [("ann", "answered again by", 999)])
-
-
 # ---------------------------------------------------------------- Mechanical Turk
 
 
@@ -207,7 +200,6 @@ WRONG_TRIALS = {
     "class True is not in": {"response": True},
     "rt -1 ": {"rt": -1},
     "has no test image '00'. Check --key": {"stimulus": "00"},
-    r"has no test image '\\x1b\[2J": {"stimulus": "\x1b[2J\n" + "x" * 100},
     "invalid trial_id .*, phase 'lunch'": {"phase": "lunch"},
     r"invalid trial_id '1E\+31'.*Export the answers again": {"trial_id": "1E+31"},
     "build_id None": {"build_id": None},
@@ -219,20 +211,12 @@ def test_wrong_trials_are_named(key, tmp_path, message):
     wrong = make_trial(key, "test", 1, 1) | WRONG_TRIALS[message]
     for content in (download, lambda trials: export({"ann": trials})):
         path = saved(tmp_path / "a.json", content([make_trial(key, "test", 0, 1), wrong]))
-        with pytest.raises(InputError, match=rf"a.json.*\(ann\), trial 2.*{message}") as refused:
+        with pytest.raises(InputError, match=rf"a.json.*\(ann\), trial 2.*{message}"):
             read_answers([path], key, 5)
-        assert str(refused.value).isprintable()
-
-
-@pytest.mark.parametrize("name", ["", " ", "\ud800x", "two\nlines"])
-def test_names_that_no_report_can_repeat_are_refused(key, tmp_path, name):
-    for content in (download([make_trial(key, "test", 0, 1)], name), [explain_teach_log(_id={"$oid": name})]):
-        with pytest.raises(InputError, match="a.json.*: participant .* is not printable text"):
-            read_answers([saved(tmp_path / "a.json", content)], key, 5)
 
 
 def test_answers_to_another_build_are_counted(key, tmp_path):
-    """The page was built again while answers came in. The key of this build does not know the images of the other."""
+    """The page was built again while answers came in; the new key does not contain the images of the earlier build."""
     own = [make_trial(key, "test", number, 1) for number in range(2)]
     other = [make_trial(key, "label", n, 9, "bob", build_id="fedc", stimulus="0" * 16) for n in range(3)]
     rows = [{"participant": "p0001"} | trial for trial in [*other, *own]]
@@ -247,19 +231,15 @@ def test_answers_to_another_build_are_counted(key, tmp_path):
 TURK = "AssignmentId,WorkerId,Answer.trials\n"
 WRONG_FILES = {
     "unknown format": ("unknown format", {"a": 1}),
-    "nobody": (r"count \(they are empty\)", {"participants": []}),
     "no list": ("participant number 1 .*: expected a list of trials", {"participants": [{"participant": "p"}]}),
     "no participant": ("participant number 1: expected an object", {"participants": [{"trials": {}}]}),
-    "no trial": ("expected a list of trials", {"participants": [{"participant": "p", "trials": ["?"]}]}),
     "not JSON": ("is not valid JSON", '{"participants": ['),
     "too deep": ("is not valid JSON", "[" * 100_000),
     "empty": ("unknown format", ""),
     "CSV fields": ("row 3: expected 3 fields", TURK + "1,2,[]\n3\n"),
     "CSV trials": ("row 2: Answer.trials is not valid JSON", TURK + "1,2,{\n"),
-    "log lists": ("log 1: expected _id and equally long", [explain_teach_log(response=None)]),
     "log lengths": ("log 1: expected _id and equally long", [explain_teach_log(response=[1])]),
     "log response": ("answer 3: class 9 is not in", [explain_teach_log(response=[1, 1, 9])]),
-    "log truth": ("answer 1: class -1 is not in", [explain_teach_log(gt_label=[-1, 1, 1])]),
     "log time": ("log 1: .*25:00:00", [explain_teach_log(time=["23:00:00", "25:00:00", "23:00:00"])]),
 }
 

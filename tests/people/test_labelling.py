@@ -102,21 +102,6 @@ def test_the_report_says_what_does_not_count(finished, script):
     assert [person["name"] for person in report["each"]] == ["W0", "W2"]
 
 
-def test_people_who_are_left_out_have_no_effect(finished, script):
-    script("simulate_people", "--people", 5, "--accuracy", 0.8)
-    said = script("label", "--leave-out", "p0002", "p0005")
-    assert " x left out by --leave-out: p0002 (toy/answers_simulated.json, participant number 2 (p0002)), p00" in said
-    made = {path: path.read_bytes() for path in (finished / "toy").glob("*") if path.suffix in (".png", ".csv")}
-
-    def remove(answers):
-        del answers["participants"][4], answers["participants"][1]
-
-    made[finished / LIST] = (finished / LIST).read_bytes()
-    edit(finished / "toy/answers_simulated.json", remove)
-    script("label")
-    assert {path: path.read_bytes() for path in made} == made
-
-
 def test_the_key_names_the_course(finished, script):
     """Auto needs a key with a selection; another selection is an error. Logs of explain_teach have no key."""
     script("simulate_people", "--accuracy", 1, "--people", 2)
@@ -149,26 +134,6 @@ def test_files_of_an_earlier_run_are_removed(finished, script):
     assert all(path.exists() for path in files)
     assert "so there is no labeled list" in script("label", "--min-accuracy", 0.6)
     assert not any(path.exists() for path in files) and report_in(finished)["list"] is None
-
-
-@pytest.mark.parametrize("known", [0, 6])
-def test_unknown_classes_are_not_measured(finished, script, known):
-    """The page knows the classes of `known` of 20 images."""
-    script("simulate_people", "--accuracy", 0.7, "--people", 6)
-    asked = []
-
-    def forget(key):
-        asked.extend(image for image in key["images"].values() if image["phase"] == "label")
-        for image in asked[known:]:
-            image["label"] = None
-
-    edit(finished / "toy/course_page_key.json", forget)
-    script("label")
-    part = report_in(finished)["label"]
-    table = {row["path"]: row for row in csv.DictReader((finished / "toy/labels_KMaxGrad.csv").open())}
-    assert sum(row["truth"] == "" for row in table.values()) == part["images_of_unknown_class"] == 20 - known
-    right = [int(table[image["path"]]["label"]) == image["label"] for image in asked[:known]]
-    assert part["label_accuracy"] == (pytest.approx(100 * np.mean(right), abs=1e-3) if known else None)
 
 
 def test_wrong_settings_are_named(tools, finished, script):

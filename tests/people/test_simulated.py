@@ -23,8 +23,6 @@ def test_symmetric_people_are_right_as_often_as_stated():
     counts = np.zeros((5, 5))
     np.add.at(counts, (truth, answers), 1 / 4000)
     assert np.abs(counts - matrix).max() < 4 * math.sqrt(0.24 / 4000)
-    certain = np.eye(5)[[1, 1, 1, 4, 0]]
-    assert (simulated.respond(truth, certain, np.random.default_rng(1)) == np.array([1, 1, 1, 4, 0])[truth]).all()
 
 
 @pytest.mark.parametrize(("images", "people", "per_image"), [(50, 7, 3), (10, 4, 4), (9, 2, 5), (3, 8, 1)])
