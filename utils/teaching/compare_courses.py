@@ -1,12 +1,11 @@
-"""Draws the learning curves of several selections into one figure and prints them as a table.
+"""Compares selections: draws their learning curves into one figure and prints a table.
 
     python -m utils.teaching.compare_courses butterflies CMaxGrad KMaxGrad random
 
-If every selection was run with --draws, the curves are means over the draws, with their range. Otherwise they are those
-of the courses.
+If every selection was run with --draws, the curves are means over the draws, with their range. Otherwise each is the
+curve of one course.
 
-Reads: the output folder of train_*_CMaxGrad.py, with the accuracies of each selection (with --draws the tables of the
-    draws).
+Reads: the test accuracies of each selection, or its table of draws, in the output folder of train_*_CMaxGrad.py.
 
 Writes: <out>/compare_courses.png; with --simclr compare_courses_simclr.png.
 
@@ -29,7 +28,7 @@ from utils.teaching.registry import SELECTORS
 
 
 def read_draws(path: Path) -> list[list[float]]:
-    """Reads a table of draws: test accuracy (%) per lesson of each draw."""
+    """Reads a table of draws: the test accuracies (%) of each draw, one per lesson."""
     curves: dict[str, list[float]] = {}
     with open(path, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -40,10 +39,7 @@ def read_draws(path: Path) -> list[list[float]]:
 def read_curves(layout: Layout, selections: Sequence[str]) -> dict[str, np.ndarray]:
     """Learning curves of each selection, (draws, lessons): its draws if every selection has some, else its one course.
 
-    Draws that ended early shorten the others of their selection.
-
-    Raises:
-        InputError: a course is missing, damaged or was not measured.
+    The draws of a selection are cut to the shortest.
     """
     drawn = all(layout.draws(selection).exists() for selection in selections)
     curves = {}
@@ -64,7 +60,7 @@ def read_curves(layout: Layout, selections: Sequence[str]) -> dict[str, np.ndarr
 
 
 def compare(out: str | Path, selections: Sequence[str], simclr: bool = False) -> Path:
-    """Draws and prints the test accuracy per lesson of each selection; returns the figure."""
+    """Draws and prints the test accuracy of each selection after each lesson; returns the path of the figure."""
     layout = Layout(Path(out), variant="simclr" if simclr else "")
     curves = read_curves(layout, selections)
     lines = {name: table.mean(0).tolist() for name, table in curves.items()}
@@ -76,7 +72,7 @@ def compare(out: str | Path, selections: Sequence[str], simclr: bool = False) ->
 
 
 def as_text(curves: dict[str, np.ndarray]) -> str:
-    """Test accuracy (%) after some lessons, mean of all lessons, range over the draws; one selection per line."""
+    """One line per selection: test accuracy (%) after some lessons, mean over all lessons, range over the draws."""
     width = max(map(len, curves))
     longest = max(table.shape[1] for table in curves.values())
     lessons = [lesson for lesson in REPORTED_LESSONS if lesson <= longest]

@@ -42,7 +42,7 @@ def run_draws(
     """
     draws = draws if student.test.num_known else 0
     kept = unfinished.folder / "draws.json"
-    curves = json.loads(kept.read_text()) if kept.exists() else []
+    curves = json.loads(kept.read_text()) if kept.exists() else []  # of an interrupted run
     processes.wait()  # every rank reads the state before rank 0 overwrites it
     disabled = draws == 0 or not processes.is_first()
     missing = range(len(curves), draws)

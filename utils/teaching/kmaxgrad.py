@@ -38,10 +38,10 @@ def ties(score: float | Tensor, top: float) -> bool | Tensor:
 
 
 class Gradients(NamedTuple):
-    """U of n images of the pool: one or two rank-one terms of residuals g (n, C) and centered features f~ (n, d)."""
+    """U of n images."""
 
-    rows: Tensor  # in the pool, (n,)
-    terms: list[tuple[Tensor, Tensor]]  # of the image; of its explanation, with g = 0 if it is missing
+    rows: Tensor  # of the pool, (n,)
+    terms: list[tuple[Tensor, Tensor]]  # g (n, C) and f~ (n, d) of the images, and of their explanations if taught
     along: Tensor  # p = < U, G >, (n,)
     square: Tensor  # q = || U ||^2, (n,)
 
@@ -50,10 +50,6 @@ class Gradients(NamedTuple):
         cross = sum((g[block] @ h.T) * (f[block] @ e.T) for g, f in self.terms for h, e in other.terms)
         square = self.square[block, None] + other.square + 2 * cross
         return ratio(self.along[block, None] + other.along, square)
-
-    def own(self) -> Tensor:
-        """Score of each image without a partner, (n,)."""
-        return ratio(self.along, self.square)
 
 
 class PoolGradient:
@@ -73,7 +69,7 @@ class PoolGradient:
         return g, look.features[numbers].double() - self.mean
 
     def of(self, rows: Tensor, counter: int | None) -> Gradients:
-        """U(i; counter) of images i; without explanations if `counter` is None or explanations are not taught."""
+        """U(i; counter) of images i; without explanations if `counter` is None."""
         survey, labels = self.survey, self.survey.labels[rows]
         terms = [self._term(self.images, rows, labels)]
         if counter is not None and survey.explained is not None:
@@ -85,12 +81,16 @@ class PoolGradient:
         square = square + 2 * sum((g * h).sum(1) * (f * e).sum(1) for (g, f), (h, e) in combinations(terms, 2))
         return Gradients(rows, terms, along, square)
 
+    def own(self, rows: Tensor, counter: int | None) -> Tensor:
+        """Score < U, G > / || U || of each image without a partner, (n,)."""
+        gradients = (self.of(block, counter) for block in rows.split(ROWS))
+        return torch.cat([ratio(u.along, u.square) for u in gradients])
+
     def shortlist(self, rows: Tensor, counter: int | None, length: int) -> Tensor:
         """The rows with the largest own score, in list order."""
         if len(rows) <= length:
             return rows
-        own = torch.cat([self.of(block, counter).own() for block in rows.split(ROWS)])
-        return rows[own.argsort(descending=True, stable=True)[:length].sort().values]
+        return rows[self.own(rows, counter).argsort(descending=True, stable=True)[:length].sort().values]
 
 
 class KMaxGrad(Selector):
@@ -99,13 +99,13 @@ class KMaxGrad(Selector):
     explains = True
 
     def choose(self, survey: Survey, remaining: Tensor) -> Choice | None:
-        """Returns the best pair, image with the larger own score first, and the best partner of every other class."""
+        """Returns the best pair, larger own score first, and the best partner in every other class."""
         pool, labels = PoolGradient(survey), survey.labels
         best = best_pair(labels, _groups(pool, remaining))
         if best is None:
             return None
         score, *pair = best
-        own = [pool.of(torch.tensor([i]), int(labels[j])).own().item() for i, j in (pair, pair[::-1])]
+        own = [pool.own(torch.tensor([i]), int(labels[j])).item() for i, j in (pair, pair[::-1])]
         image, partner = pair[::-1] if own[1] > own[0] and not ties(*own) else pair
         a, partners = int(labels[image]), {}
         any_pair = torch.ones(survey.num_classes, survey.num_classes, dtype=torch.bool)
@@ -121,8 +121,7 @@ class KMaxGrad(Selector):
 def _groups(pool: PoolGradient, remaining: Tensor) -> Iterator[tuple[Gradients, Gradients, Tensor]]:
     """Yields groups of images that contain all pairs, and the pairs of classes to score between them, bool (C, C).
 
-    U depends on the other class, so two classes with explanations against each other form two groups. All other
-    classes together form groups of mixed classes, because there may be many.
+    Two classes with explanations against each other form groups of their own, since U depends on the other class.
     """
     survey = pool.survey
     length = len(remaining) if remaining.sum() <= EXACT else SHORTLIST
@@ -136,6 +135,7 @@ def _groups(pool: PoolGradient, remaining: Tensor) -> Iterator[tuple[Gradients, 
         if explained[a, b]:
             one, two = (pool.of(pool.shortlist(members[c], r, length), r) for c, r in ((a, b), (b, a)))
             yield one, two, explained
+    # All other pairs share groups of mixed classes. With hundreds of classes, one pair at a time would be slow.
     others = ~explained & ~torch.eye(survey.num_classes, dtype=torch.bool)
     if members and others.any():
         rows = torch.cat([pool.shortlist(of_class, None, length) for of_class in members.values()])

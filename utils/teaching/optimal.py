@@ -1,8 +1,7 @@
-"""The optimal student: fixed features, and a head trained to the minimum of the risk after every lesson (ours).
+"""The optimal student: fixed features, and a head trained to convergence after every lesson (ours).
 
-MaxGrad and CMaxGrad are derived for a student that has learned everything so far before the next example is chosen; a
-few SGD steps are far from that. This student has no learning rate, no number of steps and no seed. Features are
-computed once, so a course takes seconds.
+MaxGrad and CMaxGrad are derived for a student that has fully learned the lessons so far. A few SGD steps do not achieve
+that. This student has no learning rate, number of steps or seed. Features are computed once, so a course takes seconds.
 """
 
 import copy
@@ -20,24 +19,15 @@ from utils.teaching.selector import Choice, Look, Seen, Survey, logits_of
 from utils.teaching.student import Student, StudentSettings, margin_risk
 from utils.training import evaluation
 
-GRADIENT = (
-    1e-7  # the head has converged when no entry of the gradient is larger; a looser limit could swap close scores
-)
+GRADIENT = 1e-7  # largest entry of the gradient at convergence; a looser limit could swap close scores
 
 
 def learn_head(features: Tensor, labels: Tensor, num_classes: int, ridge: float) -> Tensor:
-    """W = argmin of R + ridge ||W||^2 by L-BFGS with strong Wolfe line search from W = 0. The minimum is unique.
+    """W = argmin of R + ridge ||W||^2, ridge > 0, by L-BFGS from W = 0. The minimum is unique.
 
-    Args:
-        features: of the taught items, float64 (M, d).
-        labels: their classes, (M,).
-        num_classes: C.
-        ridge: lambda > 0.
-
-    Returns:
-        float64 (C, d).
+    Takes features of the taught items, float64 (M, d), and their classes, (M,). Returns float64 (C, d).
     """
-    # The minimum lies in the span of the features. In an orthonormal basis of it every step is the same, but faster.
+    # The minimum lies in the span of the features. An orthonormal basis of it gives the same steps, but faster.
     basis, coordinates = torch.linalg.qr(features.T)  # (d, r), (r, M)
     W = torch.zeros(num_classes, len(coordinates), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS(
@@ -66,11 +56,11 @@ class Features(NamedTuple):
     images: Tensor
     explained: Tensor
     test: Tensor
-    mean: Tensor  # that was subtracted, float64 (d,)
-    scale: float  # that they were divided by
+    mean: Tensor  # subtracted, float64 (d,)
+    scale: float  # divisor
 
     def standardized(self, rows: Tensor) -> "Features":
-        """Some of the images; everything is centered by their mean and divided by their mean norm after that."""
+        """Keeps some of the images; centers everything by their mean, then divides by their mean norm."""
         images = self.images[rows]
         mean = images.mean(0, dtype=torch.float64)
         centered = (images - mean).float()
@@ -84,7 +74,7 @@ class Features(NamedTuple):
 
 
 class OptimalStudent(Student):
-    """Fixed features, and the head that minimizes the risk of everything taught. W = 0 before the first lesson."""
+    """Fixed features, and the head that minimizes the risk on the teaching set; 0 before the first lesson."""
 
     map_budget = 0  # one pass is enough
 
@@ -99,16 +89,14 @@ class OptimalStudent(Student):
 
     @cached_property
     def features(self) -> Features:
-        """Everything it sees. Raises InputError if features are not finite."""
+        """Features of pool and test list. Raises InputError if they are not finite."""
         pool = self.look(self.explain)
         explained = pool.explained.features if pool.explained else pool.images.features[:0]
         raw = Features(
             pool.images.features, explained, self._test_maps.pooled(), torch.zeros(1, dtype=torch.float64), 1.0
         )
         if not all(values.isfinite().all() for values in raw[:3]):
-            raise InputError(
-                f"--pretrained {self.how.pretrained}: the features of this network are not finite. Use other weights."
-            )
+            raise InputError(f"The features of --pretrained {self.how.pretrained} are not finite. Use other weights.")
         return raw.standardized(torch.arange(len(self.labels)))
 
     def survey(self, explain: bool) -> Survey:
@@ -127,22 +115,18 @@ class OptimalStudent(Student):
             self._taught.append(features.double())
             self._classes.append(int(self.labels[number]))
 
-    def _teaching_set(self) -> tuple[Tensor, Tensor]:
-        """Features float64 (M, d) and classes (M,)."""
-        return torch.stack(self._taught), torch.tensor(self._classes)
-
     def learn(self) -> None:
-        self._head = learn_head(*self._teaching_set(), self.num_classes, self.how.ridge)
+        features, labels = torch.stack(self._taught), torch.tensor(self._classes)
+        self._head = learn_head(features, labels, self.num_classes, self.how.ridge)
 
     def accuracy(self) -> tuple[float, float]:
-        taught, classes = self._teaching_set()
-        return (
-            evaluation.share_right(logits_of(taught, self._head), classes),
-            evaluation.share_right(logits_of(self.features.test, self._head), self.test.labels),
-        )
+        taught = logits_of(torch.stack(self._taught), self._head)
+        test = logits_of(self.features.test, self._head)
+        right = evaluation.share_right
+        return right(taught, torch.tensor(self._classes)), right(test, self.test.labels)
 
     def classifier(self) -> Network:
-        """Returns a network without standardized features: centering becomes the bias of its head, scaling a factor."""
+        """Returns a network with raw features: the head's weight includes the scaling, its bias the centering."""
         weight = self._head / self.features.scale
         head = nn.Linear(weight.shape[1], weight.shape[0])
         head.load_state_dict({"weight": weight, "bias": -(weight @ self.features.mean)})
@@ -151,7 +135,7 @@ class OptimalStudent(Student):
         return network.to(self.how.device)
 
     def untaught(self, rows: Tensor) -> Self:
-        """As in `Student`; features are not computed again, but standardized by the rows."""
+        """As in `Student`. The same features, standardized by these rows."""
         student = copy.copy(self)
         student.labels, student.table = self.labels[rows], self.table[rows]
         student.features = self.features.standardized(rows)

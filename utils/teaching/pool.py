@@ -1,4 +1,4 @@
-"""The pool of a course: the images of a list and their explanations, as the student sees them."""
+"""The pool of a course: a list of images and their explanations, in the view of the student."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,18 +24,17 @@ ExplanationView = Literal["image", "attention"]
 def match_explanations(
     images: ImageSet[Example], rows: Sequence[Explanation], source: str | Path, num_classes: int
 ) -> Tensor:
-    """Finds the row of every explanation (i, b) in a list: (N, C); -1 if missing (always at b = c_i).
+    """Returns the row of every explanation (i, b) in an explanation list, (N, C); -1 if missing (always at b = c_i).
 
     Raises:
-        InputError: a row is not an explanation of a listed image or is repeated, or images have different numbers of
-            explanations.
+        InputError: a row is repeated or explains no listed image, or images have different numbers of explanations.
     """
     number_of = {row.index: number for number, row in enumerate(images.rows)}
     table = torch.full((len(images), num_classes), -1, dtype=torch.long)
     for line, row in enumerate(rows, start=1):
         number = number_of.get(row.index)
         image = None if number is None else images.rows[number]
-        # A list that was made again may have other images at the same indices, so names are compared too.
+        # Names are compared too, because a new version of a list may have other images at the same indices.
         name = image and explanation_name(image.path, image.label, row.counter, row.index)
         if Path(row.path).name != name or image.label != row.label:
             raise InputError(
@@ -56,25 +55,23 @@ def match_explanations(
 
 
 def mask_weights(mask: Image.Image, grid: int) -> Tensor:
-    """A 0/255 mask averaged down to the grid of a feature map: w in 0 .. 1, (grid, grid)."""
+    """Averages a 0/255 mask over the cells of a feature map: w in 0 .. 1, (grid, grid)."""
     inside = (to_tensor(mask)[:1] > 127).float()  # (1, h, w)
     return F.adaptive_avg_pool2d(inside, (grid, grid))[0]
 
 
 class Pool:
-    """Images of a list and their explanations.
+    """Images of a list, in the whole view of `image_size`, and their explanations (None: no explanations).
 
-    Args:
-        images: the example list, in the whole view of `image_size`.
-        ce_list: the explanation list; None for a pool without explanations.
-        view: the student sees an explanation as a picture (`image`) or as a region of its image (`attention`).
+    `view`: the student sees an explanation as a picture (`image`) or as a region of its image (`attention`).
 
     Attributes:
-        table: rows of the explanation list, (N, C); -1 if missing (always at b = c_i).
         rows: the explanation list.
+        table: its row for every image and class, as in `match_explanations`.
         explained: pictures of its rows in the image view, masks in the attention view, uint8 (3, s, s).
 
-    Raises InputError if the lists do not match or a file is missing.
+    Raises:
+        InputError: the lists do not match, or a file is missing.
     """
 
     def __init__(
@@ -96,13 +93,9 @@ class Pool:
         return len(self.images)
 
     def weights(self, row: int, grid: int) -> Tensor:
-        """The mask of an explanation on the grid of a feature map, (grid, grid). Attention view only.
-
-        Raises:
-            InputError: the mask is empty.
-        """
+        """The mask of an explanation as in `mask_weights`; attention view only. Raises InputError if it is empty."""
         if grid not in self._regions:
-            # `setdefault` because several threads may come here at once.
+            # Several threads may be here at once.
             self._regions.setdefault(grid, self.explained.seen_as(partial(mask_weights, grid=grid)))
         weights = self._regions[grid][row]
         if not weights.any():
@@ -113,7 +106,7 @@ class Pool:
         return weights
 
     def image_weights(self, number: int, grid: int) -> Tensor:
-        """Masks of an image's explanations against every class, (C, grid, grid); ones if there is no explanation."""
+        """Masks of an image's explanations against every class, (C, grid, grid); ones if an explanation is missing."""
         ones = torch.ones(grid, grid)
         return torch.stack([self.weights(row, grid) if row >= 0 else ones for row in self.table[number].tolist()])
 

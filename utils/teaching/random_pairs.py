@@ -1,4 +1,4 @@
-"""Baselines that do not look at the pool: random pairs, and random images with classes in turn."""
+"""Baselines that ignore the student: random pairs, and random images with classes in turn."""
 
 import torch
 from torch import Tensor

@@ -23,12 +23,9 @@ SELECTORS: dict[str, type[Selector]] = {
     "balanced": Balanced,
     "random": RandomPairs,
 }
-STUDENTS = {
-    "optimal": OptimalStudent,
-    "sgd": SGDStudent,
-}
+STUDENTS = {"optimal": OptimalStudent, "sgd": SGDStudent}
 
 
 def make_selector(selection: str, alpha: float, seed: int, draw: int = 0) -> Selector:
-    """Returns a selector at the start of a course. The first draw has the random numbers of the course itself."""
+    """Returns a selector for a new course. Draw 0 has the same random numbers as the main course."""
     return SELECTORS[selection](generator(seed, draw), alpha)

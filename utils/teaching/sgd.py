@@ -1,4 +1,4 @@
-"""The published student: a network that takes a few SGD steps after every lesson (Wang & Vasconcelos, ICCV 2021)."""
+"""The published student: a few SGD steps after every lesson (Wang & Vasconcelos, ICCV 2021)."""
 
 import math
 from collections.abc import Callable
@@ -18,11 +18,7 @@ from utils.training import evaluation
 
 
 class SGDStudent(Student):
-    """Network and optimizer are carried over from lesson to lesson.
-
-    Args:
-        rows: rows of `pool` to learn from; all by default.
-    """
+    """Network and optimizer are carried over from lesson to lesson. `rows` of the pool to learn from; default: all."""
 
     remedies = "--lr, --steps, --pretrained and --freeze-features"
 
@@ -36,7 +32,7 @@ class SGDStudent(Student):
         self._optimizer = torch.optim.SGD(
             self._learning, how.lr, momentum=how.momentum, weight_decay=how.weight_decay, fused=True
         )
-        # An attended explanation is a region of an image, so each picture is stored once and items point to it.
+        # In the attention view, an image and its explanations share one stored picture.
         self._pictures: dict[tuple, Tensor] = {}
         self._items: list[tuple[tuple, Tensor, int]] = []  # key of the picture, region, class
 
@@ -71,7 +67,7 @@ class SGDStudent(Student):
         """Returns a function that computes the features of all items (M, d), and their classes (M,)."""
         network, device, place = self.network, self.how.device, {key: n for n, key in enumerate(self._pictures)}
         keys, regions, labels = zip(*self._items, strict=True)
-        # Concatenation loses the memory layout in which convolutions are fastest.
+        # torch.cat loses the channels-last layout, in which convolutions are fastest.
         pictures = torch.cat(list(self._pictures.values())).contiguous(memory_format=torch.channels_last)
         owner = torch.tensor([place[key] for key in keys], device=device)
         weights = torch.stack(regions).to(device)
@@ -79,11 +75,11 @@ class SGDStudent(Student):
         def features() -> Tensor:
             return attend((pictures if network.backbone_frozen else network.feature_map(pictures))[owner], weights)
 
-        frozen = features() if network.backbone_frozen else None  # does not change between steps
+        frozen = features() if network.backbone_frozen else None
         return lambda: features() if frozen is None else frozen, torch.tensor(labels, device=device)
 
     def learn(self) -> None:
-        """Takes `steps` steps on the whole teaching set as one batch, in evaluation mode for batch norm."""
+        """Takes `steps` steps on the whole teaching set as one batch; batch norm is in evaluation mode."""
         features, labels = self._teaching_set()
         for _ in range(self.how.steps):
             risk = margin_risk(self.network.head(features()), labels)
@@ -99,7 +95,6 @@ class SGDStudent(Student):
         processes.align(self.network)
 
     def accuracy(self) -> tuple[float, float]:
-        """As in `Student`. Raises RunError if the network has diverged."""
         with torch.inference_mode():
             features, labels = self._teaching_set()
             taught = evaluation.share_right(self.network.head(features()), labels)

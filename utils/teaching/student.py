@@ -1,7 +1,6 @@
-"""Base class of students: a network with a pool and a test list, and how it looks at them."""
+"""Base class of students, the margin risk, and attention pooling."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
@@ -21,7 +20,7 @@ from utils.training.features import BUDGET, FeatureMaps
 
 @dataclass(frozen=True)
 class StudentSettings:
-    """Settings of a student; the scripts' `Config` describes them."""
+    """Settings of a student, described in the scripts' `Config`."""
 
     arch: Arch
     pretrained: str
@@ -43,9 +42,7 @@ class StudentSettings:
 def margin_risk(logits: Tensor, labels: Tensor) -> Tensor:
     """R(L) = mean over (x, c) of sum over k != c of exp(-1/2 <f(x), W_c - W_k>).
 
-    Args:
-        logits: z = W f of a bias-free head, (N, C), so that <f, W_c - W_k> = z_c - z_k.
-        labels: c, (N,).
+    Takes logits z = W f of a bias-free head, (N, C), and labels c, (N,). <f, W_c - W_k> = z_c - z_k.
     """
     margins = logits.gather(1, labels[:, None]) - logits  # (N, C), 0 at k = c
     wrong = torch.ones_like(margins).scatter(1, labels[:, None], 0)  # (N, C)
@@ -53,16 +50,10 @@ def margin_risk(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def attend(feature_map: Tensor, weights: Tensor) -> Tensor:
-    """Pools a feature map over a region: f_E = sum of w F / sum of w over the positions.
+    """Pools a feature map F, (N, d, H, W), over regions: f_E = sum of w F / sum of w over the positions.
 
-    Equal weights give global average pooling.
-
-    Args:
-        feature_map: F, (N, d, H, W).
-        weights: w >= 0, not all 0, (N, ..., H, W): any number of regions per image.
-
-    Returns:
-        Features, (N, ..., d).
+    Weights w >= 0, not all 0, are (N, ..., H, W): any number of regions per image. Returns (N, ..., d). Equal weights give
+    global average pooling.
     """
     positions = weights.flatten(-2)  # (N, ..., H W)
     shares = positions / positions.sum(-1, keepdim=True)
@@ -80,10 +71,10 @@ def make_network(
     freeze_features: bool = False,
     normalize: Normalize = "auto",
 ) -> Network:
-    """Returns a network with generic features and a random, bias-free head drawn by `seed`.
+    """Returns a network with pretrained features and a random, bias-free head drawn by `seed`.
 
-    It stays in evaluation mode even during training: batches of 4 to 80 images, half of them masked, would ruin the
-    batch-norm statistics of its features.
+    It is in evaluation mode even when it learns: small batches, half of them masked images, would ruin the batch-norm
+    statistics.
     """
     torch.manual_seed(seed)
     network = build(arch, num_classes, bias=False)
@@ -94,13 +85,13 @@ def make_network(
 
 
 class Student(ABC):
-    """Base class of students. Nothing is computed before it is needed.
+    """Base class of students. Features are computed when they are first needed.
 
     `explain` is true if explanations are taught, `freeze_features` if only the head learns. `test` is in test view.
     """
 
-    remedies = "--pretrained and --selection"  # settings to try if it learns nothing
-    map_budget = BUDGET  # bytes of a frozen network's feature maps to keep for the next pass
+    remedies = "--pretrained and --selection"  # settings to try if the student learns nothing
+    map_budget = BUDGET  # bytes of a frozen backbone's feature maps to keep for the next pass
 
     def __init__(self, pool: Pool, test: ImageSet, explain: bool, how: StudentSettings, freeze_features: bool) -> None:
         self.pool, self.test, self.explain, self.how = pool, test, explain, how
@@ -119,7 +110,7 @@ class Student(ABC):
 
     @abstractmethod
     def survey(self, explain: bool) -> Survey:
-        """Returns its present view of its pool (evaluation mode, no augmentation); with explanations if `explain`."""
+        """Returns how it sees its pool now, without augmentation; with explanations if `explain`."""
 
     @abstractmethod
     def add(self, choice: Choice) -> None:
@@ -127,7 +118,7 @@ class Student(ABC):
 
     @abstractmethod
     def learn(self) -> None:
-        """Learns the teaching set. Raises RunError if the risk is no longer finite."""
+        """Learns the teaching set. Raises RunError if the risk diverges."""
 
     @abstractmethod
     def accuracy(self) -> tuple[float, float]:
@@ -135,19 +126,19 @@ class Student(ABC):
 
     @abstractmethod
     def classifier(self) -> Network:
-        """Returns a network with its answers."""
+        """Returns a network that gives the student's answers."""
 
     @abstractmethod
     def untaught(self, rows: Tensor) -> Self:
-        """Returns an untaught student of the same kind with some rows of this pool."""
+        """Returns an untaught student of the same kind that has only some rows of this pool."""
 
     @abstractmethod
     def state_dict(self) -> dict:
-        """Everything but the teaching set that an interrupted course needs to continue."""
+        """Everything except the teaching set that an interrupted course needs to continue."""
 
     @abstractmethod
     def load_state_dict(self, state: dict) -> None:
-        """Restores `state_dict`; the lessons so far must have been added."""
+        """Restores `state_dict`, after the lessons so far were added."""
 
     def _maps(self, images: ImageSet) -> FeatureMaps:
         how = self.how
@@ -155,13 +146,14 @@ class Student(ABC):
 
     @torch.inference_mode()
     def look(self, explain: bool) -> Seen:
-        """One pass of the network over the whole pool; with explanations if `explain` and the pool has any."""
+        """Passes the whole pool through the network; explanations too if `explain` and the pool has any."""
         pool = self.pool
         explain = explain and len(pool.explained) > 0
         attending = explain and pool.view == "attention"
         images, explained = self._blank(len(pool)), self._blank(len(pool.explained) if explain else 0)
-        regions = self._regions() if attending else repeat(None)
-        for (numbers, feature_map), weights in zip(self._image_maps, regions, strict=False):
+        load = partial(pool.image_weights, grid=self.grid)  # masks are decoded ahead, like images
+        masks = batches(load, self._image_maps.groups(), self.how.workers) if attending else repeat((None, None))
+        for (numbers, feature_map), (_, weights) in zip(self._image_maps, masks, strict=False):
             self._fill(images, numbers, feature_map.mean((2, 3)))
             if weights is not None:
                 self._fill(explained, pool.table[numbers], attend(feature_map, weights.to(self.how.device)))
@@ -171,20 +163,15 @@ class Student(ABC):
         codewords = self.network.linear_head.weight.detach().cpu().clone()
         return Seen(self._merged(images), codewords, self._merged(explained) if explain else None)
 
-    def _regions(self) -> Iterator[Tensor]:
-        """Regions of explanations, batch by batch, (B, C, H, W). Masks are decoded ahead, like images."""
-        load = partial(self.pool.image_weights, grid=self.grid)
-        return (weights for _, weights in batches(load, self._image_maps.groups(), self.how.workers))
-
     def _blank(self, count: int) -> Look:
-        """Zeros, because the ranks add up what each of them has seen."""
+        """Returns zeros, because `_merged` sums over the ranks."""
         return Look(torch.zeros(count, self.num_classes), torch.zeros(count, self.network.num_features))
 
     def _merged(self, look: Look) -> Look:
         return Look(*(processes.merged(values, self.how.device) for values in look))
 
     def _fill(self, look: Look, rows: Tensor | list[int], features: Tensor) -> None:
-        """Stores features and their logits in their rows; row -1 is dropped."""
+        """Stores features and their logits in their rows, except row -1."""
         rows = torch.as_tensor(rows)
         for whole, part in zip(look, (self.network.head(features), features), strict=True):
             whole[rows[rows >= 0]] = part.cpu()[rows >= 0]
