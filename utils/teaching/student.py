@@ -52,8 +52,8 @@ def margin_risk(logits: Tensor, labels: Tensor) -> Tensor:
 def attend(feature_map: Tensor, weights: Tensor) -> Tensor:
     """Pools a feature map F, (N, d, H, W), over regions: f_E = sum of w F / sum of w over the positions.
 
-    Weights w >= 0, not all 0, are (N, ..., H, W): any number of regions per image. Returns (N, ..., d). Equal weights give
-    global average pooling.
+    Weights w >= 0, not all 0, are (N, ..., H, W): any number of regions per image. Returns (N, ..., d). Equal weights
+    give global average pooling.
     """
     positions = weights.flatten(-2)  # (N, ..., H W)
     shares = positions / positions.sum(-1, keepdim=True)
