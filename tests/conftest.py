@@ -9,31 +9,22 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
-from tests.helpers.runs import LESSONS, REPOSITORY, SIZE, Workspace, call, common, run_family, snapshot, spawn
+from tests.helpers.runs import REPOSITORY, SIZE, Workspace, call, common, run_family, snapshot, spawn
 from utils.data import toy_moths
 from utils.data.lists import read_examples, write_examples
 
 IMAGES = {"toy_gt_tr": 4, "toy_gt_te": 3, "toy_gt_rest_tr": 4}  # per class
-FIRST = (
-    "test_scripts.py",
-    "test_wrong_input.py",
-    "test_localization.py",
-    "test_resume.py",
-    "test_processes.py",
-    "test_browser.py",
-    "test_browser_many.py",
-    "test_browser_server.py",
-)
+SLOW = ("test_scripts.py", "test_wrong_input.py", "test_resume.py", "test_processes.py", "test_browser.py")
 
 
 def pytest_collection_modifyitems(items):
-    """The slowest files come first, so that no process of a parallel run waits at the end."""
-    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
+    """Runs the slowest files first, which balances parallel runs."""
+    items.sort(key=lambda item: SLOW.index(item.path.name) if item.path.name in SLOW else len(SLOW))
 
 
 @pytest.fixture(scope="session")
 def drawn_toy(tmp_path_factory):
-    """A read-only data root with a small toy dataset, and its snapshot, which is compared at the end of the session."""
+    """A read-only data root with a small toy dataset, and its snapshot. At the end it must be unchanged."""
     root = tmp_path_factory.mktemp("shared") / "data"
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(io.StringIO()):
         patch.setattr(toy_moths, "PER_CLASS", IMAGES)
@@ -96,6 +87,4 @@ def space(request):
 
 @pytest.fixture(scope="session")
 def tools():
-    return SimpleNamespace(
-        call=call, spawn=spawn, common=common, snapshot=snapshot, size=SIZE, lessons=LESSONS, repository=REPOSITORY
-    )
+    return SimpleNamespace(call=call, spawn=spawn, common=common, snapshot=snapshot, size=SIZE, repository=REPOSITORY)

@@ -1,4 +1,4 @@
-"""The scripts end to end on a small dataset: every promised file, and its content against second implementations."""
+"""The scripts end to end on a small dataset: all documented files, and their content against second implementations."""
 
 import csv
 import json
@@ -46,7 +46,7 @@ def view(root, listed, how=images.whole_view, size=64):
 
 
 def torchvision_network(state, num_classes=5):
-    """torchvision's own ResNet-18 with the state dict, which must fit; the head has a bias if the state dict has."""
+    """torchvision's own ResNet-18 with the whole state dict."""
     network = resnet18(num_classes=num_classes)
     network.fc = torch.nn.Linear(512, num_classes, bias="fc.bias" in state)
     network.load_state_dict(state)
@@ -55,7 +55,7 @@ def torchvision_network(state, num_classes=5):
 
 @torch.no_grad()
 def feature_map(network, pixels, normalise=True, last="layer4"):
-    """Last feature map of uint8 images (N, 3, s, s), or an earlier layer's, by torchvision's layers in turn."""
+    """Feature map of uint8 images (N, 3, s, s) after torchvision's layer `last`."""
     x = pixels.float() / 255
     x = (x - MEAN) / STD if normalise else x
     for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):
@@ -65,14 +65,14 @@ def feature_map(network, pixels, normalise=True, last="layer4"):
 
 
 def by_name(row):
-    """File name that an explanation row must have, its source image's row left open."""
+    """End of the file name of an explanation, after the name of its image."""
     return f"_groundtruth_{row.label}_counter_{row.counter}_index_{row.index}.png"
 
 
 # ---------------------------------------------------------------- every script
 
 
-def test_every_script_leaves_its_settings_and_measurements(space):
+def test_every_script_records_its_settings_and_measurements(space):
     keys = {"script", "settings", "inputs", "seed", "git_commit", "versions", "device", "processes", "measured"}
     for run in space.runs.values():
         record = load(space.out / f"run_{run.script}.json")
@@ -87,18 +87,7 @@ def test_every_script_leaves_its_settings_and_measurements(space):
         assert all(0 <= accuracy <= 100 for accuracy in accuracies)
 
 
-def test_warnings_are_printed_and_stand_in_the_record(space):
-    for name in ("teacher", "CE", "simclr", "CE_simclr", "CMaxGrad_simclr"):  # no later run replaced their records
-        run = space.runs[name]
-        printed = [line.removeprefix("warning: ") for line in run.out.splitlines() if line.startswith("warning: ")]
-        assert load(space.out / f"run_{run.script}.json")["measured"].get("warnings", []) == printed
-    for course in ("CMaxGrad", "random"):
-        best = np.load(space.out / f"all_test_acc_iter_{course}.npy").max()
-        level = 20 + 300 * math.sqrt(0.2 * 0.8 / 15)  # 15 test images of 5 classes
-        assert ("never rose above chance" in space.runs[course].out) == (best <= level)
-
-
-def test_no_script_wrote_to_the_data_root_or_beside_its_output(space, drawn_toy, tools):
+def test_no_script_wrote_outside_its_output_folder(space, drawn_toy, tools):
     root, before = drawn_toy
     assert tools.snapshot(root) == before
     assert {path.name for path in space.folder.iterdir()} == {"toy", "margin"} | (
@@ -118,14 +107,9 @@ def test_every_file_of_every_run_is_documented(space):
     assert [name for name in sorted(written) if not docs.is_output(name, patterns)] == []
 
 
-def test_every_figure_opens_and_is_no_single_colour(space):
-    figures = [path for path in space.out.glob("*.png")]
-    teacher = "teacher" if space.family == "butterflies" else "teacher_linear"
-    expected = {f"{teacher}_curves", f"{teacher}_confusion", "simclr_curves", "explanations", "explanations_simclr"}
-    for course in ("CMaxGrad", "CMaxGrad_simclr", "MaxGrad", "random"):
-        if course in space.runs:
-            expected |= {f"evolution_{course}", f"course_{course}"}
-    assert {path.stem for path in figures} == expected
+def test_every_figure_opens_and_is_not_blank(space):
+    figures = list(space.out.glob("*.png"))
+    assert len(figures) == (13 if space.family == "butterflies" else 11)
     for path in figures:
         with Image.open(path) as figure:
             assert min(figure.size) > 200 and np.ptp(np.array(figure.convert("RGB"))) > 200, path
@@ -177,7 +161,7 @@ def test_a_checkpoint_is_the_network_that_was_measured(space, weights, data_root
     assert load(space.out / f"run_{script}.json")["measured"]["test_accuracy"] == pytest.approx(right, abs=0.01)
 
 
-def test_training_moves_what_it_should_and_nothing_else(butterflies, gull, weights):
+def test_the_resnet_learns_and_the_linear_teacher_is_only_a_head(butterflies, gull, weights):
     start, trained = torch.load(weights, weights_only=True), teacher_of(butterflies, weights).state_dict()
     assert not torch.equal(start["conv1.weight"], trained["conv1.weight"])
     assert not torch.equal(start["bn1.running_mean"], trained["bn1.running_mean"])
@@ -185,7 +169,7 @@ def test_training_moves_what_it_should_and_nothing_else(butterflies, gull, weigh
     assert {name: tuple(value.shape) for name, value in head.items()} == {"weight": (5, 512)}
 
 
-def test_simclr_leaves_the_bare_state_dict_of_the_public_releases(space):
+def test_simclr_saves_the_state_dict_of_the_public_releases(space):
     state = torch.load(space.out / "simclr_checkpoint_2.tar", weights_only=True)
     encoder = {name.removeprefix("encoder."): value for name, value in state.items() if name.startswith("encoder.")}
     network = resnet18()
@@ -206,7 +190,7 @@ def sizes(variant):
 
 
 @VARIANTS
-def test_explanation_lists_name_every_wrong_answer_of_every_image(space, variant, data_root):
+def test_explanation_lists_name_every_wrong_answer_in_every_rendering(space, variant, data_root):
     examples = lists.read_examples(data_root / "toy/toy_gt_tr.txt", 5)
     wanted = [
         (row.path, row.label, counter, row.index) for row in examples for counter in range(5) if counter != row.label
@@ -219,12 +203,7 @@ def test_explanation_lists_name_every_wrong_answer_of_every_image(space, variant
         for row, (source, *_rest) in zip(rows, wanted, strict=True):
             assert row.path == f"./toy/{folder}/0.05/{Path(source).stem}{by_name(row)}"
             assert (space.folder / row.path).is_file()
-        assert all(len(line.split(" ")) == 4 for line in path.read_text().splitlines())
-
-
-@VARIANTS
-def test_every_rendering_of_every_explanation_is_there_and_no_other(space, variant):
-    names = {Path(row.path).name for row in lists.read_explanations(space.out / f"toy_gt_CE{variant}.txt", 5)}
+    names = {Path(row.path).name for row in rows}
     assert len(names) == 80
     for folder in (f"{STEMS[variant]}_img", f"{STEMS[variant]}_mask", f"demo{variant}/counterfactual_gradcam_mask"):
         assert sorted(path.name for path in (space.out / folder).iterdir()) == sizes(variant)
@@ -253,26 +232,25 @@ def test_file_label_and_picture_agree(space, variant, out, data_root):
             assert (people[border] == (255, 0, 0)).all() and (people[~border] == source[~border]).all()
 
 
+def maps_and_images(path, data_root):
+    """The maps of a list, after checking its rows, and its images."""
+    maps = np.load(path, allow_pickle=False)
+    examples = lists.read_examples(data_root / "toy/toy_gt_tr.txt", 5)
+    assert maps["path"].tolist() == [row.path for row in examples]
+    assert maps["label"].tolist() == [row.label for row in examples]
+    return maps, torch.stack([view(data_root, row.path) for row in examples])
+
+
 @VARIANTS
 def test_heat_maps_are_those_of_the_listed_images(space, variant, data_root, weights):
-    maps = np.load(space.out / f"heatmaps{variant}.npz", allow_pickle=False)
-    examples = lists.read_examples(data_root / "toy/toy_gt_tr.txt", 5)
-    assert {name: maps[name].shape for name in maps} == {
-        "attribution": (20, 5, 2, 2),
-        "confidence": (20, 2, 2),
-        "label": (20,),
-        "path": (20,),
-    }
-    assert maps["path"].tolist() == [row.path for row in examples] and maps["label"].tolist() == [
-        row.label for row in examples
-    ]
+    maps, pixels = maps_and_images(space.out / f"heatmaps{variant}.npz", data_root)
+    assert maps["attribution"].shape == (20, 5, 2, 2) and maps["confidence"].shape == (20, 2, 2)
     for name in ("attribution", "confidence"):
         values = maps[name]
         low, high = values.min((-2, -1)), values.max((-2, -1))
         assert values.dtype == np.float32 and values.min() > 0
         assert np.allclose(low, 1e-7) and (np.isclose(high, 1) | np.isclose(high, 1e-7)).all()
     network = teacher_of(space, weights) if variant == "" else simclr_teacher(space)
-    pixels = torch.stack([view(data_root, row.path) for row in examples])
     assert np.allclose(maps["attribution"], attribution_maps(network, pixels, variant == ""), atol=1e-3)
 
 
@@ -296,19 +274,9 @@ def simclr_teacher(space, out=None):
 
 @VARIANTS
 def test_margins_class_maps_are_hirescam_of_the_listed_images(space, variant, data_root, weights):
-    maps = np.load(space.folder / f"margin/heatmaps{variant}.npz", allow_pickle=False)
-    examples = lists.read_examples(data_root / "toy/toy_gt_tr.txt", 5)
-    assert {name: (maps[name].shape, maps[name].dtype.kind) for name in maps} == {
-        "class_maps": ((20, 5, 16, 16), "f"),
-        "label": ((20,), "i"),
-        "path": ((20,), "U"),
-    }
-    assert maps["class_maps"].dtype == np.float16
-    assert maps["path"].tolist() == [row.path for row in examples] and maps["label"].tolist() == [
-        row.label for row in examples
-    ]
+    maps, pixels = maps_and_images(space.folder / f"margin/heatmaps{variant}.npz", data_root)
+    assert (maps["class_maps"].shape, maps["class_maps"].dtype) == ((20, 5, 16, 16), np.float16)
     network = teacher_of(space, weights) if variant == "" else simclr_teacher(space, space.folder / "margin")
-    pixels = torch.stack([view(data_root, row.path) for row in examples])
     first = feature_map(network, pixels, normalise=variant == "", last="layer1").detach().requires_grad_()
     logits = network.fc(network.layer4(network.layer3(network.layer2(first))).mean((2, 3)))
     gradients = [torch.autograd.grad(logits[:, c].sum(), first, retain_graph=True)[0] for c in range(5)]
@@ -317,28 +285,13 @@ def test_margins_class_maps_are_hirescam_of_the_listed_images(space, variant, da
     assert np.mean(np.abs(maps["class_maps"] - expected) < 1e-3 * np.abs(expected).max()) > 0.98
 
 
-def test_a_list_names_another_size_where_005_is_not_made(butterflies, small_root, tools, tmp_path):
+def test_a_list_names_the_smallest_mask_size_if_005_is_missing(butterflies, small_root, tools, tmp_path):
     checkpoint = butterflies.out / "checkpoint_pretrain_resnet18_s300.pth.tar"
     settings = [*tools.common(small_root), "--checkpoint", checkpoint, "--mask-sizes", 0.2, 0.1, "--image-size", 80]
     assert tools.call("get_all_CE_butterflies", *settings, cwd=tmp_path).status == 0
     rows = lists.read_explanations(tmp_path / "toy/toy_gt_CE.txt", 5)
     assert all("/0.10/" in row.path for row in rows)
     picture(tmp_path / rows[0].path, size=80)
-
-
-def test_a_teacher_that_began_as_simclr_is_explained_as_it_was_trained(butterflies, small_root, tools, tmp_path):
-    """SimCLR features take images without mean and standard deviation: so must the teacher when it is loaded again."""
-    start = butterflies.out / "simclr_checkpoint_2.tar"
-    tiny = tools.common(small_root)
-    training = ["--pretrained", start, "--epochs", 1, "--batch-size", 3, "--lr", 1e-3]
-    assert tools.call("train_butterflies_resnet18", *tiny, *training, cwd=tmp_path).status == 0
-    assert tools.call("get_all_CE_butterflies", *tiny, "--explanation", "scout", cwd=tmp_path).status == 0
-    content = torch.load(tmp_path / "toy/checkpoint_pretrain_resnet18_s300.pth.tar", weights_only=True)
-    network = resnet18(num_classes=5)
-    network.load_state_dict(content["state_dict_m"])
-    maps = np.load(tmp_path / "toy/heatmaps.npz")
-    pixels = torch.stack([view(small_root, path) for path in maps["path"].tolist()])
-    assert np.allclose(maps["attribution"], attribution_maps(network.eval(), pixels, normalise=False), atol=1e-3)
 
 
 # ---------------------------------------------------------------- courses
@@ -422,7 +375,7 @@ def test_a_course_answers_every_wrong_answer(course, data_root):
 
 
 def check_answer(folder, lesson, r, answer, label_of):
-    """Checks that the answer `r` shows existing pictures of these two images and classes."""
+    """Checks that answer `r` of a lesson shows existing pictures of the right images and classes."""
     a = lesson["label"]
     assert set(answer) == {"image", "human", "partner", "partner_explanation", "partner_human"}
     assert label_of[answer["partner"]] == r
@@ -478,7 +431,7 @@ def test_the_first_student_is_untaught_and_drawn_by_the_seed(course, weights):
 
 @STUDENTS
 def test_accuracies_are_those_of_the_saved_students(course, data_root):
-    """Student k, saved before iteration k, was measured after iteration k - 1; the taught one was measured last."""
+    """Student k, saved before iteration k, was measured after iteration k - 1; the final student was measured last."""
     _, out, selection, variant = course
     measured = np.load(out / f"all_test_acc_iter_{selection}{variant}.npy")
     rows = lists.read_examples(data_root / "toy/toy_gt_te.txt", 5)
@@ -492,42 +445,25 @@ def test_accuracies_are_those_of_the_saved_students(course, data_root):
         assert 100 * (answers == labels).float().mean().item() == pytest.approx(measured[k - 1], abs=1e-3)
 
 
-@pytest.mark.parametrize("selection", EXPLAINING)
-def test_draws_leave_a_table_of_their_lessons(selection, butterflies):
-    table = read_csv(butterflies.folder / f"optimal/draws_{selection}.csv")
-    assert [(row["draw"], row["lesson"]) for row in table] == [(draw, lesson) for draw in "01" for lesson in "123"]
-    assert all(0 <= float(row["test_accuracy"]) <= 100 for row in table)
-    measured = load(butterflies.folder / f"optimal/run_train_butterflies_CMaxGrad_{selection}.json")["measured"][
-        "draws"
-    ]
-    means = [np.mean([float(row["test_accuracy"]) for row in table if row["draw"] == draw]) for draw in "01"]
-    assert measured["of_each"] == pytest.approx(means, abs=0.01)
-    assert measured["test_accuracy_mean"] == pytest.approx(np.mean(means), abs=0.01)
-
-
 def test_a_course_ends_early_and_may_lack_pictures_for_people(butterflies, data_root, weights, tools):
-    """The paper's lists come without them."""
-    folder = butterflies.folder
-    alone = folder / "alone/alone_CE.txt"
-    alone.parent.mkdir()
+    """The paper's lists come without such pictures and without a record."""
+    folder, listed = butterflies.folder, butterflies.folder / "bare/bare_CE.txt"
+    listed.parent.mkdir()
     try:
-        shutil.copyfile(butterflies.out / "toy_gt_CE.txt", alone)
-        shutil.copyfile(butterflies.out / "toy_gt_CE.json", alone.with_suffix(".json"))
-        settings = ["--pretrained", weights, "--iterations", 30, "--selection", "random", "--out", "alone"]
-        settings += ["--ce-list", "./alone/alone_CE.txt"]
-        done = tools.call("train_butterflies_CMaxGrad", *tools.common(data_root), *settings, cwd=folder)
+        shutil.copyfile(butterflies.out / "toy_gt_CE.txt", listed)
+        settings = ["--pretrained", weights, "--iterations", 30, "--selection", "random", "--out", "bare"]
+        settings += [*tools.common(data_root), "--ce-list", "./bare/bare_CE.txt"]
+        done = tools.call("train_butterflies_CMaxGrad", *settings, cwd=folder)
         assert done.status == 0, done.err
-        lessons = load(folder / "alone/course_random.json")["lessons"]
+        course = load(folder / "bare/course_random.json")
+        lessons = course["lessons"]
+        assert (course["explanation"], course["mask_size"]) == (None, 0.05)
         assert 5 <= len(lessons) <= 10 and f"after {len(lessons)} of 30 lessons" in done.out
-        assert np.load(folder / "alone/all_test_acc_iter_random.npy").shape == (len(lessons),)
-        seen = [path for lesson in lessons for path in (lesson["image"], lesson["partner"]["image"])]
-        assert len(set(seen)) == len(seen)
-        for lesson in lessons:
-            assert len(lesson["explanations"]) == 4
-            for answer in lesson["explanations"].values():
-                assert answer["human"] is answer["partner_human"] is None and (folder / answer["image"]).is_file()
+        assert np.load(folder / "bare/all_test_acc_iter_random.npy").shape == (len(lessons),)
+        for answer in (answer for lesson in lessons for answer in lesson["explanations"].values()):
+            assert answer["human"] is answer["partner_human"] is None and (folder / answer["image"]).is_file()
     finally:
-        shutil.rmtree(alone.parent)
+        shutil.rmtree(listed.parent)
 
 
 def test_courses_are_compared_by_their_draws_if_all_have_some(tmp_path, capsys):
@@ -543,29 +479,27 @@ def test_courses_are_compared_by_their_draws_if_all_have_some(tmp_path, capsys):
     assert header.split()[:4] == ["1", "2", "3", "mean"]
     assert best == "KMaxGrad  50.0  65.0  75.0    63.3  (60.0 to 66.7 over 2 draws)"
     assert other == "random    20.0  25.0  45.0    30.0  (30.0 to 30.0 over 2 draws)"
-    compare_courses.compare(tmp_path, ["KMaxGrad", "MaxGrad"])  # which was run without
+    compare_courses.compare(tmp_path, ["KMaxGrad", "MaxGrad"])  # MaxGrad has no draws
     assert capsys.readouterr().out.splitlines()[1:] == [
         "KMaxGrad  10.0  20.0  30.0    20.0",
         "MaxGrad   11.0  22.0     -    16.5  of 2 lessons",
     ]
     (tmp_path / "all_test_acc_iter_MaxGrad.npy").write_bytes(b"")
-    with pytest.raises(
-        InputError,
-        match="all_test_acc_iter_MaxGrad.npy is damaged .* Run the course with --selection MaxGrad again",
-    ):
-        compare_courses.compare(tmp_path, ["KMaxGrad", "MaxGrad"])
-    with pytest.raises(InputError, match="Run the course with --selection balanced first"):
-        compare_courses.compare(tmp_path, ["KMaxGrad", "balanced"])
     (tmp_path / "draws_random.csv").write_text("draw,lesson\n0,1\n")
-    with pytest.raises(InputError, match="draws_random.csv is damaged"):
-        compare_courses.compare(tmp_path, ["KMaxGrad", "random"])
+    for other, message in (
+        ("MaxGrad", "MaxGrad.npy is damaged .* Run the course with --selection MaxGrad again"),
+        ("balanced", "Run the course with --selection balanced first"),
+        ("random", "draws_random.csv is damaged"),
+    ):
+        with pytest.raises(InputError, match=message):
+            compare_courses.compare(tmp_path, ["KMaxGrad", other])
 
 
 # ---------------------------------------------------------------- the same seed, another process
 
 
 def content_of(folder):
-    """Relative name -> bytes of everything that must be the same after a second run; run records hold seconds."""
+    """Relative name -> bytes of everything except run records, which contain times."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -573,21 +507,14 @@ def content_of(folder):
     }
 
 
-def with_workers(command, workers):
-    """A command with another number of threads."""
-    place = command.index("--workers") + 1
-    return [*command[:place], str(workers), *command[place + 1 :]]
-
-
 @pytest.fixture(scope="session")
 def repeated(butterflies, tools, tmp_path_factory):
-    """The butterflies' chain again, as processes of their own and with other numbers of threads."""
+    """The butterflies' chain again, in new processes and with other numbers of threads."""
     folder = tmp_path_factory.mktemp("repeated")
 
     def run(*names):
-        return {
-            name: tools.spawn(*with_workers(butterflies.commands[name], workers), cwd=folder) for name, workers in names
-        }
+        commands = butterflies.commands
+        return {name: tools.spawn(*commands[name], "--workers", workers, cwd=folder) for name, workers in names}
 
     with ThreadPoolExecutor(2) as both:
         chains = [both.submit(run, ("teacher", 0), ("CE", 0), ("CMaxGrad", 3)), both.submit(run, ("simclr", 3))]
@@ -604,21 +531,8 @@ def test_the_same_seed_gives_the_same_bytes(butterflies, repeated):
     assert {".tar", ".txt", ".png", ".npz", ".npy", ".json", ".csv", ".pt"} <= kinds
 
 
-def test_a_process_speaks_on_stderr_by_progress_bars_alone(repeated):
+def test_stderr_has_only_progress_bars(repeated):
     for done in repeated[1].values():
         lines = [line for line in done.err.replace("\r", "\n").split("\n") if line.strip()]
         assert lines and all(re.search(r"\d+%\|.*\]$", line.strip()) for line in lines), done.err
         assert done.err.endswith("\n") and "run_" in done.out
-
-
-def test_another_seed_gives_another_course(butterflies, tools):
-    folder = butterflies.folder
-    changes = ["--ce-list", "./toy/toy_gt_CE.txt", "--iterations", 2, "--out", "other_seed", "--seed"]
-    first = [row.path for row in teaching_list(butterflies.out, "random", "")][:4]
-    try:
-        for seed in (0, 1):
-            assert tools.call(*butterflies.commands["random"], *changes, seed, cwd=folder).status == 0
-            paths = [row.path for row in teaching_list(folder / "other_seed", "random", "")]
-            assert (paths == first) == (seed == 0)
-    finally:
-        shutil.rmtree(folder / "other_seed", ignore_errors=True)

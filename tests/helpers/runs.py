@@ -1,8 +1,4 @@
-"""Runs scripts on a small dataset, one by one or all of a family.
-
-Most runs happen in this process (`call`), because importing torch takes a subprocess several seconds. `spawn` starts a
-process.
-"""
+"""Runs scripts on a small dataset: in this process (`call`), which is much faster, or in a new one (`spawn`)."""
 
 import contextlib
 import hashlib
@@ -16,8 +12,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SIZE = 64  # side of the images in pixels: the smallest whose feature map (2 x 2) can point somewhere
-LESSONS = 3
+SIZE = 64  # side of the images in pixels; the feature map is 2 x 2
 
 
 @dataclass(frozen=True)
@@ -46,7 +41,7 @@ def call(script: str, *arguments: object, cwd: Path) -> Finished:
 
 
 def spawn(script: str, *arguments: object, cwd: Path) -> Finished:
-    """Runs a script as a process of its own in the folder `cwd`."""
+    """Runs a script in a new process in the folder `cwd`."""
     command = [sys.executable, str(REPOSITORY / f"{script}.py"), *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
     return Finished(script, done.returncode, done.stdout, done.stderr)
@@ -65,19 +60,12 @@ def snapshot(folder: Path) -> dict[str, tuple]:
 
 @dataclass
 class Workspace:
-    """A working folder in which the six scripts of one family (butterflies or gull) have run on the small dataset.
+    """A working folder in which the scripts of one family have run on the small dataset."""
 
-    Attributes:
-        family: `butterflies` or `gull`.
-        folder: the working folder; `out` is the output folder in it.
-        runs: results of the runs by name: `teacher`, `CE`, `CMaxGrad`, `MaxGrad`, `random`, `simclr`, `CE_simclr`, ...
-        commands: script and arguments of each run.
-    """
-
-    family: str
+    family: str  # butterflies or gull
     folder: Path
-    runs: dict[str, Finished] = field(default_factory=dict)
-    commands: dict[str, list[str]] = field(default_factory=dict)
+    runs: dict[str, Finished] = field(default_factory=dict)  # by name: teacher, CE, CMaxGrad, ...
+    commands: dict[str, list[str]] = field(default_factory=dict)  # script and arguments of each run
 
     @property
     def out(self) -> Path:
@@ -96,12 +84,12 @@ def common(data_root: Path, workers: int = 2) -> list[str]:
 
 
 def run_family(space: Workspace, data_root: Path, weights: Path) -> Workspace:
-    """Runs the six scripts of a family; for the butterflies also more selections, and explanations as pictures."""
+    """Runs the scripts of a family; for butterflies also more selections, and explanations as pictures."""
     family, tiny, generic = space.family, common(data_root), ["--pretrained", weights]
     training = ["--epochs", 2, "--batch-size", 8, "--lr", 0.01, "--milestones", 1, "--eval-every", 2]
     teacher = "train_gull_resnet18_linear" if family == "gull" else "train_butterflies_resnet18"
     frozen = generic if family == "gull" else []  # the gull teacher is a head on generic features
-    lessons = [*tiny, *generic, "--iterations", LESSONS, "--steps", 2, "--batch-size", 16, "--student", "sgd"]
+    lessons = [*tiny, *generic, "--iterations", 3, "--steps", 2, "--batch-size", 16, "--student", "sgd"]
     course, explain = f"train_{family}_CMaxGrad", f"get_all_CE_{family}"
     space.run("teacher", teacher, *tiny, *generic, *training)
     explained = [*frozen, "--mask-sizes", 0.3, 0.05, "--batch-size", 7]

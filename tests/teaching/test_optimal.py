@@ -19,7 +19,6 @@ from utils.teaching.loop import teach
 from utils.teaching.optimal import OptimalStudent, learn_head
 from utils.teaching.pool import Pool
 from utils.teaching.registry import SELECTORS, make_selector
-from utils.teaching.selector import Choice
 from utils.training.evaluation import share_right
 
 
@@ -121,26 +120,8 @@ def test_maxgrad_replaces_the_head_of_an_untaught_student_by_a_random_one(materi
     assert seen.through(head).logits[2].tolist() == pytest.approx((head @ seen.features[2].double()).tolist())
 
 
-def test_the_head_depends_only_on_the_teaching_set(material):
-    """So an interrupted course continues bit by bit."""
-    whole, again = student_of(material), student_of(material)
-    for lesson in course_of(whole, "KMaxGrad"):
-        again.add(lesson.choice)
-    again.learn()
-    assert torch.equal(whole.state_dict()["head"], again.state_dict()["head"])
-    assert whole.accuracy() == again.accuracy()
-
-
-def test_explanations_are_taught_or_not(material):
-    for explain, count in ((True, 4), (False, 2)):
-        student = student_of(material, explain=explain)
-        student.add(Choice(0, 1, 1, {1: 1}, None))
-        assert len(student._taught) == count
-        assert (student.survey(True).explained is None) == (not explain)
-
-
 def test_draws_are_courses_on_a_part_of_the_pool(material, tmp_path):
-    """The student of a draw is one with a smaller pool; the whole pool is unchanged."""
+    """A draw is the course of a student with a smaller pool. The student of the whole pool is unchanged."""
     images, ce_list = material
     whole = student_of(material, explain=False)
     unfinished = Unfinished(tmp_path / "unfinished", {})
@@ -153,16 +134,15 @@ def test_draws_are_courses_on_a_part_of_the_pool(material, tmp_path):
         rows = drawn_rows(10, 0, draw)
         assert len(rows) == 8 and rows.tolist() == sorted(set(rows.tolist()))
         part = ImageSet([images.rows[n] for n in rows], "part.txt", images.data_root, images.view)
-        alone = OptimalStudent(Pool(part, None, CLASSES, "attention", SIZE), images, False, settings())
-        assert [lesson.test_accuracy for lesson in course_of(alone, "KMaxGrad", 2)] == pytest.approx(
-            curves[draw], abs=1e-3
-        )
+        smaller = OptimalStudent(Pool(part, None, CLASSES, "attention", SIZE), images, False, settings())
+        curve = [lesson.test_accuracy for lesson in course_of(smaller, "KMaxGrad", 2)]
+        assert curve == pytest.approx(curves[draw], abs=1e-3)
     assert drawn_rows(10, 0, 0).tolist() != drawn_rows(10, 0, 1).tolist() != drawn_rows(10, 1, 1).tolist()
     assert course_of(whole, "KMaxGrad", 1)
 
 
 def test_draws_of_one_class_have_no_lessons_and_draws_are_resumed(tmp_path, monkeypatch):
-    """Nine pictures of a class and one of another: only draws with both have a lesson."""
+    """Nine pictures of one class and one of another: only draws with both have a lesson."""
     images, _ = noise_material(tmp_path)
     drawn = [drawn_rows(10, 1, draw).tolist() for draw in range(6)]
     other = next(number for number in range(10) if 0 < sum(number in rows for rows in drawn) < 6)
@@ -175,7 +155,7 @@ def test_draws_of_one_class_have_no_lessons_and_draws_are_resumed(tmp_path, monk
     made = run_draws(whole, random, 6, 2, 1, table, unfinished)
     lessons = sum(other in rows for rows in drawn)
     assert len(made["draws"]["of_each"]) == len(read_draws(table)) == lessons
-    monkeypatch.setattr(whole, "untaught", None)  # all draws are in the folder of the run: none is taught again
+    monkeypatch.setattr(whole, "untaught", None)  # all draws are in the folder of the run; they are not taught again
     assert run_draws(whole, random, 6, 2, 1, table, unfinished) == made
     assert run_draws(whole, random, 0, 2, 1, table, Unfinished(tmp_path / "other", {})) == {} and not table.exists()
 

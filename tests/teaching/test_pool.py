@@ -12,7 +12,6 @@ from utils.base.errors import InputError
 from utils.data.images import to_tensor, whole_view
 from utils.data.lists import Example, Explanation, write_explanations
 from utils.data.loading import ImageSet
-from utils.teaching import pool as module
 from utils.teaching.course import people_rows, read_course
 from utils.teaching.pool import Pool, match_explanations
 
@@ -48,21 +47,13 @@ def test_masks_are_averaged_down_to_the_grid(pool):
     assert torch.equal(pool.image_weights(0, 2), torch.stack([torch.ones(2, 2), pool.weights(0, 2)]))
 
 
-def test_a_mask_is_decoded_once_per_grid(pool, monkeypatch):
-    decoded = []
-    monkeypatch.setattr(module, "mask_weights", lambda mask, grid: decoded.append(grid) or torch.ones(grid, grid))
-    for grid in (2, 4, 2, 4, 4):
-        pool.weights(0, grid)
-    assert decoded == [2, 4]
-
-
 def test_an_empty_mask_is_refused(pool):
     with pytest.raises(InputError, match=r"CE\.txt, line 2: the mask \S+x_mask/0\.05/1_\S+ is empty"):
         pool.weights(1, 2)
 
 
 def test_explanations_of_other_images_are_refused(tmp_path):
-    """A list that was made again numbers its images again: index 0 was image x, and now it is y."""
+    """A new version of a list may number other images: index 0 was image x, and now it is y."""
     for name in ("y.jpg", "z.png"):
         (tmp_path / name).write_bytes(b"not decoded")
     now = ImageSet(

@@ -1,4 +1,4 @@
-"""Selections: psi against autograd, CMaxGrad against brute force, the baselines by hand."""
+"""Selections: psi against autograd, choices and baselines by hand."""
 
 import math
 
@@ -56,80 +56,17 @@ def test_margins_that_would_overflow_keep_their_order():
     assert scores[0].item() == pytest.approx(10000 + math.log(2))
 
 
-def brute_force(s, answers, classes, remaining):
-    """Returns (i, b, j) by plain search: scores {(i, b): s}, logits {i: list}, classes {i: c_i}, set of remaining i."""
-    if not remaining:
-        return None
-    best = None
-    for i in sorted(remaining):
-        for b in sorted({b for (k, b) in s if k == i}):
-            if best is None or s[i, b] > s[best]:
-                best = (i, b)
-    i = best[0]
-    wrong = [b for b in range(len(answers[i])) if b != classes[i]]
-    said = max(range(len(answers[i])), key=lambda c: answers[i][c])
-    order = sorted(wrong, key=lambda c: -answers[i][c])
-    if said != classes[i]:
-        assert order[0] == said
-    for b in order:
-        candidates = [j for j in sorted(remaining) if classes[j] == b]
-        if candidates:
-            return i, b, max(candidates, key=lambda j: max(s[j, r] for (k, r) in s if k == j))
-    return None
-
-
-def random_problem(seed, count, num_classes, ties):
-    rng = torch.Generator().manual_seed(seed)
-    labels = torch.randint(0, num_classes, (count,), generator=rng)
-    labels[:num_classes] = torch.arange(num_classes)
-    image, explained = (
-        torch.randn(count, generator=rng).double(),
-        torch.randn(count, num_classes, generator=rng).double(),
-    )
-    if ties:
-        image, explained = image.round(), explained.round()
-    logits = torch.randn(count, num_classes, generator=rng)
-    return labels, image, explained, logits
-
-
-@pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize("seed", range(8))
-def test_a_whole_course_against_brute_force(seed, ties):
-    labels, image, explained, logits = random_problem(seed, 17, 4, ties)
-    scores = combine_scores(image, explained, labels, 0.5)
-    classes = dict(enumerate(labels.tolist()))
-    # The scores are those of the product: equal real numbers need not be equal floats after another formula.
-    s = {(i, b): scores[i, b].item() for i in classes for b in range(4) if b != classes[i]}
-    remaining, mask = set(classes), torch.ones(17, dtype=torch.bool)
-    for _ in range(12):
-        logits = logits.roll(1, dims=0)  # another student each time
-        expected = brute_force(s, {i: logits[i].tolist() for i in classes}, classes, remaining)
-        found = pair_by_score(scores.amax(1), logits, labels, mask)
-        if expected is None:
-            assert found is None
-            break
-        assert (found.image, found.counter, found.partner) == expected
-        for taught in (found.image, found.partner):
-            remaining.remove(taught)
-            mask[taught] = False
-    assert len(remaining) < 17
+def test_ties_go_to_the_first_image():
+    labels, scores = torch.tensor([1, 0, 0, 1]), torch.tensor([1.0, 2.0, 2.0, 1.0])
+    choice = pair_by_score(scores, torch.zeros(4, 2), labels, torch.ones(4, dtype=torch.bool))
+    assert (choice.image, choice.partner) == (1, 0)
 
 
 def test_combined_score_by_hand():
-    s = combine_scores(
-        torch.tensor([math.log(3.0)]).double(), torch.tensor([[0.0, math.log(5.0)]]).double(), torch.tensor([0]), 0.25
-    )
-    assert s[0, 0] == -math.inf
-    assert s[0, 1].exp().item() == pytest.approx(0.25 * 3 + 0.75 * 5)
-
-
-@pytest.mark.parametrize("alpha", [0.0, 1.0])
-def test_alpha_0_or_1_leaves_one_term(alpha):
-    labels, image, explained, _ = random_problem(0, 5, 3, False)
-    scores = combine_scores(image, explained, labels, alpha)
-    wrong = torch.ones_like(scores, dtype=torch.bool).scatter(1, labels[:, None], False)
-    expected = image[:, None].expand_as(explained) if alpha == 1 else explained
-    torch.testing.assert_close(scores[wrong], expected[wrong])
+    image, explained = torch.tensor([3.0]).double().log(), torch.tensor([[1.0, 5.0]]).double().log()
+    for alpha, expected in ((0.25, 0.25 * 3 + 0.75 * 5), (0, 5), (1, 3)):
+        s = combine_scores(image, explained, torch.tensor([0]), alpha)
+        assert s[0, 0] == -math.inf and s[0, 1].exp().item() == pytest.approx(expected)
 
 
 def test_the_counter_class_of_a_right_answer_is_the_strongest_wrong_class():
@@ -139,6 +76,12 @@ def test_the_counter_class_of_a_right_answer_is_the_strongest_wrong_class():
     choice = pair_by_score(scores, logits, labels, torch.ones(4, dtype=torch.bool))
     assert (choice.image, choice.counter, choice.partner) == (0, 2, 3)
     assert choice.partners == {1: 1, 2: 3}
+    # A class without remaining images gives way to the next strongest.
+    labels, logits, scores = labels[:3], logits[:3], scores[:3]
+    choice = pair_by_score(scores, logits, labels, torch.tensor([True, True, False]))
+    assert (choice.counter, choice.partner) == (1, 1)
+    assert choice.partners[2] == 2  # people who answer 2 still see an image of class 2
+    assert pair_by_score(scores, logits, labels, torch.tensor([True, False, False])) is None
 
 
 @pytest.mark.parametrize("noise", [1e-16, -1e-16, 3e-16])
@@ -154,16 +97,6 @@ def test_untaught_classes_tie_despite_rounding(noise):
     assert strongest_first(torch.tensor([1.0, 2.0, 3.0, 2.0 + 1e-3])) == [2, 3, 1, 0]
 
 
-def test_an_exhausted_class_gives_way_to_the_next_strongest():
-    labels = torch.tensor([0, 1, 2])
-    logits = torch.tensor([[9.0, 1.0, 5.0]] * 3)
-    scores = torch.tensor([3.0, 0.0, 1.0])
-    choice = pair_by_score(scores, logits, labels, torch.tensor([True, True, False]))
-    assert (choice.counter, choice.partner) == (1, 1)
-    assert choice.partners[2] == 2  # people who answer 2 still see an image of class 2
-    assert pair_by_score(scores, logits, labels, torch.tensor([True, False, False])) is None
-
-
 def angles(*degrees):
     return torch.tensor([[math.cos(math.radians(d)), math.sin(math.radians(d))] for d in degrees])
 
@@ -172,9 +105,9 @@ def test_coverage_by_hand():
     """Three directions 0, 60 and 180 degrees: squared distances 1, 3 and 4 (2 - 2 cos), so the median is 3."""
     near, far, across = (math.exp(-square / 3) for square in (1, 3, 4))
     features = angles(0, 60, 180) * torch.tensor([[1.0], [5.0], [0.2]])  # lengths do not matter
-    alone = [(1 + near + across) / 3, (near + 1 + far) / 3, (across + far + 1) / 3]
-    assert coverage(features, torch.tensor([False] * 3)).tolist() == pytest.approx(alone)
-    with_first = [alone[0], (1 + 1 + far) / 3, (1 + near + 1) / 3]
+    one = [(1 + near + across) / 3, (near + 1 + far) / 3, (across + far + 1) / 3]
+    assert coverage(features, torch.tensor([False] * 3)).tolist() == pytest.approx(one)
+    with_first = [one[0], (1 + 1 + far) / 3, (1 + near + 1) / 3]
     assert coverage(features, torch.tensor([True, False, False])).tolist() == pytest.approx(with_first)
 
 

@@ -28,14 +28,14 @@ def material(tmp_path_factory):
 
 
 def sgd_course(pool, test, selection, how, iterations=3):
-    """A student as published, and its lessons."""
+    """A published student, and its lessons."""
     selector = make_selector(selection, 0.5, 0)
     student = SGDStudent(pool, test, taught_explanations(selector, "by_selection"), how)
     return student, teach(student, selector, iterations)
 
 
 class PlainCourse:
-    """The method, one image at a time; it shares only the network with the tested code."""
+    """The method, one image at a time. Only the network is shared with the tested code."""
 
     def __init__(self, student, images, ce_list, view, alpha):
         self.student, self.view, self.alpha = student, view, alpha
@@ -170,7 +170,7 @@ def test_a_selection_that_does_not_look_costs_no_pass_and_courses_are_resumed(ma
         return list(teach(taught, selector, iterations, unfinished)), selector.calls
 
     whole = course(None, 3)[0]
-    assert len(passes) == (student == "optimal")  # which sees the pool once, to know its features
+    assert len(passes) == (student == "optimal")  # one pass for its features
     assert [(lesson.choice.image, lesson.choice.partner) for lesson in whole] == [(0, 1), (2, 3), (4, 5)]
     unfinished = Unfinished(tmp_path / "unfinished", {})
     unfinished.begin()
@@ -181,18 +181,15 @@ def test_a_selection_that_does_not_look_costs_no_pass_and_courses_are_resumed(ma
 
 
 def test_controls_teach_explanations_or_not():
-    selectors = {name: make_selector(name, 0.5, 0) for name in SELECTORS}
-    assert {name for name, one in selectors.items() if taught_explanations(one, "by_selection")} == {
-        "CMaxGrad",
-        "KMaxGrad",
-    }
-    for one in selectors.values():
-        assert taught_explanations(one, "yes") and not taught_explanations(one, "no")
+    for name in SELECTORS:
+        selector = make_selector(name, 0.5, 0)
+        assert taught_explanations(selector, "by_selection") == (name in ("CMaxGrad", "KMaxGrad"))
+        assert taught_explanations(selector, "yes") and not taught_explanations(selector, "no")
 
 
 @pytest.mark.parametrize("selection", SELECTORS)
 def test_a_pool_without_explanations(material, selection):
-    """Only images are taught; CMaxGrad then chooses as MaxGrad does. Without a pair left, the course ends early."""
+    """Only images are taught, and CMaxGrad chooses like MaxGrad. The course ends early when no pair remains."""
     pool, how = Pool(material[0], None, CLASSES, "attention", SIZE), settings(lr=1e-5)
     lessons = list(sgd_course(pool, material[0], selection, how, iterations=20)[1])
     assert 3 <= len(lessons) <= 5
@@ -221,10 +218,10 @@ def test_a_list_that_explains_each_image_against_the_next_class_only(material, t
         assert entry["partners"][str(pair.counter)] == entry["partner"]["image"]
         assert "partners" not in lesson_entry(whole, None, lesson.iteration, pair)
     survey = student.survey(True)
-    scores, alone = selector.scores(survey), log_psi(survey.logits, survey.labels, survey.codewords)
+    scores, of_images = selector.scores(survey), log_psi(survey.logits, survey.labels, survey.codewords)
     for number, label in enumerate(LABELS):
         against = (label + 2) % CLASSES
-        torch.testing.assert_close(scores[number, against], alone[number] + math.log(0.5))
+        torch.testing.assert_close(scores[number, against], of_images[number] + math.log(0.5))
         assert scores[number, (label + 1) % CLASSES] > scores[number, against]
 
 
