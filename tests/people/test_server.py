@@ -1,4 +1,4 @@
-"""The server's requests, without a network: what is taken, what is refused, exports, and that nothing leaks."""
+"""The server's requests, without a network: what is accepted, what is refused, exports, and that nothing leaks."""
 
 import csv
 import io
@@ -31,11 +31,6 @@ from utils.people import export, server
 from utils.people.store import FIELDS
 
 
-def counts(store):
-    """Numbers of answers in lessons, test and labelling."""
-    return [number for name, number in store.progress().items() if name.startswith("answers")]
-
-
 def test_a_person_takes_the_course(client, page):
     assert client.get("/").data == (page.folder / "index.html").read_bytes()
     assert client.get("/api/hello").get_json() == {"build_id": page.build_id}
@@ -50,56 +45,33 @@ def test_a_person_takes_the_course(client, page):
     assert client.post("/api/next", json={"participant": person}).get_json()["image"] is None
 
 
-def test_every_file_of_the_page_is_served_with_its_type_and_policy(client, page):
-    files = [path for path in page.folder.rglob("*") if path.is_file()]
-    assert len(files) == 4 + 13
-    for path in files:
-        answer = client.get(f"/{path.relative_to(page.folder)}")
+def test_every_file_of_the_page_is_served_with_its_policy(client, page):
+    kinds = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".png": "image/png"}
+    for path in [path for path in page.folder.rglob("*") if path.is_file()]:
+        address = f"/{path.relative_to(page.folder)}"
+        answer = client.get(address)
         assert (answer.status_code, answer.data) == (200, path.read_bytes())
-        kinds = {
-            "html": "text/html",
-            "js": "text/javascript",
-            "css": "text/css",
-            "png": "image/png",
-            "jpg": "image/jpeg",
-        }
-        assert answer.mimetype == kinds[path.suffix[1:]]
+        assert answer.mimetype == kinds.get(path.suffix, "image/jpeg")
         policy = answer.headers["Content-Security-Policy"]
         assert policy == server.PAGE_POLICY and "default-src 'none'" in policy and "unsafe" not in policy
         assert answer.headers["Cache-Control"] == "no-cache" and "Last-Modified" not in answer.headers
-        for asked, status in (("If-None-Match", 304), ("If-Modified-Since", 200)):
-            value = answer.headers["ETag"] if status == 304 else "Fri, 01 Jan 2100 00:00:00 GMT"
-            assert client.get(f"/{path.relative_to(page.folder)}", headers={asked: value}).status_code == status
+        assert client.get(address, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
 
 
 def test_other_answers_have_the_closed_headers(client):
-    person = joined(client)
-    answers = {
-        client.get("/api/hello"): 200,
-        client.post("/api/join", json={}): 200,
-        client.post("/api/next", json={"participant": person}): 200,
-        client.post("/api/trials", json={"participant": person, "trials": []}): 400,
-        client.get(f"/progress?token={SECRET}"): 200,
-        client.get(f"/export.json?token={SECRET}"): 200,
-        client.get("/nothing"): 404,
-        client.put("/api/join"): 405,
-    }
-    for answer, status in answers.items():
-        assert answer.status_code == status
+    for answer in (client.get("/api/hello"), client.get(f"/progress?token={SECRET}"), client.put("/api/join")):
         assert answer.headers["Content-Security-Policy"] == server.CLOSED_POLICY
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert (answer.headers["Referrer-Policy"], answer.headers["Cache-Control"]) == ("no-referrer", "no-store")
 
 
 def test_only_files_of_the_page_are_served(client, page):
-    (page.folder / "images/notes.txt").write_text("Monarch")
     (page.folder / "images/Monarch_0.png").write_bytes(b"\x89PNG")
     (page.folder / ".index.html.part").write_text("half")
-    names = ["images", "images/", "images/notes.txt", "images/Monarch_0.png", ".index.html.part", "index.html/"]
-    names += ["course_page_key.json", "../course_page_key.json", "images/../../course_page_key.json", "./index.html"]
-    names += ["%2e%2e/course_page_key.json", "..%2fcourse_page_key.json", "..\\course_page_key.json", "INDEX.HTML"]
-    names += ["images/%00.png", "/etc/passwd", "//etc/passwd", "answers.sqlite", "answers.token", "static/x", "api"]
-    names += ["api/join", "export", "%ff%fe", "x" * 5000, f"images/{'f' * 16}.png", f"export.sqlite?token={SECRET}"]
+    names = ["images", "images/Monarch_0.png", ".index.html.part", "index.html/", "INDEX.HTML", "answers.sqlite"]
+    names += ["course_page_key.json", "../course_page_key.json", "images/../../course_page_key.json"]
+    names += ["%2e%2e/course_page_key.json", "..%2fcourse_page_key.json", "..\\course_page_key.json", "//etc/passwd"]
+    names += ["images/%00.png", "%ff%fe", "api/join", f"images/{'f' * 16}.png", f"export.sqlite?token={SECRET}"]
     for name in names:
         answer = client.get(f"/{name}")
         assert (answer.status_code, list(answer.get_json())) == (404, ["error"]), name
@@ -109,45 +81,38 @@ def body(**fields):
     return json.dumps({"participant": SECRET} | fields).encode()
 
 
-BAD_BODIES = {
-    "empty": b"",
-    "cut": b'{"participant": "',
-    "not UTF-8": b'{"participant": "\xff\xfe"}',
-    "a list": b"[]",
-    "null": b"null",
-    "no field": b"{}",
-    "one field more": body(trials=[{"trial_id": SECRET}], admin=True),
-    "a participant that is an object": b'{"participant": {"$ne": 1}, "trials": [{}]}',
-    "no trials": body(trials=[]),
-    "trials that are an object": body(trials={"0": {}}),
-    "a trial that is a list": body(trials=[[]]),
-    "a trial without an id": body(trials=[{}]),
-    "a trial id that is script": body(trials=[{"trial_id": "<script>alert(1)</script>"}]),
-    "a trial id with a newline": body(trials=[{"trial_id": SECRET + "\n"}]),
-    "too many trials": body(trials=[{"trial_id": SECRET}] * 51),
-}
+BAD_BODIES = (
+    b"",
+    b'{"participant": "',
+    b'{"participant": "\xff\xfe"}',
+    b"[]",
+    b"{}",
+    body(trials=[{"trial_id": SECRET}], admin=True),
+    b'{"participant": {"$ne": 1}, "trials": [{}]}',
+    body(trials=[]),
+    body(trials={"0": {}}),
+    body(trials=[{}]),
+    body(trials=[{"trial_id": "<script>alert(1)</script>"}]),
+    body(trials=[{"trial_id": SECRET + "\n"}]),
+    body(trials=[{"trial_id": SECRET}] * 51),
+)
 
 
-@pytest.mark.parametrize("name", BAD_BODIES)
-def test_a_bad_body_is_refused_in_a_sentence(client, name):
-    answer = client.post("/api/trials", data=BAD_BODIES[name], headers=HEADERS)
-    said = answer.get_json()
-    assert answer.status_code == 400 and list(said) == ["error"] and said["error"].endswith("."), said
-    assert "script>" not in said["error"] and len(said["error"]) < 200
+def test_a_bad_body_is_refused_in_a_sentence(client):
+    for content in BAD_BODIES:
+        answer = client.post("/api/trials", data=content, headers=HEADERS)
+        said = answer.get_json()
+        assert answer.status_code == 400 and list(said) == ["error"] and said["error"].endswith("."), content
+        assert "script>" not in said["error"]
 
 
-def test_bodies_are_limited_and_must_be_json(client, page, store):
-    person = joined(client)
-    trials = [sent_trial(page, page.test[0], time_elapsed=1e11 + 1 / 3, rt=1e11 + 1 / 3) for _ in range(50)]
-    longest = json.dumps({"participant": person, "trials": trials})  # what the page may send
-    assert len(longest) < server.LONGEST_BODY / 2
+def test_bodies_are_limited_and_must_be_json(client, store):
     for address in ("/api/join", "/api/next", "/api/trials"):
         answer = client.post(address, data=b" " * (server.LONGEST_BODY + 1), headers=HEADERS)
         assert (answer.status_code, list(answer.get_json())) == (413, ["error"])
-        for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", None):
-            answer = client.post(address, data=b"{}", content_type=kind)
-            assert answer.status_code == 415 and "application/json" in answer.get_json()["error"]
-    assert store.progress()["people who opened the course"] == 1
+        for kind in ("text/plain", "application/x-www-form-urlencoded", None):
+            assert client.post(address, data=b"{}", content_type=kind).status_code == 415
+    assert store.progress()["people who opened the course"] == 0
 
 
 STRANGE = [None, True, -1, 10**400, 1.5, 1e400, "", "0", "x" * 20000, [0], {"a": 1}, "=1+1", "\x00", "\ud800"]
@@ -169,22 +134,18 @@ def test_every_field_is_checked_by_type_and_range(client, page, store, field):
 
 
 def forgeries(page):
-    """Trials that are well-formed and wrong, with a word of the reason."""
+    """Well-formed trials that are wrong, with a word of the reason."""
     test, label, lesson = page.test[0], page.label[0], page.lesson[0]
     return [
         (sent_trial(page, test, phase="label", trial_type="label"), "stimulus"),
         (sent_trial(page, label, phase="test", trial_type="test"), "stimulus"),
         (sent_trial(page, test, stimulus="f" * 16), "stimulus"),
-        (sent_trial(page, test, stimulus="../" + test), "stimulus"),
         (sent_trial(page, test, trial_type="label"), "trial_type"),
         (sent_trial(page, test, response=3), "response must be a class, 0 .. 2"),
-        (sent_trial(page, test, trial_index=10**9), "trial_index"),
-        (sent_trial(page, test, rt=1e13), "rt"),
         (sent_trial(page, test, build_id="f" * 16), "build_id"),
         (sent_trial(page, test, correct=True), "exactly the fields"),  # nobody may claim to know
         (sent_trial(page, test, **{"<script>": 1}), "exactly the fields"),
         (sent_trial(page, lesson, response=0, correct=not sent_trial(page, lesson, 0)["correct"]), "correct"),
-        ({name: value for name, value in sent_trial(page, test).items() if name != "rt"}, "exactly the fields"),
     ]
 
 
@@ -194,7 +155,7 @@ def test_forged_trials_are_refused_next_to_good_ones(client, page, store):
     assert (status, said["stored"]) == (200, [good["trial_id"]]) and len(said["refused"]) == len(forged)
     for trial, words in forged:
         assert words in said["refused"][trial["trial_id"]]
-    assert "script" not in json.dumps(said) and counts(store) == [0, 1, 0]
+    assert "script" not in json.dumps(said) and store.progress()["answers, test"] == 1
 
 
 def test_a_trial_that_is_sent_again_keeps_its_first_content(client, page, store):
@@ -206,18 +167,17 @@ def test_a_trial_that_is_sent_again_keeps_its_first_content(client, page, store)
 
 def test_nobody_acts_for_another_or_learns_of_them(client, page, store):
     a, b = joined(client), joined(client)
-    image = client.post("/api/next", json={"participant": a}).get_json()["image"]
-    trial = sent_trial(page, image)
+    trial = sent_trial(page, client.post("/api/next", json={"participant": a}).get_json()["image"])
     assert post_trials(client, a, trial)[0] == 200
     status, said = post_trials(client, b, {**trial, "response": 2})
     assert (status, said["stored"]) == (200, []) and a not in json.dumps(said)
-    for wrong, code in (("f" * 32, 403), (a.upper(), 400), (a + "0", 400), (f"{a}' OR '1'='1", 400), ([a], 400)):
+    for wrong, code in (("f" * 32, 403), (a.upper(), 400), (f"{a}' OR '1'='1", 400), ([a], 400)):
         assert post_trials(client, wrong, sent_trial(page, page.test[0]))[0] == code
         assert client.post("/api/next", json={"participant": wrong}).status_code == code
-    assert counts(store) == [0, 0, 1]
+    assert rows_of(store.path, "SELECT response FROM trial") == [(0,)]
 
 
-def test_a_full_disk_acknowledges_nothing_and_keeps_what_was(client, page, store, capsys):
+def test_a_full_disk_acknowledges_nothing_and_loses_nothing(client, page, store, capsys):
     people, kept = [joined(client) for _ in range(30)], []
     pages = store._database.execute("PRAGMA page_count").fetchone()[0]
     store._database.execute(f"PRAGMA max_page_count = {pages}")
@@ -256,15 +216,14 @@ def conversation(page, clock, monkeypatch):
             heard.append((answer.status_code, headers, answer.data))
             return answer.get_json(silent=True)
 
-        def send(*trials):
-            hear(client.post("/api/trials", json={"participant": person, "trials": trials}))
-
         for path in sorted(page.folder.rglob("*")):
             hear(client.get(f"/{path.relative_to(page.folder)}"))
-        for asked in ("/", "/api/hello", "/nothing", "/progress", "/../course_page_key.json"):
-            hear(client.get(asked))
         for number in range(3):
             person = hear(client.post("/api/join", json={}))["participant"]
+
+            def send(*trials, person=person):
+                hear(client.post("/api/trials", json={"participant": person, "trials": trials}))
+
             send(*(sent_trial(page, image, number) for image in [*page.lesson, *page.test]))
             while image := hear(client.post("/api/next", json={"participant": person}))["image"]:
                 send(sent_trial(page, image, number))
@@ -281,7 +240,7 @@ def test_what_is_sent_does_not_depend_on_the_truth(tmp_path, monkeypatch):
     one, other = (build_page(tmp_path / str(truth), truth=truth) for truth in (0, 1))
     assert one.key != other.key and one.lesson == other.lesson
     first, second = (conversation(page, Clock(), monkeypatch) for page in (one, other))
-    assert len(first) > 60 and first == second
+    assert len(first) > 50 and first == second
 
 
 def test_what_is_sent_names_no_class_file_or_folder(page, clock, monkeypatch):
@@ -294,24 +253,19 @@ def test_what_is_sent_names_no_class_file_or_folder(page, clock, monkeypatch):
     assert not [some for some in others for name in CLASSES if name.encode() in some]
 
 
-# ---------------------------------------------------------------- progress and exports
+# ---------------------------------------------------------------- progress, exports, starts
 
 
-@pytest.mark.parametrize("address", ["/progress", "/export.json", "/export.csv"])
-def test_progress_and_exports_need_the_token(client, address):
-    for token in ("", "x", SECRET[:-1], SECRET + "0", SECRET.upper(), "é", "%00"):
-        answer = client.get(address, query_string={"token": token})
-        assert (answer.status_code, list(answer.get_json())) == (403, ["error"]), token
-    assert client.get(address).status_code == 403
-    assert client.get(f"{address}?token={SECRET}").status_code == 200
-
-
-def test_the_token_is_made_once_for_its_owner_only(tmp_path):
+def test_progress_and_exports_need_the_token(client, tmp_path):
+    for address in ("/progress", "/export.json", "/export.csv"):
+        for token in ("", "x", SECRET[:-1], SECRET.upper(), "é", "%00"):
+            answer = client.get(address, query_string={"token": token})
+            assert (answer.status_code, list(answer.get_json())) == (403, ["error"]), token
+        assert client.get(f"{address}?token={SECRET}").status_code == 200
     path = tmp_path / "answers.token"
     token = server.access_token(path)
     assert re.fullmatch("[0-9a-f]{32}", token) and server.access_token(path) == token
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [path.name for path in tmp_path.iterdir()] == ["answers.token"]
 
 
 def test_progress_counts(client, page, store):
@@ -324,17 +278,11 @@ def test_progress_counts(client, page, store):
     assert re.findall(r"<td>(.*?)</td>", shown) == [str(number) for number in store.progress().values()]
 
 
-def test_script_in_names_stays_text(tmp_path, clock):
-    name = "<script>alert('x')</script>"
-    page = build_page(tmp_path, dataset=name, classes=[name, '"><img src=x onerror=alert(1)>'])
+def test_script_in_names_stays_text_and_no_cell_is_a_formula(tmp_path, clock):
+    page = build_page(tmp_path, dataset="<script>alert('x')</script>")
     with closing(opened(page, clock=clock)) as store:
-        client = client_of(page, store)
-        shown = client.get(f"/progress?token={SECRET}").get_data(as_text=True)
-        assert "<script" not in shown and "<img" not in shown and "&lt;script&gt;" in shown
-        assert client.get(f"/export.json?token={SECRET}").get_json()["dataset"] == name
-
-
-def test_no_cell_is_a_formula():
+        shown = client_of(page, store).get(f"/progress?token={SECRET}").get_data(as_text=True)
+    assert "<script" not in shown and "&lt;script&gt;" in shown
     hostile = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("http://x")', 'a,"b"\n=c']
     (row,) = csv.reader(io.StringIO(export.csv_text([(*hostile, -1, 1.5, None, True)]), newline=""))
     assert row == [*(f"'{text}" for text in hostile[:-1]), hostile[-1], "-1", "1.5", "", "true"]
@@ -365,27 +313,21 @@ def test_exports_contain_what_was_sent_and_no_secret(client, page, store, monkey
         collect.launch(collect.main, collect.Config, "")
         assert target.read_bytes() == download.data and stat.S_IMODE(target.stat().st_mode) == 0o600
         assert not [word for word in secret if word.encode() in download.data]
-    assert not list(page.out.glob(".*"))
-
-
-# ---------------------------------------------------------------- starts
 
 
 STARTS = {
     "no page": (lambda page: (page.folder / "data.js").unlink(), "course_page is missing or is not the build"),
     "no key": (lambda page: (page.out / "course_page_key.json").unlink(), "course_page_key.json not found. Build"),
     "a cut key": (lambda page: (page.out / "course_page_key.json").write_text('{"b'), "is not the key of a course"),
-    "a key of another kind": (lambda page: (page.out / "course_page_key.json").write_text("[]"), "is not the key of"),
     "a spoilt token": (lambda page: (page.out / "answers.token").write_text("\n"), "contains no token"),
     "another export": (lambda page: ["--export", "a.xlsx"], "must end with .json or .csv"),
     "an export of nothing": (lambda page: ["--export", page.out / "a.csv"], "not found: no answers were collected"),
     "a wrong host": (lambda page: ["--host", "no.such.host.invalid"], "cannot listen there"),
-    "a wrong port": (lambda page: ["--port", 70000], "must lie in 0 .. 65535"),
 }
 
 
 @pytest.mark.parametrize("name", STARTS)
-def test_a_start_that_fails_says_why(page, monkeypatch, capsys, name):
+def test_a_failed_start_says_why(page, monkeypatch, capsys, name):
     spoil, words = STARTS[name]
     changed = spoil(page)
     more = changed if isinstance(changed, list) else []
