@@ -11,10 +11,7 @@ from utils.data.catalog import MOTHS
 from utils.data.lists import locate, read_examples
 from utils.data.outputs import explanation_name
 
-TESTED, LABELLED = (
-    5,
-    6,
-)  # pictures of the test and to be labelled, in the page that `tests/people/conftest.py` builds of it
+TESTED, LABELLED = 5, 6  # pictures of the test and to label on the page of `tests/people/conftest.py`
 SIDE = 96  # of the explanations' pictures in pixels; the moths' own is 128
 KINDS = {
     "image": "counterfactual_gradcam_img",
@@ -24,18 +21,10 @@ KINDS = {
 
 
 def write_course(folder: Path, data_root: Path, lessons: int = 3, leave_out: tuple[str, ...] = ()) -> dict:
-    """Writes `<folder>/toy/course_CMaxGrad.json` and its pictures; to be used from the working folder `folder`.
+    """Writes `<folder>/toy/course_CMaxGrad.json` and its pictures, to be used from the working folder `folder`.
 
-    Lesson n shows a moth of kind n. The student's counter class is the next kind. Explanations are rectangles.
-
-    Args:
-        folder: the working folder.
-        data_root: holds the toy dataset.
-        lessons: how many, up to the number of kinds.
-        leave_out: kinds of pictures that are not made (`mask`, `human`): the paper's lists may come without.
-
-    Returns:
-        The course.
+    Lesson n shows a moth of kind n. The student's counter class is the next kind. Explanations are rectangles; the
+    kinds of pictures in `leave_out` (`mask`, `human`) are not written, because the paper's lists may lack them.
     """
     rows = read_examples(data_root / "toy/toy_gt_tr.txt", len(MOTHS))
     of_class = [[row for row in rows if row.label == label] for label in range(len(MOTHS))]
@@ -54,49 +43,41 @@ def write_course(folder: Path, data_root: Path, lessons: int = 3, leave_out: tup
             }
         answer = (label + 1) % len(MOTHS)
         partner = {"image": explanations[str(answer)]["partner"], "label": answer}
-        entry = {
-            "iteration": label,
-            "image": own.path,
-            "label": label,
-            "answer": answer,
-            "score": 1.0,
-            "partner": partner,
-        }
-        entries.append({**entry, "explanations": explanations})
-    course = {
-        "dataset": "toy",
-        "classes": list(MOTHS),
-        "selection": "CMaxGrad",
-        "seed": 0,
-        "mask_size": 0.05,
-        "lessons": entries,
-    }
+        entry = {"iteration": label, "image": own.path, "label": label, "answer": answer, "score": 1.0}
+        entries.append({**entry, "partner": partner, "explanations": explanations})
+    course = {"dataset": "toy", "classes": list(MOTHS), "selection": "CMaxGrad", "seed": 0, "mask_size": 0.05}
+    course["lessons"] = entries
     (folder / "toy/course_CMaxGrad.json").write_text(json.dumps(course))
     return course
 
 
-def with_photographs(data_root: Path, target: Path) -> Path:
-    """Copies the toy dataset; every second image of the test and rest lists becomes a JPEG under its old name."""
+def copied(data_root: Path, target: Path) -> Path:
+    """Copies the data root so that a test may change it."""
     shutil.copytree(data_root, target, copy_function=shutil.copyfile)
     for path in (target, *target.rglob("*")):
         path.chmod(0o755)
+    return target
+
+
+def with_photographs(data_root: Path, target: Path) -> Path:
+    """Copies the toy dataset; every second image of the test and rest lists becomes a JPEG under its old name."""
+    copied(data_root, target)
     for stem in ("toy_gt_te", "toy_gt_rest_tr"):
         for row in read_examples(target / f"toy/{stem}.txt", len(MOTHS))[::2]:
             with Image.open(locate(row.path, target)) as image:
-                image.load()
-            image.convert("RGB").save(locate(row.path, target), format="JPEG", quality=95)
+                image.convert("RGB").save(locate(row.path, target), format="JPEG", quality=95)
     return target
 
 
 def page_data(out: Path) -> dict:
-    """What data.js in the output folder gives to the page."""
+    """Values of the page in the output folder `out`."""
     text = (out / "course_page/data.js").read_text()
     assert text.startswith("window.COURSE = ") and text.endswith(";\n")
     return json.loads(text.removeprefix("window.COURSE = ").removesuffix(";\n"))
 
 
 def rectangle(label: int, wrong: int) -> np.ndarray:
-    """The mask of why it is `label` and not `wrong`, bool (SIDE, SIDE)."""
+    """Mask of the explanation of `label` against `wrong`, bool (SIDE, SIDE)."""
     mask = np.zeros((SIDE, SIDE), bool)
     mask[10 + 8 * label : 40 + 8 * label, 12 + 9 * wrong : 36 + 9 * wrong] = True
     return mask

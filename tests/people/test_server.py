@@ -115,7 +115,7 @@ def test_bodies_are_limited_and_must_be_json(client, store):
     assert store.progress()["people who opened the course"] == 0
 
 
-STRANGE = [None, True, -1, 10**400, 1.5, 1e400, "", "0", "x" * 20000, [0], {"a": 1}, "=1+1", "\x00", "\ud800"]
+STRANGE = [None, True, -1, 10**400, 1.5, 1e400, "", "0", [0], {"a": 1}, "=1+1", "\x00", "\ud800"]
 
 
 @pytest.mark.parametrize("field", [field for field in FIELDS if field != "trial_id"])
@@ -156,13 +156,6 @@ def test_forged_trials_are_refused_next_to_good_ones(client, page, store):
     for trial, words in forged:
         assert words in said["refused"][trial["trial_id"]]
     assert "script" not in json.dumps(said) and store.progress()["answers, test"] == 1
-
-
-def test_a_trial_that_is_sent_again_keeps_its_first_content(client, page, store):
-    person, first = joined(client), sent_trial(page, page.test[0], 1)
-    for trial in (first, {**first, "response": 2}, {**first, "response": "x"}, {"trial_id": first["trial_id"]}):
-        assert post_trials(client, person, trial, trial) == (200, {"stored": [first["trial_id"]], "refused": {}})
-    assert rows_of(store.path, "SELECT response FROM trial") == [(1,)]
 
 
 def test_nobody_acts_for_another_or_learns_of_them(client, page, store):
@@ -235,17 +228,13 @@ def conversation(page, clock, monkeypatch):
     return heard
 
 
-def test_what_is_sent_does_not_depend_on_the_truth(tmp_path, monkeypatch):
+def test_what_is_sent_depends_on_no_true_label_and_names_no_file(tmp_path, monkeypatch):
     """The same people and answers, other true labels and files of test and labelling: the same bytes."""
-    one, other = (build_page(tmp_path / str(truth), truth=truth) for truth in (0, 1))
-    assert one.key != other.key and one.lesson == other.lesson
-    first, second = (conversation(page, Clock(), monkeypatch) for page in (one, other))
+    page, other = (build_page(tmp_path / str(truth), truth=truth) for truth in (0, 1))
+    assert page.key != other.key and page.lesson == other.lesson
+    first, second = (conversation(some, Clock(), monkeypatch) for some in (page, other))
     assert len(first) > 50 and first == second
-
-
-def test_what_is_sent_names_no_class_file_or_folder(page, clock, monkeypatch):
-    bodies = (content for _, _, content in conversation(page, clock, monkeypatch))
-    data, *others = sorted(bodies, key=lambda content: b"window.COURSE" not in content)
+    data, *others = sorted((content for _, _, content in first), key=lambda content: b"window.COURSE" not in content)
     for image in page.key["images"].values():
         path = Path(image["path"])
         for word in (image["path"], path.name, path.stem, path.parts[1], str(page.out), "course_page_key"):
