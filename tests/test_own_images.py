@@ -7,7 +7,6 @@ import re
 import shlex
 import subprocess
 from collections import Counter, defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +18,12 @@ from datasets import prepare
 from tests.helpers.own_images import CLASSES, draw, draw_badly_named
 from tests.helpers.runs import REPOSITORY, call, snapshot
 from utils.data.lists import UNKNOWN, read_examples, read_explanations
-from utils.people.page_key import Key, read_key
+from utils.people.page_key import read_key
 
 SIZE = 64  # pixels
 NETWORK = f"--image-size {SIZE} --workers 1 --device cpu"
 TRAINING = f"{NETWORK} --epochs 1 --milestones 1 --batch-size 12 --lr 0.01"
-COMMANDS = (  # the README's; what follows two spaces makes them small
+COMMANDS = (  # the README's; the settings after two spaces make them small
     f"python train_butterflies_resnet18.py --dataset my_birds  {TRAINING}",
     f"python get_all_CE_butterflies.py --dataset my_birds  {NETWORK}",
     "python train_butterflies_CMaxGrad.py --dataset my_birds --selection KMaxGrad"
@@ -65,125 +64,83 @@ def load(path: Path) -> dict:
     return json.loads(path.read_text())
 
 
-@dataclass(frozen=True)
-class Chain:
-    """A working folder in which all commands ran.
-
-    Attributes:
-        folder: the working folder; `datasets/my_birds` is the dataset, `my_birds/` the output folder.
-        rows: the dataset's lists.
-        untouched: whether data root, images and tracked files were left unchanged by the scripts.
-    """
-
-    folder: Path
-    rows: dict[str, list]
-    untouched: bool
-
-    @property
-    def out(self) -> Path:
-        return self.folder / "my_birds"
-
-    @property
-    def classes(self) -> list[str]:
-        return load(self.folder / "datasets/my_birds/dataset.json")["classes"]
-
-    @property
-    def key(self) -> Key:
-        return read_key(self.out / "course_page_key.json", "my_birds", self.classes)
-
-
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory):
-    """Twelve classes of badly named images, from the folder to the retrained classifier."""
+    """Working folder and lists after all commands, from twelve classes of badly named images to a retrained classifier.
+
+    Data root, images and tracked files are unchanged by the scripts.
+    """
     folder = tmp_path_factory.mktemp("work")
     pictures = draw_badly_named(folder / "Meine Vögel", (40, 36))
     Image.open(pictures / "Admiral/-v.png").save(pictures / "Admiral/-v (copy).bmp")
     Image.open(pictures / "100/-v.png").save(pictures / "20/Twin of another class.png", compress_level=0)
-    before = tracked_changes()
+    tracked = tracked_changes()
     prepare_in(folder, "folder", pictures, "--name", "my_birds", "--expert", 2, "--things", "bird", "birds")
     places = (folder / "datasets", pictures)
-    found = [snapshot(place) for place in places]
+    before = [snapshot(place) for place in places]
     for command in COMMANDS:
         run(folder, command)
+    assert before == [snapshot(place) for place in places] and tracked == tracked_changes()
     made = folder / "datasets/my_birds"
     rows = {name: read_examples(made / f"my_birds_gt_{name}.txt", 12, unique=True) for name in ("tr", "te", "rest_tr")}
-    untouched = found == [snapshot(place) for place in places] and before == tracked_changes()
-    return Chain(folder, rows, untouched)
-
-
-def test_scripts_only_read_the_dataset_and_the_repository(chain):
-    assert chain.untouched
-    assert {path.name for path in chain.folder.iterdir()} == {
-        *("Meine Vögel", "datasets", "my_birds", "my_birds_after_labeling")
-    }
-    assert not [path for path in chain.folder.rglob("*") if ".part" in path.name or path.name.startswith(".")]
-    skipped = {row["path"] for row in table(chain.folder / "datasets/my_birds/skipped.csv")}
-    assert skipped == {"100/-v.png", "20/Twin of another class.png"}
-    assert Counter(row.label for row in chain.rows["tr"]) == dict.fromkeys(range(12), 2)
-
-
-def test_the_teacher_knows_the_classes(chain):
-    content = torch.load(chain.out / "checkpoint_pretrain_resnet18_s300.pth.tar", weights_only=True)
-    assert list(content["classes"]) == chain.classes
-    assert content["state_dict_m"]["fc.weight"].shape == (12, 512)
+    return folder, rows
 
 
 def test_every_training_image_is_explained_against_every_other_class(chain):
-    wanted = [(row.label, b, row.index) for row in chain.rows["tr"] for b in range(12) if b != row.label]
+    folder, rows = chain
+    assert {path.name for path in folder.iterdir()} == {
+        *("Meine Vögel", "datasets", "my_birds", "my_birds_after_labeling")
+    }
+    skipped = {row["path"] for row in table(folder / "datasets/my_birds/skipped.csv")}
+    assert skipped == {"100/-v.png", "20/Twin of another class.png"}
+    assert Counter(row.label for row in rows["tr"]) == dict.fromkeys(range(12), 2)
+    wanted = [(row.label, b, row.index) for row in rows["tr"] for b in range(12) if b != row.label]
     for name in ("my_birds_gt_CE.txt", "my_birds_gt_CE_HTML.txt"):
-        explanations = read_explanations(chain.out / name, 12)
+        explanations = read_explanations(folder / "my_birds" / name, 12)
         assert [(row.label, row.counter, row.index) for row in explanations] == wanted
-        for row in explanations:
-            assert Image.open(chain.folder / row.path).size == (SIZE, SIZE)
-    with np.load(chain.out / "heatmaps.npz") as maps:
-        assert maps["class_maps"].shape == (24, 12, 16, 16) and np.isfinite(maps["class_maps"]).all()
-        assert maps["path"].tolist() == [row.path for row in chain.rows["tr"]]
+        assert all(Image.open(folder / row.path).size == (SIZE, SIZE) for row in explanations)
 
 
 def test_the_page_teaches_the_course_with_the_names_that_people_gave(chain):
-    course, label_of = load(chain.out / "course_KMaxGrad.json")["lessons"], {r.path: r.label for r in chain.rows["tr"]}
-    assert len(course) == 6
+    folder, rows = chain
+    out, classes = folder / "my_birds", load(folder / "datasets/my_birds/dataset.json")["classes"]
+    course, label_of = load(out / "course_KMaxGrad.json")["lessons"], {row.path: row.label for row in rows["tr"]}
     for lesson in course:
         assert label_of[lesson["image"]] == lesson["label"] != lesson["answer"] == label_of[lesson["partner"]["image"]]
-        assert set(lesson["explanations"]) == {str(b) for b in range(12) if b != lesson["label"]}
-    script = (chain.out / "course_page/data.js").read_text()
-    page, key = json.loads(script[script.index("{") : script.rindex("}") + 1]), chain.key
+    script, key = (out / "course_page/data.js").read_text(), read_key(out / "course_page_key.json", "my_birds", classes)
+    page = json.loads(script[script.index("{") : script.rindex("}") + 1])
     assert page["classes"] == sorted(CLASSES) and page["things"] == ["bird", "birds"]
     assert [key.images[lesson["image"]].path for lesson in page["lessons"]] == [lesson["image"] for lesson in course]
     for phase, name in (("test", "te"), ("label", "rest_tr")):
         shown = {picture: image for picture, image in key.images.items() if image.phase == phase}
         assert sorted(page[phase]) == sorted(shown)
-        listed = {(row.path, row.label) for row in chain.rows[name]}
+        listed = {(row.path, row.label) for row in rows[name]}
         assert {(image.path, image.label) for image in shown.values()} <= listed
-        for picture in shown:
-            assert next((chain.out / "course_page/images").glob(f"{picture}.*")).stat().st_size > 0
-    assert len(page["test"]) == 12 and len(page["label"]) == len(chain.rows["rest_tr"])
+    assert len(course) == 6 and len(page["test"]) == 12 and len(page["label"]) == len(rows["rest_tr"])
 
 
-def test_labels_are_what_most_people_answered(chain):
-    rows = read_examples(chain.out / "my_birds_turker_label_gt_KMaxGrad_labeled_tr.txt", 12)
-    assert [(row.path, row.label) for row in rows[:24]] == [(row.path, row.label) for row in chain.rows["tr"]]
-    assert [row.path for row in rows[24:]] == [row.path for row in chain.rows["rest_tr"]]
-    votes, images = defaultdict(Counter), chain.key.images
-    for person in load(chain.out / "answers_simulated.json")["participants"]:
+def test_the_classifier_learns_the_labels_that_most_people_gave(chain):
+    folder, rows = chain
+    out, classes = folder / "my_birds", load(folder / "datasets/my_birds/dataset.json")["classes"]
+    list_file = out / "my_birds_turker_label_gt_KMaxGrad_labeled_tr.txt"
+    labeled = read_examples(list_file, 12)
+    assert [(row.path, row.label) for row in labeled[:24]] == [(row.path, row.label) for row in rows["tr"]]
+    assert [row.path for row in labeled[24:]] == [row.path for row in rows["rest_tr"]]
+    votes, images = defaultdict(Counter), read_key(out / "course_page_key.json", "my_birds", classes).images
+    for person in load(out / "answers_simulated.json")["participants"]:
         for trial in person["trials"]:
             if trial["phase"] == "label":
                 votes[images[trial["stimulus"]].path][trial["response"]] += 1
     assert {sum(counter.values()) for counter in votes.values()} == {3}
-    assert all(votes[row.path][row.label] == max(votes[row.path].values()) for row in rows[24:])
-    truth = {row.path: row.label for row in chain.rows["rest_tr"]}
-    right = [row.label == truth[row.path] for row in rows[24:]]
-    assert load(chain.out / "labels_KMaxGrad.json")["label"]["label_accuracy"] == pytest.approx(100 * np.mean(right))
+    assert all(votes[row.path][row.label] == max(votes[row.path].values()) for row in labeled[24:])
+    right = [row.label == true.label for row, true in zip(labeled[24:], rows["rest_tr"], strict=True)]
+    assert load(out / "labels_KMaxGrad.json")["label"]["label_accuracy"] == pytest.approx(100 * np.mean(right))
     assert 0.5 < np.mean(right) < 1  # people are right on 80 %
-
-
-def test_the_retrained_classifier_learned_these_labels(chain):
-    out = chain.folder / "my_birds_after_labeling"
-    content = torch.load(out / "checkpoint_pretrain_resnet18_s300.pth.tar", weights_only=True)
-    assert list(content["classes"]) == chain.classes
-    learned = chain.out / "my_birds_turker_label_gt_KMaxGrad_labeled_tr.txt"
-    inputs = load(out / "run_train_butterflies_resnet18.json")["inputs"]
-    assert inputs["train list"] == hashlib.sha256(learned.read_bytes()).hexdigest()
+    after = folder / "my_birds_after_labeling"
+    content = torch.load(after / "checkpoint_pretrain_resnet18_s300.pth.tar", weights_only=True)
+    assert list(content["classes"]) == classes and content["state_dict_m"]["fc.weight"].shape == (12, 512)
+    inputs = load(after / "run_train_butterflies_resnet18.json")["inputs"]
+    assert inputs["train list"] == hashlib.sha256(list_file.read_bytes()).hexdigest()
 
 
 # ---------------------------------------------------------------- unknown classes
@@ -191,7 +148,7 @@ def test_the_retrained_classifier_learned_these_labels(chain):
 NEW = f"--dataset new_birds {NETWORK}"
 
 
-def draw_new(folder: Path) -> None:
+def draw_new(folder: Path, *options: object) -> None:
     """Three classes of five images and four images without a label, prepared as `new_birds`."""
     pictures = folder / "new birds"
     for number, name in enumerate(("Möwe", "Krähe", "Star")):
@@ -199,16 +156,15 @@ def draw_new(folder: Path) -> None:
             draw(pictures / name / f"{i}.png", 100 * number + i, (40, 36))
     for i in range(4):
         draw(pictures / "unlabeled" / f"{i}.png", 900 + i, (40, 36))
-    prepare_in(folder, "folder", pictures, "--name", "new_birds")
+    prepare_in(folder, "folder", pictures, "--name", "new_birds", *options)
 
 
 def teach_in(folder: Path) -> None:
     """Teacher, explanations, course and page of `new_birds`."""
-    run(folder, f"python train_butterflies_resnet18.py {NEW} --epochs 1 --milestones 1 --batch-size 12 --lr 0.01")
+    run(folder, f"python train_butterflies_resnet18.py --dataset new_birds {TRAINING}")
     run(folder, f"python get_all_CE_butterflies.py {NEW}")
-    run(
-        folder, f"python train_butterflies_CMaxGrad.py {NEW} --pretrained none --iterations 3 --save-students --draws 1"
-    )
+    course = "--pretrained none --iterations 3 --save-students --draws 1"
+    run(folder, f"python train_butterflies_CMaxGrad.py {NEW} {course}")
     run(folder, "python teach.py --dataset new_birds --test-images 3 --workers 1")
 
 
@@ -233,8 +189,7 @@ def test_if_the_images_to_label_are_unknown_scripts_say_what_they_cannot_measure
     assert labels["label"]["answer_accuracy"] is None and labels["label"]["label_accuracy"] is None
     assert labels["test"]["answer_accuracy"] is not None and labels["each"][0]["label_accuracy"] is None
     assert [row["truth"] for row in table(out / "labels_CMaxGrad.csv")] == [""] * 4
-    training = f"{NETWORK} --epochs 1 --milestones 1 --batch-size 8 --lr 0.01"
-    run(tmp_path, f"python train_butterflies_resnet18.py --dataset new_birds_after_labeling {training}")
+    run(tmp_path, f"python train_butterflies_resnet18.py --dataset new_birds_after_labeling {TRAINING}")
     assert "unknown" in run(tmp_path, f"python study_annotators.py {NEW} --pretrained none", 2)
     assert "label -1" in run(tmp_path, f"python train_gull_resnet18_linear.py --dataset new_birds_rest {NETWORK}", 2)
 
@@ -243,7 +198,7 @@ def test_if_the_test_images_are_unknown_scripts_run_without_accuracies(tmp_path,
     draw_new(tmp_path)
     forget(tmp_path, 3)
     prepare_in(tmp_path, "check", "new_birds")
-    assert re.search(r"new_birds_gt_te +0 +0 +0 +3 +3\n", capsys.readouterr().out)
+    assert re.search(r"unknown +0 +3 +4\n", capsys.readouterr().out)
     teach_in(tmp_path)
     out = tmp_path / "new_birds"
     for script in ("train_butterflies_resnet18", "train_butterflies_CMaxGrad"):
@@ -260,17 +215,13 @@ def test_if_the_test_images_are_unknown_scripts_run_without_accuracies(tmp_path,
 
 
 def test_accuracies_and_studies_leave_out_images_of_unknown_class(tmp_path):
-    draw_new(tmp_path)
-    training = f"python train_butterflies_resnet18.py {NEW} --epochs 1 --milestones 1 --batch-size 12 --lr 0.01"
+    draw_new(tmp_path, "--expert", 2)
+    study = f"{NEW} --pretrained none --accuracy 0.5 --repeats 1 --probe-epochs 2"
+    assert "left out" in run(tmp_path, f"python study_annotators.py {study}")
+    accuracies = [row["annotator_accuracy"] for row in table(tmp_path / "new_birds/study_annotators.csv")]
+    assert [float(accuracy) for accuracy in accuracies if accuracy] == [0.5, 1.0]
     forget(tmp_path, 2)
-    run(tmp_path, training)
+    run(tmp_path, f"python train_butterflies_resnet18.py --dataset new_birds {TRAINING}")
     last = load(tmp_path / "new_birds/run_train_butterflies_resnet18.json")["measured"]["test_accuracy"]
     confused = table(tmp_path / "new_birds/teacher_confusion.csv")
     assert last == (0 if confused else 100) and len(confused) <= 1
-    pictures = draw_badly_named(tmp_path / "pictures", (40, 36))
-    draw(pictures / "unlabeled/new.png", 9000, (40, 36))
-    prepare_in(tmp_path, "folder", pictures, "--name", "my_birds", "--expert", 2)
-    study = f"{NETWORK} --pretrained none --accuracy 0.5 --repeats 1 --probe-epochs 2"
-    assert "left out" in run(tmp_path, f"python study_annotators.py --dataset my_birds {study}")
-    accuracies = [row["annotator_accuracy"] for row in table(tmp_path / "my_birds/study_annotators.csv")]
-    assert [float(accuracy) for accuracy in accuracies if accuracy] == [0.5, 1.0]

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from datasets import folder as own
 from datasets.folder import LONGEST_STEM, check_places, file_name, label_by_table, read_table, unique_name
 from datasets.splits import Picture, share_out
 from tests.helpers import archives
@@ -105,19 +104,9 @@ def test_names_that_a_dataset_can_have(tmp_path):
 
 def test_copies_do_not_need_their_originals(tmp_path):
     folder = draw_classes(tmp_path / "pictures", a=3, b=3)
-    originals = sorted(path.read_bytes() for path in folder.rglob("*.png"))
     assert run(folder, "--copy") == 0
-    copies = [path for path in (tmp_path / "data/mine").rglob("*.png") if not path.is_symlink()]
-    assert sorted(path.read_bytes() for path in copies) == originals
-
-
-def test_a_data_root_without_links_asks_for_copies(tmp_path, monkeypatch, capsys):
-    def unable(*_):
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(own.os, "symlink", unable)
-    assert run(draw_classes(tmp_path / "pictures", a=3, b=3)) == 2
-    assert "use --copy" in one_error(capsys) and list((tmp_path / "data").iterdir()) == []
+    copies = [path.read_bytes() for path in (tmp_path / "data/mine").rglob("*.png") if not path.is_symlink()]
+    assert sorted(copies) == sorted(path.read_bytes() for path in folder.rglob("*.png"))
 
 
 def test_force_replaces_only_datasets(tmp_path, capsys):
@@ -137,10 +126,9 @@ def test_images_dataset_and_outputs_must_not_overlap(tmp_path, monkeypatch, caps
         assert archives.run("folder", place, "--name", "mine", "--data-root", root, "--force") == 2
         assert "overlap" in one_error(capsys) and sorted(tmp_path.rglob("*")) == before
     folder = draw_classes(tmp_path / "birds", a=3, b=3)
-    for working_folder, name in ((tmp_path, "birds"), (folder, "other"), (tmp_path.parent, tmp_path.name)):
-        monkeypatch.chdir(working_folder)
-        assert run(folder, name=name) == 2
-        assert f"overlap with the results in {working_folder / name}" in one_error(capsys)
+    monkeypatch.chdir(tmp_path)
+    assert run(folder, name="birds") == 2
+    assert f"overlap with the results in {tmp_path / 'birds'}" in one_error(capsys)
 
 
 # ---------------------------------------------------------------- lists
@@ -151,7 +139,6 @@ def test_images_dataset_and_outputs_must_not_overlap(tmp_path, monkeypatch, caps
     [
         # a fifth of 10, 7, 4 and 2, rounded: 2, 1, 1 and 0, so 1; of 1 none
         ((), {"train": [8, 6, 3, 1, 1], "test": [2, 1, 1, 1, 0]}),
-        (("--test-share", 0.5), {"train": [5, 3, 2, 1, 1], "test": [5, 4, 2, 1, 0]}),  # half of 7 is rounded up
         (("--test-share", 0.95), {"train": [1, 1, 1, 1, 1], "test": [9, 6, 3, 1, 0]}),  # never all
         (("--expert", 3), {"train": [3, 3, 3, 1, 1], "test": [2, 1, 1, 1, 0], "rest": [5, 3, 0, 0, 0]}),
         # a quarter of 8, 6, 3, 1 and 1, rounded: 2, 2, 1, and at least 1
@@ -174,30 +161,20 @@ def test_the_draw_of_a_class_depends_only_on_the_seed_and_its_images(tmp_path):
     sizes = {"a": 40, "b": 9, "c": 30}
     every = [Picture(f"{name}/{i:03d}", name, pixels=f"{name}{i}") for name, n in sizes.items() for i in range(n)]
     assert train(every[:49], 1) == train(random.Random(0).sample(every, 79), 1) != train(every[:49], 2)
-    folder = draw_classes(tmp_path / "pictures", a=9, b=12, c=7)
-    contents = []
-    for seed in (3, 3, 4):
-        assert run(folder, "--expert", 3, "--seed", seed, "--force") == 0
-        contents.append({path.name: path.read_bytes() for path in (tmp_path / "data/mine").iterdir() if path.is_file()})
-    assert contents[0] == contents[1] != contents[2]
 
 
 def test_images_that_look_the_same_stay_in_one_list(tmp_path):
-    """Twelve images, each also with the same pixels in other bytes, and as a copy."""
     folder = draw_classes(tmp_path / "pictures", a=12, b=5)
     for i in range(12):
         file = folder / f"a/{i}.png"
         Image.open(file).save(folder / f"a/again {i}.png", compress_level=0)
         (folder / f"a/copy {i}.png").write_bytes(file.read_bytes())
     assert run(folder, "--expert", 9, "--test-share", 0.25) == 0
-    made = tmp_path / "data/mine"
-    assert counted(made) == {"train": [9, 4], "test": [9, 1], "rest": [18, 0]}
-    list_of = {}
-    for row in table(made / "original_names.csv"):
-        if row["class"] == "a":
-            list_of.setdefault(re.sub(r"\D", "", row["original"]), set()).add(row["list"])
-    assert len(list_of) == 12 and all(len(lists) == 1 for lists in list_of.values())
-    assert archives.run("check", "mine", "--data-root", tmp_path / "data") == 0
+    assert counted(tmp_path / "data/mine") == {"train": [9, 4], "test": [9, 1], "rest": [18, 0]}
+    lists = {
+        (re.sub(r"\D", "", row["original"]), row["list"]) for row in table(tmp_path / "data/mine/original_names.csv")
+    }
+    assert len([number for number, _ in lists if int(number) > 4]) == 7  # each image and its twins are in one list
 
 
 def test_images_that_look_the_same_but_differ_in_label_are_left_out(tmp_path):
@@ -221,7 +198,8 @@ def test_a_split_of_the_user_is_kept(tmp_path, capsys, train, test):
     folder = tmp_path / "pictures"
     draw_classes(folder / train, a=5, b=4)
     draw_classes(folder / test, 500, a=3, b=3)
-    draw_classes(folder / "unlabelled", 7000, deep=3)
+    draw_classes(folder / "unlabelled", 7000, deep=2)
+    draw(folder / test / "loose.png", 7900)
     Image.open(folder / train / "a/2.png").save(folder / test / "a/twin.png", compress_level=0)
     assert run(folder, "--expert", 3) == 0
     made = tmp_path / "data/mine"
@@ -235,15 +213,6 @@ def test_a_split_of_the_user_is_kept(tmp_path, capsys, train, test):
     draw(folder / "val/a/0.png", 900)
     assert run(folder, "--force") == 2
     assert "val/" in one_error(capsys) and counted(made)["train"] == [3, 3]
-
-
-def test_test_images_without_labels_are_for_people_to_label(tmp_path):
-    folder = tmp_path / "pictures"
-    draw_classes(folder / "train", train=5, b=5)  # a class may be named like a split
-    for i in range(3):
-        draw(folder / f"test/{i}.png", 500 + i)
-    assert run(folder) == 0
-    assert counted(tmp_path / "data/mine") == {"train": [4, 4], "test": [1, 1], "rest": [0, 0, 3]}
 
 
 def test_classes_may_be_named_like_splits(tmp_path):
@@ -266,11 +235,9 @@ def test_tables_are_read_with_each_separator(tmp_path, separator, encoding):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "has no column 'label'"),
         (b"file,class\na.png,A\n", "only file, class. Set --path-column and --label-column"),
         (b"path,label\nx0,A\nx1,B\n", "usable images of 0 classes"),
         (b"path,label\na.png,A,B\n", "line 2: wrong number of fields"),
-        (b"path,label\na.png\n", "line 2: wrong number of fields"),
         (b"path,label\na.png,\xfc\n", "'CSV UTF-8'"),
         (b'path,label\n"a.png,A\n' + b"x" * 200_000, "cannot be read"),
     ],
@@ -288,15 +255,12 @@ PATHS = {
     "below the table": ("a/0.png b/0.png", ["../pictures/a/0.png,A", "../pictures/b/0,B"], ["A", "B"]),
     "absolute": ("a/0.png b/0.png", ["{top}/a/0.png,A", "{top}/b/0.png,B"], ["A", "B"]),
     "only the file name": ("a/0.png b/1.png", ["0.png,A", "1,B"], ["A", "B"]),
-    "without the first folder": ("Train/a/0.png Train/b/0.png", ["a/0.png,A", r"b\0.png,B"], ["A", "B"]),
     "contradicting folders": ("a/0.png b/1.png", ["/x/c/0.png,C", "b/1.png,B"], [None, "B"]),
     "ambiguous": ("Train/a/0.png Test/a/0.png", ["a/0.png,A"], [None, None]),
     "also of another folder": ("a/0.png", ["/x/a/0.png,B", "a/0.png,A"], ["A"]),
     "composed or not": (f"a/{COMPOSED} b/{DECOMPOSED}", [f"a/{DECOMPOSED},A", f"b/{COMPOSED},B"], ["A", "B"]),
     "without endings": ("a/0.png b/1.jpg 2.tif", ["0,A", r"b\1,B", "2,C"], ["A", "B", "C"]),
-    "without endings, ambiguous": ("a/0.png b/0.png c/0.png", ["0,A", "b/0,B"], [None, "B", None]),
     "without endings, several types": ("0.png 0.jpg 1.png 1.xml", ["0,A", "1,B"], [None, None, "B", None]),
-    "without endings, with dots": ("a.b.png a.png", ["a.b,A", "a,B"], ["A", "B"]),
 }
 
 
@@ -328,10 +292,6 @@ def test_a_table_gives_labels_and_keeps_the_split_of_the_folder(tmp_path, capsys
         "Train/two labels.png": "two labels in labels.csv: lines 18 and 19",
         "nowhere.png": "listed in labels.csv, but not in the folder: line 20",
     }
-    # In a competition, the labels of the test images are secret.
-    (folder / "labels.csv").write_text("path,label\n" + "".join(labels[:10]))
-    assert run(folder, "--labels", folder / "labels.csv", "--force") == 0
-    assert counted(made) == {"train": [4, 4], "test": [1, 1], "rest": [0, 0, 9]}
     (folder / "labels.csv").write_text("path,label\nbackground/stone.png,a\n" + "".join(labels))
     assert run(folder, "--labels", folder / "labels.csv", "--force") == 2
     assert "Found Test/, Train/, background/" in one_error(capsys)
@@ -356,7 +316,7 @@ def test_other_files_are_left_out_and_listed(tmp_path, capsys):
     reasons = {path: re.split(r" \(|\. ", reason)[0] for path, reason in left_out(tmp_path / "data/mine").items()}
     assert reasons == {
         **dict.fromkeys(("a/out.png", "outside"), "link to a folder or out of the folder"),
-        **dict.fromkeys(("a/IMG_1.NEF", "b/figure.eps"), "is a camera's raw file or EPS"),
+        **dict.fromkeys(("a/IMG_1.NEF", "b/figure.eps"), "is a raw camera file or EPS"),
         **dict.fromkeys(("a/notes.txt", "a/cut.png", "b/\\xff\\n.txt"), "cannot be decoded"),
     }
     # the link to a/0.png is one of a's five
@@ -365,31 +325,16 @@ def test_other_files_are_left_out_and_listed(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("classes", "words"),
+    ("classes", "options", "words"),
     [
-        ({}, "usable images of 0 classes, but a classifier needs two (left out: nothing)"),
-        ({"a": 3}, "usable images of 1 classes"),
-        ({"a": 1, "b": 1}, "no class has two different images"),
+        ({"a": 3}, (), "usable images of 1 classes, but a classifier needs two (left out: nothing)"),
+        ({"a": 1, "b": 1}, (), "no class has two different images"),
+        ({"a": 3, "b": 3}, ("--expert", -1), "--expert"),
+        ({"a": 3, "b": 3}, ("--expert-share", 0.5, "--expert", 3), "--expert-share"),
+        ({"a": 3, "b": 3}, ("--test-share", "nan"), "--test-share"),
+        ({"a": 3, "b": 3}, ("--labels", "none.csv"), "--labels"),
     ],
 )
-def test_too_few_images_are_refused(tmp_path, capsys, classes, words):
-    folder = draw_classes(tmp_path / "pictures", **classes)
-    folder.mkdir(exist_ok=True)
-    assert run(folder) == 2
+def test_wrong_input_is_refused(tmp_path, capsys, classes, options, words):
+    assert run(draw_classes(tmp_path / "pictures", **classes), *options) == 2
     assert words in one_error(capsys) and not (tmp_path / "data").exists()
-
-
-@pytest.mark.parametrize(
-    ("setting", "values"),
-    [
-        ("--expert", (-1,)),
-        ("--expert-share", (0.5, "--expert", 3)),
-        ("--test-share", (0,)),
-        ("--test-share", ("nan",)),
-        ("--labels", ("none.csv",)),
-        ("--things", ("bird",)),
-    ],
-)
-def test_settings_that_make_no_sense_are_refused(tmp_path, capsys, setting, values):
-    assert run(draw_classes(tmp_path / "pictures", a=3, b=3), setting, *values) == 2
-    assert setting in one_error(capsys) and not (tmp_path / "data").exists()

@@ -21,17 +21,12 @@ ROOT = Path(__file__).resolve().parents[2]
     [
         (),
         ("moths",),
-        ("gull", "--bogus"),
-        ("gull", "--split", "1"),
         ("gull", "--split-seed", "-1"),
         ("gull", "--lists", "x", "--split-seed", "1"),
         ("gull", "--archive", "x", "--url", "http://y"),
         ("gull", "--archive", "no_such_file", "--split-seed", "1"),
-        ("gull", "--lists", "no_such_folder"),
         ("nabirds", "--split-seed", "1"),
         ("toy", "--seed", "many"),
-        ("check",),
-        ("check", "moths"),
         ("check", "gull"),
         ("folder", "no_such_folder", "--name", "mine"),
     ],
@@ -56,21 +51,14 @@ def test_an_existing_folder_is_replaced_only_by_force_and_only_by_a_complete_one
     assert not mine.exists() and os.listdir(tmp_path / "root") == ["chinese_chars"]
 
 
-@pytest.mark.parametrize(
-    ("error", "status", "words"),
-    [
-        (OSError(28, "No space left on device", "x.png"), 1, "No space left on device"),
-        (KeyboardInterrupt(), 130, "stopped"),
-    ],
-)
-def test_a_run_that_stops_leaves_nothing(tmp_path, monkeypatch, capsys, error, status, words):
+def test_a_run_that_stops_leaves_nothing(tmp_path, monkeypatch):
     def stop(*_):
-        raise error
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(prepare, "draw_lists", stop)
     archive = make_archive(tmp_path / "teach.zip", teach_members())
-    assert run("butterflies", "--archive", archive, "--split-seed", 0, "--data-root", tmp_path / "root") == status
-    assert words in capsys.readouterr().err and names(tmp_path / "root") == []
+    assert run("butterflies", "--archive", archive, "--split-seed", 0, "--data-root", tmp_path / "root") == 130
+    assert names(tmp_path / "root") == []
 
 
 def test_the_script_runs_from_any_folder(tmp_path):
@@ -88,13 +76,11 @@ def test_the_sources_agree_with_the_catalog():
     assert SOURCES["nabirds"].classes == GULLS
 
 
-def test_toy_is_drawn_by_its_seed_and_kept_unless_forced(tmp_path, monkeypatch, capsys):
+def test_toy_is_drawn_by_its_seed_and_kept_unless_forced(tmp_path, monkeypatch):
     monkeypatch.setattr(toy_moths, "PER_CLASS", dict.fromkeys(toy_moths.PER_CLASS, 1))
     pictures = []
     for more, status in ((["--seed", 5], 0), ([], 2), (["--force"], 0), (["--force", "--seed", 5], 0)):
         assert run("toy", "--data-root", tmp_path, *more) == status
-        assert status == 0 or "--force" in one_error(capsys)
-        capsys.readouterr()
         pictures.append({path.read_bytes() for path in tmp_path.glob("toy/images/*/*.png")})
     assert pictures[0] == pictures[1] == pictures[3] and not pictures[0] & pictures[2]
     assert [path.name for path in tmp_path.iterdir()] == ["toy"]

@@ -13,14 +13,10 @@ from datasets import prepare
 from utils.data.catalog import CHARACTERS
 
 CUB_FOLDERS = (
-    "059.California_Gull",
-    "060.Glaucous_winged_Gull",
-    "061.Heermann_Gull",
-    "064.Ring_billed_Gull",
-    "066.Western_Gull",
+    *("059.California_Gull", "060.Glaucous_winged_Gull", "061.Heermann_Gull"),
+    *("064.Ring_billed_Gull", "066.Western_Gull"),
 )
 NABIRDS_CLASSES = """0 Birds
-53 Gulls, Terns, and Skimmers
 817 California Gull (Adult)
 818 California Gull (Immature)
 820 Glaucous-winged Gull (Adult)
@@ -55,7 +51,7 @@ def make_archive(path: Path, members: dict[str, bytes]) -> Path:
 
 
 def teach_members(per_class: int = 4) -> dict[str, bytes]:
-    """explain_teach: one dataset has spaces in its folders and no images/ folder; some files do not belong to either."""
+    """explain_teach: one dataset has spaces in its folders and no images/; some files do not belong to either."""
     members = {"top/readme.txt": b"hello", "top/oct/images/drusen/x.png": picture(999)}
     for label, name in enumerate(("Cabbage White", "Monarch", "Queen", "Red Admiral", "Viceroy")):
         for i in range(per_class):
