@@ -1,4 +1,4 @@
-"""On a GPU: the same seed gives the same files, masks are those of a CPU up to rounding, and TF32 changes no course."""
+"""On a GPU: the same seed gives the same files, masks match a CPU's up to rounding, and TF32 changes no course."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ TEACHER = ["--checkpoint", "./toy/checkpoint_pretrain_resnet18_s300.pth.tar"]
 
 
 def on_gpu(space, name, out, tools, *more):
-    """Runs a command of the family again on the GPU; returns its output folder."""
+    """Runs a command on the GPU; returns its output folder."""
     script, *settings = space.commands[name]
     settings = ["cuda" if setting == "cpu" else setting for setting in settings]
     done = tools.call(script, *settings, *more, "--out", out, cwd=space.folder)
@@ -21,7 +21,7 @@ def on_gpu(space, name, out, tools, *more):
 
 
 def content(folder):
-    """Digests of all files except lists, which name their folder, and records, which contain seconds."""
+    """Digests of all files except lists (they name their folder) and records (they contain seconds)."""
     files = {name: digest for name, (_, digest) in snapshot(folder).items() if digest}
     return {name: digest for name, digest in files.items() if not name.endswith((".txt", ".json"))}
 

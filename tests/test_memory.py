@@ -1,4 +1,4 @@
-"""Memory does not grow with the list: peaks of whole processes."""
+"""The memory of explaining does not grow with the list."""
 
 import os
 import subprocess
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.drawn_course import with_photographs, write_course
 from utils.data.catalog import CHARACTERS
 from utils.data.lists import Example, write_examples
 
@@ -43,7 +42,8 @@ def test_ten_times_the_images_need_no_more_memory_to_explain(tools, tmp_path):
     folder.mkdir()
     for label in range(classes):
         Image.fromarray(np.full((SIZE, SIZE, 3), 80 * label, np.uint8)).save(folder / f"{label}.png")
-    make = f"import narrow, torch; from models.resnet import build; torch.save(build('resnet18', {classes}).state_dict(), 'teacher.pt')"
+    save = f"torch.save(build('resnet18', {classes}).state_dict(), 'teacher.pt')"
+    make = f"import narrow, torch; from models.resnet import build; {save}"
     environment = os.environ | {"PYTHONPATH": f"{tools.repository}:{tools.repository}/tests/helpers"}
     subprocess.run([sys.executable, "-c", make], cwd=tmp_path, env=environment, check=True)
 
@@ -61,22 +61,3 @@ def test_ten_times_the_images_need_no_more_memory_to_explain(tools, tmp_path):
 
     # The pictures of the longer list would take 26 MB more.
     assert explain(600) < explain(60) + 13
-
-
-def test_ten_times_the_pictures_need_no_more_memory_on_a_page(tools, data_root, tmp_path):
-    def build_page(count):
-        folder = tmp_path / f"{count}"
-        folder.mkdir()
-        write_course(folder, with_photographs(data_root, folder / "data"))
-        Image.fromarray(np.random.default_rng(0).integers(0, 256, (384, 384, 3), np.uint8)).save(folder / "noise.jpg")
-        rows = [Example(f"./datasets/toy/rest_{number}.jpg", 0, number) for number in range(count)]
-        for row in rows:
-            os.link(folder / "noise.jpg", folder / row.path.replace("./datasets", "data"))
-        write_examples(folder / "data/toy/toy_gt_rest_tr.txt", rows)
-        settings = ["--dataset", "toy", "--data-root", "data", "--test-images", 5, "--workers", 2]
-        found = peak(tools, "teach", folder, *settings)
-        assert len(list((folder / "toy/course_page/images").glob("*.jpg"))) >= count
-        return found
-
-    # The pictures of the longer list would take 76 MB more, and their files 30 MB.
-    assert build_page(200) < build_page(20) + 20

@@ -1,14 +1,15 @@
-"""Runs scripts in forked children, which need not import torch again: `python tests/helpers/forker.py` reads one JSON order per line.
+"""Runs scripts in forked children, which need not import torch again. Reads one JSON order per line from stdin.
 
 An order has `script`, `arguments` and `cwd`, and possibly
 
-- `processes`: number of ranks, as started by torchrun; if one fails, the others are killed.
-- `after`: seconds until the children get a signal; or `watched` and `versions`: a file that must have been seen in so many versions.
-- `signal`: the signal, SIGKILL by default.
-- `file_limit`: size of the largest file in bytes; beyond it, the disk is full.
+- `processes`: number of ranks, as under torchrun; if one fails, the others are killed.
+- `after`: seconds until the children get a signal.
+- `watched` and `versions`: instead, they get it when this file has been seen in so many versions.
+- `signal`: SIGKILL by default.
+- `file_limit`: size of the largest file in bytes; writing more fails, as on a full disk.
 
-The answer, one line of JSON, has `status` (negative: the signal that ended the child), `out`, `err` and `seconds`. With `processes`,
-the first three are lists. Networks are an eighth as wide as ResNet-18, and the state is saved after every epoch and lesson.
+Each answer is one line of JSON with `status` (negative: the signal that ended the child), `out`, `err` and `seconds`.
+With `processes`, the first three are lists. The state of a run is saved after every epoch and lesson.
 """
 
 import contextlib
@@ -64,23 +65,18 @@ def child(order, environment, out, err):
         os._exit(status)
 
 
-def environment_of(rank, count, port):
-    """Variables that torchrun sets."""
-    values = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
-    return {name: str(value) for name, value in values.items()} | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-
-
 def start(order):
-    """Starts all ranks; returns their process ids, in order, and their output files."""
+    """Starts all ranks with torchrun's variables; returns their process ids, in order, and their output files."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
     count, children, files = order.get("processes"), [], []
     for rank in range(count or 1):
+        numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count} if count else {}
         files.append((tempfile.TemporaryFile(), tempfile.TemporaryFile()))
         process = os.fork()
         if process == 0:
-            child(order, environment_of(rank, count, port) if count else {}, *files[-1])
+            child(order, address | {name: str(value) for name, value in numbers.items()}, *files[-1])
         children.append(process)
     return children, files
 

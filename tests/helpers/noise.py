@@ -1,4 +1,4 @@
-"""A pool of random pictures, masks and explanations, and settings of a student for it."""
+"""A pool of random pictures, masks and explanations, and settings of its students."""
 
 from functools import partial
 
@@ -16,7 +16,7 @@ LABELS = (0, 1, 2, 0, 1, 2, 0, 1, 0, 0)
 
 
 def noise_material(root):
-    """Returns ten random pictures as a list, and the path of a list of explanations (random masks and pictures) against every wrong class."""
+    """Returns a list of ten random pictures, and the path of a list with random explanations of all of them."""
     rng = torch.Generator().manual_seed(0)
 
     def draw(path, pixels):
@@ -40,17 +40,9 @@ def noise_material(root):
 
 
 def settings(**changes):
-    """A student's, on random weights."""
-    values = dict(
-        pretrained="none",
-        ridge=1e-3,
-        freeze_features=False,
-        steps=1,
-        lr=1e-3,
-        momentum=0.9,
-        weight_decay=0.0,
-        max_grad_norm=0.0,
+    """Settings of a student with random weights."""
+    learning = dict(
+        ridge=1e-3, freeze_features=False, steps=1, lr=1e-3, momentum=0.9, weight_decay=0.0, max_grad_norm=0.0
     )
-    return StudentSettings(
-        **(values | dict(arch="resnet18", image_size=SIZE, batch_size=4, seed=0, workers=0, device="cpu") | changes)
-    )
+    run = dict(pretrained="none", arch="resnet18", image_size=SIZE, batch_size=4, seed=0, workers=0, device="cpu")
+    return StudentSettings(**(learning | run | changes))

@@ -1,4 +1,4 @@
-"""Feature maps of a list are kept if all fit into the budget, and freed as soon as they do not."""
+"""Feature maps are kept if all fit into the budget, and freed otherwise."""
 
 import gc
 import weakref
@@ -12,7 +12,7 @@ MAP_BYTES = 2 * 4 * 3 * 3 * 4  # of a batch: two images, four features, 3 x 3 pl
 
 
 class Counting:
-    """Replaces a frozen network; its maps are computed from the pixels, and it refers to them weakly."""
+    """Replaces a frozen network; refers weakly to the maps that it has made."""
 
     backbone_frozen = True
 
@@ -32,7 +32,7 @@ class Counting:
         return [place for place, maps in enumerate(self.made) if maps() is not None]
 
 
-def looks(batches, budget):
+def maps_of(batches, budget):
     """Returns a network and its feature maps of a list of `batches` batches of two images."""
     images = [torch.full((3, 4, 4), number, dtype=torch.uint8) for number in range(2 * batches)]
     network = Counting()
@@ -40,7 +40,7 @@ def looks(batches, budget):
 
 
 def test_maps_that_all_fit_are_computed_once():
-    network, maps = looks(3, 3 * MAP_BYTES)
+    network, maps = maps_of(3, 3 * MAP_BYTES)
     first, again = list(maps), list(maps)
     assert len(network.made) == 3 and [numbers for numbers, _ in again] == [[0, 1], [2, 3], [4, 5]]
     assert all(one is other for (_, one), (_, other) in zip(first, again, strict=True))
@@ -48,12 +48,11 @@ def test_maps_that_all_fit_are_computed_once():
 
 @pytest.mark.parametrize("budget", [0, MAP_BYTES - 1, 2 * MAP_BYTES, 5 * MAP_BYTES - 1])
 def test_maps_that_do_not_fit_are_freed_at_once(budget):
-    network, maps = looks(5, budget)
+    network, maps = maps_of(5, budget)
     fitting = budget // MAP_BYTES
     for place, (_numbers, _maps) in enumerate(maps):
         assert network.alive() == (list(range(place + 1)) if place < fitting else [place])
     del _maps
     assert network.alive() == []
-    assert torch.cat([some for _, some in maps])[:, 0, 0, 0].tolist() == pytest.approx(
-        [number / 255 for number in range(10)]
-    )
+    values = torch.cat([some for _, some in maps])[:, 0, 0, 0] * 255
+    assert values.tolist() == pytest.approx(range(10))
