@@ -1,4 +1,4 @@
-"""What the tests of people's answers share: a page's key, and files of answers to it."""
+"""Keys and files of answers for tests."""
 
 import csv
 import hashlib

@@ -106,7 +106,7 @@ def stored_trial(page, stimulus, response=0, trial_id=None):
 
 
 def rows_of(path, query):
-    """What an SQL query finds, read by a connection of its own."""
+    """Result of an SQL query, through a separate connection."""
     with closing(sqlite3.connect(Path(path).absolute())) as database:
         return database.execute(query).fetchall()
 

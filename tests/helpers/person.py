@@ -52,14 +52,14 @@ def resize(browser, size, touch=False):
 
 
 class Person:
-    """A person in front of the browser. What is pressed too early is ignored, so it is pressed until it counts."""
+    """A person in front of the browser. Presses are repeated, because the page ignores early ones."""
 
     def __init__(self, browser, course):
         self.browser, self.course = browser, course
 
     @property
     def state(self):
-        """What the page remembers, or None."""
+        """The page's stored state, or None."""
         script = "return Object.entries(localStorage).find(([key]) => key.startsWith('memorable-course:'))?.[1]"
         kept = self.browser.execute_script(script)
         return kept and json.loads(kept)

@@ -1,4 +1,4 @@
-"""What several files of tests about people ask for."""
+"""Fixtures of several test files."""
 
 from contextlib import closing
 
@@ -83,5 +83,5 @@ def out(data_root, tools, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def course(out):
-    """What data.js holds."""
+    """Values in data.js."""
     return page_data(out)

@@ -77,7 +77,7 @@ class CoursePage:
         if dataset.rest:
             self._add_asked("label", "rest", lambda rows: draw_some(len(rows), label_images, seed))
         self._refuse_overlap(entries)
-        # Sorted by id, so that their order reveals nothing.
+        # Sorted by id: the order reveals nothing.
         ids = {part: sorted(name for name in self.images if self.images[name].phase == part) for part in PHASES[1:]}
         self.data = {
             "dataset": dataset.name,
@@ -244,7 +244,7 @@ def draw_some(total: int, wanted: int, seed: int) -> list[int]:
 
 
 def reveals_classes(images: dict[str, KeyImage], jpg: set[str]) -> bool:
-    """True if the test or the images to label have a class that is always JPEG and another that never is."""
+    """True if one class of the test or of the images to label is always JPEG and another one never."""
     asked = [(name in jpg, image.label) for name, image in images.items() if image.phase != "lesson"]
     always, never = ({label for kind, label in asked if kind is is_jpg} for is_jpg in (True, False))
     return bool(always - never - {None}) and bool(never - always - {None})

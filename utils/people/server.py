@@ -126,7 +126,7 @@ def create_app(folder: Path, key: Key, store: Store, token: str) -> Flask:
         return Response(text, mimetype=FORMATS[suffix], headers=headers)
 
     def check_token() -> None:
-        """Compares in constant time, so that response times say nothing about the token."""
+        """Compares in constant time: response times reveal nothing about the token."""
         if not hmac.compare_digest(request.args.get("token", "").encode(), token.encode()):
             abort(403, "The token is missing or wrong. Use the whole address that collect.py printed.")
 

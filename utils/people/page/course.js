@@ -10,7 +10,7 @@
   const notice = document.getElementById("notice");
   const progress = document.getElementById("progress");
 
-  const GUARD = 400; // ms in which a new screen takes nothing: the second half of a double click is no answer
+  const GUARD = 400; // ms in which a new screen ignores presses, such as the second half of a double click
   const BATCH = 50; // trials that the server takes at once
   const PATIENCE = 10000; // ms to wait for the server's answer
   const FIRST_PAUSE = 1000; // ms until a failed request is tried again; doubles each time
@@ -18,7 +18,7 @@
   const KEPT_PICTURES = 60; // decoded pictures in memory
   const NUMBER_KEYS = 9; // up to this many classes have a button and a number key; more are in a searchable list
   const NAMES_SHOWN = 30; // class names that the introduction lists at once
-  const NO_SERVER = [403, 404, 405, 410]; // from plain web servers and cloud storage if a file does not exist
+  const NO_SERVER = [403, 404, 405, 410]; // replies of plain web servers and cloud storage to a missing file
   const NOT_NEEDED = "this image has its labels already"; // the server refused an answer, but nothing is lost
   const UNREACHABLE = "The server cannot be reached just now.";
   const NO_ASSIGNMENT = "ASSIGNMENT_ID_NOT_AVAILABLE"; // Mechanical Turk's preview
@@ -81,7 +81,7 @@
 
   const namedWithArticle = (number) => [`${article(COURSE.classes[number])} `, named(number)];
 
-  /** Has a screen reader say something. */
+  /** Announces a text to screen readers. */
   function say(text) {
     status.textContent = text;
   }
@@ -93,8 +93,8 @@
 
   // ---------------------------------------------------------------- Mechanical Turk
 
-  /** What Mechanical Turk adds to the address of an ExternalQuestion; null elsewhere. Only Mechanical Turk and this
-   * computer (to try it out) are accepted as the target. */
+  /** Parameters that Mechanical Turk adds to the address of an ExternalQuestion; null elsewhere. Answers are only handed
+   * in to Mechanical Turk, or to this computer to try it out. */
   function readTurk() {
     const asked = new URLSearchParams(location.search);
     const assignment = asked.get("assignmentId");
@@ -202,7 +202,7 @@
   let again = show; // what the trouble screen tries again
   let nextTry = null; // its timer
   let trouble = ""; // why the last try failed
-  let refused = ""; // the server's definite no to this participant, or to one more
+  let refused = ""; // the server's reason to refuse this participant for good
 
   /** Status and JSON object of the answer at `path`; null for anything else, such as a proxy's page. */
   async function reach(path, body) {
@@ -231,8 +231,8 @@
     return contentOf(reply);
   }
 
-  /** True if a collecting server gave us the page. A server that fails just now is an error, not "no server": answers would
-   * stay here although somebody waits for them. */
+  /** True if a collecting server sent the page. A failing server is an error, not "no server": otherwise the answers would
+   * stay in the browser. */
   async function findServer() {
     if (turk || !/^https?:$/.test(location.protocol)) return false;
     const reply = await reach("api/hello");
@@ -321,7 +321,7 @@
     for (const id of ids) load(id).catch(() => {}); // tried again when it is needed
   }
 
-  /** Resolves with the time at which what was just put on the page is on the screen. */
+  /** Resolves with the time at which the latest change of the page is on the screen. */
   function painted() {
     return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now()))));
   }
@@ -341,7 +341,7 @@
   // ---------------------------------------------------------------- from screen to screen
 
   let turn = 0; // counts calls of show(): a screen that is ready too late is dropped
-  let readyAt = 0; // when the buttons of this screen begin to count
+  let readyAt = 0; // time from which this screen's buttons work
   let asked = null; // the question on the screen: phase, image, shown
 
   /** Shows the current screen. `byItself`: nobody pressed anything, so the old screen stays until the new one is ready. */
@@ -475,7 +475,7 @@
 
   const NAMES = COURSE.classes.map(folded);
 
-  /** The classes that contain all typed words, and the one that is meant without doubt, or null. */
+  /** The classes that contain all typed words; `meant` is the exact or only match, or null. */
   function matching(typed) {
     const wanted = folded(typed);
     const found = ORDER.filter((number) => wanted.split(" ").every((word) => NAMES[number].includes(word)));
@@ -498,8 +498,8 @@
     const start = button("Start the first lesson", begin, "primary");
     start.disabled = preview;
     const stages = [
-      `${count(COURSE.lessons.length, ["lesson", "lessons"])}. You are told at once which kind it was.`,
-      `${count(COURSE.test.length, ["picture", "pictures"])}. You are not told if you are right.`,
+      `${count(COURSE.lessons.length, ["lesson", "lessons"])}. After each answer you see the right kind.`,
+      `${count(COURSE.test.length, ["picture", "pictures"])}, without feedback.`,
       "As many more pictures as you like. Stop at any time.",
     ];
     const items = parts().map((part, number) =>
@@ -640,7 +640,7 @@
       const [name, other] = [COURSE.classes[shown], COURSE.classes[against]];
       if (!pair?.explained) return `${name}, the whole picture`;
       const marked = COURSE.borders ? "a red border around" : "only";
-      return `${name}, with ${marked} the part that tells it from ${article(other)} ${other}`;
+      return `${name}, with ${marked} the part that tells it apart from ${article(other)} ${other}`;
     };
     const captioned = (picture, note, shown, against) => {
       const caption = element("figcaption", {}, element("span", {}, note), named(shown, "strong"));
@@ -660,7 +660,7 @@
     const content = sheet(
       element("h1", {}, "Lessons done. Now a short test"),
       paragraph(`You were right in ${right} of ${COURSE.lessons.length} lessons.`, "lead"),
-      paragraph(`Next come ${count(COURSE.test.length, ["new picture", "new pictures"])}. You are not told if you are right.`),
+      paragraph(`Next come ${count(COURSE.test.length, ["new picture", "new pictures"])}, without feedback.`),
       paragraph("Answer as well as you can. If you are unsure, take your best guess."),
       actions(button("Start the test", () => go("test"), "primary")),
     );
@@ -720,7 +720,7 @@
     return { content, title: "Done", part: "end" };
   }
 
-  /** The server takes no more people, or does not know this one, as with another database. Waiting changes nothing. */
+  /** The study is full, or the server does not know this participant (new database). No retry. */
   async function refusedScreen() {
     const known = state.participant !== null;
     const kept = `Your ${count(state.trials.length, ["answer is", "answers are"])} kept in this browser.`;
