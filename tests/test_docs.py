@@ -60,7 +60,7 @@ SAMPLE = {
     "people": True,
     "split": "test",
     "suffix": ".png",
-    "ending": "_confusion.png",
+    "ending": ".csv",
     "build_id": "0123",
 }
 
