@@ -25,7 +25,6 @@ from utils.base.files import expanded, refuse_existing, replacing_folder
 from utils.data.catalog import DATASETS, REST, find
 from utils.data.lists import write_examples
 from utils.running.launch import command
-from utils.running.settings import laid_out
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="prepare.py", description=laid_out(__doc__ or ""))
+    parser = Parser(prog="prepare.py", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
     def add(name: str, run: Callable, text: str) -> argparse.ArgumentParser:

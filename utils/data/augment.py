@@ -24,10 +24,8 @@ def _uniform(low: float, high: float, rng: Generator) -> float:
 def crop_box(height: int, width: int, smallest: float, rng: Generator) -> tuple[int, int, int, int]:
     """Draws a crop: area uniform in smallest .. 1 of the image, log aspect ratio uniform in 3/4 .. 4/3.
 
-    As in Inception (Szegedy et al., CVPR 2015): if ten draws do not fit, the central part of the image.
-
-    Returns:
-        Top, left, height and width.
+    As in Inception (Szegedy et al., CVPR 2015): if ten draws do not fit, the central part of the image. Returns top,
+    left, height and width.
     """
     for _ in range(10):
         area = height * width * _uniform(smallest, 1.0, rng)
@@ -40,10 +38,7 @@ def crop_box(height: int, width: int, smallest: float, rng: Generator) -> tuple[
 
 
 def random_view(image: Tensor, size: int, smallest: float, rng: Generator) -> Tensor:
-    """Crops, resizes and flips at random: uint8 (3, h, w) to (3, size, size).
-
-    `smallest` is the smallest area of the crop, as a fraction of the image.
-    """
+    """Crops to an area of `smallest` .. 1, resizes and flips at random: uint8 (3, h, w) to (3, size, size)."""
     top, left, height, width = crop_box(image.shape[1], image.shape[2], smallest, rng)
     view = TF.resized_crop(image, top, left, height, width, [size, size], antialias=True)
     return TF.horizontal_flip(view) if _uniform(0, 1, rng) < 0.5 else view

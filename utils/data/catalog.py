@@ -1,7 +1,7 @@
 """Datasets by name: folder, classes in label order, lists.
 
-The paper's datasets and the toy are listed here. So is, by its name, every folder of the data root with a `dataset.json`
-(written by `datasets/prepare.py folder`).
+The paper's datasets and the toy are listed here. Every folder of the data root with a `dataset.json`, as written by
+`datasets/prepare.py folder`, is a dataset, too.
 """
 
 import dataclasses
@@ -40,26 +40,18 @@ THINGS = {
 class Dataset:
     """A dataset: its lists and its classes.
 
-    Attributes:
-        name: value of `--dataset`.
-        folder: folder below the data root.
-        classes: class names in label order.
-        train, test, rest: list names without `.txt`, in `folder` or with their path (`./datasets/...` is in the data
-            root); "" if there is no such list. People label the rest list.
-        trains_on_rest: the training list is a rest list, whose labels may be unknown.
-        own_names: class names shown to people, in label order; () derives them from `classes`.
-        own_things: singular and plural of what the pictures show; () for the default.
+    Lists are named without `.txt`, in `folder` or with their path (`./datasets/...` is in the data root).
     """
 
-    name: str
-    folder: str
-    classes: tuple[str, ...]
+    name: str  # value of --dataset
+    folder: str  # folder below the data root
+    classes: tuple[str, ...]  # in label order
     train: str
     test: str
-    rest: str = ""
-    trains_on_rest: bool = False
-    own_names: tuple[str, ...] = ()
-    own_things: tuple[str, ...] = ()
+    rest: str = ""  # list for people to label; "" if there is none
+    trains_on_rest: bool = False  # `train` is a rest list, whose labels may be unknown
+    own_names: tuple[str, ...] = ()  # class names shown to people; () derives them from `classes`
+    own_things: tuple[str, ...] = ()  # what a picture shows, singular and plural; () for the default
 
     def list_path(self, data_root: str | Path, split: str) -> Path:
         """Returns the list file of `split` ("train", "test" or "rest"). Raises InputError if the dataset has none."""
@@ -71,12 +63,11 @@ class Dataset:
 
     @property
     def list_stem(self) -> str:
-        """Name of the training list without `_tr`, as in the names of explanation lists (CUBgull_gt)."""
+        """Name of the training list without `_tr`: CUBgull_gt."""
         return Path(self.train).name.removesuffix("_tr")
 
     @property
     def out(self) -> str:
-        """Default output folder."""
         return OUT_FOLDERS.get(self.name, self.name)
 
     @property
@@ -93,18 +84,12 @@ class Dataset:
 # The scripts' butterflies are those that the paper's expert labeled.
 OUT_FOLDERS = {"butterflies_s300": "butterflies", "butterflies": "butterflies_whole"}
 
+S300, S300_REST = "butterflies_gt_s300_tr", "butterflies_gt_s300_rest_tr"
 DATASETS = {
     dataset.name: dataset
     for dataset in (
         Dataset("butterflies", "butterflies_crop", BUTTERFLIES, "butterflies_gt_tr", "butterflies_gt_te"),
-        Dataset(
-            "butterflies_s300",
-            "butterflies_crop",
-            BUTTERFLIES,
-            "butterflies_gt_s300_tr",
-            "butterflies_gt_te",
-            "butterflies_gt_s300_rest_tr",
-        ),
+        Dataset("butterflies_s300", "butterflies_crop", BUTTERFLIES, S300, "butterflies_gt_te", S300_REST),
         Dataset("gull", "CUBgull", GULLS, "CUBgull_gt_tr", "CUBgull_gt_te", "./datasets/NAbirdsgull/NAbirdsgull_gt_tr"),
         Dataset("gull_whole", "CUBgull", GULLS, "ALLgull_gt_tr", "CUBgull_gt_te"),
         Dataset("chinese_chars", "chinese_chars", CHARACTERS, "ChineseChars_gt_tr", "ChineseChars_gt_te"),
@@ -116,11 +101,8 @@ DATASETS = {
 def find(name: str, data_root: str | Path = "datasets", out: str = "auto", selection: str = "auto") -> Dataset:
     """Returns the dataset `name`, from the catalog or from `<data root>/<name>/dataset.json`.
 
-    Two more exist for each: `<name>_rest` trains on the rest list, and `<name>_after_labeling` on the list that label.py
-    wrote.
-
-    That list is in `out` or the default output folder; `selection` chooses among several. Raises InputError if there is no
-    such dataset or list, or if the description is malformed.
+    `<name>_rest` trains on the rest list, `<name>_after_labeling` on the list that label.py wrote to `out`
+    or the default output folder; `selection` chooses among several.
     """
     if dataset := _find_prepared(name, data_root):
         return dataset
@@ -166,7 +148,7 @@ def _find_prepared(name: str, data_root: str | Path) -> Dataset | None:
 
 
 def read_description(path: Path) -> Dataset:
-    """Reads a `dataset.json`. Raises InputError if it is malformed or names a list that does not exist."""
+    """Reads a `dataset.json`."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
         classes, things = content["classes"], tuple(content.get("things", ()))

@@ -26,10 +26,8 @@ class Undecodable(Exception):
 def read_picture(file: str | Path) -> Image.Image:
     """Decodes an image: RGB, upright (EXIF), alpha on white, only the first frame.
 
-    16-bit grays are divided by 257. Floats and 32-bit integers must lie in 0 .. 1 (floats only), 0 .. 255 or 0 .. 65535.
-
-    Raises:
-        Undecodable: missing, damaged, of an unsupported kind, or above 179 megapixels (Pillow's limit).
+    16-bit grays are divided by 257. Floats and 32-bit integers must lie in 0 .. 255 or 0 .. 65535 (floats: or 0 .. 1).
+    Raises Undecodable.
     """
     if Path(file).suffix.lower() in REFUSED:
         raise Undecodable("is a raw camera file or EPS. Convert it to JPEG or PNG")
@@ -97,7 +95,7 @@ full_view = to_tensor  # the image in its own size, from which random crops are 
 
 
 def whole_view(image: Image.Image, size: int) -> Tensor:
-    """Resizes to (3, size, size) without cropping. Explanations and lessons use this view, because masks must fit it."""
+    """Resizes to (3, size, size) without cropping: the view of explanations and lessons, because masks must fit it."""
     return to_tensor(image.resize((size, size), Image.Resampling.BILINEAR))
 
 

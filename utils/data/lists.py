@@ -36,14 +36,8 @@ class Explanation:
 def read_examples(path: str | Path, num_classes: int, unique: bool = False, rest: bool = False) -> list[Example]:
     """Reads an example list: UTF-8 with or without byte-order mark, any line endings.
 
-    Args:
-        path: the list file.
-        num_classes: C; labels must lie in 0 .. C-1.
-        unique: require one image per index and one label per image. A teaching set may repeat its images.
-        rest: also allow the label `UNKNOWN`.
-
-    Raises:
-        InputError: the file is missing, empty or not text, or a line is malformed or contradicts an earlier one.
+    `unique` requires one image per index and one label per image (a teaching set may repeat images). `rest` also allows
+    the label `UNKNOWN`. Raises InputError if the file is not a list, or names the wrong line.
     """
     rows = _read_rows(path, ("label", "index"), num_classes, UNKNOWN if rest else 0)
     examples = [Example(name, *numbers) for name, numbers in rows]
@@ -58,8 +52,8 @@ def read_examples(path: str | Path, num_classes: int, unique: bool = False, rest
 
 
 def read_explanations(path: str | Path, num_classes: int) -> list[Explanation]:
-    """Reads an explanation list; arguments and errors as in `read_examples`."""
-    rows = _read_rows(path, ("label", "counter", "index"), num_classes)
+    """Reads an explanation list; errors as in `read_examples`."""
+    rows = _read_rows(path, ("label", "counter", "index"), num_classes, 0)
     explanations = [Explanation(name, *numbers) for name, numbers in rows]
     for line, row in enumerate(explanations, start=1):
         if row.label == row.counter:
@@ -67,9 +61,7 @@ def read_explanations(path: str | Path, num_classes: int) -> list[Explanation]:
     return explanations
 
 
-def _read_rows(
-    path: str | Path, fields: Sequence[str], num_classes: int, lowest: int = 0
-) -> list[tuple[str, list[int]]]:
+def _read_rows(path: str | Path, fields: Sequence[str], num_classes: int, lowest: int) -> list[tuple[str, list[int]]]:
     """Reads rows `path number number ...`, one number per field; labels must lie in `lowest` .. C-1."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig").rstrip()
@@ -105,9 +97,6 @@ def write_explanations(path: str | Path, explanations: Iterable[Explanation]) ->
     write_text(path, "".join(f"{row.path} {row.label} {row.counter} {row.index}\n" for row in explanations))
 
 
-# ---------------------------------------------------------------- listed files
-
-
 def listed_path(path: str | Path) -> str:
     """Returns a path as lists write it: `./...` in the working folder, otherwise absolute."""
     path = Path(path)
@@ -124,13 +113,9 @@ def locate(listed: str, data_root: str | Path) -> str:
 def check_file(listed: str, data_root: str | Path, where: str) -> None:
     """Raises InputError, starting with `where`, if a listed file is missing or empty."""
     file = locate(listed, data_root)
-    try:
-        if os.stat(file).st_size > 0:
-            return
-    except (OSError, ValueError):  # ValueError: a zero byte in the name
-        pass
-    place = f"--data-root '{data_root}'" if listed.startswith(DATASETS_PREFIX) else f"the folder {os.getcwd()}"
-    raise InputError(f"{where}: the image {file} is missing or empty. Restore it, or check {place}.")
+    if not os.path.isfile(file) or os.path.getsize(file) == 0:
+        place = f"--data-root '{data_root}'" if listed.startswith(DATASETS_PREFIX) else f"the folder {os.getcwd()}"
+        raise InputError(f"{where}: the image {file} is missing or empty. Restore it, or check {place}.")
 
 
 def check_files(rows: Sequence[Example | Explanation], list_path: str | Path, data_root: str | Path) -> None:
@@ -139,16 +124,10 @@ def check_files(rows: Sequence[Example | Explanation], list_path: str | Path, da
         check_file(row.path, data_root, f"{list_path}, line {line}")
 
 
-# ---------------------------------------------------------------- names without spaces
-
-
 def plain_name(name: str) -> str:
     """Replaces each run of characters other than letters (with their marks), digits, `_`, `.` and `-` by `_`."""
-
-    def kept(character: str) -> bool:
-        return character.isalnum() or character in "_.-" or unicodedata.category(character) in ("Mn", "Mc")
-
-    return re.sub(" +", "_", "".join(character if kept(character) else " " for character in name))
+    kept = [one.isalnum() or one in "_.-" or unicodedata.category(one) in ("Mn", "Mc") for one in name]
+    return re.sub(" +", "_", "".join(one if keep else " " for one, keep in zip(name, kept, strict=True)))
 
 
 def safe_name(text: str, longest: int) -> str:

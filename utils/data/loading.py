@@ -27,7 +27,7 @@ View = Callable[[Image.Image], Tensor]
 class ImageSet(Generic[Row]):
     """The images of a list in a view, decoded when asked for. Views stay in memory up to `ram_budget` GiB.
 
-    The processes on a machine share the budget. Raises InputError, which names `source` and the line, if a file is missing.
+    The processes on a machine share the budget. If a file is missing, the InputError names `source` and the line.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class ImageSet(Generic[Row]):
         return other
 
     def __getitem__(self, number: int) -> Tensor:
-        """Returns the view of row `number`, uint8 (3, h, w). Raises InputError if the image cannot be decoded."""
+        """Returns the view of row `number`, uint8 (3, h, w)."""
         if number in self._kept:
             return self._kept[number]
         file = locate(self.rows[number].path, self.data_root)
@@ -76,12 +76,8 @@ def open_list(
 ) -> ImageSet[Example]:
     """Opens a list of a dataset; `split` is "train", "test" or "rest".
 
-    Args:
-        list_path: another list of the same classes, which may repeat images, such as a teaching set.
-        labels: False if labels are not used; then a training list that is a rest list may contain unknown ones.
-
-    Raises:
-        InputError: the list or an image is missing or malformed, or a class has no training image.
+    `list_path` is another list of the same classes, such as a teaching set; it may repeat images. Without `labels`, a
+    training list that is a rest list may contain unknown ones. Raises InputError if a class has no training image.
     """
     path = list_path or dataset.list_path(data_root, split)
     unlabeled = split != "train" or (dataset.trains_on_rest and not labels)
@@ -98,14 +94,11 @@ def in_batches(order: Sequence[int], batch_size: int, smallest: int = 1) -> list
     order = list(order)
     groups = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     if len(groups) > 1 and len(groups[-1]) < smallest:
-        last = groups.pop()
-        groups[-1] += last
+        groups[-2:] = [groups[-2] + groups[-1]]
     return groups
 
 
-def batches(
-    load: Callable[[int], Tensor], groups: Sequence[list[int]], workers: int
-) -> Iterator[tuple[list[int], Tensor]]:
+def batches(load: Callable[[int], Tensor], groups: list[list[int]], workers: int) -> Iterator[tuple[list[int], Tensor]]:
     """Yields the numbers of each batch and its stacked tensors, such as uint8 (B, 3, h, w), loaded ahead in threads.
 
     Threads, not processes: decoding and resizing release Python's lock, and threads share the decoded images. With 0

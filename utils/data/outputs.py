@@ -13,23 +13,16 @@ TEACHING_SIZE = 0.05  # mask size used by courses and named by explanation lists
 
 @dataclass(frozen=True)
 class Layout:
-    """File names below an output folder; docs/files.md says what the files contain.
-
-    Attributes:
-        out: the output folder.
-        list_stem: name of the training list without `_tr`, for files that are named after it.
-        variant: "simclr", or "" for the others.
-    """
+    """File names below an output folder; docs/files.md says what the files contain."""
 
     out: Path
-    list_stem: str = ""
-    variant: str = ""
+    list_stem: str = ""  # name of the training list without `_tr`, for files that are named after it
+    variant: str = ""  # "simclr", or "" for the others
 
     def _named(self, stem: str, ending: str) -> Path:
         return self.out / f"{stem}{self.variant and '_'}{self.variant}{ending}"
 
     def run_record(self, script: str, selection: str = "") -> Path:
-        """Record of a script's last run, or of its last run with `selection`."""
         return self.out / f"run_{script}{selection and '_'}{selection}.json"
 
     def unfinished(self, script: str, selection: str = "") -> Path:
@@ -77,7 +70,6 @@ class Layout:
         return self._named(f"{selection}/{self.list_stem.replace('_gt', '_Lt_gt', 1)}_CE", "_tr.txt")
 
     def accuracy(self, split: str, selection: str) -> Path:
-        """Accuracy after each lesson in percent; split is "train" or "test"."""
         return self._named(f"all_{split}_acc_iter_{selection}", ".npy")
 
     def evolution(self, selection: str, ending: str = ".png") -> Path:
@@ -104,7 +96,7 @@ class Layout:
         return self.out / "course_page"
 
     def course_page_key(self, build_id: str = "") -> Path:
-        """Maps the page's pictures to files; next to the page, never in it. Earlier builds have their id in the name."""
+        """Key of the page's pictures; next to the page, never in it. Keys of earlier builds have their id."""
         return self.out / f"course_page_key{build_id and '_'}{build_id}.json"
 
     @property
@@ -153,7 +145,6 @@ def people_list(ce_list: str | Path) -> Path:
 
 
 def record_of(ce_list: str | Path) -> Path:
-    """The record of how an explanation list was made."""
     return Path(ce_list).with_suffix(".json")
 
 

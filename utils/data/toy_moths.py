@@ -1,8 +1,8 @@
 """Draws the toy dataset: five kinds of moth that differ only in a few small marks on their wings.
 
-A picture is made from a `Scene`, sampled without knowing the kind, and from the marks of its kind. Lengths on the moth
-are in moth units: the wings' root is near (0, 0), x points to the right wing, y to the head, and a forewing is about one
-unit long. |x| draws both halves at once.
+A picture is made from a `Scene`, sampled without knowing the kind, and from the marks of its kind. Lengths are in moth
+units: a forewing is about one unit long, the wings' root is near (0, 0), x points to the right wing and y to the head.
+|x| draws both halves at once.
 """
 
 import colorsys
@@ -83,9 +83,9 @@ class Scene:
 
 @dataclass(frozen=True)
 class Mark:
-    """One distinguishing mark, on both sides of the moth: an eyespot, a sash across the wing or a patch at the wing tip."""
+    """One distinguishing mark, on both sides of the moth."""
 
-    shape: str
+    shape: str  # eyespot, sash (across the wing) or patch (at the wing tip)
     wing: str  # fore or hind
     angle: float  # degrees around the root of the wing
     radius: float  # moth units from the root of the wing
@@ -155,7 +155,7 @@ def render(scene: Scene, marks: tuple[Mark, ...]) -> tuple[np.ndarray, np.ndarra
     x, y = _moth_frame(scene)
     fore = _wing(np.abs(x), y, FORE_ROOT, FORE_OUTLINE, scene.wing_size[0], scene.wing_sweep[0])
     hind = _wing(np.abs(x), y, HIND_ROOT, HIND_OUTLINE, scene.wing_size[1], scene.wing_sweep[1])
-    # The fourth channel is the fraction of a pixel that marks cover; whatever is painted over a mark hides it there, too.
+    # The fourth channel is the fraction of a pixel that marks cover; paint over a mark hides it there, too.
     canvas = np.zeros((SIZE, SIZE, 4), np.float32)
     canvas[..., :3] = _background(scene.ground, rng)
     shadow = np.roll(np.maximum(fore.cover, hind.cover), rng.integers(1, 5, 2) * rng.choice([-1, 1], 2), axis=(0, 1))
@@ -276,13 +276,11 @@ def _coat(wing: Wing, x: np.ndarray, y: np.ndarray, base: np.ndarray, scale: flo
     coat = np.zeros((SIZE, SIZE, 4), np.float32)
     coat[..., :3] = base * shade[..., None]
     for _ in range(rng.integers(1, 5)):
-        _paint_false_dot(coat, x, y, base, scale, rng)
+        _false_dot(coat, x, y, base, scale, rng)
     return coat
 
 
-def _paint_false_dot(
-    coat: np.ndarray, x: np.ndarray, y: np.ndarray, base: np.ndarray, scale: float, rng: Generator
-) -> None:
+def _false_dot(coat: np.ndarray, x: np.ndarray, y: np.ndarray, base: np.ndarray, scale: float, rng: Generator) -> None:
     """Paints a dot without the rings of an eyespot, on one side or both."""
     place = rng.uniform((0.2, -0.65), (0.85, 0.6)).tolist()
     side = x * int(rng.choice([-1, 1])) if rng.random() < 0.5 else np.abs(x)
@@ -383,7 +381,7 @@ def _roles(seed: int) -> list[tuple[str, int]]:
 
 
 def draw_moth(seed: int, number: int, label: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draws one moth: picture (SIZE, SIZE, 3) and mask (SIZE, SIZE), uint8. The scene depends on seed and number only."""
+    """Draws one moth: picture (SIZE, SIZE, 3) and mask (SIZE, SIZE), uint8. The label changes only its marks."""
     return render(sample_scene(np.random.default_rng([seed, number, 0])), _marks_of(seed, number, label))
 
 
@@ -400,11 +398,7 @@ class Difference(NamedTuple):
 
 
 def counterfactuals(seed: int, number: int, label: int) -> tuple[np.ndarray, dict[int, Difference]]:
-    """Draws one moth, and the same scene as each other kind; `number` is in the moth's file name, `label` is its kind.
-
-    Returns:
-        The picture, uint8 (SIZE, SIZE, 3), and how each other kind differs from it.
-    """
+    """Draws moth `number` of kind `label`: its picture, uint8 (SIZE, SIZE, 3), and how each other kind differs."""
     drawn, marked = draw_moth(seed, number, label)
     differences = {}
     for other in set(range(len(MOTHS))) - {label}:

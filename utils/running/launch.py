@@ -18,10 +18,10 @@ from utils.running import settings
 
 
 def launch(main: Callable[..., dict | None], config: type, description: str) -> None:
-    """Runs a script: `main` takes the resolved `config` and returns measurements; `description` is its docstring.
+    """Runs a script: `main` takes the resolved `config` and returns measurements, `description` is its docstring.
 
-    The exit status is 0, 2 (wrong input), 1 (failed run) or 130 (Ctrl-C). A script with a `seed` computes: it is repeatable
-    and writes a run record. Others, such as a server, do not.
+    A script with a `seed` computes: it is repeatable and writes a run record. Others, such as a server, do not.
+    Exit status: 0, 2 (wrong input), 1 (failed run) or 130 (Ctrl-C).
     """
     fields = {field.name for field in dataclasses.fields(config)}
     again = f" Continue with: {_next_command('resume' in fields)}" if "seed" in fields else ""
@@ -92,6 +92,6 @@ def command_line(module: str, docstring: str) -> argparse.ArgumentParser:
     """Returns a parser without arguments for a tool that runs as `python -m <module>`; its docstring opens the help."""
     return argparse.ArgumentParser(
         prog=f"python -m {module}",
-        description=settings.laid_out(docstring),
+        description=docstring,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -54,7 +54,7 @@ def write_run_record(paths: Sequence[Path], script: str, cfg, inputs: dict[str, 
 
 
 def read_explanation_record(ce_list: str | Path) -> dict:
-    """Reads the record next to an explanation list (see `write_explanation_record`); {} if it has none, like the paper's."""
+    """Reads the record next to an explanation list; {} if it has none, like the paper's lists."""
     path = record_of(ce_list)
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))

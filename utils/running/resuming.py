@@ -30,7 +30,7 @@ def _course(cfg) -> str:
 
 
 def record_paths(cfg) -> list[Path]:
-    """Records of a finished run, one of the script and one of each course. The last one proves that the run has ended."""
+    """Records of a finished run; courses have one more. The last one proves that the run has ended."""
     selections = dict.fromkeys(["", _course(cfg)])
     return [Layout(Path(cfg.out)).run_record(script_name(), selection) for selection in selections]
 
@@ -43,7 +43,6 @@ def inputs(cfg) -> dict[str, str]:
     files |= {name: Path(getattr(cfg, name)) for name in FILES if hasattr(cfg, name)}
     if hasattr(cfg, "ce_list"):
         files["explanation record"] = record_of(cfg.ce_list)
-    # Settings also say `none`, and missing lists are reported later.
     return {name: file_digest(path, "sha256") for name, path in files.items() if path.is_file()}
 
 
@@ -67,20 +66,18 @@ class Unfinished:
         self._file = folder / "state.pt"
         self._next_save = 0.0  # seconds of the monotonic clock
 
-    def go_on(self) -> bool:
-        """Reads the state of a stopped process; returns False if there is none."""
+    def go_on(self) -> None:
+        """Reads the state of a stopped process, if there is one."""
         if not self._file.exists():
-            return False
+            return
         content = read_checkpoint(self._file, "--resume")
         theirs, ours = content["identity"], self.who
         names = [name for name in sorted(ours.keys() | theirs.keys()) if ours.get(name) != theirs.get(name)]
         if names:
             changed = ", ".join(f"{name} (was {theirs.get(name)}, is {ours.get(name)})" for name in names)
-            problem = f"--resume: the unfinished run {self.folder} had other settings: {changed}"
-            raise InputError(f"{problem}. Restore them, or start without --resume.")
+            raise InputError(f"Unfinished run {self.folder}: {changed}. Restore them, or start without --resume.")
         processes.first_only(remove_leftovers)(self.folder)
         self.state, self.advanced = content["state"], True
-        return True
 
     @processes.first_only
     def save(self, state: dict | None) -> None:
@@ -105,21 +102,20 @@ class Unfinished:
 
 @contextmanager
 def resumable(cfg, outputs: Iterable[Path]) -> Iterator[Unfinished]:
-    """Yields a run's unfinished folder; with --resume it contains the state of a stopped process.
+    """Yields the unfinished run; with --resume it has the state of a stopped process.
 
-    It is removed if the run diverges, or finds wrong input before it saved anything. With --resume, raises InputError if
-    the stopped process had other settings or input files, and Finished if the run has ended and its `outputs` exist.
+    Its folder is removed if the run diverges, or finds wrong input before it saved anything. With --resume, raises
+    InputError if settings or input files changed, and Finished if the run has ended and its `outputs` exist.
     """
     who = identity(dataclasses.asdict(cfg), inputs(cfg), processes.count())
     unfinished = Unfinished(Layout(Path(cfg.out)).unfinished(script_name(), _course(cfg)), who)
-    resumed = False
     if cfg.resume:
         _check_finished(cfg, unfinished, outputs)
-        resumed = unfinished.go_on()
-        start = "Resuming the unfinished run" if resumed else "Starting from scratch: no unfinished run"
+        unfinished.go_on()
+        start = "Resuming the unfinished run" if unfinished.advanced else "Starting from scratch: no unfinished run"
         processes.say(f"{start} in {cfg.out}.")
     processes.wait()  # barrier: every rank reads the state before rank 0 overwrites it
-    if not resumed and processes.is_first():
+    if not unfinished.advanced and processes.is_first():
         for path in record_paths(cfg):
             path.unlink(missing_ok=True)  # they describe an earlier run
         unfinished.remove()
@@ -134,7 +130,6 @@ def resumable(cfg, outputs: Iterable[Path]) -> Iterator[Unfinished]:
 
 
 def forget(cfg) -> None:
-    """Removes the unfinished folder of a run that has ended."""
     Unfinished(Layout(Path(cfg.out)).unfinished(script_name(), _course(cfg)), {}).remove()
 
 

@@ -2,10 +2,7 @@
 
 import dataclasses
 import math
-import re
-import shutil
 import sys
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -46,22 +43,10 @@ def script_name() -> str:
     return Path(sys.argv[0]).stem
 
 
-def laid_out(docstring: str) -> str:
-    """Wraps the paragraphs of a docstring to the terminal's width; indented paragraphs (commands) keep their lines."""
-    width = min(shutil.get_terminal_size().columns, 100)
-    return "\n\n".join(
-        part if part.startswith(" ") else textwrap.fill(part, width, break_on_hyphens=False, break_long_words=False)
-        for part in re.split(r"\n\n|\n(?=Writes: |Takes: )", docstring.strip("\n"))
-    )
-
-
 def parse(config: type[Config], description: str, arguments: list[str] | None = None, program: str = "") -> Config:
-    """Reads the command line into the dataclass `config`, with `~` and `$HOME` in paths expanded.
-
-    The comment behind each field is its help; `description` opens the help. tyro rejects unknown and ill-typed settings.
-    """
+    """Reads the command line into the dataclass `config`; the comment behind each field is its help."""
     if {"-h", "--help"} & set(sys.argv[1:] if arguments is None else arguments):
-        print(f"{laid_out(description)}\n")  # tyro would join its lines
+        print(f"{description.strip()}\n")  # tyro would join its lines
     cfg = tyro.cli(config, prog=program or f"{script_name()}.py", description="", args=arguments)
     return _changed(cfg, expanded)
 
@@ -85,7 +70,6 @@ def resolve(cfg):
 
 
 def chosen_dataset(cfg) -> Dataset:
-    """Returns the dataset that the settings name. Raises InputError if there is none, or if it is malformed."""
     out = cfg.out if cfg.out == "auto" else str(Path(cfg.out))
     return catalog.find(cfg.dataset, cfg.data_root, out, getattr(cfg, "selection", "auto"))
 
@@ -109,11 +93,8 @@ def check(cfg) -> None:
         flag, values = f"--{name.replace('_', '-')}", value if isinstance(value, tuple) else (value,)
         low, high = RANGES.get(name, (-math.inf, math.inf))
         numbers = [one for one in values if isinstance(one, int | float)]
-        if not all(map(math.isfinite, numbers)):
-            raise InputError(f"{flag} {value} must be finite.")
-        if not all(low <= one <= high for one in numbers):
-            bounds = f"{low:g} or more" if high == math.inf else f"in {low:g} .. {high:g}"
-            raise InputError(f"{flag} {value} must be {bounds}.")
+        if not all(math.isfinite(one) and low <= one <= high for one in numbers):
+            raise InputError(f"{flag} {value} must be finite, from {low:g} to {high:g}.")
         if name in ("accuracy", "mask_sizes") and not values:
             raise InputError(f"{flag} must have one or more values.")
         if name == "mask_sizes" and not all(math.isclose(t, round(t, 2)) for t in values):
