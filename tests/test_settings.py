@@ -94,9 +94,9 @@ def test_help(script, capsys, monkeypatch):
         settings.parse(module.Config, module.__doc__, ["--help"])
     text = capsys.readouterr().out
     assert ended.value.code == 0
-    paragraphs = text.split("usage:")[0].split("\n\n")
+    lines = text.split("usage:")[0].splitlines()
     for label in ("Reads", "Writes", "Takes"):
-        assert sum(part.startswith(f"{label}: ") for part in paragraphs) == 1, label
+        assert sum(line.startswith(f"{label}: ") for line in lines) == 1, label
     if "seed" in {field.name for field in dataclasses.fields(module.Config)}:
         assert f"run_{script}.json" in text
     assert f"usage: {script}.py" in text and f"    python {script}.py\n" in text
