@@ -135,7 +135,7 @@ def main(cfg: Config) -> dict:
             checks.incomplete_test_list(material.test, dataset.classes),
             checks.never_above_chance(accuracies, material.test.labels, len(dataset.classes), remedies),
         ]
-        return checks.with_warnings(report(rows, layout, cfg), doubts)
+        return checks.with_warnings(report(rows, layout, cfg) or {}, doubts)
 
 
 if __name__ == "__main__":

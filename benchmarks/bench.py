@@ -108,7 +108,8 @@ def explain(method: str, network: Network, images: ImageSet[Example], classes: S
     size = images[0].shape[-1]
     how = ExplainSettings((TEACHING_SIZE,), size, cfg.batch_size, cfg.workers, cfg.device, method)
     unfinished = Unfinished(out / ".unfinished", {})
-    unfinished.begin()
+    unfinished.remove()
+    unfinished.folder.mkdir(parents=True)
     with contextlib.redirect_stderr(io.StringIO()):
         explain_list(network, images, Layout(out, "list_gt"), classes, how, unfinished)
     unfinished.remove()

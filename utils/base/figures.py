@@ -105,7 +105,7 @@ def curves(
     x_label: str,
     y_label: str,
     chance: float | None = None,
-    ranges: dict[str, tuple[Sequence[float], Sequence[float]]] | None = None,
+    ranges: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
 ) -> None:
     """Draws lines with error bands: `ranges` has the lower and upper values of a line. `chance` adds a dashed line."""
     drawn = figure(6.4, 4.2, layout="constrained")

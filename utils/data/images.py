@@ -34,7 +34,7 @@ def read_picture(file: str | Path) -> Image.Image:
     try:
         with Image.open(file) as image:
             image.load()
-            upright = image
+            upright: Image.Image = image
             with suppress(Exception):  # viewers ignore damaged EXIF data, too
                 upright = ImageOps.exif_transpose(image)
             picture = _to_rgb(upright, image.format)

@@ -159,7 +159,7 @@ def _read_csv(text: str, path: str | Path, key: Key | None, num_classes: int) ->
     for number, row in enumerate(reader, start=2):
         where = f"{path}, row {number}"
         if None in row or None in row.values():
-            raise InputError(f"{where}: expected {len(reader.fieldnames)} fields. Download the file again.")
+            raise InputError(f"{where}: expected {len(reader.fieldnames or ())} fields. Download the file again.")
         if columns >= TURK_COLUMNS:
             yield _turk_participant(row, where, key, num_classes)
         else:
@@ -178,7 +178,7 @@ def _turk_participant(row: dict[str, str], where: str, key: Key | None, num_clas
     """
     columns = ("WorkerId", "AssignmentId", "AssignmentStatus", "Reject", "Answer.trials")
     worker, assignment, status, reject, text = (row.get(name, "").strip() for name in columns)
-    entry = {"participant": worker or (f"assignment {assignment}" if assignment else where), "trials": []}
+    entry: dict = {"participant": worker or (f"assignment {assignment}" if assignment else where), "trials": []}
     if status.lower() == "rejected" or reject:
         refused = REJECTED
     else:
@@ -196,7 +196,9 @@ def _page_participant(entry: object, where: str, key: Key | None, num_classes: i
     participant = Participant(f"{where} ({name})", name)
     if not isinstance(trials, list) or not all(isinstance(trial, dict) for trial in trials):
         raise InputError(f"{participant.where}: expected a list of trials. Export the answers again.")
-    if trials and not (key and key.build_id):
+    if not trials:
+        return participant
+    if key is None or not key.build_id:
         raise InputError(f"{where}: this needs the key of the course page ({key and key.path} not found). Check --key.")
     for number, trial in enumerate(trials, start=1):
         there = f"{participant.where}, trial {number}"

@@ -79,7 +79,7 @@ class CoursePage:
         self._refuse_overlap(entries)
         # Sorted by id: the order reveals nothing.
         ids = {part: sorted(name for name in self.images if self.images[name].phase == part) for part in PHASES[1:]}
-        self.data = {
+        self.data: dict = {
             "dataset": dataset.name,
             "things": dataset.things,
             "classes": dataset.display_names,

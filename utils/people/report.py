@@ -56,7 +56,7 @@ def write_report(
         path(ending).unlink(missing_ok=True)  # files of an earlier run
     if "label" in parts:
         write_table(path(".csv"), _label_table(parts["label"]))
-    total = sum(counts.values())
+    total = np.sum(list(counts.values()), axis=0)
     if total.any():
         title = f"answers after the lessons: {percent(np.trace(total), total.sum()):.1f} % right"
         figures.confusion_matrix(path("_confusion.png"), total, dataset.classes, title)

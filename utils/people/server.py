@@ -64,7 +64,7 @@ def create_app(folder: Path, key: Key, store: Store, token: str) -> Flask:
 
     @app.get("/")
     @app.get("/<path:name>")
-    def page_file(name: str = "index.html") -> Response:
+    def page_file(name: str = "index.html"):
         if not PAGE_FILE.fullmatch(name):
             abort(404, "There is no such page.")
         response = send_from_directory(folder.absolute(), name, conditional=False, etag=key.build_id)

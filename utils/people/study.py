@@ -160,7 +160,7 @@ class Study:
         if step.round and not changed:  # the same labels and seed give the same classifier
             right = answers[key]["test_accuracy"]
         else:
-            learner = self.simclr if step.simclr else self.learner
+            learner = self.simclr if step.simclr and self.simclr else self.learner
             labeled = [replace(row, label=label) for row, label in pairs]
             right, on_rest = learner([*self.material.expert, *labeled], step.seed)
             if step.quality is None and self.how.rounds:

@@ -15,12 +15,10 @@ STILL_FALLING = 0.01  # fraction of the loss of guessing; a converged probe impr
 NO_CONTRAST = 0.999  # fraction of the loss of identical projections
 
 
-def with_warnings(measured: dict | None, warnings: Iterable[str | None]) -> dict | None:
-    """Appends to `measured["warnings"]`, which the launcher prints. On ranks other than 0, `measured` is None."""
-    found = [warning for warning in warnings if warning]
-    if measured is None or not found:
-        return measured
-    return measured | {"warnings": [*measured.get("warnings", ()), *found]}
+def with_warnings(measured: dict, warnings: Iterable[str | None]) -> dict:
+    """Appends to `measured["warnings"]`, which the launcher prints."""
+    found = [*measured.get("warnings", ()), *filter(None, warnings)]
+    return measured | {"warnings": found} if found else measured
 
 
 def constant_maps(constant: int, explanations: int) -> str | None:

@@ -103,4 +103,4 @@ def check(cfg) -> None:
 
 def pick(kind: type[Picked], cfg) -> Picked:
     """Makes an instance of the dataclass `kind` from the fields of the same names in `cfg`."""
-    return kind(**{field.name: getattr(cfg, field.name) for field in dataclasses.fields(kind)})
+    return kind(**{field.name: getattr(cfg, field.name) for field in dataclasses.fields(kind)})  # type: ignore[arg-type]

@@ -32,7 +32,7 @@ def ratio(along: Tensor, square: Tensor) -> Tensor:
     return torch.where(square > 0, along / square.sqrt(), 0)
 
 
-def ties(score: float | Tensor, top: float) -> bool | Tensor:
+def ties(score, top: float):
     """True for scores that equal the largest up to rounding."""
     return score >= top - TIE * abs(top)
 
@@ -76,9 +76,10 @@ class PoolGradient:
             numbers = survey.table[rows, counter]
             g, f = self._term(survey.explained, numbers, labels)
             terms.append((g * (numbers >= 0)[:, None], f))
-        along = sum(((g @ self.G) * f).sum(1) for g, f in terms)
-        square = sum((g * g).sum(1) * (f * f).sum(1) for g, f in terms)
-        square = square + 2 * sum((g * h).sum(1) * (f * e).sum(1) for (g, f), (h, e) in combinations(terms, 2))
+        zero = torch.zeros(())
+        along = sum((((g @ self.G) * f).sum(1) for g, f in terms), zero)
+        square = sum(((g * g).sum(1) * (f * f).sum(1) for g, f in terms), zero)
+        square += 2 * sum(((g * h).sum(1) * (f * e).sum(1) for (g, f), (h, e) in combinations(terms, 2)), zero)
         return Gradients(rows, terms, along, square)
 
     def own(self, rows: Tensor, counter: int | None) -> Tensor:
@@ -112,8 +113,9 @@ class KMaxGrad(Selector):
         for b in labels.unique().tolist():
             if b != a:
                 one, blocks = pool.of(torch.tensor([image]), b), candidates(labels, remaining, b).split(ROWS)
-                _, *pair = best_pair(labels, ((one, pool.of(block, a), any_pair) for block in blocks))
-                partners[b] = sum(pair) - image
+                found = best_pair(labels, ((one, pool.of(block, a), any_pair) for block in blocks))
+                if found:
+                    partners[b] = sum(found[1:]) - image
         counter = int(labels[partner])
         return Choice(image, partner, counter, partners | {counter: partner}, score)
 

@@ -104,8 +104,8 @@ class OptimalStudent(Student):
 
         def look() -> Seen:
             images, explained = self.features.images, self.features.explained
-            explained = Look(logits_of(explained, head), explained) if explain and len(explained) else None
-            return Seen(Look(logits_of(images, head), images), head, explained)
+            seen = Look(logits_of(explained, head), explained) if explain and len(explained) else None
+            return Seen(Look(logits_of(images, head), images), head, seen)
 
         return Survey(self.labels, self.table, look)
 

@@ -1,6 +1,6 @@
 """The pool of a course: a list of images and their explanations, in the view of the student."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ def match_explanations(
         image = None if number is None else images.rows[number]
         # Names are compared too, because a new version of a list may have other images at the same indices.
         name = image and explanation_name(image.path, image.label, row.counter, row.index)
-        if Path(row.path).name != name or image.label != row.label:
+        if image is None or Path(row.path).name != name or image.label != row.label:
             raise InputError(
                 f"{source}, line {line}: {row.path} is not an explanation of an image of {images.source}. "
                 "Explain that list again."
@@ -83,7 +83,8 @@ class Pool:
         self.table = torch.full((len(images), num_classes), -1)
         if ce_list:
             self.table = match_explanations(images, self.rows, ce_list, num_classes)
-        shown, view_of_one = self.rows, partial(whole_view, size=image_size)
+        shown = self.rows
+        view_of_one: Callable[[Image.Image], Tensor] = partial(whole_view, size=image_size)
         if view == "attention":
             shown, view_of_one = [replace(row, path=sibling(row.path, IMG, MASK)) for row in self.rows], to_tensor
         self.explained = ImageSet(shown, ce_list or "no explanations", images.data_root, view_of_one, images.ram_budget)

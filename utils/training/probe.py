@@ -97,7 +97,7 @@ def add_linear_probe(
     processes.align(head)  # every rank fits it, and rounding may differ
     encoder.fc = head
     train_accuracy = accuracy(head(features).argmax(1), labels)
-    measured = {"probe_loss": round(losses[-1], 6), "probe_train_accuracy": round(train_accuracy, 3)}
+    measured: dict = {"probe_loss": round(losses[-1], 6), "probe_train_accuracy": round(train_accuracy, 3)}
     if test.num_known:
         answers = head(encode(encoder, test, how)).argmax(1).cpu()
         measured["probe_test_accuracy"] = round(accuracy(answers, test.labels), 3)

@@ -15,7 +15,7 @@ from utils.training.epochs import Recipe
 
 def report_classifier(
     out: str, stem: str, network: Network, test: ImageSet, classes: Sequence[str], history: list[dict], recipe: Recipe
-) -> dict | None:
+) -> dict:
     """Writes the table and curves of a training and, if test labels are known, the confusion matrix of the test list.
 
     Returns the final loss and accuracies in percent, with warnings.
