@@ -27,11 +27,7 @@ def opaque(*parts):
 
 
 def build_page(out, lessons=3, tests=4, labels=6, truth=0, build="0", classes=CLASSES, dataset="butterflies_s300"):
-    """A course page and its key as the builder leaves them, with bytes for pictures; `truth` changes labels and paths.
-
-    Returns:
-        The build id, the ids per phase, the key, and the folder.
-    """
+    """Writes a course page and its key as teach.py does, with bytes for pictures; `truth` changes labels and paths."""
     counts = {"lesson": lessons, "test": tests, "label": labels}
     ids = {phase: sorted(opaque(build, phase, number) for number in range(count)) for phase, count in counts.items()}
     images = {}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tests.helpers.answering import CLASSES
 from tests.helpers.drawn_course import SIDE, copied, page_data, rectangle, with_photographs, write_course
@@ -234,57 +234,47 @@ def test_without_masks_other_renderings_are_shown(data_root, build, tmp_path, le
     assert np.array_equal(opened(tmp_path / f"toy/course_page/images/{pair['image']}.png"), expected)
 
 
-def scene(width=160, height=120):
-    """Smooth colours, as in photographs."""
-    y, x = np.mgrid[0:height, 0:width]
-    colours = np.stack([x * 255 / width, y * 255 / height, 127 + 100 * np.sin(x / 20) * np.cos(y / 15)], 2)
-    return Image.fromarray(colours.astype(np.uint8))
+def scene():
+    """160 x 120 smooth colors, as in photographs."""
+    y, x = np.mgrid[0:120, 0:160]
+    colors = np.stack([x * 1.6, y * 2.1, 127 + 100 * np.sin(x / 20) * np.cos(y / 15)], 2)
+    return Image.fromarray(colors.astype(np.uint8))
 
 
-def camera():
-    """Metadata of a camera that lay on its side."""
-    exif = Image.Exif()
-    exif[0x0112], exif[0x010F] = 6, "Secret Camera"
-    return {"exif": exif, "comment": b"Secret Monarch", "icc_profile": b"Secret profile"}
-
-
+EXIF = Image.Exif()
+EXIF[0x0112], EXIF[0x010F] = 6, "Secret Camera"  # the camera lay on its side
 SOURCES = {
-    "a JPEG with metadata": ("a.jpg", scene(), {"format": "JPEG", **camera()}, "jpg"),
-    "a JPEG called PNG": ("a.png", scene(), {"format": "JPEG"}, "jpg"),
-    "a PNG with metadata": ("a.png", scene(), {"format": "PNG", "exif": camera()["exif"]}, "png"),
-    "a WebP": ("a.webp", scene(), {"format": "WEBP", "quality": 95}, "png"),
+    "a JPEG with metadata": ("a.jpg", {"format": "JPEG", "exif": EXIF, "comment": b"Secret Monarch"}, "jpg"),
+    "a JPEG called PNG": ("a.png", {"format": "JPEG"}, "jpg"),
+    "a PNG with metadata": ("a.png", {"format": "PNG", "exif": EXIF}, "png"),
 }
 
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_a_picture_has_the_format_of_its_source_and_only_pixels(tmp_path, kind):
-    name, image, saving, ending = SOURCES[kind]
-    image.save(tmp_path / name, **saving)
+    name, saving, ending = SOURCES[kind]
+    scene().save(tmp_path / name, **saving)
     shown_as, content = course_pictures.whole_picture(str(tmp_path / name), "here", 96)
     assert shown_as == ending and b"Secret" not in content
     with Image.open(io.BytesIO(content)) as shown, Image.open(tmp_path / name) as original:
-        assert shown.format == {"jpg": "JPEG", "png": "PNG"}[ending] and shown.mode == "RGB"
-        assert set(shown.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"} and not shown.getexif()
-        upright = original.convert("RGB")
-        if original.getexif().get(0x0112) == 6:
-            upright = upright.transpose(Image.Transpose.ROTATE_270)
-        longest = min(96, max(upright.size))
-        size = tuple(round(side * longest / max(upright.size)) for side in upright.size)
+        assert shown.format == {"jpg": "JPEG", "png": "PNG"}[ending] and not shown.getexif()
+        assert set(shown.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
+        upright = ImageOps.exif_transpose(original)
+        size = (72, 96) if "exif" in saving else (96, 72)
         off = np.abs(np.array(shown).astype(int) - np.array(upright.resize(size, Image.Resampling.BICUBIC)))
     assert off.max() <= (12 if ending == "jpg" else 0) and off.mean() < 2
 
 
 def test_a_page_of_photographs_is_the_same_for_any_number_of_workers(build, data_root, tmp_path):
     outs = []
+    root = with_photographs(data_root, tmp_path / "data")
     for workers in (1, 2):
         folder = tmp_path / f"{workers}"
         folder.mkdir()
         write_course(folder, data_root)
-        root = with_photographs(data_root, folder / "data")
         assert build("--workers", workers, "--label-images", 0, folder=folder, root=root).status == 0
         outs.append(folder / "toy")
     assert snapshot(outs[0] / "course_page") == snapshot(outs[1] / "course_page")
-    assert key_data(outs[0]) == key_data(outs[1])
     jpg = {f"{name}.jpg" for name in page_data(outs[0])["jpg"]}
     files = {path.name for path in (outs[0] / "course_page/images").iterdir()}
     assert len(jpg) >= 10 and jpg == {name for name in files if name.endswith(".jpg")} < files
@@ -329,11 +319,7 @@ def test_answers_without_an_explanation_show_plain_pictures(tmp_path):
             shown.setdefault(wrong, set()).add(name)
     assert set(shown) == {str(wrong) for wrong in range(12)} and all(len(names) == 1 for names in shown.values())
     for wrong, (name,) in shown.items():
-        path = f"./datasets/birds/images/tr_{SPLITS['tr'] * int(wrong)}.png"
-        assert key["explanations"][name] == path
-        with Image.open(locate(path, tmp_path / "data")) as original:
-            expected = np.array(original.convert("RGB"))
-        assert np.array_equal(opened(out / f"course_page/images/{name}.png"), expected)
+        assert key["explanations"][name] == f"./datasets/birds/images/tr_{SPLITS['tr'] * int(wrong)}.png"
     assert len(list((out / "course_page/images").iterdir())) == 4 * (1 + 2) + 12 + 4 + 5
 
 
