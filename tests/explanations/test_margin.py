@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from models.resnet import IMAGENET_MEAN, IMAGENET_STD, STRIDES, build
 from utils.explanations import margin
 from utils.explanations.explainers import chosen_counters
-from utils.explanations.margin import Margin, class_maps, main_parts, smoothing_matrix
+from utils.explanations.margin import Margin, class_maps, main_parts
 from utils.explanations.masks import masks
 
 LAYER = pytest.mark.parametrize("layer", STRIDES)
@@ -129,12 +129,6 @@ def test_upsampling_is_bilinear_then_scipys_gaussian(grid, size):
     for one, other in zip(ours, large, strict=True):
         smooth = gaussian_filter(other, 5 * size / 224, mode="reflect", truncate=4.0)
         np.testing.assert_allclose(one.numpy(), smooth, atol=1e-6)
-
-
-def test_smoothing_keeps_a_constant_map_and_the_sum_of_every_pixel():
-    matrix = smoothing_matrix(14, 56)
-    torch.testing.assert_close(matrix.sum(1), torch.ones(56))
-    torch.testing.assert_close(matrix.sum(0), torch.full((14,), 4.0))
 
 
 def test_specks_are_removed_and_pixels_do_not_connect_by_corners():

@@ -55,13 +55,6 @@ def test_masks_of_a_constant_map_have_the_requested_size(value):
     assert cut.sum((2, 3)).tolist() == [[2508, 15052]] * 2
 
 
-@pytest.mark.parametrize("d", [torch.rand(4, 7, 7), tied_maps(3, 64)])
-def test_masks_of_growing_size_are_nested(d):
-    cut = masks(resized(d, 64), tuple(t / 100 for t in range(1, 31)))
-    for smaller, larger in zip(cut.unbind(1)[:-1], cut.unbind(1)[1:], strict=True):
-        assert (smaller <= larger).all()
-
-
 def test_constant_maps():
     d = torch.tensor([[[[EPS, EPS], [EPS, EPS]], [[0.0, 0.0], [0.0, EPS]]]])  # (1, 2, 2, 2)
     assert constant(d).tolist() == [[True, False]]

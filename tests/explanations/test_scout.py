@@ -20,10 +20,8 @@ def plain_gradcam(network, image, score):
     feature_map = network.feature_map(image[None]).detach().requires_grad_()
     logits = network.fc(feature_map.mean((2, 3)))[0]
     gradient = torch.autograd.grad(score(logits), feature_map)[0]
-    weights = gradient.mean((2, 3))[0]
-    return plain_normalise(
-        sum(weight * channel for weight, channel in zip(weights, feature_map.detach()[0], strict=True))
-    )
+    weighted = zip(gradient.mean((2, 3))[0], feature_map.detach()[0], strict=True)
+    return plain_normalise(sum(weight * channel for weight, channel in weighted))
 
 
 def assert_maps_match(network, images, tolerance):
