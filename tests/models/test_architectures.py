@@ -52,11 +52,6 @@ def chain_of(small_root, tmp_path, tools, monkeypatch):
     return lambda arch: Chain(arch, tmp_path, small_root, tools)
 
 
-def maps_of(path):
-    with np.load(path) as stored:
-        return {name: stored[name].shape for name in stored.files if name not in ("label", "path")}
-
-
 def test_a_network_of_fifty_layers_and_its_courses(chain_of, small_root):
     chain = chain_of("resnet50")
     out = chain.folder / "toy"
@@ -65,9 +60,9 @@ def test_a_network_of_fifty_layers_and_its_courses(chain_of, small_root):
     teacher = load_classifier(str(out / "checkpoint_pretrain_resnet18_s300.pth.tar"), chain.classes)
     assert (teacher.arch, teacher.num_features) == ("resnet50", FEATURES["resnet50"])
     chain("get_all_CE_butterflies", "--explanation", "scout")
-    assert maps_of(out / "heatmaps.npz") == {"attribution": (5, 5, 2, 2), "confidence": (5, 2, 2)}
+    assert np.load(out / "heatmaps.npz")["attribution"].shape == (5, 5, 2, 2)
     chain("get_all_CE_butterflies", "--explanation", "margin")
-    assert maps_of(out / "heatmaps.npz") == {"class_maps": (5, 5, 16, 16)}
+    assert np.load(out / "heatmaps.npz")["class_maps"].shape == (5, 5, 16, 16)
     chain.course("train_butterflies_CMaxGrad", "optimal")
     taught = chain.course("train_butterflies_CMaxGrad", "sgd")
     test = open_list(catalog.find("toy"), "test", small_root, partial(eval_view, size=64))

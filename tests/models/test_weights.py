@@ -51,8 +51,6 @@ def has(network, weights):
     return all(torch.equal(state[name], value) for name, value in weights.items() if name in state)
 
 
-# ---------------------------------------------------------------- files that load
-
 WRAPPED = {
     "bare": lambda state: state,
     "the paper": lambda state: {"epoch": 200, "arch": "resnet18", "state_dict_m": state},
@@ -112,8 +110,6 @@ def test_a_head_without_its_network(saved, content, key):
     assert network.head.bias is None if len(values) == 1 else torch.equal(network.head.bias, values[1])
 
 
-# ---------------------------------------------------------------- encoders and the normalization they expect
-
 ENCODERS = {  # content, whether images are normalized
     "our SimCLR": (lambda bare: under("encoder.", bare) | projector(0, 2), False),
     "encoder without projector": (lambda bare: under("encoder.", bare), True),
@@ -143,9 +139,6 @@ def test_our_simclr_has_the_layout_of_the_public_releases():
     heads = {name: tuple(value.shape) for name, value in state.items() if not name.startswith("encoder.")}
     assert heads == {"projector.0.weight": (512, 512), "projector.2.weight": (64, 512)}
     assert {name.removeprefix("encoder.") for name in state.keys() - heads} == without_head(drawn()).keys()
-
-
-# ---------------------------------------------------------------- files that do not fit
 
 
 @pytest.mark.parametrize("arch", ["resnet18", "resnet34", "resnet50"])
@@ -206,14 +199,14 @@ def test_a_classifier_is_not_an_encoder(saved):
         load_encoder(saved({"state_dict_m": drawn()}))
 
 
-@pytest.mark.parametrize("content", [b"", b"<!doctype html>", b"PK\x03\x04 cut short", None])
+@pytest.mark.parametrize("content", [b"", b"<!doctype html>", b"PK\x03\x04 cut short"])
 def test_files_that_are_not_checkpoints(tmp_path, content):
     path = tmp_path / "weights.pth"
-    if content is not None:
-        path.write_bytes(content)
-    problem = "is damaged, or not a checkpoint" if content is not None else "cannot read"
-    with pytest.raises(InputError, match=rf"^--pretrained: .*{problem}"):
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="^--pretrained: .* is damaged, or not a checkpoint"):
         read_checkpoint(path, "--pretrained")
+    with pytest.raises(InputError, match="^--pretrained: cannot read .*missing.pth"):
+        read_checkpoint(tmp_path / "missing.pth", "--pretrained")
 
 
 def test_saved_tensors_are_on_the_cpu_and_their_names_unchanged(tmp_path):
