@@ -38,7 +38,7 @@ def edit(path, change):
 
 @pytest.fixture
 def script(tools, finished, data_root):
-    """Runs a script on the toy moths; label.py reads the simulated answers unless told otherwise."""
+    """Runs a script on the toy moths; label.py reads the simulated answers by default."""
 
     def run(name, *settings, status=0):
         if name == "label" and "--answers" not in settings:

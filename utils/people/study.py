@@ -138,12 +138,11 @@ def steps(accuracies: Sequence[float], repeats: int, seed: int, rounds: int, sim
 
 
 class Study:
-    """Trains the classifiers of a study one by one; an object with the `state` of another continues it."""
+    """Trains the classifiers of a study; `simclr` learns from SimCLR features, `per_image` people label each image."""
 
     def __init__(
         self, material: Material, learner: Learner, simclr: Learner | None, per_image: int, how: SelfTraining
     ) -> None:
-        """`simclr` is the learner on SimCLR features, and `per_image` the number of annotators per image."""
         self.material, self.learner, self.simclr, self.per_image, self.how = material, learner, simclr, per_image, how
         self.state: dict = {"rows": [], "answers": {}}  # rows of the table; last round of each self-training
 
@@ -254,9 +253,9 @@ def draw_study(path: Path, rows: Sequence[dict]) -> None:
     curve = annotator_curve(rows)
     lines = {ANNOTATORS: list(curve.values())}
     lines |= {one.labels: [one.right] * len(curve) for one in alternatives(rows)}
-    means, ranges = {}, {}
+    means = {name: [fmean(values) for values in points] for name, points in lines.items()}
+    ranges: dict[str, tuple[Sequence[float], Sequence[float]]] = {}
     for name, points in lines.items():
-        means[name] = [fmean(values) for values in points]
         ranges[name] = [min(values) for values in points], [max(values) for values in points]
-    percent = [100 * quality for quality in curve]
-    figures.curves(path, means, percent, "accuracy of annotators (%)", "test accuracy (%)", ranges=ranges)
+    x_label, y_label = "accuracy of annotators (%)", "test accuracy (%)"
+    figures.curves(path, means, [100 * quality for quality in curve], x_label, y_label, ranges=ranges)
