@@ -248,7 +248,6 @@ def write_dataset(
 
 
 def place(source: Path, target: Path, copy: bool) -> None:
-    """Copies an image, or links to it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         (shutil.copyfile if copy else os.symlink)(source, target)

@@ -132,8 +132,7 @@ def obtain_lists(source: Source, given: Path | None, base: str, downloads: Path)
     if given is None:
         given = downloads
         for stem in source.list_stems:
-            remedy = "Check --lists-url, or use --lists or --split-seed."
-            download(f"{base}/{source.folder}/{stem}.txt", given / f"{stem}.txt", remedy)
+            download(f"{base}/{source.folder}/{stem}.txt", given / f"{stem}.txt", "Check --lists-url, or use --lists.")
     lists = {}
     for stem in source.list_stems:
         nested = given / source.folder / f"{stem}.txt"

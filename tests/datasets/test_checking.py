@@ -46,29 +46,24 @@ def test_check_counts_and_accepts_a_sound_dataset(characters, capsys):
     assert table[2:7] == [*counts, ["unknown", "0", "0"], ["total", "7", "2"]] and table[-1] == ["Problems:", "0"]
 
 
-def test_check_finds_files_that_cannot_be_used(characters, capsys):
-    path, rows, files = listed(characters, "train")
-    files[4].unlink()
-    files[5].write_bytes(files[5].read_bytes()[:50])
-    status, lines = checked(capsys, characters)
-    assert status == 1 and lines[-1] == "Problems: 2"
-    assert lines[-3].startswith(f"{path}, line 5: {rows[4].path} is missing")
-    assert lines[-2].startswith(f"{path}, line 6: {rows[5].path} cannot be decoded")
-
-
-def test_check_finds_wrong_rows(characters, capsys):
-    """A wrong label, a repeated image, and a name that leaves no room for the 36 bytes that explanations append."""
+def test_check_finds_files_and_rows_that_cannot_be_used(characters, capsys):
+    """Among them a name that leaves no room for the 36 bytes that explanations append."""
     path, rows, files = listed(characters, "train")
     wrong, long = (rows[2].label + 1) % 3, f"{'x' * 220}.png"
+    files[0].unlink()
+    files[1].write_bytes(files[1].read_bytes()[:50])
     files[5].rename(files[5].with_name(long))
     rows[2] = Example(rows[2].path, wrong, rows[2].index)
     rows[5] = Example(f"{rows[5].path.rsplit('/', 1)[0]}/{long}", rows[5].label, rows[5].index)
-    write_examples(path, [*rows, Example(rows[0].path, rows[0].label, 99)])
+    write_examples(path, [*rows, Example(rows[6].path, rows[6].label, 99)])
     status, lines = checked(capsys, characters)
     problems = [line for line in lines if line.startswith(f"{path}, line ")]
-    assert status == 1 and problems[0] == f"{path}, line 3: {rows[2].path} is labeled {wrong} ({CHARACTERS[wrong]})."
-    assert problems[1].startswith(f"{path}, line 6: ") and "long" in problems[1]
-    assert problems[2] == f"{path}, line 8: {rows[0].path} is already listed on line 1."
+    assert status == 1 and lines[-1] == "Problems: 5" and len(problems) == 5
+    assert problems[0].startswith(f"{path}, line 1: {rows[0].path} is missing")
+    assert problems[1].startswith(f"{path}, line 2: {rows[1].path} cannot be decoded")
+    assert problems[2] == f"{path}, line 3: {rows[2].path} is labeled {wrong} ({CHARACTERS[wrong]})."
+    assert problems[3].startswith(f"{path}, line 6: ") and "long" in problems[3]
+    assert problems[4] == f"{path}, line 8: {rows[6].path} is already listed on line 7."
 
 
 def test_check_finds_test_images_in_training(characters, capsys):
