@@ -125,7 +125,7 @@ def test_draws_are_courses_on_a_part_of_the_pool(material, tmp_path):
     images, ce_list = material
     whole = student_of(material, explain=False)
     unfinished = Unfinished(tmp_path / "unfinished", {})
-    unfinished.begin()
+    unfinished.folder.mkdir()
     selector_of = partial(make_selector, "KMaxGrad", 0.5, 0)
     run_draws(whole, selector_of, 3, 2, 0, tmp_path / "draws.csv", unfinished)
     curves = read_draws(tmp_path / "draws.csv")
@@ -150,7 +150,7 @@ def test_draws_of_one_class_have_no_lessons_and_draws_are_resumed(tmp_path, monk
     images = ImageSet(rows, images.source, images.data_root, images.view)
     whole = OptimalStudent(Pool(images, None, 2, "attention", SIZE), images, False, settings())
     unfinished = Unfinished(tmp_path / "unfinished", {})
-    unfinished.begin()
+    unfinished.folder.mkdir()
     random, table = partial(make_selector, "random", 0.5, 0), tmp_path / "draws.csv"
     made = run_draws(whole, random, 6, 2, 1, table, unfinished)
     lessons = sum(other in rows for rows in drawn)
