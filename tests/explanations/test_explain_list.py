@@ -69,8 +69,7 @@ def explain(images, folder, network=None, resume=False, **changes):
     """Explains a list by an untrained network or another one; returns the names of the output and the measurements."""
     layout, unfinished = Layout(folder / "out", "list_gt"), Unfinished(folder / "unfinished", {})
     layout.out.mkdir(parents=True, exist_ok=True)
-    if not resume:
-        unfinished.begin()
+    unfinished.folder.mkdir(exist_ok=resume)
     network = network or untrained()
     return layout, explain_list(network, images, layout, ["a", "b", "c"], settings(**changes), unfinished)
 
