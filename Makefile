@@ -56,7 +56,7 @@ demo: $(VENV)/installed datasets/toy/toy_gt_te.txt ## teacher, explanations, cou
 test: $(VENV)/installed ## the test suite
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-bench: $(VENV)/installed datasets/toy/toy_gt_te.txt ## speed and memory, compared with the released procedure
+bench: $(VENV)/installed datasets/toy/toy_gt_te.txt ## speed against the released procedure, memory, speed of a course
 	$(RUN) -m benchmarks.bench
 
 results: $(VENV)/installed ## the tables and figures of docs/results.md (2 hours); FLAGS=--resume continues an interrupted run

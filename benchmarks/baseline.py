@@ -1,4 +1,4 @@
-"""The released procedure, written plainly: slow on purpose, with nothing in common with the product but the network."""
+"""The released procedure, slow on purpose. It shares only the network with the rest of the repository."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def gradcam(network, images, score):
 
 
 def cut(d, size, fraction):
-    """Returns the mask (size, size) of one explanation by a full sort; of ties the first are included."""
+    """Returns the mask (size, size) of one explanation by a full sort. Of equal values, the first are inside."""
     upsampled = F.interpolate(d[None, None], (size, size), mode="bilinear", align_corners=False)[0, 0].numpy()
     wanted = max(1, int(fraction * size * size + 1e-6))
     threshold = np.sort(upsampled.ravel())[::-1][wanted - 1]
@@ -65,8 +65,7 @@ def people_picture(pixels, mask):
 def explain(network, files, labels, num_classes, size, out, sizes=SIZES):
     """Explains every file against every wrong class and writes three pictures for each mask size to `out`.
 
-    Batches of five. Each counter class takes three passes (confidence and both classes), and three more for
-    people's pictures.
+    Each counter class takes three passes (confidence and both classes), and three more for people's pictures.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)

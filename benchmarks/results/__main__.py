@@ -5,12 +5,12 @@
     python -m benchmarks.results --resume
 
 Runs the repository's scripts to train teachers and encoders and to explain, then teaches and measures. Prints every
-table as Markdown, to be pasted into docs/results.md. With --resume it skips finished scripts and courses.
+table as Markdown for docs/results.md. With --resume it skips finished scripts and courses.
 
 Reads: the datasets butterflies, chinese_chars and CUBgull_standin below --data-root, and the weights of --pretrained.
 It draws the moths.
 
-Writes: <out>/<table>.csv and <out>/<table>.png; networks, explanations, learning curves and logs to <out>/work.
+Writes: <out>/<table>.csv and learning curves <out>/<table>.png; networks and explanations to <out>/work.
 
 Takes: about two hours on 2 CPU cores, most of it for the student as published. Not measured on a GPU.
 """
@@ -29,20 +29,14 @@ from utils.running.launch import command
 from utils.running.settings import parse, resolve
 
 PARTS = {"courses": courses.make, "explanations": explanations.make, "labels": labels.make}
+Part = Literal["courses", "explanations", "labels"]
 
 
 @dataclass(frozen=True)
 class Config:
-    # what
-    only: tuple[Literal["courses", "explanations", "labels"], ...] = (
-        "courses",
-        "explanations",
-        "labels",
-    )  # tables to make
-    # data
+    only: tuple[Part, ...] = ("courses", "explanations", "labels")  # tables to make
     data_root: str = "datasets"  # folder with the datasets' folders; read only
     pretrained: str = "imagenet"  # initial weights of teachers and students: imagenet, none, or a state dict file
-    # run
     out: str = "results"  # output folder
     seed: int = 0  # same seed, same machine: same bytes
     workers: int = default_workers()  # threads that read and write images; results do not depend on it
@@ -50,21 +44,12 @@ class Config:
     resume: bool = False  # continue an interrupted run with the same settings
 
 
-def begin(cfg: Config) -> None:
-    """Creates the work folder and records the settings that its contents depend on.
-
-    Raises:
-        InputError: --resume, but the folder was made with other settings.
-    """
+def main(cfg: Config) -> None:
     record = output_folder(str(Path(cfg.out, "work"))) / "settings.json"
     settings = {name: getattr(cfg, name) for name in ("data_root", "pretrained", "seed", "device")}
     if cfg.resume and record.exists() and json.loads(record.read_text()) != settings:
         raise InputError(f"--resume: {record} has other settings. Restore them, or start without --resume.")
     write_json(record, settings)
-
-
-def main(cfg: Config) -> None:
-    begin(cfg)
     # The last digits of a result depend on the number of PyTorch's threads.
     with threads(1):
         for part in cfg.only:

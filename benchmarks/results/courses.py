@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 import numpy as np
 import torch
 
-from benchmarks.results import runs, tables
+from benchmarks.results import runs
 from train_butterflies_CMaxGrad import Config as Teaching
 from utils.base import figures
 from utils.base.files import write_json
@@ -18,7 +18,7 @@ from utils.data.catalog import find
 from utils.data.images import eval_view, whole_view
 from utils.data.loading import open_list
 from utils.running.settings import pick
-from utils.teaching.compare_courses import REPORTED_LESSONS
+from utils.teaching.course import REPORTED_LESSONS
 from utils.teaching.draws import drawn_rows
 from utils.teaching.loop import teach
 from utils.teaching.optimal import OptimalStudent, learn_head
@@ -32,10 +32,14 @@ DRAWS, LESSONS = 6, 20
 SGD_SIDE = 112  # pixels, for the student as published
 POOL, NONE = "the whole pool", "none"
 KINDS = (NONE, "scout", "margin", "disc")
-
-Curves = Sequence[Sequence[float]]  # test accuracy (%) after each lesson, for each draw
+DEFAULT = {"optimal": "margin", "sgd": "scout"}  # each student's default explanations
+# A course of the student as published takes minutes. It is taught scout's explanations, by selections that score them
+# and by random pairs. CMaxGrad without explanations is MaxGrad.
+PUBLISHED = {NONE: [name for name in SELECTORS if name != "CMaxGrad"], "scout": ["random", "CMaxGrad", "KMaxGrad"]}
 RIVALS = ("random", "MaxHerding")
 COMPARED = (("KMaxGrad", "random"), ("KMaxGrad", "MaxHerding"), ("CMaxGrad", "random"))
+
+Curves = Sequence[Sequence[float]]  # test accuracy (%) after each lesson, for each draw
 
 
 def make(cfg) -> None:
@@ -43,26 +47,9 @@ def make(cfg) -> None:
     groups = []
     for dataset in DATASETS:
         groups += overview(dataset, "optimal", "pretrained", make_table(cfg, dataset))
-    dataset = DATASETS[0]
-    groups += overview(dataset, "optimal", "SimCLR", make_table(cfg, dataset, from_simclr=True))
-    groups += overview(dataset, "sgd", "pretrained", make_table(cfg, dataset, student="sgd"))
-    named_by = ("dataset", "student", "features", "explanation")
-    label = "student's test accuracy, mean of all lessons (%)"
-    columns = [*SELECTORS, POOL]
-    tables.save(cfg, "courses", groups, lambda path: tables.draw_bars(path, groups, named_by, columns, label))
-
-
-def selections(student: str, kind: str) -> list[str]:
-    """Returns the selections to compare: all of them for the optimal student.
-
-    A course of the student as published takes minutes. Its explanations are scout's, taught by selections that score
-    them and by random pairs. CMaxGrad without explanations is MaxGrad.
-    """
-    if student == "optimal":
-        return list(SELECTORS)
-    if kind == NONE:
-        return [name for name in SELECTORS if name != "CMaxGrad"]
-    return ["random", "CMaxGrad", "KMaxGrad"] if kind == "scout" else []
+    groups += overview(DATASETS[0], "optimal", "SimCLR", make_table(cfg, DATASETS[0], from_simclr=True))
+    groups += overview(DATASETS[0], "sgd", "pretrained", make_table(cfg, DATASETS[0], student="sgd"))
+    runs.save_table(cfg, "courses", groups)
 
 
 def make_table(cfg, dataset: str, student: str = "optimal", from_simclr: bool = False) -> list[dict]:
@@ -71,51 +58,32 @@ def make_table(cfg, dataset: str, student: str = "optimal", from_simclr: bool = 
     side = SGD_SIDE if student == "sgd" else runs.SIMCLR_SIDE if from_simclr else runs.SIDE
     view: ExplanationView = "image" if student == "sgd" else "attention"
     root = runs.data_root(cfg, dataset)
-    how = Teaching(
-        image_size=side,
-        seed=cfg.seed,
-        workers=cfg.workers,
-        device=cfg.device,
-        pretrained=str(runs.simclr(cfg)) if from_simclr else cfg.pretrained,
-    )
+    pretrained = str(runs.simclr(cfg)) if from_simclr else cfg.pretrained
+    how = Teaching(image_size=side, seed=cfg.seed, workers=cfg.workers, device=cfg.device, pretrained=pretrained)
     described = find(dataset, root)
     train = open_list(described, "train", root, partial(whole_view, size=side), ram_budget=2.0)
     test = open_list(described, "test", root, partial(eval_view, size=side), ram_budget=2.0)
     curves: dict[tuple[str, str], Curves] = {}
     ceilings: dict[str, list[float]] = {}
-    for kind in KINDS:
-        if not selections(student, kind):
-            continue
+    compared = PUBLISHED if student == "sgd" else {kind: list(SELECTORS) for kind in KINDS}
+    for kind, selections in compared.items():
         ce_list = None if kind == NONE else str(runs.explain(cfg, dataset, kind, from_simclr).explanation_list())
         pool = Pool(train, ce_list, len(described.classes), view, side)
         whole = STUDENTS[student](pool, test, kind != NONE, pick(StudentSettings, how))
-        for selection in selections(student, kind):
+        for selection in selections:
             print(f"{name}: {selection}, explanations: {kind}", flush=True)
             course = partial(teach_draws, whole, selection, how.alpha, cfg.seed)
             curves[selection, kind] = kept(cfg, f"{name}/{kind}_{selection}", course)
         if student == "optimal":
             ceilings[kind] = kept(cfg, f"{name}/{kind}", partial(ceiling_of_draws, whole, cfg.seed, how.ridge))
     rows = table_rows(curves, ceilings)
-    shown = {one: shortest(some) for (one, kind), some in curves.items() if kind == default_kind(student)}
-    tables.save(cfg, name, rows, lambda path: draw_curves(path, shown))
+    runs.save_table(cfg, name, rows)
+    shown = {one: shortest(some) for (one, kind), some in curves.items() if kind == DEFAULT[student]}
+    means = {one: table.mean(0) for one, table in shown.items()}
+    bands = {one: (means[one] - table.std(0), means[one] + table.std(0)) for one, table in shown.items()}
+    path, lessons = Path(cfg.out, f"{name}.png"), range(1, LESSONS + 1)
+    figures.curves(path, means, lessons, "lessons", "student's test accuracy (%)", ranges=bands)
     return rows
-
-
-def default_kind(student: str) -> str:
-    """Returns the kind of explanations that a student is taught by default."""
-    return "margin" if student == "optimal" else "scout"
-
-
-def draw_curves(path: Path, curves: Mapping[str, np.ndarray]) -> None:
-    """Draws the means of curves (draws, lessons) with one standard deviation as a band."""
-    means = {name: table.mean(0) for name, table in curves.items()}
-    bands = {name: (means[name] - table.std(0), means[name] + table.std(0)) for name, table in curves.items()}
-    figures.curves(path, means, range(1, LESSONS + 1), "lessons", "student's test accuracy (%)", ranges=bands)
-
-
-def shortest(curves: Curves) -> np.ndarray:
-    """Returns the curves (draws, lessons), cut to the shortest."""
-    return np.array([curve[: min(map(len, curves))] for curve in curves])
 
 
 def kept(cfg, name: str, compute: Callable[[], object]):
@@ -129,7 +97,7 @@ def kept(cfg, name: str, compute: Callable[[], object]):
 
 def teach_draws(whole: Student, selection: str, alpha: float, seed: int) -> list[list[float]]:
     """Teaches one student per draw of the pool. Returns test accuracies (%) after each lesson."""
-    # Created one after the other, since their heads are drawn from PyTorch's global generator.
+    # Created one after the other, because their heads are drawn from PyTorch's global generator.
     students = [whole.untaught(drawn_rows(len(whole.labels), seed, draw)) for draw in range(DRAWS)]
 
     def course(draw: int) -> list[float]:
@@ -159,6 +127,11 @@ def ceiling(student: OptimalStudent, ridge: float) -> float:
     return student.accuracy()[1]
 
 
+def shortest(curves: Curves) -> np.ndarray:
+    """Returns the curves (draws, lessons), cut to the shortest."""
+    return np.array([curve[: min(map(len, curves))] for curve in curves])
+
+
 def table_rows(curves: Mapping[tuple[str, str], Curves], ceilings: Mapping[str, Sequence[float]]) -> list[dict]:
     """Returns the rows of a table.
 
@@ -173,18 +146,17 @@ def table_rows(curves: Mapping[tuple[str, str], Curves], ceilings: Mapping[str, 
     rows = []
     for (selection, kind), values in means.items():
         row: dict = {"selection": selection, "explanation": kind}
-        for lesson in REPORTED_LESSONS:
-            if lesson <= longest:
-                table = cut.get((selection, kind), np.empty((0, 0)))
-                row[str(lesson)] = round(float(table[:, lesson - 1].mean()), 1) if lesson <= table.shape[1] else ""
-        row |= {"mean": round(fmean(values), 1), "sd": spread(values)}
+        table = cut.get((selection, kind), np.empty((0, 0)))
+        for lesson in [lesson for lesson in REPORTED_LESSONS if lesson <= longest]:
+            row[str(lesson)] = round(float(table[:, lesson - 1].mean()), 1) if lesson <= table.shape[1] else ""
+        row |= {"mean": round(fmean(values), 1), "sd": sd(values)}
         for rival in RIVALS:
             row |= difference(rival, values, means.get((rival, kind)) if selection not in (rival, POOL) else None)
         rows.append(row | difference("none", values, means.get((selection, NONE)) if kind != NONE else None))
     return rows
 
 
-def spread(values: Sequence[float]) -> float | str:
+def sd(values: Sequence[float]) -> float | str:
     """Returns the standard deviation over the draws; empty for a single draw."""
     return round(stdev(values), 1) if len(values) > 1 else ""
 
@@ -194,13 +166,13 @@ def difference(name: str, values: Sequence[float], others: Sequence[float] | Non
     if others is None:
         return {f"minus {name}": "", f"sd of minus {name}": ""}
     differences = [one - other for one, other in zip(values, others, strict=True)]
-    return {f"minus {name}": round(fmean(differences), 1) + 0.0, f"sd of minus {name}": spread(differences)}
+    return {f"minus {name}": round(fmean(differences), 1) + 0.0, f"sd of minus {name}": sd(differences)}
 
 
 def overview(dataset: str, student: str, features: str, rows: Sequence[dict]) -> list[dict]:
     """Returns a table's rows of the overview: with the student's default explanations, and without explanations."""
     found = []
-    for kind in (default_kind(student), NONE):
+    for kind in (DEFAULT[student], NONE):
         of_kind = {row["selection"]: row for row in rows if row["explanation"] == kind}
         one = {"dataset": dataset, "student": student, "features": features, "explanation": kind}
         one |= {name: of_kind[name]["mean"] if name in of_kind else "" for name in (*SELECTORS, POOL)}

@@ -1,10 +1,9 @@
 """Where explanations fall on drawn moths, and what the margin loses on photographs when they are blurred."""
 
-from collections.abc import Sequence
 from functools import partial
 from statistics import fmean, stdev
 
-from benchmarks.results import runs, tables
+from benchmarks.results import runs
 from models.weights import load_classifier
 from utils.data.catalog import find
 from utils.data.images import whole_view
@@ -14,8 +13,8 @@ from utils.explanations import deletion, localization
 from utils.explanations.explain_list import spread
 
 DATASET, IMAGES = runs.BUTTERFLIES, 100  # whose explanations are blurred
-# The values of `localization.percentages`, as docs/results.md calls them.
-COLUMNS = (
+# The values that `localization.measure` returns, as docs/results.md calls them.
+LOCALIZATION = (
     "mask: on T",
     "mask: of T",
     "mask: on marks of a",
@@ -28,13 +27,8 @@ COLUMNS = (
 
 def make(cfg) -> None:
     """Makes the tables of localization and deletion."""
-    rows = localized(cfg)
-    bars = partial(tables.draw_bars, named_by=("explanation", "variant"), columns=COLUMNS[::4], label="%")
-    tables.save(cfg, "explanations_localization", rows, lambda path: bars(path, rows))
-    rows = deleted(cfg)
-    columns = ("lost, blurred", "lost, moved at random")
-    bars = partial(tables.draw_bars, named_by=("explanation", "network"), columns=columns, label="loss of z_a - z_b")
-    tables.save(cfg, "explanations_deletion", rows, lambda path: bars(path, rows))
+    runs.save_table(cfg, "explanations_localization", localized(cfg))
+    runs.save_table(cfg, "explanations_deletion", deleted(cfg))
 
 
 def localized(cfg) -> list[dict]:
@@ -45,8 +39,8 @@ def localized(cfg) -> list[dict]:
     for kind in ("margin", "scout"):
         (run,) = localization.find_runs(str(runs.explain(cfg, runs.MOTHS, kind).out), root)
         for variant, values in localization.measure(run, TEACHING_SIZE, exact, cfg.seed).items():
-            percent = {name: round(value, 1) for name, value in zip(COLUMNS, values, strict=True)}
-            rows.append({"explanation": kind, "variant": variant} | percent)
+            percent = [round(value, 1) for value in values]
+            rows.append({"explanation": kind, "variant": variant} | dict(zip(LOCALIZATION, percent, strict=True)))
     return rows
 
 
@@ -54,27 +48,16 @@ def deleted(cfg) -> list[dict]:
     """Measures the margins of two teachers and their loss when the mask, or the mask moved at random, is blurred."""
     root = runs.data_root(cfg, DATASET)
     dataset = find(DATASET, root)
-    paths = {"the teacher": runs.teacher(cfg, DATASET), "the second network": runs.teacher(cfg, DATASET, second=True)}
-    networks = {name: load_classifier(str(files.teacher), dataset.classes).folded() for name, files in paths.items()}
+    files = {"the teacher": runs.teacher(cfg, DATASET), "the second network": runs.teacher(cfg, DATASET, second=True)}
+    networks = {name: load_classifier(str(one.teacher), dataset.classes).folded() for name, one in files.items()}
     images = open_list(dataset, "train", root, partial(whole_view, size=runs.SIDE))
-    chosen = spread(len(images), IMAGES)
     rows = []
     for kind in ("margin", "scout", "disc"):
-        files = runs.explain(cfg, DATASET, kind)
-        for network, values in deletion.measure(networks, images, files, TEACHING_SIZE, chosen).items():
-            rows.append({"explanation": kind, "network": network} | deleted_columns(values.tolist()))
+        layout, chosen = runs.explain(cfg, DATASET, kind), spread(len(images), IMAGES)
+        for network, values in deletion.measure(networks, images, layout, TEACHING_SIZE, chosen).items():
+            margin, lost, moved = values.T.tolist()
+            row = {"explanation": kind, "network": network, "z_a - z_b": round(fmean(margin), 2) + 0.0}
+            for name, losses in (("lost, blurred", lost), ("lost, moved at random", moved)):
+                row |= {name: round(fmean(losses), 2) + 0.0, f"sd of {name}": round(stdev(losses), 2)}
+            rows.append(row)
     return rows
-
-
-def deleted_columns(values: Sequence[Sequence[float]]) -> dict:
-    """Returns means and standard deviations over the images.
-
-    Args:
-        values: for each image the margin, its loss, and its loss with the moved mask.
-    """
-    margin, lost, moved = (list(column) for column in zip(*values, strict=True))
-    row: dict = {"z_a - z_b": round(fmean(margin), 2) + 0.0}
-    for name, losses in (("lost, blurred", lost), ("lost, moved at random", moved)):
-        row[name] = round(fmean(losses), 2) + 0.0
-        row[f"sd of {name}"] = round(stdev(losses), 2) if len(losses) > 1 else ""
-    return row

@@ -1,43 +1,33 @@
 """What people's labels are worth: the study of annotators."""
 
 import csv
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
-from benchmarks.results import runs, tables
-from utils.base.files import write_bytes
-from utils.data.outputs import Layout
+from benchmarks.results import runs
 from utils.people.study import alternatives
 
 DATASET, SEEDS = runs.BUTTERFLIES, 3
 
 
 def make(cfg) -> None:
-    """Makes the tables of annotators and of self-training."""
-    files = study(cfg)
-    figure = files.annotator_study(".png").read_bytes()
-    rows = by_source(read_rows(files.annotator_study(".csv")))
-    tables.save(cfg, "labels", rows, lambda path: write_bytes(path, figure))
-    tables.save(cfg, "labels_self_training", self_training(read_rows(files.annotator_study("_rounds.csv"))))
-
-
-def study(cfg) -> Layout:
-    """Runs study_annotators.py with a linear head on pretrained and on SimCLR features."""
+    """Runs study_annotators.py on pretrained and on SimCLR features. Merges its seeds in two tables."""
     files = runs.layout(cfg, DATASET, "annotators")
     encoders = ("--pretrained", cfg.pretrained, "--simclr-checkpoint", runs.simclr(cfg))
     size = ("--simclr-image-size", runs.SIMCLR_SIDE)
     runs.run_script(cfg, "study_annotators", DATASET, files.out, *encoders, *size, "--repeats", SEEDS)
-    return files
+    runs.save_table(cfg, "labels", by_source(read_rows(files.annotator_study(".csv"))))
+    shutil.copyfile(files.annotator_study(".png"), Path(cfg.out, "labels.png"))
+    runs.save_table(cfg, "labels_self_training", self_training(read_rows(files.annotator_study("_rounds.csv"))))
 
 
 def read_rows(path: Path) -> list[dict]:
     """Reads a CSV with numbers as floats."""
     with open(path, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    return [
-        {name: float(value) if value and name != "labels" else value for name, value in row.items()} for row in rows
-    ]
+    return [{key: float(value) if value and key != "labels" else value for key, value in row.items()} for row in rows]
 
 
 def grouped(rows: Sequence[dict], *names: str) -> dict[tuple, list[dict]]:
@@ -48,10 +38,10 @@ def grouped(rows: Sequence[dict], *names: str) -> dict[tuple, list[dict]]:
     return groups
 
 
-def mean(values: Sequence[float | str]) -> float | str:
-    """Returns the mean of the numbers, with two decimals; empty if there are none."""
-    numbers = [value for value in values if isinstance(value, float)]
-    return round(fmean(numbers), 2) if numbers else ""
+def means(rows: Sequence[dict], *columns: str) -> dict:
+    """Returns the means of columns with two decimals; empty for a column without numbers."""
+    numbers = {name: [row[name] for row in rows if row[name] != ""] for name in columns}
+    return {name: round(fmean(values), 2) if values else "" for name, values in numbers.items()}
 
 
 def by_source(rows: Sequence[dict]) -> list[dict]:
@@ -59,10 +49,9 @@ def by_source(rows: Sequence[dict]) -> list[dict]:
     without_people = {one.labels: one for one in alternatives(rows)}
     merged = []
     for (labels, quality), seeds in grouped(rows, "labels", "annotator_accuracy").items():
-        accuracies = [row["test_accuracy"] for row in seeds]
         row = {"labels": labels, "people": round(100 * quality, 1) if quality != "" else ""}
-        row |= {"label_accuracy": mean([one["label_accuracy"] for one in seeds]), "test_accuracy": mean(accuracies)}
-        row["deviation"] = round(stdev(accuracies), 2) if len(accuracies) > 1 else ""
+        row |= means(seeds, "label_accuracy", "test_accuracy")
+        row["deviation"] = round(stdev(one["test_accuracy"] for one in seeds), 2)
         one = without_people.get(labels)
         limits = (one.pays_from, one.by_seed[0], one.by_seed[-1]) if one else ()
         shown = ["never" if limit is None else round(100 * limit, 1) for limit in limits] or ["", "", ""]
@@ -72,8 +61,8 @@ def by_source(rows: Sequence[dict]) -> list[dict]:
 
 def self_training(rows: Sequence[dict]) -> list[dict]:
     """Merges the seeds of self-training, round by round."""
-    columns = ("own_labels", "changed", "label_accuracy", "test_accuracy")
     return [
-        {"labels": labels, "round": int(number)} | {name: mean([row[name] for row in seeds]) for name in columns}
+        {"labels": labels, "round": int(number)}
+        | means(seeds, "own_labels", "changed", "label_accuracy", "test_accuracy")
         for (labels, number), seeds in grouped(rows, "labels", "round").items()
     ]

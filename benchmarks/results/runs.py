@@ -1,16 +1,14 @@
-"""Networks and explanations that the tables need, made by the repository's scripts."""
+"""Networks and explanations that the tables need, made by the repository's scripts, and the tables' files."""
 
-import dataclasses
-import importlib
 import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 
-from utils.base.errors import RunError
-from utils.base.files import write_png
+from utils.base.files import write_png, write_table
 from utils.data import toy_moths
 from utils.data.catalog import find
 from utils.data.images import whole_view
@@ -34,35 +32,23 @@ SIMCLR_DATASET, SIMCLR_EPOCHS = "butterflies", 20
 SIMCLR = "--batch-size 64 --lr 3e-4 --temperature 0.1 --image-size 80 --crop-scale 0.2"
 
 
-def words(cfg, name: str, dataset: str, out: Path, *flags: object) -> list[str]:
-    """Returns the command line of a script: the flags, and the settings that it shares with other scripts."""
-    fields = {field.name for field in dataclasses.fields(importlib.import_module(name).Config)}
-    where = ("--dataset", dataset, "--out", out, "--data-root", data_root(cfg, dataset))
-    found = [f"{name}.py", *map(str, (*where, *flags))]
-    for setting in ("seed", "workers", "device"):
-        if setting in fields and f"--{setting}" not in found:
-            found += [f"--{setting}", str(getattr(cfg, setting))]
-    return found + (["--resume"] if cfg.resume and "resume" in fields else [])
-
-
 def run_script(cfg, name: str, dataset: str, out: Path, *flags: object) -> None:
-    """Runs a script. Its output goes to <out>/work/<name>.log.
-
-    Raises:
-        RunError: the script failed.
-    """
-    command = words(cfg, name, dataset, out, *flags)
-    log = Path(cfg.out, "work", f"{name}.log")
-    print(f"running {shlex.join(command)}", flush=True)
-    with open(log, "a", encoding="utf-8") as file:
-        done = subprocess.run(
-            [sys.executable, str(TOP / command[0]), *command[1:]],
-            env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
+    """Runs a script. If it fails, it has printed why, and this process ends with its exit status."""
+    where = ("--dataset", dataset, "--out", out, "--data-root", data_root(cfg, dataset))
+    shared = ("--seed", cfg.seed, "--workers", cfg.workers, "--device", cfg.device)  # `flags` override these
+    words = [f"{name}.py", *map(str, (*where, *shared, *flags)), *(["--resume"] if cfg.resume else [])]
+    print(f"running {shlex.join(words)}", flush=True)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, str(TOP / words[0]), *words[1:]], env=environment)
     if done.returncode:
-        raise RunError(f"{name}.py failed with exit status {done.returncode}. See the end of {log}.")
+        sys.exit(done.returncode)
+
+
+def save_table(cfg, name: str, rows: Sequence[dict]) -> None:
+    """Writes <out>/<name>.csv and prints the rows as Markdown."""
+    write_table(Path(cfg.out, f"{name}.csv"), rows)
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
+    print(f"\n{name}\n\n" + "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n", flush=True)
 
 
 @cache
@@ -71,8 +57,7 @@ def data_root(cfg, dataset: str) -> str:
     if dataset != MOTHS:
         return cfg.data_root
     root = Path(cfg.out, "work/moths")
-    if not (cfg.resume and (root / toy_moths.FOLDER).exists()):
-        toy_moths.draw_toy_dataset(root, cfg.seed, force=True)
+    toy_moths.draw_toy_dataset(root, cfg.seed, force=True)
     return str(root)
 
 
@@ -82,17 +67,12 @@ def layout(cfg, dataset: str, stage: str, variant: str = "") -> Layout:
     return Layout(Path(cfg.out, "work", dataset, stage), stem, variant)
 
 
-def train(cfg, dataset: str, out: Path, *flags: object) -> None:
-    """Trains a classifier with the teacher's settings."""
-    recipe = MOTHS_TEACHER.split() if dataset == MOTHS else [*TEACHER.split(), "--pretrained", cfg.pretrained]
-    run_script(cfg, "train_butterflies_resnet18", dataset, out, *recipe, *flags)
-
-
 @cache
 def teacher(cfg, dataset: str, second: bool = False) -> Layout:
     """Trains a teacher, or a second one with the next seed."""
     files = layout(cfg, dataset, "second_teacher" if second else "teacher")
-    train(cfg, dataset, files.out, "--seed", cfg.seed + second)
+    recipe = MOTHS_TEACHER.split() if dataset == MOTHS else [*TEACHER.split(), "--pretrained", cfg.pretrained]
+    run_script(cfg, "train_butterflies_resnet18", dataset, files.out, *recipe, "--seed", cfg.seed + second)
     return files
 
 
@@ -108,28 +88,23 @@ def simclr(cfg) -> Path:
 def explain(cfg, dataset: str, kind: str, from_simclr: bool = False) -> Layout:
     """Explains the training list by the teacher, or by a linear head on the SimCLR encoder.
 
-    Args:
-        cfg: settings.
-        dataset: its name.
-        kind: `margin`, `scout`, or the control `disc`.
-        from_simclr: explain the linear head.
+    `kind` is `margin`, `scout`, or `disc`: a control with centered discs of the area of margin's masks.
     """
     side = SIMCLR_SIDE if from_simclr else SIDE
+    stage, variant = (f"simclr_{kind}", "simclr") if from_simclr else (kind, "")
+    files = layout(cfg, dataset, stage, variant)
     if kind == "disc":
-        return write_discs(cfg, dataset, explain(cfg, dataset, "margin", from_simclr), side)
-    if from_simclr:
-        script, network = "get_all_CE_butterflies_simclr", simclr(cfg)
-        files = layout(cfg, dataset, f"simclr_{kind}", "simclr")
-    else:
-        script, network, files = "get_all_CE_butterflies", teacher(cfg, dataset).teacher, layout(cfg, dataset, kind)
+        write_discs(cfg, dataset, explain(cfg, dataset, "margin", from_simclr), files, side)
+        return files
+    network = simclr(cfg) if from_simclr else teacher(cfg, dataset).teacher
+    script = "get_all_CE_butterflies_simclr" if from_simclr else "get_all_CE_butterflies"
     how = ("--explanation", kind, "--checkpoint", network, "--image-size", side)
     run_script(cfg, script, dataset, files.out, *how)
     return files
 
 
-def write_discs(cfg, dataset: str, explained: Layout, side: int) -> Layout:
-    """Writes a control: copies of explanations whose masks are centered discs of the same area."""
-    files = Layout(explained.out.with_name(f"{explained.out.name}_disc"), explained.list_stem, explained.variant)
+def write_discs(cfg, dataset: str, explained: Layout, files: Layout, side: int) -> None:
+    """Writes copies of explanations whose masks are centered discs of the same area."""
     root = data_root(cfg, dataset)
     described = find(dataset, root)
     images = open_list(described, "train", root, partial(whole_view, size=side))
@@ -147,4 +122,3 @@ def write_discs(cfg, dataset: str, explained: Layout, side: int) -> Layout:
             write_png(pictures / name, picture)
             listed.append(Explanation(listed_path(pictures / name), row.label, counter, row.index))
     write_explanations(files.explanation_list(), listed)
-    return files

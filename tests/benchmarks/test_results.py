@@ -2,7 +2,9 @@
 
 import csv
 import json
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,23 +16,46 @@ from benchmarks.results import courses, explanations, labels, runs
 from tests.conftest import IMAGES
 from tests.helpers.noise import CLASSES, SIZE, noise_material, settings
 from tests.helpers.runs import call
-from utils.base.errors import InputError, RunError
+from utils.base.errors import InputError
 from utils.data import toy_moths
 from utils.people.study import ANNOTATORS, EXPERT, SELF_TRAINED
 from utils.teaching.optimal import OptimalStudent
 from utils.teaching.pool import Pool
 
-RUN_SCRIPT = runs.run_script
 SMALL = {
     "get_all_CE_butterflies_simclr": "--probe-epochs 20",
-    "study_annotators": "--repeats 1 --accuracy 0.2 --probe-epochs 5 --image-size 64 --rounds 1 --confidence 0.2",
+    "study_annotators": "--repeats 2 --accuracy 0.2 --probe-epochs 5 --image-size 64 --rounds 1 --confidence 0.2",
+}
+SETTINGS = {
+    runs: dict(
+        MOTHS_TEACHER="--epochs 2 --milestones 1 --lr 0.01 --batch-size 10 --image-size 64 --eval-every 2",
+        SIMCLR="--batch-size 10 --image-size 64",
+        SIMCLR_EPOCHS=1,
+        SIMCLR_DATASET="toy",
+        SIDE=64,
+        SIMCLR_SIDE=64,
+    ),
+    courses: dict(
+        DATASETS=("toy",),
+        SGD_SIDE=64,
+        DRAWS=2,
+        LESSONS=2,
+        KINDS=("none", "scout", "margin"),
+        SELECTORS=("KMaxGrad", "random"),
+        PUBLISHED={"none": ["KMaxGrad", "random"], "scout": ["random", "CMaxGrad", "KMaxGrad"]},
+    ),
+    explanations: dict(DATASET="toy", IMAGES=3),
+    labels: dict(DATASET="toy"),
+    toy_moths: dict(PER_CLASS=IMAGES),
 }
 
 
-def run_here(cfg, name, *arguments):
+def run_here(command, env):
     """Runs a script in this process, with small settings."""
-    done = call(name, *runs.words(cfg, name, *arguments)[1:], *SMALL.get(name, "").split(), cwd=Path.cwd())
+    name = Path(command[1]).stem
+    done = call(name, *command[2:], *SMALL.get(name, "").split(), cwd=Path.cwd())
     assert done.status == 0, done.err
+    return subprocess.CompletedProcess(command, 0)
 
 
 @pytest.fixture(scope="module")
@@ -38,72 +63,35 @@ def ran(weights, tmp_path_factory):
     """A folder with all tables of a small run on moths, and its settings."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("results"))
-        patch.setattr(toy_moths, "PER_CLASS", IMAGES)
-        patch.setattr(runs, "run_script", run_here)
-        for module, name, value in (
-            (
-                runs,
-                "MOTHS_TEACHER",
-                "--epochs 2 --milestones 1 --lr 0.01 --batch-size 10 --image-size 64 --eval-every 2",
-            ),
-            (runs, "SIMCLR", "--batch-size 10 --image-size 64"),
-            (runs, "SIMCLR_EPOCHS", 1),
-            (runs, "SIMCLR_DATASET", "toy"),
-            (runs, "SIDE", 64),
-            (runs, "SIMCLR_SIDE", 64),
-            (courses, "DATASETS", ("toy",)),
-            (courses, "SGD_SIDE", 64),
-            (courses, "DRAWS", 2),
-            (courses, "KINDS", ("none", "scout", "margin")),
-            (courses, "LESSONS", 2),
-            (courses, "SELECTORS", ("KMaxGrad", "random")),
-            (explanations, "DATASET", "toy"),
-            (explanations, "IMAGES", 3),
-            (labels, "DATASET", "toy"),
-        ):
-            patch.setattr(module, name, value)
+        patch.setattr(runs, "subprocess", SimpleNamespace(run=run_here))
+        for module, values in SETTINGS.items():
+            for name, value in values.items():
+                patch.setattr(module, name, value)
         cfg = results.Config(pretrained=str(weights), seed=5, workers=1, device="cpu")
         results.main(cfg)
         yield cfg
 
 
-def read(name):
-    with open(f"results/{name}.csv", encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+def column(table, *names):
+    with open(f"results/{table}.csv", encoding="utf-8", newline="") as file:
+        return [tuple(row[name] for name in names) for row in csv.DictReader(file)]
 
 
-def test_every_table_has_its_rows_and_a_figure(ran):
-    tables = {path.stem for path in Path("results").glob("*.csv")}
-    moths = {f"courses_toy{variant}" for variant in ("", "_simclr", "_sgd")}
-    assert tables == {
-        *moths,
-        "courses",
-        "explanations_localization",
-        "explanations_deletion",
-        "labels",
-        "labels_self_training",
-    }
-    assert {path.stem for path in Path("results").glob("*.png")} == tables - {"labels_self_training"}
-    keys = [(row["selection"], row["explanation"]) for row in read("courses_toy")]
-    kinds = ("none", "scout", "margin")
-    assert keys == [(one, kind) for kind in kinds for one in courses.SELECTORS] + [
-        (courses.POOL, kind) for kind in kinds
-    ]
-    assert [row["explanation"] for row in read("courses")] == ["margin", "none", "margin", "none", "scout", "none"]
-    assert [row["explanation"] for row in read("explanations_localization")] == ["margin"] * 5 + ["scout"] * 5
-    assert [row["explanation"] for row in read("explanations_deletion")] == [
-        "margin",
-        "margin",
-        "scout",
-        "scout",
-        "disc",
-        "disc",
-    ]
-
-
-def test_tables_contain_what_the_scripts_measured(ran):
+def test_every_table_has_its_rows(ran):
+    curves = {f"courses_toy{variant}" for variant in ("", "_simclr", "_sgd")}
+    others = {"courses", "explanations_localization", "explanations_deletion", "labels", "labels_self_training"}
+    assert {path.stem for path in Path("results").glob("*.csv")} == curves | others
+    assert {path.stem for path in Path("results").glob("*.png")} == curves | {"labels"}
+    kinds = SETTINGS[courses]["KINDS"]
+    wanted = [(one, kind) for kind in kinds for one in ("KMaxGrad", "random")]
+    wanted += [(courses.POOL, kind) for kind in kinds]
+    assert column("courses_toy", "selection", "explanation") == wanted
+    wanted = ["margin", "none", "margin", "none", "scout", "none"]
+    assert column("courses", "explanation") == [(kind,) for kind in wanted]
+    assert column("explanations_localization", "explanation") == [("margin",)] * 5 + [("scout",)] * 5
+    assert column("explanations_deletion", "explanation")[::2] == [("margin",), ("scout",), ("disc",)]
     record = json.loads(Path("results/work/toy/annotators/run_study_annotators.json").read_text())["measured"]
-    study = {(row["labels"], row["people"]): float(row["test_accuracy"]) for row in read("labels")}
+    study = {(row[0], row[1]): float(row[2]) for row in column("labels", "labels", "people", "test_accuracy")}
     assert study[ANNOTATORS, "20.0"] == record["annotators"]["0.2"]
 
 
@@ -121,14 +109,11 @@ def test_resume_teaches_only_what_is_missing(ran, monkeypatch):
         results.main(results.Config(seed=6, resume=True))
 
 
-def test_a_script_that_fails_ends_the_run(tmp_path):
-    (tmp_path / "work").mkdir()
+def test_a_script_that_fails_ends_the_run(tmp_path, capfd):
     cfg = results.Config(out=str(tmp_path), data_root=str(tmp_path), device="cpu")
-    with pytest.raises(
-        RunError, match=r"simulate_people.py failed with exit status 2. See the end of .*simulate_people.log"
-    ):
-        RUN_SCRIPT(cfg, "simulate_people", "chinese_chars", tmp_path / "toy", "--seed", 4)
-    assert "simulate_people.py: error: " in (tmp_path / "work/simulate_people.log").read_text()
+    with pytest.raises(SystemExit, match="2"):
+        runs.run_script(cfg, "get_all_CE_butterflies", "chinese_chars", tmp_path / "out")
+    assert "get_all_CE_butterflies.py: error: " in capfd.readouterr().err
 
 
 def test_differences_are_taken_draw_by_draw():
@@ -170,9 +155,7 @@ def test_the_ceiling_minimizes_the_risk_of_the_whole_pool(explain, tmp_path):
     pool = Pool(images, ce_list, CLASSES, "attention", SIZE)
     student = OptimalStudent(pool, images, explain, how).untaught(torch.tensor([0, 1, 2, 3, 4, 5, 7]))
     seen = student.survey(explain)
-    items = [
-        (features.double().numpy(), label) for features, label in zip(seen.features, seen.labels.tolist(), strict=True)
-    ]
+    items = list(zip(seen.features.double().numpy(), seen.labels.tolist(), strict=True))
     for place, label in enumerate(seen.labels.tolist()) if explain else ():
         for counter in set(range(CLASSES)) - {label}:
             items.append((seen.explained.features[seen.table[place, counter]].double().numpy(), label))
@@ -195,31 +178,21 @@ def test_the_ceiling_minimizes_the_risk_of_the_whole_pool(explain, tmp_path):
     assert courses.ceiling(student, how.ridge) == pytest.approx(wanted)
 
 
-def test_deletion_by_hand():
-    row = explanations.deleted_columns([[3.621, 0.834, 0.999], [3.623, 0.434, -1.003]])
-    assert list(row.values()) == [3.62, 0.63, 0.28, 0.0, 1.42] and str(row["lost, moved at random"]) == "0.0"
-
-
 def test_seeds_are_merged_by_hand():
-    def row(source, quality, seed, accuracy, share=""):
-        names = ("labels", "annotator_accuracy", "seed", "label_accuracy", "test_accuracy")
-        return dict(zip(names, (source, quality, seed, share, accuracy), strict=True))
+    def row(source, quality, accuracy, share=""):
+        return {"labels": source, "annotator_accuracy": quality, "label_accuracy": share, "test_accuracy": accuracy}
 
-    rows = [row(EXPERT, "", 0, 60.0), row(EXPERT, "", 1, 50.0)]
-    rows += [row(ANNOTATORS, 0.5, 0, 50.0, 48.0), row(ANNOTATORS, 0.5, 1, 40.0, 53.0)]
-    rows += [row(ANNOTATORS, 1.0, 0, 70.0, 100.0), row(ANNOTATORS, 1.0, 1, 80.0, 100.0)]
-    rows += [row(SELF_TRAINED, "", 0, 75.0, ""), row(SELF_TRAINED, "", 1, 70.0, 90.0)]
+    rows = [row(EXPERT, "", 60.0), row(EXPERT, "", 50.0)]
+    rows += [row(ANNOTATORS, 0.5, 48.0, 50.0), row(ANNOTATORS, 0.5, 53.0, 40.0)]
+    rows += [row(ANNOTATORS, 1.0, 100.0, 70.0), row(ANNOTATORS, 1.0, 100.0, 80.0)]
+    rows += [row(SELF_TRAINED, "", 75.0, 90.0), row(SELF_TRAINED, "", 70.0)]
     assert [tuple(one.values()) for one in labels.by_source(rows)] == [
         (EXPERT, "", "", 55.0, 7.07, 66.7, 62.5, 75.0),
-        (ANNOTATORS, 50.0, 50.5, 45.0, 7.07, "", "", ""),
-        (ANNOTATORS, 100.0, 100.0, 75.0, 7.07, "", "", ""),
-        (SELF_TRAINED, "", 90.0, 72.5, 3.54, 95.8, 87.5, "never"),
+        (ANNOTATORS, 50.0, 45.0, 50.5, 3.54, "", "", ""),
+        (ANNOTATORS, 100.0, 75.0, 100.0, 0.0, "", "", ""),
+        (SELF_TRAINED, "", 90.0, 72.5, 3.54, 72.8, 72.0, 73.4),
     ]
-    of_seeds = [
-        {"labels": SELF_TRAINED, "round": 1, "own_labels": 0, "changed": 7, "label_accuracy": "", "test_accuracy": 75.0}
-    ]
-    of_seeds += [of_seeds[0] | {"own_labels": 7.0, "label_accuracy": 90.0, "test_accuracy": 70.0}]
-    of_seeds = [
-        {name: float(value) if isinstance(value, int) else value for name, value in one.items()} for one in of_seeds
-    ]
-    assert [tuple(one.values()) for one in labels.self_training(of_seeds)] == [(SELF_TRAINED, 1, 3.5, 7.0, 90.0, 72.5)]
+    first = {"labels": SELF_TRAINED, "round": 1.0, "own_labels": 0.0, "changed": 7.0}
+    rounds = [first | {"label_accuracy": "", "test_accuracy": 75.0}]
+    rounds += [first | {"own_labels": 7.0, "label_accuracy": 90.0, "test_accuracy": 70.0}]
+    assert [tuple(one.values()) for one in labels.self_training(rounds)] == [(SELF_TRAINED, 1, 3.5, 7.0, 90.0, 72.5)]
