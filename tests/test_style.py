@@ -24,7 +24,7 @@ def called_with_cfg(module):
 
 
 def settings_read(function, seen):
-    """Settings that a function reads from `cfg`: as `cfg.x`, by `pick`, or in functions that it passes `cfg` to."""
+    """Settings that a function reads from `cfg`: as `cfg.x`, by `pick`, or in functions and classes that it passes `cfg` to."""
     if function in seen:
         return set()
     seen.add(function)
@@ -33,12 +33,12 @@ def settings_read(function, seen):
     read = {
         node.attr
         for node in ast.walk(module)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "cfg"
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("cfg", "self.cfg")
     }
     for name, arguments in called_with_cfg(module):
         if name == "pick":
             read |= {field.name for field in dataclasses.fields(names[arguments[0]])}
-        elif inspect.isfunction(names.get(name)):
+        elif inspect.isfunction(names.get(name)) or inspect.isclass(names.get(name)):
             read |= settings_read(names[name], seen)
     return read
 
