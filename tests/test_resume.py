@@ -15,17 +15,8 @@ import torch
 from utils.data.lists import read_examples
 from utils.running import resuming
 
-KILLS = {
-    "teacher": 3,
-    "linear": 2,
-    "simclr": 2,
-    "CE": 6,
-    "CE_simclr": 2,
-    "CMaxGrad": 2,
-    "optimal": 3,
-    "study": 2,
-}
-ROOM = 100_000  # bytes that a file may have where the disk is full: enough for lists and pictures, too little for a network
+KILLS = {"teacher": 3, "linear": 2, "simclr": 2, "CE": 6, "CE_simclr": 2, "CMaxGrad": 2, "optimal": 3, "study": 2}
+ROOM = 100_000  # bytes per file on a full disk: enough for lists and pictures, not for a network
 
 
 class Forker:
@@ -99,7 +90,7 @@ def differing(one, other):
 
 @pytest.fixture(scope="module")
 def reference(fork, commands, tmp_path_factory):
-    """Every run in peace: the folder, what was there before each run and what it made, and how long it took."""
+    """Every run undisturbed: the folder, what was there before each run and what it made, and how long it took."""
     folder = tmp_path_factory.mktemp("reference")
     found = SimpleNamespace(folder=folder, before={}, made={}, seconds={})
     before = {}
@@ -116,7 +107,7 @@ def reference(fork, commands, tmp_path_factory):
 
 @pytest.fixture
 def prepared(reference, tmp_path):
-    """A working folder in which all is there that the run `name` needs, and nothing that it makes."""
+    """A working folder with everything that the run `name` needs, and nothing that it makes."""
 
     def prepare(name):
         for file in reference.before[name]:
@@ -132,9 +123,6 @@ def finished(reference, tmp_path):
     """A working folder in which every run has ended."""
     shutil.copytree(reference.folder, tmp_path, dirs_exist_ok=True)
     return tmp_path
-
-
-# ---------------------------------------------------------------- kills
 
 
 @pytest.mark.parametrize("name", KILLS)
@@ -158,14 +146,14 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_files(name, for
 
 
 def state_file(command):
-    """Where the state of an unfinished run stands in its working folder."""
+    """Path of an unfinished run's state."""
     selection = {"--selection": command[-1]}.get(command[-2], "CMaxGrad")
     return f"toy/.unfinished_{command[0]}{f'_{selection}' if 'CMaxGrad' in command[0] else ''}/state.pt"
 
 
 @pytest.fixture
 def stopped(fork, commands, prepared):
-    """A working folder in which the run `name` was killed when its state had been saved for the so-many-th time."""
+    """A working folder in which the run `name` was killed when its state had been saved a number of times."""
 
     def stop(name, versions=1):
         folder = prepared(name)
@@ -186,18 +174,15 @@ def test_what_was_learned_is_not_learned_again(name, key, fork, commands, refere
     assert differing(content_of(folder), reference.after(name)) == []
 
 
-# ---------------------------------------------------------------- other settings, other files
+OTHER_SETTINGS = [
+    ("teacher", ["--lr", 0.02], ["lr (was 0.01, is 0.02)"]),
+    ("simclr", ["--seed", 3, "--temperature", 0.4], ["seed (was 0, is 3)", "temperature (was 0.5, is 0.4)"]),
+    ("CE", ["--mask-sizes", 0.05], ["mask_sizes (was [0.05, 0.3], is [0.05])"]),
+    ("CMaxGrad", ["--explanation-view", "image"], ["explanation_view (was attention, is image)"]),
+]
 
 
-@pytest.mark.parametrize(
-    ("name", "changes", "says"),
-    [
-        ("teacher", ["--lr", 0.02], ["lr (was 0.01, is 0.02)"]),
-        ("simclr", ["--seed", 3, "--temperature", 0.4], ["seed (was 0, is 3)", "temperature (was 0.5, is 0.4)"]),
-        ("CE", ["--mask-sizes", 0.05], ["mask_sizes (was [0.05, 0.3], is [0.05])"]),
-        ("CMaxGrad", ["--explanation-view", "image"], ["explanation_view (was attention, is image)"]),
-    ],
-)
+@pytest.mark.parametrize(("name", "changes", "says"), OTHER_SETTINGS)
 def test_a_run_with_other_settings_is_not_resumed(name, changes, says, fork, commands, stopped):
     folder = stopped(name)
     before = content_of(folder)
@@ -211,14 +196,14 @@ def test_a_run_with_other_settings_is_not_resumed(name, changes, says, fork, com
         assert differing(before, content_of(folder)) != []
 
 
-@pytest.mark.parametrize(
-    ("name", "file", "says"),
-    [
-        ("CE", "toy/checkpoint_pretrain_resnet18_s300.pth.tar", "content of checkpoint"),
-        ("CMaxGrad", "toy/toy_gt_CE.txt", "content of ce_list"),
-        ("CMaxGrad", "toy/toy_gt_CE.json", "content of explanation record"),
-    ],
-)
+OTHER_FILES = [
+    ("CE", "toy/checkpoint_pretrain_resnet18_s300.pth.tar", "content of checkpoint"),
+    ("CMaxGrad", "toy/toy_gt_CE.txt", "content of ce_list"),
+    ("CMaxGrad", "toy/toy_gt_CE.json", "content of explanation record"),
+]
+
+
+@pytest.mark.parametrize(("name", "file", "says"), OTHER_FILES)
 def test_a_run_from_other_files_is_not_resumed(name, file, says, fork, commands, stopped):
     folder = stopped(name)
     path = folder / file
@@ -235,7 +220,7 @@ def test_a_run_from_other_files_is_not_resumed(name, file, says, fork, commands,
     assert done.status == 2 and says in done.err and done.err.count("(was") == 1, done.err
 
 
-def test_what_another_run_left_is_not_believed(fork, commands, reference, prepared):
+def test_the_state_of_another_run_is_replaced(fork, commands, reference, prepared):
     folder, command = prepared("CE_simclr"), commands["CE_simclr"]
     state = state_file(command)
     for changes in (["--probe-epochs", 1], []):  # the state of another run, then its own
@@ -264,29 +249,22 @@ def test_an_error_leaves_what_was_done(fork, prepared, tools, small_root):
     assert differing(content_of(folder), resumed) == []
 
 
-# ---------------------------------------------------------------- finished, not begun, started again
-
-
-def test_a_finished_run_says_so_and_touches_nothing(fork, commands, reference, tools):
+def test_a_finished_run_says_so_and_changes_nothing(fork, commands, reference, tools):
     for name in ("teacher", "simclr", "CE", "CE_simclr", "CMaxGrad", "random"):
         before = tools.snapshot(reference.folder / "toy")
         done = fork([*commands[name], "--resume"], reference.folder)
-        assert done.status == 0 and "This run has finished" in done.out and done.out.count("\n") == 1, (
-            done.out,
-            done.err,
-        )
+        assert done.status == 0 and "This run has finished" in done.out and done.out.count("\n") == 1, done.out
         changed = differing(before, tools.snapshot(reference.folder / "toy"))
         assert changed in ([], ["."]), changed  # the proof that the output folder can be written to changes its time
 
 
-def test_each_selection_has_its_own_record(reference):
-    """Two selections ran into one folder, random pairs last."""
-    found = {path.name: json.loads(path.read_text()) for path in (reference.folder / "toy").glob("run_*CMaxGrad*.json")}
-    script = "run_train_butterflies_CMaxGrad"
-    assert set(found) == {f"{script}.json", f"{script}_CMaxGrad.json", f"{script}_random.json"}
-    assert found[f"{script}.json"] == found[f"{script}_random.json"]
-    for selection in ("CMaxGrad", "random"):
-        assert found[f"{script}_{selection}.json"]["settings"]["selection"] == selection
+def test_two_selections_in_one_folder_have_their_own_records(reference):
+    """Random pairs came last."""
+    last, *both = (
+        json.loads((reference.folder / f"toy/run_train_butterflies_CMaxGrad{name}.json").read_text())
+        for name in ("", "_CMaxGrad", "_random")
+    )
+    assert last == both[1] and [record["settings"]["selection"] for record in both] == ["CMaxGrad", "random"]
 
 
 def test_with_nothing_to_resume_a_run_starts(fork, commands, reference, prepared):
@@ -310,24 +288,12 @@ def test_a_finished_run_whose_output_is_gone_runs_again(fork, commands, referenc
     assert differing(before, content_of(finished)) == []
 
 
-# ---------------------------------------------------------------- full disks
+FULL_DISKS = [(name, ROOM) for name in ("teacher", "linear", "simclr", "CMaxGrad")]
+FULL_DISKS += [("CE", 3_000), ("CE", 12_000), ("CE_simclr", 4_500)]
 
 
-@pytest.mark.parametrize(
-    ("name", "room"),
-    [
-        ("teacher", ROOM),
-        ("linear", ROOM),
-        ("simclr", ROOM),
-        ("CE", 3_000),
-        ("CE", 12_000),
-        ("CE_simclr", 4_500),
-        ("CMaxGrad", ROOM),
-    ],
-)
-def test_a_full_disk_ends_with_a_sentence_and_is_resumed_when_there_is_room(
-    name, room, fork, commands, reference, prepared
-):
+@pytest.mark.parametrize(("name", "room"), FULL_DISKS)
+def test_a_run_on_a_full_disk_is_resumed_when_there_is_room(name, room, fork, commands, reference, prepared):
     folder = prepared(name)
     before = content_of(folder)
     done = fork(commands[name], folder, file_limit=room)
@@ -344,10 +310,7 @@ def test_a_full_disk_ends_with_a_sentence_and_is_resumed_when_there_is_room(
     assert differing(content_of(folder), reference.after(name)) == []
 
 
-# ---------------------------------------------------------------- Ctrl-C, saving
-
-
-def test_ctrl_c_says_how_to_go_on(fork, commands, reference, prepared):
+def test_ctrl_c_says_how_to_continue(fork, commands, reference, prepared):
     folder = prepared("teacher")
     done = fork(commands["teacher"], folder, watched=state_file(commands["teacher"]), versions=2, signal=signal.SIGINT)
     words = " ".join(map(str, commands["teacher"][1:]))

@@ -28,31 +28,12 @@ PUBLISHED = {
     "train_butterflies_resnet18": {"pretrained": "none", "epochs": 200, "lr": 0.1, "milestones": (80, 120, 160)},
     "train_gull_resnet18_linear": {"pretrained": "imagenet", "epochs": 40, "lr": 0.01, "milestones": (20, 30)},
     "simclr": {"arch": "resnet18", "epochs": 100, "batch_size": 128, "temperature": 0.5, "image_size": 224},
-    "explanations": {
-        "explanation": "scout",
-        "counters": 0,
-        "mask_sizes": tuple(round(0.01 * number, 2) for number in range(1, 31)),
-        "image_size": 224,
-        "probe_epochs": 500,
-        "probe_batch_size": 256,
-        "probe_lr": 3e-4,
-    },
-    "course": {
-        "student": "sgd",
-        "arch": "resnet18",
-        "pretrained": "imagenet",
-        "freeze_features": False,
-        "explanation_view": "image",
-        "selection": "CMaxGrad",
-        "iterations": 20,
-        "alpha": 0.5,
-        "steps": 10,
-        "lr": 1e-4,
-        "momentum": 0.9,
-        "weight_decay": 1e-4,
-        "max_grad_norm": 0.0,
-        "image_size": 224,
-    },
+    "explanations": {"explanation": "scout", "counters": 0, "image_size": 224}
+    | {"mask_sizes": tuple(round(0.01 * number, 2) for number in range(1, 31))}
+    | {"probe_epochs": 500, "probe_batch_size": 256, "probe_lr": 3e-4},
+    "course": {"student": "sgd", "arch": "resnet18", "pretrained": "imagenet", "freeze_features": False}
+    | {"explanation_view": "image", "selection": "CMaxGrad", "iterations": 20, "alpha": 0.5, "steps": 10, "lr": 1e-4}
+    | {"momentum": 0.9, "weight_decay": 1e-4, "max_grad_norm": 0.0, "image_size": 224},
 }
 
 

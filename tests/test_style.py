@@ -58,19 +58,6 @@ def test_every_setting_is_read(script):
     )  # the launcher
 
 
-def reads_lr(cfg):
-    return cfg.lr
-
-
-def reads_epochs(cfg):
-    return reads_lr(cfg) + cfg.epochs
-
-
-def test_unread_settings_are_found():
-    fields = [("epochs", int), ("lr", float), ("patience", int)]
-    assert unread_settings(dataclasses.make_dataclass("Config", fields), reads_epochs) == {"patience"}
-
-
 def test_every_picked_field_is_used():
     modules = [importlib.import_module(name) for name in [*SCRIPTS, *map(name_of, MODULES)]]
     calls = [(module, *call) for module in modules for call in called_with_cfg(ast.parse(inspect.getsource(module)))]

@@ -85,20 +85,16 @@ def test_damaged_exif_data_are_ignored(pixels):
     assert np.array_equal(pixels(saved(UPRIGHT, "JPEG", exif=damaged)), pixels(saved(UPRIGHT, "JPEG")))
 
 
-@pytest.mark.parametrize(
-    ("content", "form"),
-    [
-        (EIGHT.astype(np.uint16) * 257, "PNG"),
-        (EIGHT.astype(np.uint16) * 257, "TIFF"),
-        (EIGHT.astype(np.uint16) * 257, "PPM"),
-        (EIGHT.astype(np.uint16) * 257 + np.uint16(256) * (EIGHT < 255), "PNG"),  # truncated, not rounded
-        (EIGHT.astype(np.int32) * 257, "TIFF"),
-        (EIGHT.astype(np.int32), "TIFF"),
-        ((EIGHT / 255).astype(np.float32), "TIFF"),
-        (EIGHT.astype(np.float32), "TIFF"),
-        (EIGHT.astype(np.float32) * 257, "TIFF"),
-    ],
-)
+SIXTEEN = EIGHT.astype(np.uint16) * 257
+DEEP = [
+    *((SIXTEEN, form) for form in ("PNG", "TIFF", "PPM")),
+    (SIXTEEN + np.uint16(256) * (EIGHT < 255), "PNG"),  # truncated, not rounded
+    *((EIGHT.astype(kind) * scale, "TIFF") for kind in (np.int32, np.float32) for scale in (1, 257)),
+    ((EIGHT / 255).astype(np.float32), "TIFF"),
+]
+
+
+@pytest.mark.parametrize(("content", "form"), DEEP)
 def test_grays_of_any_depth_become_those_of_8_bits(pixels, content, form):
     assert np.array_equal(pixels(saved(content, form)), EIGHT[..., None].repeat(3, 2))
 

@@ -33,15 +33,14 @@ def test_round_trip(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b.txt"]
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        PLAIN.replace("\n", "\r\n").encode("utf-8-sig"),
-        PLAIN.encode().removesuffix(b"\n"),
-        f"{PLAIN}\n \t \r\n\n".encode(),
-        PLAIN.replace("\n", "  \n  ").replace(" ", "\t").encode(),
-    ],
-)
+AS_OTHERS_WRITE_THEM = [
+    PLAIN.replace("\n", "\r\n").encode("utf-8-sig"),
+    f"{PLAIN}\n \t \r\n\n".encode().rstrip(b"\n"),
+    PLAIN.replace("\n", "  \n  ").replace(" ", "\t").encode(),
+]
+
+
+@pytest.mark.parametrize("content", AS_OTHERS_WRITE_THEM)
 def test_lists_as_other_programs_write_them(tmp_path, content):
     (tmp_path / "list.txt").write_bytes(content)
     assert read_examples(tmp_path / "list.txt", 5) == ROWS
@@ -70,7 +69,11 @@ def test_a_wrong_line_is_named(tmp_path, line, message):
 
 
 def test_unknown_classes_are_allowed_in_rest_lists(tmp_path):
-    rows = [Example("./a.png", -1, 0), Example("./b.png", 4, 1)]
+    rows = [
+        Example("./a.png", -1, 0),
+        Example("./b.png", 4, 1),
+        Example("./a.png", -1, 0),
+    ]  # repeated, as in a teaching set
     write_examples(tmp_path / "rest.txt", rows)
     assert read_examples(tmp_path / "rest.txt", 5, rest=True) == rows
     (tmp_path / "rest.txt").write_text("./a.png -2 0\n")
@@ -78,26 +81,20 @@ def test_unknown_classes_are_allowed_in_rest_lists(tmp_path):
         read_examples(tmp_path / "rest.txt", 5, rest=True)
 
 
-def test_an_explanation_against_its_own_class_is_refused(tmp_path):
-    (tmp_path / "list.txt").write_text("./x.png 2 2 0\n")
-    with pytest.raises(InputError, match="line 1: counter class 2 is the label"):
-        read_explanations(tmp_path / "list.txt", 5)
-
-
 @pytest.mark.parametrize(
-    ("content", "message"), [(None, "not found"), (b"", "is empty"), ("./caf\u00e9 1 1".encode("latin-1"), "UTF-8")]
+    ("content", "message"),
+    [
+        (None, "not found"),
+        (b"", "is empty"),
+        ("./caf\u00e9 1 1".encode("latin-1"), "UTF-8"),
+        (b"./x.png 2 2 0\n", "line 1: counter class 2 is the label"),
+    ],
 )
-def test_lists_that_cannot_be_read(tmp_path, content, message):
+def test_unusable_lists(tmp_path, content, message):
     if content is not None:
         (tmp_path / "list.txt").write_bytes(content)
     with pytest.raises(InputError, match=message):
-        read_examples(tmp_path / "list.txt", 5)
-
-
-def test_a_teaching_set_may_repeat_its_images(tmp_path):
-    rows = [Example("./a.png", 0, 0), Example("./b.png", 1, 1), Example("./a.png", 0, 0)]
-    write_examples(tmp_path / "list.txt", rows)
-    assert read_examples(tmp_path / "list.txt", 2) == rows
+        read_explanations(tmp_path / "list.txt", 5)
 
 
 def test_the_data_root_replaces_datasets_only():

@@ -134,17 +134,6 @@ def test_scene_parameters_do_not_reveal_the_kind(monkeypatch):
     assert (p_values(shifted, labels) < threshold).mean() > 0.7
 
 
-def test_colors_around_the_marks_do_not_reveal_the_kind(drawn):
-    """Corners and borders contain no marks."""
-    labels, colors = [], []
-    for path in pictures(drawn):
-        picture = np.asarray(Image.open(path), float)
-        picture[16:-16, 16:-16] = np.nan
-        labels.append(MOTHS.index(path.parent.name))
-        colors.append(np.nanmean(picture, axis=(0, 1)))
-    assert p_values(np.array(colors), np.array(labels)).min() > 0.01
-
-
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError("No space left on device")])
 def test_an_interrupted_drawing_changes_nothing(tmp_path, monkeypatch, error):
     def draw(seed, number, label):

@@ -25,33 +25,21 @@ from utils.teaching.selector import Choice
 SIDE = 64  # of the images in pixels
 SPLITS = {"tr": 2, "te": 1, "rest_tr": 1}  # images a class
 
-TWELVE = (
-    *(
-        "Kleiner Fuchs",
-        "Großer Fuchs",
-        "Bläuling",
-        "Éclair",
-        "Öresund Blue",
-        "草",
-        "O'Hara's Owl",
-        "Ring-billed Gull",
-        "Øre",
-        "Admiral",
-    ),
-    *("Red Admiral", "Type 10"),
+TWELVE = tuple(
+    "Kleiner Fuchs|Großer Fuchs|Bläuling|Éclair|Öresund Blue|草|O'Hara's Owl|Ring-billed Gull|Øre|Admiral|Red Admiral"
+    "|Type 10".split("|")
 )
 
 
 def two_hundred():
-    """Names such as people give: two hundred, none of them twice."""
-    kinds = "Finch Gull Hawk Heron Jay Lark Owl Plover Swift Tern Thrush Vireo Warbler Wren".split()
-    kinds += "Crane Dove Grebe Loon Quail Rail".split()
-    looks = "Amber Bearded Crested Dusky Elegant Golden Hooded Mourning Spotted Yellow".split()
-    return tuple(f"{look} {kind}" for kind in kinds for look in looks)
+    """Two hundred different names."""
+    kinds = "Finch Gull Hawk Heron Jay Lark Owl Plover Swift Tern Thrush Vireo Warbler Wren Crane Dove Grebe Loon Quail Rail"
+    looks = "Amber Bearded Crested Dusky Elegant Golden Hooded Mourning Spotted Yellow"
+    return tuple(f"{look} {kind}" for kind in kinds.split() for look in looks.split())
 
 
 def draw_dataset(root: Path, name: str, names: tuple[str, ...], side: int = SIDE) -> Dataset:
-    """Draws `<root>/<name>`: lists, a dataset.json and random blots; people see class `c<n>` as `names[n]`."""
+    """Draws `<root>/<name>`: lists, dataset.json and random blots. Class `c<n>` is shown as `names[n]`."""
     folder, rng = root / name, np.random.default_rng(len(names))
     (folder / "images").mkdir(parents=True)
     classes = [f"c{number:03d}" for number in range(len(names))]
@@ -63,23 +51,16 @@ def draw_dataset(root: Path, name: str, names: tuple[str, ...], side: int = SIDE
             rows.append(Example(f"./datasets/{name}/images/{split}_{place}.png", label, place))
         write_examples(folder / f"{name}_{split}.txt", rows)
     lists = {"train": f"{name}_tr", "test": f"{name}_te", "rest": f"{name}_rest_tr"}
-    described = {
-        "name": name,
-        "classes": classes,
-        "display_names": dict(zip(classes, names, strict=True)),
-        "things": ["bird", "birds"],
-    }
+    described = {"name": name, "classes": classes, "display_names": dict(zip(classes, names, strict=True))}
+    described["things"] = ["bird", "birds"]
     write_json(folder / "dataset.json", described | lists)
     return find(name, root)
 
 
 def explain_against_one(folder: Path, rows: list[Example], data_root: Path, name: str) -> Path:
-    """An explanation list as `--counters 1` gives it, and its pictures.
+    """Writes an explanation list like `--counters 1` and its pictures; returns the list. Paths start in `folder`.
 
     Each image of class 2k is explained against 2k + 1 and vice versa; an odd last class against the first.
-
-    Returns:
-        The list. Its paths count from the working folder `folder`.
     """
     explanations = []
     count = 1 + max(row.label for row in rows)
@@ -106,13 +87,10 @@ def _rectangle(size: tuple[int, int]) -> Image.Image:
 def write_partial_course(
     folder: Path, data_root: Path, dataset: Dataset, lessons: int, change=lambda entry: None
 ) -> list[dict]:
-    """Writes `<folder>/<name>/course_CMaxGrad.json`; to be used from the working folder `folder`.
+    """Writes `<folder>/<name>/course_CMaxGrad.json` for the working folder `folder`; returns the lessons.
 
-    Lesson n shows an image of class 2n next to first images. The student's counter class is the explained one, 2n + 1,
-    in even lessons; in odd ones it is 2n + 2, which nothing explains. `change` is done to each lesson.
-
-    Returns:
-        The lessons.
+    Lesson n shows an image of class 2n next to first images. In even lessons, the counter class is the explained one,
+    2n + 1; in odd ones it is 2n + 2, which has no explanation. `change` is applied to each lesson.
     """
     name, count = dataset.name, len(dataset.classes)
     rows = [
@@ -131,14 +109,8 @@ def write_partial_course(
         choice = Choice(SPLITS["tr"] * own + 1, partners[counter], counter, partners, 1.0)
         entries.append(lesson_entry(pool, None, number, choice))
         change(entries[-1])
-    course = {
-        "dataset": name,
-        "classes": dataset.classes,
-        "selection": "CMaxGrad",
-        "seed": 0,
-        "mask_size": 0.05,
-        "lessons": entries,
-    }
+    course = {"dataset": name, "classes": dataset.classes, "selection": "CMaxGrad", "seed": 0, "mask_size": 0.05}
+    course["lessons"] = entries
     (folder / name / "course_CMaxGrad.json").write_text(json.dumps(course))
     return entries
 
@@ -146,11 +118,7 @@ def write_partial_course(
 def build_many(
     folder: Path, name: str, names: tuple[str, ...], lessons: int = 4, change=lambda entry: None
 ) -> tuple[Path, dict]:
-    """Builds the page of a drawn course, with 4 test images and 5 to label; `change` is applied to its lessons.
-
-    Returns:
-        The output folder, and what data.js holds.
-    """
+    """Builds the page of a drawn course with 4 test images and 5 to label; returns the output folder and data.js."""
     dataset = draw_dataset(folder / "data", name, names)
     write_partial_course(folder, folder / "data", dataset, lessons, change)
     few = ["--test-images", 4, "--label-images", 5, "--workers", 1]
