@@ -26,6 +26,7 @@ SMALL = {
     "get_all_CE_butterflies_simclr": "--probe-epochs 20",
     "study_annotators": "--repeats 2 --accuracy 0.2 --probe-epochs 5 --image-size 64 --rounds 1 --confidence 0.2",
 }
+KINDS = ("none", "scout", "margin")
 SETTINGS = {
     runs: dict(
         MOTHS_TEACHER="--epochs 2 --milestones 1 --lr 0.01 --batch-size 10 --image-size 64 --eval-every 2",
@@ -40,9 +41,9 @@ SETTINGS = {
         SGD_SIDE=64,
         DRAWS=2,
         LESSONS=2,
-        KINDS=("none", "scout", "margin"),
+        KINDS=KINDS,
         SELECTORS=("KMaxGrad", "random"),
-        PUBLISHED={"none": ["KMaxGrad", "random"], "scout": ["random", "CMaxGrad", "KMaxGrad"]},
+        PUBLISHED={"none": ["random"], "scout": ["CMaxGrad"]},
     ),
     explanations: dict(DATASET="toy", IMAGES=3),
     labels: dict(DATASET="toy"),
@@ -82,12 +83,10 @@ def test_every_table_has_its_rows(ran):
     others = {"courses", "explanations_localization", "explanations_deletion", "labels", "labels_self_training"}
     assert {path.stem for path in Path("results").glob("*.csv")} == curves | others
     assert {path.stem for path in Path("results").glob("*.png")} == curves | {"labels"}
-    kinds = SETTINGS[courses]["KINDS"]
-    wanted = [(one, kind) for kind in kinds for one in ("KMaxGrad", "random")]
-    wanted += [(courses.POOL, kind) for kind in kinds]
+    wanted = [(one, kind) for kind in KINDS for one in ("KMaxGrad", "random")]
+    wanted += [(courses.POOL, kind) for kind in KINDS]
     assert column("courses_toy", "selection", "explanation") == wanted
-    wanted = ["margin", "none", "margin", "none", "scout", "none"]
-    assert column("courses", "explanation") == [(kind,) for kind in wanted]
+    assert column("courses", "explanation") == [("margin",), ("none",)] * 2 + [("scout",), ("none",)]
     assert column("explanations_localization", "explanation") == [("margin",)] * 5 + [("scout",)] * 5
     assert column("explanations_deletion", "explanation")[::2] == [("margin",), ("scout",), ("disc",)]
     record = json.loads(Path("results/work/toy/annotators/run_study_annotators.json").read_text())["measured"]
@@ -138,13 +137,6 @@ def test_differences_are_taken_draw_by_draw():
     (row, _) = courses.overview("x", "optimal", "SimCLR", rows)
     assert (row["random"], row["KMaxGrad"], row[courses.POOL], row["features"]) == (56.5, 56.5, 86.5, "SimCLR")
     assert (row["KMaxGrad minus random"], row["sd of KMaxGrad minus random"]) == (0.0, 0.0)
-
-
-def test_a_course_that_ends_early_is_compared_up_to_its_end():
-    curves = {("random", "none"): [[30.0, 50.0, 60.0], [40.0, 40.0]], ("MaxGrad", "none"): [[20.0, 30.0, 40.0]] * 2}
-    random, other = courses.table_rows(curves, {})
-    assert (random["1"], random["2"], random["3"]) == (35.0, 45.0, "")
-    assert (other["3"], other["minus random"]) == (40.0, -13.3)
 
 
 @pytest.mark.parametrize("explain", [True, False])
