@@ -15,7 +15,6 @@ from PIL import Image
 from scipy.ndimage import binary_erosion
 from torchvision.models import resnet18
 
-from tests.helpers import docs
 from utils.base.errors import InputError
 from utils.base.files import write_table
 from utils.data import images, lists
@@ -94,17 +93,6 @@ def test_no_script_wrote_outside_its_output_folder(space, drawn_toy, tools):
         {"pictures", "optimal"} if "image" in space.runs else set()
     )
     assert not list(space.folder.rglob("*.part*")) + list(space.folder.rglob(".*"))
-
-
-def test_every_file_of_every_run_is_documented(space):
-    patterns = docs.documented(docs.read("docs/files.md"))
-    written = {
-        path.relative_to(space.folder).as_posix().partition("/")[2]
-        for path in space.folder.rglob("*")
-        if path.is_file()
-    }
-    assert len(written) > 100
-    assert [name for name in sorted(written) if not docs.is_output(name, patterns)] == []
 
 
 def test_every_figure_opens_and_is_not_blank(space):
