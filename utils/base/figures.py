@@ -1,6 +1,7 @@
 """Curves, confusion matrices and pages of pictures in one style."""
 
 import logging
+import os
 import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ FONTS = [
     *("WenQuanYi Zen Hei", "Droid Sans Fallback", "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo"),
     *("Arial Unicode MS", "Microsoft YaHei", "SimHei", "Yu Gothic", "Malgun Gothic"),
 ]
+os.environ["MPLBACKEND"] = "agg"  # a notebook's backend may be missing here
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it logs each font that is not installed
 
 
@@ -36,7 +38,7 @@ def figure(width: float, height: float, **options) -> "Figure":
     import matplotlib
     from matplotlib.figure import Figure
 
-    matplotlib.rcParams.update({"font.family": FONTS, "text.parse_math": False})
+    matplotlib.rcParams.update({"font.family": FONTS, "text.parse_math": False, "text.usetex": False})
     return Figure(figsize=(width, height), **options)
 
 

@@ -74,6 +74,6 @@ def keep(unfinished: Unfinished | None, parts: dict, history: list[dict]) -> Non
 
 
 def progress_bar(title: str, images: ImageSet, recipe: Recipe, history: list[dict]) -> tqdm:
-    """Shows the number of images processed, including those of the run that is resumed."""
+    """Counts the images of all epochs; a resumed run continues the count."""
     total, done = recipe.epochs * len(images), len(history) * len(images)
     return tqdm(total=total, initial=done, desc=title, unit="image", disable=not processes.is_first())
