@@ -142,6 +142,8 @@ def run_source(args: argparse.Namespace) -> int:
 
 
 def run_folder(args: argparse.Namespace) -> int:
+    if args.expert == 0:
+        raise InputError("--expert 0 leaves no training image. Use 1 or more.")
     target = args.data_root / args.name
     refuse_existing(target, args.force)
     folder.check_places(args.folder, args.name, args.data_root)

@@ -1,4 +1,4 @@
-"""The machinery that the scripts share, in the order of the method. A package imports only from itself and from those above it.
+"""The code that the scripts share, in the order of the method. A package imports only from itself and those above it.
 
 base          errors, files, figures, processes
 data          datasets, lists, images, file names (`models` comes before it)
@@ -6,12 +6,10 @@ running       how a script starts, ends and resumes
 training      classifiers, SimCLR, linear probes
 explanations  counterfactual explanations of a list
 teaching      courses and machine students
-people        the page for people, and what their answers say
+people        the page for people, their answers, and labels
 """
 
 import sys
 
 if sys.version_info < (3, 11, 4):
-    sys.exit(
-        f"Python 3.11.4 or newer is required, but this is {sys.version.split()[0]}. Install it, or use another environment."
-    )
+    sys.exit(f"Python 3.11.4 or newer is required, but this is {sys.version.split()[0]}. Use another environment.")

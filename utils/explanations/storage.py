@@ -18,11 +18,9 @@ from utils.data.lists import Example, read_explanations
 from utils.data.outputs import MASK, Layout, explanation_name, listed_size
 from utils.running import resuming
 
-LOGITS, CONSTANT = (
-    "logits",
-    "constant",
-)  # of each image, next to the explainer's maps: (N, C); number of constant maps (N,)
-# Settings that are no property of the explanations.
+# Stored next to the explainer's maps: logits (N, C), and the number of constant maps of each image (N,).
+LOGITS, CONSTANT = "logits", "constant"
+# Settings that do not describe the explanations.
 PLACES = {"out", "data_root", "checkpoint", "device", "workers", "resume"}
 
 
