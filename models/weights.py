@@ -16,12 +16,7 @@ from utils.base import processes
 from utils.base.errors import InputError
 from utils.base.files import write_bytes
 
-KEYS = (
-    "state_dict_m",
-    "state_dict",
-    "model_state_dict",
-    "model",
-)  # entries that contain the network; the paper's first
+KEYS = ("state_dict_m", "state_dict", "model_state_dict", "model")  # entries with the network; the paper's first
 WRAPPERS = ("_orig_mod.", "module.", "_orig_mod.")  # prefixes of torch.compile and DataParallel, in either order
 PREFIXES = (*WRAPPERS, "model.", "backbone.", "encoder_q.", "encoder.")
 COUNTER = "num_batches_tracked"  # missing in checkpoints of early PyTorch
