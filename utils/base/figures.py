@@ -1,7 +1,6 @@
 """Curves, confusion matrices and pages of pictures in one style."""
 
 import logging
-import os
 import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
@@ -28,7 +27,6 @@ FONTS = [
     *("WenQuanYi Zen Hei", "Droid Sans Fallback", "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo"),
     *("Arial Unicode MS", "Microsoft YaHei", "SimHei", "Yu Gothic", "Malgun Gothic"),
 ]
-os.environ["MPLBACKEND"] = "agg"  # a notebook's backend may be missing here
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it logs each font that is not installed
 
 

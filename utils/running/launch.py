@@ -5,6 +5,7 @@ Torch is imported only by scripts that compute, so the others start at once.
 
 import argparse
 import dataclasses
+import os
 import shlex
 import sys
 import time
@@ -39,6 +40,7 @@ def launch(main: Callable[..., dict | None], config: type, description: str) -> 
 def command(name: str, again: str = "") -> Iterator[None]:
     """Ends a failed command with one sentence; `again` says how to continue after Ctrl-C or a failed write."""
     where = f" in process {processes.rank()}" if processes.count() > 1 else ""
+    os.environ["MPLBACKEND"] = "agg"  # that of a notebook may be missing here
     try:
         with plain_warnings(processes.is_first()):
             yield
