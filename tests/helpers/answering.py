@@ -32,14 +32,8 @@ def make_key(path, rows):
 def make_trial(key, phase, number, response, person="ann", **changes):
     image = list(key.of_phase(phase))[number]
     trial_id = hashlib.sha256(f"{person} {phase} {number}".encode()).hexdigest()[:32]
-    trial = {
-        "trial_id": trial_id,
-        "trial_index": number,
-        "trial_type": phase,
-        "phase": phase,
-        "time_elapsed": 1500,
-        "rt": 1234.5,
-    }
+    trial = {"trial_id": trial_id, "trial_index": number, "trial_type": phase, "phase": phase}
+    trial |= {"time_elapsed": 1500, "rt": 1234.5}
     return trial | {"stimulus": image, "response": response, "build_id": BUILD} | changes
 
 
@@ -52,45 +46,27 @@ def export(people):
     return {"build_id": BUILD, "dataset": "toy", "participants": entries}
 
 
-def csv_text(rows):
+def csv_text(rows, fields=None, **dialect):
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+    writer = csv.DictWriter(text, fields or list(rows[0]), **dialect)
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
 
 
 def mturk_row(worker, trials, status="Submitted"):
-    return {
-        "HITId": "3X",
-        "AssignmentId": f"A{worker}",
-        "WorkerId": worker,
-        "AssignmentStatus": status,
-        "Answer.build_id": BUILD,
-        "Answer.trials": json.dumps(trials, indent=1),
-    }
+    row = {"HITId": "3X", "AssignmentId": f"A{worker}", "WorkerId": worker, "AssignmentStatus": status}
+    return row | {"Answer.build_id": BUILD, "Answer.trials": json.dumps(trials, indent=1)}
 
 
 def explain_teach_log(**changes):
-    log = {
-        "_id": {"$oid": "5a09"},
-        "strategy": "strict",
-        "image_id": [184, 417, 1600],
-        "gt_label": [4, 1, 2],
-        "response": [1, 1, 0],
-        "is_train": [1, 0, 0],
-        "time": ["23:59:50", "23:59:58", "00:00:03"],
-    }
+    log = {"_id": {"$oid": "5a09"}, "strategy": "strict", "image_id": [184, 417, 1600], "gt_label": [4, 1, 2]}
+    log |= {"response": [1, 1, 0], "is_train": [1, 0, 0], "time": ["23:59:50", "23:59:58", "00:00:03"]}
     return log | changes
 
 
 def batch(path, *rows, **dialect):
     """Writes a reviewed Mechanical Turk batch of rows made by `mturk_row`."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(
-        text, [*mturk_row("", []), "Approve", "Reject"], restval="", quoting=csv.QUOTE_ALL, **dialect
-    )
-    writer.writeheader()
-    writer.writerows(rows)
-    path.write_text(text.getvalue())
+    fields = [*mturk_row("", []), "Approve", "Reject"]
+    path.write_text(csv_text(rows, fields, restval="", quoting=csv.QUOTE_ALL, **dialect))
     return path

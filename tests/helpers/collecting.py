@@ -1,9 +1,14 @@
 """Shared by the tests of the collecting server: a built page with fake pictures, trials, a clock."""
 
 import hashlib
+import http.client
+import itertools
 import json
+import re
 import secrets
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,22 +31,21 @@ def opaque(*parts):
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-def build_page(out, lessons=3, tests=4, labels=6, truth=0, build="0", classes=CLASSES, dataset="butterflies_s300"):
+def build_page(out, lessons=3, tests=4, labels=6, truth=0, build="0"):
     """Writes a course page and its key as teach.py does, with bytes for pictures; `truth` changes labels and paths."""
     counts = {"lesson": lessons, "test": tests, "label": labels}
     ids = {phase: sorted(opaque(build, phase, number) for number in range(count)) for phase, count in counts.items()}
     images = {}
     for phase, names in ids.items():
         for number, name in enumerate(names):
-            label = (number if phase == "lesson" else number + truth) % len(classes)
-            path = f"./datasets/butterflies_crop/images/{classes[label]}/original_{label}_{number}_{phase}.png"
+            label = (number if phase == "lesson" else number + truth) % len(CLASSES)
+            path = f"./datasets/butterflies_crop/images/{CLASSES[label]}/original_{label}_{number}_{phase}.png"
             images[name] = {"phase": phase, "path": path, "label": label, "index": number}
-    key = {"build_id": opaque(build), "dataset": dataset, "classes": classes, "images": images}
-    course = {
-        **{name: key[name] for name in ("build_id", "dataset", "classes")},
-        "lessons": [{"image": name, "label": images[name]["label"]} for name in ids["lesson"]],
-        **{phase: ids[phase] for phase in ("test", "label")},
-    }
+    build_id = opaque(build)
+    head = {"build_id": build_id, "dataset": "butterflies_s300", "classes": CLASSES}
+    key = {**head, "images": images}
+    lessons = [{"image": name, "label": images[name]["label"]} for name in ids["lesson"]]
+    course = {**head, "lessons": lessons, "test": ids["test"], "label": ids["label"]}
     folder = out / "course_page"
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for name in images:
@@ -52,7 +56,7 @@ def build_page(out, lessons=3, tests=4, labels=6, truth=0, build="0", classes=CL
     (folder / "style.css").write_text("body { color: black }\n")
     (folder / "data.js").write_text(f"window.COURSE = {json.dumps(course)};\n")
     (out / "course_page_key.json").write_text(json.dumps(key))
-    return SimpleNamespace(out=out, folder=folder, key=key, build_id=key["build_id"], **ids)
+    return SimpleNamespace(out=out, folder=folder, key=key, build_id=build_id, **ids)
 
 
 class Clock:
@@ -79,17 +83,9 @@ def client_of(page, store):
 def sent_trial(page, shown, answer=0, name=None, index=0, **changes):
     """A trial as the page sends it."""
     image = page.key["images"][shown]
-    trial = {
-        "trial_id": name or secrets.token_hex(16),
-        "trial_index": index,
-        "trial_type": image["phase"],
-        "phase": image["phase"],
-        "time_elapsed": 1500 + index,
-        "rt": 731.5,
-        "stimulus": shown,
-        "response": answer,
-        "build_id": page.build_id,
-    }
+    trial = {"trial_id": name or secrets.token_hex(16), "trial_index": index}
+    trial |= {"trial_type": image["phase"], "phase": image["phase"], "time_elapsed": 1500 + index, "rt": 731.5}
+    trial |= {"stimulus": shown, "response": answer, "build_id": page.build_id}
     if image["phase"] == "lesson":
         trial["correct"] = answer == image["label"]
     return {**trial, **changes}
@@ -128,3 +124,36 @@ def post_trials(client, participant, *trials):
 
 
 HEADERS = {"Content-Type": "application/json"}
+
+
+class Process:
+    """`python collect.py` in a process of its own. After a stop, `start` uses the same port again."""
+
+    def __init__(self, page, *settings):
+        self.page, self.settings, self.port = page, settings, 0
+        self.start()
+
+    def start(self):
+        words = [sys.executable, REPOSITORY / "collect.py", "--out", self.page.out, "--port", self.port, *self.settings]
+        self.running = subprocess.Popen([*map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        said = "".join(itertools.islice(self.running.stdout, 3))
+        self.address, self.port = re.search(r"(http://127\.0\.0\.1:(\d+)/)\n", said).groups()
+        self.token = re.search(r"/progress\?token=([0-9a-f]{32})\n", said)[1]
+
+    def stop(self, number):
+        """Ends it by a signal; returns its exit status and its output since the start."""
+        self.running.send_signal(number)
+        said = self.running.communicate(timeout=20)[0]
+        return self.running.returncode, said
+
+    def request(self, method, address, body=None):
+        """Status and body of the answer."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
+            connection.request(method, address, None if body is None else json.dumps(body).encode(), HEADERS)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+
+    def post(self, address, **body):
+        status, content = self.request("POST", address, body)
+        assert status == 200, (status, content)
+        return json.loads(content)

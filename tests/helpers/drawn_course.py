@@ -21,10 +21,10 @@ KINDS = {
 
 
 def write_course(folder: Path, data_root: Path, lessons: int = 3, leave_out: tuple[str, ...] = ()) -> dict:
-    """Writes `<folder>/toy/course_CMaxGrad.json` and its pictures, to be used from the working folder `folder`.
+    """Writes `<folder>/toy/course_CMaxGrad.json` and its pictures.
 
-    Lesson n shows a moth of kind n. The student's counter class is the next kind. Explanations are rectangles; the
-    kinds of pictures in `leave_out` (`mask`, `human`) are not written, because the paper's lists may lack them.
+    Lesson n shows a moth of kind n. The student answers the next kind. Explanations are rectangles. The renderings in
+    `leave_out` (`mask`, `human`) are not written: the paper's lists may lack them.
     """
     rows = read_examples(data_root / "toy/toy_gt_tr.txt", len(MOTHS))
     of_class = [[row for row in rows if row.label == label] for label in range(len(MOTHS))]
@@ -34,13 +34,9 @@ def write_course(folder: Path, data_root: Path, lessons: int = 3, leave_out: tup
         for wrong in set(range(len(MOTHS))) - {label}:
             partner = of_class[wrong][1 + label % 2]
             mine, other = (_explain(folder, data_root, *pair, leave_out) for pair in ((own, wrong), (partner, label)))
-            explanations[str(wrong)] = {
-                "image": mine["image"],
-                "human": mine["human"],
-                "partner": partner.path,
-                "partner_explanation": other["image"],
-                "partner_human": other["human"],
-            }
+            entry = {"image": mine["image"], "human": mine["human"], "partner": partner.path}
+            entry |= {"partner_explanation": other["image"], "partner_human": other["human"]}
+            explanations[str(wrong)] = entry
         answer = (label + 1) % len(MOTHS)
         partner = {"image": explanations[str(answer)]["partner"], "label": answer}
         entry = {"iteration": label, "image": own.path, "label": label, "answer": answer, "score": 1.0}
@@ -94,11 +90,9 @@ def _explain(folder: Path, data_root: Path, row, wrong: int, leave_out: tuple[st
         "mask": inside.astype(np.uint8) * 255,
         "human": np.where(edge[..., None], np.array([255, 0, 0], np.uint8), pixels),
     }
-    paths = {}
-    for kind, rendering in drawn.items():
-        path = f"toy/{KINDS[kind]}/0.05/{explanation_name(row.path, row.label, wrong, row.index)}"
-        paths[kind] = None if kind in leave_out else f"./{path}"
-        if kind not in leave_out:
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(rendering).save(folder / path)
+    paths = dict.fromkeys(drawn)
+    for kind in set(drawn).difference(leave_out):
+        paths[kind] = f"./toy/{KINDS[kind]}/0.05/{explanation_name(row.path, row.label, wrong, row.index)}"
+        (folder / paths[kind]).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(drawn[kind]).save(folder / paths[kind])
     return paths

@@ -6,12 +6,10 @@ import os
 import re
 import shutil
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.helpers import axe
-from tests.helpers.drawn_course import TESTED
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.common.exceptions import WebDriverException  # noqa: E402
@@ -29,14 +27,12 @@ def open_browser(downloads):
         pytest.skip("no Chromium with chromedriver here (Debian: apt-get install chromium chromium-driver)")
     options = webdriver.ChromeOptions()
     options.binary_location = program
-    for switch in ("headless=new", "disable-dev-shm-usage", "disable-gpu", "hide-scrollbars", "lang=en"):
+    for switch in ("headless=new", "disable-dev-shm-usage", "no-sandbox", "hide-scrollbars", "lang=en"):
         options.add_argument(f"--{switch}")
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        options.add_argument("--no-sandbox")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     chrome.downloads = downloads
-    chrome.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(chrome.downloads)})
+    chrome.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)})
     chrome.set_script_timeout(30)
     try:
         yield chrome
@@ -91,10 +87,8 @@ class Person:
     def click(self, words):
         """Clicks the button that says `words` until the screen is another."""
         before = self.text("h1")
-        script = (
-            "[...document.querySelectorAll('main button')]"
-            ".find((some) => some.textContent.includes(arguments[0])).click()"
-        )
+        buttons = "[...document.querySelectorAll('main button')]"
+        script = f"{buttons}.find((some) => some.textContent.includes(arguments[0])).click()"
         self.until(lambda: self.browser.execute_script(script, words), lambda: self.text("h1") != before, words)
 
     def key(self, key):
@@ -110,10 +104,8 @@ class Person:
     def shown(self):
         """The ids of the pictures on the screen, once they are there."""
         self.until(lambda: None, lambda: len(self.all("main img")) > 0, "pictures")
-        return [
-            re.search(r"images/([0-9a-f]{16})\.(?:png|jpg)$", image.get_attribute("src"))[1]
-            for image in self.all("main img")
-        ]
+        sources = [image.get_attribute("src") for image in self.all("main img")]
+        return [re.search(r"images/([0-9a-f]{16})\.(?:png|jpg)$", source)[1] for source in sources]
 
     def take_lessons(self):
         for lesson in self.course["lessons"][len(self.trials) :]:
@@ -121,13 +113,6 @@ class Person:
             self.answer(lesson["label"], by_key=True)
             self.sees("What makes it")
             self.click("Finish" if lesson is self.course["lessons"][-1] else "Next")
-
-    def take_test(self, answer=0):
-        self.click("Start the test")
-        for number in range(TESTED):
-            self.sees(f"Test picture {number + 1} of {TESTED}")
-            self.answer(answer, by_key=True)
-        self.sees("Test done")
 
 
 def namings(person):
@@ -141,10 +126,15 @@ def namings(person):
     return person.browser.execute_script(script, person.course["classes"])
 
 
-def show_state(person, state):
+def keep_state(browser, state, assignment=""):
+    """Puts a state into the page's memory."""
+    script = "localStorage.setItem(`memorable-course:${COURSE.build_id}${arguments[1]}`, arguments[0])"
+    browser.execute_script(script, json.dumps(state), assignment)
+
+
+def show_state(person, state, assignment=""):
     """Reloads the page with a state in its memory."""
-    set_state = "localStorage.setItem(`memorable-course:${COURSE.build_id}`, arguments[0])"
-    person.browser.execute_script("localStorage.clear()" if state is None else set_state, json.dumps(state))
+    keep_state(person.browser, state, assignment)
     person.browser.refresh()
     person.until(lambda: None, lambda: person.text("h1") != "", "a screen")
 
@@ -158,10 +148,7 @@ def look(person, name, checker=None):
     )
     assert sizes[0] <= sizes[1], f"{name}: wider than the window"
     assert [some for some in sizes[2] if some[1] < 44 or some[2] < 44] == [], name
-    folder = os.environ.get("MEMORABLE_SCREENSHOTS")
-    if folder:
-        width = person.browser.execute_script("return window.innerWidth")
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        person.browser.save_screenshot(f"{folder}/{width}_{name}.png")
+    if folder := os.environ.get("MEMORABLE_SCREENSHOTS"):
+        person.browser.save_screenshot(f"{folder}/{sizes[1]}_{name}.png")
     if checker:
         assert axe.violations(person.browser, checker) == [], name

@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import time
-from types import SimpleNamespace
 
 import pytest
 
@@ -18,7 +17,7 @@ pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver import ActionChains  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
-from tests.helpers.person import DESKTOP, PHONE, SOON, Person, look, namings, resize, show_state  # noqa: E402
+from tests.helpers.person import DESKTOP, PHONE, Person, look, namings, resize  # noqa: E402
 from utils.people.store import FIELDS  # noqa: E402
 
 NO_EXPLANATION = "No explanation was made for this pair; compare the whole pictures."
@@ -50,21 +49,34 @@ def check_trial(trial, number, phase, image, response, build_id):
     assert re.fullmatch("[0-9a-f]{32}", trial["trial_id"])
     assert (trial["trial_index"], trial["trial_type"], trial["phase"]) == (number, phase, phase)
     assert (trial["stimulus"], trial["response"], trial["build_id"]) == (image, response, build_id)
-    assert isinstance(trial["rt"], int) and 400 <= trial["rt"] < 1000 * SOON and trial["time_elapsed"] >= trial["rt"]
+    assert isinstance(trial["rt"], int) and 400 <= trial["rt"] <= trial["time_elapsed"]
 
 
-SCREENS = {}  # what the page remembers at each screen of the next test, by the screen's name
+def at_all_widths(person, name, checker):
+    """Checks a screen on a desktop and on phones. Browsers must not translate the names of the classes."""
+    for size, touch in ((DESKTOP, False), (PHONE, True), ((320, 640), True)):
+        resize(person.browser, size, touch)
+        look(person, name, checker)
+    resize(person.browser, DESKTOP)
+    assert not any(translated for _, translated in namings(person)), name
 
 
-def remember(person, name):
-    SCREENS[name] = person.state
-    look(person, name)
+def check_question(person, names):
+    """A question does not reveal its answer: the buttons differ only in names, which appear nowhere else."""
+    (image,) = person.all("main img")
+    assert image.get_attribute("alt") == "The picture to name"
+    buttons = [button.get_attribute("outerHTML") for button in person.all(".answers button")]
+    alike = {html.replace(names[at], "").replace(str(at + 1), "") for at, html in enumerate(buttons)}
+    assert len(buttons) == len(names) and len(alike) == 1
+    copy = "const copy = document.documentElement.cloneNode(true); copy.querySelector('.answers').remove();"
+    rest = person.browser.execute_script(copy + "return copy.outerHTML")
+    assert not [name for name in names if name in rest]
 
 
-def test_a_person_takes_the_course(person, course):
+def test_a_person_takes_the_course(person, course, checker):
     """With the mouse. Every answer shows its pair; reloads, going back and double clicks change nothing."""
     browser, classes = person.browser, course["classes"]
-    remember(person, "1_intro")
+    at_all_widths(person, "1_intro", checker)
     assert person.all("main img") == []  # no picture next to a name before the first lesson
     assert all(name in person.text() for name in classes)
     person.click("Start the first lesson")
@@ -72,7 +84,9 @@ def test_a_person_takes_the_course(person, course):
         response = lesson["label"] if number == 0 else (lesson["label"] + number + 1) % len(classes)
         person.sees(f"Lesson {number + 1} of 3")
         assert person.shown() == [lesson["image"]]
-        remember(person, "2_lesson")
+        if number == 0:
+            at_all_widths(person, "2_lesson", checker)
+            check_question(person, classes)
         if number == 1:
             browser.refresh()
             person.sees("Lesson 2 of 3")
@@ -81,27 +95,22 @@ def test_a_person_takes_the_course(person, course):
         assert trial["correct"] is (number == 0)
         counter = lesson["answer"] if number == 0 else response
         person.sees("What makes it")
-        if number == 2:
-            browser.refresh()
-            person.sees("What makes it")
-        remember(person, f"3_{'right' if trial['correct'] else 'wrong'}")
+        at_all_widths(person, f"3_{'right' if trial['correct'] else 'wrong'}", checker)
         pair = lesson["pairs"][str(counter)]
         assert person.shown() == [pair["image"], pair["partner"]]
         own, other = classes[lesson["label"]], classes[counter]
         assert f"What makes it a {own} and not a {other}" in person.text()
         assert ("Right: it is" in person.text()) is trial["correct"]
         assert (f"You answered {classes[response]}" in person.text()) is not trial["correct"]
-        captions = [re.sub(r"\s+", " ", caption.text) for caption in person.all("figcaption")]
-        assert captions == [f"This picture {own}", f"For comparison {other}"]
         person.click("Finish the lessons" if number == 2 else "Next lesson")
     assert "right in 1 of 3 lessons" in person.text()
-    remember(person, "4_test_intro")
-    take_the_test(person, course)
-    label_and_stop(person, course)
+    at_all_widths(person, "4_test_intro", checker)
+    take_the_test(person, course, checker)
+    label_and_stop(person, course, checker)
     check_download(person, course)
 
 
-def take_the_test(person, course):
+def take_the_test(person, course, checker):
     """No feedback, no repetition; the second half of a double click is no answer to the next picture."""
     person.click("Start the test")
     seen = []
@@ -109,16 +118,12 @@ def take_the_test(person, course):
         person.sees(f"Test picture {number + 1} of {TESTED}")
         seen += person.shown()
         if number == 1:
-            remember(person, "5_test")
-            person.browser.get("about:blank")
-            person.browser.back()
-            person.sees("Test picture 2")
-            assert person.shown() == seen[-1:]
+            at_all_widths(person, "5_test", checker)
+            check_question(person, course["classes"])
         if number == 2:
             time.sleep(0.5)
             ActionChains(person.browser).double_click(person.all(".answers button")[number]).perform()
             person.sees("Test picture 4")
-            assert len(person.trials) == 3 + 3
         else:
             person.answer(number)
         check_trial(person.trials[-1], 3 + number, "test", seen[-1], number, course["build_id"])
@@ -127,18 +132,17 @@ def take_the_test(person, course):
     person.sees("Test done")
 
 
-def label_and_stop(person, course):
-    remember(person, "6_label_intro")
+def label_and_stop(person, course, checker):
+    at_all_widths(person, "6_label_intro", checker)
     person.click("Start labelling")
-    for number in range(2):
-        person.sees(f"{number} picture{'' if number == 1 else 's'} labelled so far")
-        (image,) = person.shown()
-        assert image in course["label"]
-        remember(person, "7_label")
-        check_trial(person.answer(4), 8 + number, "label", image, 4, course["build_id"])
-    person.sees("2 pictures labelled")
+    person.sees("0 pictures labelled so far")
+    at_all_widths(person, "7_label", checker)
+    check_question(person, course["classes"])
+    (image,) = person.shown()
+    check_trial(person.answer(4), 8, "label", image, 4, course["build_id"])
+    person.sees("1 picture labelled")
     person.click("Stop here")
-    remember(person, "8_end")
+    at_all_widths(person, "8_end", checker)
 
 
 def check_download(person, course):
@@ -148,66 +152,16 @@ def check_download(person, course):
     person.until(lambda: person.browser.execute_script(script), lambda: list(files.glob("*.json")), "download")
     (file, *_) = files.glob("*.json")
     content = json.loads(file.read_text())
-    assert list(content) == ["build_id", "dataset", "participant", "trials"]
     assert (content["build_id"], content["dataset"]) == (course["build_id"], "toy")
-    assert re.fullmatch("[0-9a-f]{32}", content["participant"]) and content["trials"] == person.trials
-    assert [trial["trial_index"] for trial in content["trials"]] == list(range(10))
+    assert content["trials"] == person.trials and len({trial["trial_id"] for trial in person.trials}) == 9
     times = [trial["time_elapsed"] for trial in content["trials"]]
-    assert times == sorted(times) and len({trial["trial_id"] for trial in content["trials"]}) == 10
+    assert times == sorted(times)
     person.click("Go on labelling")
-    for _ in range(LABELLED - 2):
+    for _ in range(LABELLED - 1):
         person.sees("Which kind")
         person.answer(1, by_key=True)
     person.sees("Thank you")
     assert sorted(trial["stimulus"] for trial in person.trials if trial["phase"] == "label") == course["label"]
-    assert "Go on" not in person.text()
-
-
-def at_all_widths(person, name, checker):
-    for size, touch in ((DESKTOP, False), (PHONE, True), ((320, 640), True)):
-        resize(person.browser, size, touch)
-        look(person, name, checker)
-    resize(person.browser, DESKTOP)
-
-
-def press(person, place, words):
-    """Presses the button in `place` that says `words`."""
-    next(some for some in person.all(f"{place} button") if words in some.text).click()
-
-
-def test_every_screen_is_accessible(person, checker):
-    """axe on every screen, at the widths of a desktop and of phones."""
-    if not SCREENS:
-        pytest.skip("the test that walks through the screens did not run")
-    browser = person.browser
-    for name, state in SCREENS.items():
-        show_state(person, state)
-        at_all_widths(person, name, checker)
-    browser.execute_script("document.getElementById('menu').open = true")
-    person.until(lambda: None, lambda: "Start again" in person.text("#menu"), "menu")
-    at_all_widths(person, "9_menu", checker)
-
-
-def test_a_question_reveals_no_answer_and_names_are_not_translated(person, course):
-    names = course["classes"]
-    for name in ("2_lesson", "5_test", "7_label"):
-        if name not in SCREENS:
-            pytest.skip("the test that walks through the screens did not run")
-        show_state(person, SCREENS[name])
-        (image,) = person.all("main img")
-        assert image.get_attribute("alt") == "The picture to name"
-        buttons = [button.get_attribute("outerHTML") for button in person.all(".answers button")]
-        alike = {html.replace(names[at], "").replace(str(at + 1), "") for at, html in enumerate(buttons)}
-        assert len(buttons) == len(names) and len(alike) == 1
-        rest = person.browser.execute_script(
-            "const copy = document.documentElement.cloneNode(true);"
-            "copy.querySelector('.answers').remove(); return copy.outerHTML"
-        )
-        assert not [kind for kind in names if kind in rest]
-    for name in ("1_intro", "2_lesson", "3_wrong"):
-        show_state(person, SCREENS[name])
-        found = namings(person)
-        assert len(found) >= 5 and [words for words, translated in found if translated] == [], name
 
 
 def test_keyboard_only(person, course):
@@ -220,7 +174,6 @@ def test_keyboard_only(person, course):
     person.until(lambda: person.key(Keys.ENTER), lambda: len(person.trials) == 1, "first answer")
     person.sees("What makes it")
     person.until(lambda: person.key(Keys.ENTER), lambda: "Lesson 2" in person.text(), "lesson 2")
-    assert browser.execute_script("return document.getElementById('status').textContent") == "Lesson 2 of 3"
     browser.execute_script("document.activeElement.blur()")
     tab_to(person, "Menu")
     person.key(Keys.ENTER)
@@ -233,12 +186,6 @@ def test_keyboard_only(person, course):
     time.sleep(0.5)
     person.key("1")
     assert len(person.trials) == 1
-    show_state(person, {**person.state, "keys": True})
-    person.sees("Lesson 2")
-    person.answer(3, by_key=True)
-    person.sees("What makes it")
-    person.key("1")  # no answer is asked for here
-    assert [trial["response"] for trial in person.trials] == [1, 3]
 
 
 def tab_to(person, words, kind="button, summary"):
@@ -257,59 +204,21 @@ def tab_to(person, words, kind="button, summary"):
     raise AssertionError(f"Tab does not lead to '{words}'")
 
 
-def test_a_clock_that_is_set_changes_no_time(person, course):
-    """Far ahead, then back to 1970; after a reload the time goes on from the last answer."""
-    person.click("Start the first lesson")
-    last = 0
-    for number, (clock, reload) in enumerate((("5e15", False), ("0", True))):
-        if reload:
-            person.browser.refresh()
-        person.sees(f"Lesson {number + 1} of 3")
-        person.browser.execute_script(f"Date.now = () => {clock}")
-        trial = person.answer(course["lessons"][number]["label"])
-        assert 400 <= trial["rt"] <= trial["time_elapsed"] - last < 1000 * SOON
-        last = trial["time_elapsed"]
-        person.sees("What makes it")
-        person.click("Next")
-
-
 def test_the_next_person_at_a_computer_starts_again(person):
-    """From the menu, in the middle of the course, after a question."""
     person.click("Start the first lesson")
     person.sees("Which kind")
     person.answer(0, by_key=True)
-    person.sees("What makes it")
-    kept = person.state
+    first = person.state["participant"]
     person.all("#menu summary")[0].click()
     person.until(lambda: None, lambda: "Start again" in person.text("#menu"), "menu")
     time.sleep(0.5)
-    for answer in ("dismiss", "accept"):
-        press(person, "#menu", "Start again as another person")
-        question = person.browser.switch_to.alert
-        assert "1 answer would be lost. Download your answers first." in question.text
-        getattr(question, answer)()
-        if answer == "dismiss":
-            assert person.state == kept
+    next(some for some in person.all("#menu button") if "Start again as another person" in some.text).click()
+    question = person.browser.switch_to.alert
+    assert "1 answer would be lost. Download your answers first." in question.text
+    question.accept()
     person.sees("Learn to tell")
-    assert person.state is None
     person.click("Start the first lesson")
-    person.sees("Lesson 1")
-    assert person.trials == [] and person.state["participant"] != kept["participant"]
-
-
-def test_another_tab_that_goes_on_is_followed(person):
-    """Two tabs of one course do not overwrite each other's answers."""
-    browser = person.browser
-    person.click("Start the first lesson")
-    first, address = browser.current_window_handle, browser.current_url
-    browser.switch_to.new_window("tab")
-    browser.get(address)
-    person.sees("Lesson 1")
-    person.answer(0)
-    browser.close()
-    browser.switch_to.window(first)
-    person.sees("What makes it")
-    assert len(person.trials) == 1
+    assert person.trials == [] and person.state["participant"] != first
 
 
 @pytest.mark.parametrize("missing", ["course.js", "data.js", "images"])
@@ -329,85 +238,57 @@ def test_missing_files_are_named(browser, out, course, tmp_path, missing):
     browser.get_log("browser")
 
 
-# ---------------------------------------------------------------- many classes
-
-
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory):
-    """The pages of drawn courses of 12 and 200 classes."""
-    names = {12: TWELVE, 200: two_hundred()}
-    built = {count: build_many(tmp_path_factory.mktemp("birds"), "birds", names[count]) for count in names}
-    return {count: SimpleNamespace(out=out, course=course) for count, (out, course) in built.items()}
-
-
 def search(person, typed):
-    """Types into the box in place of its text; returns the names in the list."""
-    box = person.all(".searched input")[0]
-    box.send_keys(Keys.ESCAPE, typed)
+    """Types into the empty search box; returns the listed names."""
+    person.all(".searched input")[0].send_keys(Keys.ESCAPE, typed)
     script = "return [...document.querySelectorAll('.answers button')].map((some) => some.textContent)"
     return person.browser.execute_script(script)
 
 
-def by_name(person, name):
-    """Answers by typing the whole name, and Enter."""
-    before = len(person.trials)
-    person.until(lambda: (search(person, name), person.key(Keys.ENTER)), lambda: len(person.trials) > before, name)
-    return person.trials[-1]
-
-
-@pytest.mark.parametrize("count", [12, 200])
-def test_a_course_of_many_classes(browser, pages, checker, count):
-    """A list to search in; pairs with and without an explanation; keyboard, mouse and finger."""
-    person = open_page(browser, pages[count].out, pages[count].course)
+def test_a_course_of_many_classes(browser, tmp_path, checker):
+    """Two hundred: a list to search in; pairs with and without an explanation; keyboard, mouse and finger."""
+    person = open_page(browser, *build_many(tmp_path, "birds", two_hundred()))
     names, lessons = person.course["classes"], person.course["lessons"]
-    at_all_widths(person, f"many_{count}_intro", checker)
+    at_all_widths(person, "many_intro", checker)
     person.click("Start the first lesson")
     person.sees("Lesson 1")
-    assert person.browser.switch_to.active_element.tag_name == "input"
-    at_all_widths(person, f"many_{count}_question", checker)
-    assert search(person, "") == sorted(names, key=str.casefold) or count == 12
+    assert browser.switch_to.active_element.tag_name == "input"
+    at_all_widths(person, "many_question", checker)
+    assert search(person, "") == sorted(names, key=str.casefold)
     assert search(person, "xyz") == [] and person.text("#status") == person.text("#hint")
-    assert person.text("#hint") == "No kind is called “xyz”. Type less, or something else."
     time.sleep(0.5)
     person.key(Keys.ENTER)
     assert person.trials == []
-    assert by_name(person, names[0])["correct"]  # the only explained answer of lesson 1 is class 1
-    person.sees("Right: it is")
+    person.until(lambda: (search(person, names[0]), person.key(Keys.ENTER)), lambda: person.trials, names[0])
+    person.sees("Right: it is")  # lesson 1 is explained against class 1 only
     assert person.shown() == list(lessons[0]["pairs"]["1"].values()) and NO_EXPLANATION not in person.text()
     person.click("Next lesson")
     person.sees("Lesson 2")
-    wrong = next(number for number in range(4, count) if str(number) in lessons[1]["partners"])
-    shown = search(person, names[wrong])
-    buttons = person.all(".answers button")
-    person.until(buttons[shown.index(names[wrong])].click, lambda: len(person.trials) == 2, "a click")
+    wrong = next(number for number in range(4, 200) if str(number) in lessons[1]["partners"])
+    place = search(person, names[wrong]).index(names[wrong])
+    person.answer(place)
     person.sees("Not quite: it is")
     assert person.shown() == [lessons[1]["image"], lessons[1]["partners"][str(wrong)]]
     assert NO_EXPLANATION in person.text() and "What makes it" not in person.text()
-    assert not any(translated for _, translated in namings(person))
-    at_all_widths(person, f"many_{count}_plain", checker)
+    at_all_widths(person, "many_plain", checker)
     resize(browser, PHONE, touch=True)
     person.click("Next lesson")
     person.sees("Lesson 3")
-    assert person.browser.switch_to.active_element.tag_name == "h1"  # no keyboard over the picture
-    resize(browser, DESKTOP)
+    assert browser.switch_to.active_element.tag_name == "h1"  # no keyboard over the picture
     assert errors(browser) == []
 
 
 SEARCHES = {  # typed, listed
     "adm": ["Admiral", "Red Admiral"],
     "admiral red": ["Red Admiral"],
-    "blä": ["Bläuling"],
     "Blau": ["Bläuling"],
-    "eclair": ["Éclair"],
     "草": ["草"],
     "oharas": ["O'Hara's Owl"],
-    "ring billed": ["Ring-billed Gull"],
-    "10": ["Type 10"],
 }
 
 
-def test_searches_find_names_and_enter_takes_none_of_several(browser, pages):
-    person = open_page(browser, pages[12].out, pages[12].course)
+def test_searches_find_names_and_enter_takes_none_of_several(browser, tmp_path):
+    person = open_page(browser, *build_many(tmp_path, "birds", TWELVE))
     person.click("Start the first lesson")
     person.sees("Lesson 1")
     time.sleep(0.5)
@@ -415,13 +296,6 @@ def test_searches_find_names_and_enter_takes_none_of_several(browser, pages):
     search(person, "fuchs")
     person.key(Keys.ENTER)
     assert person.trials == [] and person.text("#hint") == "2 kinds fit: choose one, or type on"
-    search(person, "草")
-    script = (
-        "document.activeElement.dispatchEvent("
-        "new KeyboardEvent('keydown', {key: 'Enter', isComposing: arguments[0], bubbles: true}))"
-    )
-    browser.execute_script(script, True)  # ends the composition of a Chinese character
-    assert person.trials == []
     search(person, "ADMIRAL")
     person.key(Keys.ENTER)  # the whole name, though two contain it
     assert [trial["response"] for trial in person.trials] == [TWELVE.index("Admiral")]

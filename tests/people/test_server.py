@@ -17,7 +17,6 @@ from tests.helpers.collecting import (
     CLASSES,
     HEADERS,
     SECRET,
-    Clock,
     build_page,
     client_of,
     joined,
@@ -28,21 +27,6 @@ from tests.helpers.collecting import (
     sent_trial,
 )
 from utils.people import export, server
-from utils.people.store import FIELDS
-
-
-def test_a_person_takes_the_course(client, page):
-    assert client.get("/").data == (page.folder / "index.html").read_bytes()
-    assert client.get("/api/hello").get_json() == {"build_id": page.build_id}
-    person = joined(client)
-    trials = [sent_trial(page, name, 1, index=index) for index, name in enumerate([*page.lesson, *page.test])]
-    stored = {"stored": [trial["trial_id"] for trial in trials], "refused": {}}
-    assert post_trials(client, person, *trials) == (200, stored)
-    for image in page.label:
-        following = client.post("/api/next", json={"participant": person})
-        assert following.get_json() == {"image": image, "lease_seconds": 60.0}
-        assert post_trials(client, person, sent_trial(page, image))[1]["refused"] == {}
-    assert client.post("/api/next", json={"participant": person}).get_json()["image"] is None
 
 
 def test_every_file_of_the_page_is_served_with_its_policy(client, page):
@@ -58,75 +42,31 @@ def test_every_file_of_the_page_is_served_with_its_policy(client, page):
         assert client.get(address, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
 
 
-def test_other_answers_have_the_closed_headers(client):
-    for answer in (client.get("/api/hello"), client.get(f"/progress?token={SECRET}"), client.put("/api/join")):
-        assert answer.headers["Content-Security-Policy"] == server.CLOSED_POLICY
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert (answer.headers["Referrer-Policy"], answer.headers["Cache-Control"]) == ("no-referrer", "no-store")
-
-
 def test_only_files_of_the_page_are_served(client, page):
     (page.folder / "images/Monarch_0.png").write_bytes(b"\x89PNG")
     (page.folder / ".index.html.part").write_text("half")
-    names = ["images", "images/Monarch_0.png", ".index.html.part", "index.html/", "INDEX.HTML", "answers.sqlite"]
-    names += ["course_page_key.json", "../course_page_key.json", "images/../../course_page_key.json"]
-    names += ["%2e%2e/course_page_key.json", "..%2fcourse_page_key.json", "..\\course_page_key.json", "//etc/passwd"]
-    names += ["images/%00.png", "%ff%fe", "api/join", f"images/{'f' * 16}.png", f"export.sqlite?token={SECRET}"]
+    names = ["images", "images/Monarch_0.png", ".index.html.part", "answers.sqlite", f"images/{'f' * 16}.png"]
+    names += ["../course_page_key.json", "images/../../course_page_key.json", "%2e%2e/course_page_key.json"]
     for name in names:
         answer = client.get(f"/{name}")
         assert (answer.status_code, list(answer.get_json())) == (404, ["error"]), name
 
 
-def body(**fields):
-    return json.dumps({"participant": SECRET} | fields).encode()
+BAD_BODIES = [
+    (b'{"participant": "', 400),
+    (b"[]", 400),
+    (json.dumps({"participant": SECRET, "trials": []}).encode(), 400),
+    (json.dumps({"participant": SECRET, "trials": [{"trial_id": "<script>"}]}).encode(), 400),
+    (json.dumps({"participant": SECRET, "trials": [{"trial_id": SECRET}] * 51}).encode(), 400),
+    (b" " * (server.LONGEST_BODY + 1), 413),
+]
 
 
-BAD_BODIES = (
-    b"",
-    b'{"participant": "',
-    b"[]",
-    body(trials=[{"trial_id": SECRET}], admin=True),
-    b'{"participant": {"$ne": 1}, "trials": [{}]}',
-    body(trials=[]),
-    body(trials=[{"trial_id": "<script>alert(1)</script>"}]),
-    body(trials=[{"trial_id": SECRET + "\n"}]),
-    body(trials=[{"trial_id": SECRET}] * 51),
-)
-
-
-def test_a_bad_body_is_refused_in_a_sentence(client):
-    for content in BAD_BODIES:
-        answer = client.post("/api/trials", data=content, headers=HEADERS)
-        said = answer.get_json()
-        assert answer.status_code == 400 and list(said) == ["error"] and said["error"].endswith("."), content
-        assert "script>" not in said["error"]
-
-
-def test_bodies_are_limited_and_must_be_json(client, store):
-    for address in ("/api/join", "/api/next", "/api/trials"):
-        answer = client.post(address, data=b" " * (server.LONGEST_BODY + 1), headers=HEADERS)
-        assert (answer.status_code, list(answer.get_json())) == (413, ["error"])
-        for kind in ("text/plain", "application/x-www-form-urlencoded", None):
-            assert client.post(address, data=b"{}", content_type=kind).status_code == 415
-    assert store.progress()["people who opened the course"] == 0
-
-
-STRANGE = [None, True, -1, 10**400, 1.5, 1e400, "", "0", [0], {"a": 1}, "=1+1", "\x00", "\ud800"]
-
-
-@pytest.mark.parametrize("field", [field for field in FIELDS if field != "trial_id"])
-def test_every_field_is_checked_by_type_and_range(client, page, store, field):
-    person = joined(client)
-    for value, stimulus in itertools.product(STRANGE, [page.lesson[0], page.test[0], page.label[0]]):
-        if (field, value) in (("time_elapsed", 1.5), ("rt", 1.5), ("correct", True)):
-            continue
-        trial = sent_trial(page, stimulus, **{field: value})
-        sent = json.dumps({"participant": person, "trials": [trial]})
-        answer = client.post("/api/trials", data=sent, headers=HEADERS)
-        reason = answer.get_json()["refused"].get(trial["trial_id"])
-        assert answer.status_code == 200 and reason and len(reason) < 250, (field, value)
-        assert field in reason or "exactly the fields" in reason
-    assert rows_of(store.path, "SELECT count(*) FROM trial") == [(0,)]
+@pytest.mark.parametrize(("content", "status"), BAD_BODIES)
+def test_a_bad_body_is_refused_in_a_sentence(client, content, status):
+    answer = client.post("/api/trials", data=content, headers=HEADERS)
+    assert answer.status_code == status and list(answer.get_json()) == ["error"] and b"script>" not in answer.data
+    assert client.post("/api/trials", data=content, content_type="text/plain").status_code in (413, 415)
 
 
 def forgeries(page):
@@ -135,9 +75,10 @@ def forgeries(page):
     return [
         (sent_trial(page, test, phase="label", trial_type="label"), "stimulus"),
         (sent_trial(page, label, phase="test", trial_type="test"), "stimulus"),
+        *((sent_trial(page, test, response=wrong), "response") for wrong in (None, True, -1, 3, 1.5, "0")),
+        *((sent_trial(page, test, rt=wrong), "rt") for wrong in (None, -1, [0])),
+        (sent_trial(page, test, trial_index="0"), "trial_index"),
         (sent_trial(page, test, stimulus="f" * 16), "stimulus"),
-        (sent_trial(page, test, trial_type="label"), "trial_type"),
-        (sent_trial(page, test, response=3), "response must be a class, 0 .. 2"),
         (sent_trial(page, test, build_id="f" * 16), "build_id"),
         (sent_trial(page, test, correct=True), "exactly the fields"),  # nobody may claim to know
         (sent_trial(page, test, **{"<script>": 1}), "exactly the fields"),
@@ -160,44 +101,17 @@ def test_nobody_acts_for_another_or_learns_of_them(client, page, store):
     assert post_trials(client, a, trial)[0] == 200
     status, said = post_trials(client, b, {**trial, "response": 2})
     assert (status, said["stored"]) == (200, []) and a not in json.dumps(said)
-    for wrong, code in (("f" * 32, 403), (a.upper(), 400), (f"{a}' OR '1'='1", 400), ([a], 400)):
+    for wrong, code in (("f" * 32, 403), (f"{a}' OR '1'='1", 400), ([a], 400)):
         assert post_trials(client, wrong, sent_trial(page, page.test[0]))[0] == code
         assert client.post("/api/next", json={"participant": wrong}).status_code == code
     assert rows_of(store.path, "SELECT response FROM trial") == [(0,)]
 
 
-def test_a_full_disk_acknowledges_nothing_and_loses_nothing(client, page, store, capsys):
-    people, kept = [joined(client) for _ in range(30)], []
-    pages = store._database.execute("PRAGMA page_count").fetchone()[0]
-    store._database.execute(f"PRAGMA max_page_count = {pages}")
-    for person, image in itertools.product(people, page.test):
-        trial = sent_trial(page, image)
-        status, said = post_trials(client, person, trial)
-        if status != 200:
-            break
-        kept += said["stored"]
-    assert (status, list(said)) == (503, ["error"]) and "database or disk is full" in capsys.readouterr().out
-    assert sorted(row[0] for row in rows_of(store.path, "SELECT trial_id FROM trial")) == sorted(kept)
-    store._database.execute("PRAGMA max_page_count = 1000000")
-    assert post_trials(client, person, trial)[1]["stored"] == [trial["trial_id"]]
-
-
-def test_a_study_takes_only_so_many_people(page, clock):
-    with closing(opened(page, max_participants=1, clock=clock)) as store:
-        client = client_of(page, store)
-        joined(client)
-        answer = client.post("/api/join", json={})
-        assert (answer.status_code, answer.get_json()) == (403, {"error": "This study takes no more people."})
-
-
-# ---------------------------------------------------------------- nothing leaks
-
-
-def conversation(page, clock, monkeypatch):
-    """Everything that the server sends in a course with good, late and forged answers: status, headers and bodies."""
+def conversation(page, monkeypatch):
+    """Everything that the server sends in a course with good and forged answers: status, headers and body."""
     numbers, heard = itertools.count(), []
     monkeypatch.setattr(secrets, "token_hex", lambda size: f"{next(numbers):0{2 * size}x}")
-    with closing(opened(page, clock=clock)) as store:
+    with closing(opened(page)) as store:
         client = client_of(page, store)
 
         def hear(answer):
@@ -210,14 +124,10 @@ def conversation(page, clock, monkeypatch):
         for number in range(3):
             person = hear(client.post("/api/join", json={}))["participant"]
 
-            def send(*trials, person=person):
-                hear(client.post("/api/trials", json={"participant": person, "trials": trials}))
-
-            send(*(sent_trial(page, image, number) for image in [*page.lesson, *page.test]))
-            while image := hear(client.post("/api/next", json={"participant": person}))["image"]:
-                send(sent_trial(page, image, number))
-                clock.now += 40
-            send(*(trial for trial, _ in forgeries(page)), *(sent_trial(page, image, number) for image in page.label))
+            hear(client.post("/api/next", json={"participant": person}))
+            trials = [sent_trial(page, image, number) for image in [*page.lesson, *page.test, *page.label]]
+            trials += [trial for trial, _ in forgeries(page)]
+            hear(client.post("/api/trials", json={"participant": person, "trials": trials}))
         for asked in ("/progress", "/export.json", "/export.csv"):
             hear(client.get(f"{asked}?token={SECRET}"))
     monkeypatch.undo()
@@ -228,8 +138,8 @@ def test_what_is_sent_depends_on_no_true_label_and_names_no_file(tmp_path, monke
     """The same people and answers, other true labels and files of test and labelling: the same bytes."""
     page, other = (build_page(tmp_path / str(truth), truth=truth) for truth in (0, 1))
     assert page.key != other.key and page.lesson == other.lesson
-    first, second = (conversation(some, Clock(), monkeypatch) for some in (page, other))
-    assert len(first) > 50 and first == second
+    first, second = (conversation(some, monkeypatch) for some in (page, other))
+    assert len(first) > 25 and first == second
     data, *others = sorted((content for _, _, content in first), key=lambda content: b"window.COURSE" not in content)
     for image in page.key["images"].values():
         path = Path(image["path"])
@@ -238,12 +148,9 @@ def test_what_is_sent_depends_on_no_true_label_and_names_no_file(tmp_path, monke
     assert not [some for some in others for name in CLASSES if name.encode() in some]
 
 
-# ---------------------------------------------------------------- progress, exports, starts
-
-
 def test_progress_and_exports_need_the_token(client, tmp_path):
     for address in ("/progress", "/export.json", "/export.csv"):
-        for token in ("", "x", SECRET[:-1], SECRET.upper(), "é", "%00"):
+        for token in ("", SECRET[:-1], "é"):
             answer = client.get(address, query_string={"token": token})
             assert (answer.status_code, list(answer.get_json())) == (403, ["error"]), token
         assert client.get(f"{address}?token={SECRET}").status_code == 200
@@ -258,17 +165,12 @@ def test_progress_counts(client, page, store):
     for person, places in zip(people, [[0, 1], [0, 2]], strict=False):
         post_trials(client, person, *(sent_trial(page, page.label[place]) for place in places))
     post_trials(client, people[2], *(sent_trial(page, image) for image in [page.test[0], *page.lesson[:2]]))
-    assert list(store.progress().values()) == [4, 3, 2, 1, 4, 6, 1]
     shown = client.get(f"/progress?token={SECRET}").get_data(as_text=True)
-    assert re.findall(r"<td>(.*?)</td>", shown) == [str(number) for number in store.progress().values()]
+    assert re.findall(r"<td>(.*?)</td>", shown) == ["4", "3", "2", "1", "4", "6", "1"]
 
 
-def test_script_in_names_stays_text_and_no_cell_is_a_formula(tmp_path, clock):
-    page = build_page(tmp_path, dataset="<script>alert('x')</script>")
-    with closing(opened(page, clock=clock)) as store:
-        shown = client_of(page, store).get(f"/progress?token={SECRET}").get_data(as_text=True)
-    assert "<script" not in shown and "&lt;script&gt;" in shown
-    hostile = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("http://x")', 'a,"b"\n=c']
+def test_no_cell_is_a_formula():
+    hostile = ["=1+1", "+1", "-1", "@SUM(A1)", '=HYPERLINK("http://x")', 'a,"b"\n=c']
     (row,) = csv.reader(io.StringIO(export.csv_text([(*hostile, -1, 1.5, None, True)]), newline=""))
     assert row == [*(f"'{text}" for text in hostile[:-1]), hostile[-1], "-1", "1.5", "", "true"]
 
@@ -287,7 +189,6 @@ def test_exports_contain_what_was_sent_and_no_secret(client, page, store, monkey
     assert downloads[".json"].get_json() == expected
     table = list(csv.DictReader(io.StringIO(downloads[".csv"].get_data(as_text=True))))
     rows = [{"participant": one["participant"]} | trial for one in wanted for trial in one["trials"]]
-    assert list(table[0]) == ["participant", *FIELDS]
     for row, trial in zip(table, rows, strict=True):
         assert {**row, "correct": row["correct"].capitalize()} == {name: str(trial.get(name, "")) for name in row}
     secret = [SECRET, *(row[0] for row in rows_of(store.path, "SELECT secret FROM participant"))]
@@ -304,8 +205,6 @@ STARTS = {
     "no page": (lambda page: (page.folder / "data.js").unlink(), "course_page is missing or is not the build"),
     "no key": (lambda page: (page.out / "course_page_key.json").unlink(), "course_page_key.json not found. Build"),
     "a cut key": (lambda page: (page.out / "course_page_key.json").write_text('{"b'), "is not the key of a course"),
-    "a spoilt token": (lambda page: (page.out / "answers.token").write_text("\n"), "contains no token"),
-    "another export": (lambda page: ["--export", "a.xlsx"], "must end with .json or .csv"),
     "an export of nothing": (lambda page: ["--export", page.out / "a.csv"], "not found: no answers were collected"),
     "a wrong host": (lambda page: ["--host", "no.such.host.invalid"], "cannot listen there"),
 }

@@ -23,34 +23,19 @@ def test_answers_are_synced_and_private(store):
     names = ("journal_mode", "synchronous", "foreign_keys")
     pragmas = {name: store._database.execute(f"PRAGMA {name}").fetchone()[0] for name in names}
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}  # 2: FULL
-    files = sorted(store.path.parent.glob("answers.sqlite*"))
-    assert [path.name for path in files] == ["answers.sqlite", "answers.sqlite-shm", "answers.sqlite-wal"]
-    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in store.path.parent.glob("answers.sqlite*")} == {0o600}
 
 
-def test_leases_and_late_answers(store, page, clock):
-    a, b, c, d = people = [store.join() for _ in range(4)]
-    assert len(set(people)) == 4 and all(re.fullmatch("[0-9a-f]{32}", person) for person in people)
-    first, second = page.label[:2]
-    for _ in range(2):
-        assert [store.next_image(person) for person in (a, b, c)] == [first, first, second]
-    clock.now += 59
-    assert store.next_image(b) == first  # renews the lease of b
-    clock.now += 1
-    assert store.next_image(d) == first  # the lease of a has expired
-    late, in_time = stored_trial(page, first), stored_trial(page, first)
-    assert list(store.add_trials(a, late)[1].values()) == [stores.NOT_NEEDED]
-    assert store.add_trials(d, in_time) == ([*in_time], {})
-
-
-def test_the_page_knows_the_reason_that_loses_nothing():
+def test_labels_that_nobody_needs_are_refused_with_a_reason_that_the_page_knows(store, page):
+    refused = [store.add_trials(store.join(), stored_trial(page, page.label[0]))[1] for _ in range(3)]
+    assert [list(reasons.values()) for reasons in refused] == [[], [], [stores.NOT_NEEDED]]
     assert f'const NOT_NEEDED = "{stores.NOT_NEEDED}";' in (REPOSITORY / "utils/people/page/course.js").read_text()
 
 
 def test_a_trial_is_stored_once_and_keeps_its_first_content(store, page):
     a, b = store.join(), store.join()
     first, again = stored_trial(page, page.test[0], 1, SECRET), stored_trial(page, page.test[1], 2, SECRET)
-    for trials in (first, first, again, {SECRET: "a reason"}):
+    for trials in (first, first, again):
         assert store.add_trials(a, trials) == ([SECRET], {})
     assert store.add_trials(b, first) == ([], {SECRET: "trial_id is taken; draw another"})
     twice = stored_trial(page, page.test[0])
@@ -59,35 +44,18 @@ def test_a_trial_is_stored_once_and_keeps_its_first_content(store, page):
     assert found == [(SECRET, 1, page.test[0], 1)]
 
 
-def test_strangers_and_too_many_people_are_turned_away(page):
-    with closing(opened(page, max_participants=1)) as store:
-        assert store.join() and store.join() == ""
-        for act in (
-            lambda: store.next_image(SECRET),
-            lambda: store.add_trials(SECRET, stored_trial(page, page.test[0])),
-        ):
-            with pytest.raises(stores.UnknownParticipant):
-                act()
-    assert rows_of(page.out / "answers.sqlite", "SELECT count(*) FROM trial") == [(0,)]
-
-
 BREACHES = {
     "one label too many": "INSERT INTO trial VALUES ('{id}', 3, 0, 0, 0, '{label}', 0, NULL)",
     "an image twice by one person": "INSERT INTO trial VALUES ('{id}', 1, 0, 0, 0, '{test}', 0, NULL)",
     "a trial id twice": "INSERT INTO trial VALUES ('{used}', 3, 0, 0, 0, '{test}', 0, NULL)",
-    "an invalid trial id": "INSERT INTO trial VALUES ('{id}'' OR 1', 3, 0, 0, 0, '{test}', 0, NULL)",
-    "an unknown image": "INSERT INTO trial VALUES ('{id}', 3, 0, 0, 0, 'ffffffffffffffff', 0, NULL)",
-    "an unknown person": "INSERT INTO trial VALUES ('{id}', 9, 0, 0, 0, '{test}', 0, NULL)",
     "an invalid response": "INSERT INTO trial VALUES ('{id}', 3, 0, 0, 0, '{test}', 'x', NULL)",
     "a negative time": "INSERT INTO trial VALUES ('{id}', 3, 0, 0, -1, '{test}', 0, NULL)",
-    "a second study": "INSERT INTO study VALUES (2, 'x', 'y')",
     "fewer labels wanted than there are": "UPDATE image SET wanted = 1 WHERE id = '{label}'",
 }
 
 
 @pytest.mark.parametrize("breach", BREACHES)
 def test_the_schema_refuses(store, page, breach):
-    """Whatever program writes to it."""
     a, b, _ = (store.join() for _ in range(3))
     store.add_trials(a, {**stored_trial(page, page.label[0], trial_id=SECRET), **stored_trial(page, page.test[0])})
     store.add_trials(b, stored_trial(page, page.label[0]))
@@ -98,15 +66,6 @@ def test_the_schema_refuses(store, page, breach):
         with pytest.raises(sqlite3.IntegrityError):
             database.execute(statement)
         database.execute(valid)
-
-
-def test_a_failed_transaction_leaves_nothing(store, page):
-    person = store.join()
-    good, bad = stored_trial(page, page.test[0]), stored_trial(page, page.test[1])
-    with pytest.raises(sqlite3.IntegrityError):
-        store.add_trials(person, good | {name: trial | {"response": "x"} for name, trial in bad.items()})
-    assert store.progress()["answers, test"] == 0
-    assert store.add_trials(person, good)[1] == {}
 
 
 class PlainLeases:
@@ -124,11 +83,8 @@ class PlainLeases:
     def next(self, person, now):
         image, until = self.leases.pop(person, (None, 0))
         if until <= now:
-            free = [
-                image
-                for image in self.labelled
-                if person not in self.labelled[image] and self.taken(image, now, person) < self.wanted
-            ]
+            mine = [image for image in self.labelled if person not in self.labelled[image]]
+            free = [image for image in mine if self.taken(image, now, person) < self.wanted]
             image = min(free, key=lambda image: (-len(self.labelled[image]), image), default=None)
         if image is not None:
             self.leases[person] = (image, now + self.seconds)
@@ -138,19 +94,17 @@ class PlainLeases:
         if person in self.labelled[image]:
             return False
         if self.leases.get(person, (None,))[0] == image:
-            if self.leases.pop(person)[1] > now:
-                assert len(self.labelled[image]) < self.wanted, "someone with a lease is turned away"
+            self.leases.pop(person)
         if self.taken(image, now, person) >= self.wanted:
             return False
         self.labelled[image].append(person)
         return True
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_leases_equal_a_plain_second_implementation(tmp_path, monkeypatch, seed):
     """People answer, hesitate, leave, ask twice and push labels, in random order, over restarts."""
-    fast = ("journal_mode = MEMORY", "synchronous = OFF", "foreign_keys = ON")
-    monkeypatch.setattr(stores, "PRAGMAS", fast)
+    monkeypatch.setattr(stores, "PRAGMAS", ("journal_mode = MEMORY", "synchronous = OFF"))
     draw, clock = random.Random(seed), Clock()
     page = build_page(tmp_path, labels=draw.randint(1, 8))
     wanted, seconds = draw.randint(1, 4), draw.choice([1, 10, 100])
@@ -175,57 +129,26 @@ def test_leases_equal_a_plain_second_implementation(tmp_path, monkeypatch, seed)
         clock.now += seconds
         while image := store.next_image(person):
             assert store.add_trials(person, stored_trial(page, image))[1] == {}
-        assert store.next_image(person) is None
     store.close()
     labels = rows_of(store.path, "SELECT stimulus, participant FROM trial")
     assert Counter(image for image, _ in labels) == dict.fromkeys(page.label, wanted)
     assert len(set(labels)) == len(labels)
 
 
-def test_a_clock_that_is_set_back_gives_no_label_away_twice(store, page, clock):
-    a, b, c = (store.join() for _ in range(3))
-    assert store.next_image(a) == store.next_image(b) == page.label[0]
-    clock.now += 100
-    assert store.next_image(c) == page.label[0]
-    clock.now -= 90  # a's and b's leases would be valid again
-    for person in (c, a, b):
-        store.add_trials(person, stored_trial(page, page.label[0]))
-    assert len(rows_of(store.path, "SELECT * FROM trial")) == 2
-
-
-def test_a_clock_that_was_ahead_reserves_nothing_for_longer_than_a_lease(store, page, clock):
-    a, b, c = (store.join() for _ in range(3))
-    clock.now += 3600
-    assert store.next_image(a) == store.next_image(b) == page.label[0]
-    clock.now -= 3600
-    assert store.next_image(c) == page.label[0]
-    results = [store.add_trials(person, stored_trial(page, page.label[0]))[1] for person in (c, a, b)]
-    assert [list(refused.values()) for refused in results] == [[], [], [stores.NOT_NEEDED]]
-
-
-BY_THE_DOCUMENT = re.search(r"```sql\n(.*?)```", (REPOSITORY / "docs/people.md").read_text(encoding="utf-8"), re.S)[1]
-
-
 def test_a_deleted_person_takes_the_answers_along(store, page):
     """As docs/people.md says, by a program that ignores foreign keys, while the server runs."""
+    statements = re.search(r"```sql\n(.*?)```", (REPOSITORY / "docs/people.md").read_text(), re.S)[1]
     people = [store.join() for _ in range(3)]
-    first, second = page.label[:2]
     for person in people[:2]:
-        trials = stored_trial(page, first) | stored_trial(page, page.test[0])
-        assert store.add_trials(person, trials)[1] == {}
-    assert store.next_image(people[1]) == second
+        store.add_trials(person, stored_trial(page, page.label[0]) | stored_trial(page, page.test[0]))
     with closing(sqlite3.connect(store.path)) as database, database:
         database.execute("PRAGMA foreign_keys = OFF")
-        database.executescript(BY_THE_DOCUMENT.replace("= 7", "= 2"))
+        database.executescript(statements.replace("= 7", "= 2"))
     exported = json.loads(export.export_text(store.path, ".json"))["participants"]
     assert [(one["participant"], len(one["trials"])) for one in exported] == [("p0001", 2)]
-    assert rows_of(store.path, "SELECT * FROM lease") == rows_of(store.path, "PRAGMA foreign_key_check") == []
-    assert rows_of(store.path, f"SELECT answers FROM image WHERE id IN ('{first}', '{page.test[0]}')") == [(1,), (1,)]
-    assert store.next_image(people[2]) == first  # there is room again
+    assert store.next_image(people[2]) == page.label[0]  # there is room again
     with pytest.raises(stores.UnknownParticipant):
         store.next_image(people[1])
-    store.join()
-    assert [number for (number,) in rows_of(store.path, "SELECT number FROM participant")] == [1, 3, 4]
 
 
 def test_an_existing_database_goes_on(page, clock):
@@ -235,8 +158,6 @@ def test_an_existing_database_goes_on(page, clock):
     with closing(opened(page, labels_per_image=3, clock=clock)) as store:
         assert store.next_image(person) == image
         assert store.add_trials(person, stored_trial(page, image))[1] == {}
-    with pytest.raises(InputError, match="--labels-per-image 0 is less than some images have"):
-        opened(page, labels_per_image=0)
     build_page(page.out, build="1")
     with pytest.raises(InputError, match="contains answers to build"):
         opened(page)
@@ -277,9 +198,8 @@ def test_a_damaged_database_takes_nothing_and_exports_nothing(page):
         file.write(b"\x55" * size)
     with closing(opened(page)) as store:
         assert ".recover" in str(store.damage)
-        for act in (store.join, store.progress, lambda: store.next_image(person)):
-            with pytest.raises(DatabaseTrouble, match="docs/people.md"):
-                act()
+        with pytest.raises(DatabaseTrouble, match="docs/people.md"):
+            store.join()
     with pytest.raises(DatabaseTrouble, match="docs/people.md"):
         export.write_export(path, page.out / "a.json")
     assert not (page.out / "a.json").exists()
