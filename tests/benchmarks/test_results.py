@@ -108,7 +108,8 @@ def test_resume_teaches_only_what_is_missing(ran, monkeypatch):
         results.main(results.Config(seed=6, resume=True))
 
 
-def test_a_script_that_fails_ends_the_run(tmp_path, capfd):
+def test_a_script_that_fails_ends_the_run(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(runs, "subprocess", subprocess)  # the fixture `ran` replaces it for the module
     cfg = results.Config(out=str(tmp_path), data_root=str(tmp_path), device="cpu")
     with pytest.raises(SystemExit, match="2"):
         runs.run_script(cfg, "get_all_CE_butterflies", "chinese_chars", tmp_path / "out")
@@ -175,14 +176,14 @@ def test_seeds_are_merged_by_hand():
         return {"labels": source, "annotator_accuracy": quality, "label_accuracy": share, "test_accuracy": accuracy}
 
     rows = [row(EXPERT, "", 60.0), row(EXPERT, "", 50.0)]
-    rows += [row(ANNOTATORS, 0.5, 48.0, 50.0), row(ANNOTATORS, 0.5, 53.0, 40.0)]
-    rows += [row(ANNOTATORS, 1.0, 100.0, 70.0), row(ANNOTATORS, 1.0, 100.0, 80.0)]
-    rows += [row(SELF_TRAINED, "", 75.0, 90.0), row(SELF_TRAINED, "", 70.0)]
+    rows += [row(ANNOTATORS, 0.5, 50.0, 48.0), row(ANNOTATORS, 0.5, 40.0, 53.0)]
+    rows += [row(ANNOTATORS, 1.0, 70.0, 100.0), row(ANNOTATORS, 1.0, 80.0, 100.0)]
+    rows += [row(SELF_TRAINED, "", 75.0), row(SELF_TRAINED, "", 70.0, 90.0)]
     assert [tuple(one.values()) for one in labels.by_source(rows)] == [
         (EXPERT, "", "", 55.0, 7.07, 66.7, 62.5, 75.0),
-        (ANNOTATORS, 50.0, 45.0, 50.5, 3.54, "", "", ""),
-        (ANNOTATORS, 100.0, 75.0, 100.0, 0.0, "", "", ""),
-        (SELF_TRAINED, "", 90.0, 72.5, 3.54, 72.8, 72.0, 73.4),
+        (ANNOTATORS, 50.0, 50.5, 45.0, 7.07, "", "", ""),
+        (ANNOTATORS, 100.0, 100.0, 75.0, 7.07, "", "", ""),
+        (SELF_TRAINED, "", 90.0, 72.5, 3.54, 95.8, 87.5, "never"),
     ]
     first = {"labels": SELF_TRAINED, "round": 1.0, "own_labels": 0.0, "changed": 7.0}
     rounds = [first | {"label_accuracy": "", "test_accuracy": 75.0}]
