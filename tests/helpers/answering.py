@@ -1,4 +1,4 @@
-"""Keys and files of answers for tests."""
+"""Keys and answer files for tests."""
 
 import csv
 import hashlib
@@ -17,7 +17,7 @@ def image_id(phase, path):
 
 
 def make_key(path, rows):
-    """A key as the course page's builder writes it; `rows` by phase."""
+    """A key as teach.py writes it; `rows` by phase."""
     images = {
         image_id(phase, row.path): {"phase": phase, "path": row.path, "label": row.label, "index": row.index}
         for phase, of_phase in rows.items()

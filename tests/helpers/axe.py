@@ -1,4 +1,4 @@
-"""axe-core, the accessibility checker, from the npm registry: one version, checked by its digest."""
+"""axe-core, the accessibility checker, from npm: one version, verified by its digest."""
 
 import base64
 import hashlib
@@ -9,12 +9,12 @@ from pathlib import Path
 
 VERSION = "4.14.1"
 SHA512 = "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
-# WCAG 2.2 AA and the good practice of axe's authors.
+# WCAG 2.2 AA and axe's best practices.
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
 def source() -> str:
-    """The checker's script, from a cache or from npm."""
+    """Source of axe-core, from the cache or from npm."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "memorable"
     archive = cache / f"axe-core-{VERSION}.tgz"
     if not archive.exists():
@@ -28,7 +28,7 @@ def source() -> str:
 
 
 def violations(driver, script: str) -> list[str]:
-    """Rules that the page in `driver` breaks, with the elements."""
+    """Violated rules of the page in `driver`, with the elements."""
     if not driver.execute_script("return typeof axe === 'object'"):
         driver.execute_script(script)
     found = driver.execute_async_script(

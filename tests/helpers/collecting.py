@@ -1,4 +1,4 @@
-"""Shared by the tests of the collecting server: a built page with fake pictures, trials, a clock."""
+"""Pages with fake pictures, trials and server processes for the tests of the collecting server."""
 
 import hashlib
 import http.client
@@ -13,9 +13,6 @@ from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
-
-import collect
 from utils.data.outputs import Layout
 from utils.people import server
 from utils.people.page_key import read_page_key
@@ -27,7 +24,7 @@ SECRET = "0123456789abcdef" * 2
 
 
 def opaque(*parts):
-    """16 hexadecimal digits for a picture."""
+    """An opaque picture name, 16 hexadecimal digits."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
@@ -59,24 +56,14 @@ def build_page(out, lessons=3, tests=4, labels=6, truth=0, build="0"):
     return SimpleNamespace(out=out, folder=folder, key=key, build_id=build_id, **ids)
 
 
-class Clock:
-    """Time that passes when the test says so."""
-
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
 def opened(page, labels_per_image=2, lease_seconds=60.0, max_participants=100, **clock):
-    """The answers database of a page, opened."""
+    """Opens the answers database of a page."""
     key = read_page_key(Layout(page.out))
     return Store(page.out / "answers.sqlite", key, labels_per_image, lease_seconds, max_participants, **clock)
 
 
 def client_of(page, store):
-    """The server as its clients see it."""
+    """Test client of the server."""
     return server.create_app(page.folder, read_page_key(Layout(page.out)), store, SECRET).test_client()
 
 
@@ -92,7 +79,7 @@ def sent_trial(page, shown, answer=0, name=None, index=0, **changes):
 
 
 def stored_trial(page, stimulus, response=0, trial_id=None):
-    """The same trial as the store takes it: by its id."""
+    """The same trial by its id, as the store takes it."""
     trial = sent_trial(page, stimulus, response, trial_id)
     return {trial["trial_id"]: trial}
 
@@ -103,22 +90,13 @@ def rows_of(path, query):
         return database.execute(query).fetchall()
 
 
-def run(monkeypatch, capsys, *arguments):
-    """Exit status and stderr of collect.py, in this process, where it must stop before it serves."""
-    monkeypatch.setattr("waitress.server.BaseWSGIServer.run", lambda _: pytest.fail("it serves"))
-    monkeypatch.setattr("sys.argv", ["collect.py", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        collect.launch(collect.main, collect.Config, "")
-    return stop.value.code, capsys.readouterr().err
-
-
 def joined(client):
     """A new person's id."""
     return client.post("/api/join", json={}).get_json()["participant"]
 
 
 def post_trials(client, participant, *trials):
-    """Status and JSON that trials are answered with."""
+    """Sends trials; returns status and JSON of the answer."""
     answer = client.post("/api/trials", json={"participant": participant, "trials": trials})
     return answer.status_code, answer.get_json()
 
@@ -127,7 +105,7 @@ HEADERS = {"Content-Type": "application/json"}
 
 
 class Process:
-    """`python collect.py` in a process of its own. After a stop, `start` uses the same port again."""
+    """`python collect.py` as a process. After a stop, `start` uses the same port again."""
 
     def __init__(self, page, *settings):
         self.page, self.settings, self.port = page, settings, 0
@@ -141,7 +119,7 @@ class Process:
         self.token = re.search(r"/progress\?token=([0-9a-f]{32})\n", said)[1]
 
     def stop(self, number):
-        """Ends it by a signal; returns its exit status and its output since the start."""
+        """Sends a signal; returns exit status and output since the start."""
         self.running.send_signal(number)
         said = self.running.communicate(timeout=20)[0]
         return self.running.returncode, said

@@ -1,4 +1,4 @@
-"""A short course on the drawn moths with rectangles for explanations, made without a network."""
+"""A short course on the drawn moths with rectangles as explanations; needs no network weights."""
 
 import json
 import shutil
@@ -11,8 +11,8 @@ from utils.data.catalog import MOTHS
 from utils.data.lists import locate, read_examples
 from utils.data.outputs import explanation_name
 
-TESTED, LABELLED = 5, 6  # pictures of the test and to label on the page of `tests/people/conftest.py`
-SIDE = 96  # of the explanations' pictures in pixels; the moths' own is 128
+TESTED, LABELLED = 5, 6  # test images and images to label of the page in `tests/people/conftest.py`
+SIDE = 96  # of the explanation pictures in pixels; moths have 128
 KINDS = {
     "image": "counterfactual_gradcam_img",
     "mask": "counterfactual_gradcam_mask",
@@ -48,7 +48,7 @@ def write_course(folder: Path, data_root: Path, lessons: int = 3, leave_out: tup
 
 
 def copied(data_root: Path, target: Path) -> Path:
-    """Copies the data root so that a test may change it."""
+    """Makes a writable copy of the data root."""
     shutil.copytree(data_root, target, copy_function=shutil.copyfile)
     for path in (target, *target.rglob("*")):
         path.chmod(0o755)
@@ -56,7 +56,7 @@ def copied(data_root: Path, target: Path) -> Path:
 
 
 def with_photographs(data_root: Path, target: Path) -> Path:
-    """Copies the toy dataset; every second image of the test and rest lists becomes a JPEG under its old name."""
+    """Copies the toy dataset; half of the test and rest images become JPEGs under their old names."""
     copied(data_root, target)
     for stem in ("toy_gt_te", "toy_gt_rest_tr"):
         for row in read_examples(target / f"toy/{stem}.txt", len(MOTHS))[::2]:
@@ -66,7 +66,7 @@ def with_photographs(data_root: Path, target: Path) -> Path:
 
 
 def page_data(out: Path) -> dict:
-    """Values of the page in the output folder `out`."""
+    """Contents of data.js of the page in the output folder `out`."""
     text = (out / "course_page/data.js").read_text()
     assert text.startswith("window.COURSE = ") and text.endswith(";\n")
     return json.loads(text.removeprefix("window.COURSE = ").removesuffix(";\n"))
@@ -80,7 +80,7 @@ def rectangle(label: int, wrong: int) -> np.ndarray:
 
 
 def _explain(folder: Path, data_root: Path, row, wrong: int, leave_out: tuple[str, ...]) -> dict[str, str | None]:
-    """Draws the renderings of an explanation; returns their listed paths, None for those that are left out."""
+    """Draws the renderings of an explanation. Returns their listed paths, or None if left out."""
     with Image.open(locate(row.path, data_root)) as image:
         pixels = np.array(image.convert("RGB").resize((SIDE, SIDE)))
     inside = rectangle(row.label, wrong)

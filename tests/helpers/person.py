@@ -1,8 +1,7 @@
-"""A person in front of a browser who takes the course. Tests that import this skip without Selenium."""
+"""A person who takes the course in a browser. Tests that import this skip without Selenium."""
 
 import contextlib
 import json
-import os
 import re
 import shutil
 import time
@@ -21,7 +20,7 @@ SOON = 10  # seconds until a test gives up waiting
 
 @contextlib.contextmanager
 def open_browser(downloads):
-    """A browser without a window; its downloads go to the folder `downloads`, known as `browser.downloads`."""
+    """Opens a headless browser. Downloads go to the folder `downloads`, also as `browser.downloads`."""
     program, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
     if program is None or driver is None:
         pytest.skip("no Chromium with chromedriver here (Debian: apt-get install chromium chromium-driver)")
@@ -41,14 +40,14 @@ def open_browser(downloads):
 
 
 def resize(browser, size, touch=False):
-    """Gives the page a size in CSS pixels, and on a phone a finger."""
+    """Sets the size of the page in CSS pixels; a phone has touch input."""
     metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 2 if touch else 1, "mobile": touch}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": touch})
 
 
 class Person:
-    """A person in front of the browser. Presses are repeated, because the page ignores early ones."""
+    """A person in front of the browser. Clicks and keys are repeated, because the page ignores early ones."""
 
     def __init__(self, browser, course):
         self.browser, self.course = browser, course
@@ -74,7 +73,7 @@ class Person:
         self.until(lambda: None, lambda: words in self.text(), words)
 
     def until(self, act, done, what=""):
-        """Acts until it is done."""
+        """Repeats `act` until `done()`."""
         end = time.monotonic() + SOON
         while not done():
             assert time.monotonic() < end, f"waited for '{what}', but the page shows: {self.text()}"
@@ -85,7 +84,7 @@ class Person:
             time.sleep(0.04)
 
     def click(self, words):
-        """Clicks the button that says `words` until the screen is another."""
+        """Clicks the button with `words` until the screen changes."""
         before = self.text("h1")
         buttons = "[...document.querySelectorAll('main button')]"
         script = f"{buttons}.find((some) => some.textContent.includes(arguments[0])).click()"
@@ -102,7 +101,7 @@ class Person:
         return self.trials[-1]
 
     def shown(self):
-        """The ids of the pictures on the screen, once they are there."""
+        """Ids of the pictures on the screen. Waits for them."""
         self.until(lambda: None, lambda: len(self.all("main img")) > 0, "pictures")
         sources = [image.get_attribute("src") for image in self.all("main img")]
         return [re.search(r"images/([0-9a-f]{16})\.(?:png|jpg)$", source)[1] for source in sources]
@@ -116,7 +115,7 @@ class Person:
 
 
 def namings(person):
-    """The texts and labels on the page that name a class, and whether browsers may translate each."""
+    """Texts on the page that contain a class name, each with whether browsers may translate it."""
     script = """const names = arguments[0], found = [];
         const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
         const note = (words, some) => names.some((name) => words.includes(name)) && found.push([words, some.translate]);
@@ -127,20 +126,20 @@ def namings(person):
 
 
 def keep_state(browser, state, assignment=""):
-    """Puts a state into the page's memory."""
+    """Stores a state of the page in the browser."""
     script = "localStorage.setItem(`memorable-course:${COURSE.build_id}${arguments[1]}`, arguments[0])"
     browser.execute_script(script, json.dumps(state), assignment)
 
 
 def show_state(person, state, assignment=""):
-    """Reloads the page with a state in its memory."""
+    """Reloads the page with a stored state."""
     keep_state(person.browser, state, assignment)
     person.browser.refresh()
     person.until(lambda: None, lambda: person.text("h1") != "", "a screen")
 
 
 def look(person, name, checker=None):
-    """Checks a screen: axe finds nothing, it is no wider than the window, controls are large enough for a finger."""
+    """Checks a screen: no wider than the window, controls of at least 44 pixels, no findings of axe."""
     sizes = person.browser.execute_script(
         "return [document.documentElement.scrollWidth, window.innerWidth,"
         " [...document.querySelectorAll('button, summary, label')].filter((some) => some.checkVisibility())"
@@ -148,7 +147,5 @@ def look(person, name, checker=None):
     )
     assert sizes[0] <= sizes[1], f"{name}: wider than the window"
     assert [some for some in sizes[2] if some[1] < 44 or some[2] < 44] == [], name
-    if folder := os.environ.get("MEMORABLE_SCREENSHOTS"):
-        person.browser.save_screenshot(f"{folder}/{sizes[1]}_{name}.png")
     if checker:
         assert axe.violations(person.browser, checker) == [], name

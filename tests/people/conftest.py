@@ -8,14 +8,14 @@ import pytest
 
 from tests.helpers import axe
 from tests.helpers.answering import make_key, make_trial
-from tests.helpers.collecting import Clock, build_page, client_of, opened
+from tests.helpers.collecting import build_page, client_of, opened
 from tests.helpers.drawn_course import LABELLED, TESTED, page_data, with_photographs, write_course
 from utils.data.lists import Example
 
 
 @pytest.fixture(scope="session")
 def checker():
-    """axe's script, or None without npm or its registry."""
+    """Source of axe-core, or None if it cannot be fetched from npm."""
     try:
         return axe.source()
     except (OSError, subprocess.SubprocessError) as error:
@@ -28,13 +28,8 @@ def page(tmp_path):
 
 
 @pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def store(page, clock):
-    with closing(opened(page, clock=clock)) as store:
+def store(page):
+    with closing(opened(page)) as store:
         yield store
 
 
@@ -61,7 +56,7 @@ def trials(key):
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
-    """A browser without a window; its downloads go to `browser.downloads`."""
+    """A headless browser. Downloads go to `browser.downloads`."""
     from tests.helpers.person import open_browser  # Selenium need not be installed
 
     with open_browser(tmp_path_factory.mktemp("downloads")) as chrome:
@@ -70,7 +65,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def out(data_root, tools, tmp_path_factory):
-    """An output folder with a page of 3 lessons, 5 classes, 5 test images and 6 to label, some of them JPEG."""
+    """An output folder with a page: 5 classes, 3 lessons, 5 test images and 6 to label, some of them JPEG."""
     folder = tmp_path_factory.mktemp("people_browser")
     write_course(folder, data_root)
     root = with_photographs(data_root, folder / "data")

@@ -1,6 +1,6 @@
-"""The course page in a real browser with something behind it: the collecting server, or Mechanical Turk.
+"""The course page in a real browser, served by the collecting server or by Mechanical Turk.
 
-Needs Chromium and its driver; skips with a reason without them.
+Skips without Chromium and its driver.
 """
 
 import json
@@ -34,10 +34,10 @@ def collecting(out, tmp_path):
     server.stop(signal.SIGKILL)
 
 
-def test_answers_reach_the_server_even_if_it_was_gone_for_a_while(browser, course, collecting):
-    """Two people take the course; the server is killed while the first one labels, and comes back.
+def test_answers_reach_the_server_once_despite_an_outage(browser, course, collecting):
+    """Two people take the course. The server is killed and restarted while the first one labels.
 
-    A third person is turned away. The first one is then deleted from the database, and may leave.
+    A third person is turned away. Then the first one is deleted from the database.
     """
     resize(browser, DESKTOP)
     first = Person(browser, course)
@@ -68,7 +68,7 @@ def test_answers_reach_the_server_even_if_it_was_gone_for_a_while(browser, cours
     for _ in range(LABELLED - 3):
         second.sees("Which kind")
         second.answer(1, by_key=True)
-    second.sees("Thank you")  # nothing is left: two images have their label, one is still reserved for the first person
+    second.sees("Thank you")  # two images are labelled, and one is still reserved for the first person
     second.sees("have reached the server")
     trials = second.trials
     exported = json.loads(collecting.request("GET", f"/export.json?token={collecting.token}")[1])["participants"]
@@ -97,9 +97,9 @@ def begin_at(person, address):
 
 @pytest.fixture
 def marketplace(out):
-    """A stand-in for Mechanical Turk: the course in a frame of another origin, and the address that takes its form.
+    """Imitates Mechanical Turk: shows the course in a frame of another origin and accepts its form.
 
-    Pictures are late by `delay` seconds. `paths` lists the requests, `submitted` the fields of the forms.
+    Pictures are delayed by `delay` seconds. `paths` lists the requests, `submitted` the fields of the forms.
     """
     standin = SimpleNamespace(delay=0.0, paths=[], submitted=[])
 
@@ -146,7 +146,7 @@ def open_hit(browser, marketplace, assignment):
 
 
 def test_a_worker_previews_accepts_and_submits(browser, course, marketplace):
-    """Nobody can start in the preview; an accepted assignment is handed in as the form of an ExternalQuestion."""
+    """The preview cannot be started. An accepted assignment is submitted as the form of an ExternalQuestion."""
     open_hit(browser, marketplace, "ASSIGNMENT_ID_NOT_AVAILABLE")
     worker = Person(browser, course)
     worker.sees("This is a preview")
@@ -155,9 +155,9 @@ def test_a_worker_previews_accepts_and_submits(browser, course, marketplace):
     worker.sees("Learn to tell")
     worker.click("Start the first lesson")
     worker.take_lessons()
-    trials, ended = worker.trials, {**worker.state, "screen": "end"}  # test and labelling are the same everywhere
+    trials, ended = worker.trials, {**worker.state, "screen": "end"}  # skips test and labelling
     keep_state(browser, ended, ":3ASSIGNMENT&<\"'")
-    open_hit(browser, marketplace, "3ASSIGNMENT&<\"'")  # again, as after a crash: nothing is lost
+    open_hit(browser, marketplace, "3ASSIGNMENT&<\"'")  # as after a crash: nothing is lost
     worker.sees("3 answers will be handed in")
     worker.all("form button")[0].click()
     worker.until(lambda: None, lambda: marketplace.submitted, "the form")
@@ -169,8 +169,8 @@ def test_a_worker_previews_accepts_and_submits(browser, course, marketplace):
 
 
 @pytest.mark.parametrize("target", ["javascript:alert(1)", "https://mturk.com.evil.example"])
-def test_answers_are_handed_in_to_mechanical_turk_only(browser, course, marketplace, target):
-    """A form is sent to Mechanical Turk over https, or to this computer, or not at all."""
+def test_answers_are_submitted_to_mechanical_turk_only(browser, course, marketplace, target):
+    """The form is sent only to Mechanical Turk over https, or to this computer."""
     browser.get(f"{marketplace.page}?{urlencode({'assignmentId': 'A', 'turkSubmitTo': target})}")
     worker = Person(browser, course)
     worker.sees("Learn to tell")

@@ -1,4 +1,4 @@
-"""`python collect.py` as a process: many people at once, and its end."""
+"""`python collect.py` as a process: many people at once, and signals."""
 
 import http.client
 import random
@@ -20,7 +20,7 @@ def process(page):
     started.running.communicate()
 
 
-def test_ctrl_c_and_sigterm_end_it_well(process):
+def test_ctrl_c_and_sigterm_stop_it_cleanly(process):
     for count, number in enumerate((signal.SIGINT, signal.SIGTERM), start=1):
         person = process.post("/api/join")["participant"]
         image = process.post("/api/next", participant=person)["image"]
@@ -32,13 +32,13 @@ def test_ctrl_c_and_sigterm_end_it_well(process):
 
 
 class Taker:
-    """One of many people at once: takes the course, labels, and sends again what was not acknowledged."""
+    """One of many people: takes the course, labels images, and resends answers that were not acknowledged."""
 
     def __init__(self, process, number, acknowledged):
         self.process, self.acknowledged, self.draw = process, acknowledged, random.Random(number)
 
     def insist(self, address, **body):
-        """Sends until there is an answer, as the page does."""
+        """Repeats a request until it is answered, as the page does."""
         for _ in range(400):
             try:
                 return self.process.post(address, **body)
@@ -47,7 +47,7 @@ class Taker:
         raise AssertionError("the server did not come back")
 
     def send(self, person, images):
-        """Answers images; sends some answers twice."""
+        """Sends answers to images, some of them twice."""
         trials = [sent_trial(self.process.page, image, self.draw.randrange(3)) for image in images]
         for _ in range(self.draw.choice([1, 1, 2])):
             said = self.insist("/api/trials", participant=person, trials=trials)
@@ -60,14 +60,14 @@ class Taker:
         deadline = time.monotonic() + 60
         while len(self.acknowledged) < 50 * 4 + 40 * 5 and time.monotonic() < deadline:
             image = self.insist("/api/next", participant=person)["image"]
-            if image is None:  # a lease may expire
+            if image is None:  # until a lease expires
                 time.sleep(0.4)
             else:
                 self.send(person, [image])
 
 
 def test_fifty_people_at_once_and_a_server_that_is_killed(tmp_path):
-    """Every acknowledged answer is there once; every image has its K labels from K people."""
+    """Every acknowledged answer is stored once, and every image has five labels from five people."""
     page = build_page(tmp_path / "out", lessons=2, tests=2, labels=40)
     process, acknowledged = Process(page, "--labels-per-image", 5, "--lease-seconds", 1), {}
     with ThreadPoolExecutor(50) as pool:

@@ -1,4 +1,4 @@
-"""The server's requests, without a network: what is accepted, what is refused, exports, and that nothing leaks."""
+"""The server's requests (without a network): accepted and refused answers, exports, leaks."""
 
 import csv
 import io
@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-import collect
 from tests.helpers.collecting import (
     CLASSES,
     HEADERS,
@@ -23,9 +22,9 @@ from tests.helpers.collecting import (
     opened,
     post_trials,
     rows_of,
-    run,
     sent_trial,
 )
+from tests.helpers.runs import call
 from utils.people import export, server
 
 
@@ -70,7 +69,7 @@ def test_a_bad_body_is_refused_in_a_sentence(client, content, status):
 
 
 def forgeries(page):
-    """Well-formed trials that are wrong, with a word of the reason."""
+    """Invalid trials, each with a word of the expected reason."""
     test, label, lesson = page.test[0], page.label[0], page.lesson[0]
     return [
         (sent_trial(page, test, phase="label", trial_type="label"), "stimulus"),
@@ -80,7 +79,7 @@ def forgeries(page):
         (sent_trial(page, test, trial_index="0"), "trial_index"),
         (sent_trial(page, test, stimulus="f" * 16), "stimulus"),
         (sent_trial(page, test, build_id="f" * 16), "build_id"),
-        (sent_trial(page, test, correct=True), "exactly the fields"),  # nobody may claim to know
+        (sent_trial(page, test, correct=True), "exactly the fields"),
         (sent_trial(page, test, **{"<script>": 1}), "exactly the fields"),
         (sent_trial(page, lesson, response=0, correct=not sent_trial(page, lesson, 0)["correct"]), "correct"),
     ]
@@ -95,7 +94,7 @@ def test_forged_trials_are_refused_next_to_good_ones(client, page, store):
     assert "script" not in json.dumps(said) and store.progress()["answers, test"] == 1
 
 
-def test_nobody_acts_for_another_or_learns_of_them(client, page, store):
+def test_participants_cannot_act_for_or_learn_about_others(client, page, store):
     a, b = joined(client), joined(client)
     trial = sent_trial(page, client.post("/api/next", json={"participant": a}).get_json()["image"])
     assert post_trials(client, a, trial)[0] == 200
@@ -108,7 +107,7 @@ def test_nobody_acts_for_another_or_learns_of_them(client, page, store):
 
 
 def conversation(page, monkeypatch):
-    """Everything that the server sends in a course with good and forged answers: status, headers and body."""
+    """Statuses, headers and bodies that the server sends during a course with valid and forged answers."""
     numbers, heard = itertools.count(), []
     monkeypatch.setattr(secrets, "token_hex", lambda size: f"{next(numbers):0{2 * size}x}")
     with closing(opened(page)) as store:
@@ -134,8 +133,8 @@ def conversation(page, monkeypatch):
     return heard
 
 
-def test_what_is_sent_depends_on_no_true_label_and_names_no_file(tmp_path, monkeypatch):
-    """The same people and answers, other true labels and files of test and labelling: the same bytes."""
+def test_the_server_reveals_no_true_label_and_no_file_name(tmp_path, monkeypatch):
+    """Other true labels and files of the test and labelling images: the server sends the same bytes."""
     page, other = (build_page(tmp_path / str(truth), truth=truth) for truth in (0, 1))
     assert page.key != other.key and page.lesson == other.lesson
     first, second = (conversation(some, monkeypatch) for some in (page, other))
@@ -160,30 +159,23 @@ def test_progress_and_exports_need_the_token(client, tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_progress_counts(client, page, store):
-    people = [joined(client) for _ in range(4)]
-    for person, places in zip(people, [[0, 1], [0, 2]], strict=False):
-        post_trials(client, person, *(sent_trial(page, page.label[place]) for place in places))
-    post_trials(client, people[2], *(sent_trial(page, image) for image in [page.test[0], *page.lesson[:2]]))
-    shown = client.get(f"/progress?token={SECRET}").get_data(as_text=True)
-    assert re.findall(r"<td>(.*?)</td>", shown) == ["4", "3", "2", "1", "4", "6", "1"]
-
-
 def test_no_cell_is_a_formula():
     hostile = ["=1+1", "+1", "-1", "@SUM(A1)", '=HYPERLINK("http://x")', 'a,"b"\n=c']
     (row,) = csv.reader(io.StringIO(export.csv_text([(*hostile, -1, 1.5, None, True)]), newline=""))
     assert row == [*(f"'{text}" for text in hostile[:-1]), hostile[-1], "-1", "1.5", "", "true"]
 
 
-def test_exports_contain_what_was_sent_and_no_secret(client, page, store, monkeypatch):
+def test_exports_contain_what_was_sent_and_no_secret(client, page, store):
     wanted = []
     for number in range(3):
         person = joined(client)
         if number != 1:  # the second person answers nothing
             images = [page.lesson[0], page.test[number], page.label[number]]
             trials = [sent_trial(page, image, number % 3, index=index) for index, image in enumerate(images)]
-            post_trials(client, person, *reversed(trials))
+            assert post_trials(client, person, *reversed(trials))[0] == 200
             wanted.append({"participant": f"p{number + 1:04d}", "trials": trials})
+    shown = client.get(f"/progress?token={SECRET}").get_data(as_text=True)
+    assert re.findall(r"<td>(.*?)</td>", shown) == ["3", "2", "2", "2", "2", "6", "0"]
     downloads = {suffix: client.get(f"/export{suffix}?token={SECRET}") for suffix in (".json", ".csv")}
     expected = {"build_id": page.build_id, "dataset": "butterflies_s300", "participants": wanted}
     assert downloads[".json"].get_json() == expected
@@ -195,8 +187,7 @@ def test_exports_contain_what_was_sent_and_no_secret(client, page, store, monkey
     for suffix, download in downloads.items():
         assert download.headers["Content-Disposition"] == f"attachment; filename=answers{suffix}"
         target = page.out / f"a{suffix}"
-        monkeypatch.setattr("sys.argv", ["collect.py", "--out", str(page.out), "--export", str(target)])
-        collect.launch(collect.main, collect.Config, "")
+        assert call("collect", "--out", page.out, "--export", target, cwd=page.out).status == 0
         assert target.read_bytes() == download.data and stat.S_IMODE(target.stat().st_mode) == 0o600
         assert not [word for word in secret if word.encode() in download.data]
 
@@ -211,10 +202,9 @@ STARTS = {
 
 
 @pytest.mark.parametrize("name", STARTS)
-def test_a_failed_start_says_why(page, monkeypatch, capsys, name):
+def test_a_failed_start_says_why(page, name):
     spoil, words = STARTS[name]
     changed = spoil(page)
     more = changed if isinstance(changed, list) else []
-    status, said = run(monkeypatch, capsys, "--out", page.out, "--port", 0, *more)
-    assert status == 2 and words in said and said.count("\n") == 1, said
-    assert not (page.out / "a.csv").exists()
+    done = call("collect", "--out", page.out, "--port", 0, *more, cwd=page.out)
+    assert done.status == 2 and words in done.err and done.err.count("\n") == 1, done.err
