@@ -48,7 +48,7 @@ class Dataset:
     classes: tuple[str, ...]  # in label order
     train: str
     test: str
-    rest: str = ""  # list for people to label; "" if there is none
+    rest: str = ""  # list for people to label; "" if missing
     trains_on_rest: bool = False  # `train` is a rest list, whose labels may be unknown
     own_names: tuple[str, ...] = ()  # class names shown to people; () derives them from `classes`
     own_things: tuple[str, ...] = ()  # what a picture shows, singular and plural; () for the default
@@ -143,7 +143,7 @@ def _find_prepared(name: str, data_root: str | Path) -> Dataset | None:
     base = _find_prepared(name.removesuffix(REST), data_root) if name.endswith(REST) else None
     if base is None or base.trains_on_rest:
         return None
-    base.list_path(data_root, "rest")  # raises InputError if there is none
+    base.list_path(data_root, "rest")  # raises InputError if it is missing
     return dataclasses.replace(base, name=name, train=base.rest, rest="", trains_on_rest=True)
 
 
