@@ -77,7 +77,6 @@ class Dataset:
 
     @property
     def things(self) -> tuple[str, ...]:
-        """What a picture shows, singular and plural."""
         return self.own_things or THINGS.get(self.classes, ("picture", "pictures"))
 
 

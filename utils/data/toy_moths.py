@@ -96,9 +96,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Wing:
-    """A wing in pixel coordinates; all arrays are SIZE x SIZE."""
-
-    x: np.ndarray  # moth units from the root of the wing, towards the tip on both sides
+    x: np.ndarray  # (SIZE, SIZE), moth units from the root of the wing, towards the tip on both sides
     y: np.ndarray
     theta: np.ndarray  # angle around the root, degrees, without the sweep of the wing
     r: np.ndarray  # distance from the root over the size of the wing

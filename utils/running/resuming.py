@@ -81,7 +81,6 @@ class Unfinished:
 
     @processes.first_only
     def save(self, state: dict | None) -> None:
-        """Replaces the saved state (tensors and plain values) atomically."""
         save_checkpoint(self._file, {"identity": self.who, "state": state})
         self.advanced = state is not None
 

@@ -39,7 +39,6 @@ RANGES = {
 
 
 def script_name() -> str:
-    """Returns the name of the running script, without `.py`."""
     return Path(sys.argv[0]).stem
 
 
