@@ -316,7 +316,8 @@ def test_ctrl_c_says_how_to_continue(fork, commands, reference, prepared):
     folder = prepared("teacher")
     done = fork(commands["teacher"], folder, watched=state_file(commands["teacher"]), versions=2, signal=signal.SIGINT)
     words = " ".join(map(str, commands["teacher"][1:]))
-    line = f"train_butterflies_resnet18.py: stopped by Ctrl-C. Continue with: python train_butterflies_resnet18.py {words} --resume"
+    script = "train_butterflies_resnet18.py"
+    line = f"{script}: stopped by Ctrl-C. Continue with: python {script} {words} --resume"
     lines = [text for text in done.err.replace("\r", "\n").split("\n") if text.strip() and "%|" not in text]
     assert done.status == 130 and lines == [line], done.err
     assert fork([*commands["teacher"], "--resume"], folder).status == 0

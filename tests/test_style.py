@@ -24,7 +24,7 @@ def called_with_cfg(module):
 
 
 def settings_read(function, seen):
-    """Settings that a function reads from `cfg`: as `cfg.x`, by `pick`, or in functions and classes that it passes `cfg` to."""
+    """Settings that a function reads: as `cfg.x`, by `pick`, or in functions and classes that it passes `cfg` to."""
     if function in seen:
         return set()
     seen.add(function)

@@ -33,7 +33,8 @@ TWELVE = tuple(
 
 def two_hundred():
     """Two hundred different names."""
-    kinds = "Finch Gull Hawk Heron Jay Lark Owl Plover Swift Tern Thrush Vireo Warbler Wren Crane Dove Grebe Loon Quail Rail"
+    kinds = "Finch Gull Hawk Heron Jay Lark Owl Plover Swift Tern"
+    kinds += " Thrush Vireo Warbler Wren Crane Dove Grebe Loon Quail Rail"
     looks = "Amber Bearded Crested Dusky Elegant Golden Hooded Mourning Spotted Yellow"
     return tuple(f"{look} {kind}" for kind in kinds.split() for look in looks.split())
 

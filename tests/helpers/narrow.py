@@ -1,4 +1,4 @@
-"""Makes ResNet-18 NARROWER (environment variable, 8 by default) times narrower, so that states are small and passes fast.
+"""Divides the width of ResNet-18 by the environment variable NARROWER (default 8): small states, fast passes.
 
 Must be imported before anything that uses the network.
 """

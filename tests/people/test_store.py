@@ -106,9 +106,13 @@ def test_leases_equal_a_plain_second_implementation(tmp_path, monkeypatch, seed)
     """People answer, wait, leave, ask twice and send unasked labels in random order; the server restarts."""
     monkeypatch.setattr(stores, "PRAGMAS", ("journal_mode = MEMORY", "synchronous = OFF"))
     draw, now = random.Random(seed), 1000.0
+
+    def clock():
+        return now
+
     page = build_page(tmp_path, labels=draw.randint(1, 8))
     wanted, seconds = draw.randint(1, 4), draw.choice([1, 10, 100])
-    store, model = opened(page, wanted, seconds, clock=lambda: now), PlainLeases(page.label, wanted, seconds)
+    store, model = opened(page, wanted, seconds, clock=clock), PlainLeases(page.label, wanted, seconds)
     people, shown = [store.join() for _ in range(8)], {}
     for _ in range(400):
         now += draw.choice([0, 0.5, 1, 9, 40, 150]) * draw.random()
@@ -119,7 +123,7 @@ def test_leases_equal_a_plain_second_implementation(tmp_path, monkeypatch, seed)
             assert shown[person] == model.next(person, now)
         elif action == "restart":
             store.close()
-            store = opened(page, wanted, seconds, clock=lambda: now)
+            store = opened(page, wanted, seconds, clock=clock)
         else:
             image = draw.choice(page.label) if action == "push" else shown.get(person)
             if image is not None:
