@@ -22,7 +22,6 @@ def test_warnings_are_appended():
     assert once == {"loss": 1.0, "warnings": ["One."]}
     assert checks.with_warnings(once, ["Two."])["warnings"] == ["One.", "Two."]
     assert once["warnings"] == ["One."]
-    assert checks.with_warnings(None, ["One."]) is None
 
 
 @pytest.mark.parametrize(
