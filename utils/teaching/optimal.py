@@ -41,7 +41,7 @@ def learn_head(features: Tensor, labels: Tensor, num_classes: int, ridge: float)
     )
 
     def loss() -> Tensor:
-        optimizer.zero_grad()
+        W.grad = None
         value = margin_risk((W @ coordinates).T, labels) + ridge * W.square().sum()
         value.backward()
         return value
