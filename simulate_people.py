@@ -24,9 +24,10 @@ from utils.data.images import eval_view
 from utils.data.lists import Example
 from utils.data.loading import ImageSet
 from utils.data.outputs import Layout
+from utils.people.aggregation import symmetric
 from utils.people.answers import read_answers
 from utils.people.page_key import Key, read_key
-from utils.people.simulated import crowd, estimated, one_person, symmetric
+from utils.people.simulated import crowd, estimated, one_person
 from utils.running.launch import launch
 from utils.running.settings import chosen_dataset
 from utils.training import evaluation

@@ -3,19 +3,25 @@
     python teach.py
     python teach.py --dataset gull --selection random
 
-Reads: the course of train_*_CMaxGrad*.py; test and rest images.
-Writes: in <out>, course_page/, course_page_key.json (keep it from participants) and run_teach.json.
-Takes: about 5 seconds for butterflies_s300, whose page has 1,244 pictures to label. No GPU is used.
+Reads: the course of train_*_CMaxGrad*.py; the expert's, test and rest images; the weights that the course names.
+Writes: in <out>, course_page/; course_page_key.json and teacher_features.npz (keep both from participants);
+run_teach.json.
+Takes: TIME
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
+from utils.base import processes
 from utils.base.machine import default_workers
+from utils.data.catalog import Dataset
+from utils.data.outputs import Layout
 from utils.people.course_page import CoursePage, find_course
 from utils.people.page_key import write_key
+from utils.people.teacher import store_teacher
 from utils.running.launch import launch
 from utils.running.settings import chosen_dataset
+from utils.teaching.course import read_course
 from utils.teaching.registry import Selection
 
 
@@ -31,20 +37,30 @@ class Config:
     test_images: int = 20  # pictures of the test, balanced over classes
     label_images: int = 0  # pictures to label, drawn from the dataset's rest list; 0 takes all
     image_size: int = 384  # longer side of the page's pictures in pixels; smaller ones stay as they are
+    # teacher, which knows a part of the labels before people answer
+    pretrained: str = "auto"  # its weights: those of the course (auto), imagenet, none (no teacher), or a checkpoint
+    batch_size: int = 64  # images per forward pass
     # run
     out: str = "auto"  # output folder; auto: named after the dataset
     seed: int = 0  # draws the pictures and names them; same seed: same bytes
     workers: int = default_workers()  # threads that read and write images; they never change a result
+    device: str = "auto"  # auto (a GPU if there is one), cpu, cuda, cuda:1
 
 
-def main(cfg: Config) -> dict:
-    dataset = chosen_dataset(cfg)
-    layout, selection = find_course(dataset, cfg.out, cfg.selection, cfg.simclr)
+@processes.first_only
+def build_page(cfg: Config, dataset: Dataset, layout: Layout, selection: str) -> dict:
     course = layout.course(selection)
     page = CoursePage(dataset, course, cfg.data_root, cfg.image_size, cfg.test_images, cfg.label_images, cfg.seed)
     build_id = page.write(layout, cfg.workers)
     write_key(layout, dataset, selection, build_id, page.images, page.explanations)
     return page.report(layout, build_id)
+
+
+def main(cfg: Config) -> dict:
+    dataset = chosen_dataset(cfg)
+    layout, selection = find_course(dataset, cfg.out, cfg.selection, cfg.simclr)
+    measured = build_page(cfg, dataset, layout, selection) or {}
+    return measured | store_teacher(layout, dataset, read_course(layout.course(selection), dataset), cfg)
 
 
 if __name__ == "__main__":

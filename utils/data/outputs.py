@@ -100,6 +100,10 @@ class Layout:
         return self.out / f"course_page_key{build_id and '_'}{build_id}.json"
 
     @property
+    def teacher_features(self) -> Path:
+        return self.out / "teacher_features.npz"
+
+    @property
     def answers(self) -> Path:
         return self.out / "answers.sqlite"
 

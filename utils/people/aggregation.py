@@ -1,15 +1,21 @@
-"""Aggregates many people's answers into one label per image, and measures their agreement."""
+"""Aggregates many people's answers into one label per image, and measures their agreement.
+
+The default model is ours: class probabilities of images from the teacher and from everybody's confusion matrix, by EM.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.sparse import csr_matrix
+from scipy.special import softmax
 
 from utils.people.answers import Answer
+from utils.people.teacher import Teacher
 
-Aggregation = Literal["majority", "dawid_skene", "one_coin"]
+Aggregation = Literal["teacher", "majority", "dawid_skene", "one_coin"]
 
 # Prior on each person, in counts of answers per class: better than chance, but any error is possible. Without it,
 # people with few answers get extreme confusion matrices, and Dawid-Skene is worse than the majority. The one-coin model
@@ -17,6 +23,10 @@ Aggregation = Literal["majority", "dawid_skene", "one_coin"]
 RIGHT, WRONG = 5.0, 1.0
 TOLERANCE = 1e-6  # EM has converged when no class probability changes by more
 MAX_STEPS = 2000
+SHRINK = 20.0  # m: weight of the crowd in a person's confusion matrix, in answers per class
+DISCOUNT = 0.8  # w: weight of an answer; below 1 because people err on the same images
+TEACHER_STEPS = 100  # of EM with a teacher
+ROUNDS = 10  # most rounds in which people's labels teach the teacher
 TIES = 2**31  # separates draws of ties from other draws with the same seed
 
 
@@ -24,17 +34,18 @@ TIES = 2**31  # separates draws of ties from other draws with the same seed
 class Votes:
     """M answers as arrays."""
 
-    images: list[str]  # names, sorted, (N,)
+    images: list[str]  # names, (N,)
     people: list[str]  # names, sorted, (P,)
     image: np.ndarray  # index into `images` of each answer, (M,)
     person: np.ndarray  # index into `people` of each answer, (M,)
     answer: np.ndarray  # class of each answer, (M,)
 
     @classmethod
-    def of(cls, answers: Sequence[Answer]) -> "Votes":
-        """Converts answers in any order; nobody may answer an image twice."""
+    def of(cls, answers: Sequence[Answer], images: Sequence[str] = ()) -> "Votes":
+        """Converts answers in any order; nobody may answer an image twice. `images` may include unanswered ones."""
         answers = sorted(answers, key=lambda answer: (answer.image, answer.person))
-        images, people = sorted({answer.image for answer in answers}), sorted({answer.person for answer in answers})
+        people = sorted({answer.person for answer in answers})
+        images = list(images) or sorted({answer.image for answer in answers})
         place, number = {name: i for i, name in enumerate(images)}, {name: i for i, name in enumerate(people)}
         columns = [(place[answer.image], number[answer.person], answer.response) for answer in answers]
         image, person, answer = np.array(columns, dtype=np.int64).reshape(-1, 3).T
@@ -55,35 +66,53 @@ class Labels:
     certainty: np.ndarray  # share of answers (majority) or probability (models) of the label, (N,)
     drawn: int  # number of ties broken at random
     steps: int = 0  # steps of EM
-    converged: bool = True  # False if EM reached MAX_STEPS
+    converged: bool = True  # False if EM reached its last step
+    accuracy: np.ndarray | None = None  # estimated accuracy of each person, 0 .. 1, (P,); None for the majority
+    weight: np.ndarray | None = None  # bits that an answer of each person says about the class, (P,)
 
 
-def aggregate(votes: Votes, num_classes: int, method: Aggregation, known: np.ndarray, seed: int) -> Labels:
+@dataclass(frozen=True)
+class Aggregator:
+    """How answers become labels."""
+
+    method: Aggregation
+    seed: int  # draws ties
+    teacher: Teacher | None = None  # for the method "teacher"
+    fixed_teacher: bool = False  # people's labels do not teach the teacher
+
+
+def aggregate(votes: Votes, num_classes: int, known: np.ndarray, how: Aggregator) -> Labels:
     """Returns one label per image.
 
-    `known` are answers with known truth, which weight people: rows of person, class, answer, (K, 3). The majority uses
-    them only for ties. `seed` draws the remaining ties.
+    `known` are answers with known truth, which weight people: rows of person, class, answer, weight, (K, 4). The
+    majority uses them only for ties.
     """
-    people, (person, truth, answer) = len(votes.people), known.T
-    right, wrong = (np.bincount(person[chosen], minlength=people) for chosen in (truth == answer, truth != answer))
-    right_and_wrong = np.stack([right, wrong], axis=1)
+    method, seed = how.method, how.seed
+    person, truth, answer, weight = known.T
+    right, wrong = (
+        np.bincount(person[chosen].astype(int), weight[chosen], len(votes.people))
+        for chosen in (truth == answer, truth != answer)
+    )
     if method == "majority":
         counts = num_classes * np.array([RIGHT, WRONG * (num_classes - 1)])  # the sums of `prior_counts`
-        right, wrong = (counts + right_and_wrong).T
+        right, wrong = counts[0] + right, counts[1] + wrong
         return majority(votes, num_classes, right / (right + wrong), seed)
+    crowd = Crowd(votes, known, num_classes)
     if method == "one_coin":
-        fitted = one_coin(votes, num_classes, np.array([RIGHT, WRONG]) + right_and_wrong)
+        fitted = one_coin(votes, num_classes, np.stack([RIGHT + right, WRONG + wrong], axis=1))
+    elif method == "dawid_skene":
+        fitted = dawid_skene(crowd, prior_counts(num_classes))
     else:
-        believed = np.tile(prior_counts(num_classes), (people, 1, 1))
-        np.add.at(believed, tuple(known.T), 1)
-        fitted = dawid_skene(votes, believed)
+        assert how.teacher is not None, "the method needs a teacher"
+        fitted = teacher_model(crowd, how.teacher, how.fixed_teacher)
     label, drawn = _draw_ties(fitted.posterior, seed)
-    return Labels(label, fitted.posterior.max(1), drawn, len(fitted.objective), fitted.converged)
+    said = crowd.informative(fitted.people, fitted.posterior.mean(0))
+    return Labels(label, fitted.posterior.max(1), drawn, fitted.steps, fitted.converged, *said)
 
 
-def prior_counts(num_classes: int) -> np.ndarray:
-    """Returns the prior on a person in counts of answers, (C, C): row is the class, column the answer."""
-    return np.full((num_classes, num_classes), WRONG) + (RIGHT - WRONG) * np.eye(num_classes)
+def prior_counts(num_classes: int, wrong: float = WRONG) -> np.ndarray:
+    """Returns prior counts of answers (C, C): row is the class, column the answer."""
+    return np.full((num_classes, num_classes), wrong) + (RIGHT - wrong) * np.eye(num_classes)
 
 
 def majority(votes: Votes, num_classes: int, trust: np.ndarray, seed: int) -> Labels:
@@ -106,35 +135,120 @@ def _draw_ties(scores: np.ndarray, seed: int) -> tuple[np.ndarray, int]:
     return np.where(tied, draws, -1).argmax(1), int((tied.sum(1) > 1).sum())
 
 
-@dataclass(frozen=True)
-class Fitted:
+class Fitted(NamedTuple):
     """Result of EM."""
 
     posterior: np.ndarray  # probability of each class, (N, C)
-    prior: np.ndarray  # share of each class, (C,)
-    people: np.ndarray  # confusion matrices (P, C, C), [person, class, answer], or accuracies (P,)
-    objective: list[float]  # log posterior of the parameters before each step; it never decreases
+    steps: int
     converged: bool
+    people: Callable[[int], np.ndarray]  # returns a person's confusion matrix (C, C), [class, answer]
 
 
-def dawid_skene(votes: Votes, believed: np.ndarray, per_class: float = WRONG, tolerance: float = TOLERANCE) -> Fitted:
+class Crowd:
+    """The answers and the known answers of a crowd, for EM.
+
+    Its tables have a row per pair of person and answer that occurs, since C x C numbers per person may be too many.
+    `known` is as in `aggregate`.
+    """
+
+    def __init__(self, votes: Votes, known: np.ndarray, num_classes: int) -> None:
+        self.votes, self.num_classes = votes, num_classes
+        person, truth, answer = known[:, :3].T.astype(np.int64)
+        pairs = np.concatenate([votes.person * num_classes + votes.answer, person * num_classes + answer])
+        found, row = np.unique(pairs, return_inverse=True)
+        self.person, self.answer = np.divmod(found, num_classes)
+        answers, places = len(votes.answer), np.arange(len(found))
+        self.known = np.zeros((len(found), num_classes))
+        np.add.at(self.known, (row[answers:], truth), known[:, 3])
+        given = np.ones(answers), (row[:answers], votes.image)
+        self._given = csr_matrix(given, (len(found), len(votes.images)))
+        self._by_person = csr_matrix((np.ones(len(found)), (self.person, places)), (len(votes.people), len(found)))
+        self._by_answer = csr_matrix((np.ones(len(found)), (self.answer, places)), (num_classes, len(found)))
+
+    def counts(self, posterior: np.ndarray) -> np.ndarray:
+        """Returns N_p + K_p of each pair of person and answer: by class, (U, C)."""
+        return self._given @ posterior + self.known
+
+    def shrunk_to(self, counts: np.ndarray) -> np.ndarray:
+        """Returns m times the confusion matrix of the whole crowd, (C, C)."""
+        pooled = (self._by_answer @ counts).T + prior_counts(self.num_classes, min(WRONG, 4 / (self.num_classes - 1)))
+        return SHRINK * pooled / pooled.sum(1, keepdims=True)
+
+    def log_likelihood(self, counts: np.ndarray, base: np.ndarray) -> np.ndarray:
+        """Returns the sum of log theta_p[c, r] over the answers to each image, (N, C).
+
+        theta_p are the normalized rows of N_p + K_p + `base`, (C, C).
+        """
+        totals = (self._by_person @ counts)[self.person] + base.sum(1)
+        return self._given.T @ np.log((counts + base.T[self.answer]) / totals)
+
+    def confusion(self, counts: np.ndarray, base: np.ndarray, person: int) -> np.ndarray:
+        """Returns theta_p of a person, (C, C), [class, answer]."""
+        theta, own = base.copy(), self.person == person
+        theta[:, self.answer[own]] += counts[own].T
+        return theta / theta.sum(1, keepdims=True)
+
+    def informative(self, people: Callable[[int], np.ndarray], shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns each person's accuracy, and the mutual information of class and answer in bits, (P,) each."""
+        accuracy, bits = np.empty((2, len(self.votes.people)))
+        for person in range(len(accuracy)):
+            joint = shares[:, None] * people(person)
+            accuracy[person] = np.trace(joint)
+            independent = joint.sum(1, keepdims=True) * joint.sum(0)
+            bits[person] = (joint * np.log2(joint / independent, where=joint > 0, out=np.zeros_like(joint))).sum()
+        return accuracy, bits
+
+
+def teacher_model(crowd: Crowd, teacher: Teacher, fixed: bool = False) -> Fitted:
+    """Estimates classes and confusion matrices jointly by EM, with the teacher's prior (shared/labels.md).
+
+    Unless the teacher is `fixed`, the labels teach it and EM runs again, until they no longer change.
+    """
+    images = crowd.votes.images
+    prior = teacher.prior(images)
+    answered = np.bincount(crowd.votes.image, minlength=len(images)) > 0
+    fitted = fit_crowd(crowd, prior, prior)
+    for _ in range(0 if fixed else ROUNDS):
+        before, prior = fitted, teacher.taught_prior(images, fitted.posterior, answered)
+        fitted = fit_crowd(crowd, prior, prior)
+        if (fitted.posterior.argmax(1) == before.posterior.argmax(1)).all():
+            break
+    return fitted
+
+
+def fit_crowd(crowd: Crowd, prior: np.ndarray, start: np.ndarray, most: int = TEACHER_STEPS) -> Fitted:
+    """Runs EM from the posterior `start` with class probabilities `prior` of the images, both (N, C).
+
+    P_i(c) = q_i(c) product of theta_p[c, r]^w over the answers; every theta_p is shrunk to the crowd's.
+    """
+
+    def step(posterior: np.ndarray) -> np.ndarray:
+        counts = crowd.counts(posterior)
+        likelihood = crowd.log_likelihood(counts, crowd.shrunk_to(counts))
+        return softmax(np.log(prior) + DISCOUNT * likelihood, axis=1)
+
+    posterior, steps, converged = _climb(start, step, TOLERANCE, most)
+    counts = crowd.counts(posterior)
+    return Fitted(posterior, steps, converged, partial(crowd.confusion, counts, crowd.shrunk_to(counts)))
+
+
+def dawid_skene(crowd: Crowd, believed: np.ndarray, per_class: float = WRONG, tolerance: float = TOLERANCE) -> Fitted:
     """Estimates classes and confusion matrices jointly by EM.
 
     Model (Dawid & Skene, Applied Statistics 28, 1979): image i has class j with probability prior_j; person p answers k
     with probability confusion_pjk, independently of others. Both have a Dirichlet prior; EM finds a maximum of the
     posterior. EM starts at the shares of answers, so classes keep their names unless most people confuse them.
 
-    `believed` are prior counts of each person's answers, (P, C, C), [person, class, answer]; `per_class` is the prior
-    count of each class. EM ends when no class probability changes by more than `tolerance`.
+    `believed` are prior counts of a person's answers, (C, C), [class, answer]; `per_class` is the prior count of each
+    class. EM ends when no class probability changes by more than `tolerance`.
     """
 
-    def step(posterior: np.ndarray) -> tuple:
-        prior, confusion = maximize(votes, posterior, believed, per_class)
-        posterior, likelihood = expect(votes, prior, confusion)
-        objective = likelihood + per_class * np.log(prior).sum() + (believed * np.log(confusion)).sum()
-        return posterior, prior, confusion, objective
+    def step(posterior: np.ndarray) -> np.ndarray:
+        likelihood = crowd.log_likelihood(crowd.counts(posterior), believed)
+        return softmax(np.log(_shares(posterior, per_class)) + likelihood, axis=1)
 
-    return _climb(votes.counts(believed.shape[1]), step, tolerance)
+    posterior, steps, converged = _climb(_start(crowd.votes, crowd.num_classes), step, tolerance)
+    return Fitted(posterior, steps, converged, partial(crowd.confusion, crowd.counts(posterior), believed))
 
 
 def one_coin(
@@ -150,61 +264,48 @@ def one_coin(
     cell, shape = votes.image * num_classes + votes.answer, (len(votes.images), num_classes)
     answers = believed.sum(1) + np.bincount(votes.person, minlength=len(votes.people))
 
-    def step(posterior: np.ndarray) -> tuple:
-        shares = posterior.sum(0) + per_class
-        prior = shares / shares.sum()
+    def accuracy(posterior: np.ndarray) -> np.ndarray:
         right = np.bincount(votes.person, posterior.reshape(-1)[cell], len(votes.people))
-        accuracy = (believed[:, 0] + right) / answers
-        hit, miss = np.log(accuracy), np.log(1 - accuracy)
-        other = miss - np.log(num_classes - 1)  # log probability of one particular wrong class
-        joint = np.log(prior) + np.bincount(cell, (hit - other)[votes.person], shape[0] * shape[1]).reshape(shape)
-        evidence = logsumexp(joint, axis=1, keepdims=True)
-        likelihood = evidence.sum() + other[votes.person].sum()
-        believing = (believed * np.stack([hit, miss], axis=1)).sum()
-        return np.exp(joint - evidence), prior, accuracy, likelihood + per_class * np.log(prior).sum() + believing
+        return (believed[:, 0] + right) / answers
 
-    return _climb(votes.counts(num_classes), step, tolerance)
+    def step(posterior: np.ndarray) -> np.ndarray:
+        hit = accuracy(posterior)
+        odds = np.log(hit) - np.log((1 - hit) / (num_classes - 1))  # against one particular wrong class
+        likelihood = np.bincount(cell, odds[votes.person], shape[0] * shape[1]).reshape(shape)
+        return softmax(np.log(_shares(posterior, per_class)) + likelihood, axis=1)
 
-
-def _climb(counts: np.ndarray, step: Callable[[np.ndarray], tuple], tolerance: float) -> Fitted:
-    """Runs EM from the shares of answers until it converges; `counts` is (N, C)."""
-    posterior = counts / counts.sum(1, keepdims=True)
-    objective: list[float] = []
-    converged = False
-    while not converged and len(objective) < MAX_STEPS:
-        before = posterior
-        posterior, prior, people, reached = step(posterior)
-        objective.append(float(reached))
-        converged = float(np.abs(posterior - before).max()) <= tolerance
-    return Fitted(posterior, prior, people, objective, converged)
+    posterior, steps, converged = _climb(_start(votes, num_classes), step, tolerance)
+    people = accuracy(posterior)
+    return Fitted(posterior, steps, converged, lambda person: symmetric(people[person], num_classes))
 
 
-def maximize(
-    votes: Votes, posterior: np.ndarray, believed: np.ndarray, per_class: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """M-step: returns class shares (C,) and confusion matrices (P, C, C); arguments as in `dawid_skene`."""
-    people, num_classes = believed.shape[:2]
+def symmetric(accuracy: float, num_classes: int) -> np.ndarray:
+    """Returns a confusion matrix (C, C), rows the true class: `accuracy` on the diagonal, all errors equally likely."""
+    wrong = (1 - accuracy) / (num_classes - 1)
+    return np.full((num_classes, num_classes), wrong) + (accuracy - wrong) * np.eye(num_classes)
+
+
+def _shares(posterior: np.ndarray, per_class: float) -> np.ndarray:
+    """Returns the share of each class, (C,)."""
     shares = posterior.sum(0) + per_class
-    kind = votes.person * num_classes + votes.answer
-    answered = _sums(believed.transpose(0, 2, 1).reshape(-1, num_classes), kind, posterior, votes.image)
-    confusion = answered.reshape(people, num_classes, num_classes).transpose(0, 2, 1)  # [person, class, answer]
-    return shares / shares.sum(), confusion / confusion.sum(2, keepdims=True)
+    return shares / shares.sum()
 
 
-def expect(votes: Votes, prior: np.ndarray, confusion: np.ndarray) -> tuple[np.ndarray, float]:
-    """E-step: returns the posterior (N, C) and the log likelihood of the answers."""
-    kind = votes.person * len(prior) + votes.answer
-    by_kind = np.log(confusion).transpose(0, 2, 1).reshape(-1, len(prior))
-    joint = _sums(np.tile(np.log(prior), (len(votes.images), 1)), votes.image, by_kind, kind)
-    evidence = logsumexp(joint, axis=1, keepdims=True)
-    return np.exp(joint - evidence), float(evidence.sum())
+def _start(votes: Votes, num_classes: int) -> np.ndarray:
+    """Returns the shares of answers, (N, C)."""
+    counts = votes.counts(num_classes)
+    return counts / counts.sum(1, keepdims=True)
 
 
-def _sums(start: np.ndarray, target: np.ndarray, rows: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """Adds rows[source[m]] to start[target[m]] for each answer m, in this order. Faster than `np.add.at` on rows."""
-    place = np.concatenate([np.arange(len(start)), target])
-    pairs = zip(start.T, rows.T, strict=True)
-    return np.stack([np.bincount(place, np.concatenate([first, row[source]])) for first, row in pairs], axis=1)
+def _climb(
+    posterior: np.ndarray, step: Callable[[np.ndarray], np.ndarray], tolerance: float, most: int = MAX_STEPS
+) -> tuple[np.ndarray, int, bool]:
+    """Runs EM until it converges. Returns the posterior, the number of steps, and True if it converged."""
+    for number in range(most):
+        before, posterior = posterior, step(posterior)
+        if np.abs(posterior - before).max(initial=0) <= tolerance:
+            return posterior, number + 1, True
+    return posterior, most, False
 
 
 def agreement(votes: Votes, num_classes: int) -> dict[str, float | None]:

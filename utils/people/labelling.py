@@ -1,17 +1,23 @@
 """Turns answers into a labeled list: filters people and aggregates their answers."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import Literal
 
 import numpy as np
 
 from utils.base.errors import InputError
 from utils.data.lists import Example, listed_path, write_examples
-from utils.people.aggregation import Aggregation, Labels, Votes, aggregate
+from utils.people.aggregation import Aggregation, Aggregator, Labels, Votes, aggregate
 from utils.people.answers import Answer
-from utils.people.page_key import Key
+from utils.people.page_key import PHASES, Key
+from utils.people.teacher import load_teacher
+
+LEARNING = 5  # lessons of a person that do not count as known answers
+LESSON_WEIGHT = 0.5  # of the later ones, because people are still learning
 
 
 @dataclass(frozen=True)
@@ -21,11 +27,15 @@ class Person:
     name: str
     group: str  # teaching condition, if the answers name one
     kept: bool  # the answers count
+    lesson_answers: int
+    lesson_accuracy: float | None
     test_answers: int
     test_accuracy: float | None
     labels: int
     label_accuracy: float | None
     seconds: float | None  # median response time after the lessons
+    estimated_accuracy: float | None = None  # on the images to label, by the model that made the labels
+    weight: float | None = None  # in the labels: bits that an answer says about the class
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,23 @@ def course_of(selection: str, key: Key) -> str:
     return key.selection or selection
 
 
+def choose_aggregator(
+    method: Literal["auto", Aggregation], features: Path, key: Key, seed: int, fixed_teacher: bool
+) -> Aggregator:
+    """Returns how answers become labels; "auto" takes the teacher if its features cover the images of the key.
+
+    Raises:
+        InputError: the method is "teacher" and features are missing.
+    """
+    teacher = load_teacher(features) if method in ("auto", "teacher") and key.images else None
+    asked = [image.path for image in key.images.values() if image.phase != "lesson"]
+    if teacher and all(path in teacher.paths for path in asked):
+        return Aggregator("teacher", seed, teacher, fixed_teacher)
+    if method == "teacher":
+        raise InputError(f"--aggregation teacher: {features} is missing or of other images. Run teach.py again.")
+    return Aggregator("dawid_skene" if method == "auto" else method, seed)
+
+
 def describe_all(answers: Sequence[Answer], min_accuracy: float) -> list[Person]:
     """Summarizes each person, sorted by name; keeps those whose share of right test answers reaches `min_accuracy`."""
     grouped: dict[str, list[Answer]] = {}
@@ -54,14 +81,15 @@ def describe_all(answers: Sequence[Answer], min_accuracy: float) -> list[Person]
         grouped.setdefault(answer.person, []).append(answer)
     people = []
     for name, own in sorted(grouped.items()):
-        test, label = ([answer for answer in own if answer.phase == phase] for phase in ("test", "label"))
+        lesson, test, label = ([answer for answer in own if answer.phase == phase] for phase in PHASES)
         times = [answer.seconds for answer in test + label if answer.seconds is not None]
         right, known = _right_of(test)
         # Compares shares, because 11 / 20 is exactly 0.55 but 100 * 0.55 is more than 55.
         kept = min_accuracy == 0 or (known > 0 and right / known >= min_accuracy)
-        accuracies = percent(right, known), percent(*_right_of(label))
         seconds = median(times) if times else None
-        people.append(Person(name, own[0].group, kept, len(test), accuracies[0], len(label), accuracies[1], seconds))
+        accuracies = [percent(*_right_of(part)) for part in (lesson, test, label)]
+        pairs = len(lesson), accuracies[0], len(test), accuracies[1], len(label), accuracies[2]
+        people.append(Person(name, own[0].group, kept, *pairs, seconds))
     return people
 
 
@@ -75,32 +103,65 @@ def percent(right: int, total: int) -> float | None:
     return 100 * right / total if total else None
 
 
+def known_answers(answers: Sequence[Answer], test: bool = True) -> list[tuple[Answer, float]]:
+    """Returns answers with known truth and their weights: 1 in the test, 0.5 after the fifth lesson of a person."""
+    found, lessons = [], Counter[str]()
+    for answer in answers:
+        lessons[answer.person] += answer.phase == "lesson"
+        if answer.truth is not None and answer.phase == "test" and test:
+            found.append((answer, 1.0))
+        elif answer.truth is not None and answer.phase == "lesson" and lessons[answer.person] > LEARNING:
+            found.append((answer, LESSON_WEIGHT))
+    return found
+
+
 def aggregate_parts(
-    answers: Sequence[Answer], people: Sequence[Person], num_classes: int, method: Aggregation, seed: int
+    answers: Sequence[Answer], people: Sequence[Person], key: Key, num_classes: int, how: Aggregator
 ) -> dict[str, Part]:
-    """Aggregates the test and the labeling part. A part without answers of people who are kept is missing."""
+    """Aggregates the test and the labeling part. A part without answers of people who are kept is missing.
+
+    With a teacher, all images to label get a label, even those without answers.
+    """
+    asked = {image.path: image.label for image in key.of_phase("label").values()} if how.teacher else {}
     kept = {person.name for person in people if person.kept}
     parts = {}
     for phase in ("test", "label"):
         chosen = [answer for answer in answers if answer.phase == phase and answer.person in kept]
         # Test answers weight a person's labels. Weighting the test by its own solution would be circular.
-        known = [answer for answer in answers if answer.phase == "test"] if phase == "label" else []
+        known = known_answers(answers, test=phase == "label")
         if chosen:
-            parts[phase] = aggregate_part(chosen, known, num_classes, method, seed)
+            parts[phase] = aggregate_part(chosen, known, num_classes, how, asked if phase == "label" else {})
     if not parts:
         raise InputError(f"None of {len(people)} participants answered the test and reached --min-accuracy. Lower it.")
     return parts
 
 
+def with_estimates(people: Sequence[Person], part: Part | None) -> list[Person]:
+    """Adds the estimates of the model that made the labels of the labeling part."""
+    if part is None or part.labels.accuracy is None or part.labels.weight is None:
+        return list(people)
+    accuracies = dict(zip(part.votes.people, (100 * part.labels.accuracy).tolist(), strict=True))
+    weights = dict(zip(part.votes.people, part.labels.weight.tolist(), strict=True))
+    return [replace(one, estimated_accuracy=accuracies.get(one.name), weight=weights.get(one.name)) for one in people]
+
+
 def aggregate_part(
-    answers: list[Answer], known: Sequence[Answer], num_classes: int, method: Aggregation, seed: int
+    answers: list[Answer],
+    known: Sequence[tuple[Answer, float]],
+    num_classes: int,
+    how: Aggregator,
+    asked: Mapping[str, int | None],
 ) -> Part:
-    """Returns one label per image; `known` are the answers that weight people."""
-    votes = Votes.of(answers)
+    """Returns one label per image.
+
+    `known` are the answers that weight people, with their weights; `asked` are images that get a label in any case, and
+    their true classes.
+    """
+    votes = Votes.of(answers, list(asked))
     place = {name: number for number, name in enumerate(votes.people)}
-    rows = [(place[a.person], a.truth, a.response) for a in known if a.truth is not None and a.person in place]
-    labels = aggregate(votes, num_classes, method, np.array(rows, dtype=np.int64).reshape(-1, 3), seed)
-    truths: dict[str, set] = {}
+    rows = [(place[a.person], a.truth, a.response, weight) for a, weight in known if a.person in place]
+    labels = aggregate(votes, num_classes, np.array(rows, dtype=np.float64).reshape(-1, 4), how)
+    truths: dict[str, set] = {image: {truth} for image, truth in asked.items()}
     for answer in answers:
         truths.setdefault(answer.image, set()).add(answer.truth)
     # Logs may contain two classes for an image (characters of explain_teach). Its truth is then unknown.
@@ -108,15 +169,21 @@ def aggregate_part(
     return Part(answers, votes, labels, np.array(truth))
 
 
-def write_list(path: Path, expert: Sequence[Example], key: Key, parts: Mapping[str, Part]) -> dict:
-    """Writes the training list: the expert's rows, then the labeled ones. Returns its name and size for the report.
+def write_list(
+    path: Path, expert: Sequence[Example], key: Key, parts: Mapping[str, Part], min_certainty: float
+) -> dict:
+    """Writes the training list: the expert's rows, then the labels with a certainty of at least `min_certainty`.
 
-    Without labels, it removes the list of an earlier run.
+    Returns its name and size for the report. Without labels, it removes the list of an earlier run.
     """
     images = list(key.of_phase("label").values())
     part = parts.get("label")
-    label_of = dict(zip(part.votes.images, part.labels.label.tolist(), strict=True)) if part else {}
+    found = zip(part.votes.images, part.labels.label.tolist(), part.labels.certainty, strict=True) if part else ()
+    label_of = {path: label for path, label, certainty in found if certainty >= min_certainty}
     labeled = [(image.path, label_of[image.path]) for image in images if image.path in label_of]
+    if part and len(label_of) < len(part.votes.images):
+        unsure = len(part.votes.images) - len(label_of)
+        print(f"{unsure} of {len(part.votes.images)} labels are below --min-certainty {min_certainty} and left out.")
     if labeled:
         rows = [*((row.path, row.label) for row in expert), *labeled]
         write_examples(path, [Example(name, label, index) for index, (name, label) in enumerate(rows)])

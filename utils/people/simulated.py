@@ -12,12 +12,6 @@ from utils.people.page_key import Key
 SECONDS, SPREAD = 3.0, 0.5  # median of the response time, and standard deviation of its logarithm
 
 
-def symmetric(accuracy: float, num_classes: int) -> np.ndarray:
-    """Returns a confusion matrix (C, C), rows the true class: `accuracy` on the diagonal, all errors equally likely."""
-    wrong = (1 - accuracy) / (num_classes - 1)
-    return np.full((num_classes, num_classes), wrong) + (accuracy - wrong) * np.eye(num_classes)
-
-
 def estimated(answers: Sequence[Answer], classes: Sequence[str]) -> np.ndarray:
     """Returns the confusion matrix (C, C) of real people after their lessons."""
     counts = confusion_counts([answer for answer in answers if answer.phase != "lesson"], len(classes))

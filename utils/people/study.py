@@ -21,8 +21,8 @@ from utils.data.images import eval_view, full_view
 from utils.data.lists import UNKNOWN, Example
 from utils.data.loading import ImageSet, open_list
 from utils.data.outputs import Layout
-from utils.people.aggregation import Votes, majority
-from utils.people.simulated import respond, symmetric
+from utils.people.aggregation import Votes, majority, symmetric
+from utils.people.simulated import respond
 from utils.training.classifier import ClassifierRecipe, test_view, train_classifier
 from utils.training.evaluation import accuracy, logits_of_list
 from utils.training.probe import ProbeSettings, encode, fit_probe

@@ -26,6 +26,7 @@ from utils.teaching.selector import Choice
 from utils.teaching.student import Student
 
 REPORTED_LESSONS = (1, 2, 3, 5, 7, 10, 15, 20)
+NETWORK = ("arch", "pretrained", "normalize", "image_size")  # settings of the student's network
 PER_ROW = 2  # lessons side by side in the picture of a course
 
 
@@ -103,6 +104,7 @@ class CourseFiles:
             "selection": cfg.selection,
             "student": cfg.student,
             "explanation": record.get("explanation"),
+            "network": {name: getattr(cfg, name) for name in NETWORK},
             "seed": cfg.seed,
             "mask_size": record.get("mask_size", mask_size(pool.rows[0].path)),
             "lessons": entries,

@@ -16,17 +16,19 @@ from utils.base.errors import InputError
 from utils.data.loading import ImageSet
 from utils.teaching.pool import Pool
 from utils.teaching.selector import Choice, Look, Seen, Survey, logits_of
-from utils.teaching.student import Student, StudentSettings, margin_risk
+from utils.teaching.student import Student, StudentSettings, margin_risk, soft_margin_risk
 from utils.training import evaluation
 
 GRADIENT = 1e-7  # largest entry of the gradient at convergence; a looser limit could swap close scores
 
 
-def learn_head(features: Tensor, labels: Tensor, num_classes: int, ridge: float) -> Tensor:
+def learn_head(features: Tensor, targets: Tensor, num_classes: int, ridge: float, gradient: float = GRADIENT) -> Tensor:
     """W = argmin of R + ridge ||W||^2, ridge > 0, by L-BFGS from W = 0. The minimum is unique.
 
-    Takes features of the taught items, float64 (M, d), and their classes, (M,). Returns float64 (C, d).
+    Takes features of the taught items, float64 (M, d), and their classes, (M,), or class probabilities, (M, C).
+    Returns float64 (C, d).
     """
+    risk = margin_risk if targets.ndim == 1 else soft_margin_risk
     # The minimum lies in the span of the features. An orthonormal basis of it gives the same steps, but faster.
     basis, coordinates = torch.linalg.qr(features.T)  # (d, r), (r, M)
     W = torch.zeros(num_classes, len(coordinates), dtype=torch.float64, requires_grad=True)
@@ -36,13 +38,13 @@ def learn_head(features: Tensor, labels: Tensor, num_classes: int, ridge: float)
         max_eval=5000,
         history_size=20,
         line_search_fn="strong_wolfe",
-        tolerance_grad=GRADIENT,
+        tolerance_grad=gradient,
         tolerance_change=0,
     )
 
     def loss() -> Tensor:
         W.grad = None
-        value = margin_risk((W @ coordinates).T, labels) + ridge * W.square().sum()
+        value = risk((W @ coordinates).T, targets) + ridge * W.square().sum()
         value.backward()
         return value
 

@@ -49,6 +49,15 @@ def margin_risk(logits: Tensor, labels: Tensor) -> Tensor:
     return (torch.exp(-margins / 2) * wrong).sum(1).mean()
 
 
+def soft_margin_risk(logits: Tensor, targets: Tensor) -> Tensor:
+    """R(L) for class probabilities Q instead of classes: mean of sum_c Q(c) sum_{k != c} exp((z_k - z_c) / 2).
+
+    Takes logits z, (N, C), and Q, (N, C).
+    """
+    # sum_{k != c} exp((z_k - z_c) / 2) = exp(-z_c / 2) sum_k exp(z_k / 2) - 1
+    return (torch.exp(logits / 2).sum(1) * (targets * torch.exp(-logits / 2)).sum(1) - targets.sum(1)).mean()
+
+
 def attend(feature_map: Tensor, weights: Tensor) -> Tensor:
     """Pools a feature map F, (N, d, H, W), over regions: f_E = sum of w F / sum of w over the positions.
 

@@ -1,0 +1,196 @@
+"""The teacher: a linear head on frozen features. It says what it believes about images before people answer.
+
+The head is the optimal student's. Its temperature is fitted to held-out images of the expert. People's labels teach it
+again, in folds, so that no image is judged by a head that learned from its own answers.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+from tqdm import tqdm
+
+from models.resnet import Network, build
+from models.weights import load_backbone
+from utils.base import processes
+from utils.base.errors import InputError
+from utils.base.files import replacing
+from utils.data.catalog import Dataset
+from utils.data.images import eval_view, whole_view
+from utils.data.loading import ImageSet, open_list
+from utils.data.outputs import Layout
+from utils.teaching.optimal import learn_head
+from utils.training.features import FeatureMaps
+
+RIDGE = 1e-3  # L2 penalty on the head
+FOLDS = 5
+TEMPERATURES = (0.3, 20.0)
+FLOOR = 1e-6  # lowest probability of a class, so that answers can always overrule the teacher
+ARRAYS = ("features", "expert", "expert_labels", "head")  # of a teacher, in its file
+GRADIENT = 1e-5  # largest entry of the gradient of a head at convergence
+
+
+class Teacher(NamedTuple):
+    """Features f, centered and divided by the mean norm of the expert's, with the expert's labels and the head W."""
+
+    classes: int
+    paths: dict[str, int]  # row of each image that is not the expert's
+    features: np.ndarray  # of these images, float16 (N, d)
+    expert: np.ndarray  # features of the expert's images, float16 (E, d)
+    expert_labels: np.ndarray  # (E,)
+    head: np.ndarray  # float64 (C, d)
+    temperature: float
+
+    def prior(self, images: Sequence[str]) -> np.ndarray:
+        """Returns q = softmax(W f / T) + 1e-6 of images, (n, C)."""
+        return self._believed(self._of(images), self.head)
+
+    def taught_prior(self, images: Sequence[str], posterior: np.ndarray, answered: np.ndarray) -> np.ndarray:
+        """Returns the prior of images (n, C) by heads that learned the labels of the answered images of other folds.
+
+        `posterior` are the probabilities of the classes (n, C), `answered` is True for images with answers (n,).
+        """
+        features, fold = self._of(images), np.arange(len(images)) % FOLDS
+        certain = np.eye(self.classes)[self.expert_labels]
+        prior = np.empty_like(posterior)
+        for number in range(FOLDS):
+            others = answered & (fold != number)
+            seen = np.concatenate([self.expert, features[others]])
+            head = fit_head(seen, np.concatenate([certain, posterior[others]]), self.classes)
+            prior[fold == number] = self._believed(features[fold == number], head)
+        return prior
+
+    def _of(self, images: Sequence[str]) -> np.ndarray:
+        return self.features[[self.paths[image] for image in images]]
+
+    def _believed(self, features: np.ndarray, head: np.ndarray) -> np.ndarray:
+        believed = softmax(features.astype(np.float64) @ head.T / self.temperature, axis=1) + FLOOR
+        return believed / believed.sum(1, keepdims=True)
+
+
+def fit_head(features: np.ndarray, targets: np.ndarray, num_classes: int) -> np.ndarray:
+    """Returns W = argmin (1/n) sum_i sum_c Q_i(c) sum_{k != c} exp((z_k - z_c)/2) + 1e-3 ||W||^2, (C, d).
+
+    `features` are (n, d); `targets` are classes (n,) or the probabilities Q of classes (n, C).
+    """
+    seen = torch.from_numpy(features.astype(np.float64))
+    return learn_head(seen, torch.from_numpy(targets), num_classes, RIDGE, GRADIENT).numpy()
+
+
+def held_out_logits(features: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray | None:
+    """Returns the logits (E, C) of each image by the head of the other folds, stratified by class.
+
+    Returns None if a class has a single image.
+    """
+    folds = min(FOLDS, np.bincount(labels, minlength=num_classes).min())
+    if folds < 2:
+        return None
+    fold, logits = np.empty(len(labels), dtype=np.int64), np.empty((len(labels), num_classes))
+    for label in range(num_classes):
+        fold[labels == label] = np.arange((labels == label).sum()) % folds
+    for number in range(folds):
+        own = fold == number
+        logits[own] = features[own].astype(np.float64) @ fit_head(features[~own], labels[~own], num_classes).T
+    return logits
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Returns the T in `TEMPERATURES` that minimizes the cross-entropy of logits / T, (E, C), on labels (E,)."""
+
+    def loss(log_t: float) -> float:
+        return -float(log_softmax(logits / np.exp(log_t), axis=1)[np.arange(len(labels)), labels].mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded").x))
+
+
+def make_teacher(
+    expert: np.ndarray, labels: np.ndarray, paths: Sequence[str], features: np.ndarray, num_classes: int
+) -> tuple[Teacher, float | None]:
+    """Fits head and temperature to raw features of the expert's images (E, d); `features` are those of others (N, d).
+
+    Returns the teacher and its accuracy in percent on held-out images of the expert, None if it cannot be estimated.
+    """
+    mean = expert.mean(0, dtype=np.float64)
+    norm = np.linalg.norm(expert - mean, axis=1).mean() or 1.0
+    expert, features = (((some - mean) / norm).astype(np.float16) for some in (expert, features))
+    logits = held_out_logits(expert, labels, num_classes)
+    temperature = 1.0 if logits is None else fit_temperature(logits, labels)
+    right = None if logits is None else 100 * float((logits.argmax(1) == labels).mean())
+    place = {path: row for row, path in enumerate(paths)}
+    head = fit_head(expert, labels, num_classes)
+    return Teacher(num_classes, place, features, expert, labels, head, temperature), right
+
+
+def encode(network: Network, images: ImageSet, how) -> np.ndarray:
+    """Returns pooled features of a list, float16 (N, d); `how` has batch_size, workers and device."""
+    found = torch.zeros(len(images), network.num_features, dtype=torch.float16)
+    maps = FeatureMaps(network, images, how.batch_size, how.workers, how.device, budget=0)
+    for numbers, batch in tqdm(maps, "features", len(maps.groups()), unit="batch", disable=not processes.is_first()):
+        found[numbers] = batch.mean((2, 3)).half().cpu()
+    return processes.merged(found, how.device).numpy()
+
+
+def store_teacher(layout: Layout, dataset: Dataset, course: dict, cfg) -> dict:
+    """Writes teacher_features.npz: features of the expert's images (whole) and of the others (test view), and the head.
+
+    The network is that of the course, unless `cfg` names other weights. Without weights, an earlier file is removed.
+    Returns what the run record measures.
+    """
+    how = course.get("network") or {"arch": "resnet18", "pretrained": "none", "normalize": "auto", "image_size": 224}
+    pretrained = how["pretrained"] if cfg.pretrained == "auto" else cfg.pretrained
+    network = build(how["arch"], 0)
+    try:
+        load_backbone(network, pretrained, how["normalize"])
+    except InputError as error:
+        if cfg.pretrained != "auto":
+            raise
+        pretrained, problem = "none", str(error)
+    else:
+        problem = "Pass --pretrained."
+    if pretrained == "none":
+        processes.first_only(layout.teacher_features.unlink)(missing_ok=True)
+        processes.say(f"The labels will be made without a teacher, because it has no weights. {problem}")
+        return {}
+    network.to(cfg.device).eval().freeze_backbone()
+    view, whole = (partial(one, size=how["image_size"]) for one in (eval_view, whole_view))
+    expert = open_list(dataset, "train", cfg.data_root, whole)
+    others = [
+        open_list(dataset, split, cfg.data_root, view) for split in ("test", "rest") if split == "test" or dataset.rest
+    ]
+    known = encode(network, expert, cfg)
+    features = np.concatenate([encode(network, images, cfg) for images in others])
+    paths = [row.path for images in others for row in images.rows]
+    teacher, right = make_teacher(known, expert.labels.numpy(), paths, features, len(dataset.classes))
+    processes.first_only(save_teacher)(layout.teacher_features, teacher)
+    if right is None:
+        processes.say("A class has a single expert image, so the teacher's accuracy cannot be estimated.")
+        return {}
+    processes.say(
+        f"The teacher alone should be right on {right:.1f} % of the images (cross-validation on the expert's)."
+    )
+    return {"teacher_accuracy": round(right, 2)}
+
+
+def save_teacher(path: Path, teacher: Teacher) -> None:
+    arrays = {name: getattr(teacher, name) for name in ARRAYS}
+    arrays |= {"paths": np.array(list(teacher.paths)), "temperature": np.array(teacher.temperature)}
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def load_teacher(path: Path) -> Teacher | None:
+    """Reads `teacher_features.npz`; None if it is missing."""
+    try:
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in (*ARRAYS, "paths", "temperature")}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is damaged ({error}). Build the page again (teach.py).") from error
+    place = {name: row for row, name in enumerate(arrays.pop("paths").tolist())}
+    return Teacher(len(arrays["head"]), place, temperature=float(arrays.pop("temperature")), **arrays)
