@@ -56,7 +56,7 @@ class Results:
         """Returns the maps of one image, (1, ...)."""
         (numbers,) = (batch for batch in self.batches if number in batch)
         with np.load(self._file(numbers)) as batch:
-            names = set(batch.files) - {LOGITS, CONSTANT}
+            names = [name for name in batch.files if name not in (LOGITS, CONSTANT)]
             return {name: torch.from_numpy(batch[name][[numbers.index(number)]]) for name in names}
 
     def write_heatmaps(self, path: Path, rows: Sequence[Example]) -> None:
