@@ -12,10 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from utils.base.errors import InputError
-from utils.data.catalog import Dataset
 from utils.data.images import to_tensor, whole_view
 from utils.data.lists import Example, Explanation, read_explanations
-from utils.data.loading import ImageSet, open_list
+from utils.data.loading import ImageSet
 from utils.data.outputs import IMG, MASK, explanation_name, sibling
 
 ExplanationView = Literal["image", "attention"]
@@ -110,11 +109,3 @@ class Pool:
         """Masks of an image's explanations against every class, (C, grid, grid); ones if an explanation is missing."""
         ones = torch.ones(grid, grid)
         return torch.stack([self.weights(row, grid) if row >= 0 else ones for row in self.table[number].tolist()])
-
-
-def open_pool(
-    dataset: Dataset, data_root: str, ce_list: str, view: ExplanationView, image_size: int, ram_budget: float
-) -> Pool:
-    """Opens the training list of a dataset and its explanations."""
-    images = open_list(dataset, "train", data_root, partial(whole_view, size=image_size), ram_budget=ram_budget)
-    return Pool(images, ce_list, len(dataset.classes), view, image_size)
