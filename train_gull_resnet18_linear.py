@@ -68,7 +68,7 @@ def main(cfg: Config) -> dict:
     checkpoint = Layout(Path(cfg.out)).teacher_head
     with resumable(cfg, [checkpoint]) as unfinished:
         history = train_classifier(network, train, test, recipe, unfinished)
-        content = {"epoch": cfg.epochs, "arch": "linear", "state_dict_m": network.head.state_dict()}
+        content = {"epoch": cfg.epochs, "arch": "linear", "state_dict_m": network.fc.state_dict()}
         save_checkpoint(checkpoint, content | {"classes": list(dataset.classes)})
         return report_classifier(cfg.out, "teacher_linear", network, test, dataset.classes, history, recipe)
 

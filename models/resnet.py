@@ -18,6 +18,7 @@ ARCHITECTURES: dict[str, tuple[type[nn.Module], tuple[int, ...]]] = {
 Layer = Literal["layer1", "layer2", "layer3", "layer4"]
 # Pixels per position of the feature map.
 STRIDES: dict[Layer, int] = {"layer1": 4, "layer2": 8, "layer3": 16, "layer4": 32}
+LAYERS: tuple[Layer, ...] = tuple(STRIDES)
 LAST: Layer = "layer4"
 # Convolutions and the batch norms after them; the last pair is in `downsample`.
 FOLDED = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))
@@ -51,7 +52,8 @@ class Network(ResNet):
         super().__init__(block, list(blocks))
         self.name = name
         self.num_features: int = self.inplanes  # in torchvision, the channels of the last block
-        self.fc: nn.Module = nn.Linear(self.num_features, num_classes, bias=bias) if num_classes else nn.Identity()
+        head = nn.Linear(self.num_features, num_classes, bias=bias) if num_classes else nn.Identity()
+        self.fc: nn.Linear = head  # type: ignore[assignment]
         self.normalize = normalize
         self.backbone_frozen = False
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
@@ -62,18 +64,6 @@ class Network(ResNet):
         """Name in checkpoints, which records whether images are normalized."""
         return self.name if self.normalize else f"{self.name}{UNNORMALISED_SUFFIX}"
 
-    @property
-    def head(self) -> nn.Module:
-        """Maps features (N, d) to logits (N, C); the identity in an encoder."""
-        return self.fc
-
-    @property
-    def linear_head(self) -> nn.Linear:
-        """The head, if it is linear; raises TypeError otherwise."""
-        if not isinstance(self.fc, nn.Linear):
-            raise TypeError(f"The head is a {type(self.fc).__name__}, not a linear layer.")
-        return self.fc
-
     @staticmethod
     def grid(image_size: int, layer: Layer = LAST) -> int:
         """Returns the side of a layer's feature map for images of a given side."""
@@ -83,30 +73,22 @@ class Network(ResNet):
         """Returns the output of a layer (N, channels, H, W) for images (N, 3, h, w) in [0, 1]."""
         x = (images - self.mean) / self.std if self.normalize else images
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))  # (N, 64, h/4, w/4)
-        for name in STRIDES:
+        for name in LAYERS[: LAYERS.index(layer) + 1]:
             x = getattr(self, name)(x)
-            if name == layer:
-                return x
-        raise ValueError(f"There is no layer {layer}.")
+        return x
 
     def from_layer(self, feature_map: Tensor, layer: Layer) -> Outputs:
         """Continues a forward pass from the output of a layer (N, channels, H, W)."""
-        names = list(STRIDES)
-        for name in names[names.index(layer) + 1 :]:
+        for name in LAYERS[LAYERS.index(layer) + 1 :]:
             feature_map = getattr(self, name)(feature_map)
         features = feature_map.mean(dim=(2, 3))  # (N, d)
         return Outputs(self.fc(features), features, feature_map)
-
-    def logits(self, feature_map: Tensor) -> Tensor:
-        """Returns logits (N, C) from the last feature map (N, d, H, W)."""
-        return self.fc(feature_map.mean(dim=(2, 3)))
 
     def forward(self, images: Tensor) -> Outputs:
         """Forward pass of images (N, 3, h, w) in [0, 1]."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.backbone_frozen):
             feature_map = self.feature_map(images)
-            features = feature_map.mean(dim=(2, 3))  # (N, d)
-        return Outputs(self.fc(features), features, feature_map)
+        return self.from_layer(feature_map, LAST)
 
     def folded(self) -> "Network":
         """Returns a faster copy for evaluation, with batch norms folded into convolutions; equal up to rounding."""

@@ -99,7 +99,7 @@ def test_a_new_explainer_is_one_class_and_one_entry(noise, tmp_path, monkeypatch
 def test_masks_of_maps_that_are_0_everywhere_are_not_too_large_and_counted(noise, tmp_path):
     """Features are 0 or more, so among classes of the weights 0, 1 and 2 the higher has more evidence everywhere."""
     network, sizes = untrained(), (0.05, 0.30)
-    network.head.weight.data = torch.arange(3.0)[:, None].expand(3, 512).clone()
+    network.fc.weight.data = torch.arange(3.0)[:, None].expand(3, 512).clone()
     layout, measured = explain(noise, tmp_path, network, mask_sizes=sizes, **ALL_OF_LAYER4)
     assert measured["constant_maps"] == 2 * 2 + 2 * 1  # two images of class 0 against 1 and 2, two of class 1 against 2
     for row in read_explanations(layout.explanation_list(), CLASSES):

@@ -78,7 +78,7 @@ def test_at_the_last_layer_it_is_the_class_activation_map_and_sums_to_the_margin
     with torch.no_grad():
         whole = network(images)
         logits, _, maps = class_maps(network, whole.feature_map, "layer4", lambda _: torch.arange(4).expand(3, -1))
-        expected = torch.einsum("ck,nkhw->nchw", network.head.weight, whole.feature_map) / 9
+        expected = torch.einsum("ck,nkhw->nchw", network.fc.weight, whole.feature_map) / 9
     torch.testing.assert_close(maps, expected, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(maps.sum((2, 3)), logits, atol=1e-5, rtol=1e-4)
 
@@ -179,7 +179,7 @@ def test_masks_of_a_map_of_zeros_have_the_requested_size():
 
 def test_logits_beyond_half_precision_are_stored_as_its_largest_number():
     network = settled("resnet18", bias=False)
-    network.head.weight.data *= 1e9
+    network.fc.weight.data *= 1e9
     explained = explain(network, torch.rand(1, 3, 64, 64), torch.tensor([0]), "layer2")
     assert explained.maps["class_maps"].abs().amax() == torch.finfo(torch.float16).max
     assert explained.relevance.isfinite().all() and len(explained.relevance.unique()) > 30

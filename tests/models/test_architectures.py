@@ -38,7 +38,7 @@ class Chain:
         self(script, *network, *settings, "--steps", 2, "--lr", 1e-5, "--max-grad-norm", 1)
         (path,) = (self.folder / "toy").glob("student_CMaxGrad*.pth.tar")
         taught = load_classifier(str(path), self.classes)
-        assert (taught.name, taught.head.weight.shape) == (self.arch, (5, FEATURES[self.arch]))
+        assert (taught.name, taught.fc.weight.shape) == (self.arch, (5, FEATURES[self.arch]))
         path.unlink()
         return taught
 

@@ -106,8 +106,8 @@ def test_a_head_without_its_network(saved, content, key):
     network = build("resnet18", 3)
     load_head(network, saved({key: tensors} if key else tensors), CLASSES)
     values = list(tensors.values())
-    assert torch.equal(network.head.weight, values[0])
-    assert network.head.bias is None if len(values) == 1 else torch.equal(network.head.bias, values[1])
+    assert torch.equal(network.fc.weight, values[0])
+    assert network.fc.bias is None if len(values) == 1 else torch.equal(network.fc.bias, values[1])
 
 
 ENCODERS = {  # content, whether images are normalized

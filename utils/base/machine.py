@@ -11,7 +11,7 @@ from typing import TypeVar
 from utils.base import processes
 from utils.base.errors import InputError
 
-AHEAD = 4  # items per thread that are started before the caller takes the first result
+AHEAD = 4  # items per thread that are started early
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -65,32 +65,28 @@ def threads(number: int | None = None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@contextmanager
-def helpers(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Yields a thread pool; each worker computes with one PyTorch thread, so results do not depend on their number."""
-    import torch
-
-    with threads(), ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield pool
-
-
-def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+def side_by_side(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int, ahead: int = 0
+) -> Iterator[Result]:
     """Maps `work` over `items` in threads and yields the results in order; 0 workers use the calling thread.
 
-    Unlike ThreadPoolExecutor.map, it runs only a few items ahead, so memory does not grow with the number of items.
+    Unlike ThreadPoolExecutor.map, it starts only `ahead` items early (0: a few per thread), so memory does not grow
+    with the number of items. Each worker computes with one PyTorch thread, so results do not depend on their number.
     """
+    import torch
+
     if workers == 0:
         with threads(1):
             yield from map(work, items)
         return
-    with helpers(workers) as pool:
-        ahead: deque[Future[Result]] = deque()
+    with threads(), ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        begun: deque[Future[Result]] = deque()
         try:
             for item in items:
-                ahead.append(pool.submit(work, item))
-                if len(ahead) > AHEAD * workers:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
+                begun.append(pool.submit(work, item))
+                if len(begun) > (ahead or AHEAD * workers):
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)

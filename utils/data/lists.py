@@ -110,18 +110,16 @@ def locate(listed: str, data_root: str | Path) -> str:
     return listed
 
 
-def check_file(listed: str, data_root: str | Path, where: str) -> None:
-    """Raises InputError, starting with `where`, if a listed file is missing or empty."""
-    file = locate(listed, data_root)
-    if not os.path.isfile(file) or os.path.getsize(file) == 0:
-        place = f"--data-root '{data_root}'" if listed.startswith(DATASETS_PREFIX) else f"the folder {os.getcwd()}"
-        raise InputError(f"{where}: the image {file} is missing or empty. Restore it, or check {place}.")
-
-
 def check_files(rows: Sequence[Example | Explanation], list_path: str | Path, data_root: str | Path) -> None:
     """Checks all files of a list before any work starts. Raises InputError that names the line."""
     for line, row in enumerate(rows, start=1):
-        check_file(row.path, data_root, f"{list_path}, line {line}")
+        file = locate(row.path, data_root)
+        if not os.path.isfile(file) or os.path.getsize(file) == 0:
+            place = (
+                f"--data-root '{data_root}'" if row.path.startswith(DATASETS_PREFIX) else f"the folder {os.getcwd()}"
+            )
+            where = f"{list_path}, line {line}: the image {file} is missing or empty"
+            raise InputError(f"{where}. Restore it, or check {place}.")
 
 
 def plain_name(name: str) -> str:

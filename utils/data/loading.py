@@ -1,9 +1,8 @@
 """Loads lists as batches: threads read ahead, and decoded images stay in memory within a RAM budget."""
 
 import copy
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from itertools import chain, islice
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from utils.base import processes
 from utils.base.errors import InputError
-from utils.base.machine import helpers
+from utils.base.machine import side_by_side
 from utils.data.catalog import Dataset
 from utils.data.images import decode
 from utils.data.lists import UNKNOWN, Example, Explanation, check_files, locate, read_examples
@@ -104,20 +103,10 @@ def batches(load: Callable[[int], Tensor], groups: list[list[int]], workers: int
     Threads, not processes: decoding and resizing release Python's lock, and threads share the decoded images. With 0
     workers, the calling thread loads.
     """
-    if workers == 0:
-        for group in groups:
-            yield group, torch.stack([load(number) for number in group])
-        return
-    with helpers(workers) as pool:
-        ahead: deque[list[Future[Tensor]]] = deque()
-        waiting = iter(groups)
-        try:
-            for group in groups:
-                while len(ahead) <= READ_AHEAD and (following := next(waiting, None)):
-                    ahead.append([pool.submit(load, number) for number in following])
-                yield group, torch.stack([tensor.result() for tensor in ahead.popleft()])
-        finally:
-            pool.shutdown(cancel_futures=True)
+    numbers, ahead = chain.from_iterable(groups), READ_AHEAD * max(map(len, groups), default=0)
+    loaded = side_by_side(load, numbers, workers, ahead) if workers else map(load, numbers)
+    for group in groups:
+        yield group, torch.stack(list(islice(loaded, len(group))))
 
 
 def to_float(images: Tensor, device: torch.device | str) -> Tensor:

@@ -70,7 +70,7 @@ def measure(
     """
     rng = generator(0)
     found: dict[str, list[Tensor]] = {name: [] for name in networks}
-    listed = listed_counters(layout, images.rows, next(iter(networks.values())).linear_head.out_features)
+    listed = listed_counters(layout, images.rows, next(iter(networks.values())).fc.out_features)
     for number in tqdm(chosen, desc=f"blurring, t = {size:.2f}", unit="image", leave=False):
         label, image = int(images.labels[number]), to_float(images[number][None], "cpu")[0]
         counter = torch.tensor(listed[number])

@@ -74,7 +74,7 @@ class Scout(Explainer):
         self, network: Network, pixels: Tensor, label: Tensor, choose: Callable[[Tensor], Tensor]
     ) -> Explained:
         outputs = network(pixels)
-        maps, counter = explanation_maps(outputs, network.linear_head), choose(outputs.logits)
+        maps, counter = explanation_maps(outputs, network.fc), choose(outputs.logits)
         return Explained(outputs.logits, counter, discriminant(maps, label, counter), maps._asdict())
 
     def relevance(self, maps: dict[str, Tensor], label: Tensor, counter: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ class SGDStudent(Student):
         """Takes `steps` steps on the whole teaching set as one batch; batch norm is in evaluation mode."""
         features, labels = self._teaching_set()
         for _ in range(self.how.steps):
-            risk = margin_risk(self.network.head(features()), labels)
+            risk = margin_risk(self.network.fc(features()), labels)
             if not math.isfinite(risk.item()):
                 raise RunError(
                     f"The student's risk is {risk.item()} after {len(labels)} items. Lower --lr or set --max-grad-norm."
@@ -97,7 +97,7 @@ class SGDStudent(Student):
     def accuracy(self) -> tuple[float, float]:
         with torch.inference_mode():
             features, labels = self._teaching_set()
-            taught = evaluation.share_right(self.network.head(features()), labels)
+            taught = evaluation.share_right(self.network.fc(features()), labels)
         return taught, evaluation.share_right(evaluation.logits_of_list(self._test_maps), self.test.labels)
 
     def classifier(self) -> Network:

@@ -169,7 +169,7 @@ class Student(ABC):
         if explain and not attending:
             for numbers, feature_map in self._picture_maps:
                 self._fill(explained, numbers, feature_map.mean((2, 3)))
-        codewords = self.network.linear_head.weight.detach().cpu().clone()
+        codewords = self.network.fc.weight.detach().cpu().clone()
         return Seen(self._merged(images), codewords, self._merged(explained) if explain else None)
 
     def _blank(self, count: int) -> Look:
@@ -182,5 +182,5 @@ class Student(ABC):
     def _fill(self, look: Look, rows: Tensor | list[int], features: Tensor) -> None:
         """Stores features and their logits in their rows, except row -1."""
         rows = torch.as_tensor(rows)
-        for whole, part in zip(look, (self.network.head(features), features), strict=True):
+        for whole, part in zip(look, (self.network.fc(features), features), strict=True):
             whole[rows[rows >= 0]] = part.cpu()[rows >= 0]

@@ -20,9 +20,9 @@ def predict(maps: FeatureMaps) -> Tensor:
 @torch.inference_mode()
 def logits_of_list(maps: FeatureMaps) -> Tensor:
     """Returns the logits of every image of a list, (N, C) on the CPU; raises RunError if they are not finite."""
-    found = torch.zeros(len(maps.images), maps.network.linear_head.out_features)
+    found = torch.zeros(len(maps.images), maps.network.fc.out_features)
     for numbers, feature_map in maps:
-        logits = maps.network.logits(feature_map)
+        logits = maps.network.fc(feature_map.mean((2, 3)))
         if not logits.isfinite().all():
             raise RunError("The network's outputs are no longer finite. Lower --lr.")
         found[numbers] = logits.cpu()
