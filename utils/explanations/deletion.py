@@ -56,17 +56,11 @@ def losses(network: Network, image: Tensor, masks: Tensor, label: int, counter: 
 def measure(
     networks: dict[str, Network], images: ImageSet[Example], layout: Layout, size: float, chosen: Sequence[int]
 ) -> dict[str, Tensor]:
-    """Measures the loss of margin, averaged over the counter classes of each image.
+    """Measures the loss of margin at mask size t, averaged over the counter classes of each image.
 
-    Args:
-        networks: in evaluation mode, of the same classes.
-        images: the list, in the whole view.
-        layout: names of the output.
-        size: the mask size t.
-        chosen: numbers of M images.
+    `networks` are in evaluation mode, of the same classes; `images` in the whole view; `chosen` M of their numbers.
 
-    Returns:
-        For each network (M, 3): the margin, its loss when masks are blurred, and when the masks at random places are.
+    Returns for each network (M, 3): the margin, its loss when masks are blurred, and when masks at random places are.
     """
     rng = generator(0)
     found: dict[str, list[Tensor]] = {name: [] for name in networks}
@@ -107,19 +101,11 @@ def report(
 def main() -> None:
     parser = command_line("utils.explanations.deletion", __doc__)
     parser.add_argument("outs", nargs="+", type=expanded, metavar="OUT", help="output folder of an explanation script")
-    parser.add_argument(
-        "--dataset", default="butterflies_s300", help="the explained dataset (default: butterflies_s300)"
-    )
-    parser.add_argument(
-        "--data-root", type=expanded, default="datasets", help="folder with the dataset's folder (default: datasets)"
-    )
+    parser.add_argument("--dataset", default="butterflies_s300", help="the explained dataset (default: %(default)s)")
+    parser.add_argument("--data-root", type=expanded, default="datasets", help="folder of datasets (default: datasets)")
     parser.add_argument("--checkpoint", type=expanded, required=True, help="the teacher that was explained")
-    parser.add_argument(
-        "--second", type=expanded, required=True, help="another network for the same classes, trained separately"
-    )
-    parser.add_argument(
-        "--images", type=int, default=20, help="images of the list, evenly spread; 0: all (default: 20)"
-    )
+    parser.add_argument("--second", type=expanded, required=True, help="another network, trained separately")
+    parser.add_argument("--images", type=int, default=20, help="images, evenly spread; 0: all (default: 20)")
     arguments = parser.parse_args()
     with command("deletion"):
         dataset = find(arguments.dataset, arguments.data_root)

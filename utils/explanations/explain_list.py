@@ -81,11 +81,8 @@ def explain_list(
         network: the teacher, in evaluation mode.
         images: the list, in the whole view of `image_size`, because masks must fit the explained picture.
 
-    Returns:
-        On rank 0 the measurements for the run record, and warnings.
-
-    Raises:
-        InputError: an image cannot be decoded, the teacher's outputs are not finite, or all of its maps are constant.
+    Returns on rank 0 the measurements for the run record, and warnings. Raises InputError if an image cannot be
+    decoded, the teacher's outputs are not finite, or all of its maps are constant.
     """
     run = _Run(network, images, layout, classes, how, unfinished)
     share = processes.share(run.results.batches)
@@ -182,8 +179,7 @@ class _Run:
     def conclude(self) -> dict | None:
         """Writes heat maps, lists and contact sheet; returns what was measured.
 
-        Raises:
-            InputError: all maps are constant; the pictures are removed.
+        If all maps are constant, removes the pictures and raises InputError.
         """
         images, layout, how = self.images, self.layout, self.how
         logits, flat = (torch.from_numpy(np.concatenate(list(self.results.read(name)))) for name in (LOGITS, CONSTANT))
@@ -253,8 +249,7 @@ def _render(pictures: Tensor, inside: Tensor) -> dict[str, Tensor]:
 def explanation_files(layout: Layout, num_classes: int, how: ExplainSettings) -> Iterator[Path]:
     """Yields the files of a finished run: first the lists and their record, then the pictures that the list names.
 
-    Raises:
-        InputError: the explanation list is malformed.
+    Raises InputError if the explanation list is malformed.
     """
     yield from (layout.heatmaps, layout.contact_sheet, layout.explanation_record)
     yield from (layout.explanation_list(), layout.explanation_list(people=True))

@@ -49,33 +49,24 @@ class Run(NamedTuple):
 
 
 def find_runs(out: str, data_root: str = "datasets") -> list[Run]:
-    """Finds the explanation lists of an output folder by their records.
-
-    Raises:
-        InputError: there is no list, or one does not explain the drawn moths.
-    """
+    """Finds explanation lists by their records. Raises InputError if there are none, or one is not of drawn moths."""
     runs = []
     for path in [*sorted(Path(out).glob("*_CE.json")), *sorted(Path(out).glob("*_CE_simclr.json"))]:
         record = read_explanation_record(path)
         dataset = find(record["dataset"], data_root, out)
         if dataset.folder != toy_moths.FOLDER:
-            raise InputError(
-                f"{path}: {dataset.name} has no exact counterfactuals, only the drawn moths have. Explain toy."
-            )
+            raise InputError(f"{path}: only drawn moths have exact counterfactuals, not {dataset.name}. Explain toy.")
         name = f"{out}: {record['explanation']}{', SimCLR features' if record['variant'] else ''}"
         runs.append(Run(name, Layout(Path(out), dataset.list_stem, record["variant"]), dataset, record))
     if not runs:
-        raise InputError(
-            f"{out} contains no record of an explanation list (*_CE.json). Run an explanation script first."
-        )
+        raise InputError(f"{out} has no record of an explanation list (*_CE.json). Run an explanation script first.")
     return runs
 
 
 def truths(dataset: Dataset, data_root: str, seed: int) -> list[tuple[Example, dict[int, toy_moths.Difference]]]:
     """Returns the rows of a dataset's training list, and how each moth differs from the same moth of each other kind.
 
-    Raises:
-        InputError: a picture is not the one drawn from the seed.
+    Raises InputError if a picture is not the one drawn from the seed.
     """
     path = dataset.list_path(data_root, "train")
     rows = read_examples(path, len(dataset.classes))
@@ -100,10 +91,8 @@ def truths(dataset: Dataset, data_root: str, seed: int) -> list[tuple[Example, d
 def disc(masks: Tensor) -> tuple[Tensor, Tensor]:
     """Draws a centered disc of each mask's area, and a map that falls from the center to 0 in the corners."""
     height, width = masks.shape[1:]
-    down, across = torch.meshgrid(
-        torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2, indexing="ij"
-    )
-    distance = down.hypot(across)
+    down, across = (torch.arange(side) - (side - 1) / 2 for side in (height, width))
+    distance = down[:, None].hypot(across)  # (s, s)
     order = distance.flatten().argsort(stable=True).argsort()  # 0 at the center
     discs = (order < masks.sum((1, 2))[:, None]).view(masks.shape)
     return discs, (distance.max() - distance).expand(masks.shape)
@@ -157,8 +146,7 @@ def measure(
 ) -> dict[str, list[float]]:
     """Computes the rows of the table for one run at one mask size, in percent. `seed` draws the random places.
 
-    Raises:
-        InputError: a mask is missing, or the heat maps belong to another list.
+    Raises InputError if a mask is missing, or the heat maps belong to another list.
     """
     rows, rng, side = [row for row, _ in exact], generator(seed), run.record["image_size"]
     explainer = pick(EXPLAINERS[run.record["explanation"]], SimpleNamespace(**run.record))
@@ -188,11 +176,7 @@ def measure(
 
 
 def report(outs: Sequence[str], data_root: str, seed: int) -> Iterator[str]:
-    """Yields the table line by line.
-
-    Raises:
-        InputError: a folder contains no explanations of the drawn moths, or the moths on disk are others.
-    """
+    """Yields the table line by line. Raises InputError as `find_runs` and `truths`."""
     yield "In %. Masks: precision and recall on T, and on the part of T on marks of a."
     yield "Maps: pointing game, mass and rank in T."
     yield f"{'':<24}" + "".join(f"{column:>9}" for column in COLUMNS)
@@ -209,9 +193,7 @@ def report(outs: Sequence[str], data_root: str, seed: int) -> Iterator[str]:
 def main() -> None:
     parser = command_line("utils.explanations.localization", __doc__)
     parser.add_argument("outs", nargs="+", type=expanded, metavar="OUT", help="output folder of an explanation script")
-    parser.add_argument(
-        "--data-root", type=expanded, default="datasets", help="folder with the dataset's folder (default: datasets)"
-    )
+    parser.add_argument("--data-root", type=expanded, default="datasets", help="folder of datasets (default: datasets)")
     parser.add_argument("--seed", type=int, default=0, help="seed of datasets/prepare.py toy (default: 0)")
     arguments = parser.parse_args()
     with command("localization"):

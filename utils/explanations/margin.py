@@ -42,8 +42,7 @@ def class_maps(
         layer: the layer of the feature map.
         choose: returns K classes of each image, (N, K), for logits (N, C).
 
-    Returns:
-        Logits (N, C), the chosen classes (N, K), and their maps H (N, K, H, W).
+    Returns logits (N, C), the chosen classes (N, K), and their maps H (N, K, H, W).
     """
     logits, backward, *_ = torch.func.vjp(lambda values: network.from_layer(values, layer).logits, feature_map)
 

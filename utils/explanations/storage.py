@@ -92,8 +92,7 @@ def write_explanation_record(cfg, layout: Layout) -> None:
 def listed_counters(layout: Layout, rows: Sequence[Example], num_classes: int) -> list[list[int]]:
     """Returns the counter classes of each image, ascending, as the explanation list names them.
 
-    Raises:
-        InputError: the explanation list is missing or malformed, or an image is not in it.
+    Raises InputError if the explanation list is missing or malformed, or an image is not in it.
     """
     path = layout.explanation_list()
     found: dict[int, list[int]] = {}
@@ -106,11 +105,7 @@ def listed_counters(layout: Layout, rows: Sequence[Example], num_classes: int) -
 
 
 def read_masks(layout: Layout, row: Example, counter: Sequence[int], size: float) -> Tensor:
-    """Reads the masks of an image against some counter classes at one mask size, bool (B, s, s).
-
-    Raises:
-        InputError: a mask is missing or cannot be decoded.
-    """
+    """Reads the masks of an image against B counter classes, bool (B, s, s). Raises InputError if one is missing."""
     names = [explanation_name(row.path, row.label, b, row.index) for b in counter]
     files = [str(layout.explanations(MASK, size) / name) for name in names]
     return torch.stack([to_tensor(decode(file, str(layout.explanation_list())))[0] > 127 for file in files])

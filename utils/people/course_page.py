@@ -52,8 +52,7 @@ class CoursePage:
         explanations: the pictures that lessons show after the answer, as the course names them, by id.
         data: the values for the script.
 
-    Raises:
-        InputError: a list or a picture is missing or wrong, or an image would be in two parts of the page.
+    Raises InputError if a list or a picture is missing or wrong, or an image would be in two parts of the page.
     """
 
     def __init__(
@@ -122,9 +121,8 @@ class CoursePage:
     def _add_lessons(self, entries: Sequence[dict]) -> tuple[list[dict], bool]:
         """Adds the pictures of the lessons.
 
-        Returns:
-            The lessons for the page, and True if every pair has red borders. A lesson's `partners` are the plain
-            pictures shown after wrong answers without an explanation; without such answers there is no such key.
+        Returns the lessons for the page, and True if every pair has red borders. A lesson's `partners` are the plain
+        pictures shown after wrong answers without an explanation; without such answers there is no such key.
         """
         rows, path = self._read("train")
         row_of = {row.path: row for row in rows}
@@ -214,10 +212,8 @@ class CoursePage:
 def draw_test(rows: Sequence[Example], num_classes: int, wanted: int, seed: int) -> list[int]:
     """Draws rows of the test list, balanced over classes; the remainder goes to random classes, one each.
 
-    If the class of any row is unknown, rows are drawn from the whole list.
-
-    Raises:
-        InputError: the list, or a class, has too few images.
+    If the class of any row is unknown, rows are drawn from the whole list. Raises InputError if the list, or a class,
+    has too few images.
     """
     rng = np.random.default_rng([seed, 0])
     too_few = f"--test-images {wanted}: the test list has"

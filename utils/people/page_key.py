@@ -77,11 +77,7 @@ def write_key(
 
 
 def read_key(path: str | Path, dataset: str, classes: Sequence[str]) -> Key:
-    """Reads the key of a course page of `dataset`.
-
-    Raises:
-        InputError: the file is missing or damaged, or belongs to another dataset.
-    """
+    """Reads the key of a course page. Raises InputError if it is missing, damaged or of another dataset."""
     key = _read_key(Path(path))
     if (key.dataset, key.classes) != (dataset, tuple(classes)):
         raise InputError(f"{path} belongs to --dataset {key.dataset} and its classes, not to {dataset}. Check --key.")
@@ -96,15 +92,13 @@ def read_key_if_there(path: str | Path, dataset: str, classes: Sequence[str]) ->
 def read_page_key(layout: Layout) -> Key:
     """Reads the key of the course page in an output folder.
 
-    Raises:
-        InputError: the page or its key is missing or damaged, or they belong to different builds.
+    Raises InputError if the page or its key is missing or damaged, or they belong to different builds.
     """
     key = _read_key(layout.course_page_key())
     data = layout.course_page / DATA
     if not data.exists() or not data.read_text(encoding="utf-8").startswith(f'{DATA_BEGINS}{key.build_id}"'):
-        raise InputError(
-            f"{layout.course_page} is missing or is not the build of {key.path}. Build the page again (teach.py)."
-        )
+        page = layout.course_page
+        raise InputError(f"{page} is missing or is not the build of {key.path}. Build the page again (teach.py).")
     return key
 
 
@@ -116,10 +110,6 @@ def _read_key(path: Path) -> Key:
         course = content.get("selection", ""), content.get("simclr", False)
         return Key(str(path), content["build_id"], content["dataset"], tuple(content["classes"]), images, *course)
     except FileNotFoundError:
-        raise InputError(
-            f"{path} not found. Build the course page first (teach.py), or check --out and --key."
-        ) from None
+        raise InputError(f"{path} not found. Build the course page (teach.py), or check --out and --key.") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path} is not the key of a course page ({error!r}). Build the page again (teach.py)."
-        ) from None
+        raise InputError(f"{path} is not a course page's key ({error!r}). Build the page again (teach.py).") from None

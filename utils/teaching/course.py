@@ -4,6 +4,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -57,8 +58,7 @@ def run_course(cfg, variant: str = "") -> dict:
 class CourseFiles:
     """The files of a course. `explain` is true if explanations are taught; `cfg` is the `Config` of the script.
 
-    Raises:
-        InputError: a picture for people is missing, or their list contains other explanations.
+    Raises InputError if a picture for people is missing, or their list contains other explanations.
     """
 
     def __init__(self, dataset: Dataset, layout: Layout, pool: Pool, explain: bool, cfg) -> None:
@@ -185,9 +185,7 @@ def people_rows(ce_list: str, rows: Sequence[Explanation], num_classes: int) -> 
     if not path.exists():
         return None
     people = read_explanations(path, num_classes)
-    listed, shown = (
-        [(row.index, row.label, row.counter, Path(row.path).name) for row in some] for some in (rows, people)
-    )
+    listed, shown = ([replace(row, path=Path(row.path).name) for row in some] for some in (rows, people))
     if listed != shown:
         raise InputError(f"{path} and {ce_list} list different explanations. Explain the list again.")
     return people

@@ -25,8 +25,7 @@ def match_explanations(
 ) -> Tensor:
     """Returns the row of every explanation (i, b) in an explanation list, (N, C); -1 if missing (always at b = c_i).
 
-    Raises:
-        InputError: a row is repeated or explains no listed image, or images have different numbers of explanations.
+    Raises InputError if a row is repeated or explains no listed image, or images have different numbers of rows.
     """
     number_of = {row.index: number for number, row in enumerate(images.rows)}
     table = torch.full((len(images), num_classes), -1, dtype=torch.long)
@@ -69,8 +68,7 @@ class Pool:
         table: its row for every image and class, as in `match_explanations`.
         explained: pictures of its rows in the image view, masks in the attention view, uint8 (3, s, s).
 
-    Raises:
-        InputError: the lists do not match, or a file is missing.
+    Raises InputError if the lists do not match, or a file is missing.
     """
 
     def __init__(
@@ -99,10 +97,8 @@ class Pool:
             self._regions.setdefault(grid, self.explained.seen_as(partial(mask_weights, grid=grid)))
         weights = self._regions[grid][row]
         if not weights.any():
-            mask = self.explained.rows[row].path
-            raise InputError(
-                f"{self.explained.source}, line {row + 1}: the mask {mask} is empty. Explain the list again."
-            )
+            mask = f"{self.explained.source}, line {row + 1}: the mask {self.explained.rows[row].path}"
+            raise InputError(f"{mask} is empty. Explain the list again.")
         return weights
 
     def image_weights(self, number: int, grid: int) -> Tensor:

@@ -48,9 +48,8 @@ def train_classifier(
         recipe: settings; the last epoch is always tested.
         unfinished: training continues after its last saved epoch. None saves nothing.
 
-    Returns:
-        One dict per epoch: `epoch` (from 1), `lr`, `loss`, `train_accuracy` on the random views, and `test_accuracy` in
-        percent ("" if not measured).
+    Returns one dict per epoch: `epoch` (from 1), `lr`, `loss`, `train_accuracy` on the random views, and
+    `test_accuracy`, both in percent ("" if not measured).
     """
     network.to(recipe.device)
     learner = processes.replicated(network)

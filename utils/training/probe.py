@@ -82,10 +82,7 @@ def add_linear_probe(
 ) -> dict:
     """Attaches a linear head, fitted to the features of `train`, to a frozen encoder and saves it at `path`.
 
-    A resumed run takes the head that it has already fitted.
-
-    Returns:
-        The last loss and the accuracies in percent, with warnings.
+    A resumed run takes the head that it has fitted. Returns the last loss and the accuracies in percent, with warnings.
     """
     if unfinished.state:
         head = nn.Linear(encoder.num_features, len(classes)).requires_grad_(False)
