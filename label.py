@@ -19,16 +19,9 @@ from typing import Literal
 
 from utils.data.lists import read_examples
 from utils.data.outputs import Layout
+from utils.people import labelling
 from utils.people.aggregation import Aggregation
 from utils.people.answers import read_answers
-from utils.people.labelling import (
-    aggregate_parts,
-    choose_aggregator,
-    course_of,
-    describe_all,
-    with_estimates,
-    write_list,
-)
 from utils.people.page_key import read_key_if_there
 from utils.people.report import write_report
 from utils.running.launch import launch
@@ -61,13 +54,15 @@ def main(cfg: Config) -> dict:
     expert = read_examples(dataset.list_path(cfg.data_root, "train"), len(dataset.classes))
     key = read_key_if_there(cfg.key, dataset.name, dataset.classes)
     answers, left_out = read_answers(cfg.answers, key, len(dataset.classes), cfg.leave_out)
-    selection = course_of(cfg.selection, key)
-    how = choose_aggregator(cfg.aggregation, layout.teacher_features, key, cfg.seed, cfg.fixed_teacher)
-    people = describe_all(answers, cfg.min_accuracy)
-    parts = aggregate_parts(answers, people, key, len(dataset.classes), how)
+    selection = labelling.course_of(cfg.selection, key)
+    features = layout.teacher_features
+    how = labelling.choose_aggregator(cfg.aggregation, features, key, cfg.seed, cfg.fixed_teacher, answers)
+    people = labelling.describe_all(answers, cfg.min_accuracy)
+    parts = labelling.aggregate_parts(answers, people, key, len(dataset.classes), how)
     about = {"selection": selection, "simclr": key.simclr, "aggregation": how.method, "min_accuracy": cfg.min_accuracy}
-    about |= write_list(layout.labeled_list(selection), expert, key, parts, cfg.min_certainty)
-    return write_report(layout, dataset, with_estimates(people, parts.get("label")), parts, about, left_out)
+    about |= labelling.write_list(layout.labeled_list(selection), expert, key, parts, cfg.min_certainty)
+    people = labelling.with_estimates(people, parts.get("label"))
+    return write_report(layout, dataset, people, parts, about, left_out)
 
 
 if __name__ == "__main__":

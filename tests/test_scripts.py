@@ -331,10 +331,12 @@ def test_a_teaching_list_is_pairs_followed_by_their_explanations(course, data_ro
     assert len({row.path for row in rows}) == len(rows)  # nothing is taught twice
 
 
-def test_a_course_answers_every_wrong_answer(course, data_root):
+def test_a_course_answers_every_wrong_answer(course, data_root, weights):
     space, out, selection, variant = course
     content = load(out / f"course_{selection}{variant}.json")
-    assert set(content) == {"dataset", "classes", "selection", "student", "explanation", "seed", "mask_size", "lessons"}
+    keys = "dataset classes selection student explanation network seed mask_size lessons"
+    assert list(content) == keys.split()
+    assert list(content["network"].values()) == ["resnet18", str(weights), "auto", 64]
     assert (content["dataset"], tuple(content["classes"]), content["selection"]) == ("toy", MOTHS, selection)
     assert (content["seed"], content["mask_size"]) == (0, 0.05)
     assert content["student"] == ("optimal" if out.name == "optimal" else "sgd")

@@ -10,6 +10,7 @@ import pytest
 
 from tests.helpers.answering import CLASSES, batch, csv_text, download, explain_teach_log, export, make_trial, mturk_row
 from utils.base.errors import InputError
+from utils.people.aggregation import Aggregator
 from utils.people.answers import Answer, read_answers, read_teaching_images
 from utils.people.labelling import aggregate_part, describe_all
 from utils.people.page_key import read_key
@@ -189,7 +190,9 @@ def test_contradictory_truths_are_unknown(tmp_path):
     """Some characters of explain_teach have two classes in the logs."""
     logs = [explain_teach_log(_id={"$oid": "a"}), explain_teach_log(_id={"$oid": "b"}, gt_label=[4, 3, 2])]
     answers, _ = read_answers([saved(tmp_path / "results.json", logs)], None, 5)
-    part = aggregate_part([answer for answer in answers if answer.phase == "test"], [], 5, "majority", 0)
+    part = aggregate_part(
+        [answer for answer in answers if answer.phase == "test"], [], 5, Aggregator("majority", 0), {}
+    )
     assert (part.votes.images, part.truth.tolist()) == (["image 1600", "image 417"], [2, -1])
 
 

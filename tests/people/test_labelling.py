@@ -113,7 +113,7 @@ def test_the_key_names_the_course(finished, script):
     (person,) = report_in(finished, "random")["each"]
     assert (person["group"], person["test_accuracy"]) == ("strict", 50)
     edit(finished / "toy/course_page_key.json", lambda key: key.update(simclr=True))
-    assert "toy, KMaxGrad (SimCLR variant), majority: 2 people" in script("label")
+    assert "toy, KMaxGrad (SimCLR variant), dawid_skene: 2 people" in script("label")
     edit(finished / "toy/course_page_key.json", lambda key: key.pop("selection"))
     assert "names no selection. Pass --selection." in script("label", status=2)
     said = script("label", "--answers", "results.json", "--key", "none.json", status=2)

@@ -12,11 +12,12 @@ import pytest
 from tests.helpers.answering import CLASSES
 from utils.base.errors import InputError
 from utils.people import simulated
+from utils.people.aggregation import symmetric
 from utils.people.answers import Answer, read_answers
 
 
 def test_symmetric_people_are_right_as_often_as_stated():
-    matrix = simulated.symmetric(0.6, 5)
+    matrix = symmetric(0.6, 5)
     assert matrix.sum(1) == pytest.approx(1) and np.diag(matrix) == pytest.approx(0.6)
     truth = np.repeat(np.arange(5), 4000)
     answers = simulated.respond(truth, matrix, np.random.default_rng(0))
@@ -45,16 +46,16 @@ def test_confusions_of_real_people_are_copied():
 def test_nobody_answers_to_images_whose_class_is_unknown(key):
     first, *others = key.of_phase("label")
     unknown = replace(key, images=key.images | {first: replace(key.images[first], label=None)})
-    people = simulated.crowd(unknown, [simulated.symmetric(1.0, 5)] * 3, 2, 0)["participants"]
+    people = simulated.crowd(unknown, [symmetric(1.0, 5)] * 3, 2, 0)["participants"]
     trials = [trial for person in people for trial in person["trials"] if trial["phase"] == "label"]
     assert Counter(trial["stimulus"] for trial in trials) == dict.fromkeys(others, 2)
     nothing = replace(key, images={name: replace(image, label=None) for name, image in key.images.items()})
     with pytest.raises(InputError, match="the classes of all test images are unknown. Use --who network"):
-        simulated.crowd(nothing, [simulated.symmetric(1.0, 5)], 2, 0)
+        simulated.crowd(nothing, [symmetric(1.0, 5)], 2, 0)
 
 
 def test_a_crowd_answers_as_the_page_records_it(key, tmp_path):
-    matrices = [simulated.symmetric(1.0, 5), simulated.symmetric(0.0, 5), simulated.symmetric(1.0, 5)]
+    matrices = [symmetric(1.0, 5), symmetric(0.0, 5), symmetric(1.0, 5)]
     made = [simulated.crowd(key, matrices, 2, seed) for seed in (0, 0, 1)]
     assert made[0] == made[1] != made[2]
     (tmp_path / "a.json").write_text(json.dumps(made[0]))

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from scipy.special import softmax
+from scipy.special import entr, softmax
 
 from utils.people.answers import Answer
 from utils.people.teacher import Teacher
@@ -67,8 +67,7 @@ class Labels:
     drawn: int  # number of ties broken at random
     steps: int = 0  # steps of EM
     converged: bool = True  # False if EM reached its last step
-    accuracy: np.ndarray | None = None  # estimated accuracy of each person, 0 .. 1, (P,); None for the majority
-    weight: np.ndarray | None = None  # bits that an answer of each person says about the class, (P,)
+    people: Sequence[tuple[float, float]] = ()  # as `Crowd.informative` returns them; () for the majority
 
 
 @dataclass(frozen=True)
@@ -87,27 +86,24 @@ def aggregate(votes: Votes, num_classes: int, known: np.ndarray, how: Aggregator
     `known` are answers with known truth, which weight people: rows of person, class, answer, weight, (K, 4). The
     majority uses them only for ties.
     """
-    method, seed = how.method, how.seed
     person, truth, answer, weight = known.T
-    right, wrong = (
-        np.bincount(person[chosen].astype(int), weight[chosen], len(votes.people))
-        for chosen in (truth == answer, truth != answer)
+    right, total = (
+        np.bincount(person.astype(int), counted, len(votes.people)) for counted in (weight * (truth == answer), weight)
     )
-    if method == "majority":
-        counts = num_classes * np.array([RIGHT, WRONG * (num_classes - 1)])  # the sums of `prior_counts`
-        right, wrong = counts[0] + right, counts[1] + wrong
-        return majority(votes, num_classes, right / (right + wrong), seed)
+    if how.method == "majority":
+        first, both = num_classes * RIGHT, prior_counts(num_classes).sum()
+        return majority(votes, num_classes, (first + right) / (both + total), how.seed)
     crowd = Crowd(votes, known, num_classes)
-    if method == "one_coin":
-        fitted = one_coin(votes, num_classes, np.stack([RIGHT + right, WRONG + wrong], axis=1))
-    elif method == "dawid_skene":
+    if how.method == "one_coin":
+        fitted = one_coin(votes, num_classes, np.stack([RIGHT + right, WRONG + total - right], axis=1))
+    elif how.method == "dawid_skene":
         fitted = dawid_skene(crowd, prior_counts(num_classes))
     else:
         assert how.teacher is not None, "the method needs a teacher"
         fitted = teacher_model(crowd, how.teacher, how.fixed_teacher)
-    label, drawn = _draw_ties(fitted.posterior, seed)
-    said = crowd.informative(fitted.people, fitted.posterior.mean(0))
-    return Labels(label, fitted.posterior.max(1), drawn, fitted.steps, fitted.converged, *said)
+    label, drawn = _draw_ties(fitted.posterior, how.seed)
+    people = crowd.informative(fitted.people, fitted.posterior.mean(0))
+    return Labels(label, fitted.posterior.max(1), drawn, fitted.steps, fitted.converged, people)
 
 
 def prior_counts(num_classes: int, wrong: float = WRONG) -> np.ndarray:
@@ -188,15 +184,17 @@ class Crowd:
         theta[:, self.answer[own]] += counts[own].T
         return theta / theta.sum(1, keepdims=True)
 
-    def informative(self, people: Callable[[int], np.ndarray], shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns each person's accuracy, and the mutual information of class and answer in bits, (P,) each."""
-        accuracy, bits = np.empty((2, len(self.votes.people)))
-        for person in range(len(accuracy)):
+    def informative(self, people: Callable[[int], np.ndarray], shares: np.ndarray) -> list[tuple[float, float]]:
+        """Returns the accuracy of each person in percent, and the mutual information of class and answer in bits.
+
+        `people` returns confusion matrices, as in `Fitted`; `shares` of the classes are (C,).
+        """
+        found = []
+        for person in range(len(self.votes.people)):
             joint = shares[:, None] * people(person)
-            accuracy[person] = np.trace(joint)
-            independent = joint.sum(1, keepdims=True) * joint.sum(0)
-            bits[person] = (joint * np.log2(joint / independent, where=joint > 0, out=np.zeros_like(joint))).sum()
-        return accuracy, bits
+            nats = entr(shares).sum() + entr(joint.sum(0)).sum() - entr(joint).sum()
+            found.append((100 * float(np.trace(joint)), max(float(nats / np.log(2)), 0.0)))
+        return found
 
 
 def teacher_model(crowd: Crowd, teacher: Teacher, fixed: bool = False) -> Fitted:

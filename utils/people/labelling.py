@@ -58,16 +58,22 @@ def course_of(selection: str, key: Key) -> str:
 
 
 def choose_aggregator(
-    method: Literal["auto", Aggregation], features: Path, key: Key, seed: int, fixed_teacher: bool
+    method: Literal["auto", Aggregation],
+    features: Path,
+    key: Key,
+    seed: int,
+    fixed_teacher: bool,
+    answers: Sequence[Answer] = (),
 ) -> Aggregator:
-    """Returns how answers become labels; "auto" takes the teacher if its features cover the images of the key.
+    """Returns how answers become labels; "auto" takes the teacher if its file covers the images of key and answers.
 
     Raises:
         InputError: the method is "teacher" and features are missing.
     """
     teacher = load_teacher(features) if method in ("auto", "teacher") and key.images else None
-    asked = [image.path for image in key.images.values() if image.phase != "lesson"]
-    if teacher and all(path in teacher.paths for path in asked):
+    asked = {image.path for image in key.images.values() if image.phase != "lesson"}
+    asked |= {answer.image for answer in answers if answer.phase != "lesson"}  # logs name other images
+    if teacher and len(teacher.head) == len(key.classes) and asked <= teacher.paths.keys():
         return Aggregator("teacher", seed, teacher, fixed_teacher)
     if method == "teacher":
         raise InputError(f"--aggregation teacher: {features} is missing or of other images. Run teach.py again.")
@@ -108,10 +114,10 @@ def known_answers(answers: Sequence[Answer], test: bool = True) -> list[tuple[An
     found, lessons = [], Counter[str]()
     for answer in answers:
         lessons[answer.person] += answer.phase == "lesson"
-        if answer.truth is not None and answer.phase == "test" and test:
-            found.append((answer, 1.0))
-        elif answer.truth is not None and answer.phase == "lesson" and lessons[answer.person] > LEARNING:
-            found.append((answer, LESSON_WEIGHT))
+        late = lessons[answer.person] > LEARNING
+        weight = {"lesson": LESSON_WEIGHT * late, "test": float(test), "label": 0.0}[answer.phase]
+        if answer.truth is not None and weight:
+            found.append((answer, weight))
     return found
 
 
@@ -138,11 +144,9 @@ def aggregate_parts(
 
 def with_estimates(people: Sequence[Person], part: Part | None) -> list[Person]:
     """Adds the estimates of the model that made the labels of the labeling part."""
-    if part is None or part.labels.accuracy is None or part.labels.weight is None:
-        return list(people)
-    accuracies = dict(zip(part.votes.people, (100 * part.labels.accuracy).tolist(), strict=True))
-    weights = dict(zip(part.votes.people, part.labels.weight.tolist(), strict=True))
-    return [replace(one, estimated_accuracy=accuracies.get(one.name), weight=weights.get(one.name)) for one in people]
+    estimates = dict(zip(part.votes.people, part.labels.people, strict=False)) if part else {}
+    both = [(one, *estimates.get(one.name, (None, None))) for one in people]
+    return [replace(one, estimated_accuracy=accuracy, weight=bits) for one, accuracy, bits in both]
 
 
 def aggregate_part(
@@ -176,20 +180,19 @@ def write_list(
 
     Returns its name and size for the report. Without labels, it removes the list of an earlier run.
     """
-    images = list(key.of_phase("label").values())
-    part = parts.get("label")
-    found = zip(part.votes.images, part.labels.label.tolist(), part.labels.certainty, strict=True) if part else ()
+    images, part = list(key.of_phase("label").values()), parts.get("label")
+    found = list(zip(part.votes.images, part.labels.label.tolist(), part.labels.certainty, strict=True)) if part else []
     label_of = {path: label for path, label, certainty in found if certainty >= min_certainty}
     labeled = [(image.path, label_of[image.path]) for image in images if image.path in label_of]
-    if part and len(label_of) < len(part.votes.images):
-        unsure = len(part.votes.images) - len(label_of)
-        print(f"{unsure} of {len(part.votes.images)} labels are below --min-certainty {min_certainty} and left out.")
+    if len(label_of) < len(found):
+        unsure = f"{len(found) - len(label_of)} of {len(found)} labels"
+        print(f"{unsure} are below --min-certainty {min_certainty} and left out of the list.")
     if labeled:
         rows = [*((row.path, row.label) for row in expert), *labeled]
         write_examples(path, [Example(name, label, index) for index, (name, label) in enumerate(rows)])
         print(f"Labeled {len(labeled)} of {len(images)} images; with {len(expert)} expert images: {path}")
     else:
         path.unlink(missing_ok=True)
-        print("No labels from people who are kept, so there is no labeled list. The report covers the test only.")
+        print(f"No labels from people who are kept{' are left' * bool(found)}, so there is no labeled list.")
     listed = {"list": listed_path(path) if labeled else None, "expert_images": len(expert)}
     return listed | {"labeled_images": len(labeled), "unlabeled_images": len(images) - len(labeled)}

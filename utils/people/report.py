@@ -88,7 +88,7 @@ def _label_table(part: Part) -> list[dict]:
     columns = {
         "path": part.votes.images,
         "label": part.labels.label.tolist(),
-        "answers": np.bincount(part.votes.image).tolist(),
+        "answers": np.bincount(part.votes.image, minlength=len(part.votes.images)).tolist(),
         "certainty": [round(value, 4) for value in part.labels.certainty.tolist()],
         "truth": ["" if value < 0 else value for value in part.truth.tolist()],
     }

@@ -31,14 +31,13 @@ RIDGE = 1e-3  # L2 penalty on the head
 FOLDS = 5
 TEMPERATURES = (0.3, 20.0)
 FLOOR = 1e-6  # lowest probability of a class, so that answers can always overrule the teacher
-ARRAYS = ("features", "expert", "expert_labels", "head")  # of a teacher, in its file
 GRADIENT = 1e-5  # largest entry of the gradient of a head at convergence
+UNRECORDED = {"arch": "resnet18", "pretrained": "none", "normalize": "auto", "image_size": 224}  # in old courses
 
 
 class Teacher(NamedTuple):
     """Features f, centered and divided by the mean norm of the expert's, with the expert's labels and the head W."""
 
-    classes: int
     paths: dict[str, int]  # row of each image that is not the expert's
     features: np.ndarray  # of these images, float16 (N, d)
     expert: np.ndarray  # features of the expert's images, float16 (E, d)
@@ -48,24 +47,23 @@ class Teacher(NamedTuple):
 
     def prior(self, images: Sequence[str]) -> np.ndarray:
         """Returns q = softmax(W f / T) + 1e-6 of images, (n, C)."""
-        return self._believed(self._of(images), self.head)
+        return self._believed(self._features_of(images), self.head)
 
     def taught_prior(self, images: Sequence[str], posterior: np.ndarray, answered: np.ndarray) -> np.ndarray:
         """Returns the prior of images (n, C) by heads that learned the labels of the answered images of other folds.
 
         `posterior` are the probabilities of the classes (n, C), `answered` is True for images with answers (n,).
         """
-        features, fold = self._of(images), np.arange(len(images)) % FOLDS
-        certain = np.eye(self.classes)[self.expert_labels]
-        prior = np.empty_like(posterior)
+        features, fold = self._features_of(images), np.arange(len(images)) % FOLDS
+        certain, prior = np.eye(len(self.head))[self.expert_labels], np.empty_like(posterior)
         for number in range(FOLDS):
             others = answered & (fold != number)
             seen = np.concatenate([self.expert, features[others]])
-            head = fit_head(seen, np.concatenate([certain, posterior[others]]), self.classes)
+            head = fit_head(seen, np.concatenate([certain, posterior[others]]), len(self.head))
             prior[fold == number] = self._believed(features[fold == number], head)
         return prior
 
-    def _of(self, images: Sequence[str]) -> np.ndarray:
+    def _features_of(self, images: Sequence[str]) -> np.ndarray:
         return self.features[[self.paths[image] for image in images]]
 
     def _believed(self, features: np.ndarray, head: np.ndarray) -> np.ndarray:
@@ -83,16 +81,12 @@ def fit_head(features: np.ndarray, targets: np.ndarray, num_classes: int) -> np.
 
 
 def held_out_logits(features: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray | None:
-    """Returns the logits (E, C) of each image by the head of the other folds, stratified by class.
-
-    Returns None if a class has a single image.
-    """
+    """Returns logits (E, C) of images by heads of other folds, stratified by class; None if a class has one image."""
     folds = min(FOLDS, np.bincount(labels, minlength=num_classes).min())
     if folds < 2:
         return None
     fold, logits = np.empty(len(labels), dtype=np.int64), np.empty((len(labels), num_classes))
-    for label in range(num_classes):
-        fold[labels == label] = np.arange((labels == label).sum()) % folds
+    fold[np.argsort(labels, kind="stable")] = np.arange(len(labels)) % folds
     for number in range(folds):
         own = fold == number
         logits[own] = features[own].astype(np.float64) @ fit_head(features[~own], labels[~own], num_classes).T
@@ -115,15 +109,14 @@ def make_teacher(
 
     Returns the teacher and its accuracy in percent on held-out images of the expert, None if it cannot be estimated.
     """
-    mean = expert.mean(0, dtype=np.float64)
+    mean = expert.mean(0, dtype=np.float32)
     norm = np.linalg.norm(expert - mean, axis=1).mean() or 1.0
     expert, features = (((some - mean) / norm).astype(np.float16) for some in (expert, features))
     logits = held_out_logits(expert, labels, num_classes)
     temperature = 1.0 if logits is None else fit_temperature(logits, labels)
     right = None if logits is None else 100 * float((logits.argmax(1) == labels).mean())
-    place = {path: row for row, path in enumerate(paths)}
-    head = fit_head(expert, labels, num_classes)
-    return Teacher(num_classes, place, features, expert, labels, head, temperature), right
+    rows = {path: row for row, path in enumerate(paths)}
+    return Teacher(rows, features, expert, labels, fit_head(expert, labels, num_classes), temperature), right
 
 
 def encode(network: Network, images: ImageSet, how) -> np.ndarray:
@@ -141,17 +134,15 @@ def store_teacher(layout: Layout, dataset: Dataset, course: dict, cfg) -> dict:
     The network is that of the course, unless `cfg` names other weights. Without weights, an earlier file is removed.
     Returns what the run record measures.
     """
-    how = course.get("network") or {"arch": "resnet18", "pretrained": "none", "normalize": "auto", "image_size": 224}
+    how = course.get("network", UNRECORDED)
     pretrained = how["pretrained"] if cfg.pretrained == "auto" else cfg.pretrained
-    network = build(how["arch"], 0)
+    network, problem = build(how["arch"], 0), "Pass --pretrained."
     try:
         load_backbone(network, pretrained, how["normalize"])
     except InputError as error:
         if cfg.pretrained != "auto":
             raise
         pretrained, problem = "none", str(error)
-    else:
-        problem = "Pass --pretrained."
     if pretrained == "none":
         processes.first_only(layout.teacher_features.unlink)(missing_ok=True)
         processes.say(f"The labels will be made without a teacher, because it has no weights. {problem}")
@@ -162,10 +153,9 @@ def store_teacher(layout: Layout, dataset: Dataset, course: dict, cfg) -> dict:
     others = [
         open_list(dataset, split, cfg.data_root, view) for split in ("test", "rest") if split == "test" or dataset.rest
     ]
-    known = encode(network, expert, cfg)
-    features = np.concatenate([encode(network, images, cfg) for images in others])
     paths = [row.path for images in others for row in images.rows]
-    teacher, right = make_teacher(known, expert.labels.numpy(), paths, features, len(dataset.classes))
+    known, *parts = (encode(network, images, cfg) for images in (expert, *others))
+    teacher, right = make_teacher(known, expert.labels.numpy(), paths, np.concatenate(parts), len(dataset.classes))
     processes.first_only(save_teacher)(layout.teacher_features, teacher)
     if right is None:
         processes.say("A class has a single expert image, so the teacher's accuracy cannot be estimated.")
@@ -177,20 +167,19 @@ def store_teacher(layout: Layout, dataset: Dataset, course: dict, cfg) -> dict:
 
 
 def save_teacher(path: Path, teacher: Teacher) -> None:
-    arrays = {name: getattr(teacher, name) for name in ARRAYS}
-    arrays |= {"paths": np.array(list(teacher.paths)), "temperature": np.array(teacher.temperature)}
+    rows = list(teacher.paths.values())  # fewer than features if the lists share an image
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        np.savez(file, **teacher._asdict() | {"paths": list(teacher.paths), "features": teacher.features[rows]})
 
 
 def load_teacher(path: Path) -> Teacher | None:
     """Reads `teacher_features.npz`; None if it is missing."""
     try:
         with np.load(path) as file:
-            arrays = {name: file[name] for name in (*ARRAYS, "paths", "temperature")}
+            arrays = {name: file[name] for name in Teacher._fields}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is damaged ({error}). Build the page again (teach.py).") from error
-    place = {name: row for row, name in enumerate(arrays.pop("paths").tolist())}
-    return Teacher(len(arrays["head"]), place, temperature=float(arrays.pop("temperature")), **arrays)
+    except Exception as error:  # np.load raises almost anything for a damaged file
+        raise InputError(f"{path} is damaged ({type(error).__name__}). Build the page again (teach.py).") from error
+    rows = {name: row for row, name in enumerate(arrays["paths"].tolist())}
+    return Teacher(**arrays | {"paths": rows, "temperature": float(arrays["temperature"])})
