@@ -119,13 +119,13 @@ def make_teacher(
     return Teacher(rows, features, expert, labels, fit_head(expert, labels, num_classes), temperature), right
 
 
-def encode(network: Network, images: ImageSet, how) -> np.ndarray:
-    """Returns pooled features of a list, float16 (N, d); `how` has batch_size, workers and device."""
+def encode(network: Network, images: ImageSet, cfg) -> np.ndarray:
+    """Returns pooled features of a list, float16 (N, d); `cfg` has batch_size, workers and device."""
     found = torch.zeros(len(images), network.num_features, dtype=torch.float16)
-    maps = FeatureMaps(network, images, how.batch_size, how.workers, how.device, budget=0)
+    maps = FeatureMaps(network, images, cfg.batch_size, cfg.workers, cfg.device, budget=0)
     for numbers, batch in tqdm(maps, "features", len(maps.groups()), unit="batch", disable=not processes.is_first()):
         found[numbers] = batch.mean((2, 3)).half().cpu()
-    return processes.merged(found, how.device).numpy()
+    return processes.merged(found, cfg.device).numpy()
 
 
 def store_teacher(layout: Layout, dataset: Dataset, course: dict, cfg) -> dict:
