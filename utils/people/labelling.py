@@ -73,7 +73,7 @@ def choose_aggregator(
     teacher = load_teacher(features) if method in ("auto", "teacher") and key.images else None
     asked = {image.path for image in key.images.values() if image.phase != "lesson"}
     asked |= {answer.image for answer in answers if answer.phase != "lesson"}  # logs name other images
-    if teacher and len(teacher.head) == len(key.classes) and asked <= teacher.paths.keys():
+    if teacher and teacher.classes == len(key.classes) and asked <= teacher.paths.keys():
         return Aggregator("teacher", seed, teacher, fixed_teacher)
     if method == "teacher":
         raise InputError(f"--aggregation teacher: {features} is missing or of other images. Run teach.py again.")

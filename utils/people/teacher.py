@@ -45,6 +45,10 @@ class Teacher(NamedTuple):
     head: np.ndarray  # float64 (C, d)
     temperature: float
 
+    @property
+    def classes(self) -> int:
+        return len(self.head)
+
     def prior(self, images: Sequence[str]) -> np.ndarray:
         """Returns q = softmax(W f / T) + 1e-6 of images, (n, C)."""
         return self._believed(self._features_of(images), self.head)
@@ -55,11 +59,11 @@ class Teacher(NamedTuple):
         `posterior` are the probabilities of the classes (n, C), `answered` is True for images with answers (n,).
         """
         features, fold = self._features_of(images), np.arange(len(images)) % FOLDS
-        certain, prior = np.eye(len(self.head))[self.expert_labels], np.empty_like(posterior)
+        certain, prior = np.eye(self.classes)[self.expert_labels], np.empty_like(posterior)
         for number in range(FOLDS):
             others = answered & (fold != number)
             seen = np.concatenate([self.expert, features[others]])
-            head = fit_head(seen, np.concatenate([certain, posterior[others]]), len(self.head))
+            head = fit_head(seen, np.concatenate([certain, posterior[others]]), self.classes)
             prior[fold == number] = self._believed(features[fold == number], head)
         return prior
 
