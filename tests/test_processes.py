@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from models.resnet import build
 from models.simclr import SimCLR, nt_xent
 from models.weights import load_backbone, load_classifier, save_checkpoint
+from tests.helpers.drawn_course import write_course
 from utils.base.machine import threads
 from utils.data import catalog
 from utils.data.images import eval_view, full_view
@@ -211,6 +212,18 @@ def test_the_simclr_variant_is_the_same_bytes(start, explained, tmp_path):
     probe = ["--checkpoint", "{out}/simclr_checkpoint_1.tar", "--probe-epochs", 20, "--batch-size", 7]
     for count in (1, 2):
         start(count, ["get_all_CE_gull_simclr", *explained.tiny, *probe], tmp_path / str(count))
+    assert content_of(tmp_path / "1") == content_of(tmp_path / "2")
+
+
+def test_the_page_and_the_teacher_are_the_same_bytes(start, explained, data_root, tmp_path):
+    settings = ["--test-images", 5, "--label-images", 4, "--batch-size", 7, "--device", "cpu", "--workers", 1]
+    settings += ["--pretrained", explained.folder / "toy/checkpoint_pretrain_resnet18_s300.pth.tar"]
+    for count in (1, 2):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        write_course(folder, data_root)
+        done = start(count, ["teach", "--dataset", "toy", "--data-root", data_root, *settings], folder)
+        assert "teacher alone should be right" in done.out[0] and not any(done.out[1:])
     assert content_of(tmp_path / "1") == content_of(tmp_path / "2")
 
 

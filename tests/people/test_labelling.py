@@ -9,12 +9,14 @@ import torch
 
 from models.resnet import build
 from models.weights import save_checkpoint
-from tests.helpers.answering import CLASSES, batch, explain_teach_log, make_key, mturk_row
+from tests.helpers.answering import CLASSES, batch, explain_teach_log, image_id, make_key, make_trial, mturk_row
 from utils.data.images import decode, eval_view
 from utils.data.lists import locate, read_examples
+from utils.people.aggregation import Aggregator
 from utils.people.answers import Answer, read_answers
-from utils.people.labelling import describe_all
+from utils.people.labelling import aggregate_parts, describe_all, known_answers
 from utils.people.page_key import read_key
+from utils.people.teacher import make_teacher, save_teacher
 
 LIST = "toy/toy_turker_label_gt_KMaxGrad_labeled_tr.txt"
 TRAINING = ["--epochs", 1, "--batch-size", 20, "--lr", 0.01, "--milestones", 1]
@@ -160,6 +162,136 @@ def test_exact_thresholds_are_reached():
             answers = [Answer("ann", "test", f"image {n}", int(n < right), None, 1) for n in range(total)]
             asked = [right / total, np.nextafter(right / total, 2), np.nextafter(right / total, 0)]
             assert [describe_all(answers, share)[0].kept for share in asked] == [True, False, True], (right, total)
+
+
+# ---------------------------------------------------------------- with a teacher
+
+
+@pytest.fixture
+def teacher(finished, data_root):
+    """A teacher that is often right, in its file."""
+    rows = [read_examples(data_root / f"toy/toy_gt_{name}.txt", 5) for name in ("tr", "te", "rest_tr")]
+    rng, others = np.random.default_rng(0), [*rows[1], *rows[2]]
+    labels, other_labels = (np.array([row.label for row in some]) for some in (rows[0], others))
+    expert, features = (rng.normal(np.eye(5, 16)[some], 0.4) for some in (labels, other_labels))
+    teacher, _ = make_teacher(expert, labels, [row.path for row in others], features, 5)
+    save_teacher(finished / "toy/teacher_features.npz", teacher)
+    return teacher
+
+
+def table_in(folder):
+    return list(csv.DictReader((folder / "toy/labels_KMaxGrad.csv").open()))
+
+
+def test_the_teacher_labels_images_without_answers(finished, script, teacher):
+    script("simulate_people", "--people", 6, "--labels-per-image", 2, "--accuracy", 0.9)
+    key = read_key(finished / "toy/course_page_key.json", "toy", CLASSES)
+    images = key.of_phase("label")
+    skipped = [*list(images)[:2], list(images)[-1]]
+
+    def skip(answers):
+        for person in answers["participants"]:
+            person["trials"] = [trial for trial in person["trials"] if trial["stimulus"] not in skipped]
+
+    edit(finished / "toy/answers_simulated.json", skip)
+    said = script("label", "--fixed-teacher")
+    assert "toy, KMaxGrad, teacher: 6 people" in said and "Labeled 20 of 20 images" in said
+    table = {row["path"]: row for row in table_in(finished)}
+    assert sorted(row["answers"] for row in table.values()) == ["0"] * 3 + ["2"] * 17
+    for one in skipped:
+        (prior,), row = teacher.prior([images[one].path]), table[images[one].path]
+        assert (int(row["label"]), float(row["certainty"])) == (prior.argmax(), pytest.approx(prior.max(), abs=1e-4))
+    script("label")
+    taught = {row["path"]: row["certainty"] for row in table_in(finished)}
+    assert all(taught[images[one].path] != table[images[one].path]["certainty"] for one in skipped)
+    certainties = sorted(float(row["certainty"]) for row in table_in(finished))
+    limit = (certainties[6] + certainties[7]) / 2
+    said, report = script("label", "--min-certainty", limit), report_in(finished)
+    assert f"7 of 20 labels are below --min-certainty {limit} and left out of the list.\n" in said
+    assert (report["labeled_images"], report["unlabeled_images"]) == (13, 7) and len(table_in(finished)) == 20
+    listed = {row.path for row in read_examples(finished / LIST, 5)[20:]}
+    assert listed == {row["path"] for row in table_in(finished) if float(row["certainty"]) > limit}
+    said = script("label", "--min-certainty", 1)
+    assert "No labels from people who are kept are left, so there is no labeled list." in said
+    assert not (finished / LIST).exists() and report_in(finished)["list"] is None
+
+
+def test_the_teacher_is_chosen_if_it_knows_the_images(finished, script, teacher):
+    script("simulate_people", "--people", 3, "--accuracy", 0.8)
+    (finished / "results.json").write_text(json.dumps([explain_teach_log()]))
+    path = finished / "toy/teacher_features.npz"
+    assert "toy, KMaxGrad, dawid_skene: 1 people" in script("label", "--answers", "results.json")
+    assert "toy, KMaxGrad, majority: 3 people" in script("label", "--aggregation", "majority")
+    _, *others = teacher.paths.items()
+    for wrong in (teacher._replace(paths=dict(others)), teacher._replace(head=np.zeros((4, 16))), None):
+        path.unlink(missing_ok=True)
+        if wrong:
+            save_teacher(path, wrong)
+        said = script("label", "--aggregation", "teacher", status=2)
+        assert said.count("\n") == 1 and "error: --aggregation teacher: toy/teacher_features.npz is missing or" in said
+        assert "toy, KMaxGrad, dawid_skene: 3 people" in script("label")
+    path.write_bytes(b"PK")
+    assert "teacher_features.npz is damaged" in script("label", status=2)
+
+
+def test_the_report_shows_what_is_known_of_people(finished, data_root, script, teacher):
+    """Seven lessons of the first person. The second stops after the test, the third is bad."""
+    script("simulate_people", "--people", 3, "--accuracy", 1, 0.8, 0.1, "--labels-per-image", 2)
+    paths = [row.path for row in read_examples(data_root / "toy/toy_gt_tr.txt", 5)][:7]
+
+    def add_lessons(key):
+        images = {"phase": "lesson", "label": 1, "index": 0}
+        key["images"] |= {image_id("lesson", path): images | {"path": path} for path in paths}
+
+    edit(finished / "toy/course_page_key.json", add_lessons)
+    key = read_key(finished / "toy/course_page_key.json", "toy", CLASSES)
+
+    def take_lessons(answers):
+        first, second, _ = answers["participants"]
+        first["trials"] = [make_trial(key, "lesson", n, 1, correct=True) for n in range(7)] + first["trials"]
+        second["trials"] = [trial for trial in second["trials"] if trial["phase"] == "test"]
+
+    edit(finished / "toy/answers_simulated.json", take_lessons)
+    for method in ("teacher", "dawid_skene", "one_coin", "majority"):
+        said = script("label", "--aggregation", method)
+        first, second, third = report_in(finished)["each"]
+        assert (first["lesson_answers"], first["lesson_accuracy"], first["test_accuracy"]) == (7, 100, 100)
+        assert second["estimated_accuracy"] is second["weight"] is None and "estimated_accuracy  weight" in said
+        if method == "majority":
+            assert first["estimated_accuracy"] is first["weight"] is None
+        else:
+            assert 0 < third["estimated_accuracy"] < first["estimated_accuracy"] < 100
+            assert 0 <= third["weight"] < first["weight"] < np.log2(5)
+
+
+def test_lessons_count_half_after_the_fifth_of_a_person():
+    answers = [Answer(person, "lesson", f"{n}", n, None, 1) for n in range(7) for person in "ab"][:-1]
+    answers[10] = Answer("a", "lesson", "5", 0, None, None)  # unknown truth
+    answers += [Answer("b", "test", "x", 2, None, 1), Answer("b", "test", "y", 2, None, None)]
+    answers += [Answer("a", "label", "z", 2, None, 1)]
+    found = [(one.person, one.image, weight) for one, weight in known_answers(answers)]
+    assert found == [("b", "5", 0.5), ("a", "6", 0.5), ("b", "x", 1.0)]
+    assert [weight for _, weight in known_answers(answers, test=False)] == [0.5, 0.5]
+
+
+def test_test_answers_weight_labels_but_not_the_test(key):
+    """Of two people who always disagree, one is right in the test."""
+    answers = [
+        Answer(person, phase, image.path, (image.label + wrong) % 5, None, image.label)
+        for phase in ("test", "label")
+        for image in key.of_phase(phase).values()
+        for person, wrong in (("ann", 0), ("bob", 1))
+    ]
+    people = describe_all(answers, 0)
+    parts = aggregate_parts(answers, people, key, 5, Aggregator("majority", 0))
+    assert parts["test"].labels.drawn == 10 and parts["label"].labels.drawn == 0
+    assert (parts["label"].labels.label == parts["label"].truth).all()
+    lessons = [Answer("bob", "lesson", f"{n}", 2, None, 2) for n in range(7)]
+    parts = aggregate_parts([*lessons, *answers], people, key, 5, Aggregator("majority", 0))
+    assert parts["test"].labels.drawn == 0 and not (parts["test"].labels.label == parts["test"].truth).any()
+
+
+# ---------------------------------------------------------------- networks as people, and learning from labels
 
 
 def test_a_network_is_one_person(tools, finished, data_root, script):

@@ -11,7 +11,7 @@ from utils.teaching.maxgrad import log_psi, pair_by_score, strongest_first
 from utils.teaching.maxherding import MaxHerding, coverage
 from utils.teaching.random_pairs import Balanced, RandomPairs
 from utils.teaching.selector import Look, Seen, Survey, next_classes
-from utils.teaching.student import margin_risk
+from utils.teaching.student import margin_risk, soft_margin_risk
 
 
 def example(seed=0, count=6, classes=4, size=8):
@@ -30,6 +30,22 @@ def test_risk_against_loops():
     f, W, labels = example()
     expected = sum(plain_risk(f[n], W, labels[n].item()) for n in range(len(f))) / len(f)
     torch.testing.assert_close(margin_risk(f @ W.T, labels), expected)
+
+
+def test_the_risk_of_class_probabilities():
+    """Against three loops, also with logits of large scale; and against the risk of classes."""
+    rng = torch.Generator().manual_seed(0)
+    logits = 5 * torch.randn(7, 4, generator=rng, dtype=torch.float64)
+    targets = torch.rand(7, 4, generator=rng, dtype=torch.float64).softmax(1)
+    total = 0.0
+    for z, q in zip(logits.tolist(), targets.tolist(), strict=True):
+        for c in range(4):
+            for k in range(4):
+                total += q[c] * math.exp((z[k] - z[c]) / 2) if k != c else 0
+    torch.testing.assert_close(soft_margin_risk(logits, targets).item(), total / 7)
+    labels = torch.tensor([0, 3, 1, 2, 2, 0, 1])
+    certain = torch.nn.functional.one_hot(labels, 4).double()
+    torch.testing.assert_close(soft_margin_risk(logits, certain), margin_risk(logits, labels))
 
 
 def test_psi_is_the_squared_gradient_of_the_risk():
