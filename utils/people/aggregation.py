@@ -198,14 +198,12 @@ class Crowd:
 
 
 def teacher_model(crowd: Crowd, teacher: Teacher, fixed: bool = False) -> Fitted:
-    """Estimates classes and confusion matrices jointly by EM, with the teacher's prior (shared/labels.md).
+    """Estimates classes and confusion matrices jointly by EM, with the teacher's prior (docs/method.md).
 
     Unless the teacher is `fixed`, the labels teach it and EM runs again, until they no longer change.
     """
-    images = crowd.votes.images
-    prior = teacher.prior(images)
-    answered = np.bincount(crowd.votes.image, minlength=len(images)) > 0
-    fitted = fit_crowd(crowd, prior, prior)
+    images, prior = crowd.votes.images, teacher.prior(crowd.votes.images)
+    answered, fitted = np.bincount(crowd.votes.image, minlength=len(images)) > 0, fit_crowd(crowd, prior, prior)
     for _ in range(0 if fixed else ROUNDS):
         before, prior = fitted, teacher.taught_prior(images, fitted.posterior, answered)
         fitted = fit_crowd(crowd, prior, prior)
@@ -215,7 +213,7 @@ def teacher_model(crowd: Crowd, teacher: Teacher, fixed: bool = False) -> Fitted
 
 
 def fit_crowd(crowd: Crowd, prior: np.ndarray, start: np.ndarray, most: int = TEACHER_STEPS) -> Fitted:
-    """Runs EM from the posterior `start` with class probabilities `prior` of the images, both (N, C).
+    """Runs EM from `start` with class probabilities `prior` of the images, both (N, C).
 
     P_i(c) = q_i(c) product of theta_p[c, r]^w over the answers; every theta_p is shrunk to the crowd's.
     """
@@ -225,9 +223,9 @@ def fit_crowd(crowd: Crowd, prior: np.ndarray, start: np.ndarray, most: int = TE
         likelihood = crowd.log_likelihood(counts, crowd.shrunk_to(counts))
         return softmax(np.log(prior) + DISCOUNT * likelihood, axis=1)
 
-    posterior, steps, converged = _climb(start, step, TOLERANCE, most)
-    counts = crowd.counts(posterior)
-    return Fitted(posterior, steps, converged, partial(crowd.confusion, counts, crowd.shrunk_to(counts)))
+    found = _climb(start, step, TOLERANCE, most)
+    counts = crowd.counts(found[0])
+    return Fitted(*found, partial(crowd.confusion, counts, crowd.shrunk_to(counts)))
 
 
 def dawid_skene(crowd: Crowd, believed: np.ndarray, per_class: float = WRONG, tolerance: float = TOLERANCE) -> Fitted:
@@ -243,10 +241,10 @@ def dawid_skene(crowd: Crowd, believed: np.ndarray, per_class: float = WRONG, to
 
     def step(posterior: np.ndarray) -> np.ndarray:
         likelihood = crowd.log_likelihood(crowd.counts(posterior), believed)
-        return softmax(np.log(_shares(posterior, per_class)) + likelihood, axis=1)
+        return softmax(np.log(posterior.sum(0) + per_class) + likelihood, axis=1)
 
-    posterior, steps, converged = _climb(_start(crowd.votes, crowd.num_classes), step, tolerance)
-    return Fitted(posterior, steps, converged, partial(crowd.confusion, crowd.counts(posterior), believed))
+    found = _climb(crowd.votes.counts(crowd.num_classes), step, tolerance)
+    return Fitted(*found, partial(crowd.confusion, crowd.counts(found[0]), believed))
 
 
 def one_coin(
@@ -259,22 +257,21 @@ def one_coin(
 
     `believed` are prior counts of each person's right and wrong answers, above 0, (P, 2); the rest as in `dawid_skene`.
     """
-    cell, shape = votes.image * num_classes + votes.answer, (len(votes.images), num_classes)
     answers = believed.sum(1) + np.bincount(votes.person, minlength=len(votes.people))
 
     def accuracy(posterior: np.ndarray) -> np.ndarray:
-        right = np.bincount(votes.person, posterior.reshape(-1)[cell], len(votes.people))
+        right = np.bincount(votes.person, posterior[votes.image, votes.answer], len(votes.people))
         return (believed[:, 0] + right) / answers
 
     def step(posterior: np.ndarray) -> np.ndarray:
         hit = accuracy(posterior)
         odds = np.log(hit) - np.log((1 - hit) / (num_classes - 1))  # against one particular wrong class
-        likelihood = np.bincount(cell, odds[votes.person], shape[0] * shape[1]).reshape(shape)
-        return softmax(np.log(_shares(posterior, per_class)) + likelihood, axis=1)
+        likelihood = votes.counts(num_classes, odds[votes.person])
+        return softmax(np.log(posterior.sum(0) + per_class) + likelihood, axis=1)
 
-    posterior, steps, converged = _climb(_start(votes, num_classes), step, tolerance)
-    people = accuracy(posterior)
-    return Fitted(posterior, steps, converged, lambda person: symmetric(people[person], num_classes))
+    found = _climb(votes.counts(num_classes), step, tolerance)
+    people = accuracy(found[0])
+    return Fitted(*found, lambda person: symmetric(people[person], num_classes))
 
 
 def symmetric(accuracy: float, num_classes: int) -> np.ndarray:
@@ -283,22 +280,11 @@ def symmetric(accuracy: float, num_classes: int) -> np.ndarray:
     return np.full((num_classes, num_classes), wrong) + (accuracy - wrong) * np.eye(num_classes)
 
 
-def _shares(posterior: np.ndarray, per_class: float) -> np.ndarray:
-    """Returns the share of each class, (C,)."""
-    shares = posterior.sum(0) + per_class
-    return shares / shares.sum()
-
-
-def _start(votes: Votes, num_classes: int) -> np.ndarray:
-    """Returns the shares of answers, (N, C)."""
-    counts = votes.counts(num_classes)
-    return counts / counts.sum(1, keepdims=True)
-
-
 def _climb(
-    posterior: np.ndarray, step: Callable[[np.ndarray], np.ndarray], tolerance: float, most: int = MAX_STEPS
+    start: np.ndarray, step: Callable[[np.ndarray], np.ndarray], tolerance: float, most: int = MAX_STEPS
 ) -> tuple[np.ndarray, int, bool]:
-    """Runs EM until it converges. Returns the posterior, the number of steps, and True if it converged."""
+    """Runs EM from `start`, normalized. Returns the posterior, the number of steps, and True if it converged."""
+    posterior = start / start.sum(1, keepdims=True)
     for number in range(most):
         before, posterior = posterior, step(posterior)
         if np.abs(posterior - before).max(initial=0) <= tolerance:

@@ -58,25 +58,19 @@ def course_of(selection: str, key: Key) -> str:
 
 
 def choose_aggregator(
-    method: Literal["auto", Aggregation],
-    features: Path,
-    key: Key,
-    seed: int,
-    fixed_teacher: bool,
-    answers: Sequence[Answer] = (),
+    method: Literal["auto", Aggregation], file: Path, key: Key, seed: int, fixed: bool, answers: Sequence[Answer] = ()
 ) -> Aggregator:
     """Returns how answers become labels; "auto" takes the teacher if its file covers the images of key and answers.
 
-    Raises:
-        InputError: the method is "teacher" and features are missing.
+    Raises InputError if the method is "teacher", but the file is missing or of other images.
     """
-    teacher = load_teacher(features) if method in ("auto", "teacher") and key.images else None
+    teacher = load_teacher(file) if method in ("auto", "teacher") and key.images else None
     asked = {image.path for image in key.images.values() if image.phase != "lesson"}
-    asked |= {answer.image for answer in answers if answer.phase != "lesson"}  # logs name other images
+    asked |= {answer.image for answer in answers if answer.phase != "lesson"}  # logs of explain_teach have no key
     if teacher and teacher.classes == len(key.classes) and asked <= teacher.paths.keys():
-        return Aggregator("teacher", seed, teacher, fixed_teacher)
+        return Aggregator("teacher", seed, teacher, fixed)
     if method == "teacher":
-        raise InputError(f"--aggregation teacher: {features} is missing or of other images. Run teach.py again.")
+        raise InputError(f"--aggregation teacher: {file} is missing or of other images. Run teach.py again.")
     return Aggregator("dawid_skene" if method == "auto" else method, seed)
 
 
@@ -184,9 +178,8 @@ def write_list(
     found = list(zip(part.votes.images, part.labels.label.tolist(), part.labels.certainty, strict=True)) if part else []
     label_of = {path: label for path, label, certainty in found if certainty >= min_certainty}
     labeled = [(image.path, label_of[image.path]) for image in images if image.path in label_of]
-    if len(label_of) < len(found):
-        unsure = f"{len(found) - len(label_of)} of {len(found)} labels"
-        print(f"{unsure} are below --min-certainty {min_certainty} and left out of the list.")
+    if unsure := len(found) - len(label_of):
+        print(f"{unsure} of {len(found)} labels are below --min-certainty {min_certainty} and left out of the list.")
     if labeled:
         rows = [*((row.path, row.label) for row in expert), *labeled]
         write_examples(path, [Example(name, label, index) for index, (name, label) in enumerate(rows)])

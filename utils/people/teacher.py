@@ -111,7 +111,7 @@ def make_teacher(
 ) -> tuple[Teacher, float | None]:
     """Fits head and temperature to raw features of the expert's images (E, d); `features` are those of others (N, d).
 
-    Returns the teacher and its accuracy in percent on held-out images of the expert, None if it cannot be estimated.
+    Returns the teacher and its accuracy in percent on held-out images of the expert; None if a class has one image.
     """
     mean = expert.mean(0, dtype=np.float32)
     norm = np.linalg.norm(expert - mean, axis=1).mean() or 1.0
@@ -154,20 +154,15 @@ def store_teacher(layout: Layout, dataset: Dataset, course: dict, cfg) -> dict:
     network.to(cfg.device).eval().freeze_backbone()
     view, whole = (partial(one, size=how["image_size"]) for one in (eval_view, whole_view))
     expert = open_list(dataset, "train", cfg.data_root, whole)
-    others = [
-        open_list(dataset, split, cfg.data_root, view) for split in ("test", "rest") if split == "test" or dataset.rest
-    ]
+    splits = ("test", "rest") if dataset.rest else ("test",)
+    others = [open_list(dataset, split, cfg.data_root, view) for split in splits]
     paths = [row.path for images in others for row in images.rows]
     known, *parts = (encode(network, images, cfg) for images in (expert, *others))
     teacher, right = make_teacher(known, expert.labels.numpy(), paths, np.concatenate(parts), len(dataset.classes))
     processes.first_only(save_teacher)(layout.teacher_features, teacher)
-    if right is None:
-        processes.say("A class has a single expert image, so the teacher's accuracy cannot be estimated.")
-        return {}
-    processes.say(
-        f"The teacher alone should be right on {right:.1f} % of the images (cross-validation on the expert's)."
-    )
-    return {"teacher_accuracy": round(right, 2)}
+    share = "an unknown share (a class has one expert image)" if right is None else f"{right:.1f} %"
+    processes.say(f"The teacher alone should be right on {share} of the images (cross-validation on the expert's).")
+    return {"teacher_accuracy": right and round(right, 2)}
 
 
 def save_teacher(path: Path, teacher: Teacher) -> None:
