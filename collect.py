@@ -1,12 +1,14 @@
 """Serves the course page and collects people's answers in a database.
 
-Prints the address for people and the secret one of the progress page. On the internet, add an HTTPS proxy.
+Prints the address for people and the secret one of the progress page. On the internet, add an HTTPS proxy. People
+label the least certain image first, by the teacher and all answers so far (docs/people.md).
 
     python collect.py
-    python collect.py --dataset toy --port 8080
+    python collect.py --dataset toy --port 8080 --certainty 0.9
+    python collect.py --order even --labels-per-image 3
     python collect.py --dataset toy --export toy/answers.json
 
-Reads: <out>/course_page/ and its key, made by teach.py.
+Reads: <out>/course_page/, its key and teacher_features.npz, made by teach.py.
 Writes: in <out>, answers.sqlite and answers.token (opens the progress page); with --export a .json or .csv file.
 Takes: until Ctrl-C; an export takes seconds. No GPU is used.
 """
@@ -14,6 +16,7 @@ Takes: until Ctrl-C; an export takes seconds. No GPU is used.
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from utils.base.files import output_folder
 from utils.data.outputs import Layout
@@ -30,7 +33,10 @@ class Config:
     dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
     data_root: str = "datasets"  # folder that contains the dataset's folder; it is only read
     out: str = "auto"  # output folder; auto: named after the dataset
-    labels_per_image: int = 3  # people who label each image
+    order: Literal["certainty", "even"] = "certainty"  # least certain images first; even: most answers first
+    certainty: float = 0.95  # probability of a label at which its image is done; order certainty only
+    labels_per_image: int = 5  # most people who label an image
+    fixed_teacher: bool = False  # people's labels do not teach the teacher
     lease_seconds: int = 300  # seconds that an image stays reserved for the person who sees it
     max_participants: int = 10_000  # number of people who may join
     # server
@@ -50,7 +56,7 @@ def main(cfg: Config) -> None:
         return
     key = read_page_key(layout)
     output_folder(cfg.out)
-    store = Store(database, key, cfg.labels_per_image, cfg.lease_seconds, cfg.max_participants)
+    store = Store(database, key, cfg.labels_per_image, cfg.lease_seconds, cfg.max_participants, cfg.certainty)
     token = access_token(layout.answers_token)
     if store.damage:
         print(f"{store.damage} Until then the server takes no answers; the page keeps them and tries again.")
@@ -60,7 +66,12 @@ def main(cfg: Config) -> None:
         print(f"Progress:    {address}/progress?token={token}")
         print(f"Answers are kept in {database}. Stop with Ctrl-C.", flush=True)
 
-    with contextlib.closing(store):
+    with contextlib.ExitStack() as stack:
+        stack.callback(store.close)
+        if cfg.order == "certainty" and not store.damage and key.of_phase("label"):
+            from utils.people.asking import Asking  # loads torch, which an export does not need
+
+            stack.enter_context(Asking(store, key, layout.teacher_features, cfg.fixed_teacher))
         serve(create_app(layout.course_page, key, store, token), cfg.host, cfg.port, cfg.threads, announce)
         now = store.progress()
     answers = sum(number for name, number in now.items() if name.startswith("answers"))

@@ -114,7 +114,7 @@ class Process:
     def start(self):
         words = [sys.executable, REPOSITORY / "collect.py", "--out", self.page.out, "--port", self.port, *self.settings]
         self.running = subprocess.Popen([*map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        said = "".join(itertools.islice(self.running.stdout, 3))
+        said = "".join(itertools.takewhile(lambda line: "Stop with Ctrl-C" not in line, self.running.stdout))
         self.address, self.port = re.search(r"(http://127\.0\.0\.1:(\d+)/)\n", said).groups()
         self.token = re.search(r"/progress\?token=([0-9a-f]{32})\n", said)[1]
 

@@ -1,8 +1,9 @@
 """The answers database: an SQLite file with the images of a study, its participants, their trials and their leases.
 
 Constraints and triggers keep it consistent, also if other programs write to it. Answers are committed with
-`synchronous=FULL` before they are acknowledged, so they survive a killed process and a power cut. Images with the
-most labels are handed out first: a study that ends early has complete images.
+`synchronous=FULL` before they are acknowledged, so they survive a killed process and a power cut. The least certain
+images are handed out first. Without certainties, those with the most labels are: a study that ends early has complete
+images.
 """
 
 import contextlib
@@ -18,19 +19,21 @@ from typing import TypeGuard
 from utils.base.errors import InputError
 from utils.people.page_key import PHASES, Key
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = (
     """CREATE TABLE study (
         only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
         build_id TEXT NOT NULL,
         dataset TEXT NOT NULL)""",
     # wanted: number of labels an image should get; NULL for lessons and test, which everybody answers.
+    # certainty: probability of the label; 0 for all images if they are asked evenly.
     """CREATE TABLE image (
         id TEXT PRIMARY KEY,
         phase TEXT NOT NULL CHECK (phase IN ('lesson', 'test', 'label')),
         wanted INTEGER CHECK ((wanted IS NOT NULL) = (phase = 'label')),
-        answers INTEGER NOT NULL DEFAULT 0 CHECK (answers >= 0 AND (wanted IS NULL OR answers <= wanted)))""",
-    "CREATE INDEX open_image ON image (answers DESC, id) WHERE answers < wanted",
+        answers INTEGER NOT NULL DEFAULT 0 CHECK (answers >= 0 AND (wanted IS NULL OR answers <= wanted)),
+        certainty REAL NOT NULL DEFAULT 0)""",
+    "CREATE INDEX open_image ON image (certainty, answers DESC, id) WHERE answers < wanted",
     # AUTOINCREMENT: the number of a deleted participant is not used again.
     "CREATE TABLE participant (number INTEGER PRIMARY KEY AUTOINCREMENT, secret TEXT NOT NULL UNIQUE)",
     """CREATE TABLE trial (
@@ -63,11 +66,12 @@ SCHEMA = (
 )
 # WAL: exports read while answers are written. fullfsync: what `synchronous=FULL` needs on macOS.
 PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "fullfsync = ON", "foreign_keys = ON")
-# Finds the open image with the most labels that the person has not answered; the index gives the order.
-NEXT_IMAGE = """SELECT id FROM image WHERE answers < wanted
-    AND answers + (SELECT count(*) FROM lease WHERE lease.image = image.id) < wanted
+# Finds the least certain open image that the person has not answered; of equals, that with the most labels. The index
+# gives the order. The second value is the number of people who may see an image at once.
+NEXT_IMAGE = """SELECT id FROM image WHERE answers < wanted AND certainty < ?
+    AND (SELECT count(*) FROM lease WHERE lease.image = image.id) < min(wanted - answers, ?)
     AND NOT EXISTS (SELECT 1 FROM trial WHERE participant = ? AND stimulus = image.id)
-    ORDER BY answers DESC, id LIMIT 1"""
+    ORDER BY certainty, answers DESC, id LIMIT 1"""
 HAS_ROOM = """SELECT wanted IS NULL OR wanted > answers
         + (SELECT count(*) FROM lease WHERE image = id AND participant <> ? AND expires > ? AND expires <= ?)
     FROM image WHERE id = ?"""
@@ -176,7 +180,8 @@ class Store:
     """The database of one study. Safe to use from several threads; every method is one transaction.
 
     The file is created if it is missing, readable for its owner only. If the database is damaged, `damage` contains
-    the error, all other methods raise it, and nothing is written. `clock` returns seconds since 1970.
+    the error, all other methods raise it, and nothing is written. `clock` returns seconds since 1970. If `heard` is
+    set, it updates certainties in each transaction that stores answers.
 
     Raises:
         DatabaseTrouble: the file cannot be used.
@@ -187,12 +192,15 @@ class Store:
         self,
         path: Path,
         key: Key,
-        labels_per_image: int = 3,
+        labels_per_image: int = 5,
         lease_seconds: float = 300,
         max_participants: int = 10_000,
+        certainty: float = 0.95,
         clock: Callable[[], float] = time.time,
     ):
         self.path, self.lease_seconds, self.max_participants = path, lease_seconds, max_participants
+        self.labels_per_image, self.certainty = labels_per_image, certainty
+        self.heard: Callable[[sqlite3.Connection], None] | None = None
         self.damage: DatabaseTrouble | None = None
         self._clock, self._lock = clock, threading.Lock()
         path.touch(mode=0o600)
@@ -203,7 +211,7 @@ class Store:
                 read_study(self._database, path)
                 for pragma in PRAGMAS:
                     self._database.execute(f"PRAGMA {pragma}")
-            with self._transaction() as database:
+            with self.transaction() as database:
                 self._prepare(database, key, labels_per_image)
         except DatabaseTrouble as trouble:
             if trouble.code != sqlite3.SQLITE_CORRUPT:
@@ -227,7 +235,7 @@ class Store:
                 f"{key.build_id}. Export them (--export) and move the database away, or build the old page again."
             )
         try:
-            database.execute("UPDATE image SET wanted = ? WHERE phase = 'label'", (wanted,))
+            database.execute("UPDATE image SET wanted = ?, certainty = 0 WHERE phase = 'label'", (wanted,))
         except sqlite3.IntegrityError:
             raise InputError(
                 f"--labels-per-image {wanted} is less than some images have in {self.path}. Raise it."
@@ -239,7 +247,7 @@ class Store:
             self._database.close()
 
     @contextlib.contextmanager
-    def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
+    def transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
         """One transaction, rolled back on any error."""
         with self._lock, explained(self.path):
             if self.damage:
@@ -255,7 +263,7 @@ class Store:
     def join(self) -> str:
         """Adds a participant and returns the id, a secret between this person's page and the server; "" if full."""
         secret = secrets.token_hex(16)
-        with self._transaction() as database:
+        with self.transaction() as database:
             if _value(database, "SELECT count(*) FROM participant") >= self.max_participants:
                 return ""
             database.execute("INSERT INTO participant (secret) VALUES (?)", (secret,))
@@ -268,15 +276,16 @@ class Store:
         wanted number of labels.
         """
         now = self._clock()
-        with self._transaction() as database:
+        with self.transaction() as database:
             person = _number_of(database, secret)
             # Deleted, not only ignored: a clock that is set back must not revive an expired lease. A clock that was
             # ahead must not reserve labels for longer than a lease lasts.
             latest = now + self.lease_seconds
             database.execute("DELETE FROM lease WHERE expires <= ? OR expires > ?", (now, latest))
             image = _value(database, "SELECT image FROM lease WHERE participant = ?", person)
-            if image is None:
-                image = _value(database, NEXT_IMAGE, person)
+            # By certainty, people see different images while there are enough.
+            for most in (1, self.labels_per_image) if self.heard else (self.labels_per_image,):
+                image = image or _value(database, NEXT_IMAGE, self.certainty, most, person)
             if image is not None:
                 database.execute("INSERT OR REPLACE INTO lease VALUES (?, ?, ?)", (person, image, latest))
         return image
@@ -289,9 +298,11 @@ class Store:
         contains trials, or the reasons to refuse them, by trial id. Returns the ids of the trials that are stored
         now, and the reasons for the others.
         """
-        with self._transaction() as database:
+        with self.transaction() as database:
             person = _number_of(database, secret)
             reasons = {name: self._add(database, person, name, trial) for name, trial in trials.items()}
+            if self.heard:
+                self.heard(database)
         stored = [name for name, reason in reasons.items() if not reason]
         return stored, {name: reason for name, reason in reasons.items() if reason}
 
@@ -323,9 +334,10 @@ class Store:
             "people who answered": "SELECT count(DISTINCT participant) FROM trial",
             **{f"answers, {phase}": f"SELECT total(answers) FROM image WHERE phase = '{phase}'" for phase in PHASES},
             "images to label": "SELECT count(*) FROM image WHERE phase = 'label'",
-            "images with all their labels": "SELECT count(*) FROM image WHERE answers = wanted",
+            "images that are certain or have all their labels": "SELECT count(*) FROM image"
+            f" WHERE phase = 'label' AND (answers = wanted OR certainty >= {self.certainty})",
         }
-        with self._transaction("BEGIN") as database:
+        with self.transaction("BEGIN") as database:
             return {name: int(_value(database, query)) for name, query in queries.items()}
 
 

@@ -21,7 +21,7 @@ Picked = TypeVar("Picked")
 TINY = 1e-12  # stands for "above 0"
 # Lowest and highest value of each number, or of each number in a tuple.
 RANGES = {
-    **dict.fromkeys(("accuracy", "alpha", "certainty", "confidence", "min_accuracy", "min_certainty"), (0, 1)),
+    **dict.fromkeys(("accuracy", "alpha", "confidence", "min_accuracy", "min_certainty"), (0, 1)),
     "momentum": (0, 1),
     **dict.fromkeys(("counters", "draws", "label_images", "max_grad_norm", "ram_budget"), (0, math.inf)),
     **dict.fromkeys(("rounds", "weight_decay", "workers"), (0, math.inf)),
@@ -30,7 +30,7 @@ RANGES = {
     **dict.fromkeys(("probe_epochs", "repeats", "steps", "test_images", "threads"), (1, math.inf)),
     **dict.fromkeys(("image_size", "simclr_image_size"), (64, math.inf)),  # at 32 the feature map has one position
     **dict.fromkeys(("lr", "probe_lr"), (TINY, 1e37)),  # above it, torch refuses to compute in single precision
-    "crop_scale": (TINY, 1),
+    **dict.fromkeys(("certainty", "crop_scale"), (TINY, 1)),
     "mask_sizes": (0.01, 1),
     "port": (0, 65535),
     "ridge": (TINY, 1e6),

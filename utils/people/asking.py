@@ -1,0 +1,115 @@
+"""Keeps the certainties of labels up to date in the answers database, so that people see the least certain image first.
+
+The model is that of utils/people/aggregation.py. A new answer counts at once, with what is known about the person. A
+thread fits the model to all answers. Nothing is kept elsewhere: the database has the whole state.
+"""
+
+import math
+import sqlite3
+import threading
+from collections import defaultdict
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from scipy.special import softmax
+
+from utils.base.errors import InputError
+from utils.people.aggregation import DISCOUNT, SHRINK, Crowd, Votes, fit_crowd
+from utils.people.labelling import LEARNING, LESSON_WEIGHT, choose_aggregator
+from utils.people.page_key import Key
+from utils.people.store import Store
+
+PAUSE = 60.0  # seconds between fits
+UNSEEN = 0.3  # added to the answers per class from which EM starts without a teacher
+# A person's lessons come first. The first five do not count.
+ANSWERS = f"""SELECT trial.rowid, participant, stimulus, response FROM trial JOIN image ON image.id = stimulus
+    WHERE trial.rowid > ? AND (phase <> 'lesson' OR trial_index >= {LEARNING}) ORDER BY trial.rowid"""
+
+
+class Asking:
+    """Writes certainties to the database of `store`; as a context manager, also in the background."""
+
+    def __init__(self, store: Store, key: Key, features: Path, fixed_teacher: bool = False) -> None:
+        self._store, self._classes = store, len(key.classes)
+        self._place = {name: row for row, name in enumerate(key.of_phase("label"))}
+        self._paths = [key.images[name].path for name in self._place]
+        known = {name: image for name, image in key.images.items() if image.phase != "label"}
+        self._truth = {name: image.label for name, image in known.items() if image.label is not None}
+        self._weight = {name: 1.0 if image.phase == "test" else LESSON_WEIGHT for name, image in known.items()}
+        self._teacher = choose_aggregator("auto", features, key, 0, fixed_teacher).teacher
+        if self._teacher is None:
+            print(f"{features} is missing or of other images: there is no teacher. Run teach.py again to get one.")
+            self._prior = np.full((len(self._paths), self._classes), 1 / self._classes)
+        else:
+            self._prior = self._teacher.prior(self._paths)
+        self._taught = math.inf  # number of labels that the teacher learned
+        self.fit()
+        if not fixed_teacher:
+            self._taught = 0
+        self._new, store.heard = True, self.hear
+        self._stop, self._thread = threading.Event(), threading.Thread(target=self._keep_fitting)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _keep_fitting(self) -> None:
+        while not self._stop.wait(PAUSE):
+            if self._new:
+                self._new = False
+                try:
+                    self.fit()
+                except (InputError, sqlite3.Error) as error:
+                    print(f"The answers could not be fitted; the next try is in a minute: {error}", flush=True)
+                    self._new = True
+
+    def fit(self) -> None:
+        """Fits the model to all answers. After each n/2 new labels of n images, the teacher learns them."""
+        with self._store.transaction("BEGIN") as database:
+            rows = database.execute(ANSWERS, (0,)).fetchall()
+        labels = [(self._place[name], person, answer) for _, person, name, answer in rows if name in self._place]
+        image, person, answer = np.array(labels, dtype=np.int64).reshape(-1, 3).T
+        people = [str(number) for number in range(max((row[1] for row in rows), default=0) + 1)]
+        votes = Votes(self._paths, people, image, person, answer)
+        known = [(row[1], self._truth[row[2]], row[3], self._weight[row[2]]) for row in rows if row[2] in self._truth]
+        crowd = Crowd(votes, np.array(known, dtype=np.float64).reshape(-1, 4), self._classes)
+        prior = self._prior
+        start = prior if self._teacher else votes.counts(self._classes) + UNSEEN
+        posterior = fit_crowd(crowd, prior, start / start.sum(1, keepdims=True)).posterior
+        if self._teacher and len(labels) - self._taught >= len(self._paths) / 2:
+            answered = np.bincount(image, minlength=len(self._paths)) > 0
+            prior, self._taught = self._teacher.taught_prior(self._paths, posterior, answered), len(labels)
+            posterior = fit_crowd(crowd, prior, prior).posterior
+        counts = crowd.counts(posterior)
+        believed = defaultdict[object, np.ndarray](partial(np.zeros, self._classes))
+        for someone, said, given in zip(crowd.person.tolist(), crowd.answer.tolist(), counts, strict=True):
+            believed[someone, said] += given
+            believed[someone] += given
+        certainties = zip(posterior.max(1).tolist(), self._place, strict=True)
+        with self._store.transaction() as database:
+            database.executemany("UPDATE image SET certainty = ? WHERE id = ?", certainties)
+            # N_p + K_p by person, and by person and answer; and m Pooled.
+            self._prior, self._counts, self._crowd = prior, believed, crowd.shrunk_to(counts)
+            self._last = rows[-1][0] if rows else 0
+            self.hear(database)  # answers that came during the fit
+
+    def hear(self, database: sqlite3.Connection) -> None:
+        """Lets new answers count, in the transaction that stores them. If it fails, the next fit puts things right."""
+        self._new = True
+        for number, person, name, answer in database.execute(ANSWERS, (self._last,)).fetchall():
+            self._last = number
+            if name in self._truth:
+                for counts in (self._counts[person, answer], self._counts[person]):
+                    counts[self._truth[name]] += self._weight[name]
+            elif name in self._place:
+                logits = np.log(self._prior[self._place[name]])
+                answers = "SELECT participant, response FROM trial WHERE stimulus = ?"
+                for someone, said in database.execute(answers, (name,)):
+                    given = self._crowd[:, said] + self._counts[someone, said]
+                    logits += DISCOUNT * np.log(given / (SHRINK + self._counts[someone]))
+                certainty = float(softmax(logits).max())
+                database.execute("UPDATE image SET certainty = ? WHERE id = ?", (certainty, name))
