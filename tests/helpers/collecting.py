@@ -56,10 +56,10 @@ def build_page(out, lessons=3, tests=4, labels=6, truth=0, build="0"):
     return SimpleNamespace(out=out, folder=folder, key=key, build_id=build_id, **ids)
 
 
-def opened(page, labels_per_image=2, lease_seconds=60.0, max_participants=100, **clock):
+def opened(page, labels_per_image=2, lease_seconds=60.0, max_participants=100, **more):
     """Opens the answers database of a page."""
     key = read_page_key(Layout(page.out))
-    return Store(page.out / "answers.sqlite", key, labels_per_image, lease_seconds, max_participants, **clock)
+    return Store(page.out / "answers.sqlite", key, labels_per_image, lease_seconds, max_participants, **more)
 
 
 def client_of(page, store):

@@ -69,11 +69,12 @@ def test_the_schema_refuses(store, page, breach):
 
 
 class PlainLeases:
-    """Leases in plain lists and loops."""
+    """Leases in plain lists and loops; by certainty, nobody else's lease is shared while there are other images."""
 
-    def __init__(self, images, wanted, seconds):
+    def __init__(self, images, wanted, seconds, by_certainty):
         self.labelled = {image: [] for image in images}
         self.leases, self.wanted, self.seconds = {}, wanted, seconds
+        self.by_certainty, self.certainty = by_certainty, dict.fromkeys(images, 0)
 
     def taken(self, image, now, without):
         """Labels and valid leases of an image."""
@@ -85,7 +86,12 @@ class PlainLeases:
         if until <= now:
             mine = [image for image in self.labelled if person not in self.labelled[image]]
             free = [image for image in mine if self.taken(image, now, person) < self.wanted]
-            image = min(free, key=lambda image: (-len(self.labelled[image]), image), default=None)
+            free = [image for image in free if self.certainty[image] < 0.95]
+            if self.by_certainty:
+                free = [image for image in free if self.taken(image, now, person) == len(self.labelled[image])] or free
+            image = min(
+                free, key=lambda image: (self.certainty[image], -len(self.labelled[image]), image), default=None
+            )
         if image is not None:
             self.leases[person] = (image, now + self.seconds)
         return image
@@ -101,9 +107,13 @@ class PlainLeases:
         return True
 
 
+@pytest.mark.parametrize("by_certainty", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_leases_equal_a_plain_second_implementation(tmp_path, monkeypatch, seed):
-    """People answer, wait, leave, ask twice and send unasked labels in random order; the server restarts."""
+def test_leases_equal_a_plain_second_implementation(tmp_path, monkeypatch, seed, by_certainty):
+    """People answer, wait, leave, ask twice and send unasked labels in random order; the server restarts.
+
+    Certainties are drawn.
+    """
     monkeypatch.setattr(stores, "PRAGMAS", ("journal_mode = MEMORY", "synchronous = OFF"))
     draw, now = random.Random(seed), 1000.0
 
@@ -112,7 +122,21 @@ def test_leases_equal_a_plain_second_implementation(tmp_path, monkeypatch, seed)
 
     page = build_page(tmp_path, labels=draw.randint(1, 8))
     wanted, seconds = draw.randint(1, 4), draw.choice([1, 10, 100])
-    store, model = opened(page, wanted, seconds, clock=clock), PlainLeases(page.label, wanted, seconds)
+
+    def restarted():
+        store = opened(page, wanted, seconds, clock=clock)
+        model.certainty = dict.fromkeys(page.label, 0)
+        store.heard = judge if by_certainty else None
+        return store
+
+    def judge(database):
+        """Draws the certainties of all images; some are equal."""
+        for image in page.label:
+            model.certainty[image] = draw.choice([0.3, 0.5, 0.7, 0.94, 0.95, 0.99])
+            database.execute("UPDATE image SET certainty = ? WHERE id = ?", (model.certainty[image], image))
+
+    model = PlainLeases(page.label, wanted, seconds, by_certainty)
+    store = restarted()
     people, shown = [store.join() for _ in range(8)], {}
     for _ in range(400):
         now += draw.choice([0, 0.5, 1, 9, 40, 150]) * draw.random()
@@ -123,13 +147,15 @@ def test_leases_equal_a_plain_second_implementation(tmp_path, monkeypatch, seed)
             assert shown[person] == model.next(person, now)
         elif action == "restart":
             store.close()
-            store = opened(page, wanted, seconds, clock=clock)
+            store = restarted()
         else:
             image = draw.choice(page.label) if action == "push" else shown.get(person)
             if image is not None:
                 stored, _ = store.add_trials(person, stored_trial(page, image))
                 assert bool(stored) == model.answer(person, image, now)
-    for person in people:  # until all labels are given
+    store.close()
+    by_certainty, store = False, restarted()
+    for person in people:  # until all labels are given, in even order
         now += seconds
         while image := store.next_image(person):
             assert store.add_trials(person, stored_trial(page, image))[1] == {}

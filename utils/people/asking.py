@@ -99,9 +99,8 @@ class Asking:
 
     def hear(self, database: sqlite3.Connection) -> None:
         """Lets new answers count, in the transaction that stores them. If it fails, the next fit puts things right."""
-        self._new = True
         for number, person, name, answer in database.execute(ANSWERS, (self._last,)).fetchall():
-            self._last = number
+            self._last, self._new = number, True
             if name in self._truth:
                 for counts in (self._counts[person, answer], self._counts[person]):
                     counts[self._truth[name]] += self._weight[name]

@@ -275,9 +275,8 @@ class Store:
         It stays the same until it is answered or its lease expires. Answers and leases together never exceed the
         wanted number of labels.
         """
-        now = self._clock()
         with self.transaction() as database:
-            person = _number_of(database, secret)
+            now, person = self._clock(), _number_of(database, secret)  # no request that waits has an earlier time
             # Deleted, not only ignored: a clock that is set back must not revive an expired lease. A clock that was
             # ahead must not reserve labels for longer than a lease lasts.
             latest = now + self.lease_seconds
