@@ -1,11 +1,10 @@
 """Serves the course page and collects people's answers in a database.
 
-Prints the address for people and the secret one of the progress page. On the internet, add an HTTPS proxy. People
-label the least certain image first, by the teacher and all answers so far (docs/people.md).
+People label the least certain image first. Prints the address for people and the secret one of the progress page.
+On the internet, add an HTTPS proxy.
 
     python collect.py
     python collect.py --dataset toy --port 8080 --certainty 0.9
-    python collect.py --order even --labels-per-image 3
     python collect.py --dataset toy --export toy/answers.json
 
 Reads: <out>/course_page/, its key and teacher_features.npz, made by teach.py.

@@ -3,7 +3,7 @@
     python -m tests.peers.ask_by_certainty --data-root ../shared/data --weights ../shared/weights/resnet18_imagenet.pt
 
 Thirty people answer 20 test images and then label, one image in `--seconds` each. Each has the confusion matrix of a
-random person of the public butterfly logs (test answers, shrunk to the crowd as in our model). The teacher has 10 expert
+random person of the public butterfly logs (test answers, shrunk to the crowd as in our model). There are 10 expert
 images per class. By certainty, people give a third of the answers at most. The model of label.py then makes all labels.
 Features are kept in --cache. Draws run at the same time; each takes 6 minutes.
 """

@@ -1,7 +1,6 @@
-"""Keeps the certainties of labels up to date in the answers database, so that people see the least certain image first.
+"""Keeps the certainties of labels in the answers database up to date, so that people see the least certain image first.
 
-The model is that of utils/people/aggregation.py. A new answer counts at once, with what is known about the person. A
-thread fits the model to all answers. Nothing is kept elsewhere: the database has the whole state.
+New answers count at once. A thread fits the model of utils/people/aggregation.py again. All state is in the database.
 """
 
 import math
@@ -43,10 +42,9 @@ class Asking:
             self._prior = np.full((len(self._paths), self._classes), 1 / self._classes)
         else:
             self._prior = self._teacher.prior(self._paths)
-        self._taught = math.inf  # number of labels that the teacher learned
+        self._taught = math.inf  # number of labels that the teacher learned; inf: it learns none
         self.fit()
-        if not fixed_teacher:
-            self._taught = 0
+        self._taught = math.inf if fixed_teacher else 0
         self._new, store.heard = True, self.hear
         self._stop, self._thread = threading.Event(), threading.Thread(target=self._keep_fitting)
 
@@ -76,8 +74,7 @@ class Asking:
         people = [str(number) for number in range(max((row[1] for row in rows), default=0) + 1)]
         votes = Votes(self._paths, people, image, person, answer)
         known = [(row[1], self._truth[row[2]], row[3], self._weight[row[2]]) for row in rows if row[2] in self._truth]
-        crowd = Crowd(votes, np.array(known, dtype=np.float64).reshape(-1, 4), self._classes)
-        prior = self._prior
+        crowd, prior = Crowd(votes, np.array(known, dtype=np.float64).reshape(-1, 4), self._classes), self._prior
         start = prior if self._teacher else votes.counts(self._classes) + UNSEEN
         posterior = fit_crowd(crowd, prior, start / start.sum(1, keepdims=True)).posterior
         if self._teacher and len(labels) - self._taught >= len(self._paths) / 2:
