@@ -203,7 +203,7 @@ def test_exports_contain_what_was_sent_and_no_secret(client, page, store):
 STARTS = {
     "no page": (lambda page: (page.folder / "data.js").unlink(), "course_page is missing or is not the build"),
     "no key": (lambda page: (page.out / "course_page_key.json").unlink(), "course_page_key.json not found. Build"),
-    "a cut key": (lambda page: (page.out / "course_page_key.json").write_text('{"b'), "is not the key of a course"),
+    "a cut key": (lambda page: (page.out / "course_page_key.json").write_text('{"b'), "is not a course page's key"),
     "an export of nothing": (lambda page: ["--export", page.out / "a.csv"], "not found: no answers were collected"),
     "a wrong host": (lambda page: ["--host", "no.such.host.invalid"], "cannot listen there"),
 }
