@@ -34,7 +34,6 @@ from utils.running.resuming import resumable
 from utils.running.settings import chosen_dataset, pick
 from utils.training.classifier import ClassifierRecipe
 from utils.training.probe import ProbeSettings
-from utils.training.self_training import SelfTraining
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def main(cfg: Config) -> dict:
     planned = study.steps(cfg.accuracy, cfg.repeats, cfg.seed, cfg.rounds, simclr is not None)
     outputs = [layout.annotator_study(ending) for ending in (".csv", ".png", *(["_rounds.csv"] if cfg.rounds else []))]
     with resumable(cfg, outputs) as unfinished:
-        trials = study.Study(material, learner, simclr, cfg.labels_per_image, pick(SelfTraining, cfg))
+        trials = study.Study(material, learner, simclr, cfg.labels_per_image, cfg.confidence)
         trials.state = unfinished.state or trials.state
         rows = trials.state["rows"]
         bar = {"total": len(planned), "initial": len(rows), "desc": "study", "unit": "classifier"}

@@ -131,7 +131,7 @@ def measure_speed(cfg: Config, folder: Path) -> dict[str, np.ndarray]:
 
     shared = ("pretrained", "image_size", "batch_size", "seed", "workers", "device")
     how = pick(StudentSettings, Teaching(**{name: getattr(cfg, name) for name in shared}))
-    student = make_network(ARCH, len(dataset.classes), cfg.pretrained, cfg.seed, cfg.device)
+    student = make_network(how, len(dataset.classes))
     ce_list = explain(teacher, images, dataset.classes, cfg, Path(tempfile.mkdtemp(dir=folder)))
     pool = Pool(kept, ce_list, len(dataset.classes), "attention", cfg.image_size)
     for number in range(len(pool.rows)):

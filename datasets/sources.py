@@ -30,8 +30,6 @@ DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeEr
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset of the paper."""
-
     folder: str  # below the data root
     classes: tuple[str, ...]  # in label order
     url: str | None  # address of the archive; None if its owner asks people to accept terms first
@@ -100,7 +98,6 @@ SOURCES = {
 
 
 def obtain_archive(source: Source, archive: Path | None, url: str | None, downloads: Path) -> Path:
-    """Returns the given archive, or else downloads one."""
     if archive is None:
         archive, address = downloads / source.archive, url or source.url
         if not address:

@@ -19,8 +19,6 @@ class Part(NamedTuple):
 
 @dataclass(slots=True)
 class Picture:
-    """One image of the user's folder."""
-
     source: str  # path below the folder, with slashes
     label: str | None  # class name as the user wrote it; None if unknown
     tested: bool = False  # True if the user put it into a folder of test images

@@ -26,7 +26,6 @@ LOCALIZATION = (
 
 
 def make(cfg) -> None:
-    """Makes the tables of localization and deletion."""
     runs.save_table(cfg, "explanations_localization", localized(cfg))
     runs.save_table(cfg, "explanations_deletion", deleted(cfg))
 

@@ -31,7 +31,6 @@ def read_rows(path: Path) -> list[dict]:
 
 
 def grouped(rows: Sequence[dict], *names: str) -> dict[tuple, list[dict]]:
-    """Groups rows by the values of some columns."""
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
         groups.setdefault(tuple(row[name] for name in names), []).append(row)

@@ -62,7 +62,6 @@ def data_root(cfg, dataset: str) -> str:
 
 
 def layout(cfg, dataset: str, stage: str, variant: str = "") -> Layout:
-    """Names the files of a stage, such as the teacher."""
     stem = find(dataset, data_root(cfg, dataset)).list_stem
     return Layout(Path(cfg.out, "work", dataset, stage), stem, variant)
 
@@ -78,7 +77,6 @@ def teacher(cfg, dataset: str, second: bool = False) -> Layout:
 
 @cache
 def simclr(cfg) -> Path:
-    """Trains the SimCLR encoder and returns its checkpoint."""
     files = layout(cfg, SIMCLR_DATASET, "simclr")
     run_script(cfg, "train_butterflies_simclr", SIMCLR_DATASET, files.out, "--epochs", SIMCLR_EPOCHS, *SIMCLR.split())
     return files.simclr_network(SIMCLR_EPOCHS)

@@ -15,7 +15,6 @@ from utils.data.lists import UNKNOWN, Example, read_examples
 from utils.people import study
 from utils.people.study import ANNOTATORS, EXPERT, ON_SIMCLR, SELF_TRAINED, Alternative, Material, Study
 from utils.training.probe import ProbeSettings, fit_probe
-from utils.training.self_training import SelfTraining
 
 CLASSES, EXPERTS, REST, TESTED = 3, 12, 60, 90
 
@@ -50,8 +49,8 @@ class Cloud:
         return self.right(head), lambda: head(self.seen(self.rest)).softmax(1)
 
 
-def study_of(cloud, confidence=0.9, rounds=4):
-    return Study(cloud.material, cloud.learner, cloud.learner, 1, SelfTraining(confidence, rounds))
+def study_of(cloud, confidence=0.9):
+    return Study(cloud.material, cloud.learner, cloud.learner, 1, confidence)
 
 
 def rows_after(made, planned):
@@ -214,3 +213,9 @@ def test_a_wrong_simclr_checkpoint_is_refused_before_training(tools, data_root, 
     done = tools.call(*command, cwd=tmp_path)
     assert done.status == 2 and "--simclr-checkpoint" in done.err
     assert not [file for file in tmp_path.rglob("*") if file.is_file()]
+
+
+def test_the_threshold_of_confidence_is_inclusive():
+    found = torch.tensor([[0.95, 0.05, 0.0], [0.5, 0.25, 0.25], [0.1, 0.3, 0.6]], dtype=torch.float64)
+    labels = [study.confident_labels(found, threshold).tolist() for threshold in (0.5, 0.6, 0.95, 0.951)]
+    assert labels == [[0, 0, 2], [0, UNKNOWN, 2], [0, UNKNOWN, UNKNOWN], [UNKNOWN] * 3]

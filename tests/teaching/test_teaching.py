@@ -121,7 +121,7 @@ def test_a_course_against_a_plain_one(material, selection, view, frozen, max_gra
     images, ce_list = material
     how = settings(freeze_features=frozen, max_grad_norm=max_grad_norm, steps=2, weight_decay=1e-4)
     lessons = list(sgd_course(Pool(images, ce_list, CLASSES, view, SIZE), images, selection, how)[1])
-    plain = PlainCourse(make_network("resnet18", CLASSES, "none", 0, "cpu"), images, ce_list, view, 0.5)
+    plain = PlainCourse(make_network(settings(), CLASSES), images, ce_list, view, 0.5)
     learning = plain.student.fc.parameters() if frozen else plain.student.parameters()
     optimizer = torch.optim.SGD(learning, how.lr, momentum=how.momentum, weight_decay=how.weight_decay)
     remaining, items = list(range(len(LABELS))), []

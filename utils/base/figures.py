@@ -65,7 +65,6 @@ def drawable(names: Sequence[str]) -> list[str]:
 
 
 def save(path: str | Path, drawn: "Figure") -> None:
-    """Writes a figure as PNG, atomically."""
     with replacing(path) as temporary:
         drawn.savefig(temporary, dpi=DPI, pil_kwargs={"compress_type": PNG_COMPRESSION})
 
@@ -139,9 +138,8 @@ def training_curves(path: str | Path, history: Sequence[dict]) -> None:
     for axes, (label, names) in zip(drawn.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for name in names:
             points = [(row["epoch"], row[name]) for row in history if row[name] != ""]
-            axes.plot(
-                *zip(*points, strict=True) if points else ([], []), label=name.removesuffix("_accuracy"), marker="."
-            )
+            epochs, values = zip(*points, strict=True) if points else ((), ())
+            axes.plot(epochs, values, label=name.removesuffix("_accuracy"), marker=".")
         axes.set(xlabel="epoch", ylabel=label)
         axes.grid(alpha=0.3)
         axes.legend()

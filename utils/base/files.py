@@ -96,23 +96,20 @@ def expanded(path: str) -> str:
     return os.path.expanduser(os.path.expandvars(path))
 
 
-def output_folder(path: str | Path, setting: str = "--out") -> Path:
+def output_folder(path: str | Path) -> Path:
     """Creates an output folder; raises InputError if its name contains a space or it is not writable."""
     path = Path(path)
     if any(character.isspace() for character in str(path)):
-        raise InputError(
-            f"{setting} '{path}' contains a space, but list files are separated by spaces. Choose another name."
-        )
+        raise InputError(f"--out '{path}' contains a space, but lists are separated by spaces. Choose another name.")
     try:
         path.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()
     except OSError as error:
-        raise InputError(f"{setting} '{path}' is not writable ({error.strerror}). Choose another folder.") from error
+        raise InputError(f"--out '{path}' is not writable ({error.strerror}). Choose another folder.") from error
     return path
 
 
 def refuse_existing(folder: Path, force: bool) -> None:
-    """Raises InputError if `folder` exists and `force` is False."""
     if os.path.lexists(folder) and not force:
         raise InputError(f"{folder} already exists. Pass --force to replace it and all its files.")
 

@@ -147,7 +147,6 @@ def _find_prepared(name: str, data_root: str | Path) -> Dataset | None:
 
 
 def read_description(path: Path) -> Dataset:
-    """Reads a `dataset.json`."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
         classes, things = content["classes"], tuple(content.get("things", ()))

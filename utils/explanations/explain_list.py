@@ -43,8 +43,6 @@ AT_ONCE = 64
 
 @dataclass(frozen=True)
 class ExplainSettings:
-    """Settings of an explanation run; scripts explain them."""
-
     mask_sizes: tuple[float, ...]  # t
     image_size: int
     batch_size: int
@@ -97,7 +95,7 @@ def explain_list(
 
 
 class _Run:
-    """An explanation run: its settings, its results, and the network on its device."""
+    """An explanation run; see `explain_list`."""
 
     def __init__(
         self,
@@ -223,9 +221,8 @@ class _Run:
         """Returns a row of the contact sheet: an image, its maps, E, and the red border against one wrong class."""
         row, size = self.images.rows[number], listed_size(self.how.mask_sizes)
         (file,) = _names(row, [rival])
-        machine, people = (
-            to_tensor(decode(self.folders[kind, size] / file, "the contact sheet")) for kind in (IMG, DEMO)
-        )
+        files = [self.folders[kind, size] / file for kind in (IMG, DEMO)]
+        machine, people = (to_tensor(decode(file, "the contact sheet")) for file in files)
         panels = self.explainer.panels(self.results.maps(number), row.label, rival, self.how.image_size)
         title = f"a = {names[row.label]}\nb = {names[rival]}"
         return [(self.images[number], title), *panels, (machine, "E (machine)"), (people, "red border (people)")]
@@ -259,10 +256,8 @@ def explanation_files(layout: Layout, num_classes: int, how: ExplainSettings) ->
 
 
 def _names(row: Example, counters: Sequence[int]) -> list[str]:
-    """Names the pictures of an image against some counter classes."""
     return [explanation_name(row.path, row.label, b, row.index) for b in counters]
 
 
 def _folders(layout: Layout, how: ExplainSettings) -> dict[tuple[str, float], Path]:
-    """The folder of each rendering at each mask size."""
     return {(kind, size): layout.explanations(kind, size) for kind in KINDS for size in how.mask_sizes}

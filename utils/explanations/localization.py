@@ -40,8 +40,6 @@ COLUMNS = ("on T", "of T", "on own", "of own", "points", "mass", "rank")  # see 
 
 
 class Run(NamedTuple):
-    """The explanations of one list."""
-
     name: str
     layout: Layout
     dataset: Dataset

@@ -36,7 +36,6 @@ class Results:
         return self.folder / f"batch_{numbers[0]}.npz"
 
     def missing(self, batches: Sequence[list[int]]) -> list[list[int]]:
-        """Returns the batches that are not done."""
         return [numbers for numbers in batches if not self._file(numbers).exists()]
 
     def add(self, numbers: list[int], arrays: dict[str, Tensor]) -> None:

@@ -116,7 +116,6 @@ def read_answers(
 
 
 def _read_file(path: str | Path, key: Key | None, num_classes: int) -> Iterator[Participant]:
-    """Yields the participants of a file of any format."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:

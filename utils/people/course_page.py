@@ -152,7 +152,6 @@ class CoursePage:
         return lessons, all(bordered)
 
     def _refuse_overlap(self, entries: Sequence[dict]) -> None:
-        """Checks that no image of one part of the page is in another."""
         part_of = {path: "lesson" for entry in entries for path in _compared(entry)}
         for image in self.images.values():
             other = part_of.setdefault(image.path, image.phase)

@@ -21,8 +21,6 @@ DATA, DATA_BEGINS = "data.js", 'window.COURSE = {"build_id": "'
 
 @dataclass(frozen=True, slots=True)
 class KeyImage:
-    """The picture behind an id."""
-
     phase: str  # the part of the course that asks about it, one of `PHASES`
     path: str  # the file, as lists name it
     label: int | None  # its class; None if unknown
@@ -103,7 +101,6 @@ def read_page_key(layout: Layout) -> Key:
 
 
 def _read_key(path: Path) -> Key:
-    """Reads the key of a page of any dataset."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         images = {name: KeyImage(**entry) for name, entry in content["images"].items()}

@@ -26,7 +26,6 @@ from utils.people.simulated import respond
 from utils.training.classifier import ClassifierRecipe, test_view, train_classifier
 from utils.training.evaluation import accuracy, logits_of_list
 from utils.training.probe import ProbeSettings, encode, fit_probe
-from utils.training.self_training import SelfTraining, confident_labels
 
 # Values of the column `labels`: who labeled the images that a classifier learns from.
 EXPERT, ANNOTATORS, SELF_TRAINED = "expert alone", "expert and annotators", "expert and own confident answers"
@@ -41,8 +40,6 @@ Learner = Callable[[Sequence[Example], int], tuple[float, Callable[[], Tensor]]]
 
 @dataclass(frozen=True)
 class Material:
-    """Images of a study."""
-
     expert: list[Example]
     rest: list[Example]  # images for people, with their true labels
     test: ImageSet
@@ -52,9 +49,8 @@ class Material:
 def open_material(dataset: Dataset, data_root: str, image_size: int, ram_budget: float = 0) -> Material:
     """Opens the lists of a dataset; rest images of unknown class are left out."""
     view = partial(eval_view, size=image_size)
-    rest, expert, test = (
-        open_list(dataset, split, data_root, view, ram_budget=ram_budget) for split in ("rest", "train", "test")
-    )
+    opened = partial(open_list, dataset, data_root=data_root, view=view, ram_budget=ram_budget)
+    rest, expert, test = opened("rest"), opened("train"), opened("test")
     known = [row for row in rest.rows if row.label != UNKNOWN]
     if not known or not test.num_known:
         raise InputError(f"All classes in {rest.source} or {test.source} are unknown. The study needs true labels.")
@@ -112,8 +108,6 @@ def simulated_labels(rest: Sequence[Example], num_classes: int, quality: float, 
 
 @dataclass(frozen=True)
 class Step:
-    """One classifier of a study."""
-
     seed: int  # seed of the training and of the annotators' errors
     quality: float | None = None  # accuracy of the annotators who label the rest, 0 .. 1; None without annotators
     round: int = 0  # round of self-training, from 1; 0 without self-training
@@ -137,13 +131,24 @@ def steps(accuracies: Sequence[float], repeats: int, seed: int, rounds: int, sim
     return planned
 
 
+def confident_labels(probabilities: Tensor, confidence: float) -> Tensor:
+    """Returns the most probable classes (N,) of probabilities (N, C); UNKNOWN if below `confidence`."""
+    highest, answers = probabilities.cpu().max(1)
+    return torch.where(highest >= confidence, answers, UNKNOWN)
+
+
 class Study:
-    """Trains the classifiers of a study; `simclr` learns from SimCLR features, `per_image` people label each image."""
+    """Trains the classifiers of a study; `simclr` learns from SimCLR features, `per_image` people label each image.
+
+    In self-training (Lee, ICML workshop 2013; Xie et al., Noisy Student, CVPR 2020), predictions of at least
+    `confidence` become labels for the next classifier, which is trained from scratch. True labels are never used.
+    """
 
     def __init__(
-        self, material: Material, learner: Learner, simclr: Learner | None, per_image: int, how: SelfTraining
+        self, material: Material, learner: Learner, simclr: Learner | None, per_image: int, confidence: float
     ) -> None:
-        self.material, self.learner, self.simclr, self.per_image, self.how = material, learner, simclr, per_image, how
+        self.material, self.learner, self.simclr = material, learner, simclr
+        self.per_image, self.confidence = per_image, confidence
         self.state: dict = {"rows": [], "answers": {}}  # rows of the table; last round of each self-training
 
     def run(self, step: Step) -> None:
@@ -162,8 +167,8 @@ class Study:
             learner = self.simclr if step.simclr and self.simclr else self.learner
             labeled = [replace(row, label=label) for row, label in pairs]
             right, on_rest = learner([*self.material.expert, *labeled], step.seed)
-            if step.quality is None and self.how.rounds:
-                confident = confident_labels(on_rest(), self.how.confidence)
+            if step.quality is None:
+                confident = confident_labels(on_rest(), self.confidence)
                 answers[key] = {"labels": labels, "next": confident, "test_accuracy": right}
         label_accuracy = 100 * sum(label == row.label for row, label in pairs) / len(pairs) if pairs else None
         self.state["rows"].append(
@@ -254,8 +259,6 @@ def draw_study(path: Path, rows: Sequence[dict]) -> None:
     lines = {ANNOTATORS: list(curve.values())}
     lines |= {one.labels: [one.right] * len(curve) for one in alternatives(rows)}
     means = {name: [fmean(values) for values in points] for name, points in lines.items()}
-    ranges: dict[str, tuple[Sequence[float], Sequence[float]]] = {}
-    for name, points in lines.items():
-        ranges[name] = [min(values) for values in points], [max(values) for values in points]
+    ranges = {name: (list(map(min, points)), list(map(max, points))) for name, points in lines.items()}
     x_label, y_label = "accuracy of annotators (%)", "test accuracy (%)"
     figures.curves(path, means, [100 * quality for quality in curve], x_label, y_label, ranges=ranges)

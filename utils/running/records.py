@@ -61,6 +61,4 @@ def read_explanation_record(ce_list: str | Path) -> dict:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError) as error:
-        raise InputError(
-            f"Explanation record {path} is damaged ({error}). Run the explanation script again."
-        ) from error
+        raise InputError(f"Explanation record {path} is damaged ({error}). Explain the list again.") from error

@@ -51,9 +51,7 @@ def read_curves(layout: Layout, selections: Sequence[str]) -> dict[str, np.ndarr
         except FileNotFoundError:
             raise InputError(f"{path} not found. Run the course with --selection {selection} first.") from None
         except (EOFError, KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{path} is damaged ({error}). Run the course with --selection {selection} again."
-            ) from error
+            raise InputError(f"{path} is damaged ({error}). Run --selection {selection} again.") from error
         if np.isnan(curves[selection]).any():
             raise InputError(f"{path} contains no accuracies, because the classes of the test list are unknown.")
     return curves
@@ -89,9 +87,8 @@ def as_text(curves: dict[str, np.ndarray]) -> str:
 def main() -> None:
     parser = command_line("utils.teaching.compare_courses", __doc__)
     parser.add_argument("out", type=expanded, metavar="OUT", help="output folder of the teaching script")
-    parser.add_argument(
-        "selections", nargs="+", metavar="SELECTION", help=f"selections that were run: {', '.join(SELECTORS)}"
-    )
+    known = f"selections that were run: {', '.join(SELECTORS)}"
+    parser.add_argument("selections", nargs="+", metavar="SELECTION", help=known)
     parser.add_argument("--simclr", action="store_true", help="compare the courses of the SimCLR variant")
     arguments = parser.parse_args()
     with command("compare_courses"):

@@ -68,7 +68,6 @@ class CourseFiles:
             check_files(self.people, people_list(cfg.ce_list), cfg.data_root)
 
     def outputs(self) -> list[Path]:
-        """All files of the course except its students."""
         layout, selection = self.layout, self.cfg.selection
         files = [layout.course(selection), layout.course(selection, ".png"), layout.teaching_list(selection)]
         files += [layout.evolution(selection), layout.evolution(selection, ".csv")]
@@ -112,7 +111,6 @@ class CourseFiles:
 
     @processes.first_only
     def _write_course(self, lessons: Sequence[Lesson]) -> None:
-        """Writes the teaching list, course.json and the picture of the course."""
         pool, cfg, classes = self.pool, self.cfg, self.dataset.classes
         path, png = (self.layout.course(cfg.selection, suffix) for suffix in (".json", ".png"))
         teaching_list = self.layout.teaching_list(cfg.selection)
@@ -260,9 +258,8 @@ def read_course(path: Path, dataset: Dataset) -> dict:
     except FileNotFoundError:
         raise InputError(f"Course {path} not found. Run the teaching script, or check --selection and --out.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path} is not a course file ({type(error).__name__}: {error}). Make the course again."
-        ) from error
+        problem = f"{path} is not a course file ({type(error).__name__}: {error})"
+        raise InputError(f"{problem}. Make the course again.") from error
     if (owner, tuple(course["classes"])) != (dataset.name, dataset.classes):
         raise InputError(f"{path} is a course of {owner}, not of {dataset.name}. Check --dataset or --out.")
     return course

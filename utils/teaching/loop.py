@@ -67,7 +67,6 @@ def teach(
 
 
 def _restored(student: Student, selector: Selector, state: dict) -> list[Lesson]:
-    """Restores student and selector; returns the lessons so far."""
     lessons = [Lesson(**(lesson | {"choice": Choice(**lesson["choice"])})) for lesson in state["lessons"]]
     for lesson in lessons:
         student.add(lesson.choice)

@@ -29,9 +29,8 @@ class SGDStudent(Student):
         self.rows = torch.arange(len(pool)) if rows is None else rows
         self.labels, self.table = pool.images.labels[self.rows], pool.table[self.rows]
         self._learning = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        self._optimizer = torch.optim.SGD(
-            self._learning, how.lr, momentum=how.momentum, weight_decay=how.weight_decay, fused=True
-        )
+        decay = how.weight_decay
+        self._optimizer = torch.optim.SGD(self._learning, how.lr, how.momentum, weight_decay=decay, fused=True)
         # In the attention view, an image and its explanations share one stored picture.
         self._pictures: dict[tuple, Tensor] = {}
         self._items: list[tuple[tuple, Tensor, int]] = []  # key of the picture, region, class
@@ -84,9 +83,8 @@ class SGDStudent(Student):
         for _ in range(self.how.steps):
             risk = margin_risk(self.network.fc(features()), labels)
             if not math.isfinite(risk.item()):
-                raise RunError(
-                    f"The student's risk is {risk.item()} after {len(labels)} items. Lower --lr or set --max-grad-norm."
-                )
+                problem = f"The student's risk is {risk.item()} after {len(labels)} items"
+                raise RunError(f"{problem}. Lower --lr or set --max-grad-norm.")
             self._optimizer.zero_grad()
             risk.backward()
             if self.how.max_grad_norm:

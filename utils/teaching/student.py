@@ -71,26 +71,18 @@ def attend(feature_map: Tensor, weights: Tensor) -> Tensor:
     return pooled.reshape(*weights.shape[:-2], feature_map.shape[1])
 
 
-def make_network(
-    arch: str,
-    num_classes: int,
-    pretrained: str,
-    seed: int,
-    device: str,
-    freeze_features: bool = False,
-    normalize: Normalize = "auto",
-) -> Network:
-    """Returns a network with pretrained features and a random, bias-free head drawn by `seed`.
+def make_network(how: StudentSettings, num_classes: int, freeze_features: bool = False) -> Network:
+    """Returns a network with pretrained features and a random, bias-free head drawn by the seed.
 
     It is in evaluation mode even when it learns: small batches, half of them masked images, would ruin the batch-norm
     statistics.
     """
-    torch.manual_seed(seed)
-    network = build(arch, num_classes, bias=False)
-    load_backbone(network, pretrained, normalize)
+    torch.manual_seed(how.seed)
+    network = build(how.arch, num_classes, bias=False)
+    load_backbone(network, how.pretrained, how.normalize)
     if freeze_features:
         network.freeze_backbone()
-    return network.to(device).eval()
+    return network.to(how.device).eval()
 
 
 class Student(ABC):
@@ -105,9 +97,7 @@ class Student(ABC):
     def __init__(self, pool: Pool, test: ImageSet, explain: bool, how: StudentSettings, freeze_features: bool) -> None:
         self.pool, self.test, self.explain, self.how = pool, test, explain, how
         self.labels, self.table = pool.images.labels, pool.table
-        self.network = make_network(
-            how.arch, self.num_classes, how.pretrained, how.seed, how.device, freeze_features, how.normalize
-        )
+        self.network = make_network(how, self.num_classes, freeze_features)
         self.grid = self.network.grid(how.image_size)
         self._image_maps = self._maps(pool.images)
         self._picture_maps = self._maps(pool.explained)

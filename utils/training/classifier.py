@@ -54,9 +54,8 @@ def train_classifier(
     network.to(recipe.device)
     learner = processes.replicated(network)
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.SGD(
-        trainable, recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
-    )
+    decay = recipe.weight_decay
+    optimizer = torch.optim.SGD(trainable, recipe.lr, recipe.momentum, weight_decay=decay, fused=True)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(recipe.milestones), gamma=0.1)
     parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
     test_maps = test_view(network, test, recipe)
@@ -99,5 +98,4 @@ def _classifier_epoch(
 
 
 def test_view(network: Network, test: ImageSet, recipe: Recipe) -> FeatureMaps:
-    """Feature maps of the test list."""
     return FeatureMaps(network, test, EVAL_BATCH, recipe.workers, recipe.device)

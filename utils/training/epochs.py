@@ -18,8 +18,6 @@ SHUFFLE = 2**31  # in place of an image number: the order of an epoch is indepen
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of a training, named as in the scripts."""
-
     epochs: int
     batch_size: int
     lr: float
@@ -36,7 +34,6 @@ def epoch_order(images: ImageSet, recipe: Recipe, epoch: int) -> list[int]:
 
 
 def check_loss(loss: float, epoch: int, lr: float) -> None:
-    """Raises RunError if the loss is not finite."""
     if not math.isfinite(loss):
         raise RunError(f"The loss became {loss} in epoch {epoch}. Lower --lr (now {lr}).")
 
@@ -66,7 +63,6 @@ def epochs_so_far(unfinished: Unfinished | None, parts: dict) -> list[dict]:
 
 
 def keep(unfinished: Unfinished | None, parts: dict, history: list[dict]) -> None:
-    """Saves the state after an epoch, if due."""
     if unfinished is not None:
         unfinished.save_when_due(
             lambda: {name: part.state_dict() for name, part in parts.items()} | {"history": history}

@@ -23,8 +23,6 @@ from utils.training.features import FeatureMaps
 
 @dataclass(frozen=True)
 class ProbeSettings:
-    """Settings of a probe, named as in the scripts."""
-
     probe_epochs: int
     probe_batch_size: int  # features per step
     probe_lr: float
