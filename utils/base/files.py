@@ -100,7 +100,8 @@ def output_folder(path: str | Path) -> Path:
     """Creates an output folder; raises InputError if its name contains a space or it is not writable."""
     path = Path(path)
     if any(character.isspace() for character in str(path)):
-        raise InputError(f"--out '{path}' contains a space, but lists are separated by spaces. Choose another name.")
+        problem = f"--out '{path}' contains a space, but list files are separated by spaces"
+        raise InputError(f"{problem}. Choose another name.")
     try:
         path.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()

@@ -78,7 +78,7 @@ def not_converged(losses: Sequence[float], labels: Tensor) -> str | None:
     guessing, last = float(-(shares * np.log(shares)).sum()), losses[-1]
     before = losses[max(0, len(losses) - 1 - max(1, len(losses) // 10))]
     if last >= guessing:
-        problem = f"The linear probe learned nothing: its loss {last:.3f} is not below guessing ({guessing:.3f})"
+        problem = f"The linear probe learned nothing: loss {last:.3f} is not below that of guessing ({guessing:.3f})"
         return f"{problem}. Change --probe-lr, raise --probe-epochs, or use another encoder."
     if before - last > STILL_FALLING * guessing:
         problem = f"The linear probe has not converged: its loss fell from {before:.3f} to {last:.3f}"
