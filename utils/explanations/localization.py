@@ -53,11 +53,12 @@ def find_runs(out: str, data_root: str = "datasets") -> list[Run]:
         record = read_explanation_record(path)
         dataset = find(record["dataset"], data_root, out)
         if dataset.folder != toy_moths.FOLDER:
-            raise InputError(f"{path}: only drawn moths have exact counterfactuals, not {dataset.name}. Explain toy.")
+            problem = f"{dataset.name} has no exact counterfactuals, only the drawn moths have"
+            raise InputError(f"{path}: {problem}. Explain toy.")
         name = f"{out}: {record['explanation']}{', SimCLR features' if record['variant'] else ''}"
         runs.append(Run(name, Layout(Path(out), dataset.list_stem, record["variant"]), dataset, record))
     if not runs:
-        raise InputError(f"{out} has no record of an explanation list (*_CE.json). Run an explanation script first.")
+        raise InputError(f"{out} contains no record of an explanation list (*_CE.json). Explain a list first.")
     return runs
 
 

@@ -109,4 +109,4 @@ def _read_key(path: Path) -> Key:
     except FileNotFoundError:
         raise InputError(f"{path} not found. Build the course page (teach.py), or check --out and --key.") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is not a course page's key ({error!r}). Build the page again (teach.py).") from None
+        raise InputError(f"{path} is not the key of a course page ({error!r}). Build it again (teach.py).") from None

@@ -61,4 +61,5 @@ def read_explanation_record(ce_list: str | Path) -> dict:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"Explanation record {path} is damaged ({error}). Explain the list again.") from error
+        problem = f"Explanation record {path} is damaged ({error})"
+        raise InputError(f"{problem}. Run the explanation script again.") from error
