@@ -117,12 +117,12 @@ def write_partial_course(
 
 
 def build_many(
-    folder: Path, name: str, names: tuple[str, ...], lessons: int = 4, change=lambda entry: None
+    folder: Path, name: str, names: tuple[str, ...], lessons: int = 4, change=lambda entry: None, settings=()
 ) -> tuple[Path, dict]:
     """Builds the page of a drawn course with 4 test images and 5 to label; returns the output folder and data.js."""
     dataset = draw_dataset(folder / "data", name, names)
     write_partial_course(folder, folder / "data", dataset, lessons, change)
     few = ["--test-images", 4, "--label-images", 5, "--workers", 1]
-    done = call("teach", "--dataset", name, "--data-root", folder / "data", *few, cwd=folder)
+    done = call("teach", "--dataset", name, "--data-root", folder / "data", *few, *settings, cwd=folder)
     assert done.status == 0, done.err
     return folder / name, page_data(folder / name)

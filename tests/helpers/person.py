@@ -110,7 +110,7 @@ class Person:
         for lesson in self.course["lessons"][len(self.trials) :]:
             self.sees("Which kind")
             self.answer(lesson["label"], by_key=True)
-            self.sees("What makes it")
+            self.sees("What tells")
             self.click("Finish" if lesson is self.course["lessons"][-1] else "Next")
 
 
@@ -148,4 +148,5 @@ def look(person, name, checker=None):
     assert sizes[0] <= sizes[1], f"{name}: wider than the window"
     assert [some for some in sizes[2] if some[1] < 44 or some[2] < 44] == [], name
     if checker:
-        assert axe.violations(person.browser, checker) == [], name
+        found = axe.violations(person.browser, checker)
+        assert found == [], f"{name}: {found}"

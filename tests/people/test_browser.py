@@ -15,9 +15,10 @@ from selenium.webdriver import ActionChains  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
 from tests.helpers.person import DESKTOP, PHONE, Person, look, namings, resize  # noqa: E402
+from utils.people.page_texts import ENGLISH  # noqa: E402
 from utils.people.store import FIELDS  # noqa: E402
 
-NO_EXPLANATION = "No explanation was made for this pair; compare the whole pictures."
+NO_EXPLANATION = "Compare the whole pictures."
 
 
 def errors(browser):
@@ -91,16 +92,16 @@ def test_a_person_takes_the_course(person, course, checker):
         check_trial(trial, number, "lesson", lesson["image"], response, course["build_id"])
         assert trial["correct"] is (number == 0)
         counter = lesson["answer"] if number == 0 else response
-        person.sees("What makes it")
+        person.sees("What tells")
         at_all_widths(person, f"3_{'right' if trial['correct'] else 'wrong'}", checker)
         pair = lesson["pairs"][str(counter)]
         assert person.shown() == [pair["image"], pair["partner"]]
         own, other = classes[lesson["label"]], classes[counter]
-        assert f"What makes it a {own} and not a {other}" in person.text()
-        assert ("Right: it is" in person.text()) is trial["correct"]
-        assert (f"You answered {classes[response]}" in person.text()) is not trial["correct"]
+        assert f"What tells {own} and {other} apart" in person.text()
+        assert (f"Right: {own}." in person.text()) is trial["correct"]
+        assert (f"You answered: {classes[response]}." in person.text()) is not trial["correct"]
         person.click("Finish the lessons" if number == 2 else "Next lesson")
-    assert "right in 1 of 3 lessons" in person.text()
+    assert "right in 1 of 3 lessons." in person.text()
     at_all_widths(person, "4_test_intro", checker)
     take_the_test(person, course, checker)
     label_and_stop(person, course, checker)
@@ -131,13 +132,13 @@ def take_the_test(person, course, checker):
 
 def label_and_stop(person, course, checker):
     at_all_widths(person, "6_label_intro", checker)
-    person.click("Start labelling")
-    person.sees("0 pictures labelled so far")
+    person.click("Start labeling")
+    person.sees("0 pictures labeled so far")
     at_all_widths(person, "7_label", checker)
     check_question(person, course["classes"])
     (image,) = person.shown()
     check_trial(person.answer(4), 8, "label", image, 4, course["build_id"])
-    person.sees("1 picture labelled")
+    person.sees("1 picture labeled")
     person.click("Stop here")
     at_all_widths(person, "8_end", checker)
 
@@ -153,7 +154,7 @@ def check_download(person, course):
     assert content["trials"] == person.trials and len({trial["trial_id"] for trial in person.trials}) == 9
     times = [trial["time_elapsed"] for trial in content["trials"]]
     assert times == sorted(times)
-    person.click("Go on labelling")
+    person.click("Continue labeling")
     for _ in range(LABELLED - 1):
         person.sees("Which kind")
         person.answer(1, by_key=True)
@@ -169,10 +170,10 @@ def test_keyboard_only(person, course):
     assert browser.switch_to.active_element.tag_name == "h1"  # screen readers start at the new heading
     tab_to(person, course["classes"][1])
     person.until(lambda: person.key(Keys.ENTER), lambda: len(person.trials) == 1, "first answer")
-    person.sees("What makes it")
+    person.sees("What tells")
     person.until(lambda: person.key(Keys.ENTER), lambda: "Lesson 2" in person.text(), "lesson 2")
     person.answer(3, by_key=True)
-    person.sees("What makes it")
+    person.sees("What tells")
 
 
 def tab_to(person, words):
@@ -220,7 +221,7 @@ def test_missing_files_are_named(browser, out, course, tmp_path, missing):
         browser.refresh()
         someone.sees("Learn to tell")
         someone.click("Start the first lesson")
-    someone.sees("unpack the whole folder first")
+    someone.sees("unzip the whole folder first")
     browser.get("about:blank")
     browser.get_log("browser")
 
@@ -247,21 +248,59 @@ def test_a_course_of_many_classes(browser, tmp_path, checker):
     person.key(Keys.ENTER)
     assert person.trials == []
     person.until(lambda: (search(person, names[0]), person.key(Keys.ENTER)), lambda: person.trials, names[0])
-    person.sees("Right: it is")  # lesson 1 is explained against class 1 only
+    person.sees("Right: ")  # lesson 1 is explained against class 1 only
     assert person.shown() == list(lessons[0]["pairs"]["1"].values()) and NO_EXPLANATION not in person.text()
     person.click("Next lesson")
     person.sees("Lesson 2")
     wrong = next(number for number in range(4, 200) if str(number) in lessons[1]["partners"])
     place = search(person, names[wrong]).index(names[wrong])
     person.answer(place)
-    person.sees("Not quite: it is")
+    person.sees("Not quite. The right answer is: ")
     assert person.shown() == [lessons[1]["image"], lessons[1]["partners"][str(wrong)]]
-    assert NO_EXPLANATION in person.text() and "What makes it" not in person.text()
+    assert NO_EXPLANATION in person.text() and "What tells" not in person.text()
     at_all_widths(person, "many_plain", checker)
     resize(browser, PHONE, touch=True)
     person.click("Next lesson")
     person.sees("Lesson 3")
     assert browser.switch_to.active_element.tag_name == "h1"  # else a phone's keyboard covers the picture
+    assert errors(browser) == []
+
+
+def untranslated(person):
+    """What people see or hear except class names, without the [sentences] of a marked language."""
+    person.until(lambda: None, lambda: person.all("main h1"), "a screen")
+    script = """const all = [...document.querySelectorAll("[aria-label], img, input")];
+        const said = all.map((some) => [some.ariaLabel, some.alt, some.placeholder].join(" "));
+        const body = document.body.cloneNode(true); body.querySelectorAll("kbd").forEach((some) => some.remove());
+        const seen = [...body.querySelectorAll("#steps, main, summary, #menu-panel, #status")];
+        return [document.title, ...seen.map((some) => some.textContent), ...said].join(" ")"""
+    text = person.browser.execute_script(script)
+    while (shorter := re.sub(r"\[[^\[\]]*\]", "", text)) != text:
+        text = shorter
+    for name in person.course["classes"]:
+        text = text.replace(name, "")
+    return re.sub(r"[\s✓]+", " ", text).strip()
+
+
+def test_every_sentence_can_be_translated(browser, tmp_path):
+    """All sentences are in [brackets]; nothing else is on any screen but the names of the classes."""
+    sentences = json.loads(ENGLISH.read_text())
+    marked = {
+        key: [f"[{s}]" for s in some] if isinstance(some, list) else f"[{some}]" for key, some in sentences.items()
+    }
+    file = tmp_path / "marked.json"
+    file.write_text(json.dumps(marked | {"lang": "de", "things": ["[Vogel]", "[Vögel]"]}))
+    person = open_page(browser, *build_many(tmp_path, "birds", TWELVE[:5], 2, settings=["--language", file]))
+    assert browser.execute_script("return document.documentElement.lang") == "de"
+    assert "Which kind of [Vogel]" not in person.text() and "kinds of [Vögel] apart" in person.text()
+    seen = [untranslated(person)]
+    begin, test = ["Start the first lesson", 0, "Next lesson", 2, "Finish"], ["Start the test", 0, 1, 2, 3]
+    for step in [*begin, *test, "Start labeling", 3]:
+        person.answer(step) if isinstance(step, int) else person.click(step)
+        seen.append(untranslated(person))
+    person.click("Stop here")
+    person.until(person.all("#menu summary")[0].click, lambda: person.text("#menu-panel"), "menu")
+    assert {*seen, untranslated(person)} == {""}
     assert errors(browser) == []
 
 
@@ -282,7 +321,7 @@ def test_search_finds_names_and_enter_needs_a_single_match(browser, tmp_path):
     assert {typed: search(person, typed) for typed in SEARCHES} == SEARCHES
     search(person, "fuchs")
     person.key(Keys.ENTER)
-    assert person.trials == [] and person.text("#hint") == "2 kinds fit: choose one, or type on"
+    assert person.trials == [] and person.text("#hint") == "2 kinds match. Choose one or type more letters."
     search(person, "ADMIRAL")
     person.key(Keys.ENTER)  # a full name wins, although two names contain it
     assert [trial["response"] for trial in person.trials] == [TWELVE.index("Admiral")]

@@ -47,16 +47,16 @@ def test_answers_reach_the_server_once_despite_an_outage(browser, course, collec
     for number in range(TESTED):
         first.sees(f"Test picture {number + 1} of {TESTED}")
         first.answer(0, by_key=True)
-    first.click("Start labelling")
-    first.sees("0 pictures labelled")
+    first.click("Start labeling")
+    first.sees("0 pictures labeled")
     first.answer(2, by_key=True)
-    first.sees("1 picture labelled")
+    first.sees("1 picture labeled")
     collecting.stop(signal.SIGKILL)
     first.answer(3, by_key=True)
     first.sees("cannot be reached")
     assert len(first.state["unsent"]) == 1
     collecting.start()
-    first.sees("2 pictures labelled")  # by itself
+    first.sees("2 pictures labeled")  # by itself
     first.click("Stop here")
     first.sees("All 10 answers have reached the server")
     state = first.state
@@ -64,7 +64,7 @@ def test_answers_reach_the_server_once_despite_an_outage(browser, course, collec
     second = Person(browser, course)
     begin_at(second, collecting.address)
     show_state(second, {**second.state, "screen": "label-intro"})
-    second.click("Start labelling")
+    second.click("Start labeling")
     for _ in range(LABELLED - 3):
         second.sees("Which kind")
         second.answer(1, by_key=True)
@@ -84,7 +84,7 @@ def test_answers_reach_the_server_once_despite_an_outage(browser, course, collec
     with sqlite3.connect(collecting.page.out / "answers.sqlite") as database:
         database.execute("DELETE FROM participant WHERE number = 1")
     show_state(first, {**state, "screen": "label"})
-    first.sees("The server does not know you any more")
+    first.sees("The server does not know you anymore")
     assert not [entry for entry in browser.get_log("browser") if "Content Security Policy" in entry["message"]]
 
 

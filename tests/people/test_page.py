@@ -21,7 +21,8 @@ from utils.data.catalog import DATASETS, MOTHS
 from utils.data.lists import UNKNOWN, Example, locate, read_examples, write_examples
 from utils.people import course_pictures
 from utils.people.course_page import reveals_classes
-from utils.people.page_key import KeyImage
+from utils.people.page_key import PHASES, KeyImage
+from utils.people.page_texts import ENGLISH
 
 TESTED, LABELLED = 7, 9
 
@@ -71,7 +72,9 @@ def snapshot(folder):
 
 def test_the_page_contains_its_files_and_every_picture_that_it_names(built):
     page, files = page_data(built), set(snapshot(built / "course_page"))
-    assert set(page) == {"build_id", "dataset", "things", "classes", "borders", "lessons", "test", "label", "jpg"}
+    assert set(page) == {"build_id", "dataset", "things", "classes", "borders", "lessons", "test", "label", "jpg"} | {
+        "text"
+    }
     shown = [*page["test"], *page["label"]]
     for lesson in page["lessons"]:
         shown += [lesson["image"], *itertools.chain(*(pair.values() for pair in lesson["pairs"].values()))]
@@ -241,6 +244,38 @@ def test_nothing_served_reveals_the_test_and_labelling_images(built, data_root):
     assert times == sorted(times)  # file times do not reveal the order of a list
     for word in ("/images/M", "datasets/", "toy_gt", "course_page_key", *(f"{kind}/" for kind in MOTHS)):
         assert word.encode() not in everything
+
+
+def spoiled(sentences):
+    """Wrong translations, and what the error says of them."""
+    intro, lessons = sentences["intro"], sentences["intro_lesson"]
+    yield {key: sentence for key, sentence in sentences.items() if key != "stop"}, "'stop' is missing"
+    yield sentences | {"more": "mehr"}, "'more' is a text with no placeholder"
+    yield sentences | {"intro": intro.replace("{thing}", "{ thing }")}, "'intro' is a text with no placeholder"
+    yield sentences | {"intro_lesson": lessons[1]}, "'intro_lesson' is a text with {n}, {part}"
+    yield sentences | {"intro_lesson": lessons[:1]}, "'intro_lesson' is neither a text nor a pair of texts"
+    yield list(sentences), "is not a translation"
+
+
+def test_a_translation_has_all_sentences_and_placeholders(build, another):
+    """Its word for the images replaces the dataset's. The singular of a pair may lack the number."""
+    file, sentences = another / "german.json", json.loads(ENGLISH.read_text())
+    for wrong, says in spoiled(sentences):
+        file.write_text(json.dumps(wrong))
+        done = build("--language", file, folder=another)
+        assert done.status == 2 and "german.json" in done.err and says in done.err, done.err
+    german = {"lang": "de", "things": ["Falter", "Falter"], "intro_test": ["{part}: ein Bild", "{part}: {n} Bilder"]}
+    file.write_text(json.dumps(sentences | german))
+    assert build("--language", file, folder=another).status == 0
+    page = page_data(another / "toy")
+    assert page["text"] == sentences | german and page["things"] == ["Falter", "Falter"]
+
+
+def test_the_page_uses_every_sentence():
+    script = (ENGLISH.parent / "course.js").read_text()
+    used = set(re.findall(r'"([a-z_]+)"', script)) | {"lang", "things"} | {f"intro_{part}" for part in PHASES}
+    assert set(json.loads(ENGLISH.read_text())) <= used
+    assert set(re.findall(r'(?:text|pieces)\("([a-z_]+)"', script)) <= set(json.loads(ENGLISH.read_text()))
 
 
 def not_listed(folder, root):

@@ -45,7 +45,8 @@ class CoursePage:
     """A course page: its pictures under opaque names, and the values that the page's script reads.
 
     Lessons include their labels, which feedback needs. The test and the images to label do not. The course file
-    `source` and the seed are the secret key of the picture names. The other arguments are settings of teach.py.
+    `source` and the seed are the secret key of the picture names. `texts` are the page's sentences. The other arguments
+    are settings of teach.py.
 
     Attributes:
         images: the pictures that people are asked about, by id.
@@ -64,6 +65,7 @@ class CoursePage:
         test_images: int,
         label_images: int,
         seed: int,
+        texts: dict,
     ) -> None:
         self.dataset, self._source, self._data_root, self._longest = dataset, source, data_root, image_size
         entries = read_course(source, dataset)["lessons"]
@@ -80,7 +82,8 @@ class CoursePage:
         ids = {part: sorted(name for name in self.images if self.images[name].phase == part) for part in PHASES[1:]}
         self.data: dict = {
             "dataset": dataset.name,
-            "things": dataset.things,
+            "text": texts,
+            "things": texts["things"] if all(texts["things"]) else dataset.things,
             "classes": dataset.display_names,
             "borders": bordered,
             "lessons": lessons,

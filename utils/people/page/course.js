@@ -1,5 +1,5 @@
-// The course: introduction, lessons, test, labelling, end. data.js (window.COURSE) says what to show. Every answer is
-// one trial with jsPsych's field names. No inline script or style: the content security policy forbids both.
+// The course: introduction, lessons, test, labeling, end. data.js (window.COURSE) says what to show, in which words.
+// Every answer is one trial with jsPsych's field names. The content security policy forbids inline scripts and styles.
 "use strict";
 
 (() => {
@@ -20,18 +20,16 @@
   const NAMES_SHOWN = 30; // class names that the introduction lists at once
   const NO_SERVER = [403, 404, 405, 410]; // replies of plain web servers and cloud storage to a missing file
   const NOT_NEEDED = "this image has its labels already"; // the server refused an answer, but nothing is lost
-  const UNREACHABLE = "The server cannot be reached just now.";
   const NO_ASSIGNMENT = "ASSIGNMENT_ID_NOT_AVAILABLE"; // Mechanical Turk's preview
-  const UNPACK = "If it came as a ZIP file, unpack the whole folder first and open index.html in it.";
-  const STAYS = "Close the page whenever you like: it goes on where you stopped.";
-  const PASS_ON = "Download them and pass the file on to the person who gave you this page.";
-  const PARTS = { lesson: "Learn", test: "Test", label: "Label" };
+  const PARTS = ["lesson", "test", "label"];
 
   if (!COURSE) {
-    main.replaceChildren(element("p", {}, `The file data.js is missing next to this page. ${UNPACK}`));
+    const missing = "Files of this page are missing. Please unzip the whole folder first, then open index.html in it.";
+    main.replaceChildren(element("p", {}, missing));
     return;
   }
 
+  const [THING, THINGS] = COURSE.things;
   const FEW = COURSE.classes.length <= NUMBER_KEYS;
 
   // ---------------------------------------------------------------- helpers
@@ -47,16 +45,16 @@
     return made;
   }
 
-  const paragraph = (text, className = "") => element("p", { className }, text);
+  const paragraph = (sentence, className = "") => element("p", { className }, sentence);
   const sheet = (...children) => element("div", { className: "sheet" }, ...children);
   const actions = (...children) => element("div", { className: "actions" }, ...children);
 
   /** A button that ignores the second half of a double click. */
-  function button(text, action, className = "") {
+  function button(words, action, className = "") {
     const pressed = () => {
       if (performance.now() >= readyAt) action();
     };
-    return element("button", { type: "button", className, onclick: pressed }, text);
+    return element("button", { type: "button", className, onclick: pressed }, words);
   }
 
   function randomId() {
@@ -70,24 +68,27 @@
     return value >>> 0;
   }
 
-  const count = (number, [one, many]) => `${number} ${number === 1 ? one : many}`;
-  const answered = (number) => count(number, ["answer", "answers"]);
-  const article = (name) => (/^[aeiou]/i.test(name) ? "an" : "a");
+  /** A sentence of data.js, split where {placeholders} become strings or elements. `n` chooses from a pair: one, many. */
+  function pieces(key, values = {}) {
+    const sentence = COURSE.text[key];
+    const template = Array.isArray(sentence) ? sentence[values.n === 1 ? 0 : 1] : sentence;
+    return template.split(/\{(\w+)\}/).map((piece, place) => (place % 2 ? values[piece] : piece));
+  }
+
+  const text = (key, values) => pieces(key, values).join("");
 
   /** The name of a class. Browsers must not translate it, or buttons, verdicts and captions would differ. */
   function named(number, tag = "span", properties = {}) {
     return element(tag, { ...properties, translate: false }, COURSE.classes[number]);
   }
 
-  const namedWithArticle = (number) => [`${article(COURSE.classes[number])} `, named(number)];
-
-  /** Announces a text to screen readers. */
-  function say(text) {
-    status.textContent = text;
+  /** Announces a sentence to screen readers. */
+  function say(sentence) {
+    status.textContent = sentence;
   }
 
-  function warn(text) {
-    notice.textContent = text;
+  function warn(sentence) {
+    notice.textContent = sentence;
     notice.hidden = false;
   }
 
@@ -126,7 +127,7 @@
 
   function newState() {
     const answers = { trials: [], unsent: [], untaken: [] };
-    return { participant: null, server: false, screen: "intro", ...answers, labelledAll: false, keys: true };
+    return { participant: null, server: false, screen: "intro", ...answers, labeledAll: false, keys: true };
   }
 
   function readState() {
@@ -143,7 +144,7 @@
     try {
       if (storage && !preview) storage.setItem(KEY, JSON.stringify(state));
     } catch {
-      warn("This browser's memory is full: download your answers before you close or reload the page.");
+      warn(text("memory_full"));
     }
     showState();
   }
@@ -192,7 +193,7 @@
     const href = URL.createObjectURL(content);
     element("a", { href, download: `answers_${COURSE.build_id}_${participant}.json` }).click();
     setTimeout(() => URL.revokeObjectURL(href), 60000);
-    say("Your answers are being downloaded.");
+    say(text("downloading"));
   }
 
   // ---------------------------------------------------------------- the collecting server
@@ -202,7 +203,7 @@
   let again = show; // what the trouble screen tries again
   let nextTry = null; // its timer
   let trouble = ""; // why the last try failed
-  let refused = ""; // the server's reason to refuse this participant for good
+  let refused = false; // true once the server refused this participant for good
 
   /** Status and JSON object of the answer at `path`; null for anything else, such as a proxy's page. */
   async function reach(path, body) {
@@ -213,21 +214,21 @@
       const content = await reply.json().catch(() => null);
       return { status: reply.status, content: typeof content === "object" ? content : null };
     } catch {
-      throw new Error(UNREACHABLE);
+      throw new Error(text("unreachable"));
     }
   }
 
   /** The content of a collecting server's reply; an error for any other reply. */
   function contentOf({ status, content }) {
-    if (content === null) throw new Error(UNREACHABLE);
-    if (status !== 200) throw new Error(content.error || `The server answered ${status}.`);
+    if (content === null) throw new Error(text("unreachable"));
+    if (status !== 200) throw new Error(text("server_error", { status }));
     return content;
   }
 
   async function ask(path, body) {
     const { participant } = state;
     const reply = await reach(path, body);
-    if (reply.status === 403 && participant === state.participant) refused = reply.content?.error ?? "";
+    if (reply.status === 403 && reply.content?.error && participant === state.participant) refused = true;
     return contentOf(reply);
   }
 
@@ -238,7 +239,7 @@
     const reply = await reach("api/hello");
     if (NO_SERVER.includes(reply.status) || (reply.status === 200 && !reply.content?.build_id)) return false;
     if (contentOf(reply).build_id === COURSE.build_id) return true;
-    throw new Error("The server collects answers to another build of this page: reload the page.");
+    throw new Error(text("other_build"));
   }
 
   /** Sends unsent trials. A trial counts as sent once the server has stored or refused it. */
@@ -257,7 +258,7 @@
         const batch = state.trials.filter((trial) => state.unsent.includes(trial.trial_id)).slice(0, BATCH);
         const reply = await ask("api/trials", { participant: state.participant, trials: batch });
         const settled = new Set([...reply.stored, ...Object.keys(reply.refused)]);
-        if (!batch.some((trial) => settled.has(trial.trial_id))) throw new Error("The server confirmed no answers.");
+        if (!batch.some((trial) => settled.has(trial.trial_id))) throw new Error(text("none_confirmed"));
         state.unsent = state.unsent.filter((id) => !settled.has(id));
         state.untaken.push(...Object.keys(reply.refused).filter((id) => reply.refused[id] !== NOT_NEEDED));
         pause = FIRST_PAUSE;
@@ -307,8 +308,7 @@
         () => image,
         () => {
           pictures.delete(id);
-          const local = location.protocol === "file:" ? ` The folder "images" may be missing. ${UNPACK}` : "";
-          throw new Error(`A picture could not be loaded.${local}`);
+          throw new Error(text(location.protocol === "file:" ? "picture_missing" : "picture_failed"));
         },
       );
       pictures.set(id, ready);
@@ -333,7 +333,7 @@
 
   /** A picture that opens in a tab of its own: on a phone, those of a pair are small. */
   function enlargeable(picture, description) {
-    const hint = element("span", { className: "visually-hidden" }, "Enlarge: ");
+    const hint = element("span", { className: "visually-hidden" }, text("enlarge"));
     const properties = { href: picture.src, target: "_blank", className: "enlarge", translate: false };
     return element("a", properties, hint, frame(picture, description));
   }
@@ -354,7 +354,7 @@
       if (mine !== turn || !screen) return;
       if (main.querySelector("#trouble")) pause = FIRST_PAUSE;
       main.replaceChildren(screen.content);
-      document.title = `${screen.title} – Course: ${COURSE.things[1]}`;
+      document.title = text("title", { screen: screen.title, things: THINGS });
       showSteps(screen.part, screen.done, screen.total);
       showState();
       window.scrollTo(0, 0);
@@ -390,11 +390,10 @@
     tryLater();
     readyAt = performance.now() + GUARD;
     if (main.querySelector("#trouble")?.dataset.reason === error.message) return; // a screen reader would start again
-    const kept = state.trials.length ? "Your answers are kept. " : "";
-    const text = `${error.message} ${kept}The page tries again by itself, or at once if you press the button.`;
-    const stop = state.screen === "label" ? button("Stop here", () => go("end")) : null;
-    const heading = element("h1", { tabIndex: -1 }, "One moment");
-    const content = sheet(heading, paragraph(text), actions(button("Try again", () => again(), "primary"), stop));
+    const kept = `${error.message} ${state.trials.length ? text("kept") : ""} ${text("trouble")}`;
+    const stop = state.screen === "label" ? button(text("stop"), () => go("end")) : null;
+    const heading = element("h1", { tabIndex: -1 }, text("trouble_title"));
+    const content = sheet(heading, paragraph(kept), actions(button(text("retry"), () => again(), "primary"), stop));
     content.id = "trouble";
     content.dataset.reason = error.message;
     say("");
@@ -402,13 +401,13 @@
     heading.focus();
   }
 
-  const parts = () => Object.keys(PARTS).filter((part) => part === "lesson" || COURSE[part].length > 0);
+  const parts = () => PARTS.filter((part) => part === "lesson" || COURSE[part].length > 0);
 
   function showSteps(part, done = 0, total = 1) {
     const all = parts();
     const place = part === "end" ? all.length : all.indexOf(part);
     const items = all.map((name, number) => {
-      const item = element("li", {}, number < place ? `✓ ${PARTS[name]}` : PARTS[name]);
+      const item = element("li", {}, (number < place ? "✓ " : "") + text(name));
       if (number === place) item.setAttribute("aria-current", "step");
       return item;
     });
@@ -440,11 +439,11 @@
       const key = FEW ? element("kbd", { "aria-hidden": "true" }, String(number + 1)) : null;
       return element("button", { type: "button", onclick: () => answer(number) }, key, named(number));
     });
-    const list = element("div", { className: "answers", role: "group", "aria-label": "Your answer" }, ...buttons);
+    const list = element("div", { className: "answers", role: "group", "aria-label": text("your_answer") }, ...buttons);
     if (FEW) return list;
     const hint = element("p", { id: "hint", className: "soft" }, hintFor("", ORDER.length));
     const described = { "aria-labelledby": "question", "aria-describedby": "hint" };
-    const placeholder = "Type a part of its name";
+    const placeholder = text("search");
     const box = element("input", { placeholder, autocomplete: "off", spellcheck: false, ...described });
     const search = () => {
       const { found } = matching(box.value);
@@ -467,9 +466,9 @@
     return element("div", { className: "searched" }, box, hint, list);
   }
 
-  /** A text as it is searched: lower case without accents and apostrophes, one space for dots, dashes and spaces. */
-  function folded(text) {
-    const plain = text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
+  /** A name as it is searched: lower case without accents and apostrophes, one space for dots, dashes and spaces. */
+  function folded(name) {
+    const plain = name.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
     return plain.replace(/['’]/g, "").replace(/[\p{P}\s]+/gu, " ").trim();
   }
 
@@ -483,64 +482,46 @@
     return { found, meant: same.length === 1 ? same[0] : found.length === 1 ? found[0] : null };
   }
 
-  function hintFor(typed, number) {
-    if (typed === "") return `${number} kinds, by name`;
-    if (number === 0) return `No kind is called “${typed}”. Type less, or something else.`;
-    return number === 1 ? "1 kind fits: press Enter, or choose it" : `${number} kinds fit: choose one, or type on`;
-  }
+  const hintFor = (typed, n) => text(typed === "" ? "all_kinds" : n === 0 ? "none_found" : "found", { typed, n });
 
   // ---------------------------------------------------------------- screens
 
   async function introScreen() {
     preload([COURSE.lessons[0].image, ...comparedPictures(COURSE.lessons[0])]);
     state.server = await findServer();
-    const [one, many] = COURSE.things;
-    const start = button("Start the first lesson", begin, "primary");
+    const start = button(text("start"), begin, "primary");
     start.disabled = preview;
-    const stages = [
-      `${count(COURSE.lessons.length, ["lesson", "lessons"])}. After each answer you see the right kind.`,
-      `${count(COURSE.test.length, ["picture", "pictures"])}, without feedback.`,
-      "As many more pictures as you like. Stop at any time.",
-    ];
-    const items = parts().map((part, number) =>
-      element("li", {}, element("strong", {}, `${PARTS[part]}: `), stages[number]),
-    );
+    const items = parts().map((part) => {
+      const values = { part: element("strong", {}, text(part)), n: (COURSE[part] ?? COURSE.lessons).length };
+      return element("li", {}, ...pieces(`intro_${part}`, values));
+    });
     const content = sheet(
-      element("h1", {}, `Learn to tell ${COURSE.classes.length} kinds of ${many} apart`),
-      preview ? paragraph("This is a preview. Accept the HIT to start.", "callout") : null,
-      paragraph(`Say for each picture which kind of ${one} it shows. At first you can only guess.`, "lead"),
+      element("h1", {}, text("intro_title", { n: COURSE.classes.length, things: THINGS })),
+      preview ? paragraph(text("preview"), "callout") : null,
+      paragraph(text("intro", { thing: THING }), "lead"),
       kinds(),
       element("ol", {}, ...items),
-      legend(),
-      paragraph(`${whereAnswersGo()} ${storage ? STAYS : ""}`, "soft"),
+      paragraph(legend()),
+      paragraph(`${whereAnswersGo()} ${storage ? text("stays") : ""}`, "soft"),
       actions(start),
     );
-    return { content, title: "Introduction", part: "lesson" };
+    return { content, title: text("introduction"), part: "lesson" };
   }
 
   /** The names of the classes. Many of them are folded away, because the start button would be far below. */
   function kinds() {
     const names = element("ul", { className: "names" }, ...ORDER.map((number) => named(number, "li")));
-    const summary = element("summary", {}, `The ${ORDER.length} kinds`);
+    const summary = element("summary", {}, text("kinds", { n: ORDER.length }));
     return element("details", { open: ORDER.length <= NAMES_SHOWN }, summary, names);
   }
 
   function legend() {
-    const shown = "In a lesson, you then see the picture next to one of another kind";
-    if (COURSE.lessons.every((lesson) => Object.keys(lesson.pairs).length === 0)) {
-      return element("p", {}, `${shown}, to compare the two.`);
-    }
-    const marked = COURSE.borders
-      ? "The red border marks the part that tells the two apart."
-      : "Only the part that tells the two apart is visible; the rest is painted over.";
-    return element("p", {}, `${shown}. ${marked}`);
+    if (COURSE.lessons.every((lesson) => Object.keys(lesson.pairs).length === 0)) return text("legend_plain");
+    return text(COURSE.borders ? "legend_border" : "legend_covered");
   }
 
   function whereAnswersGo() {
-    const what = "We record your answers and how long each one took, and nothing about you.";
-    if (turk) return `${what} They are handed in with the assignment at the end.`;
-    if (state.server) return `${what} They go to the server of this study.`;
-    return `${what} They stay in this browser until you download them.`;
+    return `${text("recorded")} ${text(turk ? "go_turk" : state.server ? "go_server" : "go_browser")}`;
   }
 
   async function begin() {
@@ -564,12 +545,12 @@
     const following = remaining(phase).filter((id) => id !== image).slice(0, 3);
     const picture = await load(image);
     const choices = answerChoices();
-    const question = `Which kind of ${COURSE.things[0]} is this?`;
+    const question = text("question", { thing: THING });
     const eyebrow = paragraph(heading, "soft");
     const content = element(
       "div",
       { className: FEW ? "question" : "question many" },
-      frame(picture, "The picture to name"),
+      frame(picture, text("picture")),
       element("div", { className: "question-head" }, eyebrow, element("h1", { id: "question" }, question)),
       choices,
       extra,
@@ -594,7 +575,7 @@
     if (image === undefined) return go(after("lesson"));
     const place = COURSE.lessons.findIndex((lesson) => lesson.image === image);
     const total = COURSE.lessons.length;
-    const screen = await questionScreen("lesson", image, `Lesson ${place + 1} of ${total}`);
+    const screen = await questionScreen("lesson", image, text("lesson_number", { place: place + 1, total }));
     return { ...screen, done: place, total, next: [...comparedPictures(COURSE.lessons[place]), ...screen.next] };
   }
 
@@ -615,8 +596,8 @@
     const trials = trialsOf("lesson");
     const { stimulus, response, correct } = trials[trials.length - 1];
     const lesson = COURSE.lessons.find((some) => some.image === stimulus);
-    const verdict = element("h1", {}, correct ? "Right: it is " : "Not quite: it is ", ...namedWithArticle(lesson.label), ".");
-    const wrong = correct ? null : element("p", {}, "You answered ", named(response), ".");
+    const verdict = element("h1", {}, ...pieces(correct ? "right" : "wrong", { name: named(lesson.label) }));
+    const wrong = correct ? null : element("p", {}, ...pieces("you_answered", { name: named(response) }));
     const last = remaining("lesson").length === 0;
     const content = element(
       "div",
@@ -624,10 +605,10 @@
       element("div", { className: `verdict ${correct ? "right" : "wrong"}` }, element("div", {}, verdict, wrong)),
       // A wrong answer is compared with that class; a right one with the student's own counter class.
       ...(await compared(lesson, correct ? lesson.answer : response)),
-      actions(button(last ? "Finish the lessons" : "Next lesson", () => go("lesson"), "primary")),
+      actions(button(text(last ? "finish_lessons" : "next_lesson"), () => go("lesson"), "primary")),
     );
     const [done, total] = [trials.length, COURSE.lessons.length];
-    return { content, title: `Lesson ${done} of ${total}, answer`, part: "lesson", done, total };
+    return { content, title: text("lesson_answer", { place: done, total }), part: "lesson", done, total };
   }
 
   /** The pictures after a lesson's answer, side by side below a line that says what to look for. */
@@ -638,33 +619,34 @@
     const [image, partner] = await Promise.all((pair ? [pair.image, pair.partner] : [lesson.image]).map(load));
     const described = (shown, against) => {
       const [name, other] = [COURSE.classes[shown], COURSE.classes[against]];
-      if (!pair?.explained) return `${name}, the whole picture`;
-      const marked = COURSE.borders ? "a red border around" : "only";
-      return `${name}, with ${marked} the part that tells it apart from ${article(other)} ${other}`;
+      if (!pair?.explained) return text("picture_whole", { name });
+      return text(COURSE.borders ? "picture_border" : "picture_covered", { name, other });
     };
     const captioned = (picture, note, shown, against) => {
       const caption = element("figcaption", {}, element("span", {}, note), named(shown, "strong"));
       return element("figure", {}, enlargeable(picture, described(shown, against)), caption);
     };
-    const first = captioned(image, "This picture", own, counter);
+    const first = captioned(image, text("this_picture"), own, counter);
     if (pair === null) return [element("div", { className: "pair" }, first)];
-    const reason = pair.explained
-      ? ["What makes it ", ...namedWithArticle(own), " and not ", ...namedWithArticle(counter)]
-      : ["No explanation was made for this pair; compare the whole pictures."];
-    const second = captioned(partner, "For comparison", counter, own);
+    const reason = pieces(pair.explained ? "explained" : "not_explained", { name: named(own), other: named(counter) });
+    const second = captioned(partner, text("for_comparison"), counter, own);
     return [element("p", { className: "reason" }, ...reason), element("div", { className: "pair" }, first, second)];
   }
 
-  async function testIntroScreen() {
+  function rightInLessons() {
     const right = trialsOf("lesson").filter((trial) => trial.correct).length;
+    return text("right_in_lessons", { right, n: COURSE.lessons.length });
+  }
+
+  async function testIntroScreen() {
     const content = sheet(
-      element("h1", {}, "Lessons done. Now a short test"),
-      paragraph(`You were right in ${right} of ${COURSE.lessons.length} lessons.`, "lead"),
-      paragraph(`Next come ${count(COURSE.test.length, ["new picture", "new pictures"])}, without feedback.`),
-      paragraph("Answer as well as you can. If you are unsure, take your best guess."),
-      actions(button("Start the test", () => go("test"), "primary")),
+      element("h1", {}, text("test_title")),
+      paragraph(rightInLessons(), "lead"),
+      paragraph(text("test_next", { n: COURSE.test.length })),
+      paragraph(text("test_guess")),
+      actions(button(text("start_test"), () => go("test"), "primary")),
     );
-    return { content, title: "Test", part: "test", total: COURSE.test.length, next: remaining("test").slice(0, 2) };
+    return { content, title: text("test"), part: "test", total: COURSE.test.length, next: remaining("test").slice(0, 2) };
   }
 
   async function testScreen() {
@@ -672,78 +654,73 @@
     if (image === undefined) return go(after("test"));
     const done = trialsOf("test").length;
     const total = COURSE.test.length;
-    return { ...(await questionScreen("test", image, `Test picture ${done + 1} of ${total}`)), done, total };
+    const heading = text("test_number", { place: done + 1, total });
+    return { ...(await questionScreen("test", image, heading)), done, total };
   }
 
   async function labelIntroScreen() {
     const content = sheet(
-      element("h1", {}, "Test done. Now your knowledge helps"),
-      paragraph(`The next pictures have no name yet. Say which kind of ${COURSE.things[0]} each one shows.`, "lead"),
-      paragraph("Stop whenever you want. Everything that you have labelled by then counts."),
-      actions(button("Start labelling", () => go("label"), "primary"), button("Stop here", () => go("end"))),
+      element("h1", {}, text("label_title")),
+      paragraph(text("label_next", { thing: THING }), "lead"),
+      paragraph(text("label_stop")),
+      actions(button(text("start_labeling"), () => go("label"), "primary"), button(text("stop"), () => go("end"))),
     );
-    return { content, title: "Labelling", part: "label", done: trialsOf("label").length, total: COURSE.label.length };
+    return { content, title: text("labeling"), part: "label", done: trialsOf("label").length, total: COURSE.label.length };
   }
 
   async function labelScreen() {
     const image = await nextToLabel();
-    state.labelledAll = image === null;
+    state.labeledAll = image === null;
     if (image === null) return go("end");
     const done = trialsOf("label").length;
-    const stop = actions(button("Stop here", () => go("end")));
-    const screen = await questionScreen("label", image, `${count(done, ["picture", "pictures"])} labelled so far`, stop);
+    const stop = actions(button(text("stop"), () => go("end")));
+    const screen = await questionScreen("label", image, text("labeled_so_far", { n: done }), stop);
     return { ...screen, done, total: COURSE.label.length, next: state.server ? [] : screen.next };
   }
 
   async function endScreen() {
-    const labelled = trialsOf("label").length;
+    const labeled = trialsOf("label").length;
     // The server may have a picture later: one that somebody was shown and did not answer.
-    const more = (state.server || !state.labelledAll) && remaining("label").length > 0;
-    const right = trialsOf("lesson").filter((trial) => trial.correct).length;
-    const labels = COURSE.label.length ? ` You labelled ${count(labelled, ["picture", "pictures"])}.` : "";
-    const facts = `You were right in ${right} of ${COURSE.lessons.length} lessons.${labels}`;
-    const label = state.labelledAll ? "Ask for more pictures" : labelled ? "Go on labelling" : "Label pictures";
-    const wait = "No picture is available right now. Try again in a few minutes.";
-    const takeHome = button("Download your answers", download, "primary");
+    const more = (state.server || !state.labeledAll) && remaining("label").length > 0;
+    const facts = `${rightInLessons()} ${COURSE.label.length ? text("labeled", { n: labeled }) : ""}`;
+    const label = text(state.labeledAll ? "ask_for_more" : labeled ? "continue_labeling" : "label_pictures");
+    const takeHome = button(text("download_answers"), download, "primary");
     takeHome.id = "take-home";
     const content = sheet(
-      element("h1", {}, turk ? "Done. Now hand in your answers" : "Thank you, you are done"),
+      element("h1", {}, text(turk ? "end_turk" : "end")),
       paragraph(facts, "lead"),
       element("p", { id: "hand-in" }, handInText()),
-      more && state.labelledAll ? paragraph(wait) : null,
+      more && state.labeledAll ? paragraph(text("wait")) : null,
       actions(
         turk ? submitForm() : takeHome,
         more ? button(label, () => go("label")) : null,
         turk ? null : startOver(),
       ),
     );
-    return { content, title: "Done", part: "end" };
+    return { content, title: text("done"), part: "end" };
   }
 
   /** The study is full, or the server does not know this participant (new database). No retry. */
   async function refusedScreen() {
     const known = state.participant !== null;
-    const kept = `Your ${count(state.trials.length, ["answer is", "answers are"])} kept in this browser.`;
     const content = sheet(
-      element("h1", {}, known ? "The server does not know you any more" : refused),
-      element("p", {}, known ? `${kept} ${PASS_ON}` : "Thank you for coming. You can close the page."),
-      known ? actions(button("Download your answers", download, "primary"), startOver()) : null,
+      element("h1", {}, text(known ? "unknown_person" : "full")),
+      paragraph(known ? keptHere() : text("full_thanks")),
+      known ? actions(button(text("download_answers"), download, "primary"), startOver()) : null,
     );
-    return { content, title: "Closed", part: null };
+    return { content, title: text("closed"), part: null };
   }
 
+  const keptHere = () => `${text("kept_here", { n: state.trials.length })} ${text("pass_on")}`;
+
   function handInText() {
-    const total = answered(state.trials.length);
+    const { length: n } = state.trials;
+    const { length: unsent } = state.unsent;
     const { length: untaken } = state.untaken;
-    if (turk && !turk.target) return "The address of this page does not say where to hand in; open it from Mechanical Turk.";
-    if (turk) return `${total} will be handed in.`;
-    if (!state.server) return `Your ${total} are kept in this browser. ${PASS_ON}`;
-    if (state.unsent.length) {
-      const reason = trouble ? ` The last try failed: ${trouble}` : "";
-      return `${state.unsent.length} of ${total} are still on their way to the server: please leave the page open.${reason}`;
-    }
-    if (untaken) return `The server did not take ${untaken} of ${total}. ${PASS_ON}`;
-    return `All ${total} have reached the server. You can close the page.`;
+    if (turk) return turk.target ? text("hand_in", { n }) : text("no_target");
+    if (!state.server) return keptHere();
+    if (unsent) return `${text("unsent", { unsent, n })} ${trouble ? text("last_try", { reason: trouble }) : ""}`;
+    return untaken ? `${text("untaken", { untaken, n })} ${text("pass_on")}` : text("all_sent", { n });
   }
 
   /** The form that Mechanical Turk expects of an ExternalQuestion. */
@@ -751,18 +728,16 @@
     const fields = { assignmentId: turk.assignment, build_id: COURSE.build_id, trials: JSON.stringify(state.trials) };
     const inputs = Object.entries(fields).map(([name, value]) => element("input", { type: "hidden", name, value }));
     const disabled = turk.target === null;
-    const submit = element("button", { type: "submit", className: "primary", disabled }, "Submit to Mechanical Turk");
+    const submit = element("button", { type: "submit", className: "primary", disabled }, text("submit"));
     const onsubmit = () => setTimeout(() => (submit.disabled = true));
     return element("form", { method: "post", action: turk.target ?? "", onsubmit }, ...inputs, submit);
   }
 
   /** For computers that several people use. */
   function startOver() {
-    return button("Start again as another person", () => {
-      const missing = state.server && !refused ? state.unsent.length + state.untaken.length : state.trials.length;
-      const lost = `${answered(missing)} would be lost. Download your answers first.`;
-      const text = missing ? lost : "This browser forgets your answers; the server has them.";
-      if (!window.confirm(`${text}\n\nRemove my answers and start again?`)) return;
+    return button(text("start_over"), () => {
+      const n = state.server && !refused ? state.unsent.length + state.untaken.length : state.trials.length;
+      if (!window.confirm(`${text(n ? "lost" : "server_has_them", { n })}\n\n${text("really")}`)) return;
       state = newState();
       storage?.removeItem(KEY);
       location.reload();
@@ -798,11 +773,10 @@
       state.keys = keys.checked;
       save();
     });
-    const kept = storage ? STAYS : "This browser cannot keep your answers when the page is reloaded.";
     document.getElementById("menu-panel").replaceChildren(
-      paragraph(`${answered(state.trials.length)} so far. ${kept}`),
-      element("button", { type: "button", onclick: download }, "Download answers"),
-      ...(FEW ? [element("label", {}, keys, `Keys 1 to ${COURSE.classes.length} answer`)] : []),
+      paragraph(`${text("so_far", { n: state.trials.length })} ${text(storage ? "stays" : "no_storage")}`),
+      element("button", { type: "button", onclick: download }, text("download_answers")),
+      ...(FEW ? [element("label", {}, keys, text("number_keys", { n: COURSE.classes.length }))] : []),
       ...(turk ? [] : [startOver()]),
     );
   });
@@ -842,10 +816,12 @@
     if (!storage && !turk && state.trials.length) event.preventDefault();
   });
 
+  document.documentElement.lang = COURSE.text.lang;
+  menu.querySelector("summary").textContent = text("menu");
+  document.getElementById("steps").ariaLabel = text("parts");
+  progress.ariaLabel = text("progress");
   state = readState();
-  if (!storage && !preview) {
-    warn("This browser cannot keep your answers: download them before you close or reload the page.");
-  }
+  if (!storage && !preview) warn(text("no_storage"));
   show();
   send();
 })();
