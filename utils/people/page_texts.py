@@ -31,11 +31,11 @@ def read_language(path: str) -> dict:
 
 def _described(sentence: object) -> str:
     """Says what a translation must keep of a sentence."""
-    pair = isinstance(sentence, list) and len(sentence) == 2 and all(isinstance(one, str) for one in sentence)
-    if not pair and not isinstance(sentence, str):
+    texts = sentence if isinstance(sentence, list) else [sentence]
+    if not all(isinstance(text, str) for text in texts) or len(texts) != 1 + isinstance(sentence, list):
         return "missing" if sentence is None else "neither a text nor a pair of texts"
-    names = sorted(set(re.findall(r"\{\w+\}", "".join(sentence))))
-    return f"a {'pair of texts' if pair else 'text'} with {', '.join(names) or 'no placeholder'}"
+    names = sorted(set(re.findall(r"\{\w+\}", "".join(texts))))
+    return f"a {'text' if isinstance(sentence, str) else 'pair of texts'} with {', '.join(names) or 'no placeholder'}"
 
 
 def _read(path: str, setting: str) -> str:
