@@ -7,7 +7,8 @@
 Reads: the course of train_*_CMaxGrad*.py; the expert's, test and rest images; the weights that the course names.
 Writes: in <out>, course_page/; course_page_key.json and teacher_features.npz (keep both from participants);
 run_teach.json.
-Takes: about 5 seconds for the page of butterflies_s300, and 110 seconds of CPU time for the features of its 1,929 images.
+Takes: about 5 seconds for the page of butterflies_s300, and 110 seconds of CPU time for the features of
+its 1,929 images.
 """
 
 from dataclasses import dataclass

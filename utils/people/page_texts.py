@@ -31,7 +31,7 @@ def read_language(path: str) -> dict:
 
 def _described(sentence: object) -> str:
     """Says what a translation must keep of a sentence."""
-    texts = sentence if isinstance(sentence, list) else [sentence]
+    texts: list = sentence if isinstance(sentence, list) else [sentence]
     if not all(isinstance(text, str) for text in texts) or len(texts) != 1 + isinstance(sentence, list):
         return "missing" if sentence is None else "neither a text nor a pair of texts"
     names = sorted(set(re.findall(r"\{\w+\}", "".join(texts))))
