@@ -2,7 +2,7 @@
 
     python teach.py
     python teach.py --dataset gull --selection random
-    python teach.py --language german.json
+    python teach.py --consent consent.md --language german.json
 
 Reads: the course of train_*_CMaxGrad*.py; the expert's, test and rest images; the weights that the course names.
 Writes: in <out>, course_page/; course_page_key.json and teacher_features.npz (keep both from participants);
@@ -20,7 +20,7 @@ from utils.data.catalog import Dataset
 from utils.data.outputs import Layout
 from utils.people.course_page import CoursePage, find_course
 from utils.people.page_key import write_key
-from utils.people.page_texts import read_language
+from utils.people.page_texts import read_consent, read_language
 from utils.people.teacher import store_teacher
 from utils.running.launch import launch
 from utils.running.settings import chosen_dataset
@@ -40,6 +40,7 @@ class Config:
     test_images: int = 20  # pictures of the test, balanced over classes
     label_images: int = 0  # pictures to label, drawn from the dataset's rest list; 0 takes all
     image_size: int = 384  # longer side of the page's pictures in pixels; smaller ones stay as they are
+    consent: str = ""  # consent form (text or Markdown) that people must agree to first
     language: str = ""  # translation of utils/people/page/language.json; without it the page is in English
     # teacher, which knows a part of the labels before people answer
     pretrained: str = "auto"  # its weights: those of the course (auto), imagenet, none (no teacher), or a checkpoint
@@ -54,7 +55,8 @@ class Config:
 @processes.first_only
 def build_page(cfg: Config, dataset: Dataset, layout: Layout, selection: str) -> dict:
     course, pictures = layout.course(selection), (cfg.image_size, cfg.test_images, cfg.label_images)
-    page = CoursePage(dataset, course, cfg.data_root, *pictures, cfg.seed, read_language(cfg.language))
+    texts = {"text": read_language(cfg.language), "consent": read_consent(cfg.consent)}
+    page = CoursePage(dataset, course, cfg.data_root, *pictures, cfg.seed, texts)
     build_id = page.write(layout, cfg.workers)
     write_key(layout, dataset, selection, build_id, page.images, page.explanations)
     return page.report(layout, build_id)

@@ -1,9 +1,11 @@
 """The course page, opened from a disk in a real browser. Skips without Chromium and its driver."""
 
+import hashlib
 import json
 import re
 import shutil
 import time
+from datetime import datetime
 
 import pytest
 
@@ -25,14 +27,14 @@ def errors(browser):
     return [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
 
 
-def open_page(browser, out, course):
+def open_page(browser, out, course, begins="Learn to tell"):
     """Opens the page from the disk in a browser without stored answers."""
     resize(browser, DESKTOP)
     browser.get((out / "course_page/index.html").as_uri())
     browser.execute_script("localStorage.clear()")
     browser.refresh()
     someone = Person(browser, course)
-    someone.sees("Learn to tell")
+    someone.sees(begins)
     return someone
 
 
@@ -266,6 +268,40 @@ def test_a_course_of_many_classes(browser, tmp_path, checker):
     assert errors(browser) == []
 
 
+def test_people_agree_first(browser, tmp_path, checker):
+    """The form is text, whatever it contains; Enter does not agree; nobody agrees twice."""
+    form = tmp_path / "form.md"
+    form.write_text("# Aims\nYou name <img src=x onerror=alert(1)> birds:\n- as many as you like\n- for fun\n")
+    course = build_many(tmp_path, "birds", TWELVE[:5], 2, settings=["--consent", form])
+    person = open_page(browser, *course, "Before you start")
+    at_all_widths(person, "consent", checker)
+    shown = ["Aims", "You name <img src=x onerror=alert(1)> birds:", "as many as you like", "for fun"]
+    assert [some.text for some in person.all("main h2, main p, main li")[:4]] == shown
+    time.sleep(0.5)
+    person.key(Keys.ENTER)
+    assert "Before you start" in person.text() and person.state is None
+    person.click("I agree")
+    browser.refresh()
+    person.sees("Learn to tell")
+    assert "nothing about you" not in person.text()  # the form says what is recorded
+    person.click("Start the first lesson")
+    person.sees("Which kind")
+    assert person.state["consent"]["sha256"] == hashlib.sha256(form.read_bytes()).hexdigest()
+    assert abs(datetime.fromisoformat(person.state["consent"]["time"]).timestamp() - time.time()) < 60
+    assert downloaded(person)["consent"] == person.state["consent"]
+    assert errors(browser) == []
+
+
+def downloaded(person):
+    """Contents of the file with the answers so far."""
+    before = set(person.browser.downloads.glob("*.json"))
+    person.until(person.all("#menu summary")[0].click, lambda: person.all("#menu-panel button"), "menu")
+    person.all("#menu-panel button")[0].click()
+    person.until(lambda: None, lambda: set(person.browser.downloads.glob("*.json")) - before, "download")
+    (file,) = set(person.browser.downloads.glob("*.json")) - before
+    return json.loads(file.read_text())
+
+
 def untranslated(person):
     """What people see or hear except class names, without the [sentences] of a marked language."""
     person.until(lambda: None, lambda: person.all("main h1"), "a screen")
@@ -290,10 +326,14 @@ def test_every_sentence_can_be_translated(browser, tmp_path):
     }
     file = tmp_path / "marked.json"
     file.write_text(json.dumps(marked | {"lang": "de", "things": ["[Vogel]", "[Vögel]"]}))
-    person = open_page(browser, *build_many(tmp_path, "birds", TWELVE[:5], 2, settings=["--language", file]))
+    (tmp_path / "form.md").write_text("[Formular]")
+    settings = ["--language", file, "--consent", tmp_path / "form.md"]
+    person = open_page(browser, *build_many(tmp_path, "birds", TWELVE[:5], 2, settings=settings), "[Formular]")
     assert browser.execute_script("return document.documentElement.lang") == "de"
-    assert "Which kind of [Vogel]" not in person.text() and "kinds of [Vögel] apart" in person.text()
     seen = [untranslated(person)]
+    person.click("I agree")
+    person.sees("kinds of [Vögel] apart")
+    seen.append(untranslated(person))
     begin, test = ["Start the first lesson", 0, "Next lesson", 2, "Finish"], ["Start the test", 0, 1, 2, 3]
     for step in [*begin, *test, "Start labeling", 3]:
         person.answer(step) if isinstance(step, int) else person.click(step)

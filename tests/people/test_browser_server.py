@@ -78,7 +78,7 @@ def test_answers_reach_the_server_once_despite_an_outage(browser, course, collec
     assert len(labelled) == len(set(labelled)) == LABELLED - 1
     browser.execute_script("localStorage.clear()")
     browser.refresh()
-    second.sees("They go to the server")
+    second.sees("answers go to the server")
     second.click("Start the first lesson")
     second.sees("This study takes no more people.")
     with sqlite3.connect(collecting.page.out / "answers.sqlite") as database:
@@ -90,7 +90,7 @@ def test_answers_reach_the_server_once_despite_an_outage(browser, course, collec
 
 def begin_at(person, address):
     person.browser.get(address)
-    person.sees("They go to the server of this study")
+    person.sees("answers go to the server of this study")
     person.click("Start the first lesson")
     assert person.state["server"] is True
 
@@ -189,7 +189,7 @@ def test_rt_counts_from_when_the_picture_is_seen(browser, course, marketplace):
     browser.execute_script("localStorage.clear()")
     browser.refresh()
     person = Person(browser, course)
-    person.sees("They stay in this browser")
+    person.sees("answers stay in this browser")
     began = time.monotonic()
     person.click("Start the first lesson")
     person.sees("Which kind")

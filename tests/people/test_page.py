@@ -17,12 +17,13 @@ from PIL import Image, ImageOps
 
 from tests.helpers.drawn_course import SIDE, copied, page_data, rectangle, write_course
 from tests.helpers.many_classes import SPLITS, TWELVE, build_many
+from utils.base.errors import InputError
 from utils.data.catalog import DATASETS, MOTHS
 from utils.data.lists import UNKNOWN, Example, locate, read_examples, write_examples
 from utils.people import course_pictures
 from utils.people.course_page import reveals_classes
 from utils.people.page_key import PHASES, KeyImage
-from utils.people.page_texts import ENGLISH
+from utils.people.page_texts import ENGLISH, read_consent
 
 TESTED, LABELLED = 7, 9
 
@@ -72,9 +73,8 @@ def snapshot(folder):
 
 def test_the_page_contains_its_files_and_every_picture_that_it_names(built):
     page, files = page_data(built), set(snapshot(built / "course_page"))
-    assert set(page) == {"build_id", "dataset", "things", "classes", "borders", "lessons", "test", "label", "jpg"} | {
-        "text"
-    }
+    head, parts = "build_id dataset things classes borders text consent", "lessons test label jpg"
+    assert set(page) == {*head.split(), *parts.split()} and page["consent"] is None
     shown = [*page["test"], *page["label"]]
     for lesson in page["lessons"]:
         shown += [lesson["image"], *itertools.chain(*(pair.values() for pair in lesson["pairs"].values()))]
@@ -269,6 +269,44 @@ def test_a_translation_has_all_sentences_and_placeholders(build, another):
     assert build("--language", file, folder=another).status == 0
     page = page_data(another / "toy")
     assert page["text"] == sentences | german and page["things"] == ["Falter", "Falter"]
+
+
+CONSENT = """# Learning **moths**
+We show you
+pictures.
+
+* You may <b>stop</b>.
+
+- Nobody knows it.
+  Not even we.
+Ask [us](https://example.org).
+1. Purpose
+2) Risks:
+    none
+## End
+Thanks."""
+BLOCKS = [
+    ("h2", ["Learning moths"]),
+    ("p", ["We show you pictures."]),
+    ("ul", ["You may <b>stop</b>.", "Nobody knows it. Not even we. Ask [us](https://example.org)."]),
+    ("p", ["1. Purpose"]),
+    ("p", ["2) Risks: none"]),
+    ("h2", ["End"]),
+    ("p", ["Thanks."]),
+]
+
+
+def test_a_consent_form_is_read(tmp_path):
+    """Text or Markdown, with any line ends; only an existing text is a form."""
+    assert read_consent("") is None
+    for content in (CONSENT, CONSENT.replace("\n", "\r\n"), f"\ufeff{CONSENT}\n\n"):
+        (tmp_path / "form.md").write_bytes(content.encode())
+        form = read_consent(str(tmp_path / "form.md"))
+        assert form == {"paragraphs": BLOCKS, "sha256": hashlib.sha256(content.encode()).hexdigest()}
+    for content, says in ((b" \n", "is empty"), (b"\xff\xff", "Cannot read"), (None, "Cannot read")):
+        (tmp_path / "form.md").unlink() if content is None else (tmp_path / "form.md").write_bytes(content)
+        with pytest.raises(InputError, match=f"{says}.* check --consent"):
+            read_consent(str(tmp_path / "form.md"))
 
 
 def test_the_page_uses_every_sentence():

@@ -45,8 +45,8 @@ class CoursePage:
     """A course page: its pictures under opaque names, and the values that the page's script reads.
 
     Lessons include their labels, which feedback needs. The test and the images to label do not. The course file
-    `source` and the seed are the secret key of the picture names. `texts` are the page's sentences. The other arguments
-    are settings of teach.py.
+    `source` and the seed are the secret key of the picture names. `texts` are the page's sentences (`text`) and further
+    values for the script. The other arguments are settings of teach.py.
 
     Attributes:
         images: the pictures that people are asked about, by id.
@@ -82,12 +82,12 @@ class CoursePage:
         ids = {part: sorted(name for name in self.images if self.images[name].phase == part) for part in PHASES[1:]}
         self.data: dict = {
             "dataset": dataset.name,
-            "text": texts,
-            "things": texts["things"] if all(texts["things"]) else dataset.things,
+            "things": texts["text"]["things"] if all(texts["text"]["things"]) else dataset.things,
             "classes": dataset.display_names,
             "borders": bordered,
             "lessons": lessons,
             **ids,
+            **texts,
         }
 
     def _read(self, split: str) -> tuple[list[Example], Path]:

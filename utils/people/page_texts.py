@@ -1,12 +1,15 @@
-"""The texts of the course page: its sentences in one language."""
+"""The texts of the course page: its sentences in one language, and the study's consent form."""
 
 import json
 import re
 from pathlib import Path
 
 from utils.base.errors import InputError
+from utils.base.files import file_digest
 
 ENGLISH = Path(__file__).parent / "page/language.json"
+# HTML tags and the Markdown that begins them. Numbers stay in the text, because sentences may refer to them.
+BLOCKS = {"h2": r"#+\s+", "ul": r"[-*+]\s+", "p": r"(?=\d+[.)]\s)"}
 
 
 def read_language(path: str) -> dict:
@@ -27,6 +30,30 @@ def read_language(path: str) -> dict:
         if found != expected:
             raise InputError(f"{path}: {key!r} is {found}; in {ENGLISH} it is {expected}. Correct the translation.")
     return translated
+
+
+def read_consent(path: str) -> dict | None:
+    """Reads the consent form in the file `path`, text or Markdown; None without a file.
+
+    Returns the file's SHA-256 and its `paragraphs`: pairs of a tag of `BLOCKS` and texts. A list has several texts.
+    """
+    if not path:
+        return None
+    blocks: list[tuple[str, list[str]]] = []
+    continues = False  # True if the line belongs to the last block
+    for line in map(str.strip, _read(path, "--consent").replace("**", "").splitlines()):
+        tag, begin = next(((tag, found) for tag, mark in BLOCKS.items() if (found := re.match(mark, line))), ("", None))
+        text = line[begin.end() :] if begin else line
+        if tag == "ul" and blocks and blocks[-1][0] == "ul":
+            blocks[-1][1].append(text)
+        elif tag or (line and not continues):
+            blocks.append((tag or "p", [text]))
+        elif line:
+            blocks[-1][1][-1] += f" {line}"
+        continues = tag != "h2" and line != ""
+    if not blocks:
+        raise InputError(f"{path} is empty. Write the consent form into it, or check --consent.")
+    return {"paragraphs": blocks, "sha256": file_digest(path, "sha256")}
 
 
 def _described(sentence: object) -> str:

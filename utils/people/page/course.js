@@ -127,7 +127,8 @@
 
   function newState() {
     const answers = { trials: [], unsent: [], untaken: [] };
-    return { participant: null, server: false, screen: "intro", ...answers, labeledAll: false, keys: true };
+    const server = { server: false, study: false };
+    return { participant: null, ...server, screen: "intro", ...answers, labeledAll: false, keys: true, consent: null };
   }
 
   function readState() {
@@ -187,8 +188,8 @@
   }
 
   function download() {
-    const { participant, trials } = state;
-    const answers = { build_id: COURSE.build_id, dataset: COURSE.dataset, participant, trials };
+    const { participant, trials, consent } = state;
+    const answers = { build_id: COURSE.build_id, dataset: COURSE.dataset, participant, consent, trials };
     const content = new Blob([JSON.stringify(answers, null, 1)], { type: "application/json" });
     const href = URL.createObjectURL(content);
     element("a", { href, download: `answers_${COURSE.build_id}_${participant}.json` }).click();
@@ -232,13 +233,13 @@
     return contentOf(reply);
   }
 
-  /** True if a collecting server sent the page. A failing server is an error, not "no server": otherwise the answers would
-   * stay in the browser. */
+  /** The greeting of the collecting server that sent the page, or null. A failing server is an error, not "no server":
+   * otherwise the answers would stay in the browser. */
   async function findServer() {
-    if (turk || !/^https?:$/.test(location.protocol)) return false;
+    if (turk || !/^https?:$/.test(location.protocol)) return null;
     const reply = await reach("api/hello");
-    if (NO_SERVER.includes(reply.status) || (reply.status === 200 && !reply.content?.build_id)) return false;
-    if (contentOf(reply).build_id === COURSE.build_id) return true;
+    if (NO_SERVER.includes(reply.status) || (reply.status === 200 && !reply.content?.build_id)) return null;
+    if (contentOf(reply).build_id === COURSE.build_id) return reply.content;
     throw new Error(text("other_build"));
   }
 
@@ -350,7 +351,8 @@
     asked = null;
     if (!byItself) main.classList.add("waiting");
     try {
-      const screen = await (refused ? refusedScreen : SCREENS[state.screen])();
+      const asks = COURSE.consent && !state.consent;
+      const screen = await (refused ? refusedScreen : asks ? consentScreen : SCREENS[state.screen])();
       if (mine !== turn || !screen) return;
       if (main.querySelector("#trouble")) pause = FIRST_PAUSE;
       main.replaceChildren(screen.content);
@@ -486,9 +488,25 @@
 
   // ---------------------------------------------------------------- screens
 
+  /** The study's consent form. The button is not the primary one: pressing Enter must not agree. */
+  async function consentScreen() {
+    const block = ([tag, texts]) =>
+      tag === "ul" ? element(tag, {}, ...texts.map((item) => element("li", {}, item))) : element(tag, {}, ...texts);
+    const agree = button(text("agree"), () => {
+      state.consent = { time: new Date().toISOString(), sha256: COURSE.consent.sha256 };
+      save();
+      show();
+    });
+    const form = COURSE.consent.paragraphs.map(block);
+    const content = sheet(element("h1", {}, text("consent_title")), ...form, paragraph(text("disagree")), actions(agree));
+    return { content, title: text("consent"), part: "lesson" };
+  }
+
   async function introScreen() {
     preload([COURSE.lessons[0].image, ...comparedPictures(COURSE.lessons[0])]);
-    state.server = await findServer();
+    const hello = await findServer();
+    state.server = hello !== null;
+    state.study = hello?.study === true; // the server takes consent and parameters
     const start = button(text("start"), begin, "primary");
     start.disabled = preview;
     const items = parts().map((part) => {
@@ -521,7 +539,7 @@
   }
 
   function whereAnswersGo() {
-    return `${text("recorded")} ${text(turk ? "go_turk" : state.server ? "go_server" : "go_browser")}`;
+    return `${COURSE.consent ? "" : text("recorded")} ${text(turk ? "go_turk" : state.server ? "go_server" : "go_browser")}`;
   }
 
   async function begin() {
@@ -529,7 +547,8 @@
     readyAt = Infinity; // one participant, however often the button is pressed
     const mine = ++turn;
     try {
-      const participant = state.server ? (await ask("api/join", {})).participant : randomId();
+      const about = state.study ? { parameters: {}, consent: state.consent } : {};
+      const participant = state.server ? (await ask("api/join", about)).participant : randomId();
       if (mine !== turn) return;
       state.participant = participant;
     } catch (error) {
@@ -726,6 +745,7 @@
   /** The form that Mechanical Turk expects of an ExternalQuestion. */
   function submitForm() {
     const fields = { assignmentId: turk.assignment, build_id: COURSE.build_id, trials: JSON.stringify(state.trials) };
+    if (state.consent) fields.consent = JSON.stringify(state.consent);
     const inputs = Object.entries(fields).map(([name, value]) => element("input", { type: "hidden", name, value }));
     const disabled = turk.target === null;
     const submit = element("button", { type: "submit", className: "primary", disabled }, text("submit"));
