@@ -14,15 +14,22 @@ Takes: about 15 seconds for butterflies_s300 on 2 CPU cores, several minutes wit
 """
 
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from models.resnet import Arch
 from models.weights import Normalize
 from utils.base.machine import default_workers
+from utils.data.outputs import Layout
 from utils.running.launch import launch
-from utils.teaching.course import run_course
-from utils.teaching.loop import TeachExplanations
-from utils.teaching.pool import ExplanationView
-from utils.teaching.registry import Selection, StudentKind
+from utils.running.resuming import resumable
+from utils.running.settings import chosen_dataset, pick
+from utils.teaching.course import CourseFiles
+from utils.teaching.draws import run_draws
+from utils.teaching.loop import TeachExplanations, shown_progress, taught_explanations, teach
+from utils.teaching.pool import ExplanationView, open_pool
+from utils.teaching.registry import STUDENTS, Selection, StudentKind, make_selector
+from utils.teaching.student import StudentSettings
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,18 @@ class Config:
 
 
 def main(cfg: Config) -> dict:
-    return run_course(cfg, variant="simclr")
+    dataset = chosen_dataset(cfg)
+    layout = Layout(Path(cfg.out), dataset.list_stem, variant="simclr")
+    pool, test = open_pool(dataset, cfg)
+    selector_of = partial(make_selector, cfg.selection, cfg.alpha, cfg.seed)
+    explain = taught_explanations(selector_of(0), cfg.teach_explanations)
+    files = CourseFiles(dataset, layout, pool, explain, cfg)
+    student = STUDENTS[cfg.student](pool, test, explain, pick(StudentSettings, cfg))
+    with resumable(cfg, files.outputs()) as unfinished:
+        lessons = teach(student, selector_of(0), cfg.iterations, unfinished, files.save_student)
+        measured = files.write(shown_progress(lessons, cfg.iterations, cfg.selection), student, test)
+        table = layout.draws(cfg.selection)
+        return measured | run_draws(student, selector_of, cfg.draws, cfg.iterations, cfg.seed, table, unfinished)
 
 
 if __name__ == "__main__":

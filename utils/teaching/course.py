@@ -1,11 +1,10 @@
-"""A course from its settings to its files: teaching list, lessons for people, picture, learning curve and students."""
+"""The files of a course: teaching list, lessons for people, picture, learning curve and students."""
 
 import io
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,43 +15,20 @@ from utils.base import figures, processes
 from utils.base.errors import InputError
 from utils.base.files import remove_leftovers, write_bytes, write_json, write_table
 from utils.data.catalog import Dataset
-from utils.data.images import decode, eval_view, whole_view
+from utils.data.images import decode, whole_view
 from utils.data.lists import Example, Explanation, check_files, locate, read_explanations, write_examples
-from utils.data.loading import ImageSet, open_list
+from utils.data.loading import ImageSet
 from utils.data.outputs import Layout, mask_size, people_list
 from utils.running import checks
 from utils.running.records import read_explanation_record
-from utils.running.resuming import resumable
-from utils.running.settings import chosen_dataset, pick
-from utils.teaching.draws import run_draws
-from utils.teaching.loop import Lesson, shown_progress, taught_explanations, teach
+from utils.teaching.loop import Lesson
 from utils.teaching.pool import Pool
-from utils.teaching.registry import STUDENTS, make_selector
 from utils.teaching.selector import Choice
-from utils.teaching.student import Student, StudentSettings
+from utils.teaching.student import Student
 
 REPORTED_LESSONS = (1, 2, 3, 5, 7, 10, 15, 20)
 NETWORK = ("arch", "pretrained", "normalize", "image_size")  # settings of the student's network
 PER_ROW = 2  # lessons side by side in the picture of a course
-
-
-def run_course(cfg, variant: str = "") -> dict:
-    """Teaches a course and writes its files, with the settings of train_*_CMaxGrad*.py; returns the measurements."""
-    dataset = chosen_dataset(cfg)
-    layout = Layout(Path(cfg.out), dataset.list_stem, variant)
-    whole, cropped = (partial(view, size=cfg.image_size) for view in (whole_view, eval_view))
-    images = open_list(dataset, "train", cfg.data_root, whole, ram_budget=cfg.ram_budget)
-    pool = Pool(images, cfg.ce_list, len(dataset.classes), cfg.explanation_view, cfg.image_size)
-    test = open_list(dataset, "test", cfg.data_root, cropped, ram_budget=cfg.ram_budget)
-    selector_of = partial(make_selector, cfg.selection, cfg.alpha, cfg.seed)
-    explain = taught_explanations(selector_of(0), cfg.teach_explanations)
-    files = CourseFiles(dataset, layout, pool, explain, cfg)
-    student = STUDENTS[cfg.student](pool, test, explain, pick(StudentSettings, cfg))
-    with resumable(cfg, files.outputs()) as unfinished:
-        lessons = teach(student, selector_of(0), cfg.iterations, unfinished, files.save_student)
-        measured = files.write(shown_progress(lessons, cfg.iterations, cfg.selection), student, test)
-        table = layout.draws(cfg.selection)
-        return measured | run_draws(student, selector_of, cfg.draws, cfg.iterations, cfg.seed, table, unfinished)
 
 
 class CourseFiles:

@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from utils.base.errors import InputError
-from utils.data.images import to_tensor, whole_view
+from utils.data.catalog import Dataset
+from utils.data.images import eval_view, to_tensor, whole_view
 from utils.data.lists import Example, Explanation, read_explanations
-from utils.data.loading import ImageSet
+from utils.data.loading import ImageSet, open_list
 from utils.data.outputs import IMG, MASK, explanation_name, sibling
 
 ExplanationView = Literal["image", "attention"]
@@ -105,3 +106,11 @@ class Pool:
         """Masks of an image's explanations against every class, (C, grid, grid); ones if an explanation is missing."""
         ones = torch.ones(grid, grid)
         return torch.stack([self.weights(row, grid) if row >= 0 else ones for row in self.table[number].tolist()])
+
+
+def open_pool(dataset: Dataset, cfg) -> tuple[Pool, ImageSet[Example]]:
+    """Opens the images and explanations to choose from, and the test images; `cfg` is the `Config` of the script."""
+    whole, cropped = (partial(view, size=cfg.image_size) for view in (whole_view, eval_view))
+    images = open_list(dataset, "train", cfg.data_root, whole, ram_budget=cfg.ram_budget)
+    test = open_list(dataset, "test", cfg.data_root, cropped, ram_budget=cfg.ram_budget)
+    return Pool(images, cfg.ce_list, len(dataset.classes), cfg.explanation_view, cfg.image_size), test
