@@ -21,6 +21,7 @@ from tests.helpers.drawn_course import LABELLED, TESTED
 
 pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from tests.helpers.person import DESKTOP, Person, keep_state, resize, show_state  # noqa: E402
+from utils.people.server import PAGE_POLICY  # noqa: E402
 
 
 @pytest.fixture
@@ -179,6 +180,93 @@ def test_answers_are_submitted_to_mechanical_turk_only(browser, course, marketpl
     worker.sees("does not say where to hand in")
     assert not worker.all("form button")[0].is_enabled()
     browser.execute_script("localStorage.clear()")
+
+
+@pytest.fixture
+def study(out, course):
+    """Imitates the server of a study: the same PROLIFIC_PID gets the same participant and the trials so far.
+
+    `sent` lists path and body of the requests, `people` has participant and trials by PROLIFIC_PID.
+    """
+    standin = SimpleNamespace(sent=[], people={}, url="")
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            self.reply(
+                {"build_id": course["build_id"], "study": True}
+            ) if self.path == "/api/hello" else super().do_GET()
+
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            standin.sent.append((self.path, body))
+            if self.path == "/api/join":
+                empty = {"participant": f"{len(standin.people):032x}", "code": "DELETE-ME", "trials": []}
+                self.reply(standin.people.setdefault(body["parameters"].get("PROLIFIC_PID"), empty))
+            elif self.path == "/api/trials":
+                (someone,) = (some for some in standin.people.values() if some["participant"] == body["participant"])
+                someone["trials"] += body["trials"]
+                self.reply({"stored": [trial["trial_id"] for trial in body["trials"]], "refused": {}})
+            else:
+                self.reply({"url": standin.url, "code": "DELETE-ME"})
+
+        def reply(self, content):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(content).encode())
+
+        def end_headers(self):
+            self.send_header("Content-Security-Policy", PAGE_POLICY)
+            super().end_headers()
+
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=out / "course_page"))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    standin.address = f"http://127.0.0.1:{server.server_port}/index.html"
+    yield standin
+    server.shutdown()
+    server.server_close()
+
+
+def arrive(browser, course, study, **parameters):
+    """Opens the page of a study in a browser without stored answers."""
+    resize(browser, DESKTOP)
+    browser.get(study.address)
+    browser.execute_script("localStorage.clear()")
+    browser.get(f"{study.address}?{urlencode(parameters)}")
+    return Person(browser, course)
+
+
+def test_people_of_a_panel_continue_on_another_device(browser, course, study):
+    """They are who their link says. Stored answers come back with them; nobody takes over another person's."""
+    ids = {"PROLIFIC_PID": "5f", "STUDY_ID": "s<1>", "SESSION_ID": "a&b=c", "empty": ""}
+    person = arrive(browser, course, study, x="y" * 201, **ids, **{f"more{n}": "z" * 200 for n in range(20)})
+    person.sees("what your link says about you: PROLIFIC_PID, STUDY_ID, SESSION_ID, empty, more0")
+    person.click("Start the first lesson")
+    expected = ids | {f"more{n}": "z" * 200 for n in range(16)}
+    assert study.sent == [("/api/join", {"parameters": expected, "consent": None})]
+    person.take_lessons(2)
+    first = person.state
+    assert first["parameters"] == expected
+    browser.get(f"{study.address}?PROLIFIC_PID=60")  # in the same browser
+    person.sees("Learn to tell")
+    person = arrive(browser, course, study, PROLIFIC_PID="5f", SESSION_ID="later")  # on another device
+    person.click("Start the first lesson")
+    person.sees("Lesson 3 of 3")
+    assert (person.state["participant"], person.trials) == (first["participant"], first["trials"])
+    person.take_lessons()
+    person.sees("right in 3 of 3 lessons")
+    person.click("Start the test")
+    person.answer(0)
+    person.answer(0)
+    seen = [trial["stimulus"] for trial in person.trials]
+    person = arrive(browser, course, study, PROLIFIC_PID="5f")
+    person.click("Start the first lesson")
+    person.sees("Test picture 3 of 5")
+    assert person.shown()[0] not in seen
+    assert [trial["trial_index"] for trial in study.people["5f"]["trials"]] == list(range(5))
+    assert not [entry for entry in browser.get_log("browser") if "Content Security Policy" in entry["message"]]
 
 
 def test_rt_counts_from_when_the_picture_is_seen(browser, course, marketplace):

@@ -20,6 +20,8 @@
   const NAMES_SHOWN = 30; // class names that the introduction lists at once
   const NO_SERVER = [403, 404, 405, 410]; // replies of plain web servers and cloud storage to a missing file
   const NOT_NEEDED = "this image has its labels already"; // the server refused an answer, but nothing is lost
+  const MOST_PARAMETERS = 20; // of the address, with names and values of at most LONGEST_PARAMETER characters
+  const LONGEST_PARAMETER = 200;
   const NO_ASSIGNMENT = "ASSIGNMENT_ID_NOT_AVAILABLE"; // Mechanical Turk's preview
   const PARTS = ["lesson", "test", "label"];
 
@@ -92,7 +94,13 @@
     notice.hidden = false;
   }
 
-  // ---------------------------------------------------------------- Mechanical Turk
+  // ---------------------------------------------------------------- where people come from
+
+  /** The parameters of the page's address, such as Prolific's PROLIFIC_PID, STUDY_ID and SESSION_ID. */
+  function readParameters() {
+    const short = (pair) => pair.every((part) => part.length <= LONGEST_PARAMETER);
+    return Object.fromEntries([...new URLSearchParams(location.search)].filter(short).slice(0, MOST_PARAMETERS));
+  }
 
   /** Parameters that Mechanical Turk adds to the address of an ExternalQuestion; null elsewhere. Answers are only handed
    * in to Mechanical Turk, or to this computer to try it out. */
@@ -105,12 +113,14 @@
     return { assignment, target: known ? `${site}/mturk/externalSubmit` : null };
   }
 
+  const parameters = readParameters();
   const turk = readTurk();
   const preview = turk?.assignment === NO_ASSIGNMENT;
 
   // ---------------------------------------------------------------- memory
 
-  const KEY = `memorable-course:${COURSE.build_id}${turk ? `:${turk.assignment}` : ""}`;
+  const identity = turk?.assignment ?? parameters.PROLIFIC_PID ?? parameters.workerId;
+  const KEY = `memorable-course:${COURSE.build_id}${identity ? `:${identity}` : ""}`;
   const storage = openStorage();
   let state = null; // read below, once everything is defined
 
@@ -127,8 +137,8 @@
 
   function newState() {
     const answers = { trials: [], unsent: [], untaken: [] };
-    const server = { server: false, study: false };
-    return { participant: null, ...server, screen: "intro", ...answers, labeledAll: false, keys: true, consent: null };
+    const study = { server: false, study: false, parameters, consent: null };
+    return { participant: null, ...study, screen: "intro", ...answers, labeledAll: false, keys: true };
   }
 
   function readState() {
@@ -188,11 +198,12 @@
   }
 
   function download() {
-    const { participant, trials, consent } = state;
-    const answers = { build_id: COURSE.build_id, dataset: COURSE.dataset, participant, consent, trials };
-    const content = new Blob([JSON.stringify(answers, null, 1)], { type: "application/json" });
+    const { build_id, dataset } = COURSE;
+    const { participant, parameters, consent, trials } = state;
+    const answers = JSON.stringify({ build_id, dataset, participant, parameters, consent, trials }, null, 1);
+    const content = new Blob([answers], { type: "application/json" });
     const href = URL.createObjectURL(content);
-    element("a", { href, download: `answers_${COURSE.build_id}_${participant}.json` }).click();
+    element("a", { href, download: `answers_${build_id}_${participant}.json` }).click();
     setTimeout(() => URL.revokeObjectURL(href), 60000);
     say(text("downloading"));
   }
@@ -418,10 +429,11 @@
     progress.value = part === "end" ? total : done;
   }
 
-  /** The screen after a part is finished. */
-  function after(part) {
-    const following = parts()[parts().indexOf(part) + 1];
-    return following ? `${following}-intro` : "end";
+  /** The screen at which a person continues: in the first part that is not finished. */
+  function following() {
+    const part = parts().find((some) => some === "label" || remaining(some).length > 0);
+    if (part === undefined) return "end";
+    return part === "lesson" || trialsOf(part).length > 0 ? part : `${part}-intro`;
   }
 
   // ---------------------------------------------------------------- answers to choose from
@@ -539,7 +551,9 @@
   }
 
   function whereAnswersGo() {
-    return `${COURSE.consent ? "" : text("recorded")} ${text(turk ? "go_turk" : state.server ? "go_server" : "go_browser")}`;
+    const names = turk ? "" : Object.keys(state.parameters).join(", ");
+    const recorded = text(names ? "recorded_link" : "recorded", { names });
+    return `${COURSE.consent ? "" : recorded} ${text(turk ? "go_turk" : state.server ? "go_server" : "go_browser")}`;
   }
 
   async function begin() {
@@ -547,16 +561,17 @@
     readyAt = Infinity; // one participant, however often the button is pressed
     const mine = ++turn;
     try {
-      const about = state.study ? { parameters: {}, consent: state.consent } : {};
-      const participant = state.server ? (await ask("api/join", about)).participant : randomId();
+      const about = state.study ? { parameters: state.parameters, consent: state.consent } : {};
+      const joined = state.server ? await ask("api/join", about) : { participant: randomId() };
       if (mine !== turn) return;
-      state.participant = participant;
+      const { participant, trials = [] } = joined; // somebody who comes back, on any device, has answers
+      state = { ...state, participant, trials };
     } catch (error) {
       if (mine === turn) showTrouble(error, begin);
       return;
     }
     since = performance.now();
-    go("lesson");
+    go(following());
   }
 
   /** A question: the picture and the classes. */
@@ -586,12 +601,12 @@
     asked = null;
     if (phase !== "label") send(); // while labelling, the next screen sends
     if (phase === "lesson") go("feedback");
-    else go(phase !== "label" && remaining(phase).length === 0 ? after(phase) : phase);
+    else go(following());
   }
 
   async function lessonScreen() {
     const [image] = remaining("lesson");
-    if (image === undefined) return go(after("lesson"));
+    if (image === undefined) return go(following());
     const place = COURSE.lessons.findIndex((lesson) => lesson.image === image);
     const total = COURSE.lessons.length;
     const screen = await questionScreen("lesson", image, text("lesson_number", { place: place + 1, total }));
@@ -670,7 +685,7 @@
 
   async function testScreen() {
     const [image] = remaining("test");
-    if (image === undefined) return go(after("test"));
+    if (image === undefined) return go(following());
     const done = trialsOf("test").length;
     const total = COURSE.test.length;
     const heading = text("test_number", { place: done + 1, total });
