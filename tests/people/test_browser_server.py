@@ -261,6 +261,7 @@ def test_people_of_a_panel_continue_on_another_device(browser, course, study):
     person.answer(0)
     person.answer(0)
     seen = [trial["stimulus"] for trial in person.trials]
+    person.until(lambda: None, lambda: person.state["unsent"] == [], "answers sent")
     person = arrive(browser, course, study, PROLIFIC_PID="5f")
     person.click("Start the first lesson")
     person.sees("Test picture 3 of 5")
