@@ -601,7 +601,7 @@
     asked = null;
     if (phase !== "label") send(); // while labelling, the next screen sends
     if (phase === "lesson") go("feedback");
-    else go(following());
+    else go(phase === "label" ? phase : following());
   }
 
   async function lessonScreen() {
