@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from benchmarks.results import courses, explanations, labels
+from benchmarks.results import courses, crowd, explanations, labels
 from utils.base.errors import InputError
 from utils.base.files import output_folder, write_json
 from utils.base.machine import default_workers, threads
@@ -28,13 +28,13 @@ from utils.base.randomness import make_repeatable
 from utils.running.launch import command
 from utils.running.settings import parse, resolve
 
-PARTS = {"courses": courses.make, "explanations": explanations.make, "labels": labels.make}
-Part = Literal["courses", "explanations", "labels"]
+PARTS = {"courses": courses.make, "explanations": explanations.make, "labels": labels.make, "crowd": crowd.make}
+Part = Literal["courses", "explanations", "labels", "crowd"]
 
 
 @dataclass(frozen=True)
 class Config:
-    only: tuple[Part, ...] = ("courses", "explanations", "labels")  # tables to make
+    only: tuple[Part, ...] = ("courses", "explanations", "labels", "crowd")  # tables to make
     data_root: str = "datasets"  # folder with the datasets' folders; read only
     pretrained: str = "imagenet"  # initial weights of teachers and students: imagenet, none, or a state dict file
     out: str = "results"  # output folder
