@@ -13,7 +13,6 @@ from types import SimpleNamespace
 from typing import NamedTuple, cast
 
 import numpy as np
-import torch
 from scipy.stats import rankdata
 
 from benchmarks.results import runs
@@ -26,7 +25,6 @@ from utils.people.aggregation import Aggregation, Aggregator, Crowd, Votes, aggr
 from utils.people.answers import Answer, read_experiment
 from utils.people.labelling import describe_all, known_answers
 from utils.people.teacher import FOLDS, Teacher, load_teacher, make_teacher, store_teacher
-from utils.teaching.optimal import learn_head
 
 EXPERIMENTS = {"butterflies_s300": ("butterflies_crop",), "chinese_chars": ("chinese_chars", "chinese_chars_crowd")}
 DRAWS = 10  # of the expert's images and of the order of answers
@@ -37,7 +35,7 @@ CERTAINTIES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)  # limits of the b
 # Whose certainties are checked: expert's images per class, aggregation, order, answers per image.
 CHECKED = (("", "dawid_skene", "even", 5), (10, "teacher", "even", 5), (10, "teacher", "uncertain", 2))
 MAJORITY = ("", "majority", "even")
-RIDGE = 0.02  # L2 penalty on the heads that predict test answers
+OWN = 5  # lesson answers that a person's accuracy over all classes counts as
 
 
 class Log(NamedTuple):
@@ -70,7 +68,7 @@ def measure(cfg, dataset: str) -> dict[str, list[dict]]:
     store_teacher(files, replace(described, rest=""), {}, SimpleNamespace(**vars(cfg) | how))
     everything = [answer for some in answers.values() for answer in some]
     labels, certainties = replay_all(make_log(everything, load_teacher(files.teacher_features)), cfg.seed)
-    areas = lesson_auc(everything, len(described.classes), cfg.seed)
+    areas = lesson_auc(everything, len(described.classes))
     tables = {
         "crowd": labels,
         "crowd_reliability": certainties,
@@ -187,26 +185,24 @@ def conditions(experiment: str, answers: Sequence[Answer]) -> list[dict]:
     ]
 
 
-def lesson_auc(answers: Sequence[Answer], num_classes: int, seed: int) -> list[float]:
+def lesson_auc(answers: Sequence[Answer], num_classes: int) -> list[float]:
     """Returns for each fold of people how well their lesson answers predict which of their test answers are right.
 
-    The mean over classes of the area under the ROC curve. A linear head per class learns from the confusion counts of
-    the lessons of people in other folds.
+    Mean over classes of the area under the ROC curve. A person's score for a class is the share of right lesson
+    answers, shrunk to the person's share over all classes.
     """
     tests = [answer for answer in answers if answer.phase == "test"]
     people = sorted({answer.person for answer in tests})
     lessons = [[one for one in answers if one.person == name and one.phase == "lesson"] for name in people]
-    counts = np.array([[1, *confusion_counts(some, num_classes).ravel()] for some in lessons])
-    person, truth = np.array([(people.index(answer.person), answer.truth) for answer in tests]).T
-    right = np.array([answer.response == answer.truth for answer in tests])
-    fold = (np.random.default_rng(seed).permutation(len(people)) % FOLDS)[person]
-    areas: list[list[float]] = [[] for _ in range(FOLDS)]
-    for number, label in product(range(FOLDS), range(num_classes)):
-        seen, own = (truth == label) & (fold != number), (truth == label) & (fold == number)
-        items = torch.from_numpy(counts[person[seen]].astype(np.float64))
-        head = learn_head(items, torch.from_numpy(right[seen].astype(np.int64)), 2, RIDGE).numpy()
-        areas[number].append(auc(counts[person[own]] @ (head[1] - head[0]), right[own]))
-    return [fmean(some) for some in areas]
+    counts = np.array([confusion_counts(some, num_classes) for some in lessons])  # (P, C, C)
+    right = counts.diagonal(axis1=1, axis2=2)
+    shrunk = (right + OWN * right.sum(1, keepdims=True) / counts.sum((1, 2))[:, None]) / (counts.sum(2) + OWN)
+    rows = np.array([(people.index(a.person), a.truth, a.response == a.truth) for a in tests])
+    areas = []
+    for fold in range(FOLDS):
+        parts = [rows[(rows[:, 0] % FOLDS == fold) & (rows[:, 1] == label)] for label in range(num_classes)]
+        areas.append(fmean(auc(shrunk[some[:, 0], some[:, 1]], some[:, 2] == 1) for some in parts))
+    return areas
 
 
 def auc(scores: np.ndarray, right: np.ndarray) -> float:
