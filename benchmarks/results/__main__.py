@@ -4,13 +4,14 @@
     python -m benchmarks.results --only explanations labels
     python -m benchmarks.results --resume
 
-Runs the repository's scripts to train teachers and encoders and to explain, then teaches and measures. Prints every
-table as Markdown for docs/results.md. With --resume it skips finished scripts and courses.
+Runs the repository's scripts to train teachers and encoders and to explain, then teaches and measures. It replays the
+answers of real people, too. Prints every table as Markdown for docs/results.md. With --resume it skips finished scripts
+and courses.
 
-Reads: the datasets butterflies, chinese_chars and CUBgull_standin below --data-root, and the weights of --pretrained.
-It draws the moths.
+Reads: below --data-root, the datasets butterflies, chinese_chars and CUBgull_standin and the logs of explain_teach; the
+weights of --pretrained. It draws the moths.
 
-Writes: <out>/<table>.csv and learning curves <out>/<table>.png; networks and explanations to <out>/work.
+Writes: <out>/<table>.csv and curves <out>/<table>.png; networks and explanations to <out>/work.
 
 Takes: about two hours on 2 CPU cores, most of it for the student as published. Not measured on a GPU.
 """
