@@ -6,10 +6,11 @@ On the internet, add an HTTPS proxy.
     python collect.py
     python collect.py --dataset toy --port 8080 --certainty 0.9
     python collect.py --dataset toy --export toy/answers.json
+    python collect.py --dataset toy --delete CODE
 
 Reads: <out>/course_page/, its key and teacher_features.npz, made by teach.py.
 Writes: in <out>, answers.sqlite and answers.token (opens the progress page); with --export a .json or .csv file.
-Takes: until Ctrl-C; an export takes seconds. No GPU is used.
+Takes: until Ctrl-C; an export or a deletion takes seconds. No GPU is used.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from utils.data.outputs import Layout
 from utils.people.export import write_export
 from utils.people.page_key import read_page_key
 from utils.people.server import access_token, create_app, serve
-from utils.people.store import Store
+from utils.people.store import Store, delete_person
 from utils.running.launch import launch
 
 
@@ -38,20 +39,26 @@ class Config:
     fixed_teacher: bool = False  # people's labels do not teach the teacher
     lease_seconds: int = 300  # seconds that an image stays reserved for the person who sees it
     max_participants: int = 10_000  # number of people who may join
+    completion_url: str = ""  # where people go at the end, such as Prolific's page with the completion code
+    screen_out_url: str = ""  # where people go who do not reach the page's pass mark
     # server
     host: str = "127.0.0.1"  # address to listen on; 0.0.0.0: every address of this machine
     port: int = 8000  # port to listen on; 0: any free one
     threads: int = 8  # requests that are answered at the same time
-    # export
+    # export and deletion, also while a server runs
     export: str = ""  # write the answers to this .json or .csv file and serve nothing; empty: serve
+    delete: str = ""  # delete the person with this deletion code and serve nothing; empty: serve
 
 
 def main(cfg: Config) -> None:
     layout = Layout(Path(cfg.out))
     database = layout.answers
+    if cfg.delete:
+        print(delete_person(database, cfg.delete))
     if cfg.export:
         write_export(database, Path(cfg.export))
         print(f"Answers: {cfg.export}")
+    if cfg.delete or cfg.export:
         return
     key = read_page_key(layout)
     output_folder(cfg.out)
@@ -71,7 +78,8 @@ def main(cfg: Config) -> None:
             from utils.people.asking import Asking  # loads torch, which an export does not need
 
             stack.enter_context(Asking(store, key, layout.teacher_features, cfg.fixed_teacher))
-        serve(create_app(layout.course_page, key, store, token), cfg.host, cfg.port, cfg.threads, announce)
+        app = create_app(layout.course_page, key, store, token, (cfg.screen_out_url, cfg.completion_url))
+        serve(app, cfg.host, cfg.port, cfg.threads, announce)
         now = store.progress()
     answers = sum(number for name, number in now.items() if name.startswith("answers"))
     print(f"Stopped. {database} contains {answers} answers of {now['people who answered']} people.")

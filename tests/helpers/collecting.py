@@ -21,6 +21,7 @@ from utils.people.store import Store
 REPOSITORY = Path(__file__).resolve().parents[2]
 CLASSES = ["Monarch", "Queen", "Viceroy"]
 SECRET = "0123456789abcdef" * 2
+CONSENT = {"time": "2026-11-30T12:00:00.000Z", "sha256": 4 * "0123456789abcdef"}
 
 
 def opaque(*parts):
@@ -64,7 +65,8 @@ def opened(page, labels_per_image=2, lease_seconds=60.0, max_participants=100, *
 
 def client_of(page, store):
     """Test client of the server."""
-    return server.create_app(page.folder, read_page_key(Layout(page.out)), store, SECRET).test_client()
+    links = ("https://example.org/out", "https://example.org/in?cc=CODE")
+    return server.create_app(page.folder, read_page_key(Layout(page.out)), store, SECRET, links).test_client()
 
 
 def sent_trial(page, shown, answer=0, name=None, index=0, **changes):

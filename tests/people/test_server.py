@@ -14,6 +14,7 @@ import pytest
 
 from tests.helpers.collecting import (
     CLASSES,
+    CONSENT,
     HEADERS,
     SECRET,
     build_page,
@@ -27,6 +28,7 @@ from tests.helpers.collecting import (
 from tests.helpers.runs import call
 from utils.data.outputs import Layout
 from utils.people import export, server
+from utils.people.answers import read_answers
 from utils.people.asking import Asking
 from utils.people.page_key import read_page_key
 
@@ -119,19 +121,24 @@ def conversation(page, monkeypatch):
 
         def hear(answer):
             headers = sorted(item for item in answer.headers if item[0] != "Date")
-            heard.append((answer.status_code, headers, answer.data))
+            content = re.sub(b'"finished": "[^"]*"', b"", answer.data)  # the time
+            heard.append((answer.status_code, headers, content))
             return answer.get_json(silent=True)
 
         for path in sorted(page.folder.rglob("*")):
             hear(client.get(f"/{path.relative_to(page.folder)}"))
         for number in range(3):
-            person = hear(client.post("/api/join", json={}))["participant"]
-
+            about = {
+                "parameters": {"PROLIFIC_PID": f"p{number % 2}"},
+                "consent": CONSENT,
+            }  # the third is the first again
+            person = hear(client.post("/api/join", json=about if number else {**about, "consent": None}))["participant"]
             hear(client.post("/api/next", json={"participant": person}))
             heard[-1] = (*heard[-1][:2], re.sub(b'"image":"[0-9a-f]{16}"', b"", heard[-1][2]))  # the order may differ
             trials = [sent_trial(page, image, number) for image in [*page.lesson, *page.test, *page.label]]
             trials += [trial for trial, _ in forgeries(page)]
             hear(client.post("/api/trials", json={"participant": person, "trials": trials}))
+            hear(client.post("/api/finish", json={"participant": person, "passed": number > 0, "comment": ""}))
         for asked in ("/progress", "/export.json", "/export.csv"):
             hear(client.get(f"{asked}?token={SECRET}"))
     monkeypatch.undo()
@@ -183,7 +190,7 @@ def test_exports_contain_what_was_sent_and_no_secret(client, page, store):
             assert post_trials(client, person, *reversed(trials))[0] == 200
             wanted.append({"participant": f"p{number + 1:04d}", "trials": trials})
     shown = client.get(f"/progress?token={SECRET}").get_data(as_text=True)
-    assert re.findall(r"<td>(.*?)</td>", shown) == ["3", "2", "2", "2", "2", "6", "0"]
+    assert re.findall(r"<td>(.*?)</td>", shown) == ["3", "2", "0", "0", "2", "2", "2", "6", "0"]
     downloads = {suffix: client.get(f"/export{suffix}?token={SECRET}") for suffix in (".json", ".csv")}
     expected = {"build_id": page.build_id, "dataset": "butterflies_s300", "participants": wanted}
     assert downloads[".json"].get_json() == expected
@@ -200,11 +207,128 @@ def test_exports_contain_what_was_sent_and_no_secret(client, page, store):
         assert not [word for word in secret if word.encode() in download.data]
 
 
+PERSON = {"parameters": {"PROLIFIC_PID": "5f3a", "STUDY_ID": "s1"}, "consent": CONSENT}
+
+
+def test_a_person_continues_on_another_device(client, page):
+    assert client.get("/api/hello").get_json() == {"build_id": page.build_id, "study": True}
+    first = client.post("/api/join", json=PERSON).get_json()
+    assert sorted(first) == ["code", "participant", "trials"] and first["trials"] == []
+    shown = [page.lesson[1], page.lesson[0], page.test[2], page.label[0]]
+    trials = [sent_trial(page, image, index % 3, index=index) for index, image in enumerate(shown)]
+    assert post_trials(client, first["participant"], *reversed(trials))[0] == 200
+    post_trials(client, joined(client), sent_trial(page, page.test[0]))
+    more = {"parameters": {"PROLIFIC_PID": "5f3a", "SESSION_ID": "2"}, "consent": None}
+    for again in (PERSON, more):
+        reply = client.post("/api/join", json=again).get_json()
+        assert reply == {**first, "trials": trials} and json.dumps(reply["trials"][0]["correct"]) in ("true", "false")
+    # The page sends the rest of the trials from either device.
+    assert post_trials(client, first["participant"], *trials)[1]["refused"] == {}
+
+
+TOO_MUCH = [
+    {"parameters": [], "consent": None},
+    {"parameters": None, "consent": None},
+    {"parameters": {}},
+    {"parameters": {}, "consent": None, "identity": "a"},
+    {"parameters": {"a": 1}, "consent": None},
+    {"parameters": {"a": None}, "consent": None},
+    {"parameters": {"a": ["<script>"]}, "consent": None},
+    {"parameters": {"a": "<script>" * 26}, "consent": None},
+    {"parameters": {"<script>" * 26: ""}, "consent": None},
+    {"parameters": {f"a{number}": "" for number in range(21)}, "consent": None},
+    *({"parameters": {}, "consent": wrong} for wrong in (True, "yes", {}, [CONSENT], {**CONSENT, "<script>": 1})),
+    *(
+        {"parameters": {}, "consent": {**CONSENT, "sha256": wrong}}
+        for wrong in (None, "0" * 63, "A" * 64, "0" * 64 + "\n")
+    ),
+    *(
+        {"parameters": {}, "consent": {**CONSENT, "time": wrong}}
+        for wrong in (0, "<script>alert", "2" * 41, "\ud800" * 20)
+    ),
+]
+
+
+@pytest.mark.parametrize("sent", TOO_MUCH)
+def test_wrong_parameters_and_consents_are_refused(client, store, sent):
+    answer = client.post("/api/join", json=sent)
+    assert answer.status_code == 400 and list(answer.get_json()) == ["error"] and b"script>" not in answer.data
+    assert rows_of(store.path, "SELECT count(*) FROM participant") == [(0,)]
+
+
+HOSTILE = [
+    "' OR 1=1; DROP TABLE visitor; --",
+    "\x00\ud800-\udfff",
+    "=HYPERLINK('x')",
+    "{{%PROLIFIC_PID%}}",
+    "x" * 200,
+    "日本 \u202e",
+]
+
+
+def test_hostile_parameters_are_only_text(client, page, store):
+    """They are exported as they were sent, and nobody is taken for somebody else."""
+    sent = [{name: value, "PROLIFIC_PID": value} for name, value in zip(HOSTILE, reversed(HOSTILE), strict=True)]
+    sent += [{f"a{number}": "" for number in range(20)}]
+    replies = [client.post("/api/join", json={"parameters": some, "consent": None}).get_json() for some in sent]
+    assert len({reply["participant"] for reply in replies}) == len(sent)
+    exported = client.get(f"/export.json?token={SECRET}").get_json()["participants"]
+    assert [one["parameters"] for one in exported] == sent
+    shown = client.get("/", query_string=sent[0])
+    assert (shown.status_code, shown.data) == (200, (page.folder / "index.html").read_bytes())
+
+
+def test_the_end_leads_somewhere(client, store):
+    ends = {True: "https://example.org/in?cc=CODE", False: "https://example.org/out"}
+    for passed, url in ends.items():
+        person = client.post("/api/join", json={}).get_json()
+        body = {"participant": person["participant"], "passed": passed, "comment": "x" * 2000}
+        for _ in range(2):
+            reply = client.post("/api/finish", json=body)
+            assert (reply.status_code, reply.get_json()) == (200, {"url": url, "code": person["code"]})
+    joined(client)
+    for wrong in ({"passed": 1}, {"passed": None}, {"comment": None}, {"comment": "<script>" * 251}, {"url": "a"}):
+        answer = client.post("/api/finish", json={**body, **wrong})
+        assert (answer.status_code, list(answer.get_json())) == (400, ["error"]) and b"script>" not in answer.data
+    assert client.post("/api/finish", json={**body, "participant": SECRET}).status_code == 403
+    counts = {name: number for name, number in store.progress().items() if name.startswith("people")}
+    assert list(counts.values()) == [3, 0, 1, 1]
+
+
+def test_exports_say_what_is_known_about_people(client, page, store):
+    """label.py reads them, and tables do not change."""
+    trials = [sent_trial(page, image, index=index) for index, image in enumerate([*page.test, page.label[0]])]
+    for person in (PERSON, {**PERSON, "parameters": {"workerId": "W"}}, {}):
+        participant = client.post("/api/join", json=person).get_json()["participant"]
+        if not rows_of(store.path, "SELECT 1 FROM trial"):
+            post_trials(client, participant, *trials)
+            client.post("/api/finish", json={"participant": participant, "passed": False, "comment": "=1+1"})
+    text = client.get(f"/export.json?token={SECRET}").get_data(as_text=True)
+    first, second = json.loads(text)["participants"]
+    finished = first.pop("finished")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", finished)
+    assert first == {"participant": "p0001", **PERSON, "comment": "=1+1", "passed": False, "trials": trials}
+    assert second == {"participant": "p0002", "parameters": {"workerId": "W"}, "consent": CONSENT, "trials": []}
+    (page.out / "a.json").write_text(text)
+    answers, left_out = read_answers([page.out / "a.json"], read_page_key(Layout(page.out)), len(CLASSES))
+    assert [(one.person, one.response) for one in answers] == [("p0001", 0)] * len(trials) and left_out == []
+    table = client.get(f"/export.csv?token={SECRET}").get_data(as_text=True)
+    assert table.count("p000") == len(trials) and "5f3a" not in table and "1+1" not in table
+    codes = [code for (code,) in rows_of(store.path, "SELECT code FROM visitor")]
+    assert len(codes) == 3 and not [code for code in codes if code in text + table]
+
+
 STARTS = {
     "no page": (lambda page: (page.folder / "data.js").unlink(), "course_page is missing or is not the build"),
     "no key": (lambda page: (page.out / "course_page_key.json").unlink(), "course_page_key.json not found. Build"),
-    "a cut key": (lambda page: (page.out / "course_page_key.json").write_text('{"b'), "is not a course page's key"),
+    "a cut key": (lambda page: (page.out / "course_page_key.json").write_text('{"b'), "is not the key of a course page"),
     "an export of nothing": (lambda page: ["--export", page.out / "a.csv"], "not found: no answers were collected"),
+    "a deletion of nobody": (lambda page: ["--delete", "abc"], "not found: no answers were collected"),
+    "a wrong address": (
+        lambda page: ["--completion-url", "javascript:alert(1)"],
+        "--completion-url 'javascript:alert(1)'",
+    ),
+    "half an address": (lambda page: ["--screen-out-url", "app.prolific.com"], "is not an address. Copy it whole"),
     "a wrong host": (lambda page: ["--host", "no.such.host.invalid"], "cannot listen there"),
 }
 

@@ -6,12 +6,14 @@ import re
 import secrets
 import sqlite3
 import stat
+import time
 from collections import Counter
 from contextlib import closing
+from datetime import datetime
 
 import pytest
 
-from tests.helpers.collecting import REPOSITORY, SECRET, build_page, opened, rows_of, stored_trial
+from tests.helpers.collecting import CONSENT, REPOSITORY, SECRET, build_page, opened, rows_of, stored_trial
 from utils.base.errors import InputError
 from utils.people import export
 from utils.people import store as stores
@@ -165,20 +167,95 @@ def test_leases_equal_a_plain_second_implementation(tmp_path, monkeypatch, seed,
     assert len(set(labels)) == len(labels)
 
 
-def test_deleting_a_person_deletes_the_answers(store, page):
-    """Runs the statements in docs/people.md, without foreign keys, while the server runs."""
-    statements = re.search(r"```sql\n(.*?)```", (REPOSITORY / "docs/people.md").read_text(), re.S)[1]
-    people = [store.join() for _ in range(3)]
-    for person in people[:2]:
+def everything(path):
+    """All rows of all tables; images without their number of answers."""
+    tables = [name for (name,) in rows_of(path, "SELECT name FROM sqlite_master WHERE type = 'table'")]
+    rows = {name: sorted(rows_of(path, f"SELECT * FROM {name}"), key=repr) for name in tables}
+    return rows | {"image": [row[:3] for row in rows["image"]]}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_deleted_person_leaves_nothing(page, seed):
+    """The database equals that of a study without the person, and its files do not contain their texts.
+
+    The server runs; counts of images equal the answers.
+    """
+    draw = random.Random(seed)
+    with closing(opened(page, labels_per_image=9)) as store:
+        people = [store.join({"PROLIFIC_PID": f"person{number}"}, CONSENT) for number in range(4)]
+        for _ in range(40):
+            number = draw.randrange(4)
+            store.add_trials(people[number], stored_trial(page, draw.choice([*page.lesson, *page.test, *page.label])))
+            store.next_image(people[number])
+            if draw.random() < 0.3:
+                store.finish(people[number], draw.random() < 0.5, f"remark of person{number} " * draw.randint(1, 90))
+        gone = draw.randrange(4)
+        before, (code, trials) = everything(store.path), store.place(people[gone])
+        with pytest.raises(InputError, match="--delete abc: nobody in .* has this code"):
+            stores.delete_person(store.path, "abc")
+        assert everything(store.path) == before
+        said = stores.delete_person(store.path, f" {code.upper()} ")
+        assert f"Deleted p{gone + 1:04d}: {len(trials)} answers" in said
+        person = {"trial": 1, "lease": 0, "visitor": 0, "participant": 0}
+        kept = {
+            name: [row for row in rows if name not in person or row[person[name]] != gone + 1]
+            for name, rows in before.items()
+        }
+        assert everything(store.path) == kept
+        answers = Counter(row[5] for row in kept["trial"])
+        assert dict(rows_of(store.path, "SELECT id, answers FROM image")) == {
+            name: answers[name] for name, *_ in kept["image"]
+        }
+        for file in store.path.parent.glob("answers.sqlite*"):
+            assert f"person{gone}".encode() not in file.read_bytes(), file
+        for some in (store.next_image, store.place, lambda secret: store.finish(secret, True, "")):
+            with pytest.raises(stores.UnknownParticipant):
+                some(people[gone])
+        assert store.join({"PROLIFIC_PID": f"person{gone}"}) != people[gone]
+
+
+def test_what_is_known_about_people_can_be_deleted_alone(store, page):
+    """The answers stay, and people continue. Without foreign keys, a deleted participant takes the rest along."""
+    people = [store.join({"workerId": f"W{number}"}) for number in range(2)]
+    for person in people:
         store.add_trials(person, stored_trial(page, page.label[0]) | stored_trial(page, page.test[0]))
     with closing(sqlite3.connect(store.path)) as database, database:
+        database.execute("DELETE FROM visitor WHERE participant = 1")
+    assert store.finish(people[0], False, "") == ("", False) and len(store.place(people[0])[1]) == 2
+    assert store.join({"workerId": "W0"}) not in people
+    with closing(sqlite3.connect(store.path)) as database, database:
         database.execute("PRAGMA foreign_keys = OFF")
-        database.executescript(statements.replace("= 7", "= 2"))
+        database.execute("DELETE FROM participant WHERE number = 2")
+    assert rows_of(store.path, "SELECT participant FROM visitor") == [(3,)]
     exported = json.loads(export.export_text(store.path, ".json"))["participants"]
-    assert [(one["participant"], len(one["trials"])) for one in exported] == [("p0001", 2)]
-    assert store.next_image(people[2]) == page.label[0]  # one label is missing again
-    with pytest.raises(stores.UnknownParticipant):
-        store.next_image(people[1])
+    assert [(one["participant"], len(one["trials"])) for one in exported] == [("p0001", 2), ("p0003", 0)]
+
+
+def test_an_identity_leads_to_one_participant(page):
+    """Also when the study is full and after a restart. Empty ids and placeholders are no identity."""
+    with closing(opened(page, max_participants=7)) as store:
+        someone = store.join({"PROLIFIC_PID": "a1", "STUDY_ID": "s"}, CONSENT)
+        code = store.place(someone)[0]
+        worker = store.join({"workerId": "b1", "PROLIFIC_PID": ""})
+        nobodies = [{}, {}, {"PROLIFIC_PID": ""}, *({"PROLIFIC_PID": "{{%PROLIFIC_PID%}}"} for _ in range(2))]
+        secrets_of = [someone, worker, *map(store.join, nobodies)]
+        assert len({*secrets_of}) == 7 and "" not in secrets_of and store.join({"PROLIFIC_PID": "c1"}) == ""
+    assert re.fullmatch("[0-9a-f]{12}", code)
+    with closing(opened(page, max_participants=7)) as store:
+        assert store.join({"PROLIFIC_PID": "a1", "SESSION_ID": "other"}) == someone and store.place(someone)[0] == code
+        assert store.join({"workerId": "b1"}) == worker
+    (row,) = rows_of(store.path, "SELECT * FROM visitor WHERE participant = 1")
+    about = (1, "a1", '{"PROLIFIC_PID": "a1", "STUDY_ID": "s"}', *CONSENT.values(), None, None, None, code)
+    assert row == about and len(rows_of(store.path, "SELECT DISTINCT code FROM visitor")) == 7
+
+
+def test_the_first_end_counts_and_the_last_comment(store):
+    person = store.join()
+    code = store.place(person)[0]
+    for passed, comment in ((False, ""), (True, "thanks"), (True, ""), (False, "a \ud83d b")):
+        assert store.finish(person, passed, comment) == (code, False)
+    (row,) = rows_of(store.path, "SELECT comment, passed, finished FROM visitor")
+    assert row[:2] == ("a ? b", 0) and abs(datetime.fromisoformat(row[2]).timestamp() - time.time()) < 60
 
 
 def test_an_existing_database_is_continued(page):

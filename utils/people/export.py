@@ -1,56 +1,42 @@
 """Exports of the answers database as JSON or CSV."""
 
-import contextlib
 import csv
 import io
-import itertools
 import json
 from pathlib import Path
 
 from utils.base.errors import InputError
 from utils.base.files import replacing
-from utils.people.store import FIELDS, connect, explained, read_study
+from utils.people.store import FIELDS, existing, read_trials
 
 FORMATS = {".json": "application/json", ".csv": "text/csv"}
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # start a formula in a spreadsheet
-QUERY = """SELECT participant, trial_id, trial_index, phase, phase, time_elapsed, rt, stimulus, response, correct
-    FROM trial JOIN image ON image.id = stimulus ORDER BY participant, trial_index, trial.rowid"""
 
 
 def export_text(path: Path, suffix: str) -> str:
     """Returns all answers in the database `path` in the format of `suffix`. A server may write at the same time.
 
-    People are numbered in the order in which they joined; the secret ids stay in the database.
+    People are numbered in the order in which they joined. Secrets stay in the database. JSON also has their parameters.
 
     Raises:
         InputError: there is no such database, or it cannot be read.
     """
-    if not path.is_file():
-        raise InputError(f"{path} not found: no answers were collected there. Check --out.")
-    with explained(path), contextlib.closing(connect(path)) as database:
-        database.execute("PRAGMA query_only = ON")
+    with existing(path) as database:
         database.execute("BEGIN")  # everything is read as of one moment
-        study = read_study(database, path)
-        if study is None:
-            raise InputError(f"{path} is empty: no study was started there. Check --out.")
-        rows = database.execute(QUERY).fetchall()
-    build_id, dataset = study
-    people = {}
-    for number, answers in itertools.groupby(rows, key=lambda row: row[0]):
-        people[f"p{number:04d}"] = [_trial(row[1:], build_id) for row in answers]
+        build_id, dataset = database.execute("SELECT build_id, dataset FROM study").fetchone()
+        trials, visitors = read_trials(database), database.execute("SELECT * FROM visitor").fetchall()
     if suffix == ".csv":
-        table = [(name, *(trial.get(field) for field in FIELDS)) for name in people for trial in people[name]]
+        table = [(f"p{who:04d}", *map(trial.get, FIELDS)) for who, answers in trials.items() for trial in answers]
         return csv_text([("participant", *FIELDS), *table])
-    lines = [json.dumps({"participant": name, "trials": trials}) for name, trials in people.items()]
+    people: dict[int, dict] = dict.fromkeys(trials, {})
+    for number, _, parameters, time, sha256, comment, passed, finished, _ in visitors:
+        known = {"parameters": json.loads(parameters), "consent": time and {"time": time, "sha256": sha256}}
+        known |= {"comment": comment, "passed": finished and bool(passed), "finished": finished}
+        if about := {name: value for name, value in known.items() if value not in (None, "", {})}:
+            people[number] = about
+    entries = [{"participant": f"p{who:04d}", **people[who], "trials": trials[who]} for who in sorted(people)]
     head = f'{{"build_id": {json.dumps(build_id)}, "dataset": {json.dumps(dataset)}, "participants": ['
-    return "\n".join([head, ",\n".join(lines), "]}\n"])
-
-
-def _trial(answer: tuple, build_id: str) -> dict:
-    """Returns a trial as the page sent it."""
-    *values, correct = answer
-    trial = dict(zip(FIELDS, (*values, None if correct is None else bool(correct), build_id), strict=True))
-    return {name: value for name, value in trial.items() if value is not None}
+    return "\n".join([head, ",\n".join(map(json.dumps, entries)), "]}\n"])
 
 
 def csv_text(rows: list[tuple]) -> str:

@@ -5,6 +5,7 @@ Bodies and connections are limited. It speaks plain HTTP: on the internet, put a
 """
 
 import hmac
+import json
 import logging
 import re
 import secrets
@@ -24,6 +25,8 @@ from utils.people.page_key import DATA, ID_DIGITS, Key
 from utils.people.store import Store, UnknownParticipant, is_secret_id, refusal
 
 MOST_TRIALS = 50  # per request
+MOST_PARAMETERS, LONGEST_PARAMETER, LONGEST_COMMENT = 20, 200, 2000
+CONSENT = re.compile(r'\{"sha256": "[0-9a-f]{64}", "time": "[0-9T:.Z+-]{10,40}"\}|null')
 LONGEST_BODY = 64 * 1024  # bytes; 50 trials take about 20 KB
 CONNECTIONS = 500
 IDLE = 60  # seconds until a silent connection is closed
@@ -56,8 +59,8 @@ PROGRESS = """<!doctype html>
 """
 
 
-def create_app(folder: Path, key: Key, store: Store, token: str) -> Flask:
-    """Builds the server of the course page in `folder`. `token` opens progress and exports."""
+def create_app(folder: Path, key: Key, store: Store, token: str, links: tuple[str, str] = ("", "")) -> Flask:
+    """Builds the server of a page. `token` opens progress and exports, `links` are for people who failed or passed."""
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = LONGEST_BODY
     app.url_map.merge_slashes = False
@@ -75,15 +78,29 @@ def create_app(folder: Path, key: Key, store: Store, token: str) -> Flask:
     @app.get("/api/hello")
     def hello() -> Response:
         """Lets the page check that this server collects answers to its build."""
-        return jsonify(build_id=key.build_id)
+        return jsonify(build_id=key.build_id, study=True)
 
     @app.post("/api/join")
     def join() -> Response:
-        _body()
-        participant = store.join()
+        parameters, consent = ({}, None) if request.get_json() == {} else _body("parameters", "consent")
+        texts = [*parameters, *parameters.values()] if isinstance(parameters, dict) else [None]
+        valid = all(isinstance(one, str) and len(one) <= LONGEST_PARAMETER for one in texts)
+        if not valid or len(parameters) > MOST_PARAMETERS or not CONSENT.fullmatch(json.dumps(consent, sort_keys=True)):
+            limits = f"at most {MOST_PARAMETERS} names and values of up to {LONGEST_PARAMETER} characters"
+            abort(400, f"parameters must be {limits}, and consent must be null or have time and sha256.")
+        participant = store.join(parameters, consent)
         if not participant:
             abort(403, "This study takes no more people.")
-        return jsonify(participant=participant)
+        code, trials = store.place(participant)
+        return jsonify(participant=participant, code=code, trials=trials)
+
+    @app.post("/api/finish")
+    def finish() -> Response:
+        participant, passed, comment = _body("participant", "passed", "comment")
+        if not isinstance(passed, bool) or not isinstance(comment, str) or len(comment) > LONGEST_COMMENT:
+            abort(400, f"passed must be true or false, and comment a text of up to {LONGEST_COMMENT} characters.")
+        code, passed = store.finish(participant, passed, comment)
+        return jsonify(url=links[passed], code=code)
 
     @app.post("/api/next")
     def next_image() -> Response:

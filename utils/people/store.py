@@ -7,11 +7,13 @@ images.
 """
 
 import contextlib
+import json
 import re
 import secrets
 import sqlite3
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeGuard
@@ -19,7 +21,7 @@ from typing import TypeGuard
 from utils.base.errors import InputError
 from utils.people.page_key import PHASES, Key
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SCHEMA = (
     """CREATE TABLE study (
         only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
@@ -36,6 +38,14 @@ SCHEMA = (
     "CREATE INDEX open_image ON image (certainty, answers DESC, id) WHERE answers < wanted",
     # AUTOINCREMENT: the number of a deleted participant is not used again.
     "CREATE TABLE participant (number INTEGER PRIMARY KEY AUTOINCREMENT, secret TEXT NOT NULL UNIQUE)",
+    # About people; it can be deleted without touching answers. identity: a marketplace's id. code: to ask for deletion.
+    """CREATE TABLE visitor (
+        participant INTEGER PRIMARY KEY REFERENCES participant (number),
+        identity TEXT UNIQUE,
+        parameters TEXT NOT NULL,
+        consent_time TEXT, consent_sha256 TEXT,
+        comment TEXT, passed INTEGER CHECK (passed IN (0, 1)), finished TEXT,
+        code TEXT NOT NULL UNIQUE)""",
     """CREATE TABLE trial (
         trial_id TEXT PRIMARY KEY CHECK (length(trial_id) = 32 AND trial_id NOT GLOB '*[^0-9a-f]*'),
         participant INTEGER NOT NULL REFERENCES participant (number),
@@ -57,15 +67,16 @@ SCHEMA = (
         image TEXT NOT NULL REFERENCES image (id),
         expires REAL NOT NULL)""",
     "CREATE INDEX lease_of_image ON lease (image)",
-    # Deleting a participant deletes the answers too, in any program: SQLite's shell ignores foreign keys.
+    # Deleting a participant deletes the rest too, in any program: SQLite's shell ignores foreign keys.
     """CREATE TRIGGER forget BEFORE DELETE ON participant BEGIN
+        DELETE FROM visitor WHERE participant = OLD.number;
         DELETE FROM lease WHERE participant = OLD.number;
         DELETE FROM trial WHERE participant = OLD.number;
         END""",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
-# WAL: exports read while answers are written. fullfsync: what `synchronous=FULL` needs on macOS.
-PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "fullfsync = ON", "foreign_keys = ON")
+# WAL: exports read during writes. fullfsync: `synchronous=FULL` needs it on macOS. secure_delete: overwrites the text.
+PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "fullfsync = ON", "foreign_keys = ON", "secure_delete = ON")
 # Finds the least certain open image that the person has not answered; of equals, that with the most labels. The index
 # gives the order. The second value is the number of people who may see an image at once.
 NEXT_IMAGE = """SELECT id FROM image WHERE answers < wanted AND certainty < ?
@@ -75,6 +86,8 @@ NEXT_IMAGE = """SELECT id FROM image WHERE answers < wanted AND certainty < ?
 HAS_ROOM = """SELECT wanted IS NULL OR wanted > answers
         + (SELECT count(*) FROM lease WHERE image = id AND participant <> ? AND expires > ? AND expires <= ?)
     FROM image WHERE id = ?"""
+FINISH = """UPDATE visitor SET comment = coalesce(nullif(?, ''), comment), passed = coalesce(passed, ?),
+    finished = coalesce(finished, strftime('%Y-%m-%dT%H:%M:%SZ', 'now')) WHERE participant = ?"""
 
 LOCK_TIMEOUT = 4.0  # seconds to wait for another program
 NOT_NEEDED = "this image has its labels already"  # course.js knows this reason: nothing is lost
@@ -83,6 +96,7 @@ NOT_NEEDED = "this image has its labels already"  # course.js knows this reason:
 # time in which the page was closed) and `rt` (since the image appeared) are milliseconds; only lessons have `correct`.
 FIELDS = tuple("trial_id trial_index trial_type phase time_elapsed rt stimulus response correct build_id".split())
 SECRET_ID = re.compile("[0-9a-f]{32}")
+IDENTITIES = ("PROLIFIC_PID", "workerId")  # parameters with a person's id; placeholders that nobody filled in are not
 LONGEST = 1e12  # milliseconds, 31 years: people may come back to an open page
 
 REMEDIES = {
@@ -176,6 +190,43 @@ def read_study(database: sqlite3.Connection, path: Path) -> tuple[str, str] | No
     return database.execute("SELECT build_id, dataset FROM study").fetchone()
 
 
+@contextlib.contextmanager
+def existing(path: Path) -> Iterator[sqlite3.Connection]:
+    """Opens the database of a study that a server may use at the same time. Raises InputError if there is none."""
+    if not path.is_file():
+        raise InputError(f"{path} not found: no answers were collected there. Check --out.")
+    with explained(path), contextlib.closing(connect(path)) as database:
+        if read_study(database, path) is None:
+            raise InputError(f"{path} is empty: no study was started there. Check --out.")
+        yield database
+
+
+def read_trials(database: sqlite3.Connection, where: str = "TRUE", *values: object) -> dict[int, list[dict]]:
+    """Returns trials by participant, each as the page sent it."""
+    query = f"""SELECT participant, trial_id, trial_index, phase, phase, time_elapsed, rt, stimulus, response, correct,
+    build_id FROM study, trial JOIN image ON id = stimulus WHERE {where} ORDER BY 1, trial_index, trial.rowid"""
+    people = defaultdict[int, list[dict]](list)
+    for person, *row in database.execute(query, values):
+        trial = {name: value for name, value in zip(FIELDS, row, strict=True) if value is not None}
+        people[person].append(trial | ({"correct": bool(trial["correct"])} if "correct" in trial else {}))
+    return people
+
+
+def delete_person(path: Path, code: str) -> str:
+    """Deletes everything about the person with a deletion code. Returns a sentence that says what was deleted."""
+    with existing(path) as database:
+        database.execute("PRAGMA secure_delete = ON")
+        database.execute("BEGIN IMMEDIATE")
+        number = _value(database, "SELECT participant FROM visitor WHERE code = ?", code.strip().lower())
+        if number is None:
+            raise InputError(f"--delete {code}: nobody in {path} has this code. Check it and --out.")
+        answers = _value(database, "SELECT count(*) FROM trial WHERE participant = ?", number)
+        database.execute("DELETE FROM participant WHERE number = ?", (number,))
+        database.execute("COMMIT")
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log still contains it
+    return f"Deleted p{number:04d}: {answers} answers, parameters and comment. Delete earlier exports and backups too."
+
+
 class Store:
     """The database of one study. Safe to use from several threads; every method is one transaction.
 
@@ -260,14 +311,36 @@ class Store:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
 
-    def join(self) -> str:
-        """Adds a participant and returns the id, a secret between this person's page and the server; "" if full."""
-        secret = secrets.token_hex(16)
+    def join(self, parameters: Mapping[str, str] | None = None, consent: Mapping[str, str] | None = None) -> str:
+        """Returns the secret id of a new participant, or of the one with the same identity; "" if the study is full."""
+        secret, given, agreed = secrets.token_hex(16), parameters or {}, consent or {}
+        identity = next((given[name] for name in IDENTITIES if re.fullmatch(r"[\w.-]+", given.get(name, ""))), None)
+        about = (identity, json.dumps(given), agreed.get("time"), agreed.get("sha256"), secrets.token_hex(6))
+        known = "SELECT secret FROM participant JOIN visitor ON participant = number WHERE identity = ?"
         with self.transaction() as database:
+            if found := _value(database, known, identity):
+                return found
             if _value(database, "SELECT count(*) FROM participant") >= self.max_participants:
                 return ""
-            database.execute("INSERT INTO participant (secret) VALUES (?)", (secret,))
+            number = database.execute("INSERT INTO participant (secret) VALUES (?)", (secret,)).lastrowid
+            database.execute("INSERT INTO visitor VALUES (?, ?, ?, ?, ?, NULL, NULL, NULL, ?)", (number, *about))
         return secret
+
+    def place(self, secret: str) -> tuple[str, list[dict]]:
+        """Returns a person's deletion code and trials so far."""
+        with self.transaction("BEGIN") as database:
+            person = _number_of(database, secret)
+            code = _value(database, "SELECT code FROM visitor WHERE participant = ?", person)
+            return code, read_trials(database, "participant = ?", person)[person]
+
+    def finish(self, secret: str, passed: bool, comment: str) -> tuple[str, bool]:
+        """Stores the first end of a person and the last comment. Returns the deletion code and the first `passed`."""
+        with self.transaction() as database:
+            person = _number_of(database, secret)
+            comment = comment.encode(errors="replace").decode()  # SQLite refuses half of a surrogate pair
+            database.execute(FINISH, (comment, passed, person))
+            found = database.execute("SELECT code, passed FROM visitor WHERE participant = ?", (person,))
+            return found.fetchone() or ("", passed)
 
     def next_image(self, secret: str) -> str | None:
         """Returns the image that a person labels next, reserved for `lease_seconds` from now; None if nothing is left.
@@ -331,6 +404,8 @@ class Store:
         queries = {
             "people who opened the course": "SELECT count(*) FROM participant",
             "people who answered": "SELECT count(DISTINCT participant) FROM trial",
+            "people who finished": "SELECT count(*) FROM visitor WHERE passed",
+            "people who were screened out": "SELECT count(*) FROM visitor WHERE NOT passed",
             **{f"answers, {phase}": f"SELECT total(answers) FROM image WHERE phase = '{phase}'" for phase in PHASES},
             "images to label": "SELECT count(*) FROM image WHERE phase = 'label'",
             "images that are certain or have all their labels": "SELECT count(*) FROM image"
