@@ -20,7 +20,7 @@ from utils.data.catalog import Dataset
 from utils.data.outputs import Layout
 from utils.people.course_page import CoursePage, find_course
 from utils.people.page_key import write_key
-from utils.people.page_texts import read_consent, read_language
+from utils.people.page_texts import read_consent, read_language, read_links
 from utils.people.teacher import store_teacher
 from utils.running.launch import launch
 from utils.running.settings import chosen_dataset
@@ -41,6 +41,8 @@ class Config:
     label_images: int = 0  # pictures to label, drawn from the dataset's rest list; 0 takes all
     image_size: int = 384  # longer side of the page's pictures in pixels; smaller ones stay as they are
     consent: str = ""  # consent form (text or Markdown) that people must agree to first
+    completion_url: str = ""  # without a server: where people go at the end; the page shows its code (?cc=CODE)
+    screen_out_url: str = ""  # without a server: where people go who do not reach the pass mark
     language: str = ""  # translation of utils/people/page/language.json; without it the page is in English
     # teacher, which knows a part of the labels before people answer
     pretrained: str = "auto"  # its weights: those of the course (auto), imagenet, none (no teacher), or a checkpoint
@@ -55,7 +57,8 @@ class Config:
 @processes.first_only
 def build_page(cfg: Config, dataset: Dataset, layout: Layout, selection: str) -> dict:
     course, pictures = layout.course(selection), (cfg.image_size, cfg.test_images, cfg.label_images)
-    texts = {"text": read_language(cfg.language), "consent": read_consent(cfg.consent)}
+    links = read_links(completion=cfg.completion_url, screen_out=cfg.screen_out_url)
+    texts = {"text": read_language(cfg.language), "consent": read_consent(cfg.consent), "links": links}
     page = CoursePage(dataset, course, cfg.data_root, *pictures, cfg.seed, texts)
     build_id = page.write(layout, cfg.workers)
     write_key(layout, dataset, selection, build_id, page.images, page.explanations)

@@ -4,13 +4,14 @@
     python -m benchmarks.results --only explanations labels
     python -m benchmarks.results --resume
 
-Runs the repository's scripts to train teachers and encoders and to explain, then teaches and measures. Prints every
-table as Markdown for docs/results.md. With --resume it skips finished scripts and courses.
+Runs the repository's scripts to train teachers and encoders and to explain, then teaches and measures. It replays the
+answers of real people, too. Prints every table as Markdown for docs/results.md. With --resume it skips finished scripts
+and courses.
 
-Reads: the datasets butterflies, chinese_chars and CUBgull_standin below --data-root, and the weights of --pretrained.
-It draws the moths.
+Reads: below --data-root, the datasets butterflies, chinese_chars and CUBgull_standin and the logs of explain_teach; the
+weights of --pretrained. It draws the moths.
 
-Writes: <out>/<table>.csv and learning curves <out>/<table>.png; networks and explanations to <out>/work.
+Writes: <out>/<table>.csv and curves <out>/<table>.png; networks and explanations to <out>/work.
 
 Takes: about two hours on 2 CPU cores, most of it for the student as published. Not measured on a GPU.
 """
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from benchmarks.results import courses, explanations, labels
+from benchmarks.results import courses, crowd, explanations, labels
 from utils.base.errors import InputError
 from utils.base.files import output_folder, write_json
 from utils.base.machine import default_workers, threads
@@ -28,13 +29,13 @@ from utils.base.randomness import make_repeatable
 from utils.running.launch import command
 from utils.running.settings import parse, resolve
 
-PARTS = {"courses": courses.make, "explanations": explanations.make, "labels": labels.make}
-Part = Literal["courses", "explanations", "labels"]
+PARTS = {"courses": courses.make, "explanations": explanations.make, "labels": labels.make, "crowd": crowd.make}
+Part = Literal["courses", "explanations", "labels", "crowd"]
 
 
 @dataclass(frozen=True)
 class Config:
-    only: tuple[Part, ...] = ("courses", "explanations", "labels")  # tables to make
+    only: tuple[Part, ...] = ("courses", "explanations", "labels", "crowd")  # tables to make
     data_root: str = "datasets"  # folder with the datasets' folders; read only
     pretrained: str = "imagenet"  # initial weights of teachers and students: imagenet, none, or a state dict file
     out: str = "results"  # output folder

@@ -68,7 +68,8 @@ def ran(weights, tmp_path_factory):
         for module, values in SETTINGS.items():
             for name, value in values.items():
                 patch.setattr(module, name, value)
-        cfg = results.Config(pretrained=str(weights), seed=5, workers=1, device="cpu")
+        parts = ("courses", "explanations", "labels")  # people are tested in test_crowd.py
+        cfg = results.Config(only=parts, pretrained=str(weights), seed=5, workers=1, device="cpu")
         results.main(cfg)
         yield cfg
 

@@ -142,7 +142,8 @@ def look(person, name, checker=None):
     """Checks a screen: no wider than the window, controls of at least 44 pixels, no findings of axe."""
     sizes = person.browser.execute_script(
         "return [document.documentElement.scrollWidth, window.innerWidth,"
-        " [...document.querySelectorAll('button, summary, label')].filter((some) => some.checkVisibility())"
+        " [...document.querySelectorAll('button, .button, textarea, summary, label')]"
+        ".filter((some) => some.checkVisibility())"
         ".map((some) => [some.innerText, some.offsetWidth, some.offsetHeight])]"
     )
     assert sizes[0] <= sizes[1], f"{name}: wider than the window"
@@ -150,3 +151,12 @@ def look(person, name, checker=None):
     if checker:
         found = axe.violations(person.browser, checker)
         assert found == [], f"{name}: {found}"
+
+
+def at_all_widths(person, name, checker):
+    """Checks a screen on a desktop and on phones. Browsers must not translate the names of the classes."""
+    for size, touch in ((DESKTOP, False), (PHONE, True), ((320, 640), True)):
+        resize(person.browser, size, touch)
+        look(person, name, checker)
+    resize(person.browser, DESKTOP)
+    assert not any(translated for _, translated in namings(person)), name

@@ -16,7 +16,7 @@ pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver import ActionChains  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
-from tests.helpers.person import DESKTOP, PHONE, Person, look, namings, resize  # noqa: E402
+from tests.helpers.person import DESKTOP, PHONE, Person, at_all_widths, resize, show_state  # noqa: E402
 from utils.people.page_texts import ENGLISH  # noqa: E402
 from utils.people.store import FIELDS  # noqa: E402
 
@@ -50,15 +50,6 @@ def check_trial(trial, number, phase, image, response, build_id):
     assert (trial["trial_index"], trial["trial_type"], trial["phase"]) == (number, phase, phase)
     assert (trial["stimulus"], trial["response"], trial["build_id"]) == (image, response, build_id)
     assert isinstance(trial["rt"], int) and 400 <= trial["rt"] <= trial["time_elapsed"]
-
-
-def at_all_widths(person, name, checker):
-    """Checks a screen on a desktop and on phones. Browsers must not translate the names of the classes."""
-    for size, touch in ((DESKTOP, False), (PHONE, True), ((320, 640), True)):
-        resize(person.browser, size, touch)
-        look(person, name, checker)
-    resize(person.browser, DESKTOP)
-    assert not any(translated for _, translated in namings(person)), name
 
 
 def check_question(person, names):
@@ -302,6 +293,35 @@ def downloaded(person):
     return json.loads(file.read_text())
 
 
+def test_a_static_page_ends_with_a_comment_and_a_link(browser, tmp_path, checker):
+    """The last screen has a button to the completion address and its code, or to the screen-out address."""
+    settings = [
+        "--completion-url",
+        "https://panel.example/done?cc=C0DE&x=1",
+        "--screen-out-url",
+        "https://panel.example/",
+    ]
+    person = open_page(browser, *build_many(tmp_path, "birds", TWELVE[:5], 2, settings=settings))
+    person.click("Start the first lesson")
+    person.sees("Which kind")
+    person.answer(0)
+    show_state(person, {**person.state, "screen": "end"})
+    person.sees("Your code for the study site: C0DE")
+    at_all_widths(person, "end_with_link", checker)
+    (link,) = person.all("main a.button")
+    assert (link.text, link.get_attribute("href")) == ("Return to the study site", settings[1])
+    (box,) = person.all("main textarea")
+    box.send_keys("Two\nlines, 1 <b>bird</b>", Keys.TAB)
+    browser.refresh()
+    person.sees("Thank you")
+    assert person.all("main textarea")[0].get_property("value") == "Two\nlines, 1 <b>bird</b>"
+    assert downloaded(person)["comment"] == "Two\nlines, 1 <b>bird</b>" and len(person.trials) == 1
+    show_state(person, {**person.state, "passed": False})
+    assert person.all("main a.button")[0].get_attribute("href") == settings[3]
+    assert "Your code" not in person.text()
+    assert errors(browser) == []
+
+
 def untranslated(person):
     """What people see or hear except class names, without the [sentences] of a marked language."""
     person.until(lambda: None, lambda: person.all("main h1"), "a screen")
@@ -327,7 +347,7 @@ def test_every_sentence_can_be_translated(browser, tmp_path):
     file = tmp_path / "marked.json"
     file.write_text(json.dumps(marked | {"lang": "de", "things": ["[Vogel]", "[Vögel]"]}))
     (tmp_path / "form.md").write_text("[Formular]")
-    settings = ["--language", file, "--consent", tmp_path / "form.md"]
+    settings = ["--language", file, "--consent", tmp_path / "form.md", "--completion-url", "https://x.example/?cc=C0DE"]
     person = open_page(browser, *build_many(tmp_path, "birds", TWELVE[:5], 2, settings=settings), "[Formular]")
     assert browser.execute_script("return document.documentElement.lang") == "de"
     seen = [untranslated(person)]
@@ -339,6 +359,7 @@ def test_every_sentence_can_be_translated(browser, tmp_path):
         person.answer(step) if isinstance(step, int) else person.click(step)
         seen.append(untranslated(person))
     person.click("Stop here")
+    assert "C0DE" in person.text()
     person.until(person.all("#menu summary")[0].click, lambda: person.text("#menu-panel"), "menu")
     assert {*seen, untranslated(person)} == {""}
     assert errors(browser) == []

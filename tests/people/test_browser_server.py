@@ -20,7 +20,7 @@ from tests.helpers.collecting import Process
 from tests.helpers.drawn_course import LABELLED, TESTED
 
 pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-from tests.helpers.person import DESKTOP, Person, keep_state, resize, show_state  # noqa: E402
+from tests.helpers.person import DESKTOP, Person, at_all_widths, keep_state, resize, show_state  # noqa: E402
 from utils.people.server import PAGE_POLICY  # noqa: E402
 
 
@@ -188,7 +188,7 @@ def study(out, course):
 
     `sent` lists path and body of the requests, `people` has participant and trials by PROLIFIC_PID.
     """
-    standin = SimpleNamespace(sent=[], people={}, url="")
+    standin = SimpleNamespace(sent=[], people={}, url="", broken=False)
 
     class Handler(SimpleHTTPRequestHandler):
         def do_GET(self):
@@ -199,7 +199,9 @@ def study(out, course):
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             standin.sent.append((self.path, body))
-            if self.path == "/api/join":
+            if standin.broken:
+                self.send_error(503)
+            elif self.path == "/api/join":
                 empty = {"participant": f"{len(standin.people):032x}", "code": "DELETE-ME", "trials": []}
                 self.reply(standin.people.setdefault(body["parameters"].get("PROLIFIC_PID"), empty))
             elif self.path == "/api/trials":
@@ -267,6 +269,38 @@ def test_people_of_a_panel_continue_on_another_device(browser, course, study):
     person.sees("Test picture 3 of 5")
     assert person.shown()[0] not in seen
     assert [trial["trial_index"] for trial in study.people["5f"]["trials"]] == list(range(5))
+    assert not [entry for entry in browser.get_log("browser") if "Content Security Policy" in entry["message"]]
+
+
+def test_a_study_ends_where_its_server_says(browser, course, study, checker):
+    """Nobody is sent away before the answers have arrived. A comment arrives although people leave at once."""
+    study.url = f"{study.address}?cc=C0DE"
+    person = arrive(browser, course, study, PROLIFIC_PID="5f")
+    person.click("Start the first lesson")
+    person.take_lessons(1)
+    study.broken = True
+    person.sees("Which kind")
+    person.answer(1)
+    person.sees("What tells")
+    show_state(person, {**person.state, "screen": "end"}, ":5f")
+    person.sees("The server cannot be reached")
+    assert not person.all("main a") and "/api/finish" not in [path for path, _ in study.sent]
+    study.broken = False
+    person.sees("Your code for the study site: C0DE")  # by itself
+    assert "All 2 answers have reached the server." in person.text()
+    assert "To have your answers deleted, send this code to the people who run the study: DELETE-ME" in person.text()
+    at_all_widths(person, "end_of_a_study", checker)
+    assert [trial["stimulus"] for trial in study.people["5f"]["trials"]] == [
+        trial["stimulus"] for trial in person.trials
+    ]
+    (box,), (link,) = person.all("main textarea"), person.all("main a.button")
+    box.send_keys("Nice birds")
+    link.click()
+    person.until(lambda: None, lambda: browser.current_url == study.url, "the next page")
+    person.until(lambda: None, lambda: len([path for path, _ in study.sent if path == "/api/finish"]) == 2, "comment")
+    ends = [body for path, body in study.sent if path == "/api/finish"]
+    own = {"participant": "0" * 32, "passed": True}
+    assert ends == [own | {"comment": ""}, own | {"comment": "Nice birds"}]
     assert not [entry for entry in browser.get_log("browser") if "Content Security Policy" in entry["message"]]
 
 

@@ -23,7 +23,7 @@ from utils.data.lists import UNKNOWN, Example, locate, read_examples, write_exam
 from utils.people import course_pictures
 from utils.people.course_page import reveals_classes
 from utils.people.page_key import PHASES, KeyImage
-from utils.people.page_texts import ENGLISH, read_consent
+from utils.people.page_texts import ENGLISH, read_consent, read_links
 
 TESTED, LABELLED = 7, 9
 
@@ -73,7 +73,7 @@ def snapshot(folder):
 
 def test_the_page_contains_its_files_and_every_picture_that_it_names(built):
     page, files = page_data(built), set(snapshot(built / "course_page"))
-    head, parts = "build_id dataset things classes borders text consent", "lessons test label jpg"
+    head, parts = "build_id dataset things classes borders text consent links", "lessons test label jpg"
     assert set(page) == {*head.split(), *parts.split()} and page["consent"] is None
     shown = [*page["test"], *page["label"]]
     for lesson in page["lessons"]:
@@ -307,6 +307,14 @@ def test_a_consent_form_is_read(tmp_path):
         (tmp_path / "form.md").unlink() if content is None else (tmp_path / "form.md").write_bytes(content)
         with pytest.raises(InputError, match=f"{says}.* check --consent"):
             read_consent(str(tmp_path / "form.md"))
+
+
+def test_links_are_web_addresses():
+    good = {"completion": "https://app.prolific.com/submissions/complete?cc=C0DE", "screen_out": ""}
+    assert read_links(**good) == good
+    for wrong in ("javascript:alert(1)", "app.prolific.com", "https:///x", "https://a b"):
+        with pytest.raises(InputError, match="--screen-out-url"):
+            read_links(completion="", screen_out=wrong)
 
 
 def test_the_page_uses_every_sentence():

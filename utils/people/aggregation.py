@@ -26,7 +26,6 @@ MAX_STEPS = 2000
 SHRINK = 20.0  # m: weight of the crowd in a person's confusion matrix, in answers per class
 DISCOUNT = 0.8  # w: weight of an answer; below 1 because people err on the same images
 TEACHER_STEPS = 100  # of EM with a teacher
-ROUNDS = 10  # most rounds in which people's labels teach the teacher
 TIES = 2**31  # separates draws of ties from other draws with the same seed
 
 
@@ -200,15 +199,14 @@ class Crowd:
 def teacher_model(crowd: Crowd, teacher: Teacher, fixed: bool = False) -> Fitted:
     """Estimates classes and confusion matrices jointly by EM, with the teacher's prior (docs/method.md).
 
-    Unless the teacher is `fixed`, the labels teach it and EM runs again, until they no longer change.
+    Unless the teacher is `fixed`, the labels teach it once and EM runs again. With more rounds, teacher and labels
+    confirm each other's errors (docs/results.md).
     """
     images, prior = crowd.votes.images, teacher.prior(crowd.votes.images)
     answered, fitted = np.bincount(crowd.votes.image, minlength=len(images)) > 0, fit_crowd(crowd, prior, prior)
-    for _ in range(0 if fixed else ROUNDS):
-        before, prior = fitted, teacher.taught_prior(images, fitted.posterior, answered)
+    if not fixed:
+        prior = teacher.taught_prior(images, fitted.posterior, answered)
         fitted = fit_crowd(crowd, prior, prior)
-        if (fitted.posterior.argmax(1) == before.posterior.argmax(1)).all():
-            break
     return fitted
 
 

@@ -20,6 +20,7 @@ from utils.people.store import is_secret_id, is_time
 TURK_COLUMNS = {"AssignmentId", "Answer.trials"}  # anonymized batches have no WorkerId
 EXPORT_COLUMNS = {"participant", "trial_id", "phase", "rt", "stimulus", "response", "build_id"}
 LOG_LISTS = ("image_id", "gt_label", "is_train", "response", "time")
+REMOVED = 283  # image number in the logs of chinese_chars whose picture was removed from the table
 REJECTED = "rejected on Mechanical Turk"
 UNKNOWN_FORMAT = "unknown format (expected our export or download, a Mechanical Turk CSV, or explain_teach logs)"
 
@@ -260,3 +261,25 @@ def read_teaching_images(path: str | Path, classes: Sequence[str]) -> list[tuple
     urls = [PurePosixPath(entry["image_url"]).parts for entry in json.loads(Path(path).read_text(encoding="utf-8"))]
     images = [(folder, middle, owner.replace(" ", ""), name) for folder, middle, owner, name in urls]
     return [("./datasets/" + "/".join(parts), list(classes).index(parts[2])) for parts in images]
+
+
+def read_experiment(folder: str | Path, classes: Sequence[str]) -> list[Answer]:
+    """Reads an experiment of explain_teach (`results.json`, `teaching_images.json`), with images as in the lists.
+
+    In `chinese_chars`, sessions with random pictures used a table with one more picture. It has no file and keeps its
+    number; later numbers are one too high.
+    """
+    answers, _ = read_answers([Path(folder, "results.json")], None, len(classes))
+    table, found = read_teaching_images(Path(folder, "teaching_images.json"), classes), []
+    for answer in answers:
+        number = int(answer.image.removeprefix("image "))
+        older = Path(folder).name == "chinese_chars" and answer.group in ("random", "random_feedback")
+        if not older or number != REMOVED:
+            path, label = table[number - (older and number > REMOVED)]
+            if label != answer.truth:
+                raise InputError(
+                    f"{folder}: the logs and teaching_images.json differ on {answer.image}. Download both."
+                )
+            answer = replace(answer, image=path)
+        found.append(answer)
+    return found

@@ -1,4 +1,4 @@
-"""The texts of the course page: its sentences in one language, and the study's consent form."""
+"""The texts of the course page: its sentences in one language, the study's consent form and links."""
 
 import json
 import re
@@ -54,6 +54,14 @@ def read_consent(path: str) -> dict | None:
     if not blocks:
         raise InputError(f"{path} is empty. Write the consent form into it, or check --consent.")
     return {"paragraphs": blocks, "sha256": file_digest(path, "sha256")}
+
+
+def read_links(**links: str) -> dict[str, str]:
+    """Checks where people go at the end: addresses by their names in data.js; "" for none."""
+    for name, url in links.items():
+        if url and not re.fullmatch(r"https?://[^\s/]\S*", url):
+            raise InputError(f"--{name.replace('_', '-')}-url {url}: expected an address that begins with https://.")
+    return links
 
 
 def _described(sentence: object) -> str:

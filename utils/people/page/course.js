@@ -22,6 +22,7 @@
   const NOT_NEEDED = "this image has its labels already"; // the server refused an answer, but nothing is lost
   const MOST_PARAMETERS = 20; // of the address, with names and values of at most LONGEST_PARAMETER characters
   const LONGEST_PARAMETER = 200;
+  const LONGEST_COMMENT = 2000; // characters
   const NO_ASSIGNMENT = "ASSIGNMENT_ID_NOT_AVAILABLE"; // Mechanical Turk's preview
   const PARTS = ["lesson", "test", "label"];
 
@@ -137,8 +138,9 @@
 
   function newState() {
     const answers = { trials: [], unsent: [], untaken: [] };
-    const study = { server: false, study: false, parameters, consent: null };
-    return { participant: null, ...study, screen: "intro", ...answers, labeledAll: false, keys: true };
+    const study = { server: false, study: false, parameters, consent: null, deletion: "" };
+    const end = { labeledAll: false, passed: true, comment: "", finished: null };
+    return { participant: null, ...study, screen: "intro", ...answers, ...end, keys: true };
   }
 
   function readState() {
@@ -199,8 +201,8 @@
 
   function download() {
     const { build_id, dataset } = COURSE;
-    const { participant, parameters, consent, trials } = state;
-    const answers = JSON.stringify({ build_id, dataset, participant, parameters, consent, trials }, null, 1);
+    const { participant, parameters, consent, comment, trials } = state;
+    const answers = JSON.stringify({ build_id, dataset, participant, parameters, consent, comment, trials }, null, 1);
     const content = new Blob([answers], { type: "application/json" });
     const href = URL.createObjectURL(content);
     element("a", { href, download: `answers_${build_id}_${participant}.json` }).click();
@@ -220,7 +222,8 @@
   /** Status and JSON object of the answer at `path`; null for anything else, such as a proxy's page. */
   async function reach(path, body) {
     const headers = { "Content-Type": "application/json" };
-    const options = body ? { method: "POST", headers, body: JSON.stringify(body) } : {};
+    const keepalive = path === "api/finish"; // people may leave at once
+    const options = body ? { method: "POST", headers, body: JSON.stringify(body), keepalive } : {};
     try {
       const reply = await fetch(path, { ...options, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
       const content = await reply.json().catch(() => null);
@@ -305,6 +308,17 @@
     if (state.unsent.length) throw new Error(trouble);
     const { image } = await ask("api/next", { participant: state.participant });
     return image;
+  }
+
+  /** Tells the server of a study, once it has the answers, that the person is done. It says where to go then. */
+  async function finish() {
+    state.finished = null;
+    await send();
+    if (state.unsent.length) throw new Error(trouble);
+    const { participant, passed, comment } = state;
+    const { url, code } = await ask("api/finish", { participant, passed, comment });
+    state = { ...state, finished: url, deletion: code };
+    save();
   }
 
   // ---------------------------------------------------------------- pictures
@@ -509,8 +523,8 @@
       save();
       show();
     });
-    const form = COURSE.consent.paragraphs.map(block);
-    const content = sheet(element("h1", {}, text("consent_title")), ...form, paragraph(text("disagree")), actions(agree));
+    const form = [element("h1", {}, text("consent_title")), ...COURSE.consent.paragraphs.map(block)];
+    const content = sheet(...form, paragraph(text("disagree")), actions(agree));
     return { content, title: text("consent"), part: "lesson" };
   }
 
@@ -564,8 +578,8 @@
       const about = state.study ? { parameters: state.parameters, consent: state.consent } : {};
       const joined = state.server ? await ask("api/join", about) : { participant: randomId() };
       if (mine !== turn) return;
-      const { participant, trials = [] } = joined; // somebody who comes back, on any device, has answers
-      state = { ...state, participant, trials };
+      const { participant, code: deletion = "", trials = [] } = joined; // who comes back, on any device, has answers
+      state = { ...state, participant, deletion, trials };
     } catch (error) {
       if (mine === turn) showTrouble(error, begin);
       return;
@@ -713,6 +727,10 @@
   }
 
   async function endScreen() {
+    if (state.study && (state.finished === null || state.unsent.length)) await finish();
+    const links = COURSE.links[state.passed ? "completion" : "screen_out"];
+    const url = turk ? "" : state.study ? state.finished : links;
+    const code = url && new URL(url).searchParams.get("cc");
     const labeled = trialsOf("label").length;
     // The server may have a picture later: one that somebody was shown and did not answer.
     const more = (state.server || !state.labeledAll) && remaining("label").length > 0;
@@ -724,14 +742,34 @@
       element("h1", {}, text(turk ? "end_turk" : "end")),
       paragraph(facts, "lead"),
       element("p", { id: "hand-in" }, handInText()),
+      state.deletion ? paragraphWith("deletion", state.deletion) : null,
+      code ? paragraphWith("completion_code", code) : null,
       more && state.labeledAll ? paragraph(text("wait")) : null,
+      turk || (state.server && !state.study) ? null : commentField(),
       actions(
         turk ? submitForm() : takeHome,
+        url ? element("a", { href: url, className: "button primary" }, text("completion")) : null,
         more ? button(label, () => go("label")) : null,
         turk ? null : startOver(),
       ),
     );
     return { content, title: text("done"), part: "end" };
+  }
+
+  /** A sentence with a code that people may copy. */
+  function paragraphWith(key, code) {
+    return element("p", {}, ...pieces(key, { code: element("strong", { translate: false }, code) }));
+  }
+
+  /** An optional comment, for the server of a study or the download. */
+  function commentField() {
+    const box = element("textarea", { value: state.comment, maxLength: LONGEST_COMMENT });
+    box.addEventListener("change", () => {
+      state.comment = box.value;
+      save();
+      if (state.study) finish().catch(showTrouble);
+    });
+    return element("label", {}, text("comment"), box);
   }
 
   /** The study is full, or the server does not know this participant (new database). No retry. */
@@ -754,7 +792,8 @@
     if (turk) return turk.target ? text("hand_in", { n }) : text("no_target");
     if (!state.server) return keptHere();
     if (unsent) return `${text("unsent", { unsent, n })} ${trouble ? text("last_try", { reason: trouble }) : ""}`;
-    return untaken ? `${text("untaken", { untaken, n })} ${text("pass_on")}` : text("all_sent", { n });
+    if (untaken) return `${text("untaken", { untaken, n })} ${text("pass_on")}`;
+    return `${text("all_sent", { n })} ${state.finished ? "" : text("close")}`;
   }
 
   /** The form that Mechanical Turk expects of an ExternalQuestion. */
@@ -812,6 +851,7 @@
       paragraph(`${text("so_far", { n: state.trials.length })} ${text(storage ? "stays" : "no_storage")}`),
       element("button", { type: "button", onclick: download }, text("download_answers")),
       ...(FEW ? [element("label", {}, keys, text("number_keys", { n: COURSE.classes.length }))] : []),
+      ...(state.deletion ? [paragraphWith("deletion", state.deletion)] : []),
       ...(turk ? [] : [startOver()]),
     );
   });
@@ -826,7 +866,7 @@
     const number = /^[1-9]$/.test(event.key) ? Number(event.key) : 0;
     const next = main.querySelector("button.primary:not([hidden])");
     if (FEW && number && state.keys && number <= COURSE.classes.length) answer(number - 1);
-    else if (event.key === "Enter" && !event.target.closest("a, button, input, summary")) next?.click();
+    else if (event.key === "Enter" && !event.target.closest("a, button, input, summary, textarea")) next?.click();
   });
 
   // ---------------------------------------------------------------- other tabs, start
