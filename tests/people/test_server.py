@@ -321,7 +321,7 @@ def test_exports_say_what_is_known_about_people(client, page, store):
 STARTS = {
     "no page": (lambda page: (page.folder / "data.js").unlink(), "course_page is missing or is not the build"),
     "no key": (lambda page: (page.out / "course_page_key.json").unlink(), "course_page_key.json not found. Build"),
-    "a cut key": (lambda page: (page.out / "course_page_key.json").write_text('{"b'), "is not the key of a course page"),
+    "a cut key": (lambda page: (page.out / "course_page_key.json").write_text('{"b'), "is not the key of a course"),
     "an export of nothing": (lambda page: ["--export", page.out / "a.csv"], "not found: no answers were collected"),
     "a deletion of nobody": (lambda page: ["--delete", "abc"], "not found: no answers were collected"),
     "a wrong address": (
