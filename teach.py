@@ -20,7 +20,7 @@ from utils.data.catalog import Dataset
 from utils.data.outputs import Layout
 from utils.people.course_page import CoursePage, find_course
 from utils.people.page_key import write_key
-from utils.people.page_texts import read_consent, read_language, read_links
+from utils.people.page_texts import read_consent, read_language
 from utils.people.teacher import store_teacher
 from utils.running.launch import launch
 from utils.running.settings import chosen_dataset
@@ -57,8 +57,8 @@ class Config:
 @processes.first_only
 def build_page(cfg: Config, dataset: Dataset, layout: Layout, selection: str) -> dict:
     course, pictures = layout.course(selection), (cfg.image_size, cfg.test_images, cfg.label_images)
-    links = read_links(completion=cfg.completion_url, screen_out=cfg.screen_out_url)
-    texts = {"text": read_language(cfg.language), "consent": read_consent(cfg.consent), "links": links}
+    texts = {"text": read_language(cfg.language), "consent": read_consent(cfg.consent) if cfg.consent else None}
+    texts["links"] = {"completion": cfg.completion_url, "screen_out": cfg.screen_out_url}
     page = CoursePage(dataset, course, cfg.data_root, *pictures, cfg.seed, texts)
     build_id = page.write(layout, cfg.workers)
     write_key(layout, dataset, selection, build_id, page.images, page.explanations)

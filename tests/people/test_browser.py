@@ -6,6 +6,7 @@ import re
 import shutil
 import time
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -340,7 +341,7 @@ def untranslated(person):
 
 def test_every_sentence_can_be_translated(browser, tmp_path):
     """All sentences are in [brackets]; nothing else is on any screen but the names of the classes."""
-    sentences = json.loads(ENGLISH.read_text())
+    sentences = json.loads(Path(ENGLISH).read_text())
     marked = {
         key: [f"[{s}]" for s in some] if isinstance(some, list) else f"[{some}]" for key, some in sentences.items()
     }
