@@ -21,7 +21,16 @@ from utils.base import figures
 from utils.base.errors import InputError
 from utils.base.machine import choose
 from utils.data.catalog import find
-from utils.people.aggregation import Aggregation, Aggregator, Crowd, Votes, aggregate, confusion_counts, fit_crowd
+from utils.people.aggregation import (
+    Aggregation,
+    Aggregator,
+    Crowd,
+    Votes,
+    aggregate,
+    confusion_counts,
+    fit_crowd,
+    taught_prior,
+)
 from utils.people.answers import Answer, read_experiment
 from utils.people.labelling import describe_all, known_answers
 from utils.people.teacher import FOLDS, Teacher, load_teacher, make_teacher, store_teacher
@@ -137,7 +146,7 @@ def replay(
     """Yields answers per image, labels (N,) and certainties (N,) while people are asked.
 
     A round asks about the images with fewest answers so far, or the least certain ones. Each gets its next recorded
-    answer, no matter who gave it. Labels teach the teacher after every N/2 answers.
+    answer, no matter who gave it. After every N/2 answers, the labels under the untaught teacher's prior teach it.
     """
     rng, images, classes = np.random.default_rng((seed, draw, 1)), log.votes.images, log.teacher.classes
     votes, place = shuffled(log.votes, rng)
@@ -155,11 +164,12 @@ def replay(
                 crowd = Crowd(taken(votes, place < got[votes.image]), log.known, classes)
                 posterior = fit_crowd(crowd, prior, posterior, STEPS).posterior
         asked = taken(votes, place < got[votes.image])
+        crowd = Crowd(asked, log.known, classes)
         if teacher and method == "teacher" and halves:
-            prior = teacher.taught_prior(images, posterior, got > 0)
-            posterior = fit_crowd(Crowd(asked, log.known, classes), prior, posterior, STEPS).posterior
+            prior = taught_prior(crowd, teacher, LAST_STEPS)
+            posterior = fit_crowd(crowd, prior, prior, STEPS).posterior
         if teacher and halves / 2 in ANSWERS:
-            final = fit_crowd(Crowd(asked, log.known, classes), prior, posterior, LAST_STEPS).posterior
+            final = fit_crowd(crowd, prior, posterior, LAST_STEPS).posterior
             yield halves / 2, final.argmax(1), final.max(1)
         elif halves / 2 in ANSWERS[2:]:
             # The majority would use known answers for its ties.

@@ -199,15 +199,20 @@ class Crowd:
 def teacher_model(crowd: Crowd, teacher: Teacher, fixed: bool = False) -> Fitted:
     """Estimates classes and confusion matrices jointly by EM, with the teacher's prior (docs/method.md).
 
-    Unless the teacher is `fixed`, the labels teach it once and EM runs again. With more rounds, teacher and labels
-    confirm each other's errors (docs/results.md).
+    Unless the teacher is `fixed`, the labels teach it.
+    """
+    prior = teacher.prior(crowd.votes.images) if fixed else taught_prior(crowd, teacher)
+    return fit_crowd(crowd, prior, prior)
+
+
+def taught_prior(crowd: Crowd, teacher: Teacher, most: int = TEACHER_STEPS) -> np.ndarray:
+    """Returns the prior (N, C) by the teacher's heads after they learned the labels that EM finds with the untaught one.
+
+    They never learn labels of their own making: with more rounds, teacher and labels confirm each other's errors.
     """
     images, prior = crowd.votes.images, teacher.prior(crowd.votes.images)
-    answered, fitted = np.bincount(crowd.votes.image, minlength=len(images)) > 0, fit_crowd(crowd, prior, prior)
-    if not fixed:
-        prior = teacher.taught_prior(images, fitted.posterior, answered)
-        fitted = fit_crowd(crowd, prior, prior)
-    return fitted
+    answered = np.bincount(crowd.votes.image, minlength=len(images)) > 0
+    return teacher.taught_prior(images, fit_crowd(crowd, prior, prior, most).posterior, answered)
 
 
 def fit_crowd(crowd: Crowd, prior: np.ndarray, start: np.ndarray, most: int = TEACHER_STEPS) -> Fitted:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import softmax
 
 from utils.base.errors import InputError
-from utils.people.aggregation import DISCOUNT, SHRINK, Crowd, Votes, fit_crowd
+from utils.people.aggregation import DISCOUNT, SHRINK, Crowd, Votes, fit_crowd, taught_prior
 from utils.people.labelling import LEARNING, LESSON_WEIGHT, choose_aggregator
 from utils.people.page_key import Key
 from utils.people.store import Store
@@ -75,12 +75,10 @@ class Asking:
         votes = Votes(self._paths, people, image, person, answer)
         known = [(row[1], self._truth[row[2]], row[3], self._weight[row[2]]) for row in rows if row[2] in self._truth]
         crowd, prior = Crowd(votes, np.array(known, dtype=np.float64).reshape(-1, 4), self._classes), self._prior
-        start = prior if self._teacher else votes.counts(self._classes) + UNSEEN
-        posterior = fit_crowd(crowd, prior, start / start.sum(1, keepdims=True)).posterior
         if self._teacher and len(labels) - self._taught >= len(self._paths) / 2:
-            answered = np.bincount(image, minlength=len(self._paths)) > 0
-            prior, self._taught = self._teacher.taught_prior(self._paths, posterior, answered), len(labels)
-            posterior = fit_crowd(crowd, prior, prior).posterior
+            prior, self._taught = taught_prior(crowd, self._teacher), len(labels)
+        start = prior if self._teacher else votes.counts(self._classes) + UNSEEN
+        posterior = fit_crowd(crowd, prior, start).posterior
         counts = crowd.counts(posterior)
         believed = defaultdict[object, np.ndarray](partial(np.zeros, self._classes))
         for someone, said, given in zip(crowd.person.tolist(), crowd.answer.tolist(), counts, strict=True):
