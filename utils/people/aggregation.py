@@ -206,7 +206,7 @@ def teacher_model(crowd: Crowd, teacher: Teacher, fixed: bool = False) -> Fitted
 
 
 def taught_prior(crowd: Crowd, teacher: Teacher, most: int = TEACHER_STEPS) -> np.ndarray:
-    """Returns the prior (N, C) by the teacher's heads after they learned the labels that EM finds with the untaught one.
+    """Returns the prior (N, C) by heads of the teacher that learned the labels which EM finds with the untaught head.
 
     They never learn labels of their own making: with more rounds, teacher and labels confirm each other's errors.
     """
