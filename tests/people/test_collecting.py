@@ -116,7 +116,7 @@ class Taker:
 def test_fifty_people_at_once_and_a_server_that_is_killed(tmp_path):
     """Every acknowledged answer is stored once, and every image has five labels from five people."""
     page = build_page(tmp_path / "out", lessons=2, tests=2, labels=40)
-    process, acknowledged = Process(page, "--labels-per-image", 5, "--certainty", 1, "--lease-seconds", 1), {}
+    process, acknowledged = Process(page, "--labels-per-image", 5, "--order", "even", "--lease-seconds", 1), {}
     with ThreadPoolExecutor(50) as pool:
         futures = [pool.submit(Taker(process, number, acknowledged).take_the_course) for number in range(50)]
         for count in (40, 150, 270):
