@@ -18,6 +18,7 @@ import pytest
 
 from tests.helpers.collecting import Process
 from tests.helpers.drawn_course import LABELLED, TESTED
+from tests.helpers.runs import call
 
 pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from tests.helpers.person import DESKTOP, Person, at_all_widths, keep_state, resize, show_state  # noqa: E402
@@ -94,6 +95,51 @@ def begin_at(person, address):
     person.sees("answers go to the server of this study")
     person.click("Start the first lesson")
     assert person.state["server"] is True
+
+
+def test_a_study_from_arrival_to_deletion(browser, course, collecting):
+    """A person of a panel continues in another browser, comments, is sent back, and is deleted with the page's code."""
+    url = "https://panel.example/done?cc=C0DE"
+    collecting.stop(signal.SIGTERM)
+    collecting.settings += ("--completion-url", url)
+    collecting.start()
+    resize(browser, DESKTOP)
+    person, about = Person(browser, course), {"PROLIFIC_PID": "5f3a9", "STUDY_ID": "s1", "SESSION_ID": "t1"}
+    begin_at(person, f"{collecting.address}?{urlencode(about)}")
+    person.take_lessons()
+    person.click("Start the test")
+    person.sees(f"Test picture 1 of {TESTED}")
+    person.answer(0)
+    person.sees(f"Test picture 2 of {TESTED}")
+    person.until(lambda: None, lambda: not person.state["unsent"], "sending")
+    trials = person.trials
+    browser.execute_script("localStorage.clear()")
+    begin_at(person, f"{collecting.address}?{urlencode(about)}")
+    person.sees(f"Test picture 2 of {TESTED}")
+    assert person.trials == trials
+    for number in range(1, TESTED):
+        person.sees(f"Test picture {number + 1} of {TESTED}")
+        person.answer(0)
+    person.click("Start labeling")
+    person.answer(1)
+    person.sees("1 picture labeled")
+    person.click("Stop here")
+    person.sees("Your code for the study site: C0DE")
+    person.all("textarea")[0].send_keys("Two\nlines")
+    person.all("main h1")[0].click()
+
+    def exported():
+        return json.loads(collecting.request("GET", f"/export.json?token={collecting.token}")[1])["participants"]
+
+    person.until(lambda: None, lambda: "comment" in exported()[0], "comment")
+    assert [link.get_attribute("href") for link in person.all("main a.primary")] == [url]
+    (one,) = exported()
+    assert one["parameters"] == about and (one["comment"], one["passed"]) == ("Two\nlines", True)
+    assert one["trials"] == person.trials and len(one["trials"]) > TESTED
+    code = person.state["deletion"]
+    assert f"send this code to the people who run the study: {code}" in person.text()
+    done = call("collect", "--out", collecting.page.out, "--delete", code, cwd=collecting.page.out)
+    assert done.status == 0 and exported() == []
 
 
 @pytest.fixture

@@ -59,8 +59,8 @@ PROGRESS = """<!doctype html>
 """
 
 
-def create_app(folder: Path, key: Key, store: Store, token: str, links: tuple[str, str] = ("", "")) -> Flask:
-    """Builds the server of a page. `token` opens progress and exports, `links` are for people who failed or passed."""
+def create_app(folder: Path, key: Key, store: Store, token: str, links: dict[str, str]) -> Flask:
+    """Builds the server of a page. `token` opens progress and exports; `links` are those of its last screen."""
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = LONGEST_BODY
     app.url_map.merge_slashes = False
@@ -100,7 +100,7 @@ def create_app(folder: Path, key: Key, store: Store, token: str, links: tuple[st
         if not isinstance(passed, bool) or not isinstance(comment, str) or len(comment) > LONGEST_COMMENT:
             abort(400, f"passed must be true or false, and comment a text of up to {LONGEST_COMMENT} characters.")
         code, passed = store.finish(participant, passed, comment)
-        return jsonify(url=links[passed], code=code)
+        return jsonify(url=links["completion" if passed else "screen_out"], code=code)
 
     @app.post("/api/next")
     def next_image() -> Response:
