@@ -22,7 +22,6 @@ from utils.base.files import output_folder
 from utils.data.outputs import Layout
 from utils.people.export import write_export
 from utils.people.page_key import read_page_key
-from utils.people.page_texts import read_links
 from utils.people.server import access_token, create_app, serve
 from utils.people.store import Store, delete_person
 from utils.running.launch import launch
@@ -61,7 +60,6 @@ def main(cfg: Config) -> None:
         print(f"Answers: {cfg.export}")
     if cfg.delete or cfg.export:
         return
-    links = read_links(completion=cfg.completion_url, screen_out=cfg.screen_out_url)
     key = read_page_key(layout)
     output_folder(cfg.out)
     store = Store(database, key, cfg.labels_per_image, cfg.lease_seconds, cfg.max_participants, cfg.certainty)
@@ -80,6 +78,7 @@ def main(cfg: Config) -> None:
             from utils.people.asking import Asking  # loads torch, which an export does not need
 
             stack.enter_context(Asking(store, key, layout.teacher_features, cfg.fixed_teacher))
+        links = {"completion": cfg.completion_url, "screen_out": cfg.screen_out_url}
         app = create_app(layout.course_page, key, store, token, links)
         serve(app, cfg.host, cfg.port, cfg.threads, announce)
         now = store.progress()

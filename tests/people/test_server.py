@@ -326,12 +326,12 @@ STARTS = {
     "a deletion of nobody": (lambda page: ["--delete", "abc"], "not found: no answers were collected"),
     "a wrong address": (
         lambda page: ["--completion-url", "javascript:alert(1)"],
-        "--completion-url javascript:alert(1): expected an",
+        "--completion-url 'javascript:alert(1)'",
     ),
-    "an empty address": (lambda page: ["--screen-out-url", "https:// x"], "expected an address"),
+    "an empty address": (lambda page: ["--screen-out-url", "https:// x"], "is not an address"),
     "half an address": (
         lambda page: ["--screen-out-url", "app.prolific.com"],
-        "--screen-out-url app.prolific.com: expected an",
+        "is not an address. Copy it whole",
     ),
     "a wrong host": (lambda page: ["--host", "no.such.host.invalid"], "cannot listen there"),
 }

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -95,6 +96,8 @@ def check(cfg) -> None:
         numbers = [one for one in values if isinstance(one, int | float)]
         if not all(math.isfinite(one) and low <= one <= high for one in numbers):
             raise InputError(f"{flag} {value} must be finite, from {low:g} to {high:g}.")
+        if name.endswith("_url") and value and not re.fullmatch(r"https?://[^\s/]\S*", value):
+            raise InputError(f"{flag} '{value}' is not an address. Copy it whole, with https://.")
         if name in ("accuracy", "mask_sizes") and not values:
             raise InputError(f"{flag} must have one or more values.")
         if name == "mask_sizes" and not all(math.isclose(t, round(t, 2)) for t in values):
