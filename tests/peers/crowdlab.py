@@ -16,7 +16,7 @@ from statistics import fmean, stdev
 import numpy as np
 import pandas as pd
 from cleanlab.multiannotator import get_label_quality_multiannotator
-from crowdkit.aggregation import GLAD, MACE, DawidSkene, OneCoinDawidSkene
+from crowdkit.aggregation import GLAD, DawidSkene, OneCoinDawidSkene
 
 from benchmarks.results import crowd
 from utils.data.catalog import find
@@ -57,7 +57,6 @@ def compare(log, count, k, draw, seed):
         "crowd-kit DawidSkene": crowd_kit(DawidSkene(n_iter=100), votes),
         "crowd-kit OneCoinDawidSkene": crowd_kit(OneCoinDawidSkene(n_iter=100), votes),
         "crowd-kit GLAD": crowd_kit(GLAD(), votes),
-        "crowd-kit MACE": crowd_kit(MACE(), votes),
     }
     return {name: 100 * float((label == log.truth).mean()) for name, label in labels.items()}
 
