@@ -3,7 +3,7 @@
 All answers after the lessons are labels of the test list. Only lessons count as known answers.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -21,16 +21,8 @@ from utils.base import figures
 from utils.base.errors import InputError
 from utils.base.machine import choose
 from utils.data.catalog import find
-from utils.people.aggregation import (
-    Aggregation,
-    Aggregator,
-    Crowd,
-    Votes,
-    aggregate,
-    confusion_counts,
-    fit_crowd,
-    taught_prior,
-)
+from utils.people import aggregation
+from utils.people.aggregation import Aggregator, Crowd, Votes, fit_crowd
 from utils.people.answers import Answer, read_experiment
 from utils.people.labelling import describe_all, known_answers
 from utils.people.teacher import FOLDS, Teacher, load_teacher, make_teacher, store_teacher
@@ -43,7 +35,6 @@ ROUNDS, STEPS, LAST_STEPS = 8, 8, 20  # rounds per answer and image; steps of EM
 CERTAINTIES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)  # limits of the bins
 # Whose certainties are checked: expert's images per class, aggregation, order, answers per image.
 CHECKED = (("", "dawid_skene", "even", 5), (10, "teacher", "even", 5), (10, "teacher", "uncertain", 2))
-MAJORITY = ("", "majority", "even")
 OWN = 5  # lesson answers that a person's accuracy over all classes counts as
 
 
@@ -61,9 +52,7 @@ def make(cfg) -> None:
     parts = [kept(cfg, f"crowd/{dataset}", partial(measure, cfg, dataset)) for dataset in EXPERIMENTS]
     for name in parts[0]:
         runs.save_table(cfg, name, [row for part in parts for row in part[name]])
-    draw_figure(
-        Path(cfg.out, "crowd.png"), {dataset: part["crowd"] for dataset, part in zip(EXPERIMENTS, parts, strict=True)}
-    )
+    draw_figure(Path(cfg.out, "crowd.png"), [part["crowd"] for part in parts])
 
 
 def measure(cfg, dataset: str) -> dict[str, list[dict]]:
@@ -72,9 +61,9 @@ def measure(cfg, dataset: str) -> dict[str, list[dict]]:
     described, files = find(dataset, root), runs.layout(cfg, dataset, "crowd")
     folders = [Path(root, "explain_teach", name) for name in EXPERIMENTS[dataset]]
     answers = {folder.name: read_experiment(folder, described.classes) for folder in folders}
-    how = {"batch_size": 32, "device": choose(cfg.device)}
+    how = vars(cfg) | {"batch_size": 32, "device": choose(cfg.device)}
     files.out.mkdir(parents=True, exist_ok=True)
-    store_teacher(files, replace(described, rest=""), {}, SimpleNamespace(**vars(cfg) | how))
+    store_teacher(files, replace(described, rest=""), {}, SimpleNamespace(**how))
     everything = [answer for some in answers.values() for answer in some]
     labels, certainties = replay_all(make_log(everything, load_teacher(files.teacher_features)), cfg.seed)
     areas = lesson_auc(everything, len(described.classes))
@@ -124,10 +113,8 @@ def draw_teacher(whole: Teacher, count: int | str, seed: int, draw: int) -> Teac
     """Returns a teacher that learned `count` random images of each class, or all."""
     rng, most = np.random.default_rng((seed, draw)), None if count == "all" else int(count)
     owned = [rng.permutation(np.flatnonzero(whole.expert_labels == label))[:most] for label in range(whole.classes)]
-    rows = np.concatenate(owned)
-    return make_teacher(
-        whole.expert[rows], whole.expert_labels[rows], list(whole.paths), whole.features, whole.classes
-    )[0]
+    rows, paths = np.concatenate(owned), list(whole.paths)
+    return make_teacher(whole.expert[rows], whole.expert_labels[rows], paths, whole.features, whole.classes)[0]
 
 
 def shuffled(votes: Votes, rng: np.random.Generator) -> tuple[Votes, np.ndarray]:
@@ -160,21 +147,22 @@ def replay(
             urgency = posterior.max(1) if order == "uncertain" else got
             first = np.lexsort((rng.random(len(rest)), urgency[rest]))[: min(missing, -(-len(images) // ROUNDS))]
             got[rest[first]] += 1
-            if teacher:
+            if order == "uncertain":
                 crowd = Crowd(taken(votes, place < got[votes.image]), log.known, classes)
                 posterior = fit_crowd(crowd, prior, posterior, STEPS).posterior
         asked = taken(votes, place < got[votes.image])
-        crowd = Crowd(asked, log.known, classes)
-        if teacher and method == "teacher" and halves:
-            prior = taught_prior(crowd, teacher, LAST_STEPS)
+        crowd, shown = Crowd(asked, log.known, classes), halves / 2 in ANSWERS
+        if teacher and method == "teacher" and halves and (shown or order == "uncertain"):
+            prior = aggregation.taught_prior(crowd, teacher, LAST_STEPS)
             posterior = fit_crowd(crowd, prior, prior, STEPS).posterior
-        if teacher and halves / 2 in ANSWERS:
+        if teacher and shown:
             final = fit_crowd(crowd, prior, posterior, LAST_STEPS).posterior
             yield halves / 2, final.argmax(1), final.max(1)
-        elif halves / 2 in ANSWERS[2:]:
+        elif shown and halves > 1:
             # The majority would use known answers for its ties.
             known = log.known[:0] if method == "majority" else log.known
-            found = aggregate(asked, classes, known, Aggregator(cast(Aggregation, method), draw))
+            how = Aggregator(cast(aggregation.Aggregation, method), draw)
+            found = aggregation.aggregate(asked, classes, known, how)
             yield halves / 2, found.label, found.certainty
 
 
@@ -209,7 +197,7 @@ def lesson_auc(answers: Sequence[Answer], num_classes: int) -> list[float]:
     tests = [answer for answer in answers if answer.phase == "test"]
     people = sorted({answer.person for answer in tests})
     lessons = [[one for one in answers if one.person == name and one.phase == "lesson"] for name in people]
-    counts = np.array([confusion_counts(some, num_classes) for some in lessons])  # (P, C, C)
+    counts = np.array([aggregation.confusion_counts(some, num_classes) for some in lessons])  # (P, C, C)
     right = counts.diagonal(axis1=1, axis2=2)
     shrunk = (right + OWN * right.sum(1, keepdims=True) / counts.sum((1, 2))[:, None]) / (counts.sum(2) + OWN)
     rows = np.array([(people.index(a.person), a.truth, a.response == a.truth) for a in tests])
@@ -226,17 +214,17 @@ def auc(scores: np.ndarray, right: np.ndarray) -> float:
     return float((rankdata(scores)[right].sum() - count * (count + 1) / 2) / (count * (~right).sum()))
 
 
-def draw_figure(path: Path, tables: Mapping[str, Sequence[dict]]) -> None:
+def draw_figure(path: Path, tables: Sequence[Sequence[dict]]) -> None:
     """Draws accuracy against answers per image: the teacher, asked by certainty, and the majority."""
     drawn = figures.figure(9.6, 4.2, layout="constrained")
-    for axes, (dataset, rows) in zip(drawn.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True):
-        for count, method, order in (*((count, "teacher", "uncertain") for count in PER_CLASS[:-1]), MAJORITY):
-            line = [tuple(row.values())[4:] for row in rows if tuple(row.values())[1:4] == (count, method, order)]
-            x, y, sd = np.array(line).T
-            label = f"{count} expert images per class" if count else "majority, asked evenly"
-            (curve,) = axes.plot(x, y, marker=".", label=label, color=None if count else "black")
-            axes.fill_between(x, y - sd, y + sd, color=curve.get_color(), alpha=0.15, linewidth=0)
-        axes.set(xlabel="answers per image", ylabel="labels that are right (%)", title=dataset)
+    shown = [("", "majority", "even"), *((count, "teacher", "uncertain") for count in PER_CLASS[:-1])]
+    for axes, rows in zip(drawn.subplots(1, len(tables), squeeze=False)[0], tables, strict=True):
+        for color, way in zip(("black", "tab:blue", "tab:orange", "tab:green"), shown, strict=True):
+            x, y, sd = np.array([[*row.values()][4:] for row in rows if (*row.values(),)[1:4] == way]).T
+            label = f"{way[0]} expert images per class" if way[0] else "majority, asked evenly"
+            axes.plot(x, y, marker=".", label=label, color=color)
+            axes.fill_between(x, y - sd, y + sd, color=color, alpha=0.15, linewidth=0)
+        axes.set(xlabel="answers per image", ylabel="labels that are right (%)", title=rows[0]["dataset"])
         axes.grid(alpha=0.3)
         axes.legend()
     figures.save(path, drawn)

@@ -131,11 +131,10 @@ def test_a_replay_starts_with_the_teacher_and_never_asks_more_than_was_recorded(
     monkeypatch.setattr(crowd, "fit_crowd", seen)
     teacher = crowd.draw_teacher(log.teacher, 5, 0, 3)
     found = list(crowd.replay(log, method, order, teacher, 0, 3))
-    recorded = np.bincount(log.votes.image)
+    recorded, everything, before = np.bincount(log.votes.image), triples(log.votes), set()
     assert [answers for answers, *_ in found] == [k for k in crowd.ANSWERS if k <= recorded.mean()]
     prior = teacher.prior(log.votes.images)
     assert (found[0][1] == prior.argmax(1)).all() and found[0][2] == pytest.approx(prior.max(1))
-    everything, before = triples(log.votes), set()
     for votes in asked:
         given, got = triples(votes), np.bincount(votes.image, minlength=30)
         assert before <= given <= everything and len(given) == len(votes.image)
