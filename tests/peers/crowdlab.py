@@ -24,6 +24,8 @@ from utils.people.aggregation import Aggregator, Crowd, aggregate, teacher_model
 from utils.people.answers import read_experiment
 from utils.people.teacher import load_teacher
 
+COUNTS = (10, 20)  # expert images per class
+
 
 def crowdlab(votes, prior):
     """CROWDLAB's labels, with the teacher's probabilities as those of the classifier."""
@@ -52,12 +54,15 @@ def compare(log, count, k, draw, seed):
         "ours, fixed teacher": teacher_model(answers, teacher, fixed=True).posterior.argmax(1),
         "ours, fixed teacher, no lessons": teacher_model(plain, teacher, fixed=True).posterior.argmax(1),
         "CROWDLAB": crowdlab(votes, teacher.prior(votes.images)),
-        "our dawid_skene": aggregate(votes, classes, log.known, Aggregator("dawid_skene", draw)).label,
-        "our one_coin": aggregate(votes, classes, log.known, Aggregator("one_coin", draw)).label,
-        "crowd-kit DawidSkene": crowd_kit(DawidSkene(n_iter=100), votes),
-        "crowd-kit OneCoinDawidSkene": crowd_kit(OneCoinDawidSkene(n_iter=100), votes),
-        "crowd-kit GLAD": crowd_kit(GLAD(), votes),
     }
+    if count == COUNTS[0]:  # the same for all
+        labels |= {
+            "our dawid_skene": aggregate(votes, classes, log.known, Aggregator("dawid_skene", draw)).label,
+            "our one_coin": aggregate(votes, classes, log.known, Aggregator("one_coin", draw)).label,
+            "crowd-kit DawidSkene": crowd_kit(DawidSkene(n_iter=100), votes),
+            "crowd-kit OneCoinDawidSkene": crowd_kit(OneCoinDawidSkene(n_iter=100), votes),
+            "crowd-kit GLAD": crowd_kit(GLAD(), votes),
+        }
     return {name: 100 * float((label == log.truth).mean()) for name, label in labels.items()}
 
 
@@ -73,7 +78,7 @@ def main():
         folders = [Path(how.data_root, "explain_teach", name) for name in experiments]
         answers = [answer for folder in folders for answer in read_experiment(folder, classes)]
         log = crowd.make_log(answers, load_teacher(Path(how.out, "work", dataset, "crowd", "teacher_features.npz")))
-        for count in (10, 20):
+        for count in COUNTS:
             for k in (2, 3, 5, 8):
                 each = [compare(log, count, k, draw, 0) for draw in range(how.draws)]
                 for name in each[0]:
