@@ -29,7 +29,7 @@ COMMANDS = (  # the README's; the settings after two spaces make them small
     f"  --pretrained none --iterations 6 {NETWORK}",
     "python teach.py --dataset my_birds  --test-images 12 --workers 1",
     "python simulate_people.py --dataset my_birds --accuracy 0.8  --people 5",
-    "python label.py --dataset my_birds --answers my_birds/answers_simulated.json",
+    "python label.py --dataset my_birds --answers my_birds/answers_simulated.json --aggregation majority",
     f"python train_butterflies_resnet18.py --dataset my_birds_after_labeling  {TRAINING}",
 )
 
