@@ -205,6 +205,7 @@ def serve(app: Flask, host: str, port: int, threads: int, announce: Callable[[st
             port=port,
             threads=threads,
             ident=None,
+            send_bytes=18_000,  # waitress' loop sends answers: threads that send wait for the interpreter's lock
             connection_limit=CONNECTIONS,
             channel_timeout=IDLE,
             cleanup_interval=IDLE // 4,
