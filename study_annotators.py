@@ -8,8 +8,7 @@ expert labels for all, only the expert's images, self-training (Lee 2013), featu
     python study_annotators.py --classifier finetune --epochs 8 --milestones 5 7 --lr 0.01 --batch-size 32
 
 Reads: training, test and rest images with known labels; the weights of --pretrained; a SimCLR checkpoint, if given.
-Writes: in <out>, study_annotators.csv (one row per classifier), study_annotators_rounds.csv (self-training),
-study_annotators.png and run_study_annotators.json.
+Writes: in <out>, study_annotators.csv (one row per classifier), study_annotators.png, run_study_annotators.json.
 Takes: 74 seconds on one CPU core for butterflies_s300, hours with --classifier finetune. Not measured on a GPU.
 """
 
@@ -24,6 +23,7 @@ from tqdm import tqdm
 from models.resnet import Arch, build
 from models.weights import Normalize, load_backbone, load_encoder
 from utils.base import processes
+from utils.base.files import write_table
 from utils.base.machine import default_workers
 from utils.data.images import eval_view
 from utils.data.outputs import Layout
@@ -100,7 +100,7 @@ def learners(material: study.Material, cfg: Config) -> tuple[study.Learner, stud
 @processes.first_only
 def report(rows: list[dict], layout: Layout, cfg: Config) -> dict:
     """Writes tables and figure, prints the break-evens, and returns the means over seeds."""
-    rows = study.write_study(layout, rows, cfg.rounds)
+    write_table(layout.annotator_study(".csv"), rows)
     study.draw_study(layout.annotator_study(".png"), rows)
     curve, found = study.annotator_curve(rows), study.alternatives(rows)
     for one in found:
@@ -119,14 +119,14 @@ def main(cfg: Config) -> dict:
     layout = Layout(Path(cfg.out), dataset.list_stem)
     material = study.open_material(dataset, cfg.data_root, cfg.image_size, cfg.ram_budget)
     learner, simclr = learners(material, cfg)
-    planned = study.steps(cfg.accuracy, cfg.repeats, cfg.seed, cfg.rounds, simclr is not None)
-    outputs = [layout.annotator_study(ending) for ending in (".csv", ".png", *(["_rounds.csv"] if cfg.rounds else []))]
+    planned = study.steps(cfg.accuracy, cfg.repeats, cfg.seed, simclr is not None)
+    outputs = [layout.annotator_study(ending) for ending in (".csv", ".png")]
     with resumable(cfg, outputs) as unfinished:
-        trials = study.Study(material, learner, simclr, cfg.labels_per_image, cfg.confidence)
+        trials = study.Study(material, learner, simclr, cfg.labels_per_image, cfg.rounds, cfg.confidence)
         trials.state = unfinished.state or trials.state
-        rows = trials.state["rows"]
-        bar = {"total": len(planned), "initial": len(rows), "desc": "study", "unit": "classifier"}
-        for step in tqdm(planned[len(rows) :], **bar, disable=not processes.is_first()):
+        rows, done = trials.state["rows"], trials.state["steps"]
+        bar = {"total": len(planned), "initial": done, "desc": "study", "unit": "step"}
+        for step in tqdm(planned[done:], **bar, disable=not processes.is_first()):
             trials.run(step)
             unfinished.save(trials.state)
         accuracies, remedies = [row["test_accuracy"] for row in rows], "--pretrained, --epochs and --probe-epochs"

@@ -81,7 +81,7 @@ def column(table, *names):
 
 def test_every_table_has_its_rows(ran):
     curves = {f"courses_toy{variant}" for variant in ("", "_simclr", "_sgd")}
-    others = {"courses", "explanations_localization", "explanations_deletion", "labels", "labels_self_training"}
+    others = {"courses", "explanations_localization", "explanations_deletion", "labels"}
     assert {path.stem for path in Path("results").glob("*.csv")} == curves | others
     assert {path.stem for path in Path("results").glob("*.png")} == curves | {"labels"}
     wanted = [(one, kind) for kind in KINDS for one in ("KMaxGrad", "random")]
@@ -186,7 +186,3 @@ def test_seeds_are_merged_by_hand():
         (ANNOTATORS, 100.0, 100.0, 75.0, 7.07, "", "", ""),
         (SELF_TRAINED, "", 90.0, 72.5, 3.54, 95.8, 87.5, "never"),
     ]
-    first = {"labels": SELF_TRAINED, "round": 1.0, "own_labels": 0.0, "changed": 7.0}
-    rounds = [first | {"label_accuracy": "", "test_accuracy": 75.0}]
-    rounds += [first | {"own_labels": 7.0, "label_accuracy": 90.0, "test_accuracy": 70.0}]
-    assert [tuple(one.values()) for one in labels.self_training(rounds)] == [(SELF_TRAINED, 1, 3.5, 7.0, 90.0, 72.5)]

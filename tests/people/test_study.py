@@ -2,7 +2,6 @@
 
 import csv
 import io
-import itertools
 import json
 from dataclasses import replace
 from types import SimpleNamespace
@@ -49,51 +48,57 @@ class Cloud:
         return self.right(head), lambda: head(self.seen(self.rest)).softmax(1)
 
 
-def study_of(cloud, confidence=0.9):
-    return Study(cloud.material, cloud.learner, cloud.learner, 1, confidence)
+def study_of(cloud, rounds, confidence=0.9):
+    return Study(cloud.material, cloud.learner, cloud.learner, 1, rounds, confidence)
 
 
 def rows_after(made, planned):
     """Runs the steps that a study has not run; returns its rows."""
-    for step in planned[len(made.state["rows"]) :]:
+    for step in planned[made.state["steps"] :]:
         made.run(step)
     return made.state["rows"]
 
 
 def plainly(cloud, confidence, rounds, seed):
-    """Second implementation of self-training: trains a classifier in every round."""
-    found, own = [], {}
-    for number in range(rounds + 1):
+    """Second implementation of self-training: trains a classifier in every round. Also returns the rows they learn."""
+    found, given, own = [], [], {}
+    for _ in range(rounds + 1):
         rows = [replace(row, label=own[row.path]) for row in cloud.rest if row.path in own]
         head = cloud.head([*cloud.expert, *rows], seed)
         right = [own[row.path] == row.label for row in cloud.rest if row.path in own]
         share = round(100 * sum(right) / len(right), 3) if right else ""
-        found.append((number, len(own), share, round(cloud.right(head), 3)))
+        found.append((share, round(cloud.right(head), 3)))
+        given += [[*cloud.expert, *rows]]
         own = {}
         for row in cloud.rest:
             shares = [float(value) for value in torch.exp(head(cloud.points[row.path]))]
             if max(shares) / sum(shares) >= confidence:
                 own[row.path] = shares.index(max(shares))
-    return found
+    return found, given
 
 
+@pytest.mark.parametrize("rounds", [1, 4])
 @pytest.mark.parametrize("confidence", [0.0, 0.9])
-def test_self_training_against_a_second_implementation(confidence):
+def test_self_training_against_a_second_implementation(confidence, rounds):
     cloud = Cloud()
-    rows = rows_after(study_of(cloud, confidence), study.steps((1.0,), 2, 5, rounds=4, simclr=False))
+    rows = rows_after(study_of(cloud, rounds, confidence), study.steps((1.0,), 2, 5, simclr=False))
+    given = iter(cloud.given)
     for seed in (5, 6):
         own = [row for row in rows if row["seed"] == seed and row["annotator_accuracy"] == ""]
-        columns = ("round", "own_labels", "label_accuracy", "test_accuracy")
-        assert [tuple(row[name] for name in columns) for row in own] == plainly(cloud, confidence, 4, seed)
-    if confidence == 0.9:  # otherwise the comparison shows nothing
-        assert 0 < own[-1]["own_labels"] < REST and len({row["test_accuracy"] for row in own}) > 1
+        found, learned = plainly(cloud, confidence, rounds, seed)
+        assert [(row["label_accuracy"], row["test_accuracy"]) for row in own] == [found[0], found[-1]]
+        assert [row["labels"] for row in own] == [EXPERT, SELF_TRAINED]
+        changed = [rows for place, rows in enumerate(learned) if not place or rows != learned[place - 1]]
+        assert [next(given) for _ in changed] == changed
+        # Otherwise the comparison shows nothing.
+        assert len(changed) > 1 and (confidence == 0 or EXPERTS < len(changed[-1]) < EXPERTS + REST)
 
 
 def test_self_training_uses_no_true_label_of_the_rest_and_no_test_image():
     cloud, blind = Cloud(), Cloud()
     blind.material = replace(blind.material, rest=[replace(row, label=UNKNOWN) for row in blind.rest])
-    planned = [step for step in study.steps((1.0,), 1, 3, rounds=4, simclr=True) if step.quality is None]
-    found = [[row["test_accuracy"] for row in rows_after(study_of(one), planned)] for one in (cloud, blind)]
+    planned = [step for step in study.steps((1.0,), 1, 3, simclr=True) if step.quality is None]
+    found = [[row["test_accuracy"] for row in rows_after(study_of(one, 4), planned)] for one in (cloud, blind)]
     assert found[0] == found[1] and cloud.given == blind.given and len(cloud.given[1]) > EXPERTS
     tested = {row.path for row in cloud.test}
     assert not any(row.path in tested for given in cloud.given for row in given)
@@ -101,27 +106,15 @@ def test_self_training_uses_no_true_label_of_the_rest_and_no_test_image():
 
 
 def test_a_study_resumes_after_any_step():
-    planned = study.steps((0.5,), 1, 0, rounds=2, simclr=True)
-    whole = rows_after(study_of(Cloud()), planned)
+    planned = study.steps((0.5,), 1, 0, simclr=True)
+    whole = rows_after(study_of(Cloud(), 2), planned)
     for stop in range(len(planned)):
-        stopped, later, kept = study_of(Cloud()), study_of(Cloud()), io.BytesIO()
+        stopped, later, kept = study_of(Cloud(), 2), study_of(Cloud(), 2), io.BytesIO()
         rows_after(stopped, planned[:stop])
         torch.save(stopped.state, kept)
         kept.seek(0)
         later.state = torch.load(kept, weights_only=True)
         assert rows_after(later, planned) == whole
-
-
-def test_the_steps_of_a_study():
-    planned = study.steps((0.8,), 2, 7, rounds=2, simclr=True)
-    assert [(step.labels, step.quality, step.seed, step.round) for step in planned] == [
-        *[(EXPERT, None, seed, 0) for seed in (7, 8)],
-        *[(ANNOTATORS, quality, seed, 0) for quality in (0.8, 1.0) for seed in (7, 8)],
-        *[(SELF_TRAINED, None, seed, number) for seed in (7, 8) for number in (1, 2)],
-        *[(EXPERT + ON_SIMCLR, None, seed, 0) for seed in (7, 8)],
-        *[(SELF_TRAINED + ON_SIMCLR, None, seed, number) for seed in (7, 8) for number in (1, 2)],
-    ]
-    assert study.steps((0.8,), 2, 7, rounds=0, simclr=False) == planned[:6]
 
 
 def test_simulated_labels_have_the_given_accuracy(data_root):
@@ -194,18 +187,16 @@ def test_the_script_with_everything_that_needs_no_people(tools, data_root, weigh
     command = ["study_annotators", *tools.common(data_root), "--pretrained", weights, *settings, "--rounds"]
     done = tools.call(*command, 2, *simclr, cwd=tmp_path)
     assert done.status == 0, done.err
-    rows, rounds = (rows_in(tmp_path / f"toy/study_annotators{ending}.csv") for ending in ("", "_rounds"))
-    sources = (SELF_TRAINED, EXPERT + ON_SIMCLR, SELF_TRAINED + ON_SIMCLR)
-    assert [row["labels"] for row in rows[6:]] == [labels for labels in sources for _ in range(2)]
-    assert [row["label_accuracy"] for row in rows[4:6]] == ["100.0", "100.0"]
-    expected = itertools.product((SELF_TRAINED, SELF_TRAINED + ON_SIMCLR), "01", "12")
-    assert [(row["labels"], row["seed"], row["round"]) for row in rounds] == list(expected)
+    rows = rows_in(tmp_path / "toy/study_annotators.csv")
+    without = [EXPERT, SELF_TRAINED, EXPERT + ON_SIMCLR, SELF_TRAINED + ON_SIMCLR]
+    assert [row["labels"] for row in rows] == [*without[:2] * 2, *[ANNOTATORS] * 4, *without[2:] * 2]
+    assert [row["label_accuracy"] for row in rows[6:8]] == ["100.0", "100.0"]
     record = json.loads((tmp_path / "toy/run_study_annotators.json").read_text())
-    assert list(record["measured"]["without_people"]) == [EXPERT, *sources]
+    assert list(record["measured"]["without_people"]) == without
     assert done.out.count("Compared with") == 4
     assert tools.call(*command, 0, "--out", "people", cwd=tmp_path).status == 0  # the same rows of people
-    assert rows_in(tmp_path / "people/study_annotators.csv") == rows[:6]
-    assert not (tmp_path / "people/study_annotators_rounds.csv").exists()
+    same = [row for row in rows[:8] if row["labels"] != SELF_TRAINED]
+    assert rows_in(tmp_path / "people/study_annotators.csv") == same
 
 
 def test_a_wrong_simclr_checkpoint_is_refused_before_training(tools, data_root, weights, tmp_path):

@@ -15,12 +15,10 @@ from models.resnet import Network, build
 from models.weights import Normalize, load_backbone
 from utils.base import figures, processes
 from utils.base.errors import InputError
-from utils.base.files import write_table
 from utils.data.catalog import Dataset
 from utils.data.images import eval_view, full_view
 from utils.data.lists import UNKNOWN, Example
 from utils.data.loading import ImageSet, open_list
-from utils.data.outputs import Layout
 from utils.people.aggregation import Votes, majority, symmetric
 from utils.people.simulated import respond
 from utils.training.classifier import ClassifierRecipe, test_view, train_classifier
@@ -31,7 +29,6 @@ from utils.training.probe import ProbeSettings, encode, fit_probe
 EXPERT, ANNOTATORS, SELF_TRAINED = "expert alone", "expert and annotators", "expert and own confident answers"
 ON_SIMCLR = ", SimCLR features"  # suffix for heads on a SimCLR encoder
 TABLE = ("labels", "annotator_accuracy", "seed", "label_accuracy", "test_accuracy")
-ROUNDS_TABLE = ("labels", "seed", "round", "own_labels", "changed", "label_accuracy", "test_accuracy")
 
 # Trains a classifier on labeled rows with a seed. Returns its test accuracy in percent, and a function for its
 # probabilities on the rest, (N, C).
@@ -110,25 +107,14 @@ def simulated_labels(rest: Sequence[Example], num_classes: int, quality: float, 
 class Step:
     seed: int  # seed of the training and of the annotators' errors
     quality: float | None = None  # accuracy of the annotators who label the rest, 0 .. 1; None without annotators
-    round: int = 0  # round of self-training, from 1; 0 without self-training
-    simclr: bool = False  # a head on SimCLR features
-
-    @property
-    def labels(self) -> str:
-        without_people = SELF_TRAINED if self.round else EXPERT
-        return (without_people if self.quality is None else ANNOTATORS) + ON_SIMCLR * self.simclr
+    simclr: bool = False  # heads on SimCLR features
 
 
-def steps(accuracies: Sequence[float], repeats: int, seed: int, rounds: int, simclr: bool) -> list[Step]:
-    """Returns the classifiers of a study in order. Annotators of accuracy 1 (expert labels for all) are included."""
+def steps(accuracies: Sequence[float], repeats: int, seed: int, simclr: bool) -> list[Step]:
+    """Returns the steps of a study in order. Annotators of accuracy 1 (expert labels for all) are included."""
     seeds = range(seed, seed + repeats)
-    trained = [(one, number) for one in seeds for number in range(1, rounds + 1)]
     planned = [Step(one, quality) for quality in (None, *sorted({*accuracies, 1.0})) for one in seeds]
-    planned += [Step(one, round=number) for one, number in trained]
-    if simclr:
-        planned += [Step(one, simclr=True) for one in seeds]
-        planned += [Step(one, round=number, simclr=True) for one, number in trained]
-    return planned
+    return planned + [Step(one, simclr=True) for one in seeds if simclr]
 
 
 def confident_labels(probabilities: Tensor, confidence: float) -> Tensor:
@@ -145,55 +131,44 @@ class Study:
     """
 
     def __init__(
-        self, material: Material, learner: Learner, simclr: Learner | None, per_image: int, confidence: float
+        self,
+        material: Material,
+        learner: Learner,
+        simclr: Learner | None,
+        per_image: int,
+        rounds: int,
+        confidence: float,
     ) -> None:
         self.material, self.learner, self.simclr = material, learner, simclr
-        self.per_image, self.confidence = per_image, confidence
-        self.state: dict = {"rows": [], "answers": {}}  # rows of the table; last round of each self-training
+        self.per_image, self.rounds, self.confidence = per_image, rounds, confidence
+        self.state: dict = {"steps": 0, "rows": []}  # number of finished steps, and rows of the table
 
     def run(self, step: Step) -> None:
-        """Trains the next classifier and appends its row to the table."""
-        rest, answers, key = self.material.rest, self.state["answers"], f"{step.seed}{ON_SIMCLR * step.simclr}"
-        labels, changed = torch.full((len(rest),), UNKNOWN), 0
-        if step.quality is not None:
-            labels = simulated_labels(rest, self.material.num_classes, step.quality, self.per_image, step.seed)
-        elif step.round:
-            labels = answers[key]["next"]
-            changed = int((labels != answers[key]["labels"]).sum())
-        pairs = [(row, label) for row, label in zip(rest, labels.tolist(), strict=True) if label != UNKNOWN]
-        if step.round and not changed:  # the same labels and seed give the same classifier
-            right = answers[key]["test_accuracy"]
-        else:
-            learner = self.simclr if step.simclr and self.simclr else self.learner
+        """Runs the next step and appends its rows to the table: without annotators, also that of self-training."""
+        rest, learner = self.material.rest, self.simclr if step.simclr and self.simclr else self.learner
+
+        def learn(labels: Tensor) -> tuple[dict, Callable[[], Tensor]]:
+            pairs = [(row, label) for row, label in zip(rest, labels.tolist(), strict=True) if label != UNKNOWN]
             labeled = [replace(row, label=label) for row, label in pairs]
             right, on_rest = learner([*self.material.expert, *labeled], step.seed)
-            if step.quality is None:
-                confident = confident_labels(on_rest(), self.confidence)
-                answers[key] = {"labels": labels, "next": confident, "test_accuracy": right}
-        label_accuracy = 100 * sum(label == row.label for row, label in pairs) / len(pairs) if pairs else None
-        self.state["rows"].append(
-            {
-                "labels": step.labels,
-                "annotator_accuracy": "" if step.quality is None else step.quality,
-                "seed": step.seed,
-                "label_accuracy": "" if label_accuracy is None else round(label_accuracy, 3),
-                "test_accuracy": round(right, 3),
-                "round": step.round,
-                "own_labels": len(pairs) if step.round else 0,
-                "changed": changed,
-            }
-        )
+            share = round(100 * sum(label == row.label for row, label in pairs) / len(pairs), 3) if pairs else ""
+            quality = "" if step.quality is None else step.quality
+            return dict(zip(TABLE, ("", quality, step.seed, share, round(right, 3)), strict=True)), on_rest
 
-
-def write_study(layout: Layout, rows: Sequence[dict], last_round: int) -> list[dict]:
-    """Writes the table of classifiers and that of self-training's rounds; returns the rows of the first."""
-    last = [row for row in rows if row["round"] in (0, last_round)]
-    write_table(layout.annotator_study(".csv"), [{name: row[name] for name in TABLE} for row in last])
-    rounds = [{name: row[name] for name in ROUNDS_TABLE} for row in rows if row["round"]]
-    layout.annotator_study("_rounds.csv").unlink(missing_ok=True)
-    if rounds:
-        write_table(layout.annotator_study("_rounds.csv"), rounds)
-    return last
+        if step.quality is not None:
+            labels = simulated_labels(rest, self.material.num_classes, step.quality, self.per_image, step.seed)
+            found = {ANNOTATORS: learn(labels)[0]}
+        else:
+            labels = torch.full((len(rest),), UNKNOWN)
+            row, on_rest = learn(labels)
+            found = {EXPERT: row}
+            for _ in range(self.rounds):
+                before, labels = labels, confident_labels(on_rest(), self.confidence)
+                if not labels.equal(before):  # the same labels and seed give the same classifier
+                    row, on_rest = learn(labels)
+                found[SELF_TRAINED] = row
+        self.state["rows"] += [row | {"labels": labels + ON_SIMCLR * step.simclr} for labels, row in found.items()]
+        self.state["steps"] += 1
 
 
 def break_even(qualities: Sequence[float], right: Sequence[float], level: float) -> float | None:
