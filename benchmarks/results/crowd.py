@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import NamedTuple, cast
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import mannwhitneyu
 
 from benchmarks.results import runs
 from benchmarks.results.courses import kept
@@ -204,14 +204,9 @@ def lesson_auc(answers: Sequence[Answer], num_classes: int) -> list[float]:
     areas = []
     for fold in range(FOLDS):
         parts = [rows[(rows[:, 0] % FOLDS == fold) & (rows[:, 1] == label)] for label in range(num_classes)]
-        areas.append(fmean(auc(shrunk[some[:, 0], some[:, 1]], some[:, 2] == 1) for some in parts))
+        scored = [(shrunk[some[:, 0], some[:, 1]], some[:, 2] == 1) for some in parts]
+        areas.append(fmean(mannwhitneyu(x[y], x[~y]).statistic / (y.sum() * (~y).sum()) for x, y in scored))
     return areas
-
-
-def auc(scores: np.ndarray, right: np.ndarray) -> float:
-    """Returns the share of pairs of a right and a wrong answer in which the right one scores higher; ties are half."""
-    count = right.sum()
-    return float((rankdata(scores)[right].sum() - count * (count + 1) / 2) / (count * (~right).sum()))
 
 
 def draw_figure(path: Path, tables: Sequence[Sequence[dict]]) -> None:

@@ -50,14 +50,6 @@ def test_logs_of_another_table_are_refused(tmp_path):
         read_experiment(folder, CLASSES)
 
 
-def test_auc_counts_pairs():
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        scores, right = rng.integers(5, size=30), rng.random(30) < 0.4
-        pairs = [(a > b) + (a == b) / 2 for a in scores[right] for b in scores[~right]]
-        assert crowd.auc(scores, right) == pytest.approx(np.mean(pairs))
-
-
 def person(name, group, lessons, tests):
     """Answers of a person: pairs of class and response."""
     parts = [("lesson", truth, response) for truth, response in lessons]

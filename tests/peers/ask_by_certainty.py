@@ -32,7 +32,8 @@ from utils.people.aggregation import SHRINK, Aggregator
 from utils.people.answers import read_answers
 from utils.people.labelling import aggregate_parts, describe_all
 from utils.people.page_key import read_page_key
-from utils.people.teacher import encode, load_teacher, make_teacher, save_teacher
+from utils.people.teacher import load_teacher, make_teacher, save_teacher
+from utils.training.features import FeatureMaps
 
 PEOPLE, TESTED, EXPERT, EVEN = 30, 20, 10, 4
 SPLITS = {"train": whole_view, "test": eval_view, "rest": eval_view}
@@ -46,8 +47,8 @@ def material(args):
         network = build("resnet18", 0)
         load_backbone(network, args.weights, "auto")
         network.eval().freeze_backbone()
-        how = SimpleNamespace(batch_size=64, workers=1, device="cpu")
-        np.savez(args.cache, **{name: encode(network, some, how) for name, some in images.items()})
+        maps = {name: FeatureMaps(network, some, 64, 1, "cpu", budget=0) for name, some in images.items()}
+        np.savez(args.cache, **{name: some.pooled().half().numpy() for name, some in maps.items()})
     features = dict(np.load(args.cache))
     lists = {
         name: (features[name], some.labels.numpy(), [row.path for row in some.rows]) for name, some in images.items()

@@ -13,16 +13,15 @@ import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
-from tqdm import tqdm
 
-from models.resnet import Network, build
+from models.resnet import build
 from models.weights import load_backbone
 from utils.base import processes
 from utils.base.errors import InputError
 from utils.base.files import replacing
 from utils.data.catalog import Dataset
 from utils.data.images import eval_view, whole_view
-from utils.data.loading import ImageSet, open_list
+from utils.data.loading import open_list
 from utils.data.outputs import Layout
 from utils.teaching.optimal import learn_head
 from utils.training.features import FeatureMaps
@@ -123,15 +122,6 @@ def make_teacher(
     return Teacher(rows, features, expert, labels, fit_head(expert, labels, num_classes), temperature), right
 
 
-def encode(network: Network, images: ImageSet, cfg) -> np.ndarray:
-    """Returns pooled features of a list, float16 (N, d); `cfg` has batch_size, workers and device."""
-    found = torch.zeros(len(images), network.num_features, dtype=torch.float16)
-    maps = FeatureMaps(network, images, cfg.batch_size, cfg.workers, cfg.device, budget=0)
-    for numbers, batch in tqdm(maps, "features", len(maps.groups()), unit="batch", disable=not processes.is_first()):
-        found[numbers] = batch.mean((2, 3)).half().cpu()
-    return processes.merged(found, cfg.device).numpy()
-
-
 def store_teacher(layout: Layout, dataset: Dataset, course: dict, cfg) -> dict:
     """Writes teacher_features.npz: features of the expert's images (whole) and of the others (test view), and the head.
 
@@ -157,7 +147,8 @@ def store_teacher(layout: Layout, dataset: Dataset, course: dict, cfg) -> dict:
     splits = ("test", "rest") if dataset.rest else ("test",)
     others = [open_list(dataset, split, cfg.data_root, view) for split in splits]
     paths = [row.path for images in others for row in images.rows]
-    known, *parts = (encode(network, images, cfg) for images in (expert, *others))
+    lists = (FeatureMaps(network, one, cfg.batch_size, cfg.workers, cfg.device, budget=0) for one in (expert, *others))
+    known, *parts = (one.pooled().half().numpy() for one in lists)
     teacher, right = make_teacher(known, expert.labels.numpy(), paths, np.concatenate(parts), len(dataset.classes))
     processes.first_only(save_teacher)(layout.teacher_features, teacher)
     share = "an unknown share (a class has one expert image)" if right is None else f"{right:.1f} %"

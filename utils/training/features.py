@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from models.resnet import Network
 from utils.base import processes
@@ -54,6 +55,6 @@ class FeatureMaps:
     def pooled(self) -> Tensor:
         """Returns the features of all rows, (N, d) on the CPU."""
         features = torch.zeros(len(self.images), self.network.num_features)
-        for numbers, maps in self:
+        for numbers, maps in tqdm(self, "features", len(self.groups()), unit="batch", disable=not processes.is_first()):
             features[numbers] = maps.mean((2, 3)).cpu()
         return processes.merged(features, self.device)
