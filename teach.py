@@ -3,6 +3,7 @@
     python teach.py
     python teach.py --dataset gull --selection random
     python teach.py --consent consent.md --language german.json
+    python teach.py --course-folder butterflies --out plain --no-explanations
 
 Reads: the course of train_*_CMaxGrad*.py; the expert's, test and rest images; the weights that the course names.
 Writes: in <out>, course_page/; course_page_key.json and teacher_features.npz (keep both from participants);
@@ -11,7 +12,8 @@ Takes: about 5 seconds for the page of butterflies_s300, and 110 seconds of CPU 
 its 1,929 images.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from utils.base import processes
@@ -36,6 +38,8 @@ class Config:
     # course
     selection: Literal["auto", Selection] = "auto"  # selection of the course; auto: the only course in --out
     simclr: bool = False  # teach the course of the SimCLR variant
+    course_folder: str = "{out}"  # output folder of the script that made the course
+    explanations: bool = True  # mark what to look at; --no-explanations: whole pictures without borders
     # page
     test_images: int = 20  # pictures of the test, balanced over classes
     label_images: int = 0  # pictures to label, drawn from the dataset's rest list; 0 takes all
@@ -55,11 +59,11 @@ class Config:
 
 
 @processes.first_only
-def build_page(cfg: Config, dataset: Dataset, layout: Layout, selection: str) -> dict:
-    course, pictures = layout.course(selection), (cfg.image_size, cfg.test_images, cfg.label_images)
+def build_page(cfg: Config, dataset: Dataset, layout: Layout, selection: str, course: Path) -> dict:
+    pictures = (cfg.image_size, cfg.test_images, cfg.label_images)
     texts = {"text": read_language(cfg.language), "consent": read_consent(cfg.consent) if cfg.consent else None}
     texts["links"] = {"completion": cfg.completion_url, "screen_out": cfg.screen_out_url}
-    page = CoursePage(dataset, course, cfg.data_root, *pictures, cfg.seed, texts)
+    page = CoursePage(dataset, course, cfg.data_root, *pictures, cfg.seed, texts, cfg.explanations)
     build_id = page.write(layout, cfg.workers)
     write_key(layout, dataset, selection, build_id, page.images, page.explanations)
     return page.report(layout, build_id)
@@ -67,9 +71,10 @@ def build_page(cfg: Config, dataset: Dataset, layout: Layout, selection: str) ->
 
 def main(cfg: Config) -> dict:
     dataset = chosen_dataset(cfg)
-    layout, selection = find_course(dataset, cfg.out, cfg.selection, cfg.simclr)
-    measured = build_page(cfg, dataset, layout, selection) or {}
-    return measured | store_teacher(layout, dataset, read_course(layout.course(selection), dataset), cfg)
+    found, selection = find_course(dataset, cfg.course_folder, cfg.selection, cfg.simclr)
+    course, layout = found.course(selection), replace(found, out=Path(cfg.out))
+    measured = build_page(cfg, dataset, layout, selection, course) or {}
+    return measured | store_teacher(layout, dataset, read_course(course, dataset), cfg)
 
 
 if __name__ == "__main__":

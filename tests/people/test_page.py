@@ -140,6 +140,21 @@ def opened(path):
         return np.array(image.convert("RGB").resize((96, 96), Image.Resampling.BICUBIC))
 
 
+def test_without_explanations_people_compare_the_same_images(built, build, work):
+    done = build("--course-folder", "toy", "--out", "plain", "--no-explanations", "--pretrained", "none")
+    assert done.status == 0, done.err
+    page, key, bordered = page_data(work / "plain"), key_data(work / "plain"), key_data(built)
+    course = json.loads((work / "toy/course_CMaxGrad.json").read_text())
+    for lesson, entry in zip(page["lessons"], course["lessons"], strict=True):
+        assert lesson["pairs"] == {} and set(lesson["partners"]) == set(entry["explanations"])
+        for wrong, partner in lesson["partners"].items():
+            assert key["explanations"][partner] == entry["explanations"][wrong]["partner"]
+    for phase in PHASES:  # everything else is the same
+        asked = [{i["path"] for i in one["images"].values() if i["phase"] == phase} for one in (key, bordered)]
+        assert asked[0] == asked[1] and asked[0]
+    assert "demo" not in str(key) and "demo" in str(course) and page["build_id"] != page_data(built)["build_id"]
+
+
 def test_pair_pictures_mark_what_was_explained(built, work, data_root):
     """Images to answer are shown whole. Explanations are unchanged inside and outside a red and white border."""
     page, images = page_data(built), built / "course_page/images"

@@ -66,9 +66,11 @@ class CoursePage:
         label_images: int,
         seed: int,
         texts: dict,
+        explanations: bool = True,
     ) -> None:
         self.dataset, self._source, self._data_root, self._longest = dataset, source, data_root, image_size
         entries = read_course(source, dataset)["lessons"]
+        entries = entries if explanations else [_unexplained(entry) for entry in entries]
         self._secret = hashlib.sha256(f"{seed}\n".encode() + source.read_bytes()).digest()
         self._pictures: dict[str, Callable[[], tuple[str, bytes]]] = {}
         self.images: dict[str, KeyImage] = {}
@@ -246,6 +248,12 @@ def reveals_classes(images: dict[str, KeyImage], jpg: set[str]) -> bool:
     asked = [(name in jpg, image.label) for name, image in images.items() if image.phase != "lesson"]
     always, never = ({label for kind, label in asked if kind is is_jpg} for is_jpg in (True, False))
     return bool(always - never - {None}) and bool(never - always - {None})
+
+
+def _unexplained(entry: dict) -> dict:
+    """Returns a lesson that compares the same images without explanations."""
+    plain = {wrong: pair["partner"] for wrong, pair in entry["explanations"].items()}
+    return entry | {"explanations": {}, "partners": plain | entry.get("partners", {})}
 
 
 def _compared(entry: dict) -> list[str]:
