@@ -205,7 +205,6 @@ def serve(app: Flask, host: str, port: int, threads: int, announce: Callable[[st
             port=port,
             threads=threads,
             ident=None,
-            send_bytes=18_000,  # waitress' loop sends answers: threads that send wait for the interpreter's lock
             connection_limit=CONNECTIONS,
             channel_timeout=IDLE,
             cleanup_interval=IDLE // 4,
@@ -215,6 +214,8 @@ def serve(app: Flask, host: str, port: int, threads: int, announce: Callable[[st
         )
     except (OSError, ValueError) as error:
         raise InputError(f"--host {host} --port {port}: cannot listen there ({error}). Choose another.") from error
+    # Waitress' loop sends short replies. It spins while a thread sends, and the thread then waits for it.
+    server.adj.send_bytes = 18_000
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # waiting requests are normal
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
