@@ -4,6 +4,7 @@
     python teach.py --dataset gull --selection random
     python teach.py --consent consent.md --language german.json
     python teach.py --course-folder butterflies --out plain --no-explanations
+    python teach.py --pass-mark 0.7   # people below it get extra lessons and a second test before they may label
 
 Reads: the course of train_*_CMaxGrad*.py; the expert's, test and rest images; the weights that the course names.
 Writes: in <out>, course_page/; course_page_key.json and teacher_features.npz (keep both from participants);
@@ -21,6 +22,7 @@ from utils.base.machine import default_workers
 from utils.data.catalog import Dataset
 from utils.data.outputs import Layout
 from utils.people.course_page import CoursePage, find_course
+from utils.people.extra_lessons import extra_lessons
 from utils.people.page_key import write_key
 from utils.people.page_texts import read_consent, read_language
 from utils.people.teacher import store_teacher
@@ -42,6 +44,8 @@ class Config:
     explanations: bool = True  # mark what to look at; --no-explanations: whole pictures without borders
     # page
     test_images: int = 20  # pictures of the test, balanced over classes
+    pass_mark: float = 0.0  # share of right test answers that people need, 0 .. 1; 0: no pass mark, no extra lessons
+    extra_lessons: int = 20  # with a pass mark: lessons to prepare for each class; people get those that they need
     label_images: int = 0  # pictures to label, drawn from the dataset's rest list; 0 takes all
     image_size: int = 384  # longer side of the page's pictures in pixels; smaller ones stay as they are
     consent: str = ""  # consent form (text or Markdown) that people must agree to first
@@ -58,12 +62,19 @@ class Config:
     device: str = "auto"  # auto (a GPU if there is one), cpu, cuda, cuda:1
 
 
-@processes.first_only
-def build_page(cfg: Config, dataset: Dataset, layout: Layout, selection: str, course: Path) -> dict:
+def make_page(cfg: Config, dataset: Dataset, course: Path, ce_list: Path) -> CoursePage:
     pictures = (cfg.image_size, cfg.test_images, cfg.label_images)
     texts = {"text": read_language(cfg.language), "consent": read_consent(cfg.consent) if cfg.consent else None}
     texts["links"] = {"completion": cfg.completion_url, "screen_out": cfg.screen_out_url}
     page = CoursePage(dataset, course, cfg.data_root, *pictures, cfg.seed, texts, cfg.explanations)
+    if cfg.pass_mark:
+        content = read_course(course, dataset)
+        page.add_pass_mark(cfg.pass_mark, lambda shown: extra_lessons(content, shown, ce_list, dataset, cfg))
+    return page
+
+
+@processes.first_only
+def write_page(cfg: Config, page: CoursePage, dataset: Dataset, layout: Layout, selection: str) -> dict:
     build_id = page.write(layout, cfg.workers)
     write_key(layout, dataset, selection, build_id, page.images, page.explanations)
     return page.report(layout, build_id)
@@ -73,7 +84,8 @@ def main(cfg: Config) -> dict:
     dataset = chosen_dataset(cfg)
     found, selection = find_course(dataset, cfg.course_folder, cfg.selection, cfg.simclr)
     course, layout = found.course(selection), replace(found, out=Path(cfg.out))
-    measured = build_page(cfg, dataset, layout, selection, course) or {}
+    page = make_page(cfg, dataset, course, found.explanation_list())
+    measured = write_page(cfg, page, dataset, layout, selection) or {}
     return measured | store_teacher(layout, dataset, read_course(course, dataset), cfg)
 
 

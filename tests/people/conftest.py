@@ -1,12 +1,13 @@
 """Fixtures of several test files."""
 
+import json
 import subprocess
 import warnings
 from contextlib import closing
 
 import pytest
 
-from tests.helpers import axe
+from tests.helpers import axe, many_classes
 from tests.helpers.answering import make_key, make_trial
 from tests.helpers.collecting import build_page, client_of, opened
 from tests.helpers.drawn_course import LABELLED, TESTED, page_data, with_photographs, write_course
@@ -79,3 +80,15 @@ def out(data_root, tools, tmp_path_factory):
 def course(out):
     """Values in data.js."""
     return page_data(out)
+
+
+@pytest.fixture(scope="session")
+def marked(tmp_path_factory):
+    """A page with a pass mark of 3/4: 9 classes, 5 lessons, two tests of 4 images, 5 to label. Also data.js and key."""
+    folder = tmp_path_factory.mktemp("pass_mark")
+    (folder / "form.md").write_text("# Aims\nYou learn birds.")
+    settings = ["--pass-mark", 0.75, "--extra-lessons", 4, "--consent", folder / "form.md"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(many_classes, "SPLITS", {"tr": 7, "te": 2, "rest_tr": 1})
+        out, course = many_classes.build_many(folder, "birds", many_classes.TWELVE[:9], 5, settings=settings)
+    return out, course, json.loads((out / "course_page_key.json").read_text())

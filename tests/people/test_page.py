@@ -73,8 +73,8 @@ def snapshot(folder):
 
 def test_the_page_contains_its_files_and_every_picture_that_it_names(built):
     page, files = page_data(built), set(snapshot(built / "course_page"))
-    head, parts = "build_id dataset things classes borders text consent links", "lessons test label jpg"
-    assert set(page) == {*head.split(), *parts.split()} and page["consent"] is None
+    head, parts = "build_id dataset things classes borders text consent links pass", "lessons test label extra jpg"
+    assert set(page) == {*head.split(), *parts.split()} and page["consent"] is page["pass"] is None
     shown = [*page["test"], *page["label"]]
     for lesson in page["lessons"]:
         shown += [lesson["image"], *itertools.chain(*(pair.values() for pair in lesson["pairs"].values()))]

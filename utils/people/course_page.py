@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -69,14 +70,15 @@ class CoursePage:
         explanations: bool = True,
     ) -> None:
         self.dataset, self._source, self._data_root, self._longest = dataset, source, data_root, image_size
+        self._test = partial(draw_test, num_classes=len(dataset.classes), wanted=test_images, seed=seed)
         entries = read_course(source, dataset)["lessons"]
-        entries = entries if explanations else [_unexplained(entry) for entry in entries]
+        self._prepared = (lambda entry: entry) if explanations else _unexplained
         self._secret = hashlib.sha256(f"{seed}\n".encode() + source.read_bytes()).digest()
         self._pictures: dict[str, Callable[[], tuple[str, bytes]]] = {}
         self.images: dict[str, KeyImage] = {}
         self.explanations: dict[str, str] = {}
         lessons, bordered = self._add_lessons(entries)
-        self._add_asked("test", "test", lambda rows: draw_test(rows, len(dataset.classes), test_images, seed))
+        self._add_asked("test", "test", self._test)
         if dataset.rest:
             self._add_asked("label", "rest", lambda rows: draw_some(len(rows), label_images, seed))
         self._refuse_overlap(entries)
@@ -88,9 +90,37 @@ class CoursePage:
             "classes": dataset.display_names,
             "borders": bordered,
             "lessons": lessons,
+            "pass": None,
+            "extra": [],
             **ids,
             **texts,
         }
+
+    def add_pass_mark(self, mark: float, extra: Callable[[set[str]], list[dict]]) -> None:
+        """Adds a second test and the lessons before it, for people who are right in less than `mark` of the first test.
+
+        `extra` makes these lessons without some images. Raises InputError if the test list has too few known images.
+        """
+        lessons, images = self.data["lessons"], set(self.images)
+        self._add_asked("test", "test", self._draw_second_test)
+        tests = [*self.data["test"], *(second := sorted(set(self.images) - images))]
+        shown = {image.path for image in self.images.values()} | self._compared
+        self.data["extra"], bordered = self._add_lessons(extra(shown), len(lessons))
+        self.data["borders"] = self.data["borders"] and bordered
+        checks = {name: check_of(name, self.images[name].label) for name in tests}
+        # The second test comes after half as many lessons as the course has.
+        before = min(len(self.data["extra"]), math.ceil(len(lessons) / 2))
+        self.data["pass"] = {"mark": mark, "test": second, "shown": before, "checks": checks}
+
+    def _draw_second_test(self, rows: list[Example]) -> list[int]:
+        asked = {image.path for image in self.images.values()}
+        left = [number for number, row in enumerate(rows) if row.path not in asked]
+        try:
+            if any(row.label == UNKNOWN for row in rows):
+                raise InputError("The classes of some test images are unknown.")
+            return [left[place] for place in self._test([rows[number] for number in left])]
+        except InputError as error:
+            raise InputError(f"--pass-mark needs a second test with other images. {error}") from None
 
     def _read(self, split: str) -> tuple[list[Example], Path]:
         path = self.dataset.list_path(self._data_root, split)
@@ -123,8 +153,8 @@ class CoursePage:
         self.explanations[name] = machine
         return name, kind != "machine"
 
-    def _add_lessons(self, entries: Sequence[dict]) -> tuple[list[dict], bool]:
-        """Adds the pictures of the lessons.
+    def _add_lessons(self, entries: Sequence[dict], first: int = 0) -> tuple[list[dict], bool]:
+        """Adds the pictures of the lessons, numbered from `first`.
 
         Returns the lessons for the page, and True if every pair has red borders. A lesson's `partners` are the plain
         pictures shown after wrong answers without an explanation; without such answers there is no such key.
@@ -132,7 +162,7 @@ class CoursePage:
         rows, path = self._read("train")
         row_of = {row.path: row for row in rows}
         lessons, bordered = [], [True]
-        for place, entry in enumerate(entries):
+        for place, entry in enumerate(map(self._prepared, entries), first):
             where = f"{self._source}, lesson {place + 1}"
             for compared in (entry["image"], *_compared(entry)):
                 if compared not in row_of:
@@ -157,7 +187,8 @@ class CoursePage:
         return lessons, all(bordered)
 
     def _refuse_overlap(self, entries: Sequence[dict]) -> None:
-        part_of = {path: "lesson" for entry in entries for path in _compared(entry)}
+        self._compared = {path for entry in entries for path in _compared(entry)}
+        part_of = dict.fromkeys(self._compared, "lesson")
         for image in self.images.values():
             other = part_of.setdefault(image.path, image.phase)
             if other != image.phase:
@@ -208,7 +239,7 @@ class CoursePage:
                 "Some classes have only JPEG pictures and others only PNG, which reveals classes. "
                 "Save the images of all classes in one format and build the page again."
             )
-        parts = {"lessons": "lessons", "test_images": "test", "label_images": "label"}
+        parts = {"lessons": "lessons", "extra_lessons": "extra", "test_images": "test", "label_images": "label"}
         counts = {name: len(self.data[part]) for name, part in parts.items()}
         return {"build_id": build_id, **counts, "pictures": len(self._pictures)}
 
@@ -234,6 +265,17 @@ def draw_test(rows: Sequence[Example], num_classes: int, wanted: int, seed: int)
             raise InputError(f"{too_few} {len(members)} images of class {label}, not {share}. Ask for fewer.")
         chosen += rng.choice(members, share, replace=False).tolist() if share else []
     return chosen
+
+
+def check_of(name: str, label: int | None) -> int:
+    """Returns the 32-bit FNV-1a hash of a test picture's id and class, by which the page checks answers.
+
+    It keeps honest people from reading the class by accident, no more: a script can try all classes.
+    """
+    value = 0x811C9DC5
+    for byte in f"{name} {label}".encode():
+        value = (value ^ byte) * 0x01000193 % 2**32
+    return value
 
 
 def draw_some(total: int, wanted: int, seed: int) -> list[int]:

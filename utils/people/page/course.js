@@ -25,6 +25,8 @@
   const LONGEST_COMMENT = 2000; // characters
   const NO_ASSIGNMENT = "ASSIGNMENT_ID_NOT_AVAILABLE"; // Mechanical Turk's preview
   const PARTS = ["lesson", "test", "label"];
+  const LEARNING = 5; // lessons of a person that say nothing about them yet; those after it have half the weight
+  const SHRINK = 20; // answers per class that the prior of a person's confusions is worth
 
   if (!COURSE) {
     const missing = "Files of this page are missing. Please unzip the whole folder first, then open index.html in it.";
@@ -34,6 +36,10 @@
 
   const [THING, THINGS] = COURSE.things;
   const FEW = COURSE.classes.length <= NUMBER_KEYS;
+  const PASS = COURSE.pass; // the pass mark and what it needs, or null
+  const PERCENT = PASS && Math.round(100 * PASS.mark);
+  const EXTRA = COURSE.extra.map((lesson) => lesson.image);
+  const lessonOf = (image) => [...COURSE.lessons, ...COURSE.extra].find((lesson) => lesson.image === image);
 
   // ---------------------------------------------------------------- helpers
 
@@ -164,23 +170,72 @@
 
   const trialsOf = (phase) => state.trials.filter((trial) => trial.phase === phase);
 
-  /** The unanswered pictures of a part, in this participant's order. */
-  function remaining(phase) {
-    const done = new Set(trialsOf(phase).map((trial) => trial.stimulus));
-    const all = phase === "lesson" ? COURSE.lessons.map((lesson) => lesson.image) : ordered(phase);
-    return all.filter((image) => !done.has(image));
+  const answersTo = (images) => state.trials.filter((trial) => images.includes(trial.stimulus));
+
+  /** The pictures of a part, or after a failed first test those of its second round; how many are answered, of how many. */
+  function round(part) {
+    const again = failed(COURSE.test);
+    const first = { lesson: COURSE.lessons.map((lesson) => lesson.image), test: COURSE.test, label: COURSE.label };
+    const images = (again && { lesson: EXTRA, test: PASS.test }[part]) || first[part];
+    const done = answersTo(images).length;
+    return { again, images, done, total: again && part === "lesson" ? PASS.shown : images.length };
   }
 
-  function ordered(phase) {
-    const place = new Map(COURSE[phase].map((image) => [image, hash(state.participant + image)]));
-    return [...COURSE[phase]].sort((one, other) => place.get(one) - place.get(other));
+  /** The unanswered pictures of a part, in this participant's order. Of extra lessons, the next depends on the answers. */
+  function remaining(part) {
+    const { again, images, done, total } = round(part);
+    if (again && part === "lesson") return done < total ? [nextExtra()] : [];
+    const answered = new Set(answersTo(images).map((trial) => trial.stimulus));
+    const place = new Map(images.map((image, number) => [image, hash(state.participant + image)]));
+    const left = images.filter((image) => !answered.has(image));
+    return part === "lesson" ? left : left.sort((one, other) => place.get(one) - place.get(other));
+  }
+
+  // ---------------------------------------------------------------- pass mark
+
+  /** The class of a test picture. The page has only digests, and checks each class in turn, after the answer. This keeps
+   * honest people from reading the classes by accident, no more. */
+  function truthOf(image) {
+    return COURSE.classes.findIndex((_, number) => hash(`${image} ${number}`) === PASS.checks[image]);
+  }
+
+  const isRight = (trial) => trial.response === truthOf(trial.stimulus);
+
+  /** True if every picture of a test is answered, and too few answers are right. */
+  function failed(test) {
+    if (!PASS) return false;
+    const trials = answersTo(test);
+    return trials.length === test.length && trials.filter(isRight).length / test.length < PASS.mark;
+  }
+
+  /** The next extra lesson: the first one left of the two classes that this person confuses most (as in Johns et al.,
+   * CVPR 2015). Like those of label.py, a person's confusions are shrunk towards a prior, here without the crowd. */
+  function nextExtra() {
+    const off = Math.min(1, 4 / (COURSE.classes.length - 1));
+    const prior = (own, other) => (SHRINK * (own === other ? 5 : off)) / (5 + off * (COURSE.classes.length - 1));
+    const known = COURSE.classes.map((_, own) => COURSE.classes.map((_, other) => prior(own, other)));
+    const total = COURSE.classes.map(() => SHRINK);
+    const trials = state.trials.filter((trial) => trial.phase !== "label");
+    const lessons = trialsOf("lesson");
+    for (const trial of trials) {
+      const { phase, stimulus, response } = trial;
+      const truth = phase === "test" ? truthOf(stimulus) : lessonOf(stimulus).label;
+      const weight = phase === "test" ? 1 : lessons.indexOf(trial) < LEARNING ? 0 : 0.5;
+      known[truth][response] += weight;
+      total[truth] += weight;
+    }
+    const share = (own, other) => known[own][other] / total[own];
+    const confused = ({ label, answer }) => share(label, answer) + share(answer, label);
+    const seen = answersTo(EXTRA).map((trial) => trial.stimulus);
+    const left = COURSE.extra.filter((lesson) => !seen.includes(lesson.image));
+    return left.reduce((most, lesson) => (confused(lesson) > confused(most) ? lesson : most)).image;
   }
 
   let since = performance.now(); // the last answer, or when this page took up the kept state
 
   /** Records an answer. Times do not depend on the clock, and do not include time with the page closed. */
   function record(asked, response) {
-    const lesson = COURSE.lessons.find((some) => some.image === asked.image);
+    const lesson = lessonOf(asked.image);
     const before = state.trials.length ? state.trials[state.trials.length - 1].time_elapsed : 0;
     const trial = {
       trial_id: randomId(),
@@ -446,8 +501,9 @@
   /** The screen at which a person continues: in the first part that is not finished. */
   function following() {
     const part = parts().find((some) => some === "label" || remaining(some).length > 0);
-    if (part === undefined) return "end";
-    return part === "lesson" || trialsOf(part).length > 0 ? part : `${part}-intro`;
+    if (part === undefined || failed(PASS?.test)) return "end";
+    const { again, done } = round(part);
+    return done > 0 || (part === "lesson" && !again) ? part : `${part}-intro`;
   }
 
   // ---------------------------------------------------------------- answers to choose from
@@ -546,6 +602,7 @@
       kinds(),
       element("ol", {}, ...items),
       paragraph(legend()),
+      PASS ? paragraph(text("pass_mark", { percent: PERCENT })) : null,
       paragraph(`${whereAnswersGo()} ${storage ? text("stays") : ""}`, "soft"),
       actions(start),
     );
@@ -621,10 +678,9 @@
   async function lessonScreen() {
     const [image] = remaining("lesson");
     if (image === undefined) return go(following());
-    const place = COURSE.lessons.findIndex((lesson) => lesson.image === image);
-    const total = COURSE.lessons.length;
-    const screen = await questionScreen("lesson", image, text("lesson_number", { place: place + 1, total }));
-    return { ...screen, done: place, total, next: [...comparedPictures(COURSE.lessons[place]), ...screen.next] };
+    const { done, total } = round("lesson");
+    const screen = await questionScreen("lesson", image, text("lesson_number", { place: done + 1, total }));
+    return { ...screen, done, total, next: [...comparedPictures(lessonOf(image)), ...screen.next] };
   }
 
   /** The pictures shown after a lesson that compare with class `counter`: the explained pair, or two plain pictures, or null. */
@@ -643,7 +699,7 @@
   async function feedbackScreen() {
     const trials = trialsOf("lesson");
     const { stimulus, response, correct } = trials[trials.length - 1];
-    const lesson = COURSE.lessons.find((some) => some.image === stimulus);
+    const lesson = lessonOf(stimulus);
     const verdict = element("h1", {}, ...pieces(correct ? "right" : "wrong", { name: named(lesson.label) }));
     const wrong = correct ? null : element("p", {}, ...pieces("you_answered", { name: named(response) }));
     const last = remaining("lesson").length === 0;
@@ -651,11 +707,11 @@
       "div",
       { className: "feedback" },
       element("div", { className: `verdict ${correct ? "right" : "wrong"}` }, element("div", {}, verdict, wrong)),
-      // A wrong answer is compared with that class; a right one with the student's own counter class.
-      ...(await compared(lesson, correct ? lesson.answer : response)),
+      // A wrong answer is compared with that class, if the lesson can; else with the student's own counter class.
+      ...(await compared(lesson, comparison(lesson, response) ? response : lesson.answer)),
       actions(button(text(last ? "finish_lessons" : "next_lesson"), () => go("lesson"), "primary")),
     );
-    const [done, total] = [trials.length, COURSE.lessons.length];
+    const { done, total } = round("lesson");
     return { content, title: text("lesson_answer", { place: done, total }), part: "lesson", done, total };
   }
 
@@ -683,25 +739,36 @@
 
   function rightInLessons() {
     const right = trialsOf("lesson").filter((trial) => trial.correct).length;
-    return text("right_in_lessons", { right, n: COURSE.lessons.length });
+    return text("right_in_lessons", { right, n: trialsOf("lesson").length });
+  }
+
+  /** After a failed first test. */
+  async function lessonIntroScreen() {
+    const right = answersTo(COURSE.test).filter(isRight).length;
+    const content = sheet(
+      element("h1", {}, text("extra_title")),
+      paragraph(text("right_in_test", { right, n: COURSE.test.length, percent: PERCENT }), "lead"),
+      paragraph(text("extra_next", { n: PASS.shown })),
+      actions(button(text("start_extra"), () => go("lesson"), "primary")),
+    );
+    return { content, title: text("lesson"), part: "lesson", total: PASS.shown, next: remaining("lesson") };
   }
 
   async function testIntroScreen() {
     const content = sheet(
       element("h1", {}, text("test_title")),
       paragraph(rightInLessons(), "lead"),
-      paragraph(text("test_next", { n: COURSE.test.length })),
+      paragraph(text("test_next", { n: round("test").total })),
       paragraph(text("test_guess")),
       actions(button(text("start_test"), () => go("test"), "primary")),
     );
-    return { content, title: text("test"), part: "test", total: COURSE.test.length, next: remaining("test").slice(0, 2) };
+    return { content, title: text("test"), part: "test", total: round("test").total, next: remaining("test").slice(0, 2) };
   }
 
   async function testScreen() {
     const [image] = remaining("test");
     if (image === undefined) return go(following());
-    const done = trialsOf("test").length;
-    const total = COURSE.test.length;
+    const { done, total } = round("test");
     const heading = text("test_number", { place: done + 1, total });
     return { ...(await questionScreen("test", image, heading)), done, total };
   }
@@ -727,14 +794,16 @@
   }
 
   async function endScreen() {
+    state.passed &&= !failed(PASS?.test);
     if (state.study && (state.finished === null || state.unsent.length)) await finish();
     const links = COURSE.links[state.passed ? "completion" : "screen_out"];
     const url = turk ? "" : state.study ? state.finished : links;
     const code = url && new URL(url).searchParams.get("cc");
     const labeled = trialsOf("label").length;
     // The server may have a picture later: one that somebody was shown and did not answer.
-    const more = (state.server || !state.labeledAll) && remaining("label").length > 0;
-    const facts = `${rightInLessons()} ${COURSE.label.length ? text("labeled", { n: labeled }) : ""}`;
+    const more = state.passed && (state.server || !state.labeledAll) && remaining("label").length > 0;
+    const work = COURSE.label.length ? text("labeled", { n: labeled }) : "";
+    const facts = `${rightInLessons()} ${state.passed ? work : text("screened_out")}`;
     const label = text(state.labeledAll ? "ask_for_more" : labeled ? "continue_labeling" : "label_pictures");
     const takeHome = button(text("download_answers"), download, "primary");
     takeHome.id = "take-home";
@@ -820,6 +889,7 @@
 
   const SCREENS = {
     intro: introScreen,
+    "lesson-intro": lessonIntroScreen,
     lesson: lessonScreen,
     feedback: feedbackScreen,
     "test-intro": testIntroScreen,

@@ -1,0 +1,87 @@
+"""Extra lessons for people below the pass mark, on the classes that the teacher confuses."""
+
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.special import softmax
+
+from utils.base import processes
+from utils.data.catalog import Dataset
+from utils.data.images import whole_view
+from utils.data.loading import ImageSet, open_list
+from utils.people.teacher import RIDGE, UNRECORDED, fit_head, held_out_logits
+from utils.teaching.course import lesson_entry, people_rows
+from utils.teaching.loop import teach
+from utils.teaching.optimal import OptimalStudent
+from utils.teaching.pool import Pool
+from utils.teaching.registry import make_selector
+from utils.teaching.selector import Choice
+from utils.teaching.student import StudentSettings
+
+RIVALS = 3  # classes that each class is compared with
+ALPHA = 0.5  # of CMaxGrad, as in the teaching scripts
+
+
+def extra_lessons(course: dict, shown: set[str], ce_list: Path, dataset: Dataset, cfg) -> list[dict]:
+    """Returns further lessons of a course, as in course.json, of training images that are not `shown` on the page yet.
+
+    The course's selection teaches pairs of classes to an untaught student. Each class gets up to `cfg.extra_lessons`
+    lessons with the `RIVALS` classes that the teacher confuses most with it. The most confused classes come first.
+    No image is in two pairs, so there are fewer lessons if a class has few images.
+    """
+    how, num_classes, seed = course.get("network", UNRECORDED), len(dataset.classes), cfg.seed
+    how = how | ({} if cfg.pretrained == "auto" else {"pretrained": cfg.pretrained})
+    images = open_list(dataset, "train", cfg.data_root, view := partial(whole_view, size=how["image_size"]))
+    pool = Pool(images, str(ce_list), num_classes, "attention", how["image_size"])
+    people = people_rows(str(ce_list), pool.rows, num_classes)
+    settings = dict(how, ridge=RIDGE, freeze_features=True, batch_size=cfg.batch_size, seed=seed, workers=cfg.workers)
+    unused = dict.fromkeys(("steps", "lr", "momentum", "weight_decay", "max_grad_norm"), 0)  # of the other student
+    explains = make_selector(course["selection"], ALPHA, seed).explains
+    untested = ImageSet(images.rows[:1], images.source, cfg.data_root, view)
+    student = OptimalStudent(pool, untested, explains, StudentSettings(**settings, **unused, device=cfg.device))
+    labels, free = images.labels, torch.tensor([row.path not in shown for row in images.rows])
+    confused = confusions(student.features.images.numpy(), labels.numpy(), num_classes)
+    left, found = labels[free].bincount(minlength=num_classes).tolist(), []
+    for pair, number in share_images(confused, left, cfg.extra_lessons).items():
+        rows = (free & torch.isin(labels, torch.tensor(pair))).nonzero()[:, 0]
+        for lesson in teach(student.untaught(rows), make_selector(course["selection"], ALPHA, seed), number):
+            image, partner = (int(rows[row]) for row in (lesson.choice.image, lesson.choice.partner))
+            free[[image, partner]] = False
+            counter, score = lesson.choice.counter, lesson.choice.score
+            choice = Choice(image, partner, counter, {counter: partner}, score)
+            found.append(lesson_entry(pool, people, len(found), choice))
+    wanted = cfg.extra_lessons * num_classes
+    if len(found) < wanted:
+        processes.say(f"The page has {len(found)} of {wanted} extra lessons: too few training images are left.")
+    return found
+
+
+def confusions(features: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Returns how much the teacher confuses two classes, (C, C): mean probabilities of held-out images, both ways."""
+    logits = held_out_logits(features, labels, num_classes)
+    if logits is None:
+        logits = features @ fit_head(features, labels, num_classes).T
+    believed = softmax(logits, axis=1)
+    mean = np.stack([believed[labels == label].mean(0) for label in range(num_classes)])
+    return mean + mean.T
+
+
+def share_images(confused: np.ndarray, left: list[int], per_class: int) -> dict[tuple[int, int], int]:
+    """Returns the number of lessons for pairs of classes, the most confused first. Class c has `left[c]` images."""
+    wanted = Counter[tuple[int, int]]()
+    for own, row in enumerate(confused):
+        rivals = [int(other) for other in np.argsort(-row, kind="stable") if other != own][:RIVALS]
+        for place, other in enumerate(rivals):
+            wanted[min(own, other), max(own, other)] += len(range(place, per_class, len(rivals)))
+    pairs = sorted(wanted, key=lambda pair: -confused[pair])
+    left, given = list(left), dict.fromkeys(pairs, 0)
+    for _ in range(2 * per_class):
+        for pair in pairs:  # in turn, so that all get some if images run out
+            if given[pair] < wanted[pair] and min(left[label] for label in pair) > 0:
+                given[pair] += 1
+                for label in pair:
+                    left[label] -= 1
+    return {pair: number for pair, number in given.items() if number}
