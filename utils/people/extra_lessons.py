@@ -33,18 +33,21 @@ def extra_lessons(course: dict, shown: set[str], ce_list: Path, dataset: Dataset
     No image is in two pairs, so there are fewer lessons if a class has few images.
     """
     how, num_classes, seed = course.get("network", UNRECORDED), len(dataset.classes), cfg.seed
-    how = how | ({} if cfg.pretrained == "auto" else {"pretrained": cfg.pretrained})
+    how = how if cfg.pretrained == "auto" else how | {"pretrained": cfg.pretrained}
     images = open_list(dataset, "train", cfg.data_root, view := partial(whole_view, size=how["image_size"]))
     pool = Pool(images, str(ce_list), num_classes, "attention", how["image_size"])
     people = people_rows(str(ce_list), pool.rows, num_classes)
     settings = dict(how, ridge=RIDGE, freeze_features=True, batch_size=cfg.batch_size, seed=seed, workers=cfg.workers)
-    unused = dict.fromkeys(("steps", "lr", "momentum", "weight_decay", "max_grad_norm"), 0)  # of the other student
+    unused: dict = dict.fromkeys(
+        ("steps", "lr", "momentum", "weight_decay", "max_grad_norm"), 0
+    )  # of the other student
     explains = make_selector(course["selection"], ALPHA, seed).explains
     untested = ImageSet(images.rows[:1], images.source, cfg.data_root, view)
     student = OptimalStudent(pool, untested, explains, StudentSettings(**settings, **unused, device=cfg.device))
     labels, free = images.labels, torch.tensor([row.path not in shown for row in images.rows])
     confused = confusions(student.features.images.numpy(), labels.numpy(), num_classes)
-    left, found = labels[free].bincount(minlength=num_classes).tolist(), []
+    left = labels[free].bincount(minlength=num_classes).tolist()
+    found: list[dict] = []
     for pair, number in share_images(confused, left, cfg.extra_lessons).items():
         rows = (free & torch.isin(labels, torch.tensor(pair))).nonzero()[:, 0]
         for lesson in teach(student.untaught(rows), make_selector(course["selection"], ALPHA, seed), number):
