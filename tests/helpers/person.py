@@ -110,7 +110,7 @@ class Person:
         for lesson in self.course["lessons"][len(self.trials) : end]:
             self.sees("Which kind")
             self.answer(lesson["label"], by_key=True)
-            self.sees("What tells")
+            self.sees("Right: ")
             self.click("Finish" if lesson is self.course["lessons"][-1] else "Next")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import many_classes
 from tests.helpers.drawn_course import LABELLED, TESTED
 from tests.helpers.many_classes import TWELVE, build_many, two_hundred
 
@@ -21,7 +22,7 @@ from tests.helpers.person import DESKTOP, PHONE, Person, at_all_widths, resize, 
 from utils.people.page_texts import ENGLISH  # noqa: E402
 from utils.people.store import FIELDS  # noqa: E402
 
-NO_EXPLANATION = "Compare the whole pictures."
+NO_EXPLANATION = "Compare "
 
 
 def errors(browser):
@@ -339,7 +340,7 @@ def untranslated(person):
     return re.sub(r"[\s✓]+", " ", text).strip()
 
 
-def test_every_sentence_can_be_translated(browser, tmp_path):
+def test_every_sentence_can_be_translated(browser, tmp_path, monkeypatch):
     """All sentences are in [brackets]; nothing else is on any screen but the names of the classes."""
     sentences = json.loads(Path(ENGLISH).read_text())
     marked = {
@@ -349,14 +350,21 @@ def test_every_sentence_can_be_translated(browser, tmp_path):
     file.write_text(json.dumps(marked | {"lang": "de", "things": ["[Vogel]", "[Vögel]"]}))
     (tmp_path / "form.md").write_text("[Formular]")
     settings = ["--language", file, "--consent", tmp_path / "form.md", "--completion-url", "https://x.example/?cc=C0DE"]
+    monkeypatch.setattr(many_classes, "SPLITS", {"tr": 4, "te": 2, "rest_tr": 1})
+    settings += ["--pass-mark", 0.5]
     person = open_page(browser, *build_many(tmp_path, "birds", TWELVE[:5], 2, settings=settings), "[Formular]")
     assert browser.execute_script("return document.documentElement.lang") == "de"
     seen = [untranslated(person)]
     person.click("I agree")
     person.sees("kinds of [Vögel] apart")
     seen.append(untranslated(person))
-    begin, test = ["Start the first lesson", 0, "Next lesson", 2, "Finish"], ["Start the test", 0, 1, 2, 3]
-    for step in [*begin, *test, "Start labeling", 3]:
+    begin, test = ["Start the first lesson", 0, "Next lesson", 2, "Finish"], ["Start the test", 4, 4, 4, 4]
+    for step in [*begin, *test, "Continue", 1, "Finish", *test]:  # one answer of four is right, at most
+        person.answer(step) if isinstance(step, int) else person.click(step)
+        seen.append(untranslated(person))
+    person.sees("too few right answers")
+    show_state(person, {**person.state, "trials": [], "passed": True, "screen": "label-intro"})
+    for step in ["Start labeling", 3]:
         person.answer(step) if isinstance(step, int) else person.click(step)
         seen.append(untranslated(person))
     person.click("Stop here")

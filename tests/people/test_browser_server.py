@@ -3,6 +3,7 @@
 Skips without Chromium and its driver.
 """
 
+import contextlib
 import json
 import shutil
 import signal
@@ -25,15 +26,21 @@ from tests.helpers.person import DESKTOP, Person, at_all_widths, keep_state, res
 from utils.people.server import PAGE_POLICY  # noqa: E402
 
 
-@pytest.fixture
-def collecting(out, tmp_path):
-    """collect.py on a copy of the built page, for two people and one label per image."""
-    shutil.copytree(out / "course_page", tmp_path / "out/course_page")
-    shutil.copyfile(out / "course_page_key.json", tmp_path / "out/course_page_key.json")
-    settings = ["--labels-per-image", 1, "--max-participants", 2, "--order", "even"]  # starts faster
-    server = Process(SimpleNamespace(out=tmp_path / "out"), *settings)
+@contextlib.contextmanager
+def serving(out, folder, *settings):
+    """Runs collect.py on a copy of a page, for two people and one label per image."""
+    shutil.copytree(out / "course_page", folder / "out/course_page")
+    shutil.copyfile(out / "course_page_key.json", folder / "out/course_page_key.json")
+    few = ["--labels-per-image", 1, "--max-participants", 2, "--order", "even"]  # starts faster
+    server = Process(SimpleNamespace(out=folder / "out"), *few, *settings)
     yield server
     server.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def collecting(out, tmp_path):
+    with serving(out, tmp_path) as server:
+        yield server
 
 
 def test_answers_reach_the_server_once_despite_an_outage(browser, course, collecting):
@@ -97,49 +104,97 @@ def begin_at(person, address):
     assert person.state["server"] is True
 
 
-def test_a_study_from_arrival_to_deletion(browser, course, collecting):
-    """A person of a panel continues in another browser, comments, is sent back, and is deleted with the page's code."""
-    url = "https://panel.example/done?cc=C0DE"
-    collecting.stop(signal.SIGTERM)
-    collecting.settings += ("--completion-url", url)
-    collecting.start()
+def test_a_study_from_arrival_to_deletion(browser, marked, tmp_path, checker):
+    """People of a panel agree and fail the first test. One passes the second, labels and comments; one fails again.
+
+    Extra lessons are on what they confused, also in another browser. Everything is exported, then deleted.
+    """
+    out, course, key = marked
+    ends = {"--completion-url": "https://panel.example/done?cc=C0DE", "--screen-out-url": "https://panel.example/out"}
+    about = [{"PROLIFIC_PID": name, "STUDY_ID": "s1", "SESSION_ID": "t1"} for name in ("5f3a9", "60b")]
+    rivals = {one["label"]: one["answer"] for one in course["extra"]} | {
+        one["answer"]: one["label"] for one in course["extra"]
+    }
     resize(browser, DESKTOP)
-    person, about = Person(browser, course), {"PROLIFIC_PID": "5f3a9", "STUDY_ID": "s1", "SESSION_ID": "t1"}
-    begin_at(person, f"{collecting.address}?{urlencode(about)}")
-    person.take_lessons()
-    person.click("Start the test")
-    person.sees(f"Test picture 1 of {TESTED}")
-    person.answer(0)
-    person.sees(f"Test picture 2 of {TESTED}")
-    person.until(lambda: None, lambda: not person.state["unsent"], "sending")
-    trials = person.trials
-    browser.execute_script("localStorage.clear()")
-    begin_at(person, f"{collecting.address}?{urlencode(about)}")
-    person.sees(f"Test picture 2 of {TESTED}")
-    assert person.trials == trials
-    for number in range(1, TESTED):
-        person.sees(f"Test picture {number + 1} of {TESTED}")
-        person.answer(0)
-    person.click("Start labeling")
-    person.answer(1)
-    person.sees("1 picture labeled")
-    person.click("Stop here")
-    person.sees("Your code for the study site: C0DE")
-    person.all("textarea")[0].send_keys("Two\nlines")
-    person.all("main h1")[0].click()
+    person = Person(browser, course)
+
+    def arrive(number):
+        browser.get(f"{server.address}?{urlencode(about[number])}")
+        browser.execute_script("localStorage.clear()")
+        browser.refresh()
+        person.click("I agree")
+        begin_at(person, f"{server.address}?{urlencode(about[number])}")
+
+    def take_test(right):
+        """Answers `right` pictures right, and the others with a rival of their class; returns the mistakes."""
+        mistakes = []
+        person.click("Start the test")
+        for number in range(4):
+            person.sees(f"Test picture {number + 1} of 4")
+            label = key["images"][person.shown()[0]]["label"]
+            mistakes += [{label, rivals[label]}] if number >= right else []
+            person.answer(label if number < right else rivals[label])
+        return mistakes
+
+    def take_extra_lessons(mistakes, numbers):
+        for number in numbers:
+            person.sees(f"Lesson {number} of 3")
+            (image,) = person.shown()
+            (lesson,) = (one for one in course["extra"] if one["image"] == image)
+            assert {lesson["label"], lesson["answer"]} in mistakes
+            person.answer(lesson["label"])
+            person.click("Finish" if number == 3 else "Next")
 
     def exported():
-        return json.loads(collecting.request("GET", f"/export.json?token={collecting.token}")[1])["participants"]
+        return json.loads(server.request("GET", f"/export.json?token={server.token}")[1])["participants"]
 
-    person.until(lambda: None, lambda: "comment" in exported()[0], "comment")
-    assert [link.get_attribute("href") for link in person.all("main a.primary")] == [url]
-    (one,) = exported()
-    assert one["parameters"] == about and (one["comment"], one["passed"]) == ("Two\nlines", True)
-    assert one["trials"] == person.trials and len(one["trials"]) > TESTED
-    code = person.state["deletion"]
-    assert f"send this code to the people who run the study: {code}" in person.text()
-    done = call("collect", "--out", collecting.page.out, "--delete", code, cwd=collecting.page.out)
-    assert done.status == 0 and exported() == []
+    with serving(out, tmp_path, *sum(ends.items(), ())) as server:
+        arrive(0)
+        person.take_lessons()
+        mistakes = take_test(right=2)  # 75 % are needed
+        person.sees("You were right in 2 of 4 test pictures. You need 75 %.")
+        at_all_widths(person, "extra_intro", checker)
+        person.click("Continue")
+        take_extra_lessons(mistakes, [1, 2])
+        person.sees("Lesson 3 of 3")
+        person.until(lambda: None, lambda: not person.state["unsent"], "sending")
+        trials, shown = person.trials, person.shown()
+        arrive(0)
+        person.sees("Lesson 3 of 3")
+        assert person.trials == trials and person.shown() == shown
+        take_extra_lessons(mistakes, [3])
+        take_test(right=3)
+        person.click("Start labeling")
+        person.answer(1)
+        person.sees("1 picture labeled")
+        person.click("Stop here")
+        person.sees("Your code for the study site: C0DE")
+        person.all("textarea")[0].send_keys("Two\nlines")
+        person.all("main h1")[0].click()
+        person.until(lambda: None, lambda: "comment" in exported()[0], "comment")
+        assert [link.get_attribute("href") for link in person.all("main a.primary")] == [ends["--completion-url"]]
+        sent, code = [person.trials], person.state["deletion"]
+        assert f"send this code to the people who run the study: {code}" in person.text()
+        arrive(1)
+        person.take_lessons()
+        mistakes = take_test(right=0)
+        person.click("Continue")
+        take_extra_lessons(mistakes, [1, 2, 3])
+        take_test(right=2)
+        for _ in range(2):  # also on another device
+            person.sees("too few right answers in the test")
+            at_all_widths(person, "screened_out", checker)
+            assert [link.get_attribute("href") for link in person.all("main a.primary")] == [ends["--screen-out-url"]]
+            assert "abel pictures" not in person.text() and "labeled" not in person.text()
+            sent[1:] = [person.trials]
+            arrive(1)
+        found = exported()
+        assert [one["parameters"] for one in found] == about and [one["trials"] for one in found] == sent
+        assert [(one["passed"], one.get("comment")) for one in found] == [(True, "Two\nlines"), (False, None)]
+        assert {one["consent"]["sha256"] for one in found} == {course["consent"]["sha256"]}
+        assert [len(one["trials"]) for one in found] == [5 + 4 + 3 + 4 + 1, 5 + 4 + 3 + 4]
+        done = call("collect", "--out", server.page.out, "--delete", code, cwd=server.page.out)
+        assert done.status == 0 and exported() == found[1:]
 
 
 @pytest.fixture
