@@ -36,6 +36,7 @@ class Config:
     order: Literal["certainty", "even"] = "certainty"  # least certain images first; even: most answers first
     certainty: float = 0.95  # probability of a label at which its image is done; order certainty only
     labels_per_image: int = 5  # most people who label an image
+    gold_every: int = 20  # every n-th label of a person is for a gold image (teach.py --gold-images)
     fixed_teacher: bool = False  # people's labels do not teach the teacher
     lease_seconds: int = 300  # seconds that an image stays reserved for the person who sees it
     max_participants: int = 10_000  # number of people who may join
@@ -62,7 +63,9 @@ def main(cfg: Config) -> None:
         return
     key = read_page_key(layout)
     output_folder(cfg.out)
-    store = Store(database, key, cfg.labels_per_image, cfg.lease_seconds, cfg.max_participants, cfg.certainty)
+    store = Store(
+        database, key, cfg.labels_per_image, cfg.lease_seconds, cfg.max_participants, cfg.certainty, cfg.gold_every
+    )
     token = access_token(layout.answers_token)
     if store.damage:
         print(f"{store.damage} Until then the server takes no answers; the page keeps them and tries again.")

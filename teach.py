@@ -47,6 +47,7 @@ class Config:
     pass_mark: float = 0.0  # share of right test answers that people need, 0 .. 1; 0: no pass mark, no extra lessons
     extra_lessons: int = 20  # with a pass mark: lessons to prepare for each class; people get those that they need
     label_images: int = 0  # pictures to label, drawn from the dataset's rest list; 0 takes all
+    gold_images: int = 0  # further test pictures, hidden among those to label, balanced over classes
     image_size: int = 384  # longer side of the page's pictures in pixels; smaller ones stay as they are
     consent: str = ""  # consent form (text or Markdown) that people must agree to first
     completion_url: str = ""  # without a server: where people go at the end; the page shows its code (?cc=CODE)
@@ -63,7 +64,7 @@ class Config:
 
 
 def make_page(cfg: Config, dataset: Dataset, course: Path, ce_list: Path) -> CoursePage:
-    pictures = (cfg.image_size, cfg.test_images, cfg.label_images)
+    pictures = (cfg.image_size, cfg.test_images, cfg.label_images, cfg.gold_images)
     texts = {"text": read_language(cfg.language), "consent": read_consent(cfg.consent) if cfg.consent else None}
     texts["links"] = {"completion": cfg.completion_url, "screen_out": cfg.screen_out_url}
     page = CoursePage(dataset, course, cfg.data_root, *pictures, cfg.seed, texts, cfg.explanations)

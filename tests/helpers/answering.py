@@ -32,7 +32,8 @@ def make_key(path, rows):
 def make_trial(key, phase, number, response, person="ann", **changes):
     image = list(key.of_phase(phase))[number]
     trial_id = hashlib.sha256(f"{person} {phase} {number}".encode()).hexdigest()[:32]
-    trial = {"trial_id": trial_id, "trial_index": number, "trial_type": phase, "phase": phase}
+    trial = {"trial_id": trial_id, "trial_index": number}
+    trial |= dict.fromkeys(("trial_type", "phase"), key.images[image].part)
     trial |= {"time_elapsed": 1500, "rt": 1234.5}
     return trial | {"stimulus": image, "response": response, "build_id": BUILD} | changes
 
@@ -67,6 +68,6 @@ def explain_teach_log(**changes):
 
 def batch(path, *rows, **dialect):
     """Writes a reviewed Mechanical Turk batch of rows made by `mturk_row`."""
-    fields = [*mturk_row("", []), "Approve", "Reject"]
+    fields = [*mturk_row("", []), "Answer.comment", "Approve", "Reject"]
     path.write_text(csv_text(rows, fields, restval="", quoting=csv.QUOTE_ALL, **dialect))
     return path

@@ -29,9 +29,9 @@ def opaque(*parts):
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-def build_page(out, lessons=3, tests=4, labels=6, truth=0, build="0"):
+def build_page(out, lessons=3, tests=4, labels=6, truth=0, build="0", gold=0):
     """Writes a course page and its key as teach.py does, with bytes for pictures; `truth` changes labels and paths."""
-    counts = {"lesson": lessons, "test": tests, "label": labels}
+    counts = {"lesson": lessons, "test": tests, "label": labels, "gold": gold}
     ids = {phase: sorted(opaque(build, phase, number) for number in range(count)) for phase, count in counts.items()}
     images = {}
     for phase, names in ids.items():
@@ -43,7 +43,7 @@ def build_page(out, lessons=3, tests=4, labels=6, truth=0, build="0"):
     head = {"build_id": build_id, "dataset": "butterflies_s300", "classes": CLASSES}
     key = {**head, "images": images}
     lessons = [{"image": name, "label": images[name]["label"]} for name in ids["lesson"]]
-    course = {**head, "lessons": lessons, "test": ids["test"], "label": ids["label"]}
+    course = {**head, "lessons": lessons, "test": ids["test"], "label": sorted(ids["label"] + ids["gold"])}
     folder = out / "course_page"
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for name in images:
@@ -73,7 +73,8 @@ def sent_trial(page, shown, answer=0, name=None, index=0, **changes):
     """A trial as the page sends it."""
     image = page.key["images"][shown]
     trial = {"trial_id": name or secrets.token_hex(16), "trial_index": index}
-    trial |= {"trial_type": image["phase"], "phase": image["phase"], "time_elapsed": 1500 + index, "rt": 731.5}
+    phase = image["phase"].replace("gold", "label")
+    trial |= {"trial_type": phase, "phase": phase, "time_elapsed": 1500 + index, "rt": 731.5}
     trial |= {"stimulus": shown, "response": answer, "build_id": page.build_id}
     if image["phase"] == "lesson":
         trial["correct"] = answer == image["label"]

@@ -46,7 +46,7 @@ def answer(store, page, person, image, response, index=0):
 def take_course(store, page, draw):
     """A new person who answers lessons, test and some of the images to label."""
     person = store.join()
-    images = [*page.lesson, *page.test, *draw.sample(page.label, 4)]
+    images = [*page.lesson, *page.test, *draw.sample(page.label, 4), *draw.sample(page.gold, min(2, len(page.gold)))]
     for index, image in enumerate(images):
         truth = page.key["images"][image]["label"]
         answer(store, page, person, image, truth if draw.random() < 0.7 else draw.randrange(CLASSES), index)
@@ -76,7 +76,7 @@ class PlainModel:
             phase, truth = self.images[image]["phase"], self.images[image]["label"]
             own = counts.setdefault(person, [[0.0] * CLASSES for _ in range(CLASSES)])
             for c in range(CLASSES):
-                weight = {"lesson": 0.5 * (index >= 5), "test": 1.0}.get(phase, 0) * (c == truth)
+                weight = {"lesson": 0.5 * (index >= 5), "test": 1.0, "gold": 1.0}.get(phase, 0) * (c == truth)
                 own[c][response] += self.posterior[image][c] if phase == "label" else weight
 
     def step(self, rows):
@@ -124,7 +124,7 @@ def plain_model(page):
 @pytest.fixture(params=["teacher", "no teacher"])
 def studied(request, tmp_path):
     """A page with eight lessons and the answers of six people, and its store."""
-    page = build_page(tmp_path / "out", lessons=8, tests=5, labels=9)
+    page = build_page(tmp_path / "out", lessons=8, tests=5, labels=9, gold=3)
     if request.param == "teacher":
         add_teacher(page)
     with closing(opened(page, labels_per_image=20)) as store:

@@ -261,11 +261,13 @@ def test_a_worker_previews_accepts_and_submits(browser, course, marketplace):
     keep_state(browser, ended, ":3ASSIGNMENT&<\"'")
     open_hit(browser, marketplace, "3ASSIGNMENT&<\"'")  # as after a crash: nothing is lost
     worker.sees("3 answers will be handed in")
+    worker.all("textarea")[0].send_keys('"Nice",\nmoths')
     worker.all("form button")[0].click()
     worker.until(lambda: None, lambda: marketplace.submitted, "the form")
     (fields,) = marketplace.submitted
     assert "/mturk/externalSubmit" in marketplace.paths and "/api/hello" not in marketplace.paths
-    assert set(fields) == {"assignmentId", "build_id", "trials"}
+    assert set(fields) == {"assignmentId", "build_id", "trials", "comment"}
+    assert fields["comment"] == ['"Nice",\r\nmoths']
     assert fields["assignmentId"] == ["3ASSIGNMENT&<\"'"] and fields["build_id"] == [course["build_id"]]
     assert json.loads(fields["trials"][0]) == trials and len(trials) == 3
 

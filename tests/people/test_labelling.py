@@ -91,6 +91,26 @@ def test_from_answers_to_a_list(tools, finished, data_root, script):
         assert (finished / f"toy/labels_KMaxGrad{ending}").stat().st_size > 100
 
 
+def test_gold_images_show_who_is_tired(finished, script, data_root):
+    """Two people pass the test and contradict each other afterwards; one of them is wrong about gold images."""
+    test, rest = (read_examples(data_root / f"toy/toy_gt_{name}.txt", 5) for name in ("te", "rest_tr"))
+    parts = {"test": test[::2], "gold": test[1::2], "label": rest}
+    key, rows = make_key(finished / "toy/course_page_key.json", parts), []
+    edit(finished / "toy/course_page_key.json", lambda key: key.update(selection="KMaxGrad"))
+    for who, error in (("awake", 0), ("tired", 1)):
+        places = [(phase, number) for phase in parts for number in range(len(parts[phase]))]
+        said = [(parts[phase][number].label + error * (phase != "test")) % 5 for phase, number in places]
+        trials = [make_trial(key, *place, answer, who) for place, answer in zip(places, said, strict=True)]
+        rows.append(mturk_row(who, trials) | {"Answer.comment": 'tired,\n"very"'})
+    script("label", "--answers", batch(finished / "a.csv", *rows), "--aggregation", "one_coin")
+    awake, tired = report_in(finished)["each"]
+    assert [one["test_accuracy"] for one in (awake, tired)] == [100, 100] and awake["weight"] > tired["weight"]
+    counts = [[one[name] for name in ("gold_answers", "gold_accuracy", "labels")] for one in (awake, tired)]
+    assert counts == [[7, 100, 20], [7, 0, 20]]
+    labeled = [(row.path, row.label) for row in read_examples(finished / LIST, 5)[20:]]
+    assert labeled == [(row.path, row.label) for row in rest]
+
+
 def test_the_report_says_what_does_not_count(finished, script):
     script("simulate_people", "--accuracy", 1, "--people", 3)
     people = json.loads((finished / "toy/answers_simulated.json").read_text())["participants"]

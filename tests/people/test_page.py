@@ -125,6 +125,21 @@ def test_a_page_is_built_again(built, build, another):
     assert key["build_id"] == page_data(another / "toy")["build_id"] != kept["build_id"]
 
 
+def test_gold_images_are_further_test_images_that_look_like_those_to_label(built, build, another):
+    few = ["--test-images", 5, "--gold-images"]
+    done = build(*few, 4, folder=another)
+    assert done.status == 0 and key_data(another / "toy")["build_id"] != key_data(built)["build_id"], done.err
+    page, key = page_data(another / "toy"), key_data(another / "toy")["images"]
+    test, gold = ({name for name in key if key[name]["phase"] == phase} for phase in ("test", "gold"))
+    assert page["test"] == sorted(test) and page["label"] == sorted(gold | {*page_data(built)["label"]})
+    assert len({key[name]["path"] for name in test | gold}) == 9 and len({key[name]["label"] for name in gold}) == 4
+    assert b"gold" not in (another / "toy/course_page/data.js").read_bytes()
+    assert json.loads((another / "toy/run_teach.json").read_text())["measured"]["gold_images"] == 4
+    done = build(*few, 11, folder=another)
+    says = r"--gold-images 11: the test list has 2 unused images of class \d, not 3. Ask for fewer."
+    assert done.status == 2 and re.search(says, done.err)
+
+
 def test_the_only_course_is_found(build, another):
     (another / "toy/course_CMaxGrad.json").rename(another / "toy/course_KMaxGrad_simclr.json")
     assert build(folder=another).status == 0

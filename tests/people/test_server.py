@@ -190,7 +190,7 @@ def test_exports_contain_what_was_sent_and_no_secret(client, page, store):
             assert post_trials(client, person, *reversed(trials))[0] == 200
             wanted.append({"participant": f"p{number + 1:04d}", "trials": trials})
     shown = client.get(f"/progress?token={SECRET}").get_data(as_text=True)
-    assert re.findall(r"<td>(.*?)</td>", shown) == ["3", "2", "0", "0", "2", "2", "2", "6", "0"]
+    assert re.findall(r"<td>(.*?)</td>", shown) == ["3", "2", "0", "0", "2", "2", "2", "0", "6", "0"]
     downloads = {suffix: client.get(f"/export{suffix}?token={SECRET}") for suffix in (".json", ".csv")}
     expected = {"build_id": page.build_id, "dataset": "butterflies_s300", "participants": wanted}
     assert downloads[".json"].get_json() == expected
@@ -293,6 +293,26 @@ def test_the_end_leads_somewhere(client, store):
     assert client.post("/api/finish", json={**body, "participant": SECRET}).status_code == 403
     counts = {name: number for name, number in store.progress().items() if name.startswith("people")}
     assert list(counts.values()) == [3, 0, 1, 1]
+
+
+def test_gold_images_look_like_those_to_label(tmp_path):
+    """Answers differ only in the image's name, also after a return. Everybody answers a gold image once."""
+    page = build_page(tmp_path, labels=5, gold=2)
+    with closing(opened(page, gold_every=3)) as store:
+        client, seen, replies = client_of(page, store), [], set()
+        person = client.post("/api/join", json={"parameters": {"workerId": "W"}, "consent": None}).get_json()
+        while image := (shown := client.post("/api/next", json={"participant": person["participant"]})).json["image"]:
+            trial = sent_trial(page, image, index=len(seen))
+            stored = client.post("/api/trials", json={"participant": person["participant"], "trials": [trial]})
+            both = f"{shown.status} {shown.headers} {shown.text} {stored.status} {stored.headers} {stored.text}"
+            replies.add(both.replace(image, "").replace(trial["trial_id"], ""))
+            seen.append(image)
+        assert [image in page.gold for image in seen] == [False, False, True, False, False, True, False]
+        assert len(set(seen)) == 7 and len(replies) == 1
+        again = client.post("/api/join", json={"parameters": {"workerId": "W"}, "consent": None}).get_json()
+        assert {trial["phase"] for trial in again["trials"]} == {"label"} and "gold" not in json.dumps(again)
+        now = store.progress()
+        assert [now[name] for name in ("answers, label", "answers, gold", "images to label")] == [5, 2, 5]
 
 
 def test_exports_say_what_is_known_about_people(client, page, store):

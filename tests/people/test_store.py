@@ -73,8 +73,9 @@ def test_the_schema_refuses(store, page, breach):
 class PlainLeases:
     """Leases in plain lists and loops; by certainty, nobody else's lease is shared while there are other images."""
 
-    def __init__(self, images, wanted, seconds, by_certainty):
-        self.labelled = {image: [] for image in images}
+    def __init__(self, images, wanted, seconds, by_certainty, gold, gold_every):
+        self.labelled = {image: [] for image in images + gold}
+        self.gold, self.gold_every = gold, gold_every
         self.leases, self.wanted, self.seconds = {}, wanted, seconds
         self.by_certainty, self.certainty = by_certainty, dict.fromkeys(images, 0)
 
@@ -87,11 +88,13 @@ class PlainLeases:
         image, until = self.leases.pop(person, (None, 0))
         if until <= now:
             mine = [image for image in self.labelled if person not in self.labelled[image]]
-            free = [image for image in mine if self.taken(image, now, person) < self.wanted]
+            given = len(self.labelled) - len(mine)
+            due = [image for image in self.gold if image in mine and given % self.gold_every == self.gold_every - 1]
+            free = [image for image in mine if image not in self.gold and self.taken(image, now, person) < self.wanted]
             free = [image for image in free if self.certainty[image] < 0.95]
             if self.by_certainty:
                 free = [image for image in free if self.taken(image, now, person) == len(self.labelled[image])] or free
-            image = min(
+            image = min(due, key=lambda image: (len(self.labelled[image]), image), default=None) or min(
                 free, key=lambda image: (self.certainty[image], -len(self.labelled[image]), image), default=None
             )
         if image is not None:
@@ -103,7 +106,7 @@ class PlainLeases:
             return False
         if self.leases.get(person, (None,))[0] == image:
             self.leases.pop(person)
-        if self.taken(image, now, person) >= self.wanted:
+        if image not in self.gold and self.taken(image, now, person) >= self.wanted:
             return False
         self.labelled[image].append(person)
         return True
@@ -122,11 +125,11 @@ def test_leases_equal_a_plain_second_implementation(tmp_path, monkeypatch, seed,
     def clock():
         return now
 
-    page = build_page(tmp_path, labels=draw.randint(1, 8))
-    wanted, seconds = draw.randint(1, 4), draw.choice([1, 10, 100])
+    page = build_page(tmp_path, labels=draw.randint(1, 8), gold=seed)
+    wanted, seconds, every = draw.randint(1, 4), draw.choice([1, 10, 100]), draw.randint(1, 3)
 
     def restarted():
-        store = opened(page, wanted, seconds, clock=clock)
+        store = opened(page, wanted, seconds, clock=clock, gold_every=every)
         model.certainty = dict.fromkeys(page.label, 0)
         store.heard = judge if by_certainty else None
         return store
@@ -137,7 +140,7 @@ def test_leases_equal_a_plain_second_implementation(tmp_path, monkeypatch, seed,
             model.certainty[image] = draw.choice([0.3, 0.5, 0.7, 0.94, 0.95, 0.99])
             database.execute("UPDATE image SET certainty = ? WHERE id = ?", (model.certainty[image], image))
 
-    model = PlainLeases(page.label, wanted, seconds, by_certainty)
+    model = PlainLeases(page.label, wanted, seconds, by_certainty, page.gold, every)
     store = restarted()
     people, shown = [store.join() for _ in range(8)], {}
     for _ in range(400):
@@ -151,7 +154,7 @@ def test_leases_equal_a_plain_second_implementation(tmp_path, monkeypatch, seed,
             store.close()
             store = restarted()
         else:
-            image = draw.choice(page.label) if action == "push" else shown.get(person)
+            image = draw.choice(page.label + page.gold) if action == "push" else shown.get(person)
             if image is not None:
                 stored, _ = store.add_trials(person, stored_trial(page, image))
                 assert bool(stored) == model.answer(person, image, now)
@@ -163,7 +166,7 @@ def test_leases_equal_a_plain_second_implementation(tmp_path, monkeypatch, seed,
             assert store.add_trials(person, stored_trial(page, image))[1] == {}
     store.close()
     labels = rows_of(store.path, "SELECT stimulus, participant FROM trial")
-    assert Counter(image for image, _ in labels) == dict.fromkeys(page.label, wanted)
+    assert Counter(image for image, _ in labels if image not in page.gold) == dict.fromkeys(page.label, wanted)
     assert len(set(labels)) == len(labels)
 
 

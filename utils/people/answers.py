@@ -30,7 +30,7 @@ class Answer:
     """One answer of one person to one image."""
 
     person: str  # name of the person in the report
-    phase: str  # lesson (followed by feedback), test or label
+    phase: str  # lesson (followed by feedback), test, label or gold
     image: str  # path as in the lists; "image <number>" in the logs of explain_teach
     response: int  # the class that the person chose
     seconds: float | None  # response time; None if unknown
@@ -210,10 +210,10 @@ def _page_participant(entry: object, where: str, key: Key | None, num_classes: i
             participant.other_builds[build] += 1
             continue
         image = key.images.get(stimulus) if isinstance(stimulus, str) else None
-        if image is None or image.phase != phase:
+        if image is None or image.part != phase:
             raise InputError(f"{there}: {key.path} has no {phase} image {stimulus!r:.60}. Check --key.")
         response = _checked_class(trial.get("response"), there, num_classes)
-        answer = Answer(name, phase, image.path, response, rt / 1000, image.label)
+        answer = Answer(name, image.phase, image.path, response, rt / 1000, image.label)
         participant.trials.append((trial_id, answer))
     return participant
 

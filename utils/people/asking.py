@@ -35,7 +35,7 @@ class Asking:
         self._paths = [key.images[name].path for name in self._place]
         known = {name: image for name, image in key.images.items() if image.phase != "label"}
         self._truth = {name: image.label for name, image in known.items() if image.label is not None}
-        self._weight = {name: 1.0 if image.phase == "test" else LESSON_WEIGHT for name, image in known.items()}
+        self._weight = {name: LESSON_WEIGHT if image.phase == "lesson" else 1.0 for name, image in known.items()}
         self._teacher = choose_aggregator("auto", features, key, 0, fixed_teacher).teacher
         if self._teacher is None:
             print(f"{features} is missing or of other images: there is no teacher. Run teach.py again to get one.")

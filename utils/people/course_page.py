@@ -65,6 +65,7 @@ class CoursePage:
         image_size: int,
         test_images: int,
         label_images: int,
+        gold_images: int,
         seed: int,
         texts: dict,
         explanations: bool = True,
@@ -81,9 +82,11 @@ class CoursePage:
         self._add_asked("test", "test", self._test)
         if dataset.rest:
             self._add_asked("label", "rest", lambda rows: draw_some(len(rows), label_images, seed))
+            further = partial(self._draw_further, wanted=gold_images, option="--gold-images")
+            self._add_asked("gold", "test", further)
         self._refuse_overlap(entries)
         # Sorted by id: the order reveals nothing.
-        ids = {part: sorted(name for name in self.images if self.images[name].phase == part) for part in PHASES[1:]}
+        ids = {part: sorted(name for name in self.images if self.images[name].part == part) for part in PHASES[1:]}
         self.data: dict = {
             "dataset": dataset.name,
             "things": texts["text"]["things"] if all(texts["text"]["things"]) else dataset.things,
@@ -113,14 +116,18 @@ class CoursePage:
         self.data["pass"] = {"mark": mark, "test": second, "shown": before, "checks": checks}
 
     def _draw_second_test(self, rows: list[Example]) -> list[int]:
-        asked = {image.path for image in self.images.values()}
-        left = [number for number, row in enumerate(rows) if row.path not in asked]
         try:
             if any(row.label == UNKNOWN for row in rows):
                 raise InputError("The classes of some test images are unknown.")
-            return [left[place] for place in self._test([rows[number] for number in left])]
+            return self._draw_further(rows)
         except InputError as error:
             raise InputError(f"--pass-mark needs a second test with other images. {error}") from None
+
+    def _draw_further(self, rows: list[Example], **changed) -> list[int]:
+        """Draws rows of known class that the page does not ask about yet, like the test but for some settings."""
+        asked = {image.path for image in self.images.values()}
+        left = [number for number, row in enumerate(rows) if row.label != UNKNOWN and row.path not in asked]
+        return [left[place] for place in self._test([rows[number] for number in left], **changed)]
 
     def _read(self, split: str) -> tuple[list[Example], Path]:
         path = self.dataset.list_path(self._data_root, split)
@@ -241,17 +248,21 @@ class CoursePage:
             )
         parts = {"lessons": "lessons", "extra_lessons": "extra", "test_images": "test", "label_images": "label"}
         counts = {name: len(self.data[part]) for name, part in parts.items()}
+        counts["gold_images"] = sum(image.phase == "gold" for image in self.images.values())
+        counts["label_images"] -= counts["gold_images"]
         return {"build_id": build_id, **counts, "pictures": len(self._pictures)}
 
 
-def draw_test(rows: Sequence[Example], num_classes: int, wanted: int, seed: int) -> list[int]:
+def draw_test(
+    rows: Sequence[Example], num_classes: int, wanted: int, seed: int, option: str = "--test-images"
+) -> list[int]:
     """Draws rows of the test list, balanced over classes; the remainder goes to random classes, one each.
 
     If the class of any row is unknown, rows are drawn from the whole list. Raises InputError if the list, or a class,
     has too few images.
     """
     rng = np.random.default_rng([seed, 0])
-    too_few = f"--test-images {wanted}: the test list has"
+    too_few = f"{option} {wanted}: the test list has"
     if any(row.label == UNKNOWN for row in rows):
         if wanted > len(rows):
             raise InputError(f"{too_few} only {len(rows)} images. Ask for fewer.")
@@ -262,7 +273,7 @@ def draw_test(rows: Sequence[Example], num_classes: int, wanted: int, seed: int)
         members = [number for number, row in enumerate(rows) if row.label == label]
         share = wanted // num_classes + int(label in favored)
         if share > len(members):
-            raise InputError(f"{too_few} {len(members)} images of class {label}, not {share}. Ask for fewer.")
+            raise InputError(f"{too_few} {len(members)} unused images of class {label}, not {share}. Ask for fewer.")
         chosen += rng.choice(members, share, replace=False).tolist() if share else []
     return chosen
 

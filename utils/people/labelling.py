@@ -13,7 +13,7 @@ from utils.base.errors import InputError
 from utils.data.lists import Example, listed_path, write_examples
 from utils.people.aggregation import Aggregation, Aggregator, Labels, Votes, aggregate
 from utils.people.answers import Answer
-from utils.people.page_key import PHASES, Key
+from utils.people.page_key import KEY_PHASES, Key
 from utils.people.teacher import load_teacher
 
 LEARNING = 5  # lessons of a person that do not count as known answers
@@ -33,6 +33,8 @@ class Person:
     test_accuracy: float | None
     labels: int
     label_accuracy: float | None
+    gold_answers: int  # hidden among the labels
+    gold_accuracy: float | None
     seconds: float | None  # median response time after the lessons
     estimated_accuracy: float | None = None  # on the images to label, by the model that made the labels
     weight: float | None = None  # in the labels: bits that an answer says about the class
@@ -81,15 +83,14 @@ def describe_all(answers: Sequence[Answer], min_accuracy: float) -> list[Person]
         grouped.setdefault(answer.person, []).append(answer)
     people = []
     for name, own in sorted(grouped.items()):
-        lesson, test, label = ([answer for answer in own if answer.phase == phase] for phase in PHASES)
-        times = [answer.seconds for answer in test + label if answer.seconds is not None]
-        right, known = _right_of(test)
+        parts = [[answer for answer in own if answer.phase == phase] for phase in KEY_PHASES]
+        times = [answer.seconds for part in parts[1:] for answer in part if answer.seconds is not None]
+        right, known = _right_of(parts[1])  # of the test
         # Compares shares, because 11 / 20 is exactly 0.55 but 100 * 0.55 is more than 55.
         kept = min_accuracy == 0 or (known > 0 and right / known >= min_accuracy)
         seconds = median(times) if times else None
-        accuracies = [percent(*_right_of(part)) for part in (lesson, test, label)]
-        pairs = len(lesson), accuracies[0], len(test), accuracies[1], len(label), accuracies[2]
-        people.append(Person(name, own[0].group, kept, *pairs, seconds))
+        lesson, test, label, gold = ((len(part), percent(*_right_of(part))) for part in parts)
+        people.append(Person(name, own[0].group, kept, *lesson, *test, *label, *gold, seconds))
     return people
 
 
@@ -104,12 +105,12 @@ def percent(right: int, total: int) -> float | None:
 
 
 def known_answers(answers: Sequence[Answer], test: bool = True) -> list[tuple[Answer, float]]:
-    """Returns answers with known truth and their weights: 1 in the test, 0.5 after the fifth lesson of a person."""
+    """Returns answers with known truth and their weights: 1 in the test and for gold images, 0.5 after five lessons."""
     found, lessons = [], Counter[str]()
     for answer in answers:
         lessons[answer.person] += answer.phase == "lesson"
         late = lessons[answer.person] > LEARNING
-        weight = {"lesson": LESSON_WEIGHT * late, "test": float(test), "label": 0.0}[answer.phase]
+        weight = {"lesson": LESSON_WEIGHT * late, "test": float(test), "gold": 1.0, "label": 0.0}[answer.phase]
         if answer.truth is not None and weight:
             found.append((answer, weight))
     return found

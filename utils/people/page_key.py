@@ -13,6 +13,7 @@ from utils.data.catalog import Dataset
 from utils.data.outputs import Layout
 
 PHASES = ("lesson", "test", "label")
+KEY_PHASES = (*PHASES, "gold")  # gold: images of known class that the page shows among those to label
 ID_DIGITS = 16  # of picture ids and of the build id
 
 # A script, not JSON: a page opened by double click may load scripts, but not fetch files. It begins with the build id.
@@ -21,10 +22,15 @@ DATA, DATA_BEGINS = "data.js", 'window.COURSE = {"build_id": "'
 
 @dataclass(frozen=True, slots=True)
 class KeyImage:
-    phase: str  # the part of the course that asks about it, one of `PHASES`
+    phase: str  # the part of the course that asks about it, one of `KEY_PHASES`
     path: str  # the file, as lists name it
     label: int | None  # its class; None if unknown
     index: int  # its index in its list
+
+    @property
+    def part(self) -> str:
+        """The phase that the page sees: one of `PHASES`."""
+        return "label" if self.phase == "gold" else self.phase
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from utils.base.errors import InputError
-from utils.people.page_key import PHASES, Key
+from utils.people.page_key import KEY_PHASES, Key
 
 SCHEMA_VERSION = 3
 SCHEMA = (
@@ -27,15 +27,16 @@ SCHEMA = (
         only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
         build_id TEXT NOT NULL,
         dataset TEXT NOT NULL)""",
-    # wanted: number of labels an image should get; NULL for lessons and test, which everybody answers.
+    # wanted: number of labels an image should get; NULL if the class is known: everybody may answer.
     # certainty: probability of the label; 0 for all images if they are asked evenly.
     """CREATE TABLE image (
         id TEXT PRIMARY KEY,
-        phase TEXT NOT NULL CHECK (phase IN ('lesson', 'test', 'label')),
+        phase TEXT NOT NULL CHECK (phase IN ('lesson', 'test', 'label', 'gold')),
         wanted INTEGER CHECK ((wanted IS NOT NULL) = (phase = 'label')),
         answers INTEGER NOT NULL DEFAULT 0 CHECK (answers >= 0 AND (wanted IS NULL OR answers <= wanted)),
         certainty REAL NOT NULL DEFAULT 0)""",
     "CREATE INDEX open_image ON image (certainty, answers DESC, id) WHERE answers < wanted",
+    "CREATE INDEX gold_image ON image (answers, id) WHERE phase = 'gold'",
     # AUTOINCREMENT: the number of a deleted participant is not used again.
     "CREATE TABLE participant (number INTEGER PRIMARY KEY AUTOINCREMENT, secret TEXT NOT NULL UNIQUE)",
     # About people; it can be deleted without touching answers. identity: a marketplace's id. code: to ask for deletion.
@@ -83,6 +84,12 @@ NEXT_IMAGE = """SELECT id FROM image WHERE answers < wanted AND certainty < ?
     AND (SELECT count(*) FROM lease WHERE lease.image = image.id) < min(wanted - answers, ?)
     AND NOT EXISTS (SELECT 1 FROM trial WHERE participant = ? AND stimulus = image.id)
     ORDER BY certainty, answers DESC, id LIMIT 1"""
+# Finds a gold image that the person has not answered, if the next label should be to one.
+NEXT_GOLD = """SELECT id FROM image WHERE phase = 'gold'
+    AND (SELECT count(*) + 1 FROM trial JOIN image AS labeled ON labeled.id = stimulus
+        WHERE participant = ?1 AND labeled.phase IN ('label', 'gold')) % ?2 = 0
+    AND NOT EXISTS (SELECT 1 FROM trial WHERE participant = ?1 AND stimulus = image.id)
+    ORDER BY answers, id LIMIT 1"""
 HAS_ROOM = """SELECT wanted IS NULL OR wanted > answers
         + (SELECT count(*) FROM lease WHERE image = id AND participant <> ? AND expires > ? AND expires <= ?)
     FROM image WHERE id = ?"""
@@ -143,7 +150,7 @@ def refusal(trial: dict, key: Key) -> str:
         ("trial_type", trial["trial_type"] == trial["phase"], "must be the phase"),
         ("time_elapsed", is_time(trial["time_elapsed"]), "must be a number of milliseconds from 0"),
         ("rt", is_time(trial["rt"]), "must be a number of milliseconds from 0"),
-        ("stimulus", image is not None and image.phase == trial["phase"], "must be an image of this phase"),
+        ("stimulus", image is not None and image.part == trial["phase"], "must be an image of this phase"),
         ("response", is_class, f"must be a class, 0 .. {classes - 1}"),
         ("build_id", trial["build_id"] == key.build_id, "must be that of the page; reload it"),
         ("correct", not lesson or trial["correct"] is right, "must say if the response is right"),
@@ -203,8 +210,9 @@ def existing(path: Path) -> Iterator[sqlite3.Connection]:
 
 def read_trials(database: sqlite3.Connection, where: str = "TRUE", *values: object) -> dict[int, list[dict]]:
     """Returns trials by participant, each as the page sent it."""
-    query = f"""SELECT participant, trial_id, trial_index, phase, phase, time_elapsed, rt, stimulus, response, correct,
-    build_id FROM study, trial JOIN image ON id = stimulus WHERE {where} ORDER BY 1, trial_index, trial.rowid"""
+    part = "replace(phase, 'gold', 'label')"
+    query = f"""SELECT participant, trial_id, trial_index, {part}, {part}, time_elapsed, rt, stimulus, response,
+    correct, build_id FROM study, trial JOIN image ON id = stimulus WHERE {where} ORDER BY 1, 3, trial.rowid"""
     people = defaultdict[int, list[dict]](list)
     for person, *row in database.execute(query, values):
         trial = {name: value for name, value in zip(FIELDS, row, strict=True) if value is not None}
@@ -247,10 +255,11 @@ class Store:
         lease_seconds: float = 300,
         max_participants: int = 10_000,
         certainty: float = 0.95,
+        gold_every: int = 20,
         clock: Callable[[], float] = time.time,
     ):
         self.path, self.lease_seconds, self.max_participants = path, lease_seconds, max_participants
-        self.labels_per_image, self.certainty = labels_per_image, certainty
+        self.labels_per_image, self.certainty, self.gold_every = labels_per_image, certainty, gold_every
         self.heard: Callable[[sqlite3.Connection], None] | None = None
         self.damage: DatabaseTrouble | None = None
         self._clock, self._lock = clock, threading.Lock()
@@ -355,6 +364,7 @@ class Store:
             latest = now + self.lease_seconds
             database.execute("DELETE FROM lease WHERE expires <= ? OR expires > ?", (now, latest))
             image = _value(database, "SELECT image FROM lease WHERE participant = ?", person)
+            image = image or _value(database, NEXT_GOLD, person, self.gold_every)
             # By certainty, people see different images while there are enough.
             for most in (1, self.labels_per_image) if self.heard else (self.labels_per_image,):
                 image = image or _value(database, NEXT_IMAGE, self.certainty, most, person)
@@ -406,7 +416,7 @@ class Store:
             "people who answered": "SELECT count(DISTINCT participant) FROM trial",
             "people who finished": "SELECT count(*) FROM visitor WHERE passed",
             "people who were screened out": "SELECT count(*) FROM visitor WHERE NOT passed",
-            **{f"answers, {phase}": f"SELECT total(answers) FROM image WHERE phase = '{phase}'" for phase in PHASES},
+            **{f"answers, {name}": f"SELECT total(answers) FROM image WHERE phase = '{name}'" for name in KEY_PHASES},
             "images to label": "SELECT count(*) FROM image WHERE phase = 'label'",
             "images that are certain or have all their labels": "SELECT count(*) FROM image"
             f" WHERE phase = 'label' AND (answers = wanted OR certainty >= {self.certainty})",

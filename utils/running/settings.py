@@ -24,10 +24,10 @@ TINY = 1e-12  # stands for "above 0"
 RANGES = {
     **dict.fromkeys(("accuracy", "alpha", "confidence"), (0, 1)),
     **dict.fromkeys(("min_accuracy", "min_certainty", "momentum", "pass_mark"), (0, 1)),
-    **dict.fromkeys(("counters", "draws", "label_images", "max_grad_norm", "ram_budget"), (0, math.inf)),
+    **dict.fromkeys(("counters", "draws", "gold_images", "label_images", "max_grad_norm", "ram_budget"), (0, math.inf)),
     **dict.fromkeys(("extra_lessons", "rounds", "weight_decay", "workers"), (0, math.inf)),
     **dict.fromkeys(("batch_size", "epochs", "eval_every", "iterations", "labels_per_image"), (1, math.inf)),
-    **dict.fromkeys(("lease_seconds", "max_participants", "people", "probe_batch_size"), (1, math.inf)),
+    **dict.fromkeys(("gold_every", "lease_seconds", "max_participants", "people", "probe_batch_size"), (1, math.inf)),
     **dict.fromkeys(("probe_epochs", "repeats", "steps", "test_images", "threads"), (1, math.inf)),
     **dict.fromkeys(("image_size", "simclr_image_size"), (64, math.inf)),  # at 32 the feature map has one position
     **dict.fromkeys(("lr", "probe_lr"), (TINY, 1e37)),  # above it, torch refuses to compute in single precision

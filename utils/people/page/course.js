@@ -814,7 +814,7 @@
       state.deletion ? paragraphWith("deletion", state.deletion) : null,
       code ? paragraphWith("completion_code", code) : null,
       more && state.labeledAll ? paragraph(text("wait")) : null,
-      turk || (state.server && !state.study) ? null : commentField(),
+      state.server && !state.study ? null : commentField(),
       actions(
         turk ? submitForm() : takeHome,
         url ? element("a", { href: url, className: "button primary" }, text("completion")) : null,
@@ -830,7 +830,7 @@
     return element("p", {}, ...pieces(key, { code: element("strong", { translate: false }, code) }));
   }
 
-  /** An optional comment, for the server of a study or the download. */
+  /** An optional comment, for the server of a study, the download or Mechanical Turk. */
   function commentField() {
     const box = element("textarea", { value: state.comment, maxLength: LONGEST_COMMENT });
     box.addEventListener("change", () => {
@@ -873,7 +873,8 @@
     const disabled = turk.target === null;
     const submit = element("button", { type: "submit", className: "primary", disabled }, text("submit"));
     const onsubmit = () => setTimeout(() => (submit.disabled = true));
-    return element("form", { method: "post", action: turk.target ?? "", onsubmit }, ...inputs, submit);
+    const onformdata = ({ formData }) => state.comment && formData.set("comment", state.comment);
+    return element("form", { method: "post", action: turk.target ?? "", onsubmit, onformdata }, ...inputs, submit);
   }
 
   /** For computers that several people use. */
