@@ -7,7 +7,8 @@ with how reliable each person is.
     python label.py --dataset gull --answers batch_1.csv batch_2.csv --min-accuracy 0.6 --aggregation majority
     python train_butterflies_resnet18.py --dataset butterflies_after_labeling   # next
 
-Reads: answer files (--answers); the key of the course page (--key) and teacher_features.npz; the training list.
+Reads: answer files (--answers); the keys of the course pages (--key) and teacher_features.npz next to the first;
+the training list.
 Writes: in <out>, <name>_turker_label_gt..._<selection>_labeled_tr.txt, the list to train on; the report
 labels_<selection>.txt, .json, .csv, _confusion.png and _confusion.csv; run_label.json.
 Takes: about 15 seconds for 20 people and 1,244 images with 5 answers each. No GPU is used.
@@ -22,7 +23,8 @@ from utils.data.outputs import Layout
 from utils.people import labelling
 from utils.people.aggregation import Aggregation
 from utils.people.answers import read_answers
-from utils.people.page_key import read_key_if_there
+from utils.people.conditions import compare_conditions
+from utils.people.page_key import read_keys
 from utils.people.report import write_report
 from utils.running.launch import launch
 from utils.running.settings import chosen_dataset
@@ -35,7 +37,7 @@ class Config:
     dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
     data_root: str = "datasets"  # folder that contains the dataset's folder; it is only read
     answers: tuple[str, ...] = ("{out}/answers.json",)  # exports, downloads, Mechanical Turk or explain_teach files
-    key: str = "{out}/course_page_key.json"  # key of the course page; explain_teach logs need none
+    key: tuple[str, ...] = ("{out}/course_page_key.json",)  # keys of all course pages; explain_teach logs need none
     selection: Literal["auto", Selection] = "auto"  # course that people took; auto: the one that the key names
     # labels
     leave_out: tuple[str, ...] = ()  # people whose answers do not count; names as in the report
@@ -45,22 +47,23 @@ class Config:
     min_certainty: float = 0.0  # certainty that a label needs to enter the list, 0 .. 1; 0 takes all
     # run
     out: str = "auto"  # output folder; auto: named after the dataset
-    seed: int = 0  # draws ties
+    seed: int = 0  # draws ties and the permutations of the test
 
 
 def main(cfg: Config) -> dict:
     dataset = chosen_dataset(cfg)
     layout = Layout(Path(cfg.out), dataset.list_stem)
     expert = read_examples(dataset.list_path(cfg.data_root, "train"), len(dataset.classes))
-    key = read_key_if_there(cfg.key, dataset.name, dataset.classes)
+    key = read_keys(cfg.key, dataset.name, dataset.classes)
     answers, left_out = read_answers(cfg.answers, key, len(dataset.classes), cfg.leave_out)
     selection = labelling.course_of(cfg.selection, key)
-    features = layout.teacher_features
+    features = Layout(Path(key.path).parent).teacher_features
     how = labelling.choose_aggregator(cfg.aggregation, features, key, cfg.seed, cfg.fixed_teacher, answers)
     people = labelling.describe_all(answers, cfg.min_accuracy)
     parts = labelling.aggregate_parts(answers, people, key, len(dataset.classes), how)
     about = {"selection": selection, "simclr": key.simclr, "aggregation": how.method, "min_accuracy": cfg.min_accuracy}
     about |= labelling.write_list(layout.labeled_list(selection), expert, key, parts, cfg.min_certainty)
+    about |= compare_conditions(people, cfg.seed)
     people = labelling.with_estimates(people, parts.get("label"))
     return write_report(layout, dataset, people, parts, about, left_out)
 

@@ -66,7 +66,7 @@ def opened(page, labels_per_image=2, lease_seconds=60.0, max_participants=100, *
 def client_of(page, store):
     """Test client of the server."""
     links = {"screen_out": "https://example.org/out", "completion": "https://example.org/in?cc=CODE"}
-    return server.create_app(page.folder, read_page_key(Layout(page.out)), store, SECRET, links).test_client()
+    return server.create_app(read_page_key(Layout(page.out)), store, SECRET, links).test_client()
 
 
 def sent_trial(page, shown, answer=0, name=None, index=0, **changes):

@@ -35,7 +35,7 @@ class Answer:
     response: int  # the class that the person chose
     seconds: float | None  # response time; None if unknown
     truth: int | None  # true class; None if unknown
-    group: str = ""  # teaching condition in the logs of explain_teach
+    group: str = ""  # teaching condition, if there are several
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def read_answers(
     Each trial counts once. If a person answered an image twice in a phase, the first answer counts. The first file that
     contains a trial determines whose it is; batches come first, then exports, then downloads.
 
-    `key` is the key of the course page; the logs of explain_teach need none. People in `leave_out` do not count.
-    Returns the answers that count, and what was left out.
+    `key` is the key of the course page or pages; the logs of explain_teach need none. People in `leave_out` do not
+    count. Returns the answers that count, and what was left out.
     """
     files = [(str(path), list(_read_file(path, key, num_classes))) for path in paths]
     files.sort(key=lambda file: [(not one.assignment, not one.numbered) for one in file[1]][:1])
@@ -200,20 +200,22 @@ def _page_participant(entry: object, where: str, key: Key | None, num_classes: i
         return participant
     if key is None or not key.build_id:
         raise InputError(f"{where}: this needs the key of the course page ({key and key.path} not found). Check --key.")
+    pages = {page.build_id: page for page in key.pages}
     for number, trial in enumerate(trials, start=1):
         there = f"{participant.where}, trial {number}"
         trial_id, phase, build, stimulus, rt = map(trial.get, ("trial_id", "phase", "build_id", "stimulus", "rt"))
         if not is_secret_id(trial_id) or phase not in PHASES or not isinstance(build, str) or not is_time(rt):
             values = f"trial_id {trial_id!r:.60}, phase {phase!r:.60}, build_id {build!r:.60} or rt {rt!r:.60}"
             raise InputError(f"{there}: invalid {values} (reformatted by a spreadsheet?). Export the answers again.")
-        if build != key.build_id:
+        if build not in pages:
             participant.other_builds[build] += 1
             continue
-        image = key.images.get(stimulus) if isinstance(stimulus, str) else None
+        page = pages[build]
+        image = page.images.get(stimulus) if isinstance(stimulus, str) else None
         if image is None or image.part != phase:
-            raise InputError(f"{there}: {key.path} has no {phase} image {stimulus!r:.60}. Check --key.")
+            raise InputError(f"{there}: {page.path} has no {phase} image {stimulus!r:.60}. Check --key.")
         response = _checked_class(trial.get("response"), there, num_classes)
-        answer = Answer(name, image.phase, image.path, response, rt / 1000, image.label)
+        answer = Answer(name, image.phase, image.path, response, rt / 1000, image.label, page.condition)
         participant.trials.append((trial_id, answer))
     return participant
 

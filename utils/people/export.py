@@ -16,15 +16,18 @@ FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # start a formula in a spreads
 def export_text(path: Path, suffix: str) -> str:
     """Returns all answers in the database `path` in the format of `suffix`. A server may write at the same time.
 
-    People are numbered in the order in which they joined. Secrets stay in the database. JSON also has their parameters.
+    People are numbered in the order in which they joined. Secrets stay in the database. JSON also has their conditions
+    and parameters.
 
     Raises:
         InputError: there is no such database, or it cannot be read.
     """
     with existing(path) as database:
         database.execute("BEGIN")  # everything is read as of one moment
-        build_id, dataset = database.execute("SELECT build_id, dataset FROM study").fetchone()
+        build_id, dataset = database.execute("SELECT group_concat(build_id, ' '), dataset FROM page").fetchone()
+        conditions = database.execute("SELECT number, condition FROM participant JOIN page USING (build_id)").fetchall()
         trials, visitors = read_trials(database), database.execute("SELECT * FROM visitor").fetchall()
+    named = {who: {"condition": name} if name else {} for who, name in conditions}
     if suffix == ".csv":
         table = [(f"p{who:04d}", *map(trial.get, FIELDS)) for who, answers in trials.items() for trial in answers]
         return csv_text([("participant", *FIELDS), *table])
@@ -34,7 +37,9 @@ def export_text(path: Path, suffix: str) -> str:
         known |= {"comment": comment, "passed": finished and bool(passed), "finished": finished}
         if about := {name: value for name, value in known.items() if value not in (None, "", {})}:
             people[number] = about
-    entries = [{"participant": f"p{who:04d}", **people[who], "trials": trials[who]} for who in sorted(people)]
+    entries = [
+        {"participant": f"p{who:04d}", **named[who], **people[who], "trials": trials[who]} for who in sorted(people)
+    ]
     head = f'{{"build_id": {json.dumps(build_id)}, "dataset": {json.dumps(dataset)}, "participants": ['
     return "\n".join([head, ",\n".join(map(json.dumps, entries)), "]}\n"])
 

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from utils.base.errors import InputError
@@ -44,6 +44,17 @@ class Key:
     images: dict[str, KeyImage]  # by picture id
     selection: str = ""  # the course's selection; "" in keys of earlier versions
     simclr: bool = False  # True for a course of the SimCLR variant
+    condition: str = ""  # of a page that `join_keys` joined with others: its output folder
+    joined: tuple["Key", ...] = ()  # keys that `join_keys` joined
+
+    @property
+    def pages(self) -> tuple["Key", ...]:
+        """The keys of the study's pages, one for each condition."""
+        return self.joined or (self,)
+
+    def asked(self) -> dict[tuple[str, str], str]:
+        """The ids of the images that pages of a study share, by phase and path."""
+        return {(image.phase, image.path): name for name, image in self.images.items() if image.part == "label"}
 
     def of_phase(self, phase: str) -> dict[str, KeyImage]:
         """The images of a phase by id, in the order of their lists."""
@@ -88,9 +99,29 @@ def read_key(path: str | Path, dataset: str, classes: Sequence[str]) -> Key:
     return key
 
 
-def read_key_if_there(path: str | Path, dataset: str, classes: Sequence[str]) -> Key:
-    """Like `read_key`, but returns an empty key if the file is missing. Logs of explain_teach need no key."""
-    return read_key(path, dataset, classes) if Path(path).exists() else Key(str(path), "", dataset, tuple(classes), {})
+def read_keys(paths: Sequence[str], dataset: str, classes: Sequence[str]) -> Key:
+    """Reads the keys of a study's pages as one. A single file may be missing, as logs of explain_teach need no key."""
+    if len(paths) == 1 and not Path(paths[0]).exists():
+        return Key(paths[0], "", dataset, tuple(classes), {})
+    return join_keys([read_key(path, dataset, classes) for path in paths])
+
+
+def join_keys(keys: Sequence[Key]) -> Key:
+    """Returns the key of a study with several pages, whose people label the same images.
+
+    These images have their names on the page with the lowest build id. Selection and variant are those of the first
+    key. Raises InputError if a page is there twice, or datasets or images to label differ.
+    """
+    if len(keys) == 1:
+        return keys[0]
+    pages = [replace(key, condition=Path(key.path).parent.as_posix()) for key in keys]
+    lowest, *others = sorted(pages, key=lambda page: page.build_id)
+    alike = {(key.dataset, key.classes, frozenset(key.asked())) for key in keys}
+    if len(alike) > 1 or len({key.build_id for key in keys}) < len(keys):
+        problem = f"{', '.join(key.path for key in keys)} must be different pages with the same images to label"
+        raise InputError(f"{problem}. Build them with the same lists, --label-images and --seed (teach.py).")
+    further = {name: image for page in others for name, image in page.images.items() if image.part != "label"}
+    return replace(keys[0], images=lowest.images | further, joined=tuple(pages))
 
 
 def read_page_key(layout: Layout) -> Key:

@@ -29,7 +29,8 @@ def write_report(
 
     There is no `.csv` without labels, and no `_confusion.png` if all images have an unknown class.
 
-    `about` goes into the report: selection, simclr, aggregation, and the result of `write_list`. Returns the report for
+    `about` goes into the report: selection, simclr, aggregation, and the results of `write_list` and
+    `compare_conditions`. Returns the report for
     the run record, without single people and confusion matrices.
     """
 
@@ -105,6 +106,8 @@ def _text(report: dict, summaries: Mapping[str, dict], people: Sequence[Person],
         "",
         *_table([asdict(person) for person in people]),
     ]
+    for name in ("conditions", "differences"):
+        lines += ["", *_table(report[name])] if name in report else []
     if left_out:
         lines += ["", "Not counted:"]
     for reason, count in report["answers_left_out"].items():

@@ -1,4 +1,4 @@
-"""The collecting server: serves the course page, hands out images to label, stores answers, shows progress.
+"""The collecting server: serves the course pages, hands out images to label, stores answers, shows progress.
 
 Nothing that it sends depends on a true label, except the lessons in the page itself. All state is in the database.
 Bodies and connections are limited. It speaks plain HTTP: on the internet, put an HTTPS proxy in front of it.
@@ -15,11 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import waitress
-from flask import Flask, Response, abort, jsonify, render_template_string, request, send_from_directory
+from flask import Blueprint, Flask, Response, abort, jsonify, render_template_string, request, send_from_directory
 from werkzeug.exceptions import HTTPException
 
 from utils.base.errors import InputError
 from utils.base.files import replacing
+from utils.data.outputs import Layout
 from utils.people.export import FORMATS, export_text
 from utils.people.page_key import DATA, ID_DIGITS, Key
 from utils.people.store import Store, UnknownParticipant, is_secret_id, refusal
@@ -29,6 +30,7 @@ MOST_PARAMETERS, LONGEST_PARAMETER, LONGEST_COMMENT = 20, 200, 2000
 CONSENT = re.compile(r'\{"sha256": "[0-9a-f]{64}", "time": "[0-9T:.Z+-]{10,40}"\}|null')
 LONGEST_BODY = 64 * 1024  # bytes; 50 trials take about 20 KB
 CONNECTIONS = 500
+COOKIE, COOKIE_SECONDS = "person", 365 * 24 * 3600  # only of studies with several pages
 IDLE = 60  # seconds until a silent connection is closed
 
 # Nothing else in the page's folder is served.
@@ -59,67 +61,28 @@ PROGRESS = """<!doctype html>
 """
 
 
-def create_app(folder: Path, key: Key, store: Store, token: str, links: dict[str, str]) -> Flask:
-    """Builds the server of a page. `token` opens progress and exports; `links` are those of its last screen."""
+def create_app(key: Key, store: Store, token: str, links: dict[str, str]) -> Flask:
+    """Builds the server of a study. `token` opens progress and exports; `links` are those of the last screen.
+
+    A single page is at /. Several pages are at /<build id>/, and / leads each person to one of them.
+    """
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = LONGEST_BODY
     app.url_map.merge_slashes = False
+    for page in key.pages:
+        app.register_blueprint(_page(page, store, links), url_prefix=f"/{page.build_id}" * bool(key.joined))
 
-    @app.get("/")
-    @app.get("/<path:name>")
-    def page_file(name: str = "index.html"):
-        if not PAGE_FILE.fullmatch(name):
-            abort(404, "There is no such page.")
-        response = send_from_directory(folder.absolute(), name, conditional=False, etag=key.build_id)
-        del response.headers["Last-Modified"]  # the order of writing might reveal classes
-        response.headers["Content-Security-Policy"] = PAGE_POLICY
-        return response.make_conditional(request)
+    def front():
+        """Leads people to their page. The cookie leads who comes back without an identity to the same one."""
+        person = store.join(request.args.to_dict(), browser=request.cookies.get(COOKIE, ""))
+        page = store.page_of(person) if person else key.build_id  # if the study is full, any page says so
+        response = app.redirect(f"{page}/?{request.query_string.decode(errors='replace')}")
+        if person:
+            response.set_cookie(COOKIE, person, max_age=COOKIE_SECONDS, path=None, samesite="Lax")
+        return response
 
-    @app.get("/api/hello")
-    def hello() -> Response:
-        """Lets the page check that this server collects answers to its build."""
-        return jsonify(build_id=key.build_id, study=True)
-
-    @app.post("/api/join")
-    def join() -> Response:
-        parameters, consent = ({}, None) if request.get_json() == {} else _body("parameters", "consent")
-        texts = [*parameters, *parameters.values()] if isinstance(parameters, dict) else [None]
-        valid = all(isinstance(one, str) and len(one) <= LONGEST_PARAMETER for one in texts)
-        if not valid or len(parameters) > MOST_PARAMETERS or not CONSENT.fullmatch(json.dumps(consent, sort_keys=True)):
-            limits = f"at most {MOST_PARAMETERS} names and values of up to {LONGEST_PARAMETER} characters"
-            abort(400, f"parameters must be {limits}, and consent must be null or have time and sha256.")
-        participant = store.join(parameters, consent)
-        if not participant:
-            abort(403, "This study takes no more people.")
-        code, trials = store.place(participant)
-        return jsonify(participant=participant, code=code, trials=trials)
-
-    @app.post("/api/finish")
-    def finish() -> Response:
-        participant, passed, comment = _body("participant", "passed", "comment")
-        if not isinstance(passed, bool) or not isinstance(comment, str) or len(comment) > LONGEST_COMMENT:
-            abort(400, f"passed must be true or false, and comment a text of up to {LONGEST_COMMENT} characters.")
-        code, passed = store.finish(participant, passed, comment)
-        return jsonify(url=links["completion" if passed else "screen_out"], code=code)
-
-    @app.post("/api/next")
-    def next_image() -> Response:
-        (participant,) = _body("participant")
-        return jsonify(image=store.next_image(participant), lease_seconds=store.lease_seconds)
-
-    @app.post("/api/trials")
-    def trials() -> Response:
-        """Stores a person's trials; only trials on the disk are acknowledged."""
-        participant, sent = _body("participant", "trials")
-        if not isinstance(sent, list) or not 1 <= len(sent) <= MOST_TRIALS:
-            abort(400, f"trials must be a list of 1 to {MOST_TRIALS} trials.")
-        checked: dict[str, dict | str] = {}
-        for trial in sent:
-            if not isinstance(trial, dict) or not is_secret_id(trial.get("trial_id")):
-                abort(400, "Each trial must be an object with a trial_id of 32 hexadecimal digits.")
-            checked.setdefault(trial["trial_id"], refusal(trial, key) or trial)
-        stored, refused = store.add_trials(participant, checked)
-        return jsonify(stored=stored, refused=refused)
+    if key.joined:
+        app.add_url_rule("/", view_func=front)
 
     @app.get("/progress")
     def progress() -> str:
@@ -164,6 +127,70 @@ def create_app(folder: Path, key: Key, store: Store, token: str, links: dict[str
 
     app.after_request(_add_headers)
     return app
+
+
+def _page(key: Key, store: Store, links: dict[str, str]) -> Blueprint:
+    """Returns the addresses of a page."""
+    folder = Layout(Path(key.path).parent).course_page.absolute()
+    page = Blueprint(key.build_id, __name__)
+
+    @page.get("/")
+    @page.get("/<path:name>")
+    def page_file(name: str = "index.html"):
+        if not PAGE_FILE.fullmatch(name):
+            abort(404, "There is no such page.")
+        response = send_from_directory(folder, name, conditional=False, etag=key.build_id)
+        del response.headers["Last-Modified"]  # the order of writing might reveal classes
+        response.headers["Content-Security-Policy"] = PAGE_POLICY
+        return response.make_conditional(request)
+
+    @page.get("/api/hello")
+    def hello() -> Response:
+        """Lets the page check that this server collects answers to its build."""
+        return jsonify(build_id=key.build_id, study=True)
+
+    @page.post("/api/join")
+    def join() -> Response:
+        parameters, consent = ({}, None) if request.get_json() == {} else _body("parameters", "consent")
+        texts = [*parameters, *parameters.values()] if isinstance(parameters, dict) else [None]
+        valid = all(isinstance(one, str) and len(one) <= LONGEST_PARAMETER for one in texts)
+        if not valid or len(parameters) > MOST_PARAMETERS or not CONSENT.fullmatch(json.dumps(consent, sort_keys=True)):
+            limits = f"at most {MOST_PARAMETERS} names and values of up to {LONGEST_PARAMETER} characters"
+            abort(400, f"parameters must be {limits}, and consent must be null or have time and sha256.")
+        participant = store.join(parameters, consent, key.build_id, request.cookies.get(COOKIE, ""))
+        if not participant:
+            abort(403, "This study takes no more people.")
+        code, trials = store.place(participant)
+        return jsonify(participant=participant, code=code, trials=trials)
+
+    @page.post("/api/finish")
+    def finish() -> Response:
+        participant, passed, comment = _body("participant", "passed", "comment")
+        if not isinstance(passed, bool) or not isinstance(comment, str) or len(comment) > LONGEST_COMMENT:
+            abort(400, f"passed must be true or false, and comment a text of up to {LONGEST_COMMENT} characters.")
+        code, passed = store.finish(participant, passed, comment)
+        return jsonify(url=links["completion" if passed else "screen_out"], code=code)
+
+    @page.post("/api/next")
+    def next_image() -> Response:
+        (participant,) = _body("participant")
+        return jsonify(image=store.next_image(participant), lease_seconds=store.lease_seconds)
+
+    @page.post("/api/trials")
+    def trials() -> Response:
+        """Stores a person's trials; only trials on the disk are acknowledged."""
+        participant, sent = _body("participant", "trials")
+        if not isinstance(sent, list) or not 1 <= len(sent) <= MOST_TRIALS:
+            abort(400, f"trials must be a list of 1 to {MOST_TRIALS} trials.")
+        checked: dict[str, dict | str] = {}
+        for trial in sent:
+            if not isinstance(trial, dict) or not is_secret_id(trial.get("trial_id")):
+                abort(400, "Each trial must be an object with a trial_id of 32 hexadecimal digits.")
+            checked.setdefault(trial["trial_id"], refusal(trial, key) or trial)
+        stored, refused = store.add_trials(participant, checked)
+        return jsonify(stored=stored, refused=refused)
+
+    return page
 
 
 def _add_headers(response: Response) -> Response:

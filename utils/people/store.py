@@ -8,6 +8,7 @@ images.
 
 import contextlib
 import json
+import math
 import re
 import secrets
 import sqlite3
@@ -21,12 +22,10 @@ from typing import TypeGuard
 from utils.base.errors import InputError
 from utils.people.page_key import KEY_PHASES, Key
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 SCHEMA = (
-    """CREATE TABLE study (
-        only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
-        build_id TEXT NOT NULL,
-        dataset TEXT NOT NULL)""",
+    # condition: "" if the study has one page.
+    "CREATE TABLE page (build_id TEXT PRIMARY KEY, dataset TEXT NOT NULL, condition TEXT NOT NULL)",
     # wanted: number of labels an image should get; NULL if the class is known: everybody may answer.
     # certainty: probability of the label; 0 for all images if they are asked evenly.
     """CREATE TABLE image (
@@ -37,8 +36,19 @@ SCHEMA = (
         certainty REAL NOT NULL DEFAULT 0)""",
     "CREATE INDEX open_image ON image (certainty, answers DESC, id) WHERE answers < wanted",
     "CREATE INDEX gold_image ON image (answers, id) WHERE phase = 'gold'",
+    # Names of images on pages that name them differently.
+    """CREATE TABLE alias (
+        build_id TEXT NOT NULL REFERENCES page (build_id),
+        image TEXT NOT NULL REFERENCES image (id),
+        name TEXT NOT NULL,
+        PRIMARY KEY (build_id, image), UNIQUE (build_id, name)) WITHOUT ROWID""",
     # AUTOINCREMENT: the number of a deleted participant is not used again.
-    "CREATE TABLE participant (number INTEGER PRIMARY KEY AUTOINCREMENT, secret TEXT NOT NULL UNIQUE)",
+    # seen: last sign of life, in seconds since 1970; infinity for those who finished.
+    """CREATE TABLE participant (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        secret TEXT NOT NULL UNIQUE,
+        build_id TEXT NOT NULL REFERENCES page (build_id),
+        seen REAL NOT NULL)""",
     # About people; it can be deleted without touching answers. identity: a marketplace's id. code: to ask for deletion.
     """CREATE TABLE visitor (
         participant INTEGER PRIMARY KEY REFERENCES participant (number),
@@ -93,6 +103,8 @@ NEXT_GOLD = """SELECT id FROM image WHERE phase = 'gold'
 HAS_ROOM = """SELECT wanted IS NULL OR wanted > answers
         + (SELECT count(*) FROM lease WHERE image = id AND participant <> ? AND expires > ? AND expires <= ?)
     FROM image WHERE id = ?"""
+AGREE = """UPDATE visitor SET consent_time = coalesce(consent_time, ?), consent_sha256 = coalesce(consent_sha256, ?)
+    WHERE participant = ?"""
 FINISH = """UPDATE visitor SET comment = coalesce(nullif(?, ''), comment), passed = coalesce(passed, ?),
     finished = coalesce(finished, strftime('%Y-%m-%dT%H:%M:%SZ', 'now')) WHERE participant = ?"""
 
@@ -175,15 +187,15 @@ def connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path.absolute(), timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False)
 
 
-def read_study(database: sqlite3.Connection, path: Path) -> tuple[str, str] | None:
-    """Checks a database; returns its build id and its dataset, or None if it is empty.
+def read_study(database: sqlite3.Connection, path: Path) -> list[str]:
+    """Checks a database; returns the build ids of its pages, sorted; [] if it is empty.
 
     Raises:
         InputError: it belongs to another program or another version of this one.
         DatabaseTrouble: SQLite's quick check finds a damaged page.
     """
     if not _value(database, "SELECT count(*) FROM sqlite_master"):
-        return None
+        return []
     version = _value(database, "PRAGMA user_version")
     if version != SCHEMA_VERSION:
         raise InputError(
@@ -194,7 +206,7 @@ def read_study(database: sqlite3.Connection, path: Path) -> tuple[str, str] | No
     if found != "ok":
         problem = " ".join(found.replace("*** in database main ***", "").split())
         raise DatabaseTrouble(path, problem, sqlite3.SQLITE_CORRUPT)
-    return database.execute("SELECT build_id, dataset FROM study").fetchone()
+    return [row[0] for row in database.execute("SELECT build_id FROM page ORDER BY build_id")]
 
 
 @contextlib.contextmanager
@@ -203,7 +215,7 @@ def existing(path: Path) -> Iterator[sqlite3.Connection]:
     if not path.is_file():
         raise InputError(f"{path} not found: no answers were collected there. Check --out.")
     with explained(path), contextlib.closing(connect(path)) as database:
-        if read_study(database, path) is None:
+        if not read_study(database, path):
             raise InputError(f"{path} is empty: no study was started there. Check --out.")
         yield database
 
@@ -211,8 +223,10 @@ def existing(path: Path) -> Iterator[sqlite3.Connection]:
 def read_trials(database: sqlite3.Connection, where: str = "TRUE", *values: object) -> dict[int, list[dict]]:
     """Returns trials by participant, each as the page sent it."""
     part = "replace(phase, 'gold', 'label')"
-    query = f"""SELECT participant, trial_id, trial_index, {part}, {part}, time_elapsed, rt, stimulus, response,
-    correct, build_id FROM study, trial JOIN image ON id = stimulus WHERE {where} ORDER BY 1, 3, trial.rowid"""
+    query = f"""SELECT participant, trial_id, trial_index, {part}, {part}, time_elapsed, rt, coalesce(name, stimulus),
+    response, correct, participant.build_id FROM trial JOIN image ON id = stimulus
+    JOIN participant ON number = participant LEFT JOIN alias AS own
+    ON image = stimulus AND own.build_id = participant.build_id WHERE {where} ORDER BY 1, 3, trial.rowid"""
     people = defaultdict[int, list[dict]](list)
     for person, *row in database.execute(query, values):
         trial = {name: value for name, value in zip(FIELDS, row, strict=True) if value is not None}
@@ -240,11 +254,12 @@ class Store:
 
     The file is created if it is missing, readable for its owner only. If the database is damaged, `damage` contains
     the error, all other methods raise it, and nothing is written. `clock` returns seconds since 1970. If `heard` is
-    set, it updates certainties in each transaction that stores answers.
+    set, it updates certainties in each transaction that stores answers. People who do not finish and are silent for
+    `silent_seconds` lose their place.
 
     Raises:
         DatabaseTrouble: the file cannot be used.
-        InputError: it belongs to another build or program, or has more labels per image than wanted.
+        InputError: it belongs to other builds or another program, or has more labels per image than wanted.
     """
 
     def __init__(
@@ -256,10 +271,13 @@ class Store:
         max_participants: int = 10_000,
         certainty: float = 0.95,
         gold_every: int = 20,
+        silent_seconds: float = math.inf,
         clock: Callable[[], float] = time.time,
     ):
         self.path, self.lease_seconds, self.max_participants = path, lease_seconds, max_participants
         self.labels_per_image, self.certainty, self.gold_every = labels_per_image, certainty, gold_every
+        self.silent_seconds = silent_seconds
+        self._conditions = {page.build_id: page.condition for page in key.pages}
         self.heard: Callable[[sqlite3.Connection], None] | None = None
         self.damage: DatabaseTrouble | None = None
         self._clock, self._lock = clock, threading.Lock()
@@ -280,19 +298,23 @@ class Store:
 
     def _prepare(self, database: sqlite3.Connection, key: Key, wanted: int) -> None:
         """Creates the tables of a new database, or checks the build of an existing one. Sets the wanted labels."""
-        found = read_study(database, self.path)
-        if found is None:
+        found, builds = read_study(database, self.path), sorted(self._conditions)
+        if not found:
             for statement in SCHEMA:
                 database.execute(statement)
-            database.execute("INSERT INTO study VALUES (1, ?, ?)", (key.build_id, key.dataset))
+            pages = [(page.build_id, page.dataset, page.condition) for page in key.pages]
+            database.executemany("INSERT INTO page VALUES (?, ?, ?)", pages)
             database.executemany(
                 "INSERT INTO image (id, phase, wanted) VALUES (?, ?, ?)",
                 [(name, image.phase, wanted if image.phase == "label" else None) for name, image in key.images.items()],
             )
-        elif found[0] != key.build_id:
+            shared = key.asked()
+            names = [(page.build_id, shared[what], name) for page in key.pages for what, name in page.asked().items()]
+            database.executemany("INSERT INTO alias VALUES (?, ?, ?)", [row for row in names if row[1] != row[2]])
+        elif found != builds:
             raise InputError(
-                f"{self.path} contains answers to build {found[0]} of the course page, but the page is build "
-                f"{key.build_id}. Export them (--export) and move the database away, or build the old page again."
+                f"{self.path} contains answers to build {', '.join(found)} of the course page, but the page is build "
+                f"{', '.join(builds)}. Export them (--export) and move the database away, or build the old page again."
             )
         try:
             database.execute("UPDATE image SET wanted = ?, certainty = 0 WHERE phase = 'label'", (wanted,))
@@ -320,32 +342,59 @@ class Store:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
 
-    def join(self, parameters: Mapping[str, str] | None = None, consent: Mapping[str, str] | None = None) -> str:
-        """Returns the secret id of a new participant, or of the one with the same identity; "" if the study is full."""
+    def join(
+        self,
+        parameters: Mapping[str, str] | None = None,
+        consent: Mapping[str, str] | None = None,
+        build_id: str = "",
+        browser: str = "",
+    ) -> str:
+        """Returns the secret id of a participant; "" if the study is full, or the person has another page.
+
+        People without an identity are recognized by the id that their `browser` kept. New people get the page
+        `build_id`; if it is empty, a random one of those with the fewest people.
+        """
         secret, given, agreed = secrets.token_hex(16), parameters or {}, consent or {}
         identity = next((given[name] for name in IDENTITIES if re.fullmatch(r"[\w.-]+", given.get(name, ""))), None)
         about = (identity, json.dumps(given), agreed.get("time"), agreed.get("sha256"), secrets.token_hex(6))
-        known = "SELECT secret FROM participant JOIN visitor ON participant = number WHERE identity = ?"
+        known = "SELECT secret FROM participant LEFT JOIN visitor ON participant = number WHERE "
+        known += "identity = ?" if identity else "secret = ?"
         with self.transaction() as database:
-            if found := _value(database, known, identity):
-                return found
-            if _value(database, "SELECT count(*) FROM participant") >= self.max_participants:
+            if found := _value(database, known, identity or browser):
+                person, page = _person(database, found, self._clock())
+                database.execute(AGREE, (agreed.get("time"), agreed.get("sha256"), person))
+                return found if build_id in ("", page) else ""
+            people = self._people(database)
+            if sum(people.values()) >= self.max_participants:
                 return ""
-            number = database.execute("INSERT INTO participant (secret) VALUES (?)", (secret,)).lastrowid
+            fewest = [page for page, count in people.items() if count == min(people.values())]
+            row = None, secret, build_id or secrets.choice(fewest), self._clock()
+            number = database.execute("INSERT INTO participant VALUES (?, ?, ?, ?)", row).lastrowid
             database.execute("INSERT INTO visitor VALUES (?, ?, ?, ?, ?, NULL, NULL, NULL, ?)", (number, *about))
         return secret
+
+    def _people(self, database: sqlite3.Connection) -> dict[str, int]:
+        """Returns how many people finished or are active, by page."""
+        counts = "SELECT build_id, count(*) FROM participant WHERE seen > ? GROUP BY build_id"
+        found = database.execute(counts, (self._clock() - self.silent_seconds,)).fetchall()
+        return dict.fromkeys(self._conditions, 0) | dict(found)
+
+    def page_of(self, secret: str) -> str:
+        """Returns the build id of a person's page."""
+        with self.transaction("BEGIN") as database:
+            return _person(database, secret)[1]
 
     def place(self, secret: str) -> tuple[str, list[dict]]:
         """Returns a person's deletion code and trials so far."""
         with self.transaction("BEGIN") as database:
-            person = _number_of(database, secret)
+            person, _ = _person(database, secret)
             code = _value(database, "SELECT code FROM visitor WHERE participant = ?", person)
             return code, read_trials(database, "participant = ?", person)[person]
 
     def finish(self, secret: str, passed: bool, comment: str) -> tuple[str, bool]:
         """Stores the first end of a person and the last comment. Returns the deletion code and the first `passed`."""
         with self.transaction() as database:
-            person = _number_of(database, secret)
+            person, _ = _person(database, secret, math.inf)
             comment = comment.encode(errors="replace").decode()  # SQLite refuses half of a surrogate pair
             database.execute(FINISH, (comment, passed, person))
             found = database.execute("SELECT code, passed FROM visitor WHERE participant = ?", (person,))
@@ -358,7 +407,8 @@ class Store:
         wanted number of labels.
         """
         with self.transaction() as database:
-            now, person = self._clock(), _number_of(database, secret)  # no request that waits has an earlier time
+            now = self._clock()  # no request that waits has an earlier time
+            person, build_id = _person(database, secret, now)
             # Deleted, not only ignored: a clock that is set back must not revive an expired lease. A clock that was
             # ahead must not reserve labels for longer than a lease lasts.
             latest = now + self.lease_seconds
@@ -370,7 +420,8 @@ class Store:
                 image = image or _value(database, NEXT_IMAGE, self.certainty, most, person)
             if image is not None:
                 database.execute("INSERT OR REPLACE INTO lease VALUES (?, ?, ?)", (person, image, latest))
-        return image
+            own = "SELECT name FROM alias WHERE build_id = ? AND image = ?"
+            return _value(database, own, build_id, image) or image
 
     def add_trials(self, secret: str, trials: Mapping[str, dict | str]) -> tuple[list[str], dict[str, str]]:
         """Stores a person's trials in one transaction.
@@ -381,20 +432,24 @@ class Store:
         now, and the reasons for the others.
         """
         with self.transaction() as database:
-            person = _number_of(database, secret)
-            reasons = {name: self._add(database, person, name, trial) for name, trial in trials.items()}
+            person = _person(database, secret, self._clock())
+            reasons = {name: self._add(database, *person, name, trial) for name, trial in trials.items()}
             if self.heard:
                 self.heard(database)
         stored = [name for name, reason in reasons.items() if not reason]
         return stored, {name: reason for name, reason in reasons.items() if reason}
 
-    def _add(self, database: sqlite3.Connection, person: int, trial_id: str, trial: dict | str) -> str:
+    def _add(self, database: sqlite3.Connection, person: int, build_id: str, trial_id: str, trial: dict | str) -> str:
         """Stores one trial; returns the reason if it cannot be stored, else ""."""
         owner = _value(database, "SELECT participant FROM trial WHERE trial_id = ?", trial_id)
         if owner is not None:
             return "" if owner == person else "trial_id is taken; draw another"
         if isinstance(trial, str):
             return trial
+        if trial["build_id"] != build_id:
+            return "build_id must be that of this person's page"
+        shared = "SELECT image FROM alias WHERE build_id = ? AND name = ?"
+        trial = trial | {"stimulus": _value(database, shared, build_id, trial["stimulus"]) or trial["stimulus"]}
         if _value(database, "SELECT 1 FROM trial WHERE participant = ? AND stimulus = ?", person, trial["stimulus"]):
             return "this person answered this image already"
         now = self._clock()
@@ -422,14 +477,19 @@ class Store:
             f" WHERE phase = 'label' AND (answers = wanted OR certainty >= {self.certainty})",
         }
         with self.transaction("BEGIN") as database:
-            return {name: int(_value(database, query)) for name, query in queries.items()}
+            people = {f"people in {self._conditions[page]}": number for page, number in self._people(database).items()}
+            numbers = {name: int(_value(database, query)) for name, query in queries.items()}
+        return numbers | (people if len(people) > 1 else {})
 
 
-def _number_of(database: sqlite3.Connection, secret: str) -> int:
-    number = _value(database, "SELECT number FROM participant WHERE secret = ?", secret)
-    if number is None:
+def _person(database: sqlite3.Connection, secret: str, seen: float = 0) -> tuple[int, str]:
+    """Returns the number and the page of a participant, who gave a sign of life at `seen`, if not 0."""
+    found = database.execute("SELECT number, build_id FROM participant WHERE secret = ?", (secret,)).fetchone()
+    if found is None:
         raise UnknownParticipant
-    return number
+    if seen:
+        database.execute("UPDATE participant SET seen = max(seen, ?) WHERE number = ?", (seen, found[0]))
+    return found
 
 
 def _value(database: sqlite3.Connection, query: str, *values: object):

@@ -28,12 +28,13 @@ RANGES = {
     **dict.fromkeys(("extra_lessons", "rounds", "weight_decay", "workers"), (0, math.inf)),
     **dict.fromkeys(("batch_size", "epochs", "eval_every", "iterations", "labels_per_image"), (1, math.inf)),
     **dict.fromkeys(("gold_every", "lease_seconds", "max_participants", "people", "probe_batch_size"), (1, math.inf)),
-    **dict.fromkeys(("probe_epochs", "repeats", "steps", "test_images", "threads"), (1, math.inf)),
+    **dict.fromkeys(("probe_epochs", "repeats", "silent_seconds", "steps", "test_images", "threads"), (1, math.inf)),
     **dict.fromkeys(("image_size", "simclr_image_size"), (64, math.inf)),  # at 32 the feature map has one position
     **dict.fromkeys(("lr", "probe_lr"), (TINY, 1e37)),  # above it, torch refuses to compute in single precision
     **dict.fromkeys(("certainty", "crop_scale"), (TINY, 1)),
     "mask_sizes": (0.01, 1),
     "port": (0, 65535),
+    "power": (0, 100),
     "ridge": (TINY, 1e6),
     "seed": (0, 2**32 - 1),  # the range of NumPy
     "temperature": (TINY, math.inf),

@@ -884,8 +884,16 @@
       if (!window.confirm(`${text(n ? "lost" : "server_has_them", { n })}\n\n${text("really")}`)) return;
       state = newState();
       storage?.removeItem(KEY);
-      location.reload();
+      if (document.cookie.includes("person=")) assignAgain();
+      else location.reload();
     });
+  }
+
+  /** In a study with several pages, the next person on this computer may get another one. */
+  function assignAgain() {
+    const path = new URL("..", location).pathname.replace(/(.)\/$/, "$1"); // as browsers derive it for the cookie
+    document.cookie = `person=; path=${path}; max-age=0`;
+    location.assign(`..${location.search}`);
   }
 
   const SCREENS = {

@@ -1,0 +1,67 @@
+"""Compares teaching conditions: people's test accuracy, their time, and how many people a comparison needs."""
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+from statistics import NormalDist, mean, median, stdev, variance
+
+import numpy as np
+from scipy.stats import t as student_t
+
+from utils.people.labelling import Person
+
+# Standard deviation of people's test accuracies within a condition, in percentage points: pooled over the 10 conditions
+# (403 people, 20 test pictures) of explain_teach. `label.py --answers results.json` prints those of an experiment.
+SPREAD = 21.7
+PERMUTATIONS = 9_999
+
+
+def compare_conditions(people: Sequence[Person], seed: int) -> dict[str, list[dict]]:
+    """Returns tables of the conditions with two or more tested people and of their differences; {} without any.
+
+    People below --min-accuracy count too: without the bad results, the comparison would be biased.
+    """
+    rows, samples = [], {}
+    for name in sorted({person.group for person in people}):
+        members = [person for person in people if person.group == name]
+        right = [person.test_accuracy for person in members if person.test_accuracy is not None]
+        if len(right) > 1:
+            samples[name] = right
+            row = {"condition": name, "people": len(members), "tested": len(right)} | _interval("test_accuracy", right)
+            times = [person.seconds for person in members if person.seconds is not None]
+            rows.append(row | {"standard_deviation": stdev(right), "seconds": median(times) if times else None})
+    differences = [
+        {"condition": one, "baseline": other}
+        | _interval("difference", samples[one], samples[other])
+        | {"p": permutation_test(samples[one], samples[other], seed)}
+        for one, other in combinations(samples, 2)
+    ]
+    return {"conditions": rows, "differences": differences} if differences else {}
+
+
+def _interval(name: str, *samples: Sequence[float]) -> dict[str, float]:
+    """Returns the mean of a sample, or the difference of the means of two (Welch), with its 95 % t interval."""
+    value = mean(samples[0]) - sum(map(mean, samples[1:]))
+    parts = [variance(sample) / len(sample) for sample in samples]
+    squares = sum(part**2 / (len(sample) - 1) for part, sample in zip(parts, samples, strict=True))
+    freedom = sum(parts) ** 2 / squares if squares else 1
+    reach = float(student_t.ppf(0.975, freedom)) * math.sqrt(sum(parts))
+    return {name: value, "low": value - reach, "high": value + reach}
+
+
+def permutation_test(one: Sequence[float], other: Sequence[float], seed: int) -> float:
+    """Returns the two-sided p value of the difference of two means, from random permutations."""
+    rng, both = np.random.default_rng(seed), np.array([*one, *other])
+    sums = np.array([rng.permutation(both)[: len(one)].sum() for _ in range(PERMUTATIONS)])
+    expected = both.mean() * len(one)
+    extreme = abs(sums - expected) >= abs(sum(one) - expected) - 1e-9
+    return (1 + int(extreme.sum())) / (1 + PERMUTATIONS)
+
+
+def people_needed(points: float) -> int:
+    """Returns how many people each of two conditions needs for a power of 80 % (two-sided t test at 5 %).
+
+    n = 2 ((z_0.975 + z_0.8) SPREAD / points)^2 + z_0.975^2 / 4 (Guenther, The American Statistician 1981).
+    """
+    z, power = map(NormalDist().inv_cdf, (0.975, 0.8))
+    return math.ceil(2 * ((z + power) * SPREAD / points) ** 2 + z**2 / 4)
