@@ -39,7 +39,7 @@ class Config:
     # data
     dataset: str = "butterflies_s300"  # a dataset of utils/data/catalog.py, or your own (datasets/prepare.py folder)
     data_root: str = "datasets"  # folder that contains the dataset's folder; it is only read
-    key: str = "{out}/course_page_key.json"  # key of the course page, which lists the images
+    key: tuple[str, ...] = ("{out}/course_page_key.json",)  # key of the course page; of several, only the first counts
     # people
     who: Literal["accuracy", "confusion", "network"] = "accuracy"  # how answers are made
     accuracy: tuple[float, ...] = (0.8,)  # accuracy only: share of right answers, 0 .. 1; people take them in turn
@@ -63,7 +63,7 @@ def network_answers(cfg: Config, key: Key, dataset: Dataset) -> dict[str, list[i
     answers = {}
     for phase in ("test", "label"):
         rows = [Example(image.path, 0, image.index) for image in key.of_phase(phase).values()]
-        images = ImageSet(rows, cfg.key, cfg.data_root, partial(eval_view, size=cfg.image_size))
+        images = ImageSet(rows, key.path, cfg.data_root, partial(eval_view, size=cfg.image_size))
         features = FeatureMaps(network, images, cfg.batch_size, cfg.workers, cfg.device)
         answers[phase] = evaluation.predict(features).tolist()
     return answers
@@ -71,7 +71,7 @@ def network_answers(cfg: Config, key: Key, dataset: Dataset) -> dict[str, list[i
 
 def main(cfg: Config) -> dict:
     dataset = chosen_dataset(cfg)
-    key = read_key(cfg.key, dataset.name, dataset.classes)
+    key = read_key(cfg.key[0], dataset.name, dataset.classes)
     if cfg.who == "network":
         export = one_person(key, network_answers(cfg, key, dataset), cfg.seed)
     else:
