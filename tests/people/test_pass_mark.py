@@ -136,3 +136,92 @@ def test_the_page_chooses_as_a_second_implementation(browser, marked):
         assert person.shown()[0] == expected[0]
         chosen.add(expected[0])
     assert len(chosen) > 8
+
+
+def test_confusions_against_plain_loops():
+    """Held-out probabilities of the other class, both ways; without held-out images, those of the head itself."""
+    rng = np.random.default_rng(0)
+    labels, features = np.repeat([0, 1, 2], [1, 4, 3]), rng.normal(size=(8, 6))
+    features[labels == 2] = features[4] + 0.1 * rng.normal(size=(3, 6))
+    logits = np.exp(features @ fit_head(features, labels, 3).T)
+    mean = [[np.mean([row[b] / row.sum() for row in logits[labels == a]]) for b in range(3)] for a in range(3)]
+    expected = [[mean[a][b] + mean[b][a] for b in range(3)] for a in range(3)]
+    assert np.allclose(confusions(features, labels, 3), expected)
+    held_out = confusions(features[1:], labels[1:] - 1, 2)
+    assert np.allclose(held_out, held_out.T) and not np.allclose(held_out[0, 1], expected[1][2])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_lessons_share_the_images_fairly(seed):
+    """Nobody gets images that are not there; each class gets its lessons with its rivals while images last."""
+    rng = np.random.default_rng(seed)
+    confused = rng.random((6, 6))
+    confused += confused.T
+    left = rng.integers(0, 40, 6).tolist()
+    given = share_images(confused, left, 7)
+    assert list(given) == sorted(given, key=lambda pair: -confused[pair])
+    used = [sum(number for pair, number in given.items() if label in pair) for label in range(6)]
+    assert all(u <= n for u, n in zip(used, left, strict=True))
+    rivals = [sorted(set(range(6)) - {a}, key=lambda b, a=a: -confused[a, b])[:RIVALS] for a in range(6)]
+    full = {}
+    for a in range(6):
+        for place in range(7):
+            pair = tuple(sorted((a, rivals[a][place % RIVALS])))
+            full[pair] = full.get(pair, 0) + 1
+    assert share_images(confused, [100] * 6, 7) == full
+    for pair, number in full.items():  # fewer only if a class has no image left
+        got = given.get(pair, 0)
+        assert got == number or (got < number and any(used[label] == left[label] for label in pair))
+
+
+@pytest.mark.parametrize(("settings", "says"), [(["--pass-mark", 0.7], "--pass-mark needs a second test")])
+def test_a_pass_mark_needs_two_tests(tmp_path, settings, says):
+    with pytest.raises(AssertionError, match=says):
+        build_many(tmp_path, "birds", TWELVE[:5], 2, settings=settings)
+
+
+def next_lesson(course, key, trials):
+    """The extra lesson that the page should show: a plain second implementation."""
+    count, lessons = len(course["classes"]), 0
+    wrong = min(1.0, 4 / (count - 1))
+    prior = np.full((count, count), 20 * wrong / (5 + wrong * (count - 1)))
+    np.fill_diagonal(prior, 20 * 5 / (5 + wrong * (count - 1)))
+    for trial in trials:
+        lessons += trial["phase"] == "lesson"
+        weight = 1 if trial["phase"] == "test" else 0.5 if lessons > 5 else 0
+        prior[key["images"][trial["stimulus"]]["label"], trial["response"]] += weight
+    theta = prior / prior.sum(1, keepdims=True)
+    done = {trial["stimulus"] for trial in trials}
+    left = [lesson for lesson in course["extra"] if lesson["image"] not in done]
+    both = [theta[lesson["label"], lesson["answer"]] + theta[lesson["answer"], lesson["label"]] for lesson in left]
+    return [lesson["image"] for lesson, value in zip(left, both, strict=True) if value > max(both) - 1e-9]
+
+
+def test_the_page_chooses_as_a_second_implementation(browser, marked):
+    """Random answers of a person who failed the first test, with up to two extra lessons."""
+    from tests.helpers.person import DESKTOP, Person, resize, show_state
+
+    out, course, key = marked
+    resize(browser, DESKTOP)
+    browser.get((out / "course_page/index.html").as_uri())
+    browser.execute_script("localStorage.clear()")
+    browser.refresh()
+    person = Person(browser, course)
+    person.click("I agree")
+    person.click("Start the first lesson")
+    person.sees("Which kind")
+    state, rng, chosen = person.state, np.random.default_rng(0), set()
+    for number in range(24):
+        extra = rng.permutation(course["extra"])[: number % 3]
+        images = [lesson["image"] for lesson in course["lessons"]] + course["test"] + [one["image"] for one in extra]
+        trials = []
+        for place, image in enumerate(images):
+            phase, label = key["images"][image]["phase"], key["images"][image]["label"]
+            response = int(rng.choice([label, rng.integers(9)] if phase == "lesson" else [(label + 1 + place) % 9]))
+            trials.append({"stimulus": image, "phase": phase, "response": response, "time_elapsed": place})
+        show_state(person, {**state, "trials": trials, "screen": "lesson"})
+        person.sees(f"Lesson {number % 3 + 1} of 3")
+        expected = next_lesson(course, key, trials)
+        assert person.shown()[0] == expected[0]
+        chosen.add(expected[0])
+    assert len(chosen) > 8

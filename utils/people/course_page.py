@@ -105,7 +105,10 @@ class CoursePage:
         `extra` makes these lessons without some images. Raises InputError if the test list has too few known images.
         """
         lessons, images = self.data["lessons"], set(self.images)
-        self._add_asked("test", "test", self._draw_second_test)
+        if any(self.images[name].label is None for name in self.data["test"]):
+            raise InputError("--pass-mark needs the classes of all test images, but some are unknown.")
+        option = "--pass-mark needs a second test: --test-images"
+        self._add_asked("test", "test", partial(self._draw_further, option=option))
         tests = [*self.data["test"], *(second := sorted(set(self.images) - images))]
         shown = {image.path for image in self.images.values()} | self._compared
         self.data["extra"], bordered = self._add_lessons(extra(shown), len(lessons))
@@ -114,14 +117,6 @@ class CoursePage:
         # The second test comes after half as many lessons as the course has.
         before = min(len(self.data["extra"]), math.ceil(len(lessons) / 2))
         self.data["pass"] = {"mark": mark, "test": second, "shown": before, "checks": checks}
-
-    def _draw_second_test(self, rows: list[Example]) -> list[int]:
-        try:
-            if any(row.label == UNKNOWN for row in rows):
-                raise InputError("The classes of some test images are unknown.")
-            return self._draw_further(rows)
-        except InputError as error:
-            raise InputError(f"--pass-mark needs a second test with other images. {error}") from None
 
     def _draw_further(self, rows: list[Example], **changed) -> list[int]:
         """Draws rows of known class that the page does not ask about yet, like the test but for some settings."""

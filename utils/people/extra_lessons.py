@@ -1,6 +1,7 @@
 """Extra lessons for people below the pass mark, on the classes that the teacher confuses."""
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,11 +19,11 @@ from utils.teaching.loop import teach
 from utils.teaching.optimal import OptimalStudent
 from utils.teaching.pool import Pool
 from utils.teaching.registry import make_selector
-from utils.teaching.selector import Choice
 from utils.teaching.student import StudentSettings
 
 RIVALS = 3  # classes that each class is compared with
 ALPHA = 0.5  # of CMaxGrad, as in the teaching scripts
+UNUSED = dict.fromkeys(("steps", "lr", "momentum", "weight_decay", "max_grad_norm"), 0)  # settings of the SGD student
 
 
 def extra_lessons(course: dict, shown: set[str], ce_list: Path, dataset: Dataset, cfg) -> list[dict]:
@@ -32,29 +33,27 @@ def extra_lessons(course: dict, shown: set[str], ce_list: Path, dataset: Dataset
     lessons with the `RIVALS` classes that the teacher confuses most with it. The most confused classes come first.
     No image is in two pairs, so there are fewer lessons if a class has few images.
     """
-    how, num_classes, seed = course.get("network", UNRECORDED), len(dataset.classes), cfg.seed
+    how, num_classes = course.get("network", UNRECORDED), len(dataset.classes)
     how = how if cfg.pretrained == "auto" else how | {"pretrained": cfg.pretrained}
-    images = open_list(dataset, "train", cfg.data_root, view := partial(whole_view, size=how["image_size"]))
+    images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=how["image_size"]))
     pool = Pool(images, str(ce_list), num_classes, "attention", how["image_size"])
     people = people_rows(str(ce_list), pool.rows, num_classes)
-    settings = dict(how, ridge=RIDGE, freeze_features=True, batch_size=cfg.batch_size, seed=seed, workers=cfg.workers)
-    unused: dict = dict.fromkeys(
-        ("steps", "lr", "momentum", "weight_decay", "max_grad_norm"), 0
-    )  # of the other student
-    explains = make_selector(course["selection"], ALPHA, seed).explains
-    untested = ImageSet(images.rows[:1], images.source, cfg.data_root, view)
-    student = OptimalStudent(pool, untested, explains, StudentSettings(**settings, **unused, device=cfg.device))
+    run = {name: getattr(cfg, name) for name in ("batch_size", "seed", "workers", "device")}
+    settings = StudentSettings(**how, **UNUSED, **run, ridge=RIDGE, freeze_features=True)  # type: ignore[arg-type]
+    selector_of = partial(make_selector, course["selection"], ALPHA, cfg.seed)
+    untested = ImageSet(images.rows[:1], images.source, images.data_root, images.view)
+    student = OptimalStudent(pool, untested, selector_of().explains, settings)
     labels, free = images.labels, torch.tensor([row.path not in shown for row in images.rows])
     confused = confusions(student.features.images.numpy(), labels.numpy(), num_classes)
     left = labels[free].bincount(minlength=num_classes).tolist()
     found: list[dict] = []
     for pair, number in share_images(confused, left, cfg.extra_lessons).items():
         rows = (free & torch.isin(labels, torch.tensor(pair))).nonzero()[:, 0]
-        for lesson in teach(student.untaught(rows), make_selector(course["selection"], ALPHA, seed), number):
-            image, partner = (int(rows[row]) for row in (lesson.choice.image, lesson.choice.partner))
+        for lesson in teach(student.untaught(rows), selector_of(), number):
+            choice = lesson.choice
+            image, partner = (int(rows[row]) for row in (choice.image, choice.partner))
             free[[image, partner]] = False
-            counter, score = lesson.choice.counter, lesson.choice.score
-            choice = Choice(image, partner, counter, {counter: partner}, score)
+            choice = replace(choice, image=image, partner=partner, partners={choice.counter: partner})
             found.append(lesson_entry(pool, people, len(found), choice))
     wanted = cfg.extra_lessons * num_classes
     if len(found) < wanted:
@@ -81,10 +80,9 @@ def share_images(confused: np.ndarray, left: list[int], per_class: int) -> dict[
             wanted[min(own, other), max(own, other)] += len(range(place, per_class, len(rivals)))
     pairs = sorted(wanted, key=lambda pair: -confused[pair])
     left, given = list(left), dict.fromkeys(pairs, 0)
-    for _ in range(2 * per_class):
-        for pair in pairs:  # in turn, so that all get some if images run out
-            if given[pair] < wanted[pair] and min(left[label] for label in pair) > 0:
-                given[pair] += 1
-                for label in pair:
-                    left[label] -= 1
+    for a, b in pairs * 2 * per_class:  # in turn, so that all get some if images run out
+        if given[a, b] < wanted[a, b] and left[a] and left[b]:
+            given[a, b] += 1
+            left[a] -= 1
+            left[b] -= 1
     return {pair: number for pair, number in given.items() if number}

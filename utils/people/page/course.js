@@ -170,9 +170,12 @@
 
   const trialsOf = (phase) => state.trials.filter((trial) => trial.phase === phase);
 
-  const answersTo = (images) => state.trials.filter((trial) => images.includes(trial.stimulus));
+  function answersTo(images) {
+    const some = new Set(images);
+    return state.trials.filter((trial) => some.has(trial.stimulus));
+  }
 
-  /** The pictures of a part, or after a failed first test those of its second round; how many are answered, of how many. */
+  /** The pictures of a part; after a failed first test those of its second round. How many are answered, of how many. */
   function round(part) {
     const again = failed(COURSE.test);
     const first = { lesson: COURSE.lessons.map((lesson) => lesson.image), test: COURSE.test, label: COURSE.label };
@@ -181,54 +184,14 @@
     return { again, images, done, total: again && part === "lesson" ? PASS.shown : images.length };
   }
 
-  /** The unanswered pictures of a part, in this participant's order. Of extra lessons, the next depends on the answers. */
+  /** The unanswered pictures of a part, in this participant's order; the next extra lesson, which depends on the answers. */
   function remaining(part) {
     const { again, images, done, total } = round(part);
     if (again && part === "lesson") return done < total ? [nextExtra()] : [];
-    const answered = new Set(answersTo(images).map((trial) => trial.stimulus));
-    const place = new Map(images.map((image, number) => [image, hash(state.participant + image)]));
+    const answered = new Set(state.trials.map((trial) => trial.stimulus));
     const left = images.filter((image) => !answered.has(image));
+    const place = new Map(left.map((image) => [image, hash(state.participant + image)]));
     return part === "lesson" ? left : left.sort((one, other) => place.get(one) - place.get(other));
-  }
-
-  // ---------------------------------------------------------------- pass mark
-
-  /** The class of a test picture. The page has only digests, and checks each class in turn, after the answer. This keeps
-   * honest people from reading the classes by accident, no more. */
-  function truthOf(image) {
-    return COURSE.classes.findIndex((_, number) => hash(`${image} ${number}`) === PASS.checks[image]);
-  }
-
-  const isRight = (trial) => trial.response === truthOf(trial.stimulus);
-
-  /** True if every picture of a test is answered, and too few answers are right. */
-  function failed(test) {
-    if (!PASS) return false;
-    const trials = answersTo(test);
-    return trials.length === test.length && trials.filter(isRight).length / test.length < PASS.mark;
-  }
-
-  /** The next extra lesson: the first one left of the two classes that this person confuses most (as in Johns et al.,
-   * CVPR 2015). Like those of label.py, a person's confusions are shrunk towards a prior, here without the crowd. */
-  function nextExtra() {
-    const off = Math.min(1, 4 / (COURSE.classes.length - 1));
-    const prior = (own, other) => (SHRINK * (own === other ? 5 : off)) / (5 + off * (COURSE.classes.length - 1));
-    const known = COURSE.classes.map((_, own) => COURSE.classes.map((_, other) => prior(own, other)));
-    const total = COURSE.classes.map(() => SHRINK);
-    const trials = state.trials.filter((trial) => trial.phase !== "label");
-    const lessons = trialsOf("lesson");
-    for (const trial of trials) {
-      const { phase, stimulus, response } = trial;
-      const truth = phase === "test" ? truthOf(stimulus) : lessonOf(stimulus).label;
-      const weight = phase === "test" ? 1 : lessons.indexOf(trial) < LEARNING ? 0 : 0.5;
-      known[truth][response] += weight;
-      total[truth] += weight;
-    }
-    const share = (own, other) => known[own][other] / total[own];
-    const confused = ({ label, answer }) => share(label, answer) + share(answer, label);
-    const seen = answersTo(EXTRA).map((trial) => trial.stimulus);
-    const left = COURSE.extra.filter((lesson) => !seen.includes(lesson.image));
-    return left.reduce((most, lesson) => (confused(lesson) > confused(most) ? lesson : most)).image;
   }
 
   let since = performance.now(); // the last answer, or when this page took up the kept state
@@ -263,6 +226,42 @@
     element("a", { href, download: `answers_${build_id}_${participant}.json` }).click();
     setTimeout(() => URL.revokeObjectURL(href), 60000);
     say(text("downloading"));
+  }
+
+  // ---------------------------------------------------------------- pass mark
+
+  /** The class of a test picture. The page has only digests, and checks each class in turn, after the answer. This keeps
+   * honest people from reading the classes by accident, no more. */
+  function truthOf(image) {
+    return COURSE.classes.findIndex((_, number) => hash(`${image} ${number}`) === PASS.checks[image]);
+  }
+
+  const isRight = (trial) => trial.response === truthOf(trial.stimulus);
+
+  /** True if every picture of a test is answered, and too few answers are right. */
+  function failed(test) {
+    if (!PASS) return false;
+    const trials = answersTo(test);
+    return trials.length === test.length && trials.filter(isRight).length / test.length < PASS.mark;
+  }
+
+  /** The next extra lesson: the first one left of the two classes that this person confuses most (Johns et al., CVPR
+   * 2015). A person's confusion matrix is shrunk as in utils/people/aggregation.py, here towards its prior. */
+  function nextExtra() {
+    const off = Math.min(1, 4 / (COURSE.classes.length - 1));
+    const prior = (own, other) => (SHRINK * (own === other ? 5 : off)) / (5 + off * (COURSE.classes.length - 1));
+    const known = COURSE.classes.map((_, own) => COURSE.classes.map((_, other) => prior(own, other)));
+    const total = COURSE.classes.map(() => SHRINK);
+    const note = (truth, response, weight) => {
+      known[truth][response] += weight;
+      total[truth] += weight;
+    };
+    for (const { stimulus, response } of trialsOf("test")) note(truthOf(stimulus), response, 1);
+    for (const { stimulus, response } of trialsOf("lesson").slice(LEARNING)) note(lessonOf(stimulus).label, response, 0.5);
+    const share = (own, other) => known[own][other] / total[own];
+    const confused = ({ label, answer }) => share(label, answer) + share(answer, label);
+    const left = COURSE.extra.filter((lesson) => answersTo([lesson.image]).length === 0);
+    return left.reduce((most, lesson) => (confused(lesson) > confused(most) ? lesson : most)).image;
   }
 
   // ---------------------------------------------------------------- the collecting server
