@@ -114,15 +114,15 @@ def ceiling_of_draws(whole: OptimalStudent, seed: int, ridge: float) -> list[flo
 
 def ceiling(student: OptimalStudent, ridge: float) -> float:
     """Returns the test accuracy (%) of an optimal student that learned all images and explanations of its pool."""
-    seen = student.survey(student.explain)
-    features, labels = [seen.features], [seen.labels]
-    if seen.explained:
-        image, counter = (seen.table >= 0).nonzero(as_tuple=True)
-        features.append(seen.explained.features[seen.table[image, counter]])
-        labels.append(seen.labels[image])
-    head = learn_head(torch.cat(features).double(), torch.cat(labels), seen.num_classes, ridge)
-    other = int((seen.labels != seen.labels[0]).nonzero()[0])
-    student.add(Choice(0, other, int(seen.labels[other]), {}, None))  # accuracy() needs a teaching set
+    survey = student.survey(student.explain)
+    features, labels = [survey.seen.features], [survey.labels]
+    if survey.seen.explained:
+        image, counter = (survey.table >= 0).nonzero(as_tuple=True)
+        features.append(survey.seen.explained.features[survey.table[image, counter]])
+        labels.append(survey.labels[image])
+    head = learn_head(torch.cat(features).double(), torch.cat(labels), survey.num_classes, ridge)
+    other = int((survey.labels != survey.labels[0]).nonzero()[0])
+    student.add(Choice(0, other, int(survey.labels[other]), {}, None))  # accuracy() needs a teaching set
     student.load_state_dict({"head": head})
     return student.accuracy()[1]
 

@@ -148,11 +148,11 @@ def test_the_ceiling_minimizes_the_risk_of_the_whole_pool(explain, tmp_path):
     how = settings(ridge=1e-2)
     pool = Pool(images, ce_list, CLASSES, "attention", SIZE)
     student = OptimalStudent(pool, images, explain, how).untaught(torch.tensor([0, 1, 2, 3, 4, 5, 7]))
-    seen = student.survey(explain)
-    items = list(zip(seen.features.double().numpy(), seen.labels.tolist(), strict=True))
-    for place, label in enumerate(seen.labels.tolist()) if explain else ():
+    seen = student.survey(explain).seen
+    items = list(zip(seen.features.double().numpy(), student.labels.tolist(), strict=True))
+    for place, label in enumerate(student.labels.tolist()) if explain else ():
         for counter in set(range(CLASSES)) - {label}:
-            items.append((seen.explained.features[seen.table[place, counter]].double().numpy(), label))
+            items.append((seen.explained.features[student.table[place, counter]].double().numpy(), label))
 
     def loss(flat):
         W = flat.reshape(CLASSES, -1)

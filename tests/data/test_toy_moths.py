@@ -1,7 +1,6 @@
 """The toy dataset: counts and sizes, determinism, correct masks, no hint at the kind outside the marks."""
 
 import hashlib
-from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -17,11 +16,11 @@ from utils.data.toy_moths import (
     FOLDER,
     PER_CLASS,
     SIZE,
+    Scene,
     draw_moth,
     draw_toy_dataset,
     render,
     sample_marks,
-    sample_scene,
 )
 
 LABELS = range(len(MOTHS))
@@ -95,7 +94,8 @@ def test_masks_are_small_and_inside_the_picture(label):
 @pytest.mark.parametrize("label", LABELS)
 def test_masks_contain_all_visible_differences_from_a_moth_without_marks(label):
     for number in range(12):
-        scene = replace(sample_scene(np.random.default_rng(number)), blur=0.0)
+        scene = Scene(np.random.default_rng(number))
+        scene.blur = 0.0
         marks = sample_marks(np.random.default_rng(number), label)
         (marked, mask), (plain, nothing) = render(scene, marks), render(scene, ())
         changed = (marked != plain).any(axis=-1)
@@ -126,7 +126,7 @@ def test_scene_parameters_do_not_reveal_the_kind(monkeypatch):
     labels = np.array([label for _, label in toy_moths._roles(0)])
     for number, label in enumerate(labels):
         draw_moth(0, number, label)
-    columns = [[np.ravel(getattr(scene, field.name)) for field in fields(scene)] for scene in scenes]
+    columns = [[np.ravel(value) for value in vars(scene).values()] for scene in scenes]
     values = np.array([np.concatenate(row).astype(float) for row in columns])
     threshold = 0.05 / values.shape[1]
     assert p_values(values, labels).min() > threshold

@@ -94,14 +94,14 @@ def test_the_classifier_has_the_answers_of_the_head(selection, view, material, t
         saved = load_classifier(str(tmp_path / "student.pth.tar"), ("a", "b", "c"))(
             to_float(torch.stack([images[n] for n in range(10)]), "cpu")
         )
-    torch.testing.assert_close(saved.logits.double(), student.survey(False).logits, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(saved.logits.double(), student.survey(False).seen.logits, rtol=1e-3, atol=1e-3)
     assert student.accuracy()[1] == pytest.approx(share_right(saved.logits, images.labels))
 
 
 def test_features_are_centered_scaled_and_attended(material):
     """By the pool's mean and mean norm, explanations too; against one forward pass per image."""
     student, (images, _) = student_of(material), material
-    seen, network = student.survey(True), student.classifier()
+    seen, network = student.survey(True).seen, student.classifier()
     with torch.no_grad():
         maps = torch.cat([network.feature_map(to_float(images[n][None], "cpu")) for n in range(10)]).double()
     f = maps.mean((2, 3))
@@ -110,7 +110,7 @@ def test_features_are_centered_scaled_and_attended(material):
     torch.testing.assert_close(seen.features.double(), (f - mean) / scale, rtol=1e-3, atol=1e-4)
     pool = Pool(images, material[1], CLASSES, "attention", SIZE)
     for number, counter in ((0, 1), (4, 2), (9, 1)):
-        row = seen.table[number, counter]
+        row = student.table[number, counter]
         w = pool.weights(row, 2)
         attended = (maps[number] * w).sum((1, 2)) / w.sum()
         torch.testing.assert_close(
@@ -120,12 +120,13 @@ def test_features_are_centered_scaled_and_attended(material):
 
 def test_maxgrad_replaces_the_head_of_an_untaught_student_by_a_random_one(material):
     student = student_of(material)
-    seen = student.survey(True)
+    survey = student.survey(True)
+    seen = survey.seen
     assert not seen.codewords.any() and not seen.logits.any() and not student.classifier().fc.weight.any()
     first = [course_of(student_of(material), "CMaxGrad", 1, seed)[0].choice for seed in (0, 0, 1, 2, 3)]
     assert first[0] == first[1] and len({choice.image for choice in first}) > 1
     head = 0.05 * torch.randn(CLASSES, 512, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    assert seen.through(head).logits[2].tolist() == pytest.approx((head @ seen.features[2].double()).tolist())
+    assert survey.through(head).seen.logits[2].tolist() == pytest.approx((head @ seen.features[2].double()).tolist())
 
 
 def test_draws_are_courses_on_a_part_of_the_pool(material, tmp_path):

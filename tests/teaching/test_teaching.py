@@ -218,7 +218,7 @@ def test_a_list_that_explains_each_image_against_the_next_class_only(material, t
         assert entry["partners"][str(pair.counter)] == entry["partner"]["image"]
         assert "partners" not in lesson_entry(whole, None, lesson.iteration, pair)
     survey = student.survey(True)
-    scores, of_images = selector.scores(survey), log_psi(survey.logits, survey.labels, survey.codewords)
+    scores, of_images = selector.scores(survey), log_psi(survey.seen.logits, survey.labels, survey.seen.codewords)
     for number, label in enumerate(LABELS):
         against = (label + 2) % CLASSES
         torch.testing.assert_close(scores[number, against], of_images[number] + math.log(0.5))

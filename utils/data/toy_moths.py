@@ -62,23 +62,30 @@ NOISE = (0.01, 0.03)  # standard deviation, of 0 .. 1
 VISIBLE = 24  # of 255: pixels that differ by more in any channel differ visibly
 
 
-@dataclass(frozen=True)
 class Scene:
-    """Everything in a picture that does not depend on the kind; colors are RGB in 0 .. 1."""
+    """Samples everything in a picture that does not depend on the kind; colors are RGB in 0 .. 1."""
 
-    centre: tuple[float, float]  # (x, y) of the moth, pixels
-    scale: float  # pixels per moth unit
-    turn: float  # rotation, radians, counterclockwise
-    halves: tuple[float, float]  # foreshortening of the left and the right half, 0 .. 1
-    wing_size: tuple[float, float]  # forewing and hindwing, about 1
-    wing_sweep: tuple[float, float]  # rotation of forewing and hindwing, degrees
-    fore: np.ndarray
-    hind: np.ndarray
-    body: np.ndarray
-    ground: np.ndarray
-    blur: float  # standard deviation, pixels
-    noise: float  # standard deviation of the pixel noise, of 0 .. 1
-    texture_seed: int  # textures, clutter and false marks
+    def __init__(self, rng: Generator) -> None:
+        hue = rng.uniform(0.03, 0.17)
+        saturation = rng.uniform(0.25, 0.60)
+        value = rng.uniform(0.50, 0.78)
+        ground_hue = rng.choice([rng.uniform(0.05, 0.11), rng.uniform(0.20, 0.34)])  # bark or moss
+        across, down = rng.uniform(-SHIFT, SHIFT, size=2).tolist()
+        self.centre = SIZE / 2 + across, SIZE / 2 + 4 + down  # (x, y) of the moth, pixels
+        self.scale = rng.uniform(*SCALE)  # pixels per moth unit
+        self.turn = math.radians(rng.uniform(-TURN, TURN))  # counterclockwise
+        self.halves = rng.uniform(*FORESHORTEN, size=2).tolist()  # foreshortening of the left and the right half
+        self.wing_size = rng.uniform(0.95, 1.05, size=2).tolist()  # forewing and hindwing
+        self.wing_sweep = rng.uniform(-5, 5, size=2).tolist()  # rotation of forewing and hindwing, degrees
+        self.fore = _rgb(hue, saturation, value)
+        self.hind = _rgb(
+            hue + rng.uniform(-0.03, 0.03), saturation * rng.uniform(0.7, 1.3), value * rng.uniform(0.9, 1.15)
+        )
+        self.body = _rgb(hue, saturation * 0.9, value * rng.uniform(0.55, 0.9))
+        self.ground = _rgb(ground_hue, rng.uniform(0.12, 0.32), rng.uniform(0.38, 0.58))
+        self.blur = rng.uniform(*BLUR)
+        self.noise = rng.uniform(*NOISE)
+        self.texture_seed = int(rng.integers(2**32))  # textures, clutter and false marks
 
 
 @dataclass(frozen=True)
@@ -94,36 +101,17 @@ class Mark:
     hue: float  # of the colored part, 0 .. 1
 
 
-@dataclass(frozen=True)
 class Wing:
-    x: np.ndarray  # (SIZE, SIZE), moth units from the root of the wing, towards the tip on both sides
-    y: np.ndarray
-    theta: np.ndarray  # angle around the root, degrees, without the sweep of the wing
-    r: np.ndarray  # distance from the root over the size of the wing
-    rim: np.ndarray  # r minus the outline, below 0 inside the wing
-    cover: np.ndarray  # fraction of the pixel that the wing covers
-
-
-def sample_scene(rng: Generator) -> Scene:
-    hue = rng.uniform(0.03, 0.17)
-    saturation = rng.uniform(0.25, 0.60)
-    value = rng.uniform(0.50, 0.78)
-    ground_hue = rng.choice([rng.uniform(0.05, 0.11), rng.uniform(0.20, 0.34)])  # bark or moss
-    return Scene(
-        centre=(SIZE / 2 + rng.uniform(-SHIFT, SHIFT), SIZE / 2 + 4 + rng.uniform(-SHIFT, SHIFT)),
-        scale=rng.uniform(*SCALE),
-        turn=math.radians(rng.uniform(-TURN, TURN)),
-        halves=tuple(rng.uniform(*FORESHORTEN, size=2).tolist()),
-        wing_size=tuple(rng.uniform(0.95, 1.05, size=2).tolist()),
-        wing_sweep=tuple(rng.uniform(-5, 5, size=2).tolist()),
-        fore=_rgb(hue, saturation, value),
-        hind=_rgb(hue + rng.uniform(-0.03, 0.03), saturation * rng.uniform(0.7, 1.3), value * rng.uniform(0.9, 1.15)),
-        body=_rgb(hue, saturation * 0.9, value * rng.uniform(0.55, 0.9)),
-        ground=_rgb(ground_hue, rng.uniform(0.12, 0.32), rng.uniform(0.38, 0.58)),
-        blur=rng.uniform(*BLUR),
-        noise=rng.uniform(*NOISE),
-        texture_seed=int(rng.integers(2**32)),
-    )
+    def __init__(
+        self, x: np.ndarray, y: np.ndarray, root: tuple[float, float], outline: tuple, size: float, sweep: float
+    ) -> None:
+        self.x, self.y = x - root[0], y - root[1]  # (SIZE, SIZE), moth units from the root, towards the tip
+        self.theta = np.rad2deg(np.arctan2(self.y, self.x)) - sweep  # angle around the root, degrees
+        self.r = np.hypot(self.x, self.y) / size
+        angles, radii = np.array(outline)
+        edge = PchipInterpolator(angles, radii)(np.clip(self.theta, angles[0], angles[-1]))
+        self.rim = self.r - edge.astype(np.float32)  # below 0 inside the wing
+        self.cover = _cover(self.rim)  # fraction of each pixel
 
 
 def sample_marks(rng: Generator, label: int) -> tuple[Mark, ...]:
@@ -151,8 +139,8 @@ def render(scene: Scene, marks: tuple[Mark, ...]) -> tuple[np.ndarray, np.ndarra
     """Paints a picture, uint8 (SIZE, SIZE, 3), and the mask of its visible marks (SIZE, SIZE), 0 or 255."""
     rng = np.random.default_rng(scene.texture_seed)
     x, y = _moth_frame(scene)
-    fore = _wing(np.abs(x), y, FORE_ROOT, FORE_OUTLINE, scene.wing_size[0], scene.wing_sweep[0])
-    hind = _wing(np.abs(x), y, HIND_ROOT, HIND_OUTLINE, scene.wing_size[1], scene.wing_sweep[1])
+    fore = Wing(np.abs(x), y, FORE_ROOT, FORE_OUTLINE, scene.wing_size[0], scene.wing_sweep[0])
+    hind = Wing(np.abs(x), y, HIND_ROOT, HIND_OUTLINE, scene.wing_size[1], scene.wing_sweep[1])
     # The fourth channel is the fraction of a pixel that marks cover; paint over a mark hides it there, too.
     canvas = np.zeros((SIZE, SIZE, 4), np.float32)
     canvas[..., :3] = _background(scene.ground, rng)
@@ -212,15 +200,6 @@ def _clouds(rng: Generator, cells: tuple[int, int]) -> np.ndarray:
     """Returns smooth noise, about -1 .. 1, with `cells` bumps along rows and columns."""
     coarse = rng.uniform(-1.3, 1.3, size=cells).astype(np.float32)
     return np.asarray(Image.fromarray(coarse).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
-
-
-def _wing(x: np.ndarray, y: np.ndarray, root: tuple, outline: tuple, size: float, sweep: float) -> Wing:
-    x, y = x - root[0], y - root[1]
-    theta = np.rad2deg(np.arctan2(y, x)) - sweep
-    r = np.hypot(x, y) / size
-    angles, radii = np.array(outline)
-    rim = r - PchipInterpolator(angles, radii)(np.clip(theta, angles[0], angles[-1])).astype(np.float32)
-    return Wing(x, y, theta, r, rim, _cover(rim))
 
 
 def _background(ground: np.ndarray, rng: Generator) -> np.ndarray:
@@ -380,7 +359,7 @@ def _roles(seed: int) -> list[tuple[str, int]]:
 
 def draw_moth(seed: int, number: int, label: int) -> tuple[np.ndarray, np.ndarray]:
     """Draws one moth: picture (SIZE, SIZE, 3) and mask (SIZE, SIZE), uint8. The label changes only its marks."""
-    return render(sample_scene(np.random.default_rng([seed, number, 0])), _marks_of(seed, number, label))
+    return render(Scene(np.random.default_rng([seed, number, 0])), _marks_of(seed, number, label))
 
 
 def _marks_of(seed: int, number: int, label: int) -> tuple[Mark, ...]:

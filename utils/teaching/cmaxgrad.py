@@ -26,11 +26,12 @@ class CMaxGrad(MaxGrad):
 
     def scores(self, survey: Survey) -> Tensor:
         """log s(i, b), (N, C). Without explanations, the scores of MaxGrad."""
-        if survey.explained is None:
+        logits, _, codewords, explanations = survey.seen
+        if explanations is None:
             return super().scores(survey)
-        image = log_psi(survey.logits, survey.labels, survey.codewords)
+        image = log_psi(logits, survey.labels, codewords)
         explained = torch.full(survey.table.shape, -torch.inf, dtype=torch.float64)
         exists = survey.table >= 0
         owners = survey.labels[:, None].expand_as(survey.table)[exists]
-        explained[exists] = log_psi(survey.explained.logits[survey.table[exists]], owners, survey.codewords)
+        explained[exists] = log_psi(explanations.logits[survey.table[exists]], owners, codewords)
         return combine_scores(image, explained, survey.labels, self.alpha)

@@ -57,8 +57,8 @@ class PoolGradient:
 
     def __init__(self, survey: Survey) -> None:
         self.survey = survey
-        self.images = Look(survey.logits, survey.features)
-        self.mean = survey.features.mean(0, dtype=torch.float64)
+        self.images, self.explained = Look(survey.seen.logits, survey.seen.features), survey.seen.explained
+        self.mean = self.images.features.mean(0, dtype=torch.float64)
         blocks = torch.arange(len(survey.labels)).split(ROWS)
         self.G = sum(g.T @ f for g, f in (self._term(self.images, rows, survey.labels[rows]) for rows in blocks))
 
@@ -72,9 +72,9 @@ class PoolGradient:
         """U(i; counter) of images i; without explanations if `counter` is None."""
         survey, labels = self.survey, self.survey.labels[rows]
         terms = [self._term(self.images, rows, labels)]
-        if counter is not None and survey.explained is not None:
+        if counter is not None and self.explained is not None:
             numbers = survey.table[rows, counter]
-            g, f = self._term(survey.explained, numbers, labels)
+            g, f = self._term(self.explained, numbers, labels)
             terms.append((g * (numbers >= 0)[:, None], f))
         zero = torch.zeros(())
         along = sum((((g @ self.G) * f).sum(1) for g, f in terms), zero)
@@ -99,13 +99,10 @@ class KMaxGrad(Selector):
 
     explains = True
 
-    def choose(self, survey: Survey, remaining: Tensor) -> Choice | None:
+    def choose(self, survey: Survey, remaining: Tensor) -> Choice:
         """Returns the best pair, larger own score first, and the best partner in every other class."""
         pool, labels = PoolGradient(survey), survey.labels
-        best = best_pair(labels, _groups(pool, remaining))
-        if best is None:
-            return None
-        score, *pair = best
+        score, *pair = best_pair(labels, _groups(pool, remaining))
         own = [pool.own(torch.tensor([i]), int(labels[j])).item() for i, j in (pair, pair[::-1])]
         image, partner = pair[::-1] if own[1] > own[0] and not ties(*own) else pair
         a, partners = int(labels[image]), {}
@@ -113,9 +110,8 @@ class KMaxGrad(Selector):
         for b in labels.unique().tolist():
             if b != a:
                 one, blocks = pool.of(torch.tensor([image]), b), candidates(labels, remaining, b).split(ROWS)
-                found = best_pair(labels, ((one, pool.of(block, a), any_pair) for block in blocks))
-                if found:
-                    partners[b] = sum(found[1:]) - image
+                _, *found = best_pair(labels, ((one, pool.of(block, a), any_pair) for block in blocks))
+                partners[b] = sum(found) - image
         counter = int(labels[partner])
         return Choice(image, partner, counter, partners | {counter: partner}, score)
 
@@ -129,7 +125,7 @@ def _groups(pool: PoolGradient, remaining: Tensor) -> Iterator[tuple[Gradients, 
     length = len(remaining) if remaining.sum() <= EXACT else SHORTLIST
     members = {c: candidates(survey.labels, remaining, c) for c in left_classes(survey.labels, remaining)}
     explained = torch.zeros(survey.num_classes, survey.num_classes, dtype=torch.bool)
-    if survey.explained is not None:
+    if pool.explained is not None:
         for c, rows in members.items():
             explained[c] = (survey.table[rows] >= 0).any(0)
     explained |= explained.T.clone()
@@ -146,8 +142,8 @@ def _groups(pool: PoolGradient, remaining: Tensor) -> Iterator[tuple[Gradients, 
             yield one, two, others
 
 
-def best_pair(labels: Tensor, groups: Iterable[tuple[Gradients, Gradients, Tensor]]) -> tuple[float, int, int] | None:
-    """Score and rows of the best allowed pair between two groups, if any. Ties go to the first in the list."""
+def best_pair(labels: Tensor, groups: Iterable[tuple[Gradients, Gradients, Tensor]]) -> tuple[float, int, int]:
+    """Score and rows of the best allowed pair between two groups. Ties go to the first in the list."""
     found = []
     for one, two, allowed in groups:
         for start in range(0, len(one.rows), BLOCK):
@@ -159,5 +155,5 @@ def best_pair(labels: Tensor, groups: Iterable[tuple[Gradients, Gradients, Tenso
                 i, j = ties(scores, top).nonzero().T
                 pairs = torch.stack([one.rows[block][i], two.rows[j]], 1).sort(1).values
                 found.append((top, *min(pairs.tolist())))
-    top = max(found, default=(0.0,))[0]
-    return min((pair for pair in found if ties(pair[0], top)), key=lambda pair: pair[1:], default=None)
+    top = max(found)[0]
+    return min((pair for pair in found if ties(pair[0], top)), key=lambda pair: pair[1:])

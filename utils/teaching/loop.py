@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from utils.base import processes
 from utils.running.resuming import Unfinished
-from utils.teaching.selector import Choice, Selector
+from utils.teaching.selector import Choice, Selector, left_classes
 from utils.teaching.student import Student
 
 TeachExplanations = Literal["by_selection", "yes", "no"]
@@ -54,9 +54,9 @@ def teach(
     yield from tuple(lessons)
     for iteration in range(len(lessons), iterations):
         before_choice(iteration, student)
-        choice = selector.choose(student.survey(selector.explains and student.explain), remaining)
-        if choice is None:
+        if len(left_classes(student.labels, remaining)) < 2:
             return
+        choice = selector.choose(student.survey(selector.explains and student.explain), remaining)
         student.add(choice)
         remaining[[choice.image, choice.partner]] = False
         student.learn()

@@ -46,33 +46,32 @@ def strongest_first(logits: Tensor) -> list[int]:
 class MaxGrad(Selector):
     """The image with the largest score, paired with an image of the class that the student takes it for."""
 
-    def choose(self, survey: Survey, remaining: Tensor) -> Choice | None:
+    def choose(self, survey: Survey, remaining: Tensor) -> Choice:
         """Returns the pair with the largest s(i, b). Ties go to the first image in the list.
 
         The counter class is the strongest wrong class with a remaining image. All logits of an untaught student are
         equal, and so is psi. A random head then replaces its own.
         """
-        if survey.logits.eq(survey.logits[:, :1]).all():
-            shape = survey.num_classes, survey.features.shape[1]
-            survey = survey.through(FIRST_HEAD * torch.randn(shape, generator=self.rng, dtype=torch.float64))
+        logits, _, codewords, _ = survey.seen
+        if logits.eq(logits[:, :1]).all():
+            head = torch.randn(codewords.shape, generator=self.rng, dtype=torch.float64)
+            survey = survey.through(FIRST_HEAD * head)
         best = self.scores(survey).amax(1)  # (N,)
-        return pair_by_score(best, survey.logits, survey.labels, remaining)
+        return pair_by_score(best, survey.seen.logits, survey.labels, remaining)
 
     def scores(self, survey: Survey) -> Tensor:
         """log s(i, b) = log psi(x_i, c_i) for every b != c_i, (N, C); -inf at b = c_i."""
-        image = log_psi(survey.logits, survey.labels, survey.codewords)  # (N,)
+        image = log_psi(survey.seen.logits, survey.labels, survey.seen.codewords)  # (N,)
         return image[:, None].repeat(1, survey.num_classes).scatter(1, survey.labels[:, None], -torch.inf)
 
 
-def pair_by_score(scores: Tensor, logits: Tensor, labels: Tensor, remaining: Tensor) -> Choice | None:
+def pair_by_score(scores: Tensor, logits: Tensor, labels: Tensor, remaining: Tensor) -> Choice:
     """Pairs the remaining image of the largest score, log max over b of s(i, b), (N,), with the best counter image."""
-    left = left_classes(labels, remaining)
-    if len(left) < 2:
-        return None
     rows = remaining.nonzero()[:, 0]
     image = int(rows[scores[rows].argmax()])
     own = int(labels[image])
-    counter = next(b for b in strongest_first(logits[image]) if b != own and b in left)
+    left = set(left_classes(labels, remaining)) - {own}
+    counter = next(b for b in strongest_first(logits[image]) if b in left)
     partners = best_of_each_class(scores, labels, remaining)
     del partners[own]
     score = scores[image].item()

@@ -45,15 +45,12 @@ def _median_distance(unit: Tensor) -> float:
 class MaxHerding(Selector):
     """The image that covers its class best, for each of the two classes that were shown least."""
 
-    def choose(self, survey: Survey, remaining: Tensor) -> Choice | None:
-        turn = next_classes(survey.labels, remaining)
-        if turn is None:
-            return None
+    def choose(self, survey: Survey, remaining: Tensor) -> Choice:
         values = torch.zeros(len(remaining), dtype=torch.float64)
         for c in survey.labels.unique().tolist():
             members = survey.labels == c
-            values[members] = coverage(survey.features[members], ~remaining[members])
-        own, counter = turn
+            values[members] = coverage(survey.seen.features[members], ~remaining[members])
+        own, counter = next_classes(survey.labels, remaining)
         partners = best_of_each_class(values, survey.labels, remaining)
         image = partners.pop(own)
         return Choice(image, partners[counter], counter, partners, values[image].item())

@@ -93,10 +93,8 @@ class OptimalStudent(Student):
     def features(self) -> Features:
         """Features of pool and test list. Raises InputError if they are not finite."""
         pool = self.look(self.explain)
-        explained = pool.explained.features if pool.explained else pool.images.features[:0]
-        raw = Features(
-            pool.images.features, explained, self._test_maps.pooled(), torch.zeros(1, dtype=torch.float64), 1.0
-        )
+        explained = pool.explained.features if pool.explained else pool.features[:0]
+        raw = Features(pool.features, explained, self._test_maps.pooled(), torch.zeros(1, dtype=torch.float64), 1.0)
         if not all(values.isfinite().all() for values in raw[:3]):
             raise InputError(f"The features of --pretrained {self.how.pretrained} are not finite. Use other weights.")
         return raw.standardized(torch.arange(len(self.labels)))
@@ -107,7 +105,7 @@ class OptimalStudent(Student):
         def look() -> Seen:
             images, explained = self.features.images, self.features.explained
             seen = Look(logits_of(explained, head), explained) if explain and len(explained) else None
-            return Seen(Look(logits_of(images, head), images), head, seen)
+            return Seen(logits_of(images, head), images, head, seen)
 
         return Survey(self.labels, self.table, look)
 

@@ -9,12 +9,9 @@ from utils.teaching.selector import Choice, Selector, Survey, candidates, left_c
 class RandomPairs(Selector):
     """A random remaining image, a random other class, and a random image of that class."""
 
-    def choose(self, survey: Survey, remaining: Tensor) -> Choice | None:
-        classes = left_classes(survey.labels, remaining)
-        if len(classes) < 2:
-            return None
+    def choose(self, survey: Survey, remaining: Tensor) -> Choice:
         image = self.pick(remaining.nonzero()[:, 0])
-        others = [b for b in classes if b != survey.labels[image]]
+        others = [b for b in left_classes(survey.labels, remaining) if b != survey.labels[image]]
         counter = others[int(torch.randint(len(others), (), generator=self.rng))]
         return self.with_partners(survey, remaining, image, counter)
 
@@ -31,10 +28,7 @@ class RandomPairs(Selector):
 class Balanced(RandomPairs):
     """A random image of each of the two classes that were shown least."""
 
-    def choose(self, survey: Survey, remaining: Tensor) -> Choice | None:
-        turn = next_classes(survey.labels, remaining)
-        if turn is None:
-            return None
-        own, counter = turn
+    def choose(self, survey: Survey, remaining: Tensor) -> Choice:
+        own, counter = next_classes(survey.labels, remaining)
         image = self.pick(candidates(survey.labels, remaining, own))
         return self.with_partners(survey, remaining, image, counter)

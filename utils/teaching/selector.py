@@ -48,60 +48,38 @@ class Look(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """The pool through a network and its head."""
+    """The pool through a network and its head: N images, M explanations, C classes."""
 
-    images: Look
+    logits: Tensor  # z = W f of the images, (N, C)
+    features: Tensor  # f, (N, d); their inner product is the kernel by which the student generalizes
     codewords: Tensor  # W, (C, d)
     explained: Look | None  # None if explanations are not taught
 
 
 class Survey:
-    """The pool as a student sees it: N images, M explanations, C classes.
+    """The pool as a student sees it.
 
     `labels` (N,) are c_i. `table` (N, C) numbers the explanation of image i against class b; -1 if missing (always at
-    b = c_i). The first access to anything else calls `look`, the student's pass over the pool. A selection that needs
-    only labels costs no pass.
+    b = c_i). `seen` calls `look`, the student's pass over the pool. A selection that needs only labels costs no pass.
     """
 
     def __init__(self, labels: Tensor, table: Tensor, look: Callable[[], Seen]) -> None:
         self.labels, self.table, self._look = labels, table, look
 
     @cached_property
-    def _seen(self) -> Seen:
+    def seen(self) -> Seen:
         return self._look()
 
     @property
     def num_classes(self) -> int:
         return self.table.shape[1]
 
-    @property
-    def logits(self) -> Tensor:
-        """z = W f of the images, (N, C)."""
-        return self._seen.images.logits
-
-    @property
-    def features(self) -> Tensor:
-        """f of the images, (N, d). Their inner product is the kernel by which the student generalizes."""
-        return self._seen.images.features
-
-    @property
-    def codewords(self) -> Tensor:
-        """W, (C, d)."""
-        return self._seen.codewords
-
-    @property
-    def explained(self) -> Look | None:
-        """The explanations, or None if they are not taught."""
-        return self._seen.explained
-
     def through(self, codewords: Tensor) -> "Survey":
         """The same features with another bias-free head (C, d)."""
-
-        def look() -> Seen:
-            explained = self.explained and Look(logits_of(self.explained.features, codewords), self.explained.features)
-            return Seen(Look(logits_of(self.features, codewords), self.features), codewords, explained)
-
-        return Survey(self.labels, self.table, look)
+        _, features, _, explained = self.seen
+        explained = explained and Look(logits_of(explained.features, codewords), explained.features)
+        seen = Seen(logits_of(features, codewords), features, codewords, explained)
+        return Survey(self.labels, self.table, lambda: seen)
 
 
 def logits_of(features: Tensor, codewords: Tensor) -> Tensor:
@@ -121,8 +99,8 @@ class Selector(ABC):
         self.rng, self.alpha = rng, alpha
 
     @abstractmethod
-    def choose(self, survey: Survey, remaining: Tensor) -> Choice | None:
-        """Returns the next pair of `remaining` rows, bool (N,), or None if no pair of two classes remains."""
+    def choose(self, survey: Survey, remaining: Tensor) -> Choice:
+        """Returns the next pair of `remaining` rows, bool (N,), which have two classes or more."""
 
     def state_dict(self) -> dict:
         """Everything that an interrupted course needs to continue."""
@@ -137,11 +115,10 @@ def left_classes(labels: Tensor, remaining: Tensor) -> list[int]:
     return labels[remaining].unique().tolist()
 
 
-def next_classes(labels: Tensor, remaining: Tensor) -> tuple[int, int] | None:
-    """The two classes with a remaining image that were shown least, lower labels first; None if only one remains."""
+def next_classes(labels: Tensor, remaining: Tensor) -> list[int]:
+    """The two classes with a remaining image that were shown least, lower labels first."""
     shown = {c: int((labels[~remaining] == c).sum()) for c in left_classes(labels, remaining)}
-    turn = sorted(shown, key=lambda c: (shown[c], c))
-    return (turn[0], turn[1]) if len(turn) >= 2 else None
+    return sorted(shown, key=lambda c: (shown[c], c))[:2]
 
 
 def candidates(labels: Tensor, remaining: Tensor, c: int) -> Tensor:

@@ -12,7 +12,7 @@ from utils.base import processes
 from utils.base.errors import RunError
 from utils.data.loading import ImageSet, to_float
 from utils.teaching.pool import Pool
-from utils.teaching.selector import Choice, Look, Seen, Survey
+from utils.teaching.selector import Choice, Seen, Survey
 from utils.teaching.student import Student, StudentSettings, attend, margin_risk
 from utils.training import evaluation
 
@@ -38,7 +38,7 @@ class SGDStudent(Student):
     def survey(self, explain: bool) -> Survey:
         def look() -> Seen:
             seen = self.look(explain)
-            return seen._replace(images=Look(seen.images.logits[self.rows], seen.images.features[self.rows]))
+            return seen._replace(logits=seen.logits[self.rows], features=seen.features[self.rows])
 
         return Survey(self.labels, self.table, look)
 

@@ -160,7 +160,7 @@ class Student(ABC):
             for numbers, feature_map in self._picture_maps:
                 self._fill(explained, numbers, feature_map.mean((2, 3)))
         codewords = self.network.fc.weight.detach().cpu().clone()
-        return Seen(self._merged(images), codewords, self._merged(explained) if explain else None)
+        return Seen(*self._merged(images), codewords, self._merged(explained) if explain else None)
 
     def _blank(self, count: int) -> Look:
         """Returns zeros, because `_merged` sums over the ranks."""
