@@ -474,15 +474,8 @@ def test_courses_are_compared_by_their_draws_if_all_have_some(tmp_path, capsys):
         "KMaxGrad  10.0  20.0  30.0    20.0",
         "MaxGrad   11.0  22.0     -    16.5  of 2 lessons",
     ]
-    (tmp_path / "all_test_acc_iter_MaxGrad.npy").write_bytes(b"")
-    (tmp_path / "draws_random.csv").write_text("draw,lesson\n0,1\n")
-    for other, message in (
-        ("MaxGrad", "MaxGrad.npy is damaged .* Run the course with --selection MaxGrad again"),
-        ("balanced", "Run the course with --selection balanced first"),
-        ("random", "draws_random.csv is damaged"),
-    ):
-        with pytest.raises(InputError, match=message):
-            compare_courses.compare(tmp_path, ["KMaxGrad", other])
+    with pytest.raises(InputError, match="Run the course with --selection balanced first"):
+        compare_courses.compare(tmp_path, ["KMaxGrad", "balanced"])
 
 
 # ---------------------------------------------------------------- the same seed, another process

@@ -96,7 +96,7 @@ def test_masks_contain_all_visible_differences_from_a_moth_without_marks(label):
     for number in range(12):
         scene = Scene(np.random.default_rng(number))
         scene.blur = 0.0
-        marks = sample_marks(np.random.default_rng(number), label)
+        marks = sample_marks(0, number, label)
         (marked, mask), (plain, nothing) = render(scene, marks), render(scene, ())
         changed = (marked != plain).any(axis=-1)
         wider = binary_dilation(mask > 0, np.ones((3, 3)))  # by a pixel, for the antialiased edge

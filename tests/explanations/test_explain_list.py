@@ -20,7 +20,6 @@ from utils.explanations import explain_list as module
 from utils.explanations import scout
 from utils.explanations.explain_list import EXPLAINERS, ExplainSettings, explain_list, explanation_files
 from utils.explanations.explainers import Explained, Explainer, chosen_counters, strongest_counters
-from utils.explanations.masks import resized
 from utils.explanations.scout import EPS, Maps
 from utils.explanations.storage import listed_counters
 from utils.running.resuming import Unfinished
@@ -188,7 +187,7 @@ def test_at_most_two_batches_are_on_a_gpu_at_once_and_results_are_those_of_the_c
     monkeypatch.setitem(EXPLAINERS, "corner", Corner)
     on_cpu, _ = explain(noise, tmp_path / "cpu", explanation="corner", batch_size=1, workers=5)
     monkeypatch.setattr(Corner, "__call__", counted(Corner.__call__))
-    monkeypatch.setattr(Corner, "upsample", staticmethod(counted(resized)))
+    monkeypatch.setattr(Corner, "upsample", counted(Corner.upsample))
     monkeypatch.setattr(module, "_render", counted(module._render))
     monkeypatch.setattr(module, "turns", lambda device: machine.turns("cuda:1"))
     on_gpu, _ = explain(noise, tmp_path / "gpu", explanation="corner", batch_size=1, workers=5)

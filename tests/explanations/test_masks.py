@@ -7,8 +7,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from utils.explanations.masks import constant, mask_pixels, masks, moved, resized
+from utils.explanations.explainers import Explainer
+from utils.explanations.masks import constant, mask_pixels, masks, moved
 from utils.explanations.scout import EPS
+
+upsample = Explainer().upsample
 
 
 @pytest.mark.parametrize(
@@ -22,7 +25,7 @@ def test_mask_pixels_by_hand(fraction, side, expected):
 def test_masks_against_a_plain_sort(side):
     d = torch.rand(6, 7, 7, generator=torch.Generator().manual_seed(1))
     fractions = (0.01, 0.05, 0.30)
-    cut = masks(resized(d, side), fractions)
+    cut = masks(upsample(d, side), fractions)
     upsampled = F.interpolate(d[:, None], (side, side), mode="bilinear", align_corners=False)[:, 0].numpy()
     for image in range(len(d)):
         best = np.argsort(-upsampled[image].ravel(), kind="stable")  # ties: first in reading order
@@ -42,7 +45,7 @@ def tied_maps(levels, side):
 def test_ties_go_to_the_first_in_reading_order(levels):
     side, fractions = 20, (0.01, 0.05, 0.3, 0.99, 1.0)
     d = torch.cat([tied_maps(levels, side), torch.rand(1, side, side)])  # the last has no ties
-    cut = masks(resized(d, side), fractions)
+    cut = masks(upsample(d, side), fractions)
     for values, of_map in zip(d, cut, strict=True):
         best = sorted(range(side * side), key=lambda place, values=values: (-values.flatten()[place].item(), place))
         for fraction, mask in zip(fractions, of_map, strict=True):
@@ -51,7 +54,7 @@ def test_ties_go_to_the_first_in_reading_order(levels):
 
 @pytest.mark.parametrize("value", [0.0, EPS * EPS, 1.0])
 def test_masks_of_a_constant_map_have_the_requested_size(value):
-    cut = masks(resized(torch.full((2, 7, 7), value), 224), (0.05, 0.3))
+    cut = masks(upsample(torch.full((2, 7, 7), value), 224), (0.05, 0.3))
     assert cut.sum((2, 3)).tolist() == [[2508, 15052]] * 2
 
 

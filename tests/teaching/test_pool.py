@@ -69,8 +69,6 @@ def test_explanations_of_other_images_are_refused(tmp_path):
     for wrong in (rows("./d/x_groundtruth_0_counter_1_index_0.png"), rows(name, index=7), rows(name, label=1)):
         with pytest.raises(InputError, match=r"CE.txt, line 1: \S+ is not an explanation of an image of d_gt_tr.txt"):
             match_explanations(now, wrong, "CE.txt", 2)
-    with pytest.raises(InputError, match="CE.txt, line 3 repeats an explanation"):
-        match_explanations(now, [*rows(name), rows(name)[0]], "CE.txt", 2)
     with pytest.raises(InputError, match="CE.txt has 0 explanations of ./datasets/z.png, but 1 of other images"):
         match_explanations(now, rows(name)[:1], "CE.txt", 2)
 
@@ -87,18 +85,11 @@ def test_a_file_that_is_not_a_course_is_refused(tmp_path):
     path, dataset = tmp_path / "course_random.json", SimpleNamespace(name="d", classes=("a", "b"))
     with pytest.raises(InputError, match="not found. Run the teaching script"):
         read_course(path, dataset)
-    pair = {"image": "e.png", "human": None, "partner": "y.png", "partner_explanation": "f.png", "partner_human": None}
-    lesson = {"image": "x.png", "label": 0, "answer": 1, "partner": {"image": "y.png"}, "explanations": {"1": pair}}
-    course = {"dataset": "d", "classes": ["a", "b"], "lessons": [lesson]}
+    course = {"dataset": "d", "classes": ["a", "b"], "lessons": [{"image": "x.png"}]}
     path.write_text(json.dumps(course))
     assert read_course(path, dataset) == course
-    for change in (
-        {"lessons": []},
-        {"lessons": [lesson | {"answer": 0}]},
-        {"lessons": [lesson | {"image": 3}]},
-        {"lessons": 3},
-    ):
-        path.write_text(json.dumps(course | change))
+    for text in ("", "[]", "{}", json.dumps(course | {"lessons": []})):
+        path.write_text(text)
         with pytest.raises(InputError, match="is not a course file"):
             read_course(path, dataset)
     path.write_text(json.dumps(course | {"dataset": "e"}))

@@ -11,6 +11,11 @@ IMG, MASK, DEMO = "img", "mask", "demo"  # masked image for machine students, 0/
 TEACHING_SIZE = 0.05  # mask size used by courses and named by explanation lists
 
 
+def _file(stem: str, ending: str = "") -> property:
+    """A file with one name; with an `ending`, one name for each variant."""
+    return property(lambda layout: layout._named(stem, ending) if ending else layout.out / stem)
+
+
 @dataclass(frozen=True)
 class Layout:
     """File names below an output folder; docs/files.md says what the files contain."""
@@ -18,6 +23,18 @@ class Layout:
     out: Path
     list_stem: str = ""  # name of the training list without `_tr`, for files that are named after it
     variant: str = ""  # "simclr", or "" for the others
+
+    teacher = _file("checkpoint_pretrain_resnet18_s300.pth.tar")
+    teacher_head = _file("checkpoint_pretrain_resnet18_linear.pth.tar")
+    probe = _file("checkpoint_linear", ".pth.tar")
+    heatmaps = _file("heatmaps", ".npz")
+    contact_sheet = _file("explanations", ".png")
+    comparison = _file("compare_courses", ".png")
+    course_page = _file("course_page")
+    teacher_features = _file("teacher_features.npz")
+    answers = _file("answers.sqlite")
+    answers_token = _file("answers.token")
+    simulated_answers = _file("answers_simulated.json")
 
     def _named(self, stem: str, ending: str) -> Path:
         return self.out / f"{stem}{self.variant and '_'}{self.variant}{ending}"
@@ -27,14 +44,6 @@ class Layout:
 
     def unfinished(self, script: str, selection: str = "") -> Path:
         return self.out / f".unfinished_{script}{selection and '_'}{selection}"
-
-    @property
-    def teacher(self) -> Path:
-        return self.out / "checkpoint_pretrain_resnet18_s300.pth.tar"
-
-    @property
-    def teacher_head(self) -> Path:
-        return self.out / "checkpoint_pretrain_resnet18_linear.pth.tar"
 
     def simclr_network(self, epochs: int) -> Path:
         return self.out / f"simclr_checkpoint_{epochs}.tar"
@@ -53,18 +62,6 @@ class Layout:
     def explanation_record(self) -> Path:
         return record_of(self.explanation_list())
 
-    @property
-    def heatmaps(self) -> Path:
-        return self._named("heatmaps", ".npz")
-
-    @property
-    def contact_sheet(self) -> Path:
-        return self._named("explanations", ".png")
-
-    @property
-    def probe(self) -> Path:
-        return self._named("checkpoint_linear", ".pth.tar")
-
     def teaching_list(self, selection: str) -> Path:
         """The teaching set in order: <selection>/butterflies_Lt_gt_s300_CE_tr.txt for butterflies_gt_s300."""
         return self._named(f"{selection}/{self.list_stem.replace('_gt', '_Lt_gt', 1)}_CE", "_tr.txt")
@@ -78,10 +75,6 @@ class Layout:
     def draws(self, selection: str) -> Path:
         return self._named(f"draws_{selection}", ".csv")
 
-    @property
-    def comparison(self) -> Path:
-        return self._named("compare_courses", ".png")
-
     def course(self, selection: str, ending: str = ".json") -> Path:
         return self._named(f"course_{selection}", ending)
 
@@ -91,29 +84,9 @@ class Layout:
     def taught_student(self, selection: str) -> Path:
         return self._named(f"student_{selection}", ".pth.tar")
 
-    @property
-    def course_page(self) -> Path:
-        return self.out / "course_page"
-
     def course_page_key(self, build_id: str = "") -> Path:
         """Key of the page's pictures; next to the page, never in it. Keys of earlier builds have their id."""
         return self.out / f"course_page_key{build_id and '_'}{build_id}.json"
-
-    @property
-    def teacher_features(self) -> Path:
-        return self.out / "teacher_features.npz"
-
-    @property
-    def answers(self) -> Path:
-        return self.out / "answers.sqlite"
-
-    @property
-    def answers_token(self) -> Path:
-        return self.out / "answers.token"
-
-    @property
-    def simulated_answers(self) -> Path:
-        return self.out / "answers_simulated.json"
 
     def labeled_list(self, selection: str) -> Path:
         """butterflies_turker_label_gt_s300_<selection>_labeled_tr.txt for butterflies_gt_s300."""

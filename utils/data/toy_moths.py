@@ -44,20 +44,6 @@ TIP = (35.0, 0.99)  # where the forewing is longest
 FORE_SPOT = (21.0, 0.60)
 TWIN_SPOTS = ((31.0, 0.74), (4.0, 0.45))
 HIND_SPOT = (-45.0, 0.49)
-SPOT_RADIUS = (0.15, 0.18)
-SPOT_JITTER = (2.5, 0.025)  # standard deviation of the angle (degrees) and of the radius
-SASH_RADIUS = (0.32, 0.38)
-SASH_WIDTH = (0.09, 0.12)
-PATCH_RADIUS = (0.26, 0.32)
-CONTRAST = (0.85, 1.00)
-
-# Ranges of what does not depend on the kind.
-SCALE = (48.0, 58.0)  # pixels per moth unit
-TURN = 40.0  # degrees, to either side
-SHIFT = 8.0  # pixels
-FORESHORTEN = (0.86, 1.0)  # of each half of the moth
-BLUR = (0.2, 0.7)  # standard deviation, pixels
-NOISE = (0.01, 0.03)  # standard deviation, of 0 .. 1
 
 VISIBLE = 24  # of 255: pixels that differ by more in any channel differ visibly
 
@@ -70,11 +56,11 @@ class Scene:
         saturation = rng.uniform(0.25, 0.60)
         value = rng.uniform(0.50, 0.78)
         ground_hue = rng.choice([rng.uniform(0.05, 0.11), rng.uniform(0.20, 0.34)])  # bark or moss
-        across, down = rng.uniform(-SHIFT, SHIFT, size=2).tolist()
+        across, down = rng.uniform(-8, 8, size=2).tolist()
         self.centre = SIZE / 2 + across, SIZE / 2 + 4 + down  # (x, y) of the moth, pixels
-        self.scale = rng.uniform(*SCALE)  # pixels per moth unit
-        self.turn = math.radians(rng.uniform(-TURN, TURN))  # counterclockwise
-        self.halves = rng.uniform(*FORESHORTEN, size=2).tolist()  # foreshortening of the left and the right half
+        self.scale = rng.uniform(48, 58)  # pixels per moth unit
+        self.turn = math.radians(rng.uniform(-40, 40))  # counterclockwise
+        self.halves = rng.uniform(0.86, 1, size=2).tolist()  # foreshortening of the left and the right half
         self.wing_size = rng.uniform(0.95, 1.05, size=2).tolist()  # forewing and hindwing
         self.wing_sweep = rng.uniform(-5, 5, size=2).tolist()  # rotation of forewing and hindwing, degrees
         self.fore = _rgb(hue, saturation, value)
@@ -83,8 +69,8 @@ class Scene:
         )
         self.body = _rgb(hue, saturation * 0.9, value * rng.uniform(0.55, 0.9))
         self.ground = _rgb(ground_hue, rng.uniform(0.12, 0.32), rng.uniform(0.38, 0.58))
-        self.blur = rng.uniform(*BLUR)
-        self.noise = rng.uniform(*NOISE)
+        self.blur = rng.uniform(0.2, 0.7)  # standard deviation, pixels
+        self.noise = rng.uniform(0.01, 0.03)  # standard deviation, of 0 .. 1
         self.texture_seed = int(rng.integers(2**32))  # textures, clutter and false marks
 
 
@@ -114,25 +100,26 @@ class Wing:
         self.cover = _cover(self.rim)  # fraction of each pixel
 
 
-def sample_marks(rng: Generator, label: int) -> tuple[Mark, ...]:
-    kind = MOTHS[label]
-    contrast, hue = rng.uniform(*CONTRAST), rng.uniform(0.08, 0.16)
+def sample_marks(seed: int, number: int, label: int) -> tuple[Mark, ...]:
+    """Samples the marks of one moth as if it were of this kind; kinds share what they have in common."""
+    rng, kind = np.random.default_rng([seed, number, 1]), MOTHS[label]
+    contrast, hue = rng.uniform(0.85, 1), rng.uniform(0.08, 0.16)
     if kind == "Spectacle":
         return tuple(_eyespot(rng, "fore", place, contrast, hue) for place in TWIN_SPOTS)
     if kind == "Hindeye":
         return (_eyespot(rng, "hind", HIND_SPOT, contrast, hue),)
     spot = _eyespot(rng, "fore", FORE_SPOT, contrast, hue)
     if kind == "Sash":
-        return (spot, Mark("sash", "fore", 0.0, rng.uniform(*SASH_RADIUS), rng.uniform(*SASH_WIDTH), contrast, hue))
+        return (spot, Mark("sash", "fore", 0.0, rng.uniform(0.32, 0.38), rng.uniform(0.09, 0.12), contrast, hue))
     if kind == "Tipped":
-        return (spot, Mark("patch", "fore", *TIP, rng.uniform(*PATCH_RADIUS), contrast, hue))
+        return (spot, Mark("patch", "fore", *TIP, rng.uniform(0.26, 0.32), contrast, hue))
     return (spot,)
 
 
 def _eyespot(rng: Generator, wing: str, place: tuple[float, float], contrast: float, hue: float) -> Mark:
-    angle = place[0] + np.clip(rng.normal(), -2, 2) * SPOT_JITTER[0]
-    radius = place[1] + np.clip(rng.normal(), -2, 2) * SPOT_JITTER[1]
-    return Mark("eyespot", wing, angle, radius, rng.uniform(*SPOT_RADIUS), contrast, hue)
+    angle = place[0] + 2.5 * np.clip(rng.normal(), -2, 2)
+    radius = place[1] + 0.025 * np.clip(rng.normal(), -2, 2)
+    return Mark("eyespot", wing, angle, radius, rng.uniform(0.15, 0.18), contrast, hue)
 
 
 def render(scene: Scene, marks: tuple[Mark, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -359,12 +346,7 @@ def _roles(seed: int) -> list[tuple[str, int]]:
 
 def draw_moth(seed: int, number: int, label: int) -> tuple[np.ndarray, np.ndarray]:
     """Draws one moth: picture (SIZE, SIZE, 3) and mask (SIZE, SIZE), uint8. The label changes only its marks."""
-    return render(Scene(np.random.default_rng([seed, number, 0])), _marks_of(seed, number, label))
-
-
-def _marks_of(seed: int, number: int, label: int) -> tuple[Mark, ...]:
-    """Samples the marks of one moth as if it were of this kind; kinds share what they have in common."""
-    return sample_marks(np.random.default_rng([seed, number, 1]), label)
+    return render(Scene(np.random.default_rng([seed, number, 0])), sample_marks(seed, number, label))
 
 
 class Difference(NamedTuple):
@@ -380,6 +362,6 @@ def counterfactuals(seed: int, number: int, label: int) -> tuple[np.ndarray, dic
     differences = {}
     for other in set(range(len(MOTHS))) - {label}:
         differs = (np.abs(drawn.astype(int) - draw_moth(seed, number, other)[0]) > VISIBLE).any(axis=-1)
-        lacks = set(_marks_of(seed, number, label)) - set(_marks_of(seed, number, other))
+        lacks = set(sample_marks(seed, number, label)) - set(sample_marks(seed, number, other))
         differences[other] = Difference(differs, differs & (marked > 0) if lacks else None)
     return drawn, differences

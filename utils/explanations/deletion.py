@@ -21,8 +21,8 @@ from models.weights import load_classifier
 from utils.base.files import expanded
 from utils.base.randomness import generator
 from utils.data.catalog import Dataset, find
-from utils.data.images import whole_view
-from utils.data.lists import Example, read_examples
+from utils.data.images import to_tensor, whole_view
+from utils.data.lists import Example
 from utils.data.loading import ImageSet, open_list, to_float
 from utils.data.outputs import TEACHING_SIZE, Layout
 from utils.explanations.explain_list import spread
@@ -84,12 +84,12 @@ def report(
     yield f"{'':<32}{'mean z_a - z_b':>16}{'lost, blurred':>16}{'lost, moved':>16}"
     for out in outs:
         layout = Layout(Path(out), dataset.list_stem)
-        rows = read_examples(dataset.list_path(data_root, "train"), len(dataset.classes))
-        listed = listed_counters(layout, rows, len(dataset.classes))
+        images = open_list(dataset, "train", data_root, to_tensor)
+        listed = listed_counters(layout, images.rows, len(dataset.classes))
         # Lists without a record, like those of the paper, have masks of 0.05.
         sizes = read_explanation_record(layout.explanation_list()).get("mask_sizes", [TEACHING_SIZE])
-        side = read_masks(layout, rows[0], listed[0], sizes[0]).shape[-1]
-        images = open_list(dataset, "train", data_root, partial(whole_view, size=side))
+        side = read_masks(layout, images.rows[0], listed[0], sizes[0]).shape[-1]
+        images = images.seen_as(partial(whole_view, size=side))
         chosen = spread(len(images), count or len(images))
         explained = sum(len(listed[number]) for number in chosen)
         for size in sizes:

@@ -94,26 +94,25 @@ def explain_list(
     return run.conclude()
 
 
+@dataclass
 class _Run:
     """An explanation run; see `explain_list`."""
 
-    def __init__(
-        self,
-        network: Network,
-        images: ImageSet[Example],
-        layout: Layout,
-        classes: Sequence[str],
-        how: ExplainSettings,
-        unfinished: Unfinished,
-    ) -> None:
-        self.images, self.layout, self.classes, self.how, self.unfinished = images, layout, classes, how, unfinished
-        self.network, self.on_device = network.to(how.device).folded(), turns(how.device)
+    network: Network
+    images: ImageSet[Example]
+    layout: Layout
+    classes: Sequence[str]
+    how: ExplainSettings
+    unfinished: Unfinished
+
+    def __post_init__(self) -> None:
+        how, wrong = self.how, len(self.classes) - 1
+        self.network, self.on_device = self.network.to(how.device).folded(), turns(how.device)
         self.explainer = pick(EXPLAINERS[how.explanation], how)
-        wrong = len(classes) - 1
         self.num_counters = min(how.counters, wrong) or wrong  # B
-        batches = in_batches(range(len(images)), how.batch_size)
-        self.results = Results(unfinished.folder, batches, gaps=self.num_counters < wrong)
-        self.folders = _folders(layout, how)
+        batches = in_batches(range(len(self.images)), how.batch_size)
+        self.results = Results(self.unfinished.folder, batches, gaps=self.num_counters < wrong)
+        self.folders = _folders(self.layout, how)
         self._prepare()
         processes.wait()  # barrier: the folders exist
 

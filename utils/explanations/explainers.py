@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from models.resnet import Network
-from utils.explanations.masks import resized
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Explainer:
 
     def upsample(self, relevance: Tensor, size: int) -> Tensor:
         """Upsamples relevance (M, H, W) to (M, size, size). Masks are cut from the result."""
-        return resized(relevance, size)
+        return F.interpolate(relevance[:, None], (size, size), mode="bilinear", align_corners=False)[:, 0]
 
     def clean(self, masks: Tensor, upsampled: Tensor) -> Tensor:
         """Cleans masks bool (M, T, s, s) cut from maps (M, s, s), on the CPU. None of the results is empty."""

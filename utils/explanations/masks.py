@@ -2,12 +2,6 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-
-
-def resized(maps: Tensor, size: int) -> Tensor:
-    """Upsamples maps (M, H, W) to (M, size, size): bilinear, align_corners=False."""
-    return F.interpolate(maps[:, None], (size, size), mode="bilinear", align_corners=False)[:, 0]
 
 
 def constant(maps: Tensor) -> Tensor:

@@ -50,9 +50,6 @@ def read_curves(layout: Layout, selections: Sequence[str]) -> dict[str, np.ndarr
             curves[selection] = np.array([curve[: min(map(len, table))] for curve in table])
         except FileNotFoundError:
             raise InputError(f"{path} not found. Run the course with --selection {selection} first.") from None
-        except (EOFError, KeyError, TypeError, ValueError) as error:
-            advice = f"Run the course with --selection {selection} again."
-            raise InputError(f"{path} is damaged ({error}). {advice}") from error
         if np.isnan(curves[selection]).any():
             raise InputError(f"{path} contains no accuracies, because the classes of the test list are unknown.")
     return curves

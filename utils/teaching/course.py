@@ -182,18 +182,16 @@ def lesson_entry(pool: Pool, people: Sequence[Explanation] | None, iteration: in
     images, own = pool.images.rows, int(pool.images.labels[choice.image])
     explanations, partners = {}, {}
     for wrong, partner in choice.partners.items():
-        rows = int(pool.table[choice.image, wrong]), int(pool.table[partner, own])
-        if min(rows) < 0:
+        row, partner_row = int(pool.table[choice.image, wrong]), int(pool.table[partner, own])
+        if min(row, partner_row) < 0:
             partners[str(wrong)] = images[partner].path
             continue
-        image, partner_image = (pool.rows[row].path for row in rows)
-        human, partner_human = (people[row].path if people else None for row in rows)
         explanations[str(wrong)] = {
-            "image": image,
-            "human": human,
+            "image": pool.rows[row].path,
+            "human": people[row].path if people else None,
             "partner": images[partner].path,
-            "partner_explanation": partner_image,
-            "partner_human": partner_human,
+            "partner_explanation": pool.rows[partner_row].path,
+            "partner_human": people[partner_row].path if people else None,
         }
     entry = {
         "iteration": iteration,
@@ -220,22 +218,14 @@ def read_course(path: Path, dataset: Dataset) -> dict:
     """Reads course_<selection>.json. Raises InputError if it is missing, damaged, or of another dataset."""
     try:
         course = json.loads(path.read_text(encoding="utf-8"))
-        owner, classes = course["dataset"], range(len(course["classes"]))
+        owner, classes = course["dataset"], tuple(course["classes"])
         if not course["lessons"]:
             raise ValueError("it has no lessons")
-        for lesson in course["lessons"]:
-            paths = [lesson["image"], *lesson.get("partners", {}).values()]
-            paths += [pair[key] for pair in lesson["explanations"].values() for key in ("image", "partner")]
-            answers = [lesson["answer"], *map(int, lesson["explanations"]), *map(int, lesson.get("partners", {}))]
-            if not all(answer in classes and answer != lesson["label"] for answer in answers):
-                raise ValueError(f"answers {answers} to an image of class {lesson['label']}")
-            if not all(isinstance(file, str) for file in paths):
-                raise ValueError("a picture has no path")
     except FileNotFoundError:
         raise InputError(f"Course {path} not found. Run the teaching script, or check --selection and --out.") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         problem = f"{path} is not a course file ({type(error).__name__}: {error})"
         raise InputError(f"{problem}. Make the course again.") from error
-    if (owner, tuple(course["classes"])) != (dataset.name, dataset.classes):
+    if (owner, classes) != (dataset.name, dataset.classes):
         raise InputError(f"{path} is a course of {owner}, not of {dataset.name}. Check --dataset or --out.")
     return course

@@ -26,7 +26,7 @@ def match_explanations(
 ) -> Tensor:
     """Returns the row of every explanation (i, b) in an explanation list, (N, C); -1 if missing (always at b = c_i).
 
-    Raises InputError if a row is repeated or explains no listed image, or images have different numbers of rows.
+    Raises InputError if a row explains no listed image, or images have different numbers of rows.
     """
     number_of = {row.index: number for number, row in enumerate(images.rows)}
     table = torch.full((len(images), num_classes), -1, dtype=torch.long)
@@ -40,8 +40,6 @@ def match_explanations(
                 f"{source}, line {line}: {row.path} is not an explanation of an image of {images.source}. "
                 "Explain that list again."
             )
-        if table[number, row.counter] >= 0:
-            raise InputError(f"{source}, line {line} repeats an explanation. Explain the list again.")
         table[number, row.counter] = line - 1
     counts = (table >= 0).sum(1)  # (N,)
     if counts.min() < counts.max():

@@ -37,8 +37,6 @@ def contrasting_batches(images: ImageSet, batch_size: int) -> list[int]:
     """Returns the batch sizes of an epoch; a single last image joins the batch before it."""
     if batch_size < PAIR:
         raise InputError(f"--batch-size {batch_size}: SimCLR contrasts the images of a batch. Pass {PAIR} or more.")
-    if len(images) < PAIR:
-        raise InputError(f"{images.source} has only one image, but SimCLR contrasts images. Add more.")
     return [len(batch) for batch in in_batches(range(len(images)), batch_size, PAIR)]
 
 
