@@ -1,6 +1,5 @@
 """From a folder of own images to a retrained classifier, with the README's commands; and images of unknown class."""
 
-import csv
 import hashlib
 import json
 import re
@@ -15,7 +14,7 @@ from PIL import Image
 
 from datasets import prepare
 from tests.helpers.own_images import CLASSES, draw, draw_badly_named
-from tests.helpers.runs import call, snapshot
+from tests.helpers.runs import call, load, read_table, snapshot
 from utils.data.lists import UNKNOWN, read_examples, read_explanations
 from utils.people.page_key import read_key
 
@@ -49,15 +48,6 @@ def prepare_in(folder: Path, *options: object) -> None:
         assert prepare.main([*map(str, options)]) == 0
 
 
-def table(path: Path) -> list[dict]:
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def load(path: Path) -> dict:
-    return json.loads(path.read_text())
-
-
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory):
     """Working folder and lists after all commands, from twelve classes of badly named images to a retrained classifier.
@@ -84,7 +74,7 @@ def test_every_training_image_is_explained_against_every_other_class(chain):
     assert {path.name for path in folder.iterdir()} == {
         *("Meine Vögel", "datasets", "my_birds", "my_birds_after_labeling")
     }
-    skipped = {row["path"] for row in table(folder / "datasets/my_birds/skipped.csv")}
+    skipped = {row["path"] for row in read_table(folder / "datasets/my_birds/skipped.csv")}
     assert skipped == {"100/-v.png", "20/Twin of another class.png"}
     assert Counter(row.label for row in rows["tr"]) == dict.fromkeys(range(12), 2)
     wanted = [(row.label, b, row.index) for row in rows["tr"] for b in range(12) if b != row.label]
@@ -171,7 +161,7 @@ def test_if_the_images_to_label_are_unknown_scripts_say_what_they_cannot_measure
     labels = load(out / "labels_CMaxGrad.json")
     assert labels["label"]["answer_accuracy"] is None and labels["label"]["label_accuracy"] is None
     assert labels["test"]["answer_accuracy"] is not None and labels["each"][0]["label_accuracy"] is None
-    assert [row["truth"] for row in table(out / "labels_CMaxGrad.csv")] == [""] * 4
+    assert [row["truth"] for row in read_table(out / "labels_CMaxGrad.csv")] == [""] * 4
     run(tmp_path, f"python train_butterflies_resnet18.py --dataset new_birds_after_labeling {TRAINING}")
     assert "unknown" in run(tmp_path, f"python study_annotators.py {NEW} --pretrained none", 2)
     assert "label -1" in run(tmp_path, f"python train_gull_resnet18_linear.py --dataset new_birds_rest {NETWORK}", 2)
@@ -189,7 +179,7 @@ def test_if_the_test_images_are_unknown_scripts_run_without_accuracies(tmp_path,
         measured = load(out / f"run_{script}.json")["measured"]
         assert "unknown" in " ".join(measured["warnings"])
         assert not any(name.startswith("test_accuracy") for name in measured)
-    assert [row["test_accuracy"] for row in table(out / "teacher.csv")] == [""]
+    assert [row["test_accuracy"] for row in read_table(out / "teacher.csv")] == [""]
     assert np.isnan(np.load(out / "all_test_acc_iter_CMaxGrad.npy")).all()
     assert "unknown" in run(tmp_path, "python simulate_people.py --dataset new_birds", 2)
     run(tmp_path, f"python simulate_people.py {NEW} --who network")

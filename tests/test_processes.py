@@ -1,7 +1,6 @@
 """Several ranks give the results of one process; a rank that fails ends the run."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from models.resnet import build
 from models.simclr import SimCLR, nt_xent
 from models.weights import load_backbone, load_classifier, save_checkpoint
 from tests.helpers.drawn_course import write_course
+from tests.helpers.runs import content_of, forker
 from utils.base.machine import threads
 from utils.data import catalog
 from utils.data.images import eval_view, full_view
@@ -33,23 +33,15 @@ from utils.training.simclr import SimCLRRecipe, simclr_load
 @contextmanager
 def starter(narrower):
     """Yields start(count, command, folder): runs a script on `count` ranks with `narrower` times narrower networks."""
-    command = [sys.executable, str(Path(__file__).with_name("helpers") / "forker.py")]
-    environment = os.environ | {"NARROWER": str(narrower)}
-    forker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    with forker(NARROWER=str(narrower)) as fork:
 
-    def start(count, command, cwd, succeeds=True, **order):
-        script, *arguments = map(str, command)
-        cwd.mkdir(exist_ok=True)
-        order |= {"processes": count, "script": script, "arguments": arguments, "cwd": str(cwd)}
-        forker.stdin.write(json.dumps(order) + "\n")
-        forker.stdin.flush()
-        done = SimpleNamespace(**json.loads(forker.stdout.readline()))
-        assert not succeeds or done.status == [0] * count, done.err
-        return done
+        def start(count, command, cwd, succeeds=True, **order):
+            cwd.mkdir(exist_ok=True)
+            done = fork(command, cwd, processes=count, **order)
+            assert not succeeds or done.status == [0] * count, done.err
+            return done
 
-    yield start
-    forker.stdin.close()
-    forker.wait()
+        yield start
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +54,6 @@ def start():
 def start_wide():
     with starter(narrower=1) as run:
         yield run
-
-
-def content_of(folder):
-    """Name -> bytes of every file in a folder except run records."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith("run_"))
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module")

@@ -4,14 +4,13 @@ import json
 import random
 import shutil
 import signal
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from tests.helpers import runs
+from tests.helpers.runs import forker
 from utils.data.lists import read_examples
 from utils.running import resuming
 
@@ -19,34 +18,10 @@ KILLS = {"teacher": 3, "linear": 2, "simclr": 2, "CE": 6, "CE_simclr": 2, "CMaxG
 ROOM = 100_000  # bytes per file on a full disk: enough for lists and pictures, not for a network
 
 
-class Forker:
-    """The process of tests/helpers/forker.py."""
-
-    def __init__(self, folder):
-        command = [sys.executable, str(Path(__file__).with_name("helpers") / "forker.py")]
-        self.said = open(folder / "forker.txt", "w")
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.said, text=True
-        )
-
-    def __call__(self, command, cwd, **order):
-        script, *arguments = map(str, command)
-        order |= {"script": script, "arguments": arguments, "cwd": str(cwd)}
-        self.process.stdin.write(json.dumps(order) + "\n")
-        self.process.stdin.flush()
-        return SimpleNamespace(script=script, **json.loads(self.process.stdout.readline()))
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-        self.said.close()
-
-
 @pytest.fixture(scope="module")
-def fork(tmp_path_factory):
-    forker = Forker(tmp_path_factory.mktemp("forker"))
-    yield forker
-    forker.close()
+def fork():
+    with forker() as run:
+        yield run
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +48,10 @@ def commands(data_root, tools):
 
 def content_of(folder):
     """Name -> bytes of every file below a folder; of run records, all but the seconds."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            found[str(path.relative_to(folder))] = path.read_bytes()
-            if path.name.startswith("run_"):
-                record = json.loads(path.read_text())
-                assert record["measured"].pop("seconds") >= 0
-                found[str(path.relative_to(folder))] = record
+    found = runs.content_of(folder)
+    for path in folder.rglob("run_*"):
+        record = found[str(path.relative_to(folder))] = runs.load(path)
+        assert record["measured"].pop("seconds") >= 0
     return found
 
 
@@ -116,13 +87,6 @@ def prepared(reference, tmp_path):
         return tmp_path
 
     return prepare
-
-
-@pytest.fixture
-def finished(reference, tmp_path):
-    """A working folder in which every run has ended."""
-    shutil.copytree(reference.folder, tmp_path, dirs_exist_ok=True)
-    return tmp_path
 
 
 @pytest.mark.parametrize("name", KILLS)
@@ -262,28 +226,25 @@ def test_a_finished_run_says_so_and_changes_nothing(fork, commands, reference, t
 
 def test_two_selections_in_one_folder_have_their_own_records(reference):
     """Random pairs came last."""
-    last, *both = (
-        json.loads((reference.folder / f"toy/run_train_butterflies_CMaxGrad{name}.json").read_text())
-        for name in ("", "_CMaxGrad", "_random")
-    )
+    files = [f"toy/run_train_butterflies_CMaxGrad{name}.json" for name in ("", "_CMaxGrad", "_random")]
+    last, *both = (runs.load(reference.folder / file) for file in files)
     assert last == both[1] and [record["settings"]["selection"] for record in both] == ["CMaxGrad", "random"]
 
 
-def test_with_nothing_to_resume_a_run_starts(fork, commands, reference, prepared):
-    folder = prepared("linear")
-    done = fork([*commands["linear"], "--resume"], folder)
-    assert done.status == 0 and "no unfinished run" in done.out
-    assert differing(content_of(folder), reference.after("linear")) == []
-
-
-def test_without_resume_a_run_starts_from_scratch(fork, commands, reference, stopped):
+def test_a_run_starts_from_scratch_without_resume_or_an_unfinished_run(fork, commands, reference, stopped):
     folder = stopped("CE")
     done = fork(commands["CE"], folder)
     assert done.status == 0 and "Resuming" not in done.out
     assert differing(content_of(folder), reference.after("CE")) == []
+    for file in reference.made["CE"]:
+        (folder / file).unlink()
+    done = fork([*commands["CE"], "--resume"], folder)
+    assert done.status == 0 and "no unfinished run" in done.out
+    assert differing(content_of(folder), reference.after("CE")) == []
 
 
-def test_a_finished_run_whose_output_is_gone_runs_again(fork, commands, reference, finished):
+def test_a_finished_run_whose_output_is_gone_runs_again(fork, commands, reference, tmp_path):
+    finished = shutil.copytree(reference.folder, tmp_path / "finished")
     before = content_of(finished)
     (finished / "toy/course_random.json").unlink()
     assert fork([*commands["random"], "--resume"], finished).status == 0

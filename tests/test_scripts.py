@@ -1,7 +1,5 @@
 """The scripts end to end on a small dataset: all documented files, and their content against second implementations."""
 
-import csv
-import json
 import math
 import re
 import shutil
@@ -15,6 +13,7 @@ from PIL import Image
 from scipy.ndimage import binary_erosion
 from torchvision.models import resnet18
 
+from tests.helpers.runs import content_of, load, read_table
 from utils.base.errors import InputError
 from utils.base.files import write_table
 from utils.data import images, lists
@@ -24,11 +23,6 @@ from utils.teaching import compare_courses
 STEMS = {"": "counterfactual_gradcam", "_simclr": "counterfactual_gradcam_simclr"}
 MEAN, STD = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 VARIANTS = pytest.mark.parametrize("variant", ["", "_simclr"])
-
-
-def load(path):
-    """A JSON file."""
-    return json.loads(Path(path).read_text())
 
 
 def picture(path, mode="RGB", size=64):
@@ -44,10 +38,10 @@ def view(root, listed, how=images.whole_view, size=64):
         return how(image.convert("RGB"), size=size)
 
 
-def torchvision_network(state, num_classes=5):
+def torchvision_network(state):
     """torchvision's own ResNet-18 with the whole state dict."""
-    network = resnet18(num_classes=num_classes)
-    network.fc = torch.nn.Linear(512, num_classes, bias="fc.bias" in state)
+    network = resnet18()
+    network.fc = torch.nn.Linear(512, 5, bias="fc.bias" in state)
     network.load_state_dict(state)
     return network.eval()
 
@@ -103,16 +97,11 @@ def test_every_figure_opens_and_is_not_blank(space):
             assert min(figure.size) > 200 and np.ptp(np.array(figure.convert("RGB"))) > 200, path
 
 
-def read_csv(path):
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
 # ---------------------------------------------------------------- teachers
 
 
 def test_a_teachers_table_has_a_row_per_epoch(space):
-    table = read_csv(space.out / ("teacher.csv" if space.family == "butterflies" else "teacher_linear.csv"))
+    table = read_table(space.out / ("teacher.csv" if space.family == "butterflies" else "teacher_linear.csv"))
     assert [row["epoch"] for row in table] == ["1", "2"]
     assert list(table[0]) == ["epoch", "lr", "loss", "train_accuracy", "test_accuracy"]
     assert [float(row["lr"]) for row in table] == pytest.approx([0.01, 0.001])  # --milestones 1
@@ -127,16 +116,12 @@ def teacher_of(space, weights):
     assert set(content) == {"epoch", "arch", "state_dict_m", "classes"}
     assert (content["epoch"], content["arch"]) == (2, "resnet18" if space.family == "butterflies" else "linear")
     assert tuple(content["classes"]) == MOTHS
-    network = resnet18(num_classes=5)
+    state = content["state_dict_m"]
     if space.family == "gull":
-        network.load_state_dict(
-            {k: v for k, v in torch.load(weights, weights_only=True).items() if not k.startswith("fc.")}, strict=False
-        )
-        network.fc = torch.nn.Linear(512, 5, bias=False)
-        network.fc.load_state_dict(content["state_dict_m"])
-    else:
-        network.load_state_dict(content["state_dict_m"])
-    return network.eval()
+        assert {name: tuple(value.shape) for name, value in state.items()} == {"weight": (5, 512)}
+        backbone = {k: v for k, v in torch.load(weights, weights_only=True).items() if not k.startswith("fc.")}
+        state = backbone | {"fc.weight": state["weight"]}
+    return torchvision_network(state)
 
 
 def test_a_checkpoint_is_the_network_that_was_measured(space, weights, data_root):
@@ -149,12 +134,10 @@ def test_a_checkpoint_is_the_network_that_was_measured(space, weights, data_root
     assert load(space.out / f"run_{script}.json")["measured"]["test_accuracy"] == pytest.approx(right, abs=0.01)
 
 
-def test_the_resnet_learns_and_the_linear_teacher_is_only_a_head(butterflies, gull, weights):
+def test_the_resnet_learns(butterflies, weights):
     start, trained = torch.load(weights, weights_only=True), teacher_of(butterflies, weights).state_dict()
     assert not torch.equal(start["conv1.weight"], trained["conv1.weight"])
     assert not torch.equal(start["bn1.running_mean"], trained["bn1.running_mean"])
-    head = torch.load(gull.out / "checkpoint_pretrain_resnet18_linear.pth.tar", weights_only=True)["state_dict_m"]
-    assert {name: tuple(value.shape) for name, value in head.items()} == {"weight": (5, 512)}
 
 
 def test_simclr_saves_the_state_dict_of_the_public_releases(space):
@@ -165,7 +148,7 @@ def test_simclr_saves_the_state_dict_of_the_public_releases(space):
     network.load_state_dict(encoder)  # every tensor, and no other
     others = {name: tuple(value.shape) for name, value in state.items() if not name.startswith("encoder.")}
     assert others == {"projector.0.weight": (512, 512), "projector.2.weight": (64, 512)}
-    table = read_csv(space.out / "simclr.csv")
+    table = read_table(space.out / "simclr.csv")
     assert list(table[0]) == ["epoch", "loss"] and [row["epoch"] for row in table] == ["1", "2"]
     assert 0 < float(table[1]["loss"]) < math.log(15) + 4  # 16 views a batch: -log of a softmax of 15, cosines over 0.5
 
@@ -254,10 +237,8 @@ def simclr_teacher(space, out=None):
     state = torch.load(space.out / "simclr_checkpoint_2.tar", weights_only=True)
     head = torch.load((out or space.out) / "checkpoint_linear_simclr.pth.tar", weights_only=True)
     assert set(head) == {"epoch", "arch", "state_dict_m", "classes"} and head["epoch"] == 30
-    network = resnet18(num_classes=5)
     encoder = {name.removeprefix("encoder."): value for name, value in state.items() if name.startswith("encoder.")}
-    network.load_state_dict(encoder | {f"fc.{name}": value for name, value in head["state_dict_m"].items()})
-    return network.eval()
+    return torchvision_network(encoder | {f"fc.{name}": value for name, value in head["state_dict_m"].items()})
 
 
 @VARIANTS
@@ -379,7 +360,7 @@ def check_answer(folder, lesson, r, answer, label_of):
 
 def test_accuracies_are_percent_one_per_lesson(course):
     _, out, selection, variant = course
-    table = read_csv(out / f"evolution_{selection}{variant}.csv")
+    table = read_table(out / f"evolution_{selection}{variant}.csv")
     assert [row["iteration"] for row in table] == ["0", "1", "2"]
     for split in ("train", "test"):
         values = np.load(out / f"all_{split}_acc_iter_{selection}{variant}.npy")
@@ -479,15 +460,6 @@ def test_courses_are_compared_by_their_draws_if_all_have_some(tmp_path, capsys):
 
 
 # ---------------------------------------------------------------- the same seed, another process
-
-
-def content_of(folder):
-    """Relative name -> bytes of everything except run records, which contain times."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.name.startswith("run_")
-    }
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from utils.base.randomness import generator
 from utils.data import augment
 from utils.data.images import full_view
 from utils.data.lists import Example
-from utils.data.loading import ImageSet, batches, in_batches, to_float
+from utils.data.loading import ImageSet, batches, in_batches
 
 
 @pytest.fixture()
@@ -63,11 +63,6 @@ def test_a_broken_image_is_named_by_list_and_line(images, workers):
         file.write(content[: len(content) // 2])
     with pytest.raises(InputError, match="list.txt, line 5: the image .*4.png cannot be decoded"):
         list(batches(images.__getitem__, in_batches(range(7), 2), workers))
-
-
-def test_to_float_is_between_0_and_1():
-    pixels = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1)
-    torch.testing.assert_close(to_float(pixels, "cpu").flatten(), torch.tensor([0, 0.2, 1]))
 
 
 def test_random_views_depend_only_on_their_key(images):

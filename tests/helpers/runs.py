@@ -1,13 +1,18 @@
 """Runs scripts on a small dataset: in this process (`call`), which is much faster, or in a new one (`spawn`)."""
 
 import contextlib
+import csv
 import hashlib
 import importlib
 import io
+import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -45,6 +50,40 @@ def spawn(script: str, *arguments: object, cwd: Path) -> Finished:
     command = [sys.executable, str(REPOSITORY / f"{script}.py"), *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
     return Finished(script, done.returncode, done.stdout, done.stderr)
+
+
+@contextlib.contextmanager
+def forker(**environment: str) -> Iterator[Callable[..., SimpleNamespace]]:
+    """Yields fork(command, folder, **order), which runs a script in a child of forker.py."""
+    command = [sys.executable, str(Path(__file__).with_name("forker.py"))]
+    environment = os.environ | environment
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+    def fork(command, cwd, **order):
+        script, *arguments = map(str, command)
+        order |= {"script": script, "arguments": arguments, "cwd": str(cwd)}
+        process.stdin.write(json.dumps(order) + "\n")
+        process.stdin.flush()
+        return SimpleNamespace(**json.loads(process.stdout.readline()))
+
+    yield fork
+    process.stdin.close()
+    process.wait()
+
+
+def load(path: Path) -> dict:
+    return json.loads(path.read_text())
+
+
+def read_table(path: Path) -> list[dict]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    """Name -> bytes of every file below a folder except run records, which contain times."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith("run_"))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def snapshot(folder: Path) -> dict[str, tuple]:

@@ -6,8 +6,7 @@ import pytest
 import torch
 import torchvision
 
-from models.resnet import ARCHITECTURES, build
-from models.simclr import SimCLR
+from models.resnet import build
 from models.weights import load_backbone, load_classifier, load_encoder, load_head, read_checkpoint, save_checkpoint
 from utils.base.errors import InputError
 
@@ -134,13 +133,6 @@ def test_encoders_and_their_normalization(saved, kind):
         assert load_encoder(path, normalize=setting).normalize == student.normalize == (setting == "imagenet")
 
 
-def test_our_simclr_has_the_layout_of_the_public_releases():
-    state = SimCLR("resnet18").state_dict()
-    heads = {name: tuple(value.shape) for name, value in state.items() if not name.startswith("encoder.")}
-    assert heads == {"projector.0.weight": (512, 512), "projector.2.weight": (64, 512)}
-    assert {name.removeprefix("encoder.") for name in state.keys() - heads} == without_head(drawn()).keys()
-
-
 @pytest.mark.parametrize("arch", ["resnet18", "resnet34", "resnet50"])
 @pytest.mark.parametrize("saved_arch", ["resnet18", "resnet34", "resnet50"])
 def test_a_backbone_of_another_architecture_is_refused_by_name(saved, saved_arch, arch):
@@ -216,10 +208,3 @@ def test_saved_tensors_are_on_the_cpu_and_their_names_unchanged(tmp_path):
     assert (tmp_path / "one.pt").read_bytes() == (tmp_path / "another name.pt").read_bytes()
     loaded = read_checkpoint(tmp_path / "one.pt", "--resume")
     assert loaded["state"][0]["step"] == 3 and loaded["groups"] == content["groups"] and loaded["betas"] == (0.9, 0.99)
-
-
-def test_a_registered_architecture_is_recognized(saved, monkeypatch):
-    monkeypatch.setitem(ARCHITECTURES, "resnet10", (torchvision.models.resnet.BasicBlock, (1, 1, 1, 1)))
-    state = build("resnet10", 3).state_dict()
-    for content in (state, {"arch": "resnet10", "state_dict_m": state}):
-        assert load_classifier(saved(content), CLASSES).name == "resnet10"
