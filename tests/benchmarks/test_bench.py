@@ -1,11 +1,9 @@
 """The benchmark runs end to end. Nothing here depends on the speed of this machine."""
 
 import json
-import runpy
 import sys
 
 import numpy as np
-import pytest
 
 from benchmarks import bench
 
@@ -41,10 +39,3 @@ def test_ratios_by_hand():
     worse = bench.report(times | {"explanations": 1.01 * times["explanations"], "course": times["released"]}, [], 0)
     assert "39.6 times as fast (at least 40: missed)" in worse and "(at most 1.5: missed)" in worse
     assert "Memory" not in worse
-
-
-def test_a_wrong_setting_ends_with_one_sentence(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["bench.py", "--dataset", "moths", "--out", str(tmp_path / "bench")])
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_path(bench.__file__, run_name="__main__")
-    assert stop.value.code == 2 and capsys.readouterr().err.startswith("bench.py: error: --dataset 'moths' ")

@@ -55,17 +55,9 @@ def test_explanation_records(tmp_path):
 
 
 def test_variants_and_selections_never_share_a_file():
-    layouts = [Layout(OUT, "names_gt", variant) for variant in ("", "simclr")]
-    several = [
-        name(selection)
-        for layout in layouts
-        for selection in ("CMaxGrad", "random")
-        for name in (layout.course, layout.students, layout.teaching_list, layout.evolution, layout.taught_student)
-    ]
-    several += [
-        path
-        for layout in layouts
-        for path in (layout.heatmaps, layout.contact_sheet, layout.comparison, layout.probe, layout.explanation_record)
-    ]
-    several += [Layout(OUT).unfinished("train_gull_CMaxGrad", selection) for selection in ("", "CMaxGrad", "random")]
-    assert len(set(several)) == len(several)
+    several = [Layout(OUT).unfinished("train_gull_CMaxGrad", selection) for selection in ("", "CMaxGrad", "random")]
+    for one in (Layout(OUT, "names_gt", variant) for variant in ("", "simclr")):
+        several += [one.heatmaps, one.contact_sheet, one.comparison, one.probe, one.explanation_record]
+        for name in (one.course, one.students, one.teaching_list, one.evolution, one.taught_student):
+            several += [name("CMaxGrad"), name("random")]
+    assert len(set(several)) == len(several) == 33

@@ -27,12 +27,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 MONOCLE, SASH = MOTHS.index("Monocle"), MOTHS.index("Sash")
 
 
-def empty(count=2, side=4):
-    return torch.zeros(count, side, side, dtype=torch.bool)
-
-
 def test_precision_and_recall_by_hand():
-    masks, truth, own = empty(), empty(), empty()
+    masks, truth, own = torch.zeros(3, 2, 4, 4, dtype=torch.bool)
     masks[0, 0] = True  # 4 pixels, 2 of them true, 1 of those on a mark of a
     truth[0, :, :2] = True  # 8 pixels
     own[0, :, 0] = True  # 4 pixels

@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 from torch.nn import functional as F
 
 from models.resnet import IMAGENET_MEAN, IMAGENET_STD, STRIDES, build
+from tests.helpers.noise import settled
 from utils.explanations import margin
 from utils.explanations.explainers import chosen_counters
 from utils.explanations.margin import Margin, class_maps, main_parts
@@ -17,16 +18,9 @@ from utils.explanations.masks import masks
 LAYER = pytest.mark.parametrize("layer", STRIDES)
 
 
-def settled(arch, num_classes=4, **options):
-    """A network with random batch-norm statistics, in evaluation mode."""
+def drawn(arch, num_classes=4, **options):
     torch.manual_seed(0)
-    network = build(arch, num_classes, **options)
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-            module.weight.data.uniform_(0.5, 1.0)
-    return network.eval()
+    return settled(build(arch, num_classes, **options))
 
 
 def plain_class_map(network, image, c, layer):
@@ -53,7 +47,7 @@ def explain(network, images, label, layer="layer1", counters=3):
 @LAYER
 @pytest.mark.parametrize("arch", ["resnet18", "resnet50"])
 def test_class_maps_equal_a_plain_hirescam(arch, layer):
-    network, images, label = settled(arch), torch.rand(2, 3, 64, 64), torch.tensor([2, 0])
+    network, images, label = drawn(arch), torch.rand(2, 3, 64, 64), torch.tensor([2, 0])
     explained = explain(network.folded(), images, label, layer)
     assert explained.counter.tolist() == [[0, 1, 3], [1, 2, 3]]
     with torch.no_grad():
@@ -74,7 +68,7 @@ def test_class_maps_equal_a_plain_hirescam(arch, layer):
 
 def test_at_the_last_layer_it_is_the_class_activation_map_and_sums_to_the_margin():
     """There, H_a is W_a F / (H W), and its sum over the positions is z_a without the bias."""
-    network, images = settled("resnet18", bias=False), torch.rand(3, 3, 96, 96)
+    network, images = drawn("resnet18", bias=False), torch.rand(3, 3, 96, 96)
     with torch.no_grad():
         whole = network(images)
         logits, _, maps = class_maps(network, whole.feature_map, "layer4", lambda _: torch.arange(4).expand(3, -1))
@@ -84,7 +78,7 @@ def test_at_the_last_layer_it_is_the_class_activation_map_and_sums_to_the_margin
 
 
 def test_only_chosen_classes_have_maps_and_cost_a_backward_pass_each(monkeypatch):
-    network, images, label = settled("resnet18", num_classes=9), torch.rand(3, 3, 64, 64), torch.tensor([8, 0, 4])
+    network, images, label = drawn("resnet18", num_classes=9), torch.rand(3, 3, 64, 64), torch.tensor([8, 0, 4])
     backward = torch.func.vjp
     passes = []
 
@@ -110,7 +104,7 @@ def test_only_chosen_classes_have_maps_and_cost_a_backward_pass_each(monkeypatch
 
 def test_one_forward_pass_and_backward_passes_down_to_the_layer_only():
     """Of a frozen backbone, like that of a probe."""
-    network = settled("resnet18").freeze_backbone()
+    network = drawn("resnet18").freeze_backbone()
     calls, gradients = [], []
     for name in STRIDES:
         getattr(network, name).register_forward_hook(lambda *_, name=name: calls.append(name))
@@ -178,7 +172,7 @@ def test_masks_of_a_map_of_zeros_have_the_requested_size():
 
 
 def test_logits_beyond_half_precision_are_stored_as_its_largest_number():
-    network = settled("resnet18", bias=False)
+    network = drawn("resnet18", bias=False)
     network.fc.weight.data *= 1e9
     explained = explain(network, torch.rand(1, 3, 64, 64), torch.tensor([0]), "layer2")
     assert explained.maps["class_maps"].abs().amax() == torch.finfo(torch.float16).max

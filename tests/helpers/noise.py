@@ -1,4 +1,4 @@
-"""A pool of random pictures, masks and explanations, and settings of its students."""
+"""A pool of random pictures, masks and explanations, settings of its students, and random networks."""
 
 from functools import partial
 
@@ -46,3 +46,13 @@ def settings(**changes):
     )
     run = dict(pretrained="none", arch="resnet18", image_size=SIZE, batch_size=4, seed=0, workers=0, device="cpu")
     return StudentSettings(**(learning | run | changes))
+
+
+def settled(network):
+    """Gives a network random batch-norm statistics and weights; returns it in evaluation mode."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.0)
+    return network.eval()

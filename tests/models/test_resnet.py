@@ -8,43 +8,24 @@ import torchvision
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from models.resnet import ARCHITECTURES, IMAGENET_MEAN, IMAGENET_STD, STRIDES, Arch, build
-
-
-def settled(network):
-    """Random batch-norm statistics and weights, in evaluation mode."""
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-            torch.nn.init.uniform_(module.weight, 0.5, 1.0)
-    return network.eval()
-
-
-def test_logits_equal_torchvisions_on_normalized_images():
-    torch.manual_seed(0)
-    theirs, network = torchvision.models.resnet18(num_classes=3).eval(), build("resnet18", 3).eval()
-    network.load_state_dict(theirs.state_dict())
-    images = torch.rand(2, 3, 64, 64)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    with torch.no_grad():
-        outputs = network(images)
-        torch.testing.assert_close(outputs.logits, theirs((images - mean) / std), atol=1e-5, rtol=1e-5)
-    assert outputs.feature_map.shape == (2, 512, 2, 2)
-    torch.testing.assert_close(outputs.features, outputs.feature_map.mean((2, 3)))
+from tests.helpers.noise import settled
 
 
 @pytest.mark.parametrize(("arch", "features"), [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048)])
 def test_each_architecture_is_torchvisions(arch, features):
     torch.manual_seed(0)
     theirs = settled(getattr(torchvision.models, arch)(num_classes=3))
-    network = build(arch, 3, normalize=False).eval()
-    network.load_state_dict(theirs.state_dict())  # strict: the same names
     images = torch.rand(2, 3, 65, 65)
-    with torch.no_grad():
-        outputs = network(images)
-        torch.testing.assert_close(outputs.logits, theirs(images), atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(network.folded()(images).logits, outputs.logits, atol=1e-3, rtol=1e-3)
-    assert network.num_features == features == outputs.features.shape[1]
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    for normalize, seen in ((True, (images - mean) / std), (False, images)):
+        network = build(arch, 3, normalize=normalize).eval()
+        network.load_state_dict(theirs.state_dict())  # strict: the same names
+        with torch.no_grad():
+            outputs = network(images)
+            torch.testing.assert_close(outputs.logits, theirs(seen), atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(network.folded()(images).logits, outputs.logits, atol=1e-3, rtol=1e-3)
+        assert outputs.feature_map.shape == (2, features, 3, 3) and network.num_features == features
+        torch.testing.assert_close(outputs.features, outputs.feature_map.mean((2, 3)))
     assert not [name for name, module in network.folded().named_modules() if isinstance(module, torch.nn.BatchNorm2d)]
     assert network.arch == f"{arch}_unnormalised" and build(arch, 3).arch == arch
     assert not build(f"{arch}_unnormalised", 3).normalize

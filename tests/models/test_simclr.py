@@ -1,13 +1,11 @@
-"""NT-Xent against a double loop, and the features of a public checkpoint."""
+"""NT-Xent against a double loop."""
 
 import math
 
 import pytest
 import torch
 
-from models.resnet import build
-from models.simclr import SimCLR, nt_xent
-from models.weights import load_backbone, load_encoder
+from models.simclr import nt_xent
 
 
 def plain_nt_xent(z, temperature):
@@ -29,18 +27,3 @@ def plain_nt_xent(z, temperature):
 def test_nt_xent_against_a_double_loop(temperature):
     z = torch.randn(10, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert nt_xent(z, temperature).item() == pytest.approx(plain_nt_xent(z, temperature))
-
-
-@pytest.mark.parametrize("prefix", ["", "module."])
-def test_features_of_a_public_checkpoint(tmp_path, prefix):
-    torch.manual_seed(1)
-    model = SimCLR().eval()
-    path = str(tmp_path / "public.tar")
-    torch.save({prefix + name: value for name, value in model.state_dict().items()}, path)
-    images = torch.rand(2, 3, 64, 64)
-    student = build("resnet18", 5, bias=False).eval()
-    load_backbone(student, path)
-    with torch.no_grad():
-        expected = model.encoder(images).features  # not normalized, as it was trained
-        assert torch.equal(load_encoder(path)(images).features, expected)
-        assert torch.equal(student(images).features, expected)

@@ -111,6 +111,7 @@ def test_a_head_without_its_network(saved, content, key):
 
 ENCODERS = {  # content, whether images are normalized
     "our SimCLR": (lambda bare: under("encoder.", bare) | projector(0, 2), False),
+    "public SimCLR, DataParallel": (lambda bare: under("module.", under("encoder.", bare) | projector(0, 2)), False),
     "encoder without projector": (lambda bare: under("encoder.", bare), True),
     "Barlow Twins": (lambda bare: under("module.backbone.", bare) | under("module.", projector(0, 3, 6)), True),
     "SimCLR with an MLP as fc": (lambda bare: under("backbone.", bare | {"fc.0.weight": torch.ones(8, 8)}), True),

@@ -1,6 +1,5 @@
 """The study of annotators: self-training, break-even, and study_annotators.py."""
 
-import csv
 import io
 import json
 from dataclasses import replace
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.runs import read_table
 from utils.data.lists import UNKNOWN, Example, read_examples
 from utils.people import study
 from utils.people.study import ANNOTATORS, EXPERT, ON_SIMCLR, SELF_TRAINED, Alternative, Material, Study
@@ -174,11 +174,6 @@ def test_sentences_name_the_break_even():
 # ---------------------------------------------------------------- the script
 
 
-def rows_in(path):
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_the_script_with_everything_that_needs_no_people(tools, data_root, weights, tmp_path):
     command = ["train_butterflies_simclr", *tools.common(data_root), "--epochs", 1, "--batch-size", 10]
     assert tools.call(*command, cwd=tmp_path).status == 0
@@ -187,7 +182,7 @@ def test_the_script_with_everything_that_needs_no_people(tools, data_root, weigh
     command = ["study_annotators", *tools.common(data_root), "--pretrained", weights, *settings, "--rounds"]
     done = tools.call(*command, 2, *simclr, cwd=tmp_path)
     assert done.status == 0, done.err
-    rows = rows_in(tmp_path / "toy/study_annotators.csv")
+    rows = read_table(tmp_path / "toy/study_annotators.csv")
     without = [EXPERT, SELF_TRAINED, EXPERT + ON_SIMCLR, SELF_TRAINED + ON_SIMCLR]
     assert [row["labels"] for row in rows] == [*without[:2] * 2, *[ANNOTATORS] * 4, *without[2:] * 2]
     assert [row["label_accuracy"] for row in rows[6:8]] == ["100.0", "100.0"]
@@ -196,7 +191,7 @@ def test_the_script_with_everything_that_needs_no_people(tools, data_root, weigh
     assert done.out.count("Compared with") == 4
     assert tools.call(*command, 0, "--out", "people", cwd=tmp_path).status == 0  # the same rows of people
     same = [row for row in rows[:8] if row["labels"] != SELF_TRAINED]
-    assert rows_in(tmp_path / "people/study_annotators.csv") == same
+    assert read_table(tmp_path / "people/study_annotators.csv") == same
 
 
 def test_a_wrong_simclr_checkpoint_is_refused_before_training(tools, data_root, weights, tmp_path):

@@ -11,6 +11,7 @@ import torch
 from models.resnet import build
 from models.weights import load_backbone
 from tests.helpers.drawn_course import write_course
+from tests.helpers.runs import content_of
 from utils.base.errors import InputError
 from utils.data.images import decode, eval_view, whole_view
 from utils.data.lists import locate, read_examples
@@ -190,27 +191,10 @@ def work(data_root, weights, tmp_path_factory):
 @pytest.fixture
 def teach(data_root, tools):
     def run(folder, *settings):
-        parts = [
-            "--test-images",
-            5,
-            "--label-images",
-            4,
-            "--image-size",
-            64,
-            "--workers",
-            1,
-            "--device",
-            "cpu",
-            "--batch-size",
-            7,
-        ]
+        parts = "--test-images 5 --label-images 4 --image-size 64 --workers 1 --device cpu --batch-size 7".split()
         return tools.call("teach", "--dataset", "toy", "--data-root", data_root, *parts, *settings, cwd=folder)
 
     return run
-
-
-def files_of(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_features_are_those_of_the_network_of_the_course(work, teach, data_root, weights):
@@ -246,11 +230,11 @@ def test_without_weights_there_is_no_teacher_and_the_page_is_the_same(work, teac
     folder, remark = tmp_path / "work", "The labels will be made without a teacher"
     file, path = folder / "toy/teacher_features.npz", folder / "toy/course_CMaxGrad.json"
     assert remark not in teach(folder).out and file.exists()
-    page = files_of(folder / "toy/course_page")
+    page = content_of(folder / "toy/course_page")
     assert not [name for name in page if "teacher" in name] and b"teacher_features" not in b"".join(page.values())
     done = teach(folder, "--pretrained", "none")
     assert (done.status, done.out.count(remark), file.exists()) == (0, 1, False)
-    assert files_of(folder / "toy/course_page") == page
+    assert content_of(folder / "toy/course_page") == page
     assert "teacher_accuracy" not in json.loads((folder / "toy/run_teach.json").read_text())["measured"]
     course = json.loads(path.read_text())
     for network in (course["network"] | {"pretrained": "missing.pth"}, None):
