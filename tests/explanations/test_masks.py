@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from utils.explanations.explainers import Explainer
-from utils.explanations.masks import constant, mask_pixels, masks, moved
+from utils.explanations.masks import constant, masks, moved
 from utils.explanations.scout import EPS
 
 upsample = Explainer().upsample
@@ -18,7 +18,7 @@ upsample = Explainer().upsample
     ("fraction", "side", "expected"), [(0.05, 224, 2508), (0.29, 100, 2900), (0.3, 224, 15052), (0.01, 5, 1)]
 )
 def test_mask_pixels_by_hand(fraction, side, expected):
-    assert mask_pixels(fraction, side, side) == expected
+    assert masks(torch.rand(1, side, side), (fraction,)).sum() == expected
 
 
 @pytest.mark.parametrize("side", [56, 97])

@@ -9,18 +9,13 @@ def constant(maps: Tensor) -> Tensor:
     return maps.amax((-2, -1)) == maps.amin((-2, -1))
 
 
-def mask_pixels(fraction: float, height: int, width: int) -> int:
-    """Returns k = floor(t H W), at least 1."""
-    # The small addend corrects rounding: 0.29 x 100 x 100 is 2899.9999999999995.
-    return max(1, int(fraction * height * width + 1e-6))
-
-
 def masks(upsampled: Tensor, fractions: tuple[float, ...]) -> Tensor:
-    """Cuts maps (M, s, s) to their k = floor(t s^2) highest pixels for each of T fractions t: bool (M, T, s, s).
+    """Cuts maps (M, s, s) to their k = floor(t s^2) >= 1 highest pixels for each of T fractions t: bool (M, T, s, s).
 
     If pixels tie for the last places, the first in reading order win. So larger masks contain the smaller ones.
     """
-    sizes = [mask_pixels(fraction, *upsampled.shape[1:]) for fraction in fractions]
+    # The small addend corrects rounding: 0.29 x 100 x 100 is 2899.9999999999995.
+    sizes = [max(1, int(fraction * upsampled[0].numel() + 1e-6)) for fraction in fractions]
     largest = upsampled.flatten(1).topk(max(sizes), dim=1).values  # (M, k_max), descending: one sort for all sizes
     thresholds = largest[:, [size - 1 for size in sizes]]  # (M, T)
     cut = upsampled[:, None] >= thresholds[:, :, None, None]

@@ -43,24 +43,21 @@ class SGDStudent(Student):
         return Survey(self.labels, self.table, look)
 
     def add(self, choice: Choice) -> None:
-        pool, whole = self.pool, torch.ones(self.grid, self.grid)
         for place, row in choice.items(self.labels, self.table, self.explain):
-            number, label = int(self.rows[place]), int(self.labels[place])
-            if row is None:
-                self._add_item(("image", number), pool.images, number, whole, label)
-            elif pool.view == "attention":
-                self._add_item(("image", number), pool.images, number, pool.weights(row, self.grid), label)
-            else:
-                self._add_item(("explanation", row), pool.explained, row, whole, label)
-
-    def _add_item(self, key: tuple, images: ImageSet, number: int, region: Tensor, label: int) -> None:
-        if key not in self._pictures:
-            picture = to_float(images[number][None], self.how.device)
-            if self.network.backbone_frozen:
-                with torch.no_grad():
-                    picture = self.network.feature_map(picture)
-            self._pictures[key] = picture
-        self._items.append((key, region, label))
+            images: ImageSet = self.pool.images
+            number, region = int(self.rows[place]), torch.ones(self.grid, self.grid)
+            if row is not None and self.pool.view == "attention":
+                region = self.pool.weights(row, self.grid)
+            elif row is not None:
+                images, number = self.pool.explained, row
+            key = images is self.pool.explained, number
+            if key not in self._pictures:
+                picture = to_float(images[number][None], self.how.device)
+                if self.network.backbone_frozen:
+                    with torch.no_grad():
+                        picture = self.network.feature_map(picture)
+                self._pictures[key] = picture
+            self._items.append((key, region, int(self.labels[place])))
 
     def _teaching_set(self) -> tuple[Callable[[], Tensor], Tensor]:
         """Returns a function that computes the features of all items (M, d), and their classes (M,)."""
