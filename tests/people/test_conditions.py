@@ -26,9 +26,13 @@ SILENT = 1000.0
 @pytest.fixture
 def study(tmp_path):
     """A study with three pages, and a clock to set."""
-    pages = {page.build_id: page for page in (build_page(tmp_path / f"page{n}", build=str(n)) for n in range(3))}
+    pages = {
+        page.build_id: page for page in (build_page(tmp_path / f"page{n}", build=str(n), gold=2) for n in range(3))
+    }
     key, now = join_keys([read_page_key(Layout(page.out)) for page in pages.values()]), [1e9]
-    with closing(Store(tmp_path / "a.sqlite", key, 3, silent_seconds=SILENT, clock=lambda: now[0])) as store:
+    with closing(
+        Store(tmp_path / "a.sqlite", key, 3, gold_every=2, silent_seconds=SILENT, clock=lambda: now[0])
+    ) as store:
         yield SimpleNamespace(pages=pages, key=key, store=store, now=now, app=server.create_app(key, store, SECRET, {}))
 
 
@@ -102,14 +106,14 @@ def test_people_of_all_conditions_label_the_same_images(study, tmp_path):
     assert Counter(one.build_id for one in people) == dict.fromkeys(study.pages, 3)
     for one in people * 6:
         if image := one.post("next", participant=one.secret).get_json()["image"]:
-            assert image in one.page.label and one.answer(image) == []
+            assert image in one.page.label + one.page.gold and one.answer(image) == []
             given[one.page.key["images"][image]["path"]] += 1
-    assert set(given.values()) == {3} and len(given) == 6  # as many labels as with one page
+    assert sorted(given.values()) == 6 * [3] + [4, 5]  # as many labels as with one page; the second answer is gold
     write_export(study.store.path, tmp_path / "a.json")
     groups = {f"p{number:04d}": one.page.out.as_posix() for number, one in enumerate(people, start=1)}
     for entry, one in zip(json.loads((tmp_path / "a.json").read_text())["participants"], people, strict=True):
         assert entry["condition"] == groups[entry["participant"]] and entry["trials"] == one.join().trials
-        assert {trial["stimulus"] for trial in entry["trials"]} <= set(one.page.label)
+        assert {trial["stimulus"] for trial in entry["trials"]} <= set(one.page.label + one.page.gold)
     answers, left_out = read_answers([tmp_path / "a.json"], study.key, len(CLASSES))
     assert Counter(answer.image for answer in answers) == given and left_out == []
     assert {(answer.person, answer.group) for answer in answers} == set(groups.items())

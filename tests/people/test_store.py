@@ -94,9 +94,11 @@ class PlainLeases:
             free = [image for image in free if self.certainty[image] < 0.95]
             if self.by_certainty:
                 free = [image for image in free if self.taken(image, now, person) == len(self.labelled[image])] or free
-            image = min(due, key=lambda image: (len(self.labelled[image]), image), default=None) or min(
+            image = min(
                 free, key=lambda image: (self.certainty[image], -len(self.labelled[image]), image), default=None
             )
+            if image and due:
+                image = min(due, key=lambda image: (len(self.labelled[image]), image))
         if image is not None:
             self.leases[person] = (image, now + self.seconds)
         return image

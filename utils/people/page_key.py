@@ -119,7 +119,7 @@ def join_keys(keys: Sequence[Key]) -> Key:
     alike = {(key.dataset, key.classes, frozenset(key.asked())) for key in keys}
     if len(alike) > 1 or len({key.build_id for key in keys}) < len(keys):
         problem = f"{', '.join(key.path for key in keys)} must be different pages with the same images to label"
-        raise InputError(f"{problem}. Build them with the same lists, --label-images and --seed (teach.py).")
+        raise InputError(f"{problem}. Build them with the same lists, numbers of images and --seed (teach.py).")
     further = {name: image for page in others for name, image in page.images.items() if image.part != "label"}
     return replace(keys[0], images=lowest.images | further, joined=tuple(pages))
 

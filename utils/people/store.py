@@ -414,10 +414,11 @@ class Store:
             latest = now + self.lease_seconds
             database.execute("DELETE FROM lease WHERE expires <= ? OR expires > ?", (now, latest))
             image = _value(database, "SELECT image FROM lease WHERE participant = ?", person)
-            image = image or _value(database, NEXT_GOLD, person, self.gold_every)
-            # By certainty, people see different images while there are enough.
-            for most in (1, self.labels_per_image) if self.heard else (self.labels_per_image,):
-                image = image or _value(database, NEXT_IMAGE, self.certainty, most, person)
+            if image is None:
+                # By certainty, people see different images while there are enough.
+                for most in (1, self.labels_per_image) if self.heard else (self.labels_per_image,):
+                    image = image or _value(database, NEXT_IMAGE, self.certainty, most, person)
+                image = image and (_value(database, NEXT_GOLD, person, self.gold_every) or image)
             if image is not None:
                 database.execute("INSERT OR REPLACE INTO lease VALUES (?, ?, ?)", (person, image, latest))
             own = "SELECT name FROM alias WHERE build_id = ? AND image = ?"
