@@ -109,8 +109,7 @@ def read_keys(paths: Sequence[str], dataset: str, classes: Sequence[str]) -> Key
 def join_keys(keys: Sequence[Key]) -> Key:
     """Returns the key of a study with several pages, whose people label the same images.
 
-    These images have their names on the page with the lowest build id. Selection and variant are those of the first
-    key. Raises InputError if a page is there twice, or datasets or images to label differ.
+    These have their names on the page with the lowest build id; selection and variant are those of the first key.
     """
     if len(keys) == 1:
         return keys[0]

@@ -24,7 +24,6 @@ from utils.people.page_key import KEY_PHASES, Key
 
 SCHEMA_VERSION = 4
 SCHEMA = (
-    # condition: "" if the study has one page.
     "CREATE TABLE page (build_id TEXT PRIMARY KEY, dataset TEXT NOT NULL, condition TEXT NOT NULL)",
     # wanted: number of labels an image should get; NULL if the class is known: everybody may answer.
     # certainty: probability of the label; 0 for all images if they are asked evenly.
@@ -37,18 +36,13 @@ SCHEMA = (
     "CREATE INDEX open_image ON image (certainty, answers DESC, id) WHERE answers < wanted",
     "CREATE INDEX gold_image ON image (answers, id) WHERE phase = 'gold'",
     # Names of images on pages that name them differently.
-    """CREATE TABLE alias (
-        build_id TEXT NOT NULL REFERENCES page (build_id),
-        image TEXT NOT NULL REFERENCES image (id),
-        name TEXT NOT NULL,
+    """CREATE TABLE alias (build_id TEXT, image TEXT NOT NULL REFERENCES image (id), name TEXT NOT NULL,
         PRIMARY KEY (build_id, image), UNIQUE (build_id, name)) WITHOUT ROWID""",
     # AUTOINCREMENT: the number of a deleted participant is not used again.
     # seen: last sign of life, in seconds since 1970; infinity for those who finished.
     """CREATE TABLE participant (
-        number INTEGER PRIMARY KEY AUTOINCREMENT,
-        secret TEXT NOT NULL UNIQUE,
-        build_id TEXT NOT NULL REFERENCES page (build_id),
-        seen REAL NOT NULL)""",
+        number INTEGER PRIMARY KEY AUTOINCREMENT, secret TEXT NOT NULL UNIQUE,
+        build_id TEXT NOT NULL REFERENCES page (build_id), seen REAL NOT NULL)""",
     # About people; it can be deleted without touching answers. identity: a marketplace's id. code: to ask for deletion.
     """CREATE TABLE visitor (
         participant INTEGER PRIMARY KEY REFERENCES participant (number),
@@ -118,6 +112,7 @@ SECRET_ID = re.compile("[0-9a-f]{32}")
 IDENTITIES = ("PROLIFIC_PID", "workerId")  # parameters with a person's id; placeholders that nobody filled in are not
 LONGEST = 1e12  # milliseconds, 31 years: people may come back to an open page
 
+Fields = Mapping[str, str] | None
 REMEDIES = {
     sqlite3.SQLITE_BUSY: "Another program holds it; close it (database browser, backup, second server) and try again.",
     sqlite3.SQLITE_CORRUPT: "Keep a copy, then restore a backup or run `sqlite3 FILE .recover` (docs/people.md).",
@@ -342,17 +337,10 @@ class Store:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
 
-    def join(
-        self,
-        parameters: Mapping[str, str] | None = None,
-        consent: Mapping[str, str] | None = None,
-        build_id: str = "",
-        browser: str = "",
-    ) -> str:
+    def join(self, parameters: Fields = None, consent: Fields = None, build_id: str = "", browser: str = "") -> str:
         """Returns the secret id of a participant; "" if the study is full, or the person has another page.
 
-        People without an identity are recognized by the id that their `browser` kept. New people get the page
-        `build_id`; if it is empty, a random one of those with the fewest people.
+        `browser` is the id that a browser kept. Without `build_id`, new people get a page with the fewest people.
         """
         secret, given, agreed = secrets.token_hex(16), parameters or {}, consent or {}
         identity = next((given[name] for name in IDENTITIES if re.fullmatch(r"[\w.-]+", given.get(name, ""))), None)
@@ -478,9 +466,9 @@ class Store:
             f" WHERE phase = 'label' AND (answers = wanted OR certainty >= {self.certainty})",
         }
         with self.transaction("BEGIN") as database:
-            people = {f"people in {self._conditions[page]}": number for page, number in self._people(database).items()}
+            people = {self._conditions[page]: count for page, count in self._people(database).items()}
             numbers = {name: int(_value(database, query)) for name, query in queries.items()}
-        return numbers | (people if len(people) > 1 else {})
+        return numbers | {f"people in {condition}": count for condition, count in people.items() if condition}
 
 
 def _person(database: sqlite3.Connection, secret: str, seen: float = 0) -> tuple[int, str]:
