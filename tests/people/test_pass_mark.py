@@ -94,17 +94,20 @@ def next_lesson(course, key, trials):
     """The extra lesson that the page should show: a plain second implementation."""
     count, lessons = len(course["classes"]), 0
     wrong = min(1.0, 4 / (count - 1))
-    prior = np.full((count, count), 20 * wrong / (5 + wrong * (count - 1)))
-    np.fill_diagonal(prior, 20 * 5 / (5 + wrong * (count - 1)))
+    prior = np.full((count, count), wrong / (5 + wrong * (count - 1)))
+    np.fill_diagonal(prior, 5 / (5 + wrong * (count - 1)))
+    known = 20 * prior
     for trial in trials:
         lessons += trial["phase"] == "lesson"
         weight = 1 if trial["phase"] == "test" else 0.5 if lessons > 5 else 0
-        prior[key["images"][trial["stimulus"]]["label"], trial["response"]] += weight
-    theta = prior / prior.sum(1, keepdims=True)
-    done = {trial["stimulus"] for trial in trials}
-    left = [lesson for lesson in course["extra"] if lesson["image"] not in done]
-    both = [theta[lesson["label"], lesson["answer"]] + theta[lesson["answer"], lesson["label"]] for lesson in left]
-    return [lesson["image"] for lesson, value in zip(left, both, strict=True) if value > max(both) - 1e-9]
+        known[key["images"][trial["stimulus"]]["label"], trial["response"]] += weight
+    excess = known / known.sum(1, keepdims=True) - prior
+    done, need = {trial["stimulus"] for trial in trials}, {}
+    shown = [{lesson["label"], lesson["answer"]} for lesson in course["extra"] if lesson["image"] in done]
+    for lesson in (lesson for lesson in course["extra"] if lesson["image"] not in done):
+        a, b = lesson["label"], lesson["answer"]
+        need[lesson["image"]] = (excess[a, b] + excess[b, a]) / (1 + shown.count({a, b}))
+    return [image for image, value in need.items() if value > max(need.values()) - 1e-9]
 
 
 def test_the_page_chooses_as_a_second_implementation(browser, marked):

@@ -246,11 +246,12 @@
   }
 
   /** The next extra lesson: the first one left of the two classes that this person confuses most (Johns et al., CVPR
-   * 2015). A person's confusion matrix is shrunk as in utils/people/aggregation.py, here towards its prior. */
+   * 2015). A person's confusion matrix is shrunk towards the prior of utils/people/aggregation.py; what exceeds the prior
+   * counts. It is divided by the pair's lessons so far plus one, so that all confused pairs get their share. */
   function nextExtra() {
     const off = Math.min(1, 4 / (COURSE.classes.length - 1));
-    const prior = (own, other) => (SHRINK * (own === other ? 5 : off)) / (5 + off * (COURSE.classes.length - 1));
-    const known = COURSE.classes.map((_, own) => COURSE.classes.map((_, other) => prior(own, other)));
+    const prior = (own, other) => (own === other ? 5 : off) / (5 + off * (COURSE.classes.length - 1));
+    const known = COURSE.classes.map((_, own) => COURSE.classes.map((_, other) => SHRINK * prior(own, other)));
     const total = COURSE.classes.map(() => SHRINK);
     const note = (truth, response, weight) => {
       known[truth][response] += weight;
@@ -258,10 +259,15 @@
     };
     for (const { stimulus, response } of trialsOf("test")) note(truthOf(stimulus), response, 1);
     for (const { stimulus, response } of trialsOf("lesson").slice(LEARNING)) note(lessonOf(stimulus).label, response, 0.5);
-    const share = (own, other) => known[own][other] / total[own];
-    const confused = ({ label, answer }) => share(label, answer) + share(answer, label);
+    const excess = (own, other) => known[own][other] / total[own] - prior(own, other);
+    const pair = ({ label, answer }) => [label, answer].sort().join();
+    const shown = answersTo(EXTRA).map((trial) => pair(lessonOf(trial.stimulus)));
+    const need = (lesson) => {
+      const confused = excess(lesson.label, lesson.answer) + excess(lesson.answer, lesson.label);
+      return confused / (1 + shown.filter((other) => other === pair(lesson)).length);
+    };
     const left = COURSE.extra.filter((lesson) => answersTo([lesson.image]).length === 0);
-    return left.reduce((most, lesson) => (confused(lesson) > confused(most) ? lesson : most)).image;
+    return left.reduce((most, lesson) => (need(lesson) > need(most) ? lesson : most)).image;
   }
 
   // ---------------------------------------------------------------- the collecting server
