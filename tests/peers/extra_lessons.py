@@ -1,12 +1,11 @@
-"""A simulation, not a study: how many more people reach the pass mark with extra lessons, and at what cost in lessons?
+"""A simulation, not a study: how many more people reach the pass mark with extra lessons, and how many these are.
 
     python -m tests.peers.extra_lessons ../shared/data/explain_teach
 
-Learners follow Bayesian knowledge tracing (Corbett & Anderson, 1995): they know a class or not, learn it with some
-probability in a lesson on it, guess, and slip. These numbers are fitted to the public logs of explain_teach, for each
-class. Wrong answers are drawn from those in the logs. After 20 lessons and a test of 20 images, learners with less than
-70 % get ten lessons and a second test. Each of 10 draws fits a bootstrap sample of the people and simulates 1,000
-learners. Takes 4 minutes.
+Learners follow Bayesian knowledge tracing (Corbett & Anderson, 1995), fitted to the public logs for each class: they
+know the class or not, learn it in a lesson on it, guess, and slip. Wrong answers are drawn from the logs. After 20
+lessons and 20 test images, learners below 70 % get ten lessons and a second test. Each of 10 draws fits a bootstrap
+sample of the people and simulates 1,000 learners. Takes 4 minutes.
 """
 
 import sys
@@ -23,7 +22,6 @@ EXPERIMENTS = {"butterflies_crop": BUTTERFLIES, "chinese_chars": CHARACTERS, "ch
 POLICIES = ("no second test", "second test at once", "lessons on each class in turn", "lessons as on the page")
 MARK, ASKED, EXTRA, DRAWS, LEARNERS = 0.7, 20, 10, 10, 1000
 START = (0.3, 0.2, 0.4, 0.1)  # known at first, learned in a lesson, guess, slip
-BOUNDS = ((0.01, 0.99), (0.001, 0.99), (0.01, 0.9), (0.01, 0.45))
 
 
 def fit(people, label):
@@ -41,7 +39,7 @@ def fit(people, label):
             yes, no = yes + no * learn * (lesson == 1), no - no * learn * (lesson == 1)
         return -np.log(yes + no).sum()
 
-    return minimize(loss, START, bounds=BOUNDS).x
+    return minimize(loss, START, bounds=((0.01, 0.99), (0.001, 0.99), (0.01, 0.9), (0.01, 0.45))).x
 
 
 def simulate(numbers, wrong, page, policy, seed):
@@ -75,11 +73,10 @@ def one_draw(everybody, count, seed):
     """Returns for each policy: percent right in the first test, its spread, percent who pass, lessons per person."""
     people = [everybody[number] for number in np.random.default_rng(seed).integers(0, len(everybody), len(everybody))]
     wrong = 0.5 * (1 - np.eye(count))
-    for answer in (answer for own in people for answer in own if answer.response != answer.truth):
-        wrong[answer.truth, answer.response] += 1
-    extra = [
-        {"image": f"{a}-{b}-{n}", "label": a, "answer": b} for n in range(9) for a, b in permutations(range(count), 2)
-    ]
+    mistakes = [(a.truth, a.response) for own in people for a in own if a.response != a.truth]
+    np.add.at(wrong, tuple(np.array(mistakes).T), 1)
+    pairs = 9 * list(permutations(range(count), 2))
+    extra = [{"image": f"lesson {n}", "label": a, "answer": b} for n, (a, b) in enumerate(pairs)]
     images = {lesson["image"]: lesson for lesson in extra} | {f"{label}": {"label": label} for label in range(count)}
     page = {"classes": range(count), "extra": extra}, {"images": images}
     crowd = np.array([fit(people, label) for label in range(count)]), wrong / wrong.sum(1, keepdims=True)
@@ -96,4 +93,4 @@ for experiment, classes in EXPERIMENTS.items():
     draws = np.array([one_draw(everybody, len(classes), seed) for seed in range(DRAWS)])  # (draws, 4, policies)
     for policy, mean, sd in zip(POLICIES, draws.mean(0).T, draws.std(0).T, strict=True):
         told = f"{mean[0]:.1f} % of the first test, sd {mean[1]:.1f}; {mean[2]:.1f} % pass (sd {sd[2]:.1f})"
-        print(f"  {policy}: {told}; {mean[3]:.2f} extra lessons per person (sd {sd[3]:.2f})", flush=True)
+        print(f"  {policy}: {told}; {mean[3]:.1f} extra lessons per person (sd {sd[3]:.1f})", flush=True)
