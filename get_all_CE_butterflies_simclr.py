@@ -65,7 +65,7 @@ def main(cfg: Config) -> dict:
         probed = add_linear_probe(
             teacher, images, test, dataset.classes, layout.probe, pick(ProbeSettings, cfg), unfinished
         )
-        measured = explain_list(teacher, images, layout, dataset.classes, how, unfinished)
+        measured = explain_list(teacher, images, layout, dataset.display_names, how, unfinished)
         write_explanation_record(cfg, layout)
         return probed | checks.with_warnings(measured or {}, probed.get("warnings", ()))
 

@@ -79,7 +79,7 @@ def main(cfg: Config) -> dict:
             matrices = [symmetric(accuracy, len(dataset.classes)) for accuracy in cfg.accuracy]
         else:
             answers, _ = read_answers(cfg.confusion_of, key, len(dataset.classes))
-            matrices = [estimated(answers, dataset.classes)]
+            matrices = [estimated(answers, dataset.display_names)]
         matrices = [matrices[person % len(matrices)] for person in range(cfg.people)]
         export = crowd(key, matrices, cfg.labels_per_image, cfg.seed)
     path = Layout(Path(cfg.out)).simulated_answers

@@ -131,7 +131,7 @@ def main(cfg: Config) -> dict:
             unfinished.save(trials.state)
         accuracies, remedies = [row["test_accuracy"] for row in rows], "--pretrained, --epochs and --probe-epochs"
         doubts = [
-            checks.incomplete_test_list(material.test, dataset.classes),
+            checks.incomplete_test_list(material.test, dataset.display_names),
             checks.never_above_chance(accuracies, material.test.labels, len(dataset.classes), remedies),
         ]
         return checks.with_warnings(report(rows, layout, cfg) or {}, doubts)

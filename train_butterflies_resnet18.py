@@ -70,7 +70,7 @@ def main(cfg: Config) -> dict:
         history = train_classifier(network, train, test, recipe, unfinished)
         content = {"epoch": cfg.epochs, "arch": network.arch, "state_dict_m": network.state_dict()}
         save_checkpoint(checkpoint, content | {"classes": list(dataset.classes)})
-        return report_classifier(cfg.out, "teacher", network, test, dataset.classes, history, recipe)
+        return report_classifier(cfg.out, "teacher", network, test, dataset.display_names, history, recipe)
 
 
 if __name__ == "__main__":

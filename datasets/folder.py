@@ -12,10 +12,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from datasets.checking import MOST_NAMES, fingerprints
+from datasets.checking import LINKED, MOST_NAMES, fingerprints, in_subfolder
 from datasets.splits import Picture
 from utils.base.errors import InputError, first_of, printable
-from utils.base.files import write_json, write_table
+from utils.base.files import TableReader, write_json, write_table
 from utils.data.catalog import AFTER_LABELING, DATASETS, DESCRIPTION, REST
 from utils.data.lists import DATASETS_PREFIX, UNKNOWN, Example, safe_name, shortened, write_examples
 
@@ -39,7 +39,7 @@ def check_places(folder: Path, name: str, data_root: Path) -> None:
         allowed = f"letters, digits, _, . and -, at most {LONGEST_DATASET} bytes, starting with a letter or digit"
         raise InputError(f"--name '{name}' is reserved or not allowed ({allowed}). Choose another.")
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder. Give the folder that contains the images.")
+        raise InputError(f"{folder} is not a folder. Give the folder that contains the images; unpack archives first.")
     target = data_root / name
     if os.path.lexists(target) and not (target / DESCRIPTION).exists():
         raise InputError(f"{target} exists but is not a dataset ({DESCRIPTION} is missing). Choose another --name.")
@@ -52,15 +52,16 @@ def check_places(folder: Path, name: str, data_root: Path) -> None:
 def find_files(top: Path, skipped: dict[str, str]) -> list[str]:
     """Returns the sorted paths of the files below a folder, without hidden and system files.
 
-    Adds links to folders and out of the folder to `skipped`.
+    Adds links to folders, out of the folder and to nothing to `skipped`.
     """
     files = []
     for path in top.rglob("*"):
         inside = path.relative_to(top)
         if any(part.startswith(".") or part.lower() in SYSTEM_FILES for part in inside.parts):
             continue
-        if path.is_symlink() and (path.is_dir() or top not in path.resolve().parents):
-            skipped[inside.as_posix()] = "link to a folder or out of the folder"
+        if path.is_symlink() and not (path.is_file() and top in path.resolve().parents):
+            why = LINKED if path.is_dir() else "link out of the folder" if path.exists() else "link to a missing file"
+            skipped[inside.as_posix()] = why
         elif path.is_file():
             files.append(inside.as_posix())
     return sorted(files)
@@ -97,16 +98,19 @@ def label_by_folders(files: Sequence[str]) -> list[Picture]:
 
 
 def label_by_table(
-    files: Sequence[str], skipped: dict[str, str], top: Path, table: Path, path_column: str, label_column: str
+    files: Sequence[str], skipped: dict[str, str], top: Path, table: Path, *columns: str
 ) -> list[Picture]:
     """Takes the class from a table; files that it does not list have no label. `train/` and `test/` stay separate.
 
-    Adds the rows that match no file and the files with two labels to `skipped`.
+    `columns` are those of paths, classes and, optionally, groups. Adds the rows that match no file and the files with
+    two labels to `skipped`.
     """
     table = table.resolve()
-    rows = read_table(table, path_column, label_column)
+    rows = read_table(table, *columns)
     labels: dict[str, tuple[str, int]] = {}
-    for name, (path, label, line) in zip(match_paths([row[0] for row in rows], files, top, table), rows, strict=True):
+    matched = match_paths([row[0] for row in rows], files, top, table)
+    group_of = {name: row[3] for name, row in zip(matched, rows, strict=True)}
+    for name, (path, label, line, _) in zip(matched, rows, strict=True):
         if name is None:
             skipped.setdefault(path, f"listed in {table.name}, but not in the folder: line {line}")
         elif labels.setdefault(name, (label, line))[0] != label:
@@ -115,25 +119,23 @@ def label_by_table(
     label_of = {name: labels[name][0] for name in kept if name in labels and labels[name][0]}
     splits = user_splits(list(label_of))
     tested = {name for name in label_of if splits.get(name.split("/")[0]) == "test"}
-    return [Picture(name, label_of.get(name), tested=name in tested) for name in kept]
+    return [Picture(name, label_of.get(name), name in tested, group=group_of.get(name, "")) for name in kept]
 
 
-def read_table(table: Path, path_column: str, label_column: str) -> list[tuple[str, str, int]]:
-    """Reads path, class ("" if unknown) and line from a CSV file, separated by commas, semicolons or tabs."""
+def read_table(table: Path, path_column: str, label_column: str, group: str = "") -> list[tuple[str, str, int, str]]:
+    """Reads path, class ("" if unknown), line and group ("" if there is no such column) from a CSV file."""
     rows = []
     try:
-        with open(table, encoding="utf-8-sig", newline="") as file:
-            header = file.readline()
-            file.seek(0)
-            reader = csv.DictReader(file, delimiter=max(",;\t", key=header.count))
-            if missing := {path_column, label_column} - set(reader.fieldnames or ()):
-                found = ", ".join(reader.fieldnames or ())
-                advice = "Set --path-column and --label-column."
-                raise InputError(f"--labels {table} has no column '{min(missing)}', only {found}. {advice}")
-            for row in reader:
-                if None in row.values() or any(row.get(None, ())):
-                    raise InputError(f"--labels {table}, line {reader.line_num}: wrong number of fields. Correct it.")
-                rows.append((row[path_column].strip(), class_name(row[label_column]), reader.line_num))
+        reader = TableReader(table.read_bytes().decode("utf-8-sig"))
+        if missing := {path_column, label_column} - set(reader.fieldnames or ()):
+            found = ", ".join(reader.fieldnames or ())
+            advice = "Set --path-column and --label-column."
+            raise InputError(f"--labels {table} has no column '{min(missing)}', only {found}. {advice}")
+        for row in reader:
+            if None in row.values() or any(row.get(None, ())):
+                raise InputError(f"--labels {table}, line {reader.line_num}: wrong number of fields. Correct it.")
+            path, label = row[path_column].strip(), class_name(row[label_column])
+            rows.append((path, label, reader.line_num, row.get(group, "") if group else ""))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"--labels {table} cannot be read ({error}). Save it as 'CSV UTF-8'.") from None
     return rows
@@ -165,6 +167,18 @@ def normal(path: str) -> str:
     return unicodedata.normalize("NFC", posixpath.normpath(path.replace("\\", "/")))
 
 
+def group_by_path(pictures: Sequence[Picture], pattern: str) -> None:
+    """Groups images in whose paths a pattern finds the same: its groups, or else the whole match."""
+    try:
+        found = [re.search(pattern, picture.source) for picture in pictures]
+    except re.error as error:
+        raise InputError(f"--group-by '{pattern}' is not a regular expression ({error}). Correct it.") from None
+    if not any(found):
+        raise InputError(f"--group-by '{pattern}' is neither in a path nor a column of --labels. Correct it.")
+    for picture, match in zip(pictures, found, strict=True):
+        picture.group = repr(match.groups() or match[0]) if match else ""
+
+
 def keep_usable(pictures: Sequence[Picture], skipped: dict[str, str], top: Path) -> list[Picture]:
     """Decodes every image and sets `pixels`. Adds the images left out to `skipped`.
 
@@ -172,8 +186,8 @@ def keep_usable(pictures: Sequence[Picture], skipped: dict[str, str], top: Path)
     """
     found = fingerprints([top / picture.source for picture in pictures])
     groups: defaultdict[str, list[Picture]] = defaultdict(list)
-    for picture, (problem, pixels) in zip(pictures, found, strict=True):
-        picture.pixels = pixels
+    for picture, (problem, pixels, oddity) in zip(pictures, found, strict=True):
+        picture.pixels, picture.oddity = pixels, oddity
         if problem:
             skipped[picture.source] = problem
         else:
@@ -195,15 +209,20 @@ def check_lists(folder: Path, lists: dict[str, list[Picture]], skipped: dict[str
     """Raises InputError unless there are two classes, a training image of each, and a test image."""
     classes = {picture.label for pictures in lists.values() for picture in pictures if picture.label}
     if len(classes) < 2:
+        remedy = "Put images into folders <Class>/, or check --labels."
+        if any(reason.startswith("link") for reason in skipped.values()):
+            remedy = "Replace the links by copies (cp -rL)."
+        elif classes and all(map(in_subfolder, lists["train"])):
+            remedy = f"If the classes are the folders in {folder / max(classes)}, give that folder."
         raise InputError(
             f"{folder} has usable images of {len(classes)} classes, but a classifier needs two "
-            f"(left out: {skip_summary(skipped) or 'nothing'}). Put images into folders <Class>/, or check --labels."
+            f"(left out: {skip_summary(skipped) or 'nothing'}). {remedy}"
         )
     if untrained := sorted(classes - {picture.label for picture in lists["train"]}):
         names = shown(first_of(untrained, MOST_NAMES))
-        raise InputError(f"{folder} has only test images of {names}. Add some to train/, or remove the class.")
+        raise InputError(f"{folder} has only test images of {names}. Add others (or smaller groups), or remove it.")
     if not lists["test"]:
-        raise InputError(f"{folder}: no class has two different images, so there is nothing to test on. Add some.")
+        raise InputError(f"{folder}: no class has two different images or groups to test on. Add some.")
 
 
 def write_dataset(

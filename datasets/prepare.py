@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets import folder, sources
-from datasets.checking import check_dataset, count_table
+from datasets.checking import LINKED, check_dataset, count_table, find_remarks
 from datasets.splits import draw_lists, share_out
 from utils.base.errors import InputError
 from utils.base.files import expanded, refuse_existing, replacing_folder
@@ -86,6 +86,8 @@ def add_folder_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--labels", type=path, help="table with the classes (CSV in UTF-8: comma, semicolon or tab)")
     sub.add_argument("--path-column", default="path", help="its column with the images' paths (default: path)")
     sub.add_argument("--label-column", default="label", help="its column with the classes (default: label)")
+    same = "images of one list: those in whose path a regular expression finds the same, or a column of --labels"
+    sub.add_argument("--group-by", metavar="REGEX", help=same)
     expert = sub.add_mutually_exclusive_group()
     expert.add_argument("--expert", type=not_negative, help="training images per class; people label the rest")
     expert.add_argument("--expert-share", type=share, default=1.0, help="the same, as a share (default: 1)")
@@ -152,13 +154,18 @@ def run_folder(args: argparse.Namespace) -> int:
     if args.labels is None:
         pictures = folder.label_by_folders(files)
     else:
-        pictures = folder.label_by_table(files, skipped, top, args.labels, args.path_column, args.label_column)
+        columns = (args.path_column, args.label_column, args.group_by or "")
+        pictures = folder.label_by_table(files, skipped, top, args.labels, *columns)
+    if args.group_by and not any(picture.group for picture in pictures):
+        folder.group_by_path(pictures, args.group_by)
     pictures = folder.keep_usable(pictures, skipped, top)
     lists = share_out(pictures, args.test_share, args.expert, args.expert_share, args.seed)
     folder.check_lists(args.folder, lists, skipped)
     with replacing_folder(args.data_root, args.name, args.force) as staging:
         classes, rows = folder.write_dataset(staging / args.name, top, lists, skipped, args.things, args.copy)
-    print(f"{target} is ready: {len(pictures)} images.\n{count_table(classes, rows)}")
+    links = [path for path, reason in skipped.items() if reason == LINKED]
+    remarks = find_remarks(classes, lists, links)
+    print("\n".join([f"{target} is ready: {len(pictures)} images.", count_table(classes, rows), *remarks]))
     if skipped:
         print(f"Left out: {folder.skip_summary(skipped)}. See {target / 'skipped.csv'}.")
     print(f"Next: python train_butterflies_resnet18.py --dataset {args.name}")

@@ -24,8 +24,7 @@ PAPER_GULLS_PAGE = "https://drive.google.com/file/d/1gjt2GIiGtvpsUoQywktP6RE0KhH
 TEACH_URL = "https://homepages.inf.ed.ac.uk/omacaod/files/cvpr_2018_teach_data.zip"
 TEACH_PAGE = "https://github.com/macaodha/explain_teach"
 IMAGE = r"([^/]+)/([^/.][^/]*\.(?:png|jpe?g))"  # <Class>/<file>; files that start with a dot are added by macOS
-# RuntimeError: encrypted zip files; NotImplementedError: compression methods that Python lacks.
-DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError)
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError)
 
 
 @dataclass(frozen=True)
@@ -157,14 +156,19 @@ def extract_images(archive: Path, source: Source, folder: Path) -> dict[str, lis
                     member = packed.getinfo(name)
                     member.filename = place
                     packed.extract(member, folder)
+    except RuntimeError as error:  # encrypted zip files, and compression methods that Python lacks
+        raise InputError(
+            f"{archive}: {error}. Unpack it and pack the folder again, as zip without password."
+        ) from error
     except DAMAGED as error:
-        raise InputError(f"{archive} is damaged or not an archive ({error}). Delete it. {source.remedy}") from error
+        advice = f"If it is another kind, such as 7z, pack its folder as zip. Otherwise delete it. {source.remedy}"
+        raise InputError(f"{archive} is damaged or not an archive (zip or tar): {error}. {advice}") from error
     files = {name: sorted(file.name for file in (folder / name).glob("*")) for name in source.classes}
     if empty := [name for name, found in files.items() if not found]:
         layouts = " or ".join(f"{layout}/<Class>/<file>" for layout in source.layouts)
         raise InputError(f"{archive} has no images of {', '.join(empty)} (expected at {layouts}). {source.remedy}")
     paths = [folder / name / file for name, found in files.items() for file in found]
-    for path, (problem, _) in zip(paths, fingerprints(paths), strict=True):
+    for path, (problem, *_) in zip(paths, fingerprints(paths), strict=True):
         if problem:
             raise InputError(f"{archive}: the image {path.parent.name}/{path.name} {problem}.")
     return files

@@ -23,6 +23,8 @@ class Picture:
     label: str | None  # class name as the user wrote it; None if unknown
     tested: bool = False  # True if the user put it into a folder of test images
     pixels: str = ""  # fingerprint of the decoded pixels
+    oddity: str = ""  # a property that suggests a mistake
+    group: str = ""  # images of one group stay in one list
 
 
 def draw_lists(folder: str, files: dict[str, list[str]], parts: Sequence[Part], seed: int) -> dict[str, list[Example]]:
@@ -68,34 +70,45 @@ def share_out(
 
     Of each class, `test_share` is for testing (at least one image, never all), unless the user made a test split. Of
     the other images, `expert` or the share `expert_share` (at least one) are for training. The rest list gets the
-    remaining images and those without a label. Shares are rounded half up. Images that look the same stay together, so
-    a list may get slightly fewer. The draw of a class depends only on the seed, its name and its images.
+    remaining images and those without a label. Shares are rounded half up. Images of one group and images that look the
+    same stay together, so a list may get slightly fewer (or a test list its smallest group). The draw of a class
+    depends only on the seed, its name and its images, unless a group has images of several classes.
     """
     lists: dict[str, list[Picture]] = {"train": [], "test": [], "rest": []}
     by_class: dict[str, list[Picture]] = {}
+    group_of: dict[str, str] = {}  # by pixels
     for picture in sorted(pictures, key=lambda picture: picture.source):
+        picture.group = group_of.setdefault(picture.pixels, picture.group or picture.pixels)
         if picture.label is None:
             lists["rest"].append(picture)
         else:
             by_class.setdefault(picture.label, []).append(picture)
     split_by_user = any(picture.tested for picture in pictures)
+    list_of: dict[str, str] = {}  # by group, if it had images of an earlier class
     for label, members in by_class.items():
-        test = [picture for picture in members if picture.tested]
+        drawn: dict[str, list[Picture]] = {name: [] for name in lists}
         groups: dict[str, list[Picture]] = {}
         for picture in members:
-            if not picture.tested:
-                groups.setdefault(picture.pixels, []).append(picture)
+            known = "test" if picture.tested else list_of.get(picture.group)
+            (drawn[known] if known else groups.setdefault(picture.group, [])).append(picture)
         left = list(groups.values())
         random.Random(f"{seed} {label}").shuffle(left)
         if not split_by_user:
-            test, left = take(left, min(max(int(test_share * len(members) + 0.5), 1), len(members) - 1))
-        others = sum(map(len, left))
-        train, left = take(left, max(int(expert_share * others + 0.5), 1) if expert is None else expert)
-        if not train and left:
+            wanted = min(max(int(test_share * len(members) + 0.5), 1), len(members) - 1) - len(drawn["test"])
+            test, left = take(left, wanted)
+            if not drawn["test"] + test and len(left) > 1:
+                test = left.pop(left.index(min(left, key=len)))
+            drawn["test"] += test
+        others = len(members) - len(drawn["test"])
+        wanted = max(int(expert_share * others + 0.5), 1) if expert is None else expert
+        train, left = take(left, wanted - len(drawn["train"]))
+        if not drawn["train"] + train and left:
             train, left = left[0], left[1:]
-        lists["train"] += train
-        lists["test"] += test
-        lists["rest"] += [picture for group in left for picture in group]
+        drawn["train"] += train
+        drawn["rest"] += [picture for group in left for picture in group]
+        for name, taken in drawn.items():
+            lists[name] += taken
+            list_of |= {picture.group: name for picture in taken if not (split_by_user and name == "test")}
     return lists
 
 

@@ -1,5 +1,6 @@
 """Atomic writes, and the leftovers of killed processes."""
 
+import csv
 import math
 import os
 import subprocess
@@ -83,3 +84,15 @@ def test_output_folders(tmp_path):
     with pytest.raises(InputError, match=r"is not writable \(Not a directory\)"):
         files.output_folder(tmp_path / "file/out")
     assert files.output_folder(tmp_path / "new/out").is_dir() and os.listdir(tmp_path / "new/out") == []
+
+
+def test_tables_have_no_formulas_and_are_read_as_written(tmp_path):
+    texts = ["=1+1", "+1", "-1", "@x", "\t=1", "\n=1", "'=1", "''-", "'tis", "a=b", "", "1.0"]
+    rows = [{"class": text, "number": number} for number, text in enumerate(texts, start=-3)]
+    files.write_table(tmp_path / "t.csv", rows)
+    with open(tmp_path / "t.csv", newline="") as file:
+        raw = list(csv.DictReader(file))
+    assert not any(row["class"].startswith(("=", "+", "-", "@", "\t", "\n")) for row in raw)
+    assert [int(row["number"]) for row in raw] == list(range(-3, 9))
+    read = files.TableReader((tmp_path / "t.csv").read_bytes().decode())
+    assert [(row["class"], int(row["number"])) for row in read] == [tuple(row.values()) for row in rows]

@@ -1,12 +1,16 @@
 """`prepare.py check`: counts and problems."""
 
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from datasets.checking import fingerprints
-from tests.helpers.archives import make_archive, run, teach_members
+from tests.helpers.archives import make_archive, one_error, run, teach_members
+from tests.helpers.own_images import draw
+from utils.base.files import TableReader
 from utils.data.catalog import CHARACTERS, DATASETS
 from utils.data.lists import Example, read_examples, write_examples
 
@@ -84,7 +88,7 @@ def test_check_names_classes_without_images(characters, capsys):
     test, tested, _ = listed(characters, "test")
     untested = [name for label, name in enumerate(CHARACTERS) if label not in {row.label for row in tested}]
     status, lines = checked(capsys, characters)
-    assert len(untested) == 1 and status == 0 and lines[0].startswith(f"{test} has no image of {untested[0]}.")
+    assert len(untested) == 1 and status == 0 and lines[0].startswith(f"No test image of {untested[0]}.")
     write_examples(test, [Example(row.path, -1, row.index) for row in tested])  # may be of any class
     assert checked(capsys, characters) == (0, ["Problems: 0"])
     write_examples(train, [row for row in rows if row.label == 1])
@@ -95,5 +99,44 @@ def test_check_names_classes_without_images(characters, capsys):
 def test_images_of_different_sizes_are_not_the_same(tmp_path):
     for name, size in {"wide.png": (8, 2), "high.png": (2, 8)}.items():
         Image.new("RGB", size, "red").save(tmp_path / name)
-    (_, wide), (_, high) = fingerprints([tmp_path / "wide.png", tmp_path / "high.png"])
+    (_, wide, _), (_, high, _) = fingerprints([tmp_path / "wide.png", tmp_path / "high.png"])
     assert wide != high
+
+
+def test_remarks_on_what_looks_like_a_mistake(tmp_path, capsys):
+    """Of a new dataset, and the same again by `check`."""
+    folder, size = tmp_path / "pictures", (20, 18)
+    names = ("Red Admiral", "red-admiral", "1", "1.0", "NA", "Gulls/Herring", "Gulls/Common", "Last")
+    for number, name in enumerate(names):
+        for i in range(4):
+            draw(folder / name / f"{chr(97 + i)}.png", 10 * number + i, size)
+    draw(folder / "1/tiny.png", 90, (40, 15))
+    Image.new("RGB", size, "red").save(folder / "1/flat.png")
+    (folder / "Linked").symlink_to(folder / "Last")
+    assert run("folder", folder, "--name", "mine", "--data-root", tmp_path / "root") == 0
+    remarks = [line for line in capsys.readouterr().out.splitlines() if ": " in line][1:-2]
+    assert [re.split(r": |\. ", line)[1] for line in remarks] == [
+        *("1 / 1.0, Red Admiral / red-admiral", "NA", "Gulls", "Linked"),
+        "1/flat.png (of a single color), 1/tiny.png (smaller than 16 pixels)",
+    ]
+    assert run("check", "mine", "--data-root", tmp_path / "root") == 0
+    assert capsys.readouterr().out.splitlines()[-6:] == [*remarks, "Problems: 0"]
+
+
+def test_series_are_named_and_can_be_kept_together(tmp_path, capsys):
+    for scene in range(10):
+        for frame in range(5):
+            name = f"cam{scene % 2}_{scene:02d}_burst{frame}.png"
+            draw(tmp_path / "traps" / "AB"[scene % 2] / name, 10 * scene + frame, (16, 16))
+    for number in range(20):
+        draw(tmp_path / f"traps/C/IMG_{number:04d}.png", 900 + number, (16, 16))  # numbered like most files
+    prepare = ("folder", tmp_path / "traps", "--name", "mine", "--data-root", tmp_path / "root", "--force")
+    assert run(*prepare) == 0
+    (remark,) = [line for line in capsys.readouterr().out.splitlines() if "Numbered series" in line]
+    assert "A/cam0_" in remark and "IMG" not in remark
+    assert run(*prepare, "--group-by", remark.split("'")[1]) == 0 and "Numbered series" not in capsys.readouterr().out
+    rows = TableReader((tmp_path / "root/mine/original_names.csv").read_text())
+    lists = {(row["original"].rsplit("_", 1)[0], row["list"]) for row in rows}
+    assert Counter(name for _, name in lists) == {"train": 9, "test": 2}  # a fifth of A's and B's; C is one series
+    for wrong in ("(", "no such path"):
+        assert run(*prepare, "--group-by", wrong) == 2 and "--group-by" in one_error(capsys)

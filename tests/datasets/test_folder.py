@@ -19,6 +19,7 @@ from tests.helpers import archives
 from tests.helpers.archives import one_error
 from tests.helpers.own_images import CLASSES, draw, draw_badly_named, draw_classes
 from utils.base.errors import InputError
+from utils.base.files import TableReader
 from utils.data.lists import read_examples
 from utils.data.outputs import explanation_name
 
@@ -50,8 +51,7 @@ def counted(made: Path) -> dict[str, list[int]]:
 
 
 def table(path: Path) -> list[dict]:
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return list(TableReader(path.read_text(encoding="utf-8")))
 
 
 def left_out(made: Path) -> dict[str, str]:
@@ -187,6 +187,31 @@ def test_images_that_look_the_same_but_differ_in_label_are_left_out(tmp_path):
     assert counted(tmp_path / "data/mine") == {"train": [2, 3], "test": [1, 1], "rest": [0, 0, 2]}
 
 
+def test_groups_stay_in_one_list_and_every_class_is_tested():
+    """Random groups, some of several classes, from a column."""
+    for seed in range(300):
+        rng = random.Random(seed)
+        groups = [str(rng.randrange(8)) for _ in range(rng.randint(6, 40))]
+        pictures = [Picture(f"{n}", rng.choice("abc"), pixels=f"pixels {n}", group=one) for n, one in enumerate(groups)]
+        lists = share_out(pictures, 0.2, rng.choice([None, 3]), 0.7, seed)
+        assert sorted(picture.source for members in lists.values() for picture in members) == sorted(
+            map(str, range(len(groups)))
+        )
+        places = {(picture.group, name) for name, members in lists.items() for picture in members}
+        assert len(places) == len({group for group, _ in places}) == len(set(groups))
+        assert lists["train"] and (lists["test"] or len(set(groups)) < 2)
+
+
+def test_the_remedy_fits_the_cause(tmp_path, capsys):
+    nested = draw_classes(tmp_path / "nested/birds", a=3, b=3).parent
+    packed, linked = (draw_classes(tmp_path / name, a=3) for name in ("packed", "linked"))
+    (packed / "b.zip").touch()
+    (linked / "b").symlink_to(nested / "birds/b")
+    remedies = {nested: "birds, give that folder", packed: "is an archive. Unpack it (1)", linked: "cp -rL"}
+    for folder, words in (remedies | {packed / "b.zip": "unpack archives first"}).items():
+        assert run(folder, "--force") == 2 and words in one_error(capsys)
+
+
 @pytest.mark.parametrize(("train", "test"), [("Train", "test"), ("Training", "Testing"), ("seg_train", "test_set")])
 def test_a_split_of_the_user_is_kept(tmp_path, capsys, train, test):
     folder = tmp_path / "pictures"
@@ -222,8 +247,8 @@ def test_tables_are_read_with_each_separator(tmp_path, separator, encoding):
     rows = [["Bild", "Größe", "Art"], ["a, b.png", "1;2", "Großes\nOchsenauge"], ["ü/c.png", "", " 菜粉蝶 "], []]
     with open(tmp_path / "t.csv", "w", encoding=encoding, newline="") as file:
         csv.writer(file, delimiter=separator).writerows([*rows, ["d.png", "", ""]])
-    expected = [("a, b.png", "Großes Ochsenauge", 3), ("ü/c.png", "菜粉蝶", 4), ("d.png", "", 6)]
-    assert read_table(tmp_path / "t.csv", "Bild", "Art") == expected
+    expected = [("a, b.png", "Großes Ochsenauge", 3, "1;2"), ("ü/c.png", "菜粉蝶", 4, ""), ("d.png", "", 6, "")]
+    assert read_table(tmp_path / "t.csv", "Bild", "Art", "Größe") == expected
 
 
 @pytest.mark.parametrize(
@@ -233,7 +258,7 @@ def test_tables_are_read_with_each_separator(tmp_path, separator, encoding):
         (b"path,label\nx0,A\nx1,B\n", "usable images of 0 classes"),
         (b"path,label\na.png,A,B\n", "line 2: wrong number of fields"),
         (b"path,label\na.png,\xfc\n", "'CSV UTF-8'"),
-        (b'path,label\n"a.png,A\n' + b"x" * 200_000, "cannot be read"),
+        (b'path,label\n"a.png,A\n' + b"x" * 200_000, "wrong number of fields"),
     ],
 )
 def test_tables_that_cannot_be_used_are_refused(tmp_path, capsys, content, words):
@@ -306,13 +331,13 @@ def test_other_files_are_left_out_and_listed(tmp_path, capsys):
     assert run(folder) == 0
     reasons = {path: re.split(r" \(|\. ", reason)[0] for path, reason in left_out(tmp_path / "data/mine").items()}
     assert reasons == {
-        **dict.fromkeys(("a/out.png", "outside"), "link to a folder or out of the folder"),
+        **{"a/out.png": "link out of the folder", "outside": "link to a folder"},
         **dict.fromkeys(("a/IMG_1.NEF", "b/figure.eps"), "is a raw camera file or EPS"),
         **dict.fromkeys(("a/notes.txt", "a/cut.png", "b/\\xff\\n.txt"), "cannot be decoded"),
     }
     # the link to a/0.png is one of a's five
     assert counted(tmp_path / "data/mine") == {"train": [4, 3], "test": [1, 1]}
-    assert "Left out: cannot be decoded (3); link to" in capsys.readouterr().out
+    assert "Left out: cannot be decoded (3); is a raw" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

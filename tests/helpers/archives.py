@@ -28,9 +28,9 @@ NABIRDS_CLASSES = """0 Birds
 
 
 def picture(seed: int, kind: str = "png") -> bytes:
-    """An image file of 8 x 8 random pixels, different for every seed."""
+    """An image file of 16 x 16 random pixels, different for every seed."""
     stream = io.BytesIO()
-    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(stream, kind)
     return stream.getvalue()
 

@@ -395,3 +395,16 @@ def test_search_finds_names_and_enter_needs_a_single_match(browser, tmp_path):
     search(person, "ADMIRAL")
     person.key(Keys.ENTER)  # a full name wins, although two names contain it
     assert [trial["response"] for trial in person.trials] == [TWELVE.index("Admiral")]
+
+
+@pytest.mark.parametrize("count", [5, 12])
+def test_long_names_fit_on_a_phone(browser, tmp_path, checker, count):
+    names = ("x" * 80, "فراشة الملك (أنثى)", "Lumbricus_terrestris" * 4, *TWELVE)[:count]
+    person = open_page(browser, *build_many(tmp_path, "birds", names, 2))
+    at_all_widths(person, f"long_{count}_intro", checker)
+    person.click("Start the first lesson")
+    person.sees("Lesson 1")
+    at_all_widths(person, f"long_{count}_question", checker)
+    person.answer(1)
+    person.sees("The right answer is")
+    at_all_widths(person, f"long_{count}_feedback", checker)

@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NAME_BYTES = 255  # longest file name
+FORMULA = re.compile(r"'*[=+\-@\t\r\n]")  # starts a formula in a spreadsheet, possibly after our own apostrophes
 # Run-length matching only: several times faster than zlib's search, and PNG's row filters leave little else to find.
 PNG_COMPRESSION = zlib.Z_RLE
 TEMPORARY = re.compile(r"\..+\.(\d+)\.part(\..*)?")  # names of unfinished files and folders, with the process id
@@ -60,11 +61,42 @@ def write_json(path: str | Path, value: object) -> None:
 
 def write_table(path: str | Path, rows: Sequence[dict], columns: Sequence[str] = ()) -> None:
     """Writes rows as CSV; `columns` is needed only if there may be no rows."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(columns or rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    header = list(columns or rows[0])
+    write_text(path, csv_text([header, *([row[name] for name in header] for row in rows)], "\n"))
+
+
+def csv_text(rows: Iterable[Sequence], line_end: str = "\r\n") -> str:
+    """Returns rows as CSV: None is empty, booleans are `true` or `false`, and formulas get an apostrophe."""
+
+    def cell(value: object) -> object:
+        if isinstance(value, bool):
+            return json.dumps(value)
+        return f"'{value}" if isinstance(value, str) and FORMULA.match(value) else value
+
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator=line_end).writerows([map(cell, row) for row in rows])
+    return text.getvalue()
+
+
+class TableReader(csv.DictReader):
+    """Reads CSV separated by commas, semicolons or tabs, and removes the apostrophes of `csv_text`."""
+
+    def __init__(self, text: str) -> None:
+        csv.field_size_limit(2**31 - 1)  # a batch of Mechanical Turk has all answers of a person in one field
+        header = text.split("\n", 1)[0]
+        super().__init__(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
+
+    def __next__(self) -> dict:
+        row = super().__next__()
+        quoted = (name for name, cell in row.items() if isinstance(cell, str) and re.match(f"'{FORMULA.pattern}", cell))
+        return row | {name: row[name][1:] for name in quoted}
+
+
+def absence(file: str | Path) -> str:
+    """Completes a sentence about a file that does not exist."""
+    if not os.path.islink(file):
+        return "is missing. Restore it"
+    return f"is a link to {os.path.realpath(file)}, which is missing. Restore that, or prepare the dataset with --copy"
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

@@ -10,9 +10,12 @@ from PIL import EpsImagePlugin, Image, ImageOps
 from torch import Tensor
 
 from utils.base.errors import InputError
+from utils.base.files import absence
 
 # Pillow would return the thumbnail of a raw file. It would run an EPS file as a program.
-REFUSED = set(".eps .dng .nef .nrw .cr2 .cr3 .crw .arw .sr2 .srw .orf .rw2 .raf .pef".split())
+RAW = ".eps .dng .nef .nrw .cr2 .cr3 .crw .arw .sr2 .srw .orf .rw2 .raf .pef".split()
+REFUSED = dict.fromkeys(RAW, "is a raw camera file or EPS. Convert it to JPEG or PNG")
+REFUSED |= dict.fromkeys(".zip .rar .7z .tar .gz .tgz .bz2 .xz .zst".split(), "is an archive. Unpack it")
 EpsImagePlugin.gs_binary = False
 warnings.filterwarnings("ignore", module=r"PIL\.")  # damaged headers and large sizes are handled here
 
@@ -29,8 +32,8 @@ def read_picture(file: str | Path) -> Image.Image:
     16-bit grays are divided by 257. Floats and 32-bit integers must lie in 0 .. 255 or 0 .. 65535 (floats: or 0 .. 1).
     Raises Undecodable.
     """
-    if Path(file).suffix.lower() in REFUSED:
-        raise Undecodable("is a raw camera file or EPS. Convert it to JPEG or PNG")
+    if reason := REFUSED.get(Path(file).suffix.lower()):
+        raise Undecodable(reason)
     try:
         with Image.open(file) as image:
             image.load()
@@ -43,7 +46,7 @@ def read_picture(file: str | Path) -> Image.Image:
     except (Undecodable, MemoryError):
         raise
     except FileNotFoundError as error:
-        raise Undecodable("is missing. Restore it") from error
+        raise Undecodable(absence(file)) from error
     except Image.DecompressionBombError as error:
         raise Undecodable("has more than 179 megapixels. Reduce its size") from error
     except Exception as error:  # damaged files raise OSError, SyntaxError, ValueError, struct.error and others

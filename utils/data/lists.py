@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.base.errors import InputError
-from utils.base.files import write_text
+from utils.base.files import absence, write_text
 
 DATASETS_PREFIX = "./datasets/"
 UNKNOWN = -1  # label of an image of unknown class; allowed in rest and test lists
@@ -115,11 +115,10 @@ def check_files(rows: Sequence[Example | Explanation], list_path: str | Path, da
     for line, row in enumerate(rows, start=1):
         file = locate(row.path, data_root)
         if not os.path.isfile(file) or os.path.getsize(file) == 0:
-            place = (
-                f"--data-root '{data_root}'" if row.path.startswith(DATASETS_PREFIX) else f"the folder {os.getcwd()}"
-            )
-            where = f"{list_path}, line {line}: the image {file} is missing or empty"
-            raise InputError(f"{where}. Restore it, or check {place}.")
+            listed = row.path.startswith(DATASETS_PREFIX)
+            place = f"--data-root '{data_root}'" if listed else f"the folder {os.getcwd()}"
+            problem = absence(file) if os.path.islink(file) else "is missing or empty. Restore it"
+            raise InputError(f"{list_path}, line {line}: the image {file} {problem}, or check {place}.")
 
 
 def plain_name(name: str) -> str:

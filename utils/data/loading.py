@@ -82,7 +82,7 @@ def open_list(
     unlabeled = split != "train" or (dataset.trains_on_rest and not labels)
     rows = read_examples(path, len(dataset.classes), unique=list_path is None, rest=unlabeled)
     present = {row.label for row in rows}
-    absent = [name for label, name in enumerate(dataset.classes) if label not in present]
+    absent = [name for label, name in enumerate(dataset.display_names) if label not in present]
     if absent and not unlabeled:
         raise InputError(f"{path} has no image of class {absent[0]}. Add some; a classifier needs all classes.")
     return ImageSet(rows, path, data_root, view, ram_budget)

@@ -4,8 +4,6 @@ Formats: the server's export (JSON or CSV), a download from the page (JSON), a M
 public logs of explain_teach (JSON). The content of a file determines its format.
 """
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,6 +12,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 from utils.base.errors import InputError, first_of
+from utils.base.files import TableReader
 from utils.people.page_key import PHASES, Key
 from utils.people.store import is_secret_id, is_time
 
@@ -148,10 +147,8 @@ def _json(text: str, where: str) -> object:
 
 
 def _read_csv(text: str, path: str | Path, key: Key | None, num_classes: int) -> Iterator[Participant]:
-    """Yields the participants of a Mechanical Turk batch or of our export as CSV; commas, semicolons or tabs."""
-    csv.field_size_limit(2**31 - 1)  # a batch has all answers of a person in one field
-    header = text.split("\n", 1)[0]
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
+    """Yields the participants of a Mechanical Turk batch or of our export as CSV."""
+    reader = TableReader(text)
     columns = set(reader.fieldnames or ())
     if not columns >= TURK_COLUMNS and not columns >= EXPORT_COLUMNS:
         raise InputError(f"{path}: {UNKNOWN_FORMAT}.")

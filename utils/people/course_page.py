@@ -4,6 +4,8 @@ import hashlib
 import hmac
 import json
 import math
+import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import get_args
 import numpy as np
 from tqdm import tqdm
 
-from utils.base.errors import InputError
+from utils.base.errors import InputError, first_of
 from utils.base.files import replacing_folder, write_text
 from utils.base.machine import side_by_side
 from utils.data.catalog import Dataset
@@ -71,7 +73,7 @@ class CoursePage:
         explanations: bool = True,
     ) -> None:
         self.dataset, self._source, self._data_root, self._longest = dataset, source, data_root, image_size
-        self._test = partial(draw_test, num_classes=len(dataset.classes), wanted=test_images, seed=seed)
+        self._test = partial(draw_test, names=dataset.display_names, wanted=test_images, seed=seed)
         entries = read_course(source, dataset)["lessons"]
         self._prepared = (lambda entry: entry) if explanations else _unexplained
         self._secret = hashlib.sha256(f"{seed}\n".encode() + source.read_bytes()).digest()
@@ -82,7 +84,7 @@ class CoursePage:
         self._add_asked("test", "test", self._test)
         if dataset.rest:
             self._add_asked("label", "rest", lambda rows: draw_some(len(rows), label_images, seed))
-            further = partial(self._draw_further, wanted=gold_images, option="--gold-images")
+            further = partial(self._draw_further, option="--gold-images", wanted=gold_images)
             self._add_asked("gold", "test", further)
         self._refuse_overlap(entries)
         # Sorted by id: the order reveals nothing.
@@ -118,11 +120,21 @@ class CoursePage:
         before = min(len(self.data["extra"]), math.ceil(len(lessons) / 2))
         self.data["pass"] = {"mark": mark, "test": second, "shown": before, "checks": checks}
 
-    def _draw_further(self, rows: list[Example], **changed) -> list[int]:
-        """Draws rows of known class that the page does not ask about yet, like the test but for some settings."""
+    def _draw_further(self, rows: list[Example], option: str, **changed) -> list[int]:
+        """Draws rows of known class that the page does not ask about yet, like the test but for some settings.
+
+        Raises InputError if they are too few, or not as balanced as the test list allows.
+        """
         asked = {image.path for image in self.images.values()}
-        left = [number for number, row in enumerate(rows) if row.label != UNKNOWN and row.path not in asked]
-        return [left[place] for place in self._test([rows[number] for number in left], **changed)]
+        known = [number for number, row in enumerate(rows) if row.label != UNKNOWN]
+        left = [number for number in known if rows[number].path not in asked]
+        chosen = [left[place] for place in self._test([rows[number] for number in left], **changed)]
+        counts = Counter(rows[number].label for number in chosen)
+        sizes = [counts[label] for label in {rows[number].label for number in known}]
+        wanted = (self._test.keywords | changed)["wanted"]
+        if len(chosen) < wanted or max(sizes, default=0) > min(sizes, default=0) + 1:
+            raise InputError(f"{option} {wanted}: the test list has too few unused images. Ask for fewer.")
+        return chosen
 
     def _read(self, split: str) -> tuple[list[Example], Path]:
         path = self.dataset.list_path(self._data_root, split)
@@ -248,29 +260,27 @@ class CoursePage:
         return {"build_id": build_id, **counts, "pictures": len(self._pictures)}
 
 
-def draw_test(
-    rows: Sequence[Example], num_classes: int, wanted: int, seed: int, option: str = "--test-images"
-) -> list[int]:
+def draw_test(rows: Sequence[Example], names: Sequence[str], wanted: int, seed: int) -> list[int]:
     """Draws rows of the test list, balanced over classes; the remainder goes to random classes, one each.
 
-    If the class of any row is unknown, rows are drawn from the whole list. Raises InputError if the list, or a class,
-    has too few images.
+    With a warning, a class with too few images gives all it has, and other classes fill up. If the class of any row is
+    unknown, rows are drawn from the whole list.
     """
     rng = np.random.default_rng([seed, 0])
-    too_few = f"{option} {wanted}: the test list has"
+    if wanted > len(rows):
+        warnings.warn(f"The test list has only {len(rows)} images of {wanted} asked for. All are shown.", stacklevel=2)
     if any(row.label == UNKNOWN for row in rows):
-        if wanted > len(rows):
-            raise InputError(f"{too_few} only {len(rows)} images. Ask for fewer.")
         return rng.permutation(len(rows))[:wanted].tolist()
-    favored = rng.permutation(num_classes)[: wanted % num_classes]
-    chosen: list[int] = []
-    for label in range(num_classes):
-        members = [number for number, row in enumerate(rows) if row.label == label]
-        share = wanted // num_classes + int(label in favored)
-        if share > len(members):
-            raise InputError(f"{too_few} {len(members)} unused images of class {label}, not {share}. Ask for fewer.")
-        chosen += rng.choice(members, share, replace=False).tolist() if share else []
-    return chosen
+    members = [[number for number, row in enumerate(rows) if row.label == label] for label in range(len(names))]
+    order = rng.permutation(len(names)).tolist()
+    turns = sorted((turn, place) for place, label in enumerate(order) for turn in range(len(members[label])))
+    shares = Counter(order[place] for _, place in turns[:wanted])
+    least = min(wanted, max(1, wanted // len(names)))
+    if few := [f"{len(own)} of {name}" for own, name in zip(members, names, strict=True) if len(own) < least]:
+        problem = f"The test list has too few images to test all classes equally: {first_of(few, 10)}"
+        warnings.warn(f"{problem}. Classes without images are left out of the page's test. Add some.", stacklevel=2)
+    drawn = (rng.choice(members[label], shares[label], replace=False).tolist() for label in sorted(shares))
+    return [number for numbers in drawn for number in numbers]
 
 
 def check_of(name: str, label: int | None) -> int:

@@ -1,16 +1,13 @@
 """Exports of the answers database as JSON or CSV."""
 
-import csv
-import io
 import json
 from pathlib import Path
 
 from utils.base.errors import InputError
-from utils.base.files import replacing
+from utils.base.files import csv_text, replacing
 from utils.people.store import FIELDS, existing, read_trials
 
 FORMATS = {".json": "application/json", ".csv": "text/csv"}
-FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # start a formula in a spreadsheet
 
 
 def export_text(path: Path, suffix: str) -> str:
@@ -42,19 +39,6 @@ def export_text(path: Path, suffix: str) -> str:
     ]
     head = f'{{"build_id": {json.dumps(build_id)}, "dataset": {json.dumps(dataset)}, "participants": ['
     return "\n".join([head, ",\n".join(map(json.dumps, entries)), "]}\n"])
-
-
-def csv_text(rows: list[tuple]) -> str:
-    """Returns rows as CSV: None is empty, booleans are `true` or `false`, and formulas are quoted."""
-
-    def cell(value: object) -> object:
-        if isinstance(value, bool):
-            return json.dumps(value)
-        return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_SIGNS) else value
-
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows([[cell(value) for value in row] for row in rows])
-    return text.getvalue()
 
 
 def write_export(database: Path, target: Path) -> None:

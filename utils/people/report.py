@@ -60,7 +60,7 @@ def write_report(
     total = np.sum(list(counts.values()), axis=0)
     if total.any():
         title = f"answers after the lessons: {percent(np.trace(total), total.sum()):.1f} % right"
-        figures.confusion_matrix(path("_confusion.png"), total, dataset.classes, title)
+        figures.confusion_matrix(path("_confusion.png"), total, dataset.display_names, title)
     print(text, end="")
     print(f"Report: {path('.json')}")
     return report

@@ -60,7 +60,7 @@ class CourseFiles:
 
     def write(self, lessons: Sequence[Lesson], student: Student, test: ImageSet) -> dict:
         """Writes the course and its learning curve. Returns the test accuracies and warnings."""
-        classes, curve = self.dataset.classes, [lesson.test_accuracy for lesson in lessons]
+        classes, curve = self.dataset.display_names, [lesson.test_accuracy for lesson in lessons]
         self.save_taught_student(student, len(lessons))
         self._write_course(lessons)
         self._write_curve(lessons, checks.chance(test.labels, len(classes)))
@@ -108,7 +108,7 @@ class CourseFiles:
             "lessons": entries,
         }
         write_json(path, course)
-        names = figures.drawable(classes)
+        names = figures.drawable(self.dataset.display_names)
         panels = [self._panels(entry, names) for entry in entries]
         figures.tiles(png, [sum(panels[start : start + PER_ROW], []) for start in range(0, len(panels), PER_ROW)])
         print(f"Course: {path}, {png}, {teaching_list}")
