@@ -23,7 +23,7 @@ from utils.data.outputs import Layout
 from utils.people import labelling
 from utils.people.aggregation import Aggregation
 from utils.people.answers import read_answers
-from utils.people.conditions import compare_conditions
+from utils.people.conditions import compare_conditions, first_tests
 from utils.people.page_key import read_keys
 from utils.people.report import write_report
 from utils.running.launch import launch
@@ -63,7 +63,7 @@ def main(cfg: Config) -> dict:
     parts = labelling.aggregate_parts(answers, people, key, len(dataset.classes), how)
     about = {"selection": selection, "simclr": key.simclr, "aggregation": how.method, "min_accuracy": cfg.min_accuracy}
     about |= labelling.write_list(layout.labeled_list(selection), expert, key, parts, cfg.min_certainty)
-    about |= compare_conditions(people, cfg.seed)
+    about |= compare_conditions(labelling.describe_all(first_tests(answers), 0), cfg.seed)
     people = labelling.with_estimates(people, parts.get("label"))
     return write_report(layout, dataset, people, parts, about, left_out)
 

@@ -15,7 +15,7 @@ from tests.helpers.collecting import CLASSES, CONSENT, SECRET, build_page, sent_
 from tests.helpers.runs import call
 from utils.data.outputs import Layout
 from utils.people import conditions, server
-from utils.people.answers import read_answers
+from utils.people.answers import Answer, read_answers
 from utils.people.export import write_export
 from utils.people.page_key import join_keys, read_page_key
 from utils.people.store import Store
@@ -150,6 +150,15 @@ def test_intervals_cover_the_true_difference_in_95_percent_of_studies(monkeypatc
             covered[pair] += row["low"] <= 100 * (skills[pair[0]] - skills[pair[1]]) <= row["high"]
     error = (200 * 0.95 * 0.05) ** 0.5
     assert len(covered) == 3 and all(abs(count - 190) < 3 * error for count in covered.values())
+
+
+def test_second_tests_do_not_count():
+    phases = "lesson lesson test test lesson test label".split()
+    answers = [Answer(who, phase, "a.png", 0, 1.0, 0) for phase in phases for who in ("ann", "bob")]
+    answers = [one for number, one in enumerate(answers) if one.person == "ann" or number // 2 not in (4, 5)]
+    first = conditions.first_tests(answers)
+    assert [one.phase for one in first if one.person == "ann"] == phases[:4]
+    assert [one.phase for one in first if one.person == "bob"] == [*phases[:4], "label"]
 
 
 def test_the_comparison_equals_scipy_and_all_permutations():

@@ -236,6 +236,28 @@ def test_the_teacher_labels_images_without_answers(finished, script, teacher):
     assert not (finished / LIST).exists() and report_in(finished)["list"] is None
 
 
+def test_people_of_two_conditions_label_together(finished, script):
+    """Their pages name the images differently. One condition teaches well."""
+    keys = [f"{folder}/course_page_key.json" for folder in ("toy", "plain")]
+    (finished / "plain").mkdir()
+    content = json.loads((finished / keys[0]).read_text())
+    images = {name[::-1]: image for name, image in content["images"].items()}
+    (finished / keys[1]).write_text(json.dumps(content | {"build_id": 16 * "f", "images": images}))
+    for seed, (key, accuracy) in enumerate(zip(keys, (0.9, 0.4), strict=True)):
+        people = ["--accuracy", accuracy, "--people", 9, "--labels-per-image", 4, "--seed", seed]
+        script("simulate_people", "--key", key, *people)
+        (finished / "toy/answers_simulated.json").rename(finished / f"{accuracy}.json")
+    said = script("label", "--answers", "0.9.json", "0.4.json", "--key", *keys)
+    assert "Labeled 20 of 20 images" in said and {row["answers"] for row in table_in(finished)} == {"8"}
+    report = report_in(finished)
+    assert [(row["condition"], row["people"]) for row in report["conditions"]] == [("plain", 9), ("toy", 9)]
+    assert {person["group"] for person in report["each"]} == {"plain", "toy"} and report["people"] == 18
+    (row,) = report["differences"]
+    assert row["low"] < -50 < row["high"] < 0 and row["p"] < 0.01 and "baseline  difference" in said
+    said = script("label", "--answers", "0.9.json", "0.4.json")
+    assert "from build 'ffffffffffffffff' of the page" in said and "conditions" not in report_in(finished)
+
+
 def test_the_teacher_is_chosen_if_it_knows_the_images(finished, script, teacher):
     script("simulate_people", "--people", 3, "--accuracy", 0.8)
     (finished / "results.json").write_text(json.dumps([explain_teach_log()]))

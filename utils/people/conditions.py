@@ -7,6 +7,7 @@ from statistics import NormalDist, mean, median, stdev, variance
 
 from scipy import stats
 
+from utils.people.answers import Answer
 from utils.people.labelling import Person
 
 # Standard deviation of people's test accuracies within a condition, in percentage points: pooled over the 10 conditions
@@ -15,10 +16,22 @@ SPREAD = 21.7
 PERMUTATIONS = 9_999
 
 
+def first_tests(answers: Sequence[Answer]) -> list[Answer]:
+    """Leaves out extra lessons and what comes after them: only people below the pass mark get them."""
+    state: dict[str, set[str]] = {}  # phases of each person so far
+    found = []
+    for answer in answers:
+        phases = state.setdefault(answer.person, set())
+        phases.add("extra" if answer.phase == "lesson" and "test" in phases else answer.phase)
+        found += [] if "extra" in phases else [answer]
+    return found
+
+
 def compare_conditions(people: Sequence[Person], seed: int) -> dict[str, list[dict]]:
     """Returns tables of the conditions with two or more tested people and of their differences; {} without any.
 
-    People below --min-accuracy count too: without the bad results, the comparison would be biased.
+    People below --min-accuracy count too: without the bad results, the comparison would be biased. So would it be with
+    second tests (`first_tests`).
     """
     rows, samples = [], {}
     for name in sorted({person.group for person in people}):
