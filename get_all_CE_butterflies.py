@@ -53,9 +53,9 @@ def main(cfg: Config) -> dict:
     images = open_explained(dataset, cfg.data_root, cfg.image_size)
     teacher = load_classifier(cfg.checkpoint, dataset.classes)
     layout, how = Layout(Path(cfg.out), dataset.list_stem), pick(ExplainSettings, cfg)
-    with resumable(cfg, explanation_files(layout, len(dataset.classes), how)) as unfinished:
+    with resumable(cfg, explanation_files(layout, images, len(dataset.classes), how)) as unfinished:
         measured = explain_list(teacher, images, layout, dataset.display_names, how, unfinished)
-        write_explanation_record(cfg, layout)
+        write_explanation_record(cfg, layout, images, unfinished.folder)
         return measured
 
 

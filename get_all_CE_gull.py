@@ -58,9 +58,9 @@ def main(cfg: Config) -> dict:
     load_backbone(teacher, cfg.pretrained, cfg.normalize)
     load_head(teacher, cfg.checkpoint, dataset.classes)
     layout, how = Layout(Path(cfg.out), dataset.list_stem), pick(ExplainSettings, cfg)
-    with resumable(cfg, explanation_files(layout, len(dataset.classes), how)) as unfinished:
+    with resumable(cfg, explanation_files(layout, images, len(dataset.classes), how)) as unfinished:
         measured = explain_list(teacher, images, layout, dataset.display_names, how, unfinished)
-        write_explanation_record(cfg, layout)
+        write_explanation_record(cfg, layout, images, unfinished.folder)
         return measured
 
 

@@ -61,12 +61,12 @@ def main(cfg: Config) -> dict:
     test = open_list(dataset, "test", cfg.data_root, partial(whole_view, size=cfg.image_size))
     teacher = load_encoder(cfg.checkpoint, normalize=cfg.normalize)
     layout, how = Layout(Path(cfg.out), dataset.list_stem, variant="simclr"), pick(ExplainSettings, cfg)
-    with resumable(cfg, explanation_files(layout, len(dataset.classes), how)) as unfinished:
+    with resumable(cfg, explanation_files(layout, images, len(dataset.classes), how)) as unfinished:
         probed = add_linear_probe(
             teacher, images, test, dataset.classes, layout.probe, pick(ProbeSettings, cfg), unfinished
         )
         measured = explain_list(teacher, images, layout, dataset.display_names, how, unfinished)
-        write_explanation_record(cfg, layout)
+        write_explanation_record(cfg, layout, images, unfinished.folder)
         return probed | checks.with_warnings(measured or {}, probed.get("warnings", ()))
 
 

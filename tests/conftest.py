@@ -85,6 +85,18 @@ def space(request):
     return request.getfixturevalue(request.param)
 
 
+@pytest.fixture
+def launched(monkeypatch):
+    """Function that sets the variables of torchrun for a rank of several on this machine."""
+
+    def launch(rank, count):
+        numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+        for name, value in (numbers | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 29400}).items():
+            monkeypatch.setenv(name, str(value))
+
+    return launch
+
+
 @pytest.fixture(scope="session")
 def tools():
     return SimpleNamespace(call=call, spawn=spawn, common=common, snapshot=snapshot, size=SIZE, repository=REPOSITORY)

@@ -48,8 +48,8 @@ def commands(data_root, tools):
 
 def content_of(folder):
     """Name -> bytes of every file below a folder; of run records, all but the seconds."""
-    found = runs.content_of(folder)
-    for path in folder.rglob("run_*"):
+    found = {name: content for name, content in runs.content_of(folder).items() if not name.endswith(".lock")}
+    for path in folder.rglob("run_*.json"):
         record = found[str(path.relative_to(folder))] = runs.load(path)
         assert record["measured"].pop("seconds") >= 0
     return found

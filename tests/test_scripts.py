@@ -15,7 +15,7 @@ from torchvision.models import resnet18
 
 from tests.helpers.runs import content_of, load, read_table
 from utils.base.errors import InputError
-from utils.base.files import write_table
+from utils.base.files import write_json, write_table
 from utils.data import images, lists
 from utils.data.catalog import MOTHS
 from utils.teaching import compare_courses
@@ -455,6 +455,12 @@ def test_courses_are_compared_by_their_draws_if_all_have_some(tmp_path, capsys):
         "KMaxGrad  10.0  20.0  30.0    20.0",
         "MaxGrad   11.0  22.0     -    16.5  of 2 lessons",
     ]
+    for selection, lr in (("KMaxGrad", 0.1), ("MaxGrad", 0.2)):
+        record = {"settings": {"lr": lr, "selection": selection, "workers": lr}, "inputs": {}, "processes": 1}
+        write_json(tmp_path / f"run_train_butterflies_CMaxGrad_{selection}.json", record)
+    compare_courses.compare(tmp_path, ["KMaxGrad", "MaxGrad"])
+    said = "warning: These runs differ in more than the selection: lr (KMaxGrad 0.1, MaxGrad 0.2)."
+    assert capsys.readouterr().out.splitlines()[3:] == [said]
     with pytest.raises(InputError, match="Run the course with --selection balanced first"):
         compare_courses.compare(tmp_path, ["KMaxGrad", "balanced"])
 

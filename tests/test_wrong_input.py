@@ -1,8 +1,11 @@
 """Wrong input ends with one sentence, the right exit status, and nothing half-written."""
 
 import importlib
+import json
+import os
 import re
 import shutil
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from models.resnet import build
 from models.simclr import SimCLR
 from models.weights import read_checkpoint
 from utils.base.errors import InputError
+from utils.base.files import locked
 from utils.data import lists
 from utils.data.images import decode
 from utils.running import launch
@@ -424,3 +428,33 @@ def test_damaged_files_never_end_in_a_traceback(tmp_path, suffix):
         except InputError as error:
             refusals += str(path) in str(error)
     assert refusals > 25
+
+
+def test_a_picture_that_has_changed_since_it_was_explained(stage):
+    """Copies have other modification times; --resume and a course name a picture with another content."""
+    flags = ["--ce-list", "./toy/toy_gt_CE.txt", "--selection", "random"]
+    assert stage.run("CE").status == stage.run("optimal", *flags).status == 0
+    course = json.loads((stage.folder / "toy/course_random.json").read_text())
+    picture = Path(lists.locate(course["lessons"][0]["image"], stage.root))
+    assert course["pictures"][course["lessons"][0]["image"]] == zlib.crc32(picture.read_bytes())
+    os.utime(picture, (0, 0))
+    assert "This run has finished" in stage.run("CE", "--resume").out
+    Image.new("RGB", (96, 96), (255, 120, 0)).save(picture)
+    for done in (stage.run("CE", "--resume"), stage.run("optimal", *flags)):
+        assert f"The picture {picture} has changed since it was explained" in the_sentence(done, WRONG_INPUT)
+
+
+def test_a_second_run_in_the_same_folder(stage):
+    """A course of another selection may run at the same time."""
+    stage.explain()
+    with locked(stage.folder / "toy/run_train_butterflies_CMaxGrad_random.lock", "of a test"):
+        before = stage.written()
+        said = the_sentence(stage.run("course", "--selection", "random"), WRONG_INPUT)
+        assert f"Another run of train_butterflies_CMaxGrad.py uses toy (process {os.getpid()} on " in said
+        assert stage.written() == before and stage.run("course").status == 0
+    assert stage.run("course", "--selection", "random").status == 0
+
+
+def test_a_server_ignores_the_variables_of_a_launcher(launched, tools, tmp_path):
+    launched(1, 2)
+    assert "course_page_key.json not found" in the_sentence(tools.call("collect", cwd=tmp_path), WRONG_INPUT)

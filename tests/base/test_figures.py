@@ -1,6 +1,9 @@
 """Confusion matrices of few and many classes, their tables, pages of pictures, fonts."""
 
 import csv
+import os
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -9,6 +12,7 @@ import torch
 from matplotlib import colormaps
 from PIL import Image
 
+from tests.helpers.runs import REPOSITORY
 from utils.base import figures
 
 
@@ -43,6 +47,17 @@ def test_long_names_and_titles(tmp_path, kept):
     kept[0].draw_without_rendering()
     title = kept[0].axes[0].title.get_window_extent()
     assert title.x0 >= 0 and title.x1 <= kept[0].bbox.x1
+
+
+def test_figures_do_not_depend_on_the_settings_of_the_user(tmp_path):
+    draw = "from utils.base import figures\nfrom utils.running.launch import command\n"
+    draw += "with command('c'): figures.curves(sys.argv[1], {'a': [0, 1], 'b': [1, 0]}, [1, 2], 'x', 'y', 0.5)"
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfont.size: 30\nsavefig.bbox: tight\naxes.hold: 1\n")
+    for name, changes in {"plain": {}, "user": {"MPLBACKEND": "nobody's", "MPLCONFIGDIR": str(tmp_path)}}.items():
+        command = [sys.executable, "-c", f"import sys\n{draw}", str(tmp_path / f"{name}.png")]
+        done = subprocess.run(command, cwd=REPOSITORY, env=os.environ | changes, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "plain.png").read_bytes() == (tmp_path / "user.png").read_bytes()
 
 
 def test_confusions_by_hand(tmp_path):

@@ -4,12 +4,14 @@ import csv
 import math
 import os
 import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from tests.helpers.runs import REPOSITORY
 from utils.base import files
 from utils.base.errors import InputError
 from utils.base.files import NAME_BYTES, remove_leftovers, replacing, replacing_folder, write_png, write_text
@@ -36,6 +38,36 @@ def test_an_error_leaves_the_old_file(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         files.write_json(tmp_path / "a.json", [math.nan])
     assert (tmp_path / "a.json").read_text() == "old" and os.listdir(tmp_path) == ["a.json"]
+
+
+HOLD = """import os, sys, time; from pathlib import Path; from utils.base import errors, files
+held = 0
+while held < 60:
+    try:
+        with files.locked(Path("lock"), "of a test"):
+            os.mkdir("inside"), os.rmdir("inside")
+            held += 1
+    except (errors.InputError, FileNotFoundError) as error:
+        assert type(error) is errors.InputError or error.filename == "lock"
+with files.locked(Path(sys.argv[1]), "of a test"):
+    print("held", flush=True), time.sleep(60)
+"""
+
+
+def test_a_lock_has_one_holder_and_ends_with_its_process(tmp_path):
+    command, environment = [sys.executable, "-c", HOLD], os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    how = dict(cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+    started = [subprocess.Popen([*command, f"lock{number}"], **how) for number in range(3)]
+    assert [process.stdout.readline() for process in started] == ["held\n"] * 3  # nobody met another inside
+    for number, process in enumerate(started):
+        path = tmp_path / f"lock{number}"
+        with pytest.raises(InputError, match=rf"^Another run of a test \(process {process.pid} on .*, since 20.*Wait"):
+            files.locked(path, "of a test").__enter__()
+        process.kill()
+        process.wait()
+        with files.locked(path, "of a test"):
+            assert path.read_text().startswith(f"process {os.getpid()} on ")
+    assert os.listdir(tmp_path) == []
 
 
 def test_pictures(tmp_path):

@@ -7,18 +7,19 @@ import pytest
 import torch
 import torch.distributed
 
+from train_gull_simclr import Config
 from utils.base import machine, processes
 from utils.base.errors import InputError
 from utils.base.machine import side_by_side
+from utils.running import settings
 
 
 @pytest.fixture
-def second_of_two(monkeypatch):
+def second_of_two(monkeypatch, launched):
     """This process is the second rank on a machine with two GPUs."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    for name, value in {"LOCAL_RANK": 1, "RANK": 1, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}.items():
-        monkeypatch.setenv(name, str(value))
+    launched(1, 2)
 
 
 @pytest.fixture
@@ -34,14 +35,29 @@ def test_every_rank_takes_its_own_gpu(second_of_two, monkeypatch):
     with pytest.raises(InputError, match="^--device cuda:0: 2 processes on this machine need one GPU each"):
         machine.choose("cuda:0")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(InputError, match="^--device cuda with 2 process.*: this machine has 1 GPUs"):
+    with pytest.raises(InputError, match="^--device cuda: GPUs on this machine: 1, processes: 2. Choose"):
         machine.choose("auto")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")  # one rank on each of two machines
     assert machine.choose("cuda:0") == "cuda:0"
     with pytest.raises(InputError, match="^--device 'mps' is unknown. Choose auto, cpu, cuda or cuda:1"):
         machine.choose("mps")
-    with pytest.raises(InputError, match="^--device cuda:1 with 1 process.*: this machine has 1 GPUs"):
+    with pytest.raises(InputError, match="^--device cuda:1: GPUs on this machine: 1, processes: 1. Choose"):
         machine.choose("cuda:1")
+
+
+def test_the_environment_of_a_cluster(second_of_two, monkeypatch):
+    """All variables of the launcher, some, empty ones, none; those of a GPU by themselves."""
+    processes.check_launcher()
+    assert (processes.rank(), processes.count(), processes.on_this_node()) == (1, 2, 2)
+    monkeypatch.setenv("MASTER_ADDR", "")
+    monkeypatch.delenv("RANK")
+    with pytest.raises(InputError, match="has WORLD_SIZE, MASTER_PORT, but not RANK, MASTER_ADDR. Unset"):
+        settings.resolve(Config())
+    for name in ("WORLD_SIZE", "MASTER_PORT"):
+        monkeypatch.setenv(name, "")
+    processes.check_launcher()
+    assert (processes.rank(), processes.count(), processes.on_this_node()) == (0, 1, 1)
+    assert machine.choose("cuda") == "cuda"
 
 
 @pytest.mark.parametrize("text", ["NCCL error in: x.cpp:94,\nunhandled cuda error", "Connection closed by peer"])

@@ -50,8 +50,8 @@ def test_each_file_is_decoded_once_while_the_budget_lasts(images):
     assert len(reads) == 3 + 4 * 2
 
 
-def test_processes_share_the_ram_budget(tmp_path, monkeypatch):
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+def test_processes_share_the_ram_budget(tmp_path, launched):
+    launched(0, 4)
     assert ImageSet([], "list.txt", tmp_path, full_view, ram_budget=2.0)._bytes_left == 2**29
     assert ImageSet([], "list.txt", tmp_path, full_view)._bytes_left == 0
 

@@ -3,6 +3,7 @@
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -147,7 +148,7 @@ def test_the_number_of_explanations_drawn_at_once_does_not_matter(noise, tmp_pat
 
 def test_a_finished_run_names_its_files(noise, tmp_path):
     layout, _ = explain(noise, tmp_path, explanation="scout", counters=1)
-    files = set(explanation_files(layout, CLASSES, settings(explanation="scout", counters=1)))
+    files = set(explanation_files(layout, noise, CLASSES, settings(explanation="scout", counters=1)))
     assert len(files) == 5 + 3 * 5 and {path for path in files if not path.is_file()} == {layout.explanation_record}
     listed = layout.explanation_list()
     rows = read_explanations(listed, CLASSES)
@@ -223,6 +224,13 @@ def test_a_stopped_run_explains_only_the_missing_batches(noise, tmp_path, monkey
     with pytest.raises(KeyboardInterrupt):
         explain(noise, tmp_path, untrained(1), **how)
     flattened.calls, flattened.stop_at = 0, None
+    changed = Path(noise.rows[stop_at - 2].path)
+    content = changed.read_bytes()
+    Image.new("RGB", (SIZE, SIZE)).save(changed)
+    with pytest.raises(InputError, match=f"^The picture {changed} has changed since it was explained. Start without"):
+        explain(noise, tmp_path, untrained(1), resume=True, **how)
+    changed.write_bytes(content)  # with another modification time
+    assert flattened.calls == 0
     assert explain(noise, tmp_path, untrained(1), resume=True, **how)[1]["constant_maps"] == 6
     assert flattened.calls == 5 - (stop_at - 1)
 

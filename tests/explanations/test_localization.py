@@ -88,8 +88,9 @@ def test_one_table_for_all_runs(ran, data_root):
     heads = [line.split(", t")[0] for line in lines if ", t = " in line]
     names = ["margin: margin", "margin: margin, SimCLR features", "toy: scout", "toy: scout, SimCLR features"]
     assert heads == [names[0], names[0], names[1], names[2], names[2], names[3]]
-    assert len(lines) == 3 + 6 * 6
-    for line in lines[4:9]:
+    assert len(lines) == 4 + 6 * 6 and lines[3].startswith("The lists differ in ")
+    assert "mask_sizes (margin: margin [0.05, 0.3], margin: margin, SimCLR features [0.05], toy: scout" in lines[3]
+    for line in lines[5:10]:
         assert len(line[24:].split()) == len(COLUMNS)
 
 

@@ -69,14 +69,14 @@ def start(order):
     """Starts all ranks with torchrun's variables; returns their process ids, in order, and their output files."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": probe.getsockname()[1]}
     count, children, files = order.get("processes"), [], []
     for rank in range(count or 1):
-        numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count} if count else {}
+        numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count} | address
         files.append((tempfile.TemporaryFile(), tempfile.TemporaryFile()))
         process = os.fork()
         if process == 0:
-            child(order, address | {name: str(value) for name, value in numbers.items()}, *files[-1])
+            child(order, {name: str(value) for name, value in numbers.items() if count}, *files[-1])
         children.append(process)
     return children, files
 

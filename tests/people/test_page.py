@@ -354,6 +354,12 @@ def not_listed(folder, root):
     path.write_text(json.dumps(course))
 
 
+def changed(folder, root):
+    path = folder / "toy/course_CMaxGrad.json"
+    course = json.loads(path.read_text())
+    path.write_text(json.dumps(course | {"pictures": {course["lessons"][1]["image"]: 0}}))
+
+
 def unexplained(folder, root):
     for file in (folder / "toy").rglob("*_groundtruth_1_counter_2_*"):
         file.unlink()
@@ -373,6 +379,7 @@ def no_test_image(folder, root):
 SPOILERS = {
     "no JSON": (lambda folder, root: (folder / "toy/course_CMaxGrad.json").write_text("{"), "course_CMaxGrad.json"),
     "image not listed": (not_listed, "does not list ./x.png"),
+    "changed picture": (changed, "has changed since toy/course_CMaxGrad.json was made. Make the course again"),
     "no explanation": (unexplained, "lesson 2"),
     "no test image": (no_test_image, "toy_gt_te.txt, line 1"),
     "taught image in the rest list": (taught_image, "two parts of the page"),

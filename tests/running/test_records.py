@@ -37,20 +37,19 @@ def test_the_commit_is_that_of_the_code(tmp_path, monkeypatch):
         assert records.git_commit() is None
 
 
-def identity_on_rank(rank, device, monkeypatch):
+def identity_on_rank(rank, device, monkeypatch, launched):
     """Device and identity of a run on one of two ranks, on a machine with two GPUs."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    for name, value in {"LOCAL_RANK": rank, "RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}.items():
-        monkeypatch.setenv(name, str(value))
+    launched(rank, 2)
     cfg = settings.resolve(train_gull_simclr.Config(dataset="toy", device=device))
     return cfg.device, resuming.identity(dataclasses.asdict(cfg), {}, 2)
 
 
 @pytest.mark.parametrize("device", ["auto", "cuda"])
-def test_ranks_with_their_own_gpus_are_one_run(device, monkeypatch):
-    devices, found = zip(*(identity_on_rank(rank, device, monkeypatch) for rank in (0, 1)), strict=True)
+def test_ranks_with_their_own_gpus_are_one_run(device, monkeypatch, launched):
+    devices, found = zip(*(identity_on_rank(rank, device, monkeypatch, launched) for rank in (0, 1)), strict=True)
     assert devices == ("cuda:0", "cuda:1")
     assert found[0] == found[1] and found[0]["device"] == "cuda"
-    assert identity_on_rank(0, "cpu", monkeypatch)[1]["device"] == "cpu"
+    assert identity_on_rank(0, "cpu", monkeypatch, launched)[1]["device"] == "cpu"
     assert resuming.identity({"seed": 1, "workers": 2}, {}, 1) == {"seed": 1, "processes": 1}

@@ -29,7 +29,7 @@ FONTS = [
     *("WenQuanYi Zen Hei", "Droid Sans Fallback", "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo"),
     *("Arial Unicode MS", "Microsoft YaHei", "SimHei", "Yu Gothic", "Malgun Gothic"),
 ]
-logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it logs each font that is not installed
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it logs missing fonts and unknown settings of the user
 
 
 def figure(width: float, height: float, **options) -> "Figure":
@@ -38,7 +38,8 @@ def figure(width: float, height: float, **options) -> "Figure":
     import matplotlib
     from matplotlib.figure import Figure
 
-    matplotlib.rcParams.update({"font.family": FONTS, "text.parse_math": False, "text.usetex": False})
+    matplotlib.rcdefaults()  # the style must not depend on the user's matplotlibrc
+    matplotlib.rcParams.update({"font.family": FONTS, "text.parse_math": False})
     return Figure(figsize=(width, height), **options)
 
 

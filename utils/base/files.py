@@ -8,16 +8,23 @@ import json
 import os
 import re
 import shutil
+import socket
 import tempfile
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 from PIL import Image
 
 from utils.base.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -121,6 +128,48 @@ def file_digest(path: str | Path, algorithm: str) -> str:
     """Returns a file's checksum in hexadecimal; `algorithm` is a name of hashlib, such as "sha256"."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def checksum(path: str | Path) -> int:
+    """Returns the CRC-32 of a file, which detects changes that nobody has forged."""
+    return zlib.crc32(Path(path).read_bytes())
+
+
+@contextlib.contextmanager
+def locked(path: Path, use: str) -> Iterator[None]:
+    """Locks the file `path` until the end. Raises InputError if another process has locked it; `use` says what for.
+
+    A killed process loses its lock, except on Windows: there the user must remove the file.
+    """
+    try:
+        file = _lock(path)
+    except (BlockingIOError, FileExistsError):
+        who = path.read_text(encoding="utf-8").strip() or "just started"
+        killed = "" if fcntl else f" If it was killed, remove {path}."
+        raise InputError(f"Another run {use} ({who}). Wait for it, stop it, or choose another --out.{killed}") from None
+    try:
+        file.truncate(0)
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        print(f"process {os.getpid()} on {socket.gethostname()}, since {since}", file=file, flush=True)
+        yield
+    finally:
+        if not fcntl:
+            file.close()  # Windows removes no open file
+        path.unlink(missing_ok=True)  # before the lock ends, because then the next process may lock the file
+        file.close()
+
+
+def _lock(path: Path) -> TextIO:
+    file = open(path, "a+" if fcntl else "x", encoding="utf-8")
+    try:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if isinstance(error, BlockingIOError):
+            raise
+        # This disk has no locks.
+    # The process that has just ended may have removed the file after it was opened here.
+    return file if os.fstat(file.fileno()).st_nlink else _lock(path)
 
 
 def expanded(path: str) -> str:

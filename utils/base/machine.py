@@ -32,9 +32,9 @@ def choose(device: str) -> str:
     if number and ranks > 1:
         raise InputError(f"--device {device}: {ranks} processes on this machine need one GPU each. Pass --device cuda.")
     if max(ranks, int(number or 0) + 1) > gpus:
-        wanted = f"--device {device} with {ranks} process(es)"
-        raise InputError(f"{wanted}: this machine has {gpus} GPUs. Choose another device or fewer processes.")
-    return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device
+        found = f"GPUs on this machine: {gpus}, processes: {ranks}"
+        raise InputError(f"--device {device}: {found}. Choose another device or fewer processes.")
+    return f"cuda:{os.environ.get('LOCAL_RANK') or 0}" if device == "cuda" and processes.count() > 1 else device
 
 
 def processors() -> int:

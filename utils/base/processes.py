@@ -12,26 +12,42 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from utils.base.errors import InputError
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+LAUNCHER = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # torchrun sets all of them
 
 # Shares of a list are dealt out in advance, so ranks on unequal machines may wait for each other for hours.
 TIMEOUT = timedelta(days=7)
 LOST = ("onnection closed", "onnection reset", "roken pipe", "imed out", "NCCL")  # in messages of gloo and nccl
 
 
+def check_launcher() -> None:
+    """Raises InputError if the launcher's variables are incomplete, as clusters leave them. Empty ones are unset."""
+    given = [name for name in LAUNCHER if os.environ.get(name)]
+    if missing := ", ".join(name for name in LAUNCHER if given and name not in given):
+        advice = f"Unset {', '.join(given)} to run one process, or start several with torchrun, which sets them all"
+        raise InputError(f"The environment has {', '.join(given)}, but not {missing}. {advice}.")
+
+
+def _number(name: str, alone: int) -> int:
+    return int(os.environ.get(name) or alone) if all(map(os.environ.get, LAUNCHER)) else alone
+
+
 def rank() -> int:
     """Rank of this process, 0 .. count()-1."""
-    return int(os.environ.get("RANK", 0))
+    return _number("RANK", 0)
 
 
 def count() -> int:
-    return int(os.environ.get("WORLD_SIZE", 1))
+    return _number("WORLD_SIZE", 1)
 
 
 def on_this_node() -> int:
     """Number of processes on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return _number("LOCAL_WORLD_SIZE", 1)
 
 
 def is_first() -> bool:

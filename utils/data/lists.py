@@ -3,12 +3,12 @@
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from utils.base.errors import InputError
-from utils.base.files import absence, write_text
+from utils.base.files import absence, checksum, write_text
 
 DATASETS_PREFIX = "./datasets/"
 UNKNOWN = -1  # label of an image of unknown class; allowed in rest and test lists
@@ -119,6 +119,15 @@ def check_files(rows: Sequence[Example | Explanation], list_path: str | Path, da
             place = f"--data-root '{data_root}'" if listed else f"the folder {os.getcwd()}"
             problem = absence(file) if os.path.islink(file) else "is missing or empty. Restore it"
             raise InputError(f"{list_path}, line {line}: the image {file} {problem}, or check {place}.")
+
+
+def check_unchanged(checksums: Mapping[str, int], data_root: str | Path, since: str) -> None:
+    """Raises InputError for the first picture that has changed `since`, by the CRC-32 of listed paths."""
+    # Not by modification times, which change when a dataset is copied.
+    for path, known in checksums.items():
+        file = locate(path, data_root)
+        if not os.path.isfile(file) or checksum(file) != known:
+            raise InputError(f"The picture {file} has changed since {since}, or restore it.")
 
 
 def plain_name(name: str) -> str:

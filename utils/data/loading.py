@@ -12,6 +12,7 @@ from torch import Tensor
 
 from utils.base import processes
 from utils.base.errors import InputError
+from utils.base.files import checksum
 from utils.base.machine import side_by_side
 from utils.data.catalog import Dataset
 from utils.data.images import decode
@@ -51,6 +52,9 @@ class ImageSet(Generic[Row]):
         other = copy.copy(self)
         other.view, other._kept = view, {}
         return other
+
+    def checksum(self, number: int) -> int:
+        return checksum(locate(self.rows[number].path, self.data_root))
 
     def __getitem__(self, number: int) -> Tensor:
         """Returns the view of row `number`, uint8 (3, h, w)."""

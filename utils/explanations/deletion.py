@@ -29,7 +29,7 @@ from utils.explanations.explain_list import spread
 from utils.explanations.masks import moved
 from utils.explanations.storage import listed_counters, read_masks
 from utils.running.launch import command, command_line
-from utils.running.records import read_explanation_record
+from utils.running.records import check_explained, differing, read_explanation_record
 
 BOX = 51 / 224  # width of the blur, as a fraction of the image's side
 
@@ -82,12 +82,16 @@ def report(
 ) -> Iterator[str]:
     """Yields the table line by line, for `count` images of the list; 0 for all."""
     yield f"{'':<32}{'mean z_a - z_b':>16}{'lost, blurred':>16}{'lost, moved':>16}"
-    for out in outs:
-        layout = Layout(Path(out), dataset.list_stem)
+    layouts = {out: Layout(Path(out), dataset.list_stem) for out in outs}
+    records = {out: read_explanation_record(layout.explanation_list()) for out, layout in layouts.items()}
+    if unequal := differing({out: record for out, record in records.items() if record}, aside={"pictures"}):
+        yield f"The lists differ in {unequal}."
+    for out, layout in layouts.items():
+        check_explained(layout.explanation_list(), data_root)
         images = open_list(dataset, "train", data_root, to_tensor)
         listed = listed_counters(layout, images.rows, len(dataset.classes))
         # Lists without a record, like those of the paper, have masks of 0.05.
-        sizes = read_explanation_record(layout.explanation_list()).get("mask_sizes", [TEACHING_SIZE])
+        sizes = records[out].get("mask_sizes", [TEACHING_SIZE])
         side = read_masks(layout, images.rows[0], listed[0], sizes[0]).shape[-1]
         images = images.seen_as(partial(whole_view, size=side))
         chosen = spread(len(images), count or len(images))

@@ -18,7 +18,7 @@ from utils.base.files import remove_leftovers, write_png
 from utils.base.machine import side_by_side, turns
 from utils.data.catalog import Dataset
 from utils.data.images import decode, to_tensor, whole_view
-from utils.data.lists import Example, Explanation, listed_path, read_explanations, write_explanations
+from utils.data.lists import Example, Explanation, check_unchanged, listed_path, read_explanations, write_explanations
 from utils.data.loading import ImageSet, in_batches, open_list, to_float
 from utils.data.outputs import DEMO, IMG, MASK, Layout, explanation_name, listed_size, name_problem
 from utils.explanations.explainers import Explainer, chosen_counters, strongest_counters
@@ -26,8 +26,9 @@ from utils.explanations.margin import Margin
 from utils.explanations.masks import constant, masks
 from utils.explanations.rendering import draw_borders, fill_outside
 from utils.explanations.scout import Scout
-from utils.explanations.storage import CONSTANT, LOGITS, Results
+from utils.explanations.storage import CHECKSUM, CONSTANT, LOGITS, Results
 from utils.running import checks
+from utils.running.records import check_explained
 from utils.running.resuming import Unfinished
 from utils.running.settings import pick
 from utils.training import evaluation
@@ -80,9 +81,10 @@ def explain_list(
         images: the list, in the whole view of `image_size`, because masks must fit the explained picture.
 
     Returns on rank 0 the measurements for the run record, and warnings. Raises InputError if an image cannot be
-    decoded, the teacher's outputs are not finite, or all of its maps are constant.
+    decoded or has changed since a stopped run, the teacher's outputs are not finite, or all maps are constant.
     """
     run = _Run(network, images, layout, classes, how, unfinished)
+    check_unchanged(run.results.checksums(images.rows), images.data_root, "it was explained. Start without --resume")
     share = processes.share(run.results.batches)
     missing = run.results.missing(share)
     total, left = sum(map(len, share)), sum(map(len, missing))
@@ -131,6 +133,7 @@ class _Run:
     @torch.no_grad()
     def explain(self, numbers: list[int]) -> int:
         """Explains a batch, from decoding to the written pictures; returns its size."""
+        checksums = torch.tensor([self.images.checksum(number) for number in numbers])
         pixels = torch.stack([self.images[number] for number in numbers])
         with self.on_device:
             label = self.images.labels[numbers].to(self.how.device)
@@ -139,7 +142,7 @@ class _Run:
             if not (found.logits.isfinite().all() and found.relevance.isfinite().all()):
                 raise InputError("The teacher's outputs are not finite. Check --checkpoint and --pretrained.")
             arrays = found.maps | {LOGITS: found.logits, CONSTANT: constant(found.relevance).sum(1)}
-            arrays = {name: values.cpu() for name, values in arrays.items()}
+            arrays = {name: values.cpu() for name, values in arrays.items()} | {CHECKSUM: checksums}
             counter, relevance = found.counter.tolist(), found.relevance.cpu()
         listed = zip(numbers, counter, strict=True)
         names = [name for number, some in listed for name in _names(self.images.rows[number], some)]
@@ -242,14 +245,15 @@ def _render(pictures: Tensor, inside: Tensor) -> dict[str, Tensor]:
     return {kind: some.cpu() for kind, some in rendered.items()}
 
 
-def explanation_files(layout: Layout, num_classes: int, how: ExplainSettings) -> Iterator[Path]:
+def explanation_files(layout: Layout, images: ImageSet, num_classes: int, how: ExplainSettings) -> Iterator[Path]:
     """Yields the files of a finished run: first the lists and their record, then the pictures that the list names.
 
-    Raises InputError if the explanation list is malformed.
+    Raises InputError if the explanation list is malformed, or a picture has changed since it was explained.
     """
     yield from (layout.heatmaps, layout.contact_sheet, layout.explanation_record)
     yield from (layout.explanation_list(), layout.explanation_list(people=True))
     names = [Path(row.path).name for row in read_explanations(layout.explanation_list(), num_classes)]
+    check_explained(layout.explanation_list(), images.data_root)
     for folder in _folders(layout, how).values():
         yield from (folder / name for name in names)
 

@@ -33,7 +33,7 @@ from utils.explanations.explain_list import EXPLAINERS
 from utils.explanations.masks import moved
 from utils.explanations.storage import listed_counters, read_masks
 from utils.running.launch import command, command_line
-from utils.running.records import read_explanation_record
+from utils.running.records import check_explained, differing, read_explanation_record
 from utils.running.settings import pick
 
 COLUMNS = ("on T", "of T", "on own", "of own", "points", "mass", "rank")  # see `report`
@@ -180,7 +180,11 @@ def report(outs: Sequence[str], data_root: str, seed: int) -> Iterator[str]:
     yield "Maps: pointing game, mass and rank in T."
     yield f"{'':<24}" + "".join(f"{column:>9}" for column in COLUMNS)
     exact: dict[str, list] = {}
-    for run in [run for out in outs for run in find_runs(out, data_root)]:
+    runs = [run for out in outs for run in find_runs(out, data_root)]
+    if unequal := differing({run.name: run.record for run in runs}, aside={"pictures"}):
+        yield f"The lists differ in {unequal}."
+    for run in runs:
+        check_explained(run.layout.explanation_list(), data_root)
         if run.dataset.name not in exact:
             exact[run.dataset.name] = truths(run.dataset, data_root, seed)
         for size in run.record["mask_sizes"]:

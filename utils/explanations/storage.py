@@ -15,11 +15,12 @@ from utils.base.errors import InputError
 from utils.base.files import replacing, write_json
 from utils.data.images import decode, to_tensor
 from utils.data.lists import Example, read_explanations
+from utils.data.loading import ImageSet, in_batches
 from utils.data.outputs import MASK, Layout, explanation_name, listed_size
 from utils.running import resuming
 
-# Stored next to the explainer's maps: logits (N, C), and the number of constant maps of each image (N,).
-LOGITS, CONSTANT = "logits", "constant"
+# Stored next to the explainer's maps: logits (N, C); for each image the number of constant maps, and its CRC-32 (N,).
+LOGITS, CONSTANT, CHECKSUM = OTHERS = "logits", "constant", "checksum"
 # Settings that do not describe the explanations.
 PLACES = {"out", "data_root", "checkpoint", "device", "workers", "resume"}
 
@@ -55,8 +56,17 @@ class Results:
         """Returns the maps of one image, (1, ...)."""
         (numbers,) = (batch for batch in self.batches if number in batch)
         with np.load(self._file(numbers)) as batch:
-            names = [name for name in batch.files if name not in (LOGITS, CONSTANT)]
+            names = [name for name in batch.files if name not in OTHERS]
             return {name: torch.from_numpy(batch[name][[numbers.index(number)]]) for name in names}
+
+    def checksums(self, rows: Sequence[Example]) -> dict[str, int]:
+        """CRC-32 of the explained pictures by listed path; `rows` are all images."""
+        found: dict[str, int] = {}
+        for numbers in self.batches:
+            if self._file(numbers).exists():
+                with np.load(self._file(numbers)) as batch:
+                    found |= zip((rows[number].path for number in numbers), batch[CHECKSUM].tolist(), strict=True)
+        return found
 
     def write_heatmaps(self, path: Path, rows: Sequence[Example]) -> None:
         """Writes heatmaps.npz: the maps, `label` and `path` of all images."""
@@ -76,16 +86,19 @@ class Results:
 
 
 @processes.first_only
-def write_explanation_record(cfg, layout: Layout) -> None:
-    """Writes how an explanation list was made: settings, and the SHA-256 of the teacher and the example list.
+def write_explanation_record(cfg, layout: Layout, images: ImageSet[Example], folder: Path) -> None:
+    """Writes how an explanation list was made: settings, SHA-256 of teacher and example list, CRC-32 of the pictures.
 
-    It contains no paths, times or versions: the same explanations have the same record.
+    It contains no output paths, times or versions: the same explanations have the same record. `folder` is that of the
+    unfinished run.
     """
     digests = resuming.inputs(cfg)
-    contents = {name: digest for name, digest in digests.items() if name not in ("test list", "rest list")}
-    settings = {name: value for name, value in dataclasses.asdict(cfg).items() if name not in PLACES | set(contents)}
-    about = {"variant": layout.variant, "mask_size": listed_size(cfg.mask_sizes), "contents": contents}
-    write_json(layout.explanation_record, settings | about)
+    used = {name: digest for name, digest in digests.items() if name not in ("test list", "rest list")}
+    record = {name: value for name, value in dataclasses.asdict(cfg).items() if name not in PLACES | set(used)}
+    record |= {"variant": layout.variant, "mask_size": listed_size(cfg.mask_sizes)}
+    record |= {f"content of {name}": digest[:16] for name, digest in used.items()}
+    results = Results(folder, in_batches(range(len(images)), cfg.batch_size), gaps=False)
+    write_json(layout.explanation_record, record | {"pictures": results.checksums(images.rows)})
 
 
 def listed_counters(layout: Layout, rows: Sequence[Example], num_classes: int) -> list[list[int]]:

@@ -18,7 +18,7 @@ from utils.base.errors import InputError, first_of
 from utils.base.files import replacing_folder, write_text
 from utils.base.machine import side_by_side
 from utils.data.catalog import Dataset
-from utils.data.lists import UNKNOWN, Example, check_files, locate, read_examples
+from utils.data.lists import UNKNOWN, Example, check_files, check_unchanged, locate, read_examples
 from utils.data.outputs import Layout
 from utils.people.course_pictures import explained_picture, marked_file, whole_picture
 from utils.people.page_key import DATA, DATA_BEGINS, ID_DIGITS, PHASES, KeyImage
@@ -56,7 +56,8 @@ class CoursePage:
         explanations: the pictures that lessons show after the answer, as the course names them, by id.
         data: the values for the script.
 
-    Raises InputError if a list or a picture is missing or wrong, or an image would be in two parts of the page.
+    Raises InputError if a list or a picture is missing or wrong, a picture has changed since the course was made, or an
+    image would be in two parts of the page.
     """
 
     def __init__(
@@ -74,7 +75,9 @@ class CoursePage:
     ) -> None:
         self.dataset, self._source, self._data_root, self._longest = dataset, source, data_root, image_size
         self._test = partial(draw_test, names=dataset.display_names, wanted=test_images, seed=seed)
-        entries = read_course(source, dataset)["lessons"]
+        course = read_course(source, dataset)
+        check_unchanged(course.get("pictures", {}), data_root, f"{source} was made. Make the course again")
+        entries = course["lessons"]
         self._prepared = (lambda entry: entry) if explanations else _unexplained
         self._secret = hashlib.sha256(f"{seed}\n".encode() + source.read_bytes()).digest()
         self._pictures: dict[str, Callable[[], tuple[str, bytes]]] = {}

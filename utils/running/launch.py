@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 
 from utils.base import processes
 from utils.base.errors import Finished, InputError, RunError, plain_warnings
-from utils.base.files import output_folder, remove_leftovers
+from utils.base.files import locked, output_folder, remove_leftovers
 from utils.running import settings
 
 
@@ -26,6 +26,9 @@ def launch(main: Callable[..., dict | None], config: type, description: str) -> 
     """
     fields = {field.name for field in dataclasses.fields(config)}
     again = f" Continue with: {_next_command('resume' in fields)}" if "seed" in fields else ""
+    if "seed" not in fields:
+        for name in processes.LAUNCHER:
+            os.environ.pop(name, None)  # a server is one process
     with command(f"{settings.script_name()}.py", again):
         cfg = settings.resolve(settings.parse(config, description))
         if not hasattr(cfg, "device") and not processes.is_first():
@@ -62,22 +65,24 @@ def _compute(main: Callable[..., dict | None], cfg) -> None:
     from utils.base import randomness
     from utils.running import records, resuming
 
-    processes.first_only(remove_leftovers)(output_folder(cfg.out))
-    inputs = resuming.inputs(cfg)
-    randomness.make_repeatable(cfg.seed)
-    device = getattr(cfg, "device", None)
+    folder, paths, device = output_folder(cfg.out), resuming.record_paths(cfg), getattr(cfg, "device", None)
+    use = f"of {settings.script_name()}.py uses {cfg.out}"
+    only_run = locked(paths[-1].with_suffix(".lock"), use) if processes.is_first() else nullcontext()
     started = time.perf_counter()
     try:
-        with processes.joined(device) if device else nullcontext():
+        with processes.joined(device) if device else nullcontext(), only_run:
+            processes.first_only(remove_leftovers)(folder)
+            inputs = resuming.inputs(cfg)
+            randomness.make_repeatable(cfg.seed)
             measured = main(cfg) or {}
+            seconds = {"seconds": round(time.perf_counter() - started, 2)}
+            if processes.is_first():
+                records.write_run_record(paths, settings.script_name(), cfg, inputs, measured | seconds)
+                resuming.forget(cfg)
     except (MemoryError, torch.OutOfMemoryError) as error:
         advice = "Lower --batch-size, --image-size, --workers or --ram-budget"
         raise RunError(f"Out of memory ({str(error).rstrip('.')}). {advice}.") from error
-    seconds = {"seconds": round(time.perf_counter() - started, 2)}
     if processes.is_first():
-        paths = resuming.record_paths(cfg)
-        records.write_run_record(paths, settings.script_name(), cfg, inputs, measured | seconds)
-        resuming.forget(cfg)
         for warning in measured.get("warnings", ()):
             print(f"warning: {warning}")
         print(f"Settings and measurements: {paths[-1]}")

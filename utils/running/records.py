@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import torchvision
 from utils.base import processes
 from utils.base.errors import InputError
 from utils.base.files import write_json
+from utils.data.lists import check_unchanged
 from utils.data.outputs import record_of
 
 TOP = Path(__file__).resolve().parents[2]
@@ -63,3 +64,17 @@ def read_explanation_record(ce_list: str | Path) -> dict:
     except (OSError, ValueError, TypeError) as error:
         problem = f"Explanation record {path} is damaged ({error})"
         raise InputError(f"{problem}. Run the explanation script again.") from error
+
+
+def check_explained(ce_list: str | Path, data_root: str | Path) -> None:
+    """Raises InputError for the first picture that has changed since it was explained."""
+    pictures = read_explanation_record(ce_list).get("pictures", {})
+    check_unchanged(pictures, data_root, f"it was explained for {ce_list}. Explain the list again")
+
+
+def differing(runs: Mapping[str, Mapping], aside: Container[str] = ()) -> str:
+    """Names the values in which runs differ, except those `aside`: `lr (was 0.01, is 0.02)`; "" if they are equal."""
+    names = sorted({name for values in runs.values() for name in values if name not in aside})
+    found = {name: {run: str(values.get(name)) for run, values in runs.items()} for name in names}
+    unequal = {name: values for name, values in found.items() if len(set(values.values())) > 1}
+    return ", ".join(f"{name} ({', '.join(map(' '.join, values.items()))})" for name, values in unequal.items())

@@ -17,6 +17,7 @@ from utils.base import processes
 from utils.base.errors import Finished, InputError, RunError
 from utils.base.files import file_digest, remove_leftovers
 from utils.data.outputs import Layout, record_of
+from utils.running.records import differing
 from utils.running.settings import chosen_dataset, script_name
 
 FREE = {"resume", "workers", "ram_budget"}  # settings that never change a result
@@ -71,10 +72,7 @@ class Unfinished:
         if not self._file.exists():
             return
         content = read_checkpoint(self._file, "--resume")
-        theirs, ours = content["identity"], self.who
-        names = [name for name in sorted(ours.keys() | theirs.keys()) if ours.get(name) != theirs.get(name)]
-        if names:
-            changed = ", ".join(f"{name} (was {theirs.get(name)}, is {ours.get(name)})" for name in names)
+        if changed := differing({"was": content["identity"], "is": self.who}):
             raise InputError(f"Unfinished run {self.folder}: {changed}. Restore them, or start without --resume.")
         processes.first_only(remove_leftovers)(self.folder)
         self.state, self.advanced = content["state"], True
@@ -132,13 +130,17 @@ def forget(cfg) -> None:
     Unfinished(Layout(Path(cfg.out)).unfinished(script_name(), _course(cfg)), {}).remove()
 
 
+def recorded(path: Path) -> dict:
+    """Returns the identity of the run of a record; {} if the record is missing or damaged."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return identity(record["settings"], record["inputs"], record["processes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
 def _check_finished(cfg, unfinished: Unfinished, outputs: Iterable[Path]) -> None:
     proof = record_paths(cfg)[-1]
-    try:
-        record = json.loads(proof.read_text(encoding="utf-8"))
-        theirs = identity(record["settings"], record["inputs"], record["processes"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return
-    if theirs == unfinished.who and all(path.is_file() for path in outputs):
+    if recorded(proof) == unfinished.who and all(path.is_file() for path in outputs):
         unfinished.remove()
         raise Finished(f"This run has finished, see {proof}. To run it again, start without --resume.")

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import tyro
 
-from utils.base import machine
+from utils.base import machine, processes
 from utils.base.errors import InputError
 from utils.base.files import expanded
 from utils.data import catalog
@@ -56,6 +56,7 @@ def parse(config: type[Config], description: str, arguments: list[str] | None = 
 def resolve(cfg):
     """Checks the settings and fills in those that depend on others: `auto`, and `{out}` and `{list}` in paths."""
     check(cfg)
+    processes.check_launcher()
     if not hasattr(cfg, "dataset"):
         return cfg
     dataset = chosen_dataset(cfg)

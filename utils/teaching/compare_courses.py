@@ -23,6 +23,8 @@ from utils.base.errors import InputError
 from utils.base.files import expanded
 from utils.data.outputs import Layout
 from utils.running.launch import command, command_line
+from utils.running.records import differing
+from utils.running.resuming import recorded
 from utils.teaching.course import REPORTED_LESSONS
 from utils.teaching.registry import SELECTORS
 
@@ -64,6 +66,10 @@ def compare(out: str | Path, selections: Sequence[str], simclr: bool = False) ->
     numbers = range(1, max(map(len, lines.values())) + 1)
     figures.curves(layout.comparison, lines, numbers, "lessons", "test accuracy of the student (%)", ranges=ranges)
     print(as_text(curves))
+    script = f"run_*_CMaxGrad{simclr * '_simclr'}"
+    runs = {name: recorded(path) for name in selections for path in layout.out.glob(f"{script}_{name}.json")}
+    if unequal := differing(runs, aside={"selection", "save_students"}):
+        print(f"warning: These runs differ in more than the selection: {unequal}.")
     return layout.comparison
 
 

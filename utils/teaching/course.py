@@ -3,7 +3,7 @@
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from models.weights import save_checkpoint
 from utils.base import figures, processes
 from utils.base.errors import InputError
-from utils.base.files import remove_leftovers, write_bytes, write_json, write_table
+from utils.base.files import checksum, remove_leftovers, write_bytes, write_json, write_table
 from utils.data.catalog import Dataset
 from utils.data.images import decode, whole_view
 from utils.data.lists import Example, Explanation, check_files, locate, read_explanations, write_examples
@@ -106,6 +106,7 @@ class CourseFiles:
             "seed": cfg.seed,
             "mask_size": record.get("mask_size", mask_size(pool.rows[0].path)),
             "lessons": entries,
+            "pictures": {one: checksum(locate(one, cfg.data_root)) for one in _pictures(entries)},
         }
         write_json(path, course)
         names = figures.drawable(self.dataset.display_names)
@@ -203,6 +204,13 @@ def lesson_entry(pool: Pool, people: Sequence[Explanation] | None, iteration: in
         "explanations": explanations,
     }
     return entry | ({"partners": partners} if partners else {})
+
+
+def _pictures(entries: Sequence[dict]) -> Iterator[str]:
+    """Yields the pictures and explanations of lessons."""
+    for entry in entries:
+        yield from (entry["image"], entry["partner"]["image"], *entry.get("partners", {}).values())
+        yield from (path for pair in entry["explanations"].values() for path in pair.values() if path)
 
 
 def measured(lessons: Sequence[Lesson]) -> dict:

@@ -17,6 +17,7 @@ from utils.data.images import eval_view, to_tensor, whole_view
 from utils.data.lists import Example, Explanation, read_explanations
 from utils.data.loading import ImageSet, open_list
 from utils.data.outputs import IMG, MASK, explanation_name, sibling
+from utils.running.records import check_explained
 
 ExplanationView = Literal["image", "attention"]
 
@@ -67,7 +68,7 @@ class Pool:
         table: its row for every image and class, as in `match_explanations`.
         explained: pictures of its rows in the image view, masks in the attention view, uint8 (3, s, s).
 
-    Raises InputError if the lists do not match, or a file is missing.
+    Raises InputError if the lists do not match, a file is missing, or a picture has changed since it was explained.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Pool:
         self.table = torch.full((len(images), num_classes), -1)
         if ce_list:
             self.table = match_explanations(images, self.rows, ce_list, num_classes)
+            check_explained(ce_list, images.data_root)
         shown = self.rows
         view_of_one: Callable[[Image.Image], Tensor] = partial(whole_view, size=image_size)
         if view == "attention":
