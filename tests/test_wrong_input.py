@@ -447,10 +447,11 @@ def test_a_picture_that_has_changed_since_it_was_explained(stage):
 def test_a_second_run_in_the_same_folder(stage):
     """A course of another selection may run at the same time."""
     stage.explain()
-    with locked(stage.folder / "toy/run_train_butterflies_CMaxGrad_random.lock", "of a test"):
+    record = "toy/run_train_butterflies_CMaxGrad_random.json"
+    with locked(stage.folder / record):
         before = stage.written()
         said = the_sentence(stage.run("course", "--selection", "random"), WRONG_INPUT)
-        assert f"Another run of train_butterflies_CMaxGrad.py uses toy (process {os.getpid()} on " in said
+        assert f"Another run is about to write {record} (process {os.getpid()} on " in said
         assert stage.written() == before and stage.run("course").status == 0
     assert stage.run("course", "--selection", "random").status == 0
 

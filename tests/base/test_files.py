@@ -44,29 +44,29 @@ HOLD = """import os, sys, time; from pathlib import Path; from utils.base import
 held = 0
 while held < 60:
     try:
-        with files.locked(Path("lock"), "of a test"):
+        with files.locked(Path("all.json")):
             os.mkdir("inside"), os.rmdir("inside")
             held += 1
     except (errors.InputError, FileNotFoundError) as error:
-        assert type(error) is errors.InputError or error.filename == "lock"
-with files.locked(Path(sys.argv[1]), "of a test"):
+        assert type(error) is errors.InputError or error.filename == "all.lock"
+with files.locked(Path(sys.argv[1])):
     print("held", flush=True), time.sleep(60)
 """
 
 
 def test_a_lock_has_one_holder_and_ends_with_its_process(tmp_path):
-    command, environment = [sys.executable, "-c", HOLD], os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    how = dict(cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
-    started = [subprocess.Popen([*command, f"lock{number}"], **how) for number in range(3)]
-    assert [process.stdout.readline() for process in started] == ["held\n"] * 3  # nobody met another inside
-    for number, process in enumerate(started):
-        path = tmp_path / f"lock{number}"
-        with pytest.raises(InputError, match=rf"^Another run of a test \(process {process.pid} on .*, since 20.*Wait"):
-            files.locked(path, "of a test").__enter__()
+    """Three processes; no two of them are inside at once."""
+    how = dict(cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True)
+    records = [tmp_path / f"{number}.json" for number in range(3)]
+    started = [subprocess.Popen([sys.executable, "-c", HOLD, str(record)], **how) for record in records]
+    assert [process.stdout.readline() for process in started] == ["held\n"] * 3
+    for record, process in zip(records, started, strict=True):
+        with pytest.raises(InputError, match=rf"run is about to write {record} \(process {process.pid} on .* Wait"):
+            files.locked(record).__enter__()
         process.kill()
-        process.wait()
-        with files.locked(path, "of a test"):
-            assert path.read_text().startswith(f"process {os.getpid()} on ")
+        process.communicate()
+        with files.locked(record):
+            assert record.with_suffix(".lock").read_text().startswith(f"process {os.getpid()} on ")
     assert os.listdir(tmp_path) == []
 
 

@@ -136,21 +136,23 @@ def checksum(path: str | Path) -> int:
 
 
 @contextlib.contextmanager
-def locked(path: Path, use: str) -> Iterator[None]:
-    """Locks the file `path` until the end. Raises InputError if another process has locked it; `use` says what for.
+def locked(record: Path) -> Iterator[None]:
+    """Locks a run record until the end. Raises InputError if another process has locked it.
 
     A killed process loses its lock, except on Windows: there the user must remove the file.
     """
+    path = record.with_suffix(".lock")
     try:
         file = _lock(path)
     except (BlockingIOError, FileExistsError):
         who = path.read_text(encoding="utf-8").strip() or "just started"
-        killed = "" if fcntl else f" If it was killed, remove {path}."
-        raise InputError(f"Another run {use} ({who}). Wait for it, stop it, or choose another --out.{killed}") from None
+        advice = "Wait for it, stop it, or choose another --out" + (
+            "" if fcntl else f"; if it was killed, remove {path}"
+        )
+        raise InputError(f"Another run is about to write {record} ({who}). {advice}.") from None
     try:
         file.truncate(0)
-        since = time.strftime("%Y-%m-%d %H:%M:%S")
-        print(f"process {os.getpid()} on {socket.gethostname()}, since {since}", file=file, flush=True)
+        print(f"process {os.getpid()} on {socket.gethostname()}, since {time.ctime()}", file=file, flush=True)
         yield
     finally:
         if not fcntl:
@@ -166,8 +168,7 @@ def _lock(path: Path) -> TextIO:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if isinstance(error, BlockingIOError):
-            raise
-        # This disk has no locks.
+            raise  # otherwise, this disk has no locks
     # The process that has just ended may have removed the file after it was opened here.
     return file if os.fstat(file.fileno()).st_nlink else _lock(path)
 

@@ -89,8 +89,7 @@ class Results:
 def write_explanation_record(cfg, layout: Layout, images: ImageSet[Example], folder: Path) -> None:
     """Writes how an explanation list was made: settings, SHA-256 of teacher and example list, CRC-32 of the pictures.
 
-    It contains no output paths, times or versions: the same explanations have the same record. `folder` is that of the
-    unfinished run.
+    It contains no output paths, times or versions: the same explanations have the same record. `folder` has batches.
     """
     digests = resuming.inputs(cfg)
     used = {name: digest for name, digest in digests.items() if name not in ("test list", "rest list")}

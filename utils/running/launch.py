@@ -66,8 +66,7 @@ def _compute(main: Callable[..., dict | None], cfg) -> None:
     from utils.running import records, resuming
 
     folder, paths, device = output_folder(cfg.out), resuming.record_paths(cfg), getattr(cfg, "device", None)
-    use = f"of {settings.script_name()}.py uses {cfg.out}"
-    only_run = locked(paths[-1].with_suffix(".lock"), use) if processes.is_first() else nullcontext()
+    only_run = locked(paths[-1]) if processes.is_first() else nullcontext()
     started = time.perf_counter()
     try:
         with processes.joined(device) if device else nullcontext(), only_run:
