@@ -141,7 +141,9 @@ def test_a_study_from_arrival_to_deletion(browser, marked, tmp_path, checker):
             person.sees(f"Lesson {number} of 3")
             (image,) = person.shown()
             (lesson,) = (one for one in course["extra"] if one["image"] == image)
-            assert {lesson["label"], lesson["answer"]} in mistakes
+            seen = {trial["stimulus"] for trial in person.trials}
+            left = [{one["label"], one["answer"]} for one in course["extra"] if one["image"] not in seen]
+            assert {lesson["label"], lesson["answer"]} in mistakes or not [pair for pair in left if pair in mistakes]
             person.answer(lesson["label"])
             person.click("Finish" if number == 3 else "Next")
 
