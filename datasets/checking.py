@@ -98,7 +98,7 @@ def find_remarks(classes: Sequence[str], lists: Mapping[str, Sequence[Picture]],
     missing = [name for name in classes if re.sub(r"[\W_]", "", name).casefold() in MISSING]
     nested = {picture.label for picture in pictures} - {one.label for one in pictures if not in_subfolder(one)}
     odd = [f"{picture.source} ({picture.oddity})" for picture in pictures if picture.oddity]
-    together = f"If a series shows one scene, accuracies are too high; --group-by '{SERIES}' keeps it in one list."
+    together = f"If one shows a single scene, accuracies are too high: use prepare.py folder --group-by '{SERIES}'."
     found = (
         (absent_classes(lists["test"], classes), "No test image of {}. Accuracies and the page's test leave them out."),
         (same, "Class names differ only in spelling: {}. If they mean one class, give it one name."),
