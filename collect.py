@@ -15,7 +15,6 @@ Takes: until Ctrl-C; an export or a deletion takes seconds. No GPU is used.
 """
 
 import contextlib
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -42,7 +41,7 @@ class Config:
     gold_every: int = 20  # every n-th label of a person is for a gold image (teach.py --gold-images)
     fixed_teacher: bool = False  # people's labels do not teach the teacher
     lease_seconds: int = 300  # seconds that an image stays reserved for the person who sees it
-    silent_seconds: int = 3600  # several pages only: after so long, unfinished people count as gone
+    silent_seconds: int = 3600  # several pages only: people who are silent so long before the end lose their place
     max_participants: int = 10_000  # number of people who may join
     completion_url: str = ""  # where people go at the end, such as Prolific's page with the completion code
     screen_out_url: str = ""  # where people go who do not reach the page's pass mark
@@ -74,9 +73,8 @@ def main(cfg: Config) -> None:
         return
     key = join_keys([read_page_key(Layout(Path(page))) for page in cfg.pages])
     output_folder(cfg.out)
-    silent = cfg.silent_seconds if key.joined else math.inf
-    limits = cfg.labels_per_image, cfg.lease_seconds, cfg.max_participants, cfg.certainty, cfg.gold_every, silent
-    store = Store(database, key, *limits)
+    limits = cfg.labels_per_image, cfg.lease_seconds, cfg.max_participants, cfg.certainty, cfg.gold_every
+    store = Store(database, key, *limits, cfg.silent_seconds)
     token = access_token(layout.answers_token)
     if store.damage:
         print(f"{store.damage} Until then the server takes no answers; the page keeps them and tries again.")

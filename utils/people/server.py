@@ -73,7 +73,7 @@ def create_app(key: Key, store: Store, token: str, links: dict[str, str]) -> Fla
         app.register_blueprint(_page(page, store, links), url_prefix=f"/{page.build_id}" * bool(key.joined))
 
     def front():
-        """Leads people to their page. The cookie leads who comes back without an identity to the same one."""
+        """Leads people to their page. People without an identity are recognized by a cookie."""
         person = store.join(request.args.to_dict(), browser=request.cookies.get(COOKIE, ""))
         page = store.page_of(person) if person else key.build_id  # if the study is full, any page says so
         response = app.redirect(f"{page}/?{request.query_string.decode(errors='replace')}")

@@ -249,8 +249,8 @@ class Store:
 
     The file is created if it is missing, readable for its owner only. If the database is damaged, `damage` contains
     the error, all other methods raise it, and nothing is written. `clock` returns seconds since 1970. If `heard` is
-    set, it updates certainties in each transaction that stores answers. People who do not finish and are silent for
-    `silent_seconds` lose their place.
+    set, it updates certainties in each transaction that stores answers. If there are several pages, people who are
+    silent for `silent_seconds` before the end lose their place.
 
     Raises:
         DatabaseTrouble: the file cannot be used.
@@ -266,7 +266,7 @@ class Store:
         max_participants: int = 10_000,
         certainty: float = 0.95,
         gold_every: int = 20,
-        silent_seconds: float = math.inf,
+        silent_seconds: float = 3600,
         clock: Callable[[], float] = time.time,
     ):
         self.path, self.lease_seconds, self.max_participants = path, lease_seconds, max_participants
@@ -364,7 +364,8 @@ class Store:
     def _people(self, database: sqlite3.Connection) -> dict[str, int]:
         """Returns how many people finished or are active, by page."""
         counts = "SELECT build_id, count(*) FROM participant WHERE seen > ? GROUP BY build_id"
-        found = database.execute(counts, (self._clock() - self.silent_seconds,)).fetchall()
+        oldest = self._clock() - self.silent_seconds if len(self._conditions) > 1 else -math.inf
+        found = database.execute(counts, (oldest,)).fetchall()
         return dict.fromkeys(self._conditions, 0) | dict(found)
 
     def page_of(self, secret: str) -> str:
