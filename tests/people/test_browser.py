@@ -397,14 +397,13 @@ def test_search_finds_names_and_enter_needs_a_single_match(browser, tmp_path):
     assert [trial["response"] for trial in person.trials] == [TWELVE.index("Admiral")]
 
 
-@pytest.mark.parametrize("count", [5, 12])
-def test_long_names_fit_on_a_phone(browser, tmp_path, checker, count):
-    names = ("x" * 80, "فراشة الملك (أنثى)", "Lumbricus_terrestris" * 4, *TWELVE)[:count]
+def test_long_names_fit_on_a_phone(browser, tmp_path, checker):
+    names = ("x" * 80, "فراشة الملك (أنثى)", "Lumbricus_terrestris" * 4, *TWELVE[:2])
     person = open_page(browser, *build_many(tmp_path, "birds", names, 2))
-    at_all_widths(person, f"long_{count}_intro", checker)
+    at_all_widths(person, "long_intro", checker)
     person.click("Start the first lesson")
     person.sees("Lesson 1")
-    at_all_widths(person, f"long_{count}_question", checker)
+    at_all_widths(person, "long_question", checker)
     person.answer(1)
     person.sees("The right answer is")
-    at_all_widths(person, f"long_{count}_feedback", checker)
+    at_all_widths(person, "long_feedback", checker)

@@ -8,7 +8,6 @@ import itertools
 import json
 import re
 import shutil
-import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -399,19 +398,16 @@ def test_wrong_input_is_named_in_one_line_and_the_earlier_page_is_kept(name, ano
     assert snapshot(another) == before
 
 
+@pytest.mark.filterwarnings("ignore:The test list has only")
 def test_classes_with_too_few_test_images_give_all_they_have():
-    """As balanced as the list allows: dealt one image a class in turn, by a plain second implementation."""
+    """The test is as balanced as the list allows, whatever the numbers."""
     for seed in range(200):
         rng = np.random.default_rng(seed)
-        rows = [
-            Example(f"{n}", int(label), n) for n, label in enumerate(rng.integers(0, 4, rng.integers(1, 30)) ** 2 // 3)
-        ]
+        rows = [Example("x", int(rng.choice([0, 0, 1, 3])), n) for n in range(rng.integers(1, 30))]
         wanted, counts = int(rng.integers(1, 35)), Counter(row.label for row in rows)
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
+        with pytest.warns(UserWarning, match="0 of none"):
             chosen = draw_test(rows, ["a", "b", "none", "c"], wanted, seed)
         assert len(chosen) == len(set(chosen)) == min(wanted, len(rows))
         given = Counter(rows[number].label for number in chosen)
         for label, other in itertools.permutations(counts, 2):
             assert given[label] == counts[label] or given[label] >= given[other] - 1
-        assert "0 of none" in str(said[-1].message)

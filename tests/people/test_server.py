@@ -27,7 +27,7 @@ from tests.helpers.collecting import (
 )
 from tests.helpers.runs import call
 from utils.data.outputs import Layout
-from utils.people import export, server
+from utils.people import server
 from utils.people.answers import read_answers
 from utils.people.asking import Asking
 from utils.people.page_key import read_page_key
@@ -172,12 +172,6 @@ def test_progress_and_exports_need_the_token(client, tmp_path):
     token = server.access_token(path)
     assert re.fullmatch("[0-9a-f]{32}", token) and server.access_token(path) == token
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-def test_no_cell_is_a_formula():
-    hostile = ["=1+1", "+1", "-1", "@SUM(A1)", '=HYPERLINK("http://x")', 'a,"b"\n=c']
-    (row,) = csv.reader(io.StringIO(export.csv_text([(*hostile, -1, 1.5, None, True)]), newline=""))
-    assert row == [*(f"'{text}" for text in hostile[:-1]), hostile[-1], "-1", "1.5", "", "true"]
 
 
 def test_exports_contain_what_was_sent_and_no_secret(client, page, store):
