@@ -314,7 +314,7 @@ MISMATCHES = {
     "counter is the label": (1, change_field(2, "0"), "line 1: counter class 0"),
     "counter out of range": (1, change_field(2, "7"), "line 1: counter 7 is out of range (0 .. 4)"),
     "missing row": (2, lambda line: None, "3 explanations of"),
-    "repeated row": (2, lambda line: f"{line}\n{line}", "line 3"),
+    "repeated row": (2, lambda line: f"{line}\n{line}", "list different explanations"),
     "three fields": (4, lambda line: line.rsplit(" ", 1)[0], "line 4: expected 'path label counter index'"),
 }
 
