@@ -17,15 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from utils.base import processes
 from utils.base.machine import default_workers
-from utils.data.catalog import Dataset
-from utils.data.outputs import Layout
 from utils.people.course_page import CoursePage, find_course
 from utils.people.extra_lessons import extra_lessons
-from utils.people.page_key import write_key
-from utils.people.page_texts import read_consent, read_language
-from utils.people.teacher import store_teacher
+from utils.people.teacher import load_network, store_teacher
 from utils.running.launch import launch
 from utils.running.settings import chosen_dataset
 from utils.teaching.course import read_course
@@ -63,31 +58,17 @@ class Config:
     device: str = "auto"  # auto (a GPU if there is one), cpu, cuda, cuda:1
 
 
-def make_page(cfg: Config, dataset: Dataset, course: Path, ce_list: Path) -> CoursePage:
-    pictures = (cfg.image_size, cfg.test_images, cfg.label_images, cfg.gold_images)
-    texts = {"text": read_language(cfg.language), "consent": read_consent(cfg.consent) if cfg.consent else None}
-    texts["links"] = {"completion": cfg.completion_url, "screen_out": cfg.screen_out_url}
-    page = CoursePage(dataset, course, cfg.data_root, *pictures, cfg.seed, texts, cfg.explanations)
-    if cfg.pass_mark:
-        content = read_course(course, dataset)
-        page.add_pass_mark(cfg.pass_mark, lambda shown: extra_lessons(content, shown, ce_list, dataset, cfg))
-    return page
-
-
-@processes.first_only
-def write_page(cfg: Config, page: CoursePage, dataset: Dataset, layout: Layout, selection: str) -> dict:
-    build_id = page.write(layout, cfg.workers)
-    write_key(layout, dataset, selection, build_id, page.images, page.explanations)
-    return page.report(layout, build_id)
-
-
 def main(cfg: Config) -> dict:
     dataset = chosen_dataset(cfg)
     found, selection = find_course(dataset, cfg.course_folder, cfg.selection, cfg.simclr)
-    course, layout = found.course(selection), replace(found, out=Path(cfg.out))
-    page = make_page(cfg, dataset, course, found.explanation_list())
-    measured = write_page(cfg, page, dataset, layout, selection) or {}
-    return measured | store_teacher(layout, dataset, read_course(course, dataset), cfg)
+    source, layout = found.course(selection), replace(found, out=Path(cfg.out))
+    course = read_course(source, dataset)
+    network = load_network(course, cfg)  # before the page, because --pretrained may be wrong
+    page = CoursePage(dataset, source, course, cfg)
+    if cfg.pass_mark:
+        page.add_pass_mark(lambda shown: extra_lessons(course, shown, found.explanation_list(), dataset, cfg))
+    measured = page.write(layout, selection) or {}
+    return measured | store_teacher(layout, dataset, network, cfg)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from utils.people import aggregation
 from utils.people.aggregation import Aggregator, Crowd, Votes, fit_crowd
 from utils.people.answers import Answer, read_experiment
 from utils.people.labelling import describe_all, known_answers
-from utils.people.teacher import FOLDS, Teacher, load_teacher, make_teacher, store_teacher
+from utils.people.teacher import FOLDS, Teacher, load_network, load_teacher, make_teacher, store_teacher
 
 EXPERIMENTS = {"butterflies_s300": ("butterflies_crop",), "chinese_chars": ("chinese_chars", "chinese_chars_crowd")}
 DRAWS = 10  # of the expert's images and of the order of answers
@@ -61,9 +61,9 @@ def measure(cfg, dataset: str) -> dict[str, list[dict]]:
     described, files = find(dataset, root), runs.layout(cfg, dataset, "crowd")
     folders = [Path(root, "explain_teach", name) for name in EXPERIMENTS[dataset]]
     answers = {folder.name: read_experiment(folder, described.classes) for folder in folders}
-    how = vars(cfg) | {"batch_size": 32, "device": choose(cfg.device)}
+    how = SimpleNamespace(**vars(cfg) | {"batch_size": 32, "device": choose(cfg.device)})
     files.out.mkdir(parents=True, exist_ok=True)
-    store_teacher(files, replace(described, rest=""), {}, SimpleNamespace(**how))
+    store_teacher(files, replace(described, rest=""), load_network({}, how), how)
     everything = [answer for some in answers.values() for answer in some]
     labels, certainties = replay_all(make_log(everything, load_teacher(files.teacher_features)), cfg.seed)
     areas = lesson_auc(everything, len(described.classes))

@@ -14,6 +14,7 @@ from typing import get_args
 import numpy as np
 from tqdm import tqdm
 
+from utils.base import processes
 from utils.base.errors import InputError, first_of
 from utils.base.files import replacing_folder, write_text
 from utils.base.machine import side_by_side
@@ -21,8 +22,8 @@ from utils.data.catalog import Dataset
 from utils.data.lists import UNKNOWN, Example, check_files, check_unchanged, locate, read_examples
 from utils.data.outputs import Layout
 from utils.people.course_pictures import explained_picture, marked_file, whole_picture
-from utils.people.page_key import DATA, DATA_BEGINS, ID_DIGITS, PHASES, KeyImage
-from utils.teaching.course import read_course
+from utils.people.page_key import DATA, DATA_BEGINS, ID_DIGITS, PHASES, KeyImage, write_key
+from utils.people.page_texts import read_consent, read_language
 from utils.teaching.registry import Selection
 
 STATIC = Path(__file__).parent / "page"
@@ -48,8 +49,7 @@ class CoursePage:
     """A course page: its pictures under opaque names, and the values that the page's script reads.
 
     Lessons include their labels, which feedback needs. The test and the images to label do not. The course file
-    `source` and the seed are the secret key of the picture names. `texts` are the page's sentences (`text`) and further
-    values for the script. The other arguments are settings of teach.py.
+    `source` and the seed are the secret key of the picture names. `cfg` are the settings of teach.py.
 
     Attributes:
         images: the pictures that people are asked about, by id.
@@ -60,52 +60,41 @@ class CoursePage:
     image would be in two parts of the page.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        source: Path,
-        data_root: str,
-        image_size: int,
-        test_images: int,
-        label_images: int,
-        gold_images: int,
-        seed: int,
-        texts: dict,
-        explanations: bool = True,
-    ) -> None:
-        self.dataset, self._source, self._data_root, self._longest = dataset, source, data_root, image_size
-        self._test = partial(draw_test, names=dataset.display_names, wanted=test_images, seed=seed)
-        course = read_course(source, dataset)
-        check_unchanged(course.get("pictures", {}), data_root, f"{source} was made. Make the course again")
-        entries = course["lessons"]
-        self._prepared = (lambda entry: entry) if explanations else _unexplained
-        self._secret = hashlib.sha256(f"{seed}\n".encode() + source.read_bytes()).digest()
+    def __init__(self, dataset: Dataset, source: Path, course: dict, cfg) -> None:
+        self.dataset, self._source, self.cfg = dataset, source, cfg
+        check_unchanged(course.get("pictures", {}), cfg.data_root, f"{source} was made. Make the course again")
+        text = read_language(cfg.language)
+        consent = read_consent(cfg.consent) if cfg.consent else None
+        self._secret = hashlib.sha256(f"{cfg.seed}\n".encode() + source.read_bytes()).digest()
         self._pictures: dict[str, Callable[[], tuple[str, bytes]]] = {}
+        self._all_bordered = True  # every explained picture has a red border
         self.images: dict[str, KeyImage] = {}
         self.explanations: dict[str, str] = {}
-        lessons, bordered = self._add_lessons(entries)
-        self._add_asked("test", "test", self._test)
+        lessons = self._add_lessons(course["lessons"])
+        self._add_asked("test", "test", partial(self._draw_test, wanted=cfg.test_images))
         if dataset.rest:
-            self._add_asked("label", "rest", lambda rows: draw_some(len(rows), label_images, seed))
-            further = partial(self._draw_further, option="--gold-images", wanted=gold_images)
+            self._add_asked("label", "rest", lambda rows: draw_some(len(rows), cfg.label_images, cfg.seed))
+            further = partial(self._draw_further, option="--gold-images", wanted=cfg.gold_images)
             self._add_asked("gold", "test", further)
-        self._refuse_overlap(entries)
-        # Sorted by id: the order reveals nothing.
-        ids = {part: sorted(name for name in self.images if self.images[name].part == part) for part in PHASES[1:]}
+        self._compared = {path for entry in course["lessons"] for path in _compared(entry)}
+        self._refuse_overlap()
         self.data: dict = {
             "dataset": dataset.name,
-            "things": texts["text"]["things"] if all(texts["text"]["things"]) else dataset.things,
+            "things": text["things"] if all(text["things"]) else dataset.things,
             "classes": dataset.display_names,
-            "borders": bordered,
+            "borders": self._all_bordered,
             "lessons": lessons,
             "pass": None,
             "extra": [],
-            **ids,
-            **texts,
+            # Sorted by id: the order reveals nothing.
+            **{part: sorted(name for name in self.images if self.images[name].part == part) for part in PHASES[1:]},
+            "text": text,
+            "consent": consent,
+            "links": {"completion": cfg.completion_url, "screen_out": cfg.screen_out_url},
         }
 
-    def add_pass_mark(self, mark: float, extra: Callable[[set[str]], list[dict]]) -> None:
-        """Adds a second test and the lessons before it, for people who are right in less than `mark` of the first test.
+    def add_pass_mark(self, extra: Callable[[set[str]], list[dict]]) -> None:
+        """Adds a second test and the lessons before it, for people below the pass mark in the first test.
 
         `extra` makes these lessons without some images. Raises InputError if the test list has too few known images.
         """
@@ -113,47 +102,49 @@ class CoursePage:
         if any(self.images[name].label is None for name in self.data["test"]):
             raise InputError("--pass-mark needs the classes of all test images, but some are unknown.")
         option = "--pass-mark needs a second test: --test-images"
-        self._add_asked("test", "test", partial(self._draw_further, option=option))
+        self._add_asked("test", "test", partial(self._draw_further, option=option, wanted=self.cfg.test_images))
         tests = [*self.data["test"], *(second := sorted(set(self.images) - images))]
         shown = {image.path for image in self.images.values()} | self._compared
-        self.data["extra"], bordered = self._add_lessons(extra(shown), len(lessons))
-        self.data["borders"] = self.data["borders"] and bordered
+        self.data["extra"] = self._add_lessons(extra(shown), len(lessons))
+        self.data["borders"] = self._all_bordered
         checks = {name: check_of(name, self.images[name].label) for name in tests}
         # The second test comes after half as many lessons as the course has.
         before = min(len(self.data["extra"]), math.ceil(len(lessons) / 2))
-        self.data["pass"] = {"mark": mark, "test": second, "shown": before, "checks": checks}
+        self.data["pass"] = {"mark": self.cfg.pass_mark, "test": second, "shown": before, "checks": checks}
 
-    def _draw_further(self, rows: list[Example], option: str, **changed) -> list[int]:
-        """Draws rows of known class that the page does not ask about yet, like the test but for some settings.
+    def _draw_test(self, rows: Sequence[Example], wanted: int) -> list[int]:
+        return draw_test(rows, self.dataset.display_names, wanted, self.cfg.seed)
+
+    def _draw_further(self, rows: list[Example], option: str, wanted: int) -> list[int]:
+        """Draws rows of known class that the page does not ask about yet, like the test.
 
         Raises InputError if they are too few, or not as balanced as the test list allows.
         """
         asked = {image.path for image in self.images.values()}
         known = [number for number, row in enumerate(rows) if row.label != UNKNOWN]
         left = [number for number in known if rows[number].path not in asked]
-        chosen = [left[place] for place in self._test([rows[number] for number in left], **changed)]
+        chosen = [left[place] for place in self._draw_test([rows[number] for number in left], wanted)]
         counts = Counter(rows[number].label for number in chosen)
         sizes = [counts[label] for label in {rows[number].label for number in known}]
-        wanted = (self._test.keywords | changed)["wanted"]
         if len(chosen) < wanted or max(sizes, default=0) > min(sizes, default=0) + 1:
             raise InputError(f"{option} {wanted}: the test list has too few unused images. Ask for fewer.")
         return chosen
 
     def _read(self, split: str) -> tuple[list[Example], Path]:
-        path = self.dataset.list_path(self._data_root, split)
+        path = self.dataset.list_path(self.cfg.data_root, split)
         rows = read_examples(path, len(self.dataset.classes), rest=split != "train")
-        check_files(rows, path, self._data_root)
+        check_files(rows, path, self.cfg.data_root)
         return rows, path
 
     def _add(self, place: str, make: Callable[..., tuple[str, bytes]], *arguments: str) -> str:
         """Adds a picture and returns its id, a keyed hash of `place`, which is unique to the picture."""
         name = hmac.new(self._secret, place.encode(), hashlib.sha256).hexdigest()[:ID_DIGITS]
-        self._pictures[name] = partial(make, *arguments, self._longest)
+        self._pictures[name] = partial(make, *arguments, self.cfg.image_size)
         return name
 
     def _add_question(self, phase: str, place: str, row: Example, where: str) -> str:
         """Adds a picture that people are asked about in `phase`."""
-        name = self._add(f"{phase} {place}", whole_picture, locate(row.path, self._data_root), where)
+        name = self._add(f"{phase} {place}", whole_picture, locate(row.path, self.cfg.data_root), where)
         self.images[name] = KeyImage(phase, row.path, None if row.label == UNKNOWN else row.label, row.index)
         return name
 
@@ -163,23 +154,25 @@ class CoursePage:
         for number in draw(rows):
             self._add_question(phase, rows[number].path, rows[number], f"{path}, line {number + 1}")
 
-    def _add_explained(self, place: str, image: str, machine: str, human: str | None, where: str) -> tuple[str, bool]:
-        """Adds a picture with its explanation. Returns its id, and True if it has a red border."""
-        kind, marked = marked_file(machine, human, self._data_root, where)
-        name = self._add(f"explanation {place}", explained_picture, locate(image, self._data_root), kind, marked, where)
+    def _add_explained(self, place: str, image: str, machine: str, human: str | None, where: str) -> str:
+        """Adds a picture with its explanation and returns its id."""
+        kind, marked = marked_file(machine, human, self.cfg.data_root, where)
+        self._all_bordered &= kind != "machine"
+        file = locate(image, self.cfg.data_root)
+        name = self._add(f"explanation {place}", explained_picture, file, kind, marked, where)
         self.explanations[name] = machine
-        return name, kind != "machine"
+        return name
 
-    def _add_lessons(self, entries: Sequence[dict], first: int = 0) -> tuple[list[dict], bool]:
-        """Adds the pictures of the lessons, numbered from `first`.
+    def _add_lessons(self, entries: Sequence[dict], first: int = 0) -> list[dict]:
+        """Adds the pictures of the lessons, numbered from `first`; returns the lessons for the page.
 
-        Returns the lessons for the page, and True if every pair has red borders. A lesson's `partners` are the plain
-        pictures shown after wrong answers without an explanation; without such answers there is no such key.
+        A lesson's `partners` are the plain pictures shown after wrong answers without an explanation; without such
+        answers there is no such key.
         """
         rows, path = self._read("train")
         row_of = {row.path: row for row in rows}
-        lessons, bordered = [], [True]
-        for place, entry in enumerate(map(self._prepared, entries), first):
+        lessons = []
+        for place, entry in enumerate(entries if self.cfg.explanations else map(_unexplained, entries), first):
             where = f"{self._source}, lesson {place + 1}"
             for compared in (entry["image"], *_compared(entry)):
                 if compared not in row_of:
@@ -190,21 +183,20 @@ class CoursePage:
                     "image": (entry["image"], pair["image"], pair["human"]),
                     "partner": (pair["partner"], pair["partner_explanation"], pair["partner_human"]),
                 }
-                added = {side: self._add_explained(f"{place} {wrong} {side}", *sides[side], where) for side in sides}
-                pairs[wrong] = {side: name for side, (name, _) in added.items()}
-                bordered += [border for _, border in added.values()]
+                pairs[wrong] = {
+                    side: self._add_explained(f"{place} {wrong} {side}", *files, where) for side, files in sides.items()
+                }
             for wrong, partner in sorted(entry.get("partners", {}).items()):
                 # All answers that show it share one file.
-                file = locate(partner, self._data_root)
+                file = locate(partner, self.cfg.data_root)
                 partners[wrong] = self._add(f"plain {partner}", whole_picture, file, where)
                 self.explanations[partners[wrong]] = partner
             image = self._add_question("lesson", str(place), row_of[entry["image"]], where)
             lesson = {"image": image, "label": entry["label"], "answer": entry["answer"], "pairs": pairs}
             lessons.append(lesson | ({"partners": partners} if partners else {}))
-        return lessons, all(bordered)
+        return lessons
 
-    def _refuse_overlap(self, entries: Sequence[dict]) -> None:
-        self._compared = {path for entry in entries for path in _compared(entry)}
+    def _refuse_overlap(self) -> None:
         part_of = dict.fromkeys(self._compared, "lesson")
         for image in self.images.values():
             other = part_of.setdefault(image.path, image.phase)
@@ -214,7 +206,27 @@ class CoursePage:
                     "Remove it from one of the lists."
                 )
 
-    def write(self, layout: Layout, workers: int) -> str:
+    @processes.first_only
+    def write(self, layout: Layout, selection: str) -> dict:
+        """Writes the page and its key and prints where they are; returns the numbers of pictures."""
+        build_id = self._write_folder(layout)
+        write_key(layout, self.dataset, selection, build_id, self.images, self.explanations)
+        page = layout.course_page / "index.html"
+        print(f"Course page: {page} (open it in a browser); key: {layout.course_page_key()}")
+        if not self.data["label"]:
+            print("There is no list to label: the page ends with the test.")
+        if reveals_classes(self.images, set(self.data["jpg"])):
+            print(
+                "Some classes have only JPEG pictures and others only PNG, which reveals classes. "
+                "Save the images of all classes in one format and build the page again."
+            )
+        parts = {"lessons": "lessons", "extra_lessons": "extra", "test_images": "test", "label_images": "label"}
+        counts = {name: len(self.data[part]) for name, part in parts.items()}
+        counts["gold_images"] = sum(image.phase == "gold" for image in self.images.values())
+        counts["label_images"] -= counts["gold_images"]
+        return {"build_id": build_id, **counts, "pictures": len(self._pictures)}
+
+    def _write_folder(self, layout: Layout) -> str:
         """Writes the page and swaps its folder in once it is complete; returns the build id, a digest of the page."""
         digest = hashlib.sha256()
         with replacing_folder(layout.out, layout.course_page.name, force=True) as staging:
@@ -231,7 +243,7 @@ class CoursePage:
                 return ending, hashlib.sha256(content).digest()
 
             names = sorted(self._pictures)  # modification times then do not reveal the order of a list
-            written = side_by_side(write_picture, names, workers)
+            written = side_by_side(write_picture, names, self.cfg.workers)
             endings = {}
             for name, (ending, content) in tqdm(
                 zip(names, written, strict=True), "pictures", len(names), unit="picture"
@@ -244,23 +256,6 @@ class CoursePage:
             rest = json.dumps(self.data).removeprefix("{")
             write_text(folder / DATA, f'{DATA_BEGINS}{build_id}", {rest};\n')
         return build_id
-
-    def report(self, layout: Layout, build_id: str) -> dict:
-        """Prints where the page and its key are; returns the numbers of pictures."""
-        page = layout.course_page / "index.html"
-        print(f"Course page: {page} (open it in a browser); key: {layout.course_page_key()}")
-        if not self.data["label"]:
-            print("There is no list to label: the page ends with the test.")
-        if reveals_classes(self.images, set(self.data["jpg"])):
-            print(
-                "Some classes have only JPEG pictures and others only PNG, which reveals classes. "
-                "Save the images of all classes in one format and build the page again."
-            )
-        parts = {"lessons": "lessons", "extra_lessons": "extra", "test_images": "test", "label_images": "label"}
-        counts = {name: len(self.data[part]) for name, part in parts.items()}
-        counts["gold_images"] = sum(image.phase == "gold" for image in self.images.values())
-        counts["label_images"] -= counts["gold_images"]
-        return {"build_id": build_id, **counts, "pictures": len(self._pictures)}
 
 
 def draw_test(rows: Sequence[Example], names: Sequence[str], wanted: int, seed: int) -> list[int]:

@@ -14,7 +14,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from models.resnet import build
+from models.resnet import Network, build
 from models.weights import load_backbone
 from utils.base import processes
 from utils.base.errors import InputError
@@ -122,11 +122,10 @@ def make_teacher(
     return Teacher(rows, features, expert, labels, fit_head(expert, labels, num_classes), temperature), right
 
 
-def store_teacher(layout: Layout, dataset: Dataset, course: dict, cfg) -> dict:
-    """Writes teacher_features.npz: features of the expert's images (whole) and of the others (test view), and the head.
+def load_network(course: dict, cfg) -> tuple[Network, int] | None:
+    """Returns the network of a course and its image size; None, with a remark, without weights.
 
-    The network is that of the course, unless `cfg` names other weights. Without weights, an earlier file is removed.
-    Returns what the run record measures.
+    `cfg.pretrained` may name other weights than the course. Raises InputError if these cannot be loaded.
     """
     how = course.get("network", UNRECORDED)
     pretrained = how["pretrained"] if cfg.pretrained == "auto" else cfg.pretrained
@@ -138,11 +137,23 @@ def store_teacher(layout: Layout, dataset: Dataset, course: dict, cfg) -> dict:
             raise
         pretrained, problem = "none", str(error)
     if pretrained == "none":
-        processes.first_only(layout.teacher_features.unlink)(missing_ok=True)
         processes.say(f"The labels will be made without a teacher, because it has no weights. {problem}")
+        return None
+    return network, how["image_size"]
+
+
+def store_teacher(layout: Layout, dataset: Dataset, loaded: tuple[Network, int] | None, cfg) -> dict:
+    """Writes teacher_features.npz: features of the expert's images (whole) and of the others (test view), and the head.
+
+    `loaded` is the result of `load_network`; without a network, an earlier file is removed. Returns what the run record
+    measures.
+    """
+    if loaded is None:
+        processes.first_only(layout.teacher_features.unlink)(missing_ok=True)
         return {}
+    network, image_size = loaded
     network.to(cfg.device).eval().freeze_backbone()
-    view, whole = (partial(one, size=how["image_size"]) for one in (eval_view, whole_view))
+    view, whole = (partial(one, size=image_size) for one in (eval_view, whole_view))
     expert = open_list(dataset, "train", cfg.data_root, whole)
     splits = ("test", "rest") if dataset.rest else ("test",)
     others = [open_list(dataset, split, cfg.data_root, view) for split in splits]
