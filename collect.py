@@ -73,8 +73,7 @@ def main(cfg: Config) -> None:
         return
     key = join_keys([read_page_key(Layout(Path(page))) for page in cfg.pages])
     output_folder(cfg.out)
-    limits = cfg.labels_per_image, cfg.lease_seconds, cfg.max_participants, cfg.certainty, cfg.gold_every
-    store = Store(database, key, *limits, cfg.silent_seconds)
+    store = Store(database, key, cfg)
     token = access_token(layout.answers_token)
     if store.damage:
         print(f"{store.damage} Until then the server takes no answers; the page keeps them and tries again.")

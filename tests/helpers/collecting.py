@@ -9,10 +9,13 @@ import secrets
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import collect
 from utils.data.outputs import Layout
 from utils.people import server
 from utils.people.page_key import read_page_key
@@ -57,10 +60,11 @@ def build_page(out, lessons=3, tests=4, labels=6, truth=0, build="0", gold=0):
     return SimpleNamespace(out=out, folder=folder, key=key, build_id=build_id, **ids)
 
 
-def opened(page, labels_per_image=2, lease_seconds=60.0, max_participants=100, **more):
+def opened(page, labels_per_image=2, lease_seconds=60.0, max_participants=100, clock=time.time, **more):
     """Opens the answers database of a page."""
-    key = read_page_key(Layout(page.out))
-    return Store(page.out / "answers.sqlite", key, labels_per_image, lease_seconds, max_participants, **more)
+    some = {"labels_per_image": labels_per_image, "lease_seconds": lease_seconds, "max_participants": max_participants}
+    cfg = replace(collect.Config(), **some, **more)
+    return Store(page.out / "answers.sqlite", read_page_key(Layout(page.out)), cfg, clock)
 
 
 def client_of(page, store):

@@ -5,12 +5,14 @@ import json
 import random
 from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import stats
 
+import collect
 from tests.helpers.collecting import CLASSES, CONSENT, SECRET, build_page, sent_trial
 from tests.helpers.runs import call
 from utils.data.outputs import Layout
@@ -30,9 +32,8 @@ def study(tmp_path):
         page.build_id: page for page in (build_page(tmp_path / f"page{n}", build=str(n), gold=2) for n in range(3))
     }
     key, now = join_keys([read_page_key(Layout(page.out)) for page in pages.values()]), [1e9]
-    with closing(
-        Store(tmp_path / "a.sqlite", key, 3, gold_every=2, silent_seconds=SILENT, clock=lambda: now[0])
-    ) as store:
+    cfg = replace(collect.Config(), labels_per_image=3, gold_every=2, silent_seconds=SILENT)
+    with closing(Store(tmp_path / "a.sqlite", key, cfg, lambda: now[0])) as store:
         yield SimpleNamespace(pages=pages, key=key, store=store, now=now, app=server.create_app(key, store, SECRET, {}))
 
 

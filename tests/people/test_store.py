@@ -195,7 +195,7 @@ def test_a_deleted_person_leaves_nothing(page, seed):
             if draw.random() < 0.3:
                 store.finish(people[number], draw.random() < 0.5, f"remark of person{number} " * draw.randint(1, 90))
         gone = draw.randrange(4)
-        before, (code, trials) = everything(store.path), store.place(people[gone])
+        before, (code, trials, _) = everything(store.path), store.place(people[gone])
         with pytest.raises(InputError, match="--delete abc: nobody in .* has this code"):
             stores.delete_person(store.path, "abc")
         assert everything(store.path) == before

@@ -7,6 +7,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -210,7 +211,16 @@ class CoursePage:
     def write(self, layout: Layout, selection: str) -> dict:
         """Writes the page and its key and prints where they are; returns the numbers of pictures."""
         build_id = self._write_folder(layout)
-        write_key(layout, self.dataset, selection, build_id, self.images, self.explanations)
+        key = {
+            "build_id": build_id,
+            "dataset": self.dataset.name,
+            "classes": list(self.dataset.classes),
+            "selection": selection,
+            "simclr": layout.variant == "simclr",
+            "images": {name: asdict(image) for name, image in self.images.items()},
+            "explanations": self.explanations,
+        }
+        write_key(layout, key)
         page = layout.course_page / "index.html"
         print(f"Course page: {page} (open it in a browser); key: {layout.course_page_key()}")
         if not self.data["label"]:

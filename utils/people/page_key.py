@@ -3,13 +3,12 @@
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from utils.base.errors import InputError
 from utils.base.files import write_json
-from utils.data.catalog import Dataset
 from utils.data.outputs import Layout
 
 PHASES = ("lesson", "test", "label")
@@ -62,33 +61,14 @@ class Key:
         return dict(sorted(chosen, key=lambda item: (item[1].index, item[1].path)))
 
 
-def write_key(
-    layout: Layout,
-    dataset: Dataset,
-    selection: str,
-    build_id: str,
-    images: Mapping[str, KeyImage],
-    explanations: Mapping[str, str],
-) -> None:
-    """Writes the key of a page. The key of an earlier build is renamed, since answers to that build need it.
-
-    `images` are the pictures that people are asked about, `explanations` those that lessons show after the answer.
-    """
+def write_key(layout: Layout, key: dict) -> None:
+    """Writes the key of a page. The key of an earlier build is renamed, since answers to that build need it."""
     current = layout.course_page_key()
     with contextlib.suppress(InputError):
         earlier = _read_key(current).build_id
-        if earlier != build_id:
+        if earlier != key["build_id"]:
             os.replace(current, layout.course_page_key(earlier))
-    content = {
-        "build_id": build_id,
-        "dataset": dataset.name,
-        "classes": list(dataset.classes),
-        "selection": selection,
-        "simclr": layout.variant == "simclr",
-        "images": {name: asdict(image) for name, image in images.items()},
-        "explanations": dict(explanations),
-    }
-    write_json(current, content)
+    write_json(current, key)
 
 
 def read_key(path: str | Path, dataset: str, classes: Sequence[str]) -> Key:

@@ -75,7 +75,7 @@ def create_app(key: Key, store: Store, token: str, links: dict[str, str]) -> Fla
     def front():
         """Leads people to their page. People without an identity are recognized by a cookie."""
         person = store.join(request.args.to_dict(), browser=request.cookies.get(COOKIE, ""))
-        page = store.page_of(person) if person else key.build_id  # if the study is full, any page says so
+        page = store.place(person)[2] if person else key.build_id  # if the study is full, any page says so
         response = app.redirect(f"{page}/?{request.query_string.decode(errors='replace')}")
         if person:
             response.set_cookie(COOKIE, person, max_age=COOKIE_SECONDS, path=None, samesite="Lax")
@@ -84,31 +84,7 @@ def create_app(key: Key, store: Store, token: str, links: dict[str, str]) -> Fla
     if key.joined:
         app.add_url_rule("/", view_func=front)
 
-    @app.get("/progress")
-    def progress() -> str:
-        check_token()
-        try:
-            now = store.progress()
-        except InputError as trouble:
-            abort(503, str(trouble))
-        return render_template_string(PROGRESS, dataset=key.dataset, now=now, token=token)
-
-    @app.get("/export<suffix>")
-    def export(suffix: str) -> Response:
-        check_token()
-        if suffix not in FORMATS:
-            abort(404, "There is no such page.")
-        try:
-            text = export_text(store.path, suffix)
-        except InputError as trouble:
-            abort(503, str(trouble))
-        headers = {"Content-Disposition": f"attachment; filename=answers{suffix}"}
-        return Response(text, mimetype=FORMATS[suffix], headers=headers)
-
-    def check_token() -> None:
-        """Compares in constant time: response times reveal nothing about the token."""
-        if not hmac.compare_digest(request.args.get("token", "").encode(), token.encode()):
-            abort(403, "The token is missing or wrong. Use the whole address that collect.py printed.")
+    app.register_blueprint(_research(key, store, token))
 
     @app.errorhandler(UnknownParticipant)
     def unknown(_: Exception) -> tuple[Response, int]:
@@ -160,7 +136,7 @@ def _page(key: Key, store: Store, links: dict[str, str]) -> Blueprint:
         participant = store.join(parameters, consent, key.build_id, request.cookies.get(COOKIE, ""))
         if not participant:
             abort(403, "This study takes no more people.")
-        code, trials = store.place(participant)
+        code, trials, _ = store.place(participant)
         return jsonify(participant=participant, code=code, trials=trials)
 
     @page.post("/api/finish")
@@ -174,7 +150,7 @@ def _page(key: Key, store: Store, links: dict[str, str]) -> Blueprint:
     @page.post("/api/next")
     def next_image() -> Response:
         (participant,) = _body("participant")
-        return jsonify(image=store.next_image(participant), lease_seconds=store.lease_seconds)
+        return jsonify(image=store.next_image(participant), lease_seconds=store.cfg.lease_seconds)
 
     @page.post("/api/trials")
     def trials() -> Response:
@@ -191,6 +167,32 @@ def _page(key: Key, store: Store, links: dict[str, str]) -> Blueprint:
         return jsonify(stored=stored, refused=refused)
 
     return page
+
+
+def _research(key: Key, store: Store, token: str) -> Blueprint:
+    """Returns the addresses for the researchers who know the token."""
+    research = Blueprint("research", __name__)
+
+    @research.before_request
+    def check_token() -> None:
+        """Compares in constant time: response times reveal nothing about the token."""
+        if not hmac.compare_digest(request.args.get("token", "").encode(), token.encode()):
+            abort(403, "The token is missing or wrong. Use the whole address that collect.py printed.")
+
+    @research.get("/progress")
+    def progress() -> str:
+        return render_template_string(PROGRESS, dataset=key.dataset, now=store.progress(), token=token)
+
+    @research.get("/export<any(.json, .csv):suffix>")
+    def export(suffix: str) -> Response:
+        headers = {"Content-Disposition": f"attachment; filename=answers{suffix}"}
+        return Response(export_text(store.path, suffix), mimetype=FORMATS[suffix], headers=headers)
+
+    @research.errorhandler(InputError)
+    def trouble(error: InputError) -> tuple[Response, int]:
+        return jsonify(error=str(error)), 503
+
+    return research
 
 
 def _add_headers(response: Response) -> Response:

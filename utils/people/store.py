@@ -248,30 +248,16 @@ class Store:
     """The database of one study. Safe to use from several threads; every method is one transaction.
 
     The file is created if it is missing, readable for its owner only. If the database is damaged, `damage` contains
-    the error, all other methods raise it, and nothing is written. `clock` returns seconds since 1970. If `heard` is
-    set, it updates certainties in each transaction that stores answers. If there are several pages, people who are
-    silent for `silent_seconds` before the end lose their place.
+    the error, all other methods raise it, and nothing is written. `cfg` are the settings of collect.py. `clock` returns
+    seconds since 1970. If `heard` is set, it updates certainties in each transaction that stores answers.
 
     Raises:
         DatabaseTrouble: the file cannot be used.
         InputError: it belongs to other builds or another program, or has more labels per image than wanted.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        key: Key,
-        labels_per_image: int = 5,
-        lease_seconds: float = 300,
-        max_participants: int = 10_000,
-        certainty: float = 0.95,
-        gold_every: int = 20,
-        silent_seconds: float = 3600,
-        clock: Callable[[], float] = time.time,
-    ):
-        self.path, self.lease_seconds, self.max_participants = path, lease_seconds, max_participants
-        self.labels_per_image, self.certainty, self.gold_every = labels_per_image, certainty, gold_every
-        self.silent_seconds = silent_seconds
+    def __init__(self, path: Path, key: Key, cfg, clock: Callable[[], float] = time.time):
+        self.path, self.cfg = path, cfg
         self._conditions = {page.build_id: page.condition for page in key.pages}
         self.heard: Callable[[sqlite3.Connection], None] | None = None
         self.damage: DatabaseTrouble | None = None
@@ -280,20 +266,19 @@ class Store:
         self._database = connect(path)
         try:
             with explained(path):
-                # Before anything is written: databases of other programs stay unchanged.
-                read_study(self._database, path)
+                found = read_study(self._database, path)  # before anything is written into another program's database
                 for pragma in PRAGMAS:
                     self._database.execute(f"PRAGMA {pragma}")
             with self.transaction() as database:
-                self._prepare(database, key, labels_per_image)
+                self._prepare(database, key, found)
         except DatabaseTrouble as trouble:
             if trouble.code != sqlite3.SQLITE_CORRUPT:
                 raise
             self.damage = trouble
 
-    def _prepare(self, database: sqlite3.Connection, key: Key, wanted: int) -> None:
-        """Creates the tables of a new database, or checks the build of an existing one. Sets the wanted labels."""
-        found, builds = read_study(database, self.path), sorted(self._conditions)
+    def _prepare(self, database: sqlite3.Connection, key: Key, found: list[str]) -> None:
+        """Creates the tables of a new database, or checks the builds of an existing one. Sets the wanted labels."""
+        wanted, builds = self.cfg.labels_per_image, sorted(self._conditions)
         if not found:
             for statement in SCHEMA:
                 database.execute(statement)
@@ -353,7 +338,7 @@ class Store:
                 database.execute(AGREE, (agreed.get("time"), agreed.get("sha256"), person))
                 return found if build_id in ("", page) else ""
             people = self._people(database)
-            if sum(people.values()) >= self.max_participants:
+            if sum(people.values()) >= self.cfg.max_participants:
                 return ""
             fewest = [page for page, count in people.items() if count == min(people.values())]
             row = None, secret, build_id or secrets.choice(fewest), self._clock()
@@ -364,21 +349,16 @@ class Store:
     def _people(self, database: sqlite3.Connection) -> dict[str, int]:
         """Returns how many people finished or are active, by page."""
         counts = "SELECT build_id, count(*) FROM participant WHERE seen > ? GROUP BY build_id"
-        oldest = self._clock() - self.silent_seconds if len(self._conditions) > 1 else -math.inf
+        oldest = self._clock() - self.cfg.silent_seconds if len(self._conditions) > 1 else -math.inf
         found = database.execute(counts, (oldest,)).fetchall()
         return dict.fromkeys(self._conditions, 0) | dict(found)
 
-    def page_of(self, secret: str) -> str:
-        """Returns the build id of a person's page."""
+    def place(self, secret: str) -> tuple[str, list[dict], str]:
+        """Returns a person's deletion code, trials so far, and the build id of the page."""
         with self.transaction("BEGIN") as database:
-            return _person(database, secret)[1]
-
-    def place(self, secret: str) -> tuple[str, list[dict]]:
-        """Returns a person's deletion code and trials so far."""
-        with self.transaction("BEGIN") as database:
-            person, _ = _person(database, secret)
+            person, build_id = _person(database, secret)
             code = _value(database, "SELECT code FROM visitor WHERE participant = ?", person)
-            return code, read_trials(database, "participant = ?", person)[person]
+            return code, read_trials(database, "participant = ?", person)[person], build_id
 
     def finish(self, secret: str, passed: bool, comment: str) -> tuple[str, bool]:
         """Stores the first end of a person and the last comment. Returns the deletion code and the first `passed`."""
@@ -390,7 +370,7 @@ class Store:
             return found.fetchone() or ("", passed)
 
     def next_image(self, secret: str) -> str | None:
-        """Returns the image that a person labels next, reserved for `lease_seconds` from now; None if nothing is left.
+        """Returns the image that a person labels next, reserved for `--lease-seconds`; None if nothing is left.
 
         It stays the same until it is answered or its lease expires. Answers and leases together never exceed the
         wanted number of labels.
@@ -400,14 +380,14 @@ class Store:
             person, build_id = _person(database, secret, now)
             # Deleted, not only ignored: a clock that is set back must not revive an expired lease. A clock that was
             # ahead must not reserve labels for longer than a lease lasts.
-            latest = now + self.lease_seconds
+            latest = now + self.cfg.lease_seconds
             database.execute("DELETE FROM lease WHERE expires <= ? OR expires > ?", (now, latest))
             image = _value(database, "SELECT image FROM lease WHERE participant = ?", person)
             if image is None:
                 # By certainty, people see different images while there are enough.
-                for most in (1, self.labels_per_image) if self.heard else (self.labels_per_image,):
-                    image = image or _value(database, NEXT_IMAGE, self.certainty, most, person)
-                image = image and (_value(database, NEXT_GOLD, person, self.gold_every) or image)
+                for most in (1, self.cfg.labels_per_image) if self.heard else (self.cfg.labels_per_image,):
+                    image = image or _value(database, NEXT_IMAGE, self.cfg.certainty, most, person)
+                image = image and (_value(database, NEXT_GOLD, person, self.cfg.gold_every) or image)
             if image is not None:
                 database.execute("INSERT OR REPLACE INTO lease VALUES (?, ?, ?)", (person, image, latest))
             own = "SELECT name FROM alias WHERE build_id = ? AND image = ?"
@@ -443,7 +423,7 @@ class Store:
         if _value(database, "SELECT 1 FROM trial WHERE participant = ? AND stimulus = ?", person, trial["stimulus"]):
             return "this person answered this image already"
         now = self._clock()
-        room = _value(database, HAS_ROOM, person, now, now + self.lease_seconds, trial["stimulus"])
+        room = _value(database, HAS_ROOM, person, now, now + self.cfg.lease_seconds, trial["stimulus"])
         database.execute("DELETE FROM lease WHERE participant = ? AND image = ?", (person, trial["stimulus"]))
         if not room:
             return NOT_NEEDED
@@ -464,7 +444,7 @@ class Store:
             **{f"answers, {name}": f"SELECT total(answers) FROM image WHERE phase = '{name}'" for name in KEY_PHASES},
             "images to label": "SELECT count(*) FROM image WHERE phase = 'label'",
             "images that are certain or have all their labels": "SELECT count(*) FROM image"
-            f" WHERE phase = 'label' AND (answers = wanted OR certainty >= {self.certainty})",
+            f" WHERE phase = 'label' AND (answers = wanted OR certainty >= {self.cfg.certainty})",
         }
         with self.transaction("BEGIN") as database:
             people = {self._conditions[page]: count for page, count in self._people(database).items()}
