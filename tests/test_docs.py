@@ -30,7 +30,6 @@ PAGES = sorted(
     for folder in (".", "docs", "datasets")
     for path in (REPOSITORY / folder).glob("*.md")
 )
-PAGE = pytest.mark.parametrize("page", PAGES)
 FENCE = re.compile(r"^( *)```([^\n`]*)\n(.*?)^ *```$", re.M | re.S)
 WORDS, README_LINES = 12_000, 100
 
@@ -88,7 +87,7 @@ def broken_links(text, folder):
     return broken
 
 
-@PAGE
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_to_files_and_headings(page):
     assert broken_links(read(page), (REPOSITORY / page).parent) == []
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.models import resnet18, squeezenet1_1
+from torchvision.models import resnet18
 
 from models.resnet import build
 from models.simclr import SimCLR
@@ -210,19 +210,15 @@ def test_a_setting_out_of_range(stage, setting, value):
     refused(stage, OUT_OF_RANGE[setting][0], flag, *str(value).split(), says=[f"{flag} ", " must "])
 
 
-UNKNOWN_OR_ILL_TYPED = [
-    ("teacher", ["--no-such-setting", 1]),
-    ("CE", ["--iterations", 3]),
-    ("teacher", ["--epochs", "many"]),
-    ("course", ["--selection", "best"]),
-]
-
-
-@pytest.mark.parametrize(("name", "changes"), UNKNOWN_OR_ILL_TYPED)
-def test_unknown_and_ill_typed_settings(stage, name, changes):
-    done = stage.run(name, *changes)
-    assert done.status == WRONG_INPUT and "Traceback" not in done.err and changes[0] in done.err
-    assert stage.written() == set()
+def test_unknown_and_ill_typed_settings(stage):
+    for name, *changes in (
+        ("CE", "--iterations", 3),
+        ("teacher", "--epochs", "many"),
+        ("course", "--selection", "best"),
+    ):
+        done = stage.run(name, *changes)
+        assert done.status == WRONG_INPUT and "Traceback" not in done.err and changes[0] in done.err
+        assert stage.written() == set()
 
 
 @pytest.mark.parametrize(
@@ -254,30 +250,22 @@ class Bomb:
 
 def spoilt_checkpoint(kind, path, folder):
     """Writes a file that is not a checkpoint of ResNet-18 for five classes."""
-    network = resnet18(num_classes=3 if kind == "class count" else 5).state_dict()
     if kind == "text":
         path.write_text("not a checkpoint\n" * 50)
     elif kind == "unsafe":
         torch.save({"state_dict_m": Bomb(folder / "exploded")}, path)
-    elif kind == "truncated":
-        torch.save(network, path)
-        path.write_bytes(path.read_bytes()[:-1000])
-    elif kind == "architecture":
-        torch.save({"state_dict_m": squeezenet1_1().state_dict()}, path)
-    elif kind == "class names":
-        torch.save({"state_dict_m": network, "classes": list("vwxyz")}, path)
     elif kind == "class count":
-        torch.save({"state_dict_m": network}, path)
-    elif kind == "not finite":
-        torch.save({"state_dict_m": {**network, "fc.weight": network["fc.weight"] * torch.nan}}, path)
-
-
-TEACHERS = ["missing", "text", "unsafe", "truncated", "architecture", "class names", "class count", "not finite"]
+        torch.save({"state_dict_m": resnet18(num_classes=3).state_dict()}, path)
 
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [*(("CE", kind) for kind in TEACHERS), ("CE_simclr", "class count"), ("linear", "missing"), ("course", "text")],
+    [
+        ("CE", "unsafe"),
+        ("CE_simclr", "class count"),
+        ("linear", "missing"),
+        ("course", "text"),
+    ],  # more: test_weights.py
 )
 def test_checkpoints_that_do_not_fit(stage, name, kind):
     stage.explain()
@@ -334,14 +322,10 @@ def test_missing_explanation_lists_and_other_pictures_for_people(stage):
     refused(stage, "course", says=["toy/toy_gt_CE_HTML.txt"])
 
 
-SPOILT_EXPLANATIONS = [
-    ("attention", "_mask/", "black"),
-    ("attention", "_mask/", "missing"),
-    ("image", "_img/", "truncated"),
-]
-
-
-@pytest.mark.parametrize(("view", "rendering", "how"), SPOILT_EXPLANATIONS)
+@pytest.mark.parametrize(
+    ("view", "rendering", "how"),
+    [("attention", "_mask/", "black"), ("attention", "_mask/", "missing"), ("image", "_img/", "truncated")],
+)
 def test_explanations_that_cannot_be_used(stage, view, rendering, how):
     path = stage.explain()
     file = stage.folder / lists.read_explanations(path, 5)[6].path.replace("_img/", rendering)
@@ -394,10 +378,7 @@ ENDS = [
 def test_full_disk_full_memory_and_ctrl_c(stage, monkeypatch, capsys, error, status, words):
     found, said = ending_with(error, stage, monkeypatch, capsys)
     assert found == status and said.count("\n") == 1 and re.search(words, said), said
-
-
-def test_bugs_keep_their_traceback(stage, monkeypatch, capsys):
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError):  # bugs keep their traceback
         ending_with(ZeroDivisionError(), stage, monkeypatch, capsys)
 
 

@@ -52,20 +52,25 @@ def script(tools, finished, data_root):
     return run
 
 
+def skip_images(finished, places):
+    """Removes all answers to some images to label; returns their names."""
+    skipped = list(read_key(finished / "toy/course_page_key.json", "toy", CLASSES).of_phase("label"))[places]
+
+    def skip(answers):
+        for person in answers["participants"]:
+            person["trials"] = [trial for trial in person["trials"] if trial["stimulus"] not in skipped]
+
+    edit(finished / "toy/answers_simulated.json", skip)
+    return skipped
+
+
 def report_in(folder, selection="KMaxGrad"):
     return json.loads((folder / f"toy/labels_{selection}.json").read_text())
 
 
 def test_from_answers_to_a_list(tools, finished, data_root, script):
     script("simulate_people", "--people", 8, "--labels-per-image", 3, "--accuracy", 1.0, 0.9, 0.9, 0.0)
-    key = read_key(finished / "toy/course_page_key.json", "toy", CLASSES)
-    skipped = list(key.of_phase("label"))[:2]
-
-    def skip(answers):
-        for person in answers["participants"]:  # two images without answers
-            person["trials"] = [trial for trial in person["trials"] if trial["stimulus"] not in skipped]
-
-    edit(finished / "toy/answers_simulated.json", skip)
+    skip_images(finished, slice(2))
     runs = []
     for _ in range(2):
         said = script("label", "--min-accuracy", 0.5)
@@ -130,8 +135,10 @@ def test_the_key_names_the_course(finished, script):
     said = script("label", "--selection", "random", status=2)
     assert "--selection random: the course in toy/course_page_key.json is KMaxGrad. Omit" in said
     (finished / "results.json").write_text(json.dumps([explain_teach_log()]))
+    table = finished / "toy/labels_random.csv"
+    table.touch()  # of an earlier run
     said = script("label", "--answers", "results.json", "--key", "none.json", "--selection", "random")
-    assert "No labels from people who are kept" in said
+    assert "No labels from people who are kept" in said and not table.exists()
     (person,) = report_in(finished, "random")["each"]
     assert (person["group"], person["test_accuracy"]) == ("strict", 50)
     edit(finished / "toy/course_page_key.json", lambda key: key.update(simclr=True))
@@ -140,22 +147,6 @@ def test_the_key_names_the_course(finished, script):
     assert "names no selection. Pass --selection." in script("label", status=2)
     said = script("label", "--answers", "results.json", "--key", "none.json", status=2)
     assert "--selection auto: none.json not found" in said
-
-
-def test_files_of_an_earlier_run_are_removed(finished, script):
-    """Nobody who reaches the threshold labeled anything."""
-    script("simulate_people", "--people", 2, "--accuracy", 1, 0)
-
-    def stop_early(answers):
-        good = answers["participants"][0]
-        good["trials"] = [trial for trial in good["trials"] if trial["phase"] == "test"]
-
-    edit(finished / "toy/answers_simulated.json", stop_early)
-    script("label")
-    files = [finished / LIST, finished / "toy/labels_KMaxGrad.csv"]
-    assert all(path.exists() for path in files)
-    assert "so there is no labeled list" in script("label", "--min-accuracy", 0.6)
-    assert not any(path.exists() for path in files) and report_in(finished)["list"] is None
 
 
 def test_wrong_settings_are_named(tools, finished, script):
@@ -205,15 +196,8 @@ def table_in(folder):
 
 def test_the_teacher_labels_images_without_answers(finished, script, teacher):
     script("simulate_people", "--people", 6, "--labels-per-image", 2, "--accuracy", 0.9)
-    key = read_key(finished / "toy/course_page_key.json", "toy", CLASSES)
-    images = key.of_phase("label")
-    skipped = [*list(images)[:2], list(images)[-1]]
-
-    def skip(answers):
-        for person in answers["participants"]:
-            person["trials"] = [trial for trial in person["trials"] if trial["stimulus"] not in skipped]
-
-    edit(finished / "toy/answers_simulated.json", skip)
+    skipped = skip_images(finished, slice(0, None, 9))
+    images = read_key(finished / "toy/course_page_key.json", "toy", CLASSES).images
     said = script("label", "--fixed-teacher")
     assert "toy, KMaxGrad, teacher: 6 people" in said and "Labeled 20 of 20 images" in said
     table = {row["path"]: row for row in table_in(finished)}
