@@ -24,7 +24,7 @@ from utils.people.store import Store
 REPOSITORY = Path(__file__).resolve().parents[2]
 CLASSES = ["Monarch", "Queen", "Viceroy"]
 SECRET = "0123456789abcdef" * 2
-CONSENT = {"time": "2026-11-30T12:00:00.000Z", "sha256": 4 * "0123456789abcdef"}
+CONSENT = {"time": "2026-11-30T12:00:00.000Z", "sha256": 4 * "fedcba9876543210"}
 
 
 def opaque(*parts):

@@ -346,17 +346,11 @@ def test_the_page_uses_every_sentence():
     assert set(re.findall(r'(?:text|pieces)\("([a-z_]+)"', script)) <= set(json.loads(Path(ENGLISH).read_text()))
 
 
-def not_listed(folder, root):
+def edit_course(folder, change):
     path = folder / "toy/course_CMaxGrad.json"
     course = json.loads(path.read_text())
-    course["lessons"][1]["image"] = "./x.png"
+    change(course)
     path.write_text(json.dumps(course))
-
-
-def changed(folder, root):
-    path = folder / "toy/course_CMaxGrad.json"
-    course = json.loads(path.read_text())
-    path.write_text(json.dumps(course | {"pictures": {course["lessons"][1]["image"]: 0}}))
 
 
 def unexplained(folder, root):
@@ -377,8 +371,14 @@ def no_test_image(folder, root):
 
 SPOILERS = {
     "no JSON": (lambda folder, root: (folder / "toy/course_CMaxGrad.json").write_text("{"), "course_CMaxGrad.json"),
-    "image not listed": (not_listed, "does not list ./x.png"),
-    "changed picture": (changed, "has changed since toy/course_CMaxGrad.json was made. Make the course again"),
+    "image not listed": (
+        lambda folder, root: edit_course(folder, lambda course: course["lessons"][1].update(image="./x.png")),
+        "does not list ./x.png",
+    ),
+    "changed picture": (
+        lambda folder, root: edit_course(folder, lambda one: one.update(pictures={one["lessons"][1]["image"]: 0})),
+        "has changed since toy/course_CMaxGrad.json was made. Make the course again",
+    ),
     "no explanation": (unexplained, "lesson 2"),
     "no test image": (no_test_image, "toy_gt_te.txt, line 1"),
     "taught image in the rest list": (taught_image, "two parts of the page"),

@@ -128,11 +128,9 @@ def conversation(page, monkeypatch):
         for path in sorted(page.folder.rglob("*")):
             hear(client.get(f"/{path.relative_to(page.folder)}"))
         for number in range(3):
-            about = {
-                "parameters": {"PROLIFIC_PID": f"p{number % 2}"},
-                "consent": CONSENT,
-            }  # the third is the first again
-            person = hear(client.post("/api/join", json=about if number else {**about, "consent": None}))["participant"]
+            # The third is the first again.
+            about = {"parameters": {"PROLIFIC_PID": f"p{number % 2}"}, "consent": CONSENT if number else None}
+            person = hear(client.post("/api/join", json=about))["participant"]
             hear(client.post("/api/next", json={"participant": person}))
             heard[-1] = (*heard[-1][:2], re.sub(b'"image":"[0-9a-f]{16}"', b"", heard[-1][2]))  # the order may differ
             trials = [sent_trial(page, image, number) for image in [*page.lesson, *page.test, *page.label]]
@@ -174,34 +172,44 @@ def test_progress_and_exports_need_the_token(client, tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+PERSON = {"parameters": {"PROLIFIC_PID": "5f3a", "STUDY_ID": "s1"}, "consent": CONSENT}
+
+
 def test_exports_contain_what_was_sent_and_no_secret(client, page, store):
-    wanted = []
-    for number in range(3):
-        person = joined(client)
-        if number != 1:  # the second person answers nothing
-            images = [page.lesson[0], page.test[number], page.label[number]]
-            trials = [sent_trial(page, image, number % 3, index=index) for index, image in enumerate(images)]
-            assert post_trials(client, person, *reversed(trials))[0] == 200
-            wanted.append({"participant": f"p{number + 1:04d}", "trials": trials})
+    """label.py reads them. Tables contain nothing about people."""
+    wanted = [PERSON, {**PERSON, "parameters": {"workerId": "W"}}, {}]
+    for number, person in enumerate(wanted):
+        participant = client.post("/api/join", json=person).get_json()["participant"]
+        images = [page.lesson[0], page.test[number], page.label[number]] if number != 1 else []
+        trials = [sent_trial(page, image, number % 3, index=index) for index, image in enumerate(images)]
+        assert not trials or post_trials(client, participant, *reversed(trials))[0] == 200
+        wanted[number] = {"participant": f"p{number + 1:04d}", **person, "trials": trials}
+        if number == 0:
+            client.post("/api/finish", json={"participant": participant, "passed": False, "comment": "=1+1"})
+            wanted[0] |= {"comment": "=1+1", "passed": False}
     shown = client.get(f"/progress?token={SECRET}").get_data(as_text=True)
-    assert re.findall(r"<td>(.*?)</td>", shown) == ["3", "2", "0", "0", "2", "2", "2", "0", "6", "0"]
+    assert re.findall(r"<td>(.*?)</td>", shown) == ["3", "2", "0", "1", "2", "2", "2", "0", "6", "0"]
     downloads = {suffix: client.get(f"/export{suffix}?token={SECRET}") for suffix in (".json", ".csv")}
-    expected = {"build_id": page.build_id, "dataset": "butterflies_s300", "participants": wanted}
-    assert downloads[".json"].get_json() == expected
-    table = list(csv.DictReader(io.StringIO(downloads[".csv"].get_data(as_text=True))))
+    exported = downloads[".json"].get_json()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", exported["participants"][0].pop("finished"))
+    assert exported == {"build_id": page.build_id, "dataset": "butterflies_s300", "participants": wanted}
+    text = downloads[".csv"].get_data(as_text=True)
     rows = [{"participant": one["participant"]} | trial for one in wanted for trial in one["trials"]]
-    for row, trial in zip(table, rows, strict=True):
+    for row, trial in zip(csv.DictReader(io.StringIO(text)), rows, strict=True):
         assert {**row, "correct": row["correct"].capitalize()} == {name: str(trial.get(name, "")) for name in row}
+    assert "5f3a" not in text and "1+1" not in text
     secret = [SECRET, *(row[0] for row in rows_of(store.path, "SELECT secret FROM participant"))]
+    secret += [row[0] for row in rows_of(store.path, "SELECT code FROM visitor")]
+    assert len(secret) == 1 + 3 + 3
     for suffix, download in downloads.items():
         assert download.headers["Content-Disposition"] == f"attachment; filename=answers{suffix}"
         target = page.out / f"a{suffix}"
         assert call("collect", "--out", page.out, "--export", target, cwd=page.out).status == 0
         assert target.read_bytes() == download.data and stat.S_IMODE(target.stat().st_mode) == 0o600
         assert not [word for word in secret if word.encode() in download.data]
-
-
-PERSON = {"parameters": {"PROLIFIC_PID": "5f3a", "STUDY_ID": "s1"}, "consent": CONSENT}
+        answers, left_out = read_answers([target], read_page_key(Layout(page.out)), len(CLASSES))
+        assert [(one.person, one.response) for one in answers] == [("p0001", 0)] * 3 + [("p0003", 2)] * 3
+        assert left_out == []
 
 
 def test_a_person_continues_on_another_device(client, page):
@@ -223,7 +231,7 @@ def test_a_person_continues_on_another_device(client, page):
 TOO_MUCH = [
     {"parameters": [], "consent": None},
     {"parameters": None, "consent": None},
-    {"parameters": {}},
+    {},
     {"parameters": {}, "consent": None, "identity": "a"},
     {"parameters": {"a": 1}, "consent": None},
     {"parameters": {"a": None}, "consent": None},
@@ -231,21 +239,15 @@ TOO_MUCH = [
     {"parameters": {"a": "<script>" * 26}, "consent": None},
     {"parameters": {"<script>" * 26: ""}, "consent": None},
     {"parameters": {f"a{number}": "" for number in range(21)}, "consent": None},
-    *({"parameters": {}, "consent": wrong} for wrong in (True, "yes", {}, [CONSENT], {**CONSENT, "<script>": 1})),
-    *(
-        {"parameters": {}, "consent": {**CONSENT, "sha256": wrong}}
-        for wrong in (None, "0" * 63, "A" * 64, "0" * 64 + "\n")
-    ),
-    *(
-        {"parameters": {}, "consent": {**CONSENT, "time": wrong}}
-        for wrong in (0, "<script>alert", "2" * 41, "\ud800" * 20)
-    ),
+    *({"consent": wrong} for wrong in (True, "yes", {}, [CONSENT], {**CONSENT, "<script>": 1})),
+    *({"consent": {**CONSENT, "sha256": wrong}} for wrong in (None, "0" * 63, "A" * 64, "0" * 64 + "\n")),
+    *({"consent": {**CONSENT, "time": wrong}} for wrong in (0, "<script>alert", "2" * 41, "\ud800" * 20)),
 ]
 
 
 @pytest.mark.parametrize("sent", TOO_MUCH)
 def test_wrong_parameters_and_consents_are_refused(client, store, sent):
-    answer = client.post("/api/join", json=sent)
+    answer = client.post("/api/join", json={"parameters": {}} | sent)
     assert answer.status_code == 400 and list(answer.get_json()) == ["error"] and b"script>" not in answer.data
     assert rows_of(store.path, "SELECT count(*) FROM participant") == [(0,)]
 
@@ -309,52 +311,23 @@ def test_gold_images_look_like_those_to_label(tmp_path):
         assert [now[name] for name in ("answers, label", "answers, gold", "images to label")] == [5, 2, 5]
 
 
-def test_exports_say_what_is_known_about_people(client, page, store):
-    """label.py reads them, and tables do not change."""
-    trials = [sent_trial(page, image, index=index) for index, image in enumerate([*page.test, page.label[0]])]
-    for person in (PERSON, {**PERSON, "parameters": {"workerId": "W"}}, {}):
-        participant = client.post("/api/join", json=person).get_json()["participant"]
-        if not rows_of(store.path, "SELECT 1 FROM trial"):
-            post_trials(client, participant, *trials)
-            client.post("/api/finish", json={"participant": participant, "passed": False, "comment": "=1+1"})
-    text = client.get(f"/export.json?token={SECRET}").get_data(as_text=True)
-    first, second = json.loads(text)["participants"]
-    finished = first.pop("finished")
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", finished)
-    assert first == {"participant": "p0001", **PERSON, "comment": "=1+1", "passed": False, "trials": trials}
-    assert second == {"participant": "p0002", "parameters": {"workerId": "W"}, "consent": CONSENT, "trials": []}
-    (page.out / "a.json").write_text(text)
-    answers, left_out = read_answers([page.out / "a.json"], read_page_key(Layout(page.out)), len(CLASSES))
-    assert [(one.person, one.response) for one in answers] == [("p0001", 0)] * len(trials) and left_out == []
-    table = client.get(f"/export.csv?token={SECRET}").get_data(as_text=True)
-    assert table.count("p000") == len(trials) and "5f3a" not in table and "1+1" not in table
-    codes = [code for (code,) in rows_of(store.path, "SELECT code FROM visitor")]
-    assert len(codes) == 3 and not [code for code in codes if code in text + table]
-
-
-STARTS = {
-    "no page": (lambda page: (page.folder / "data.js").unlink(), "course_page is missing or is not the build"),
-    "no key": (lambda page: (page.out / "course_page_key.json").unlink(), "course_page_key.json not found. Build"),
-    "a cut key": (lambda page: (page.out / "course_page_key.json").write_text('{"b'), "is not the key of a course"),
-    "an export of nothing": (lambda page: ["--export", page.out / "a.csv"], "not found: no answers were collected"),
-    "a deletion of nobody": (lambda page: ["--delete", "abc"], "not found: no answers were collected"),
-    "a wrong address": (
-        lambda page: ["--completion-url", "javascript:alert(1)"],
-        "--completion-url 'javascript:alert(1)'",
-    ),
-    "an empty address": (lambda page: ["--screen-out-url", "https:// x"], "is not an address"),
-    "half an address": (
-        lambda page: ["--screen-out-url", "app.prolific.com"],
-        "is not an address. Copy it whole",
-    ),
-    "a wrong host": (lambda page: ["--host", "no.such.host.invalid"], "cannot listen there"),
-}
-
-
-@pytest.mark.parametrize("name", STARTS)
-def test_a_failed_start_says_why(page, name):
-    spoil, words = STARTS[name]
-    changed = spoil(page)
-    more = changed if isinstance(changed, list) else []
-    done = call("collect", "--out", page.out, "--port", 0, *more, cwd=page.out)
+@pytest.mark.parametrize(
+    ("wrong", "words"),  # a setting, or a file and its content (None: removed)
+    [
+        (("course_page/data.js", None), "course_page is missing or is not the build"),
+        (("course_page_key.json", None), "course_page_key.json not found. Build"),
+        (("course_page_key.json", '{"b'), "is not the key of a course"),
+        (("--export", "a.csv"), "not found: no answers were collected"),
+        (("--delete", "abc"), "not found: no answers were collected"),
+        (("--completion-url", "javascript:alert(1)"), "--completion-url 'javascript:alert(1)'"),
+        (("--screen-out-url", "https:// x"), "is not an address"),
+        (("--screen-out-url", "app.prolific.com"), "is not an address. Copy it whole"),
+        (("--host", "no.such.host.invalid"), "cannot listen there"),
+    ],
+)
+def test_a_failed_start_says_why(page, wrong, words):
+    place, content = wrong
+    if place[0] != "-":
+        (page.out / place).write_text(content) if content else (page.out / place).unlink()
+    done = call("collect", "--out", page.out, "--port", 0, *(wrong if place[0] == "-" else ()), cwd=page.out)
     assert done.status == 2 and words in done.err and done.err.count("\n") == 1, done.err

@@ -66,9 +66,8 @@ def test_a_crowd_answers_as_the_page_records_it(key, tmp_path):
     trials = [trial for person in made[0]["participants"] for trial in person["trials"]]
     assert len({trial["trial_id"] for trial in trials}) == len(trials)
     for person in made[0]["participants"]:
-        index, elapsed, rt = zip(
-            *([t["trial_index"], t["time_elapsed"], t["rt"]] for t in person["trials"]), strict=True
-        )
-        assert list(index) == list(range(len(index))) and list(elapsed) == np.cumsum(rt).tolist()
+        names = ("trial_index", "time_elapsed", "rt")
+        index, elapsed, rt = ([trial[name] for trial in person["trials"]] for name in names)
+        assert index == list(range(len(index))) and elapsed == np.cumsum(rt).tolist()
     contract = "trial_id trial_index trial_type phase time_elapsed rt stimulus response build_id"
     assert all(list(trial) == contract.split() for trial in trials)
