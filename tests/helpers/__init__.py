@@ -5,7 +5,6 @@ archives      small published archives and a server for them
 axe           accessibility checks
 code          the repository's scripts and modules as syntax trees
 collecting    a page without pictures, and its requests to the server
-docs          links, commands, names and quotations in the documents
 drawn_course  a course without a network
 forker        runs scripts as forked processes and kills them, without importing torch each time (a program)
 many_classes  a course of many classes

@@ -15,7 +15,7 @@ from tests.helpers.runs import call
 from utils.base.files import write_json
 from utils.data.catalog import Dataset, find
 from utils.data.images import to_tensor
-from utils.data.lists import Example, Explanation, locate, write_examples, write_explanations
+from utils.data.lists import Example, Explanation, locate, read_examples, write_examples, write_explanations
 from utils.data.loading import ImageSet
 from utils.data.outputs import explanation_name
 from utils.teaching.course import lesson_entry
@@ -31,15 +31,7 @@ TWELVE = tuple(
 )
 
 
-def two_hundred():
-    """Two hundred different names."""
-    kinds = "Finch Gull Hawk Heron Jay Lark Owl Plover Swift Tern"
-    kinds += " Thrush Vireo Warbler Wren Crane Dove Grebe Loon Quail Rail"
-    looks = "Amber Bearded Crested Dusky Elegant Golden Hooded Mourning Spotted Yellow"
-    return tuple(f"{look} {kind}" for kind in kinds.split() for look in looks.split())
-
-
-def draw_dataset(root: Path, name: str, names: tuple[str, ...], side: int = SIDE) -> Dataset:
+def draw_dataset(root: Path, name: str, names: tuple[str, ...]) -> Dataset:
     """Draws `<root>/<name>`: lists, dataset.json and random blots. Class `c<n>` is shown as `names[n]`."""
     folder, rng = root / name, np.random.default_rng(len(names))
     (folder / "images").mkdir(parents=True)
@@ -48,7 +40,7 @@ def draw_dataset(root: Path, name: str, names: tuple[str, ...], side: int = SIDE
         rows = []
         for place, label in enumerate(label for label in range(len(names)) for _ in range(count)):
             blots = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
-            blots.resize((side, side), Image.Resampling.BICUBIC).save(folder / f"images/{split}_{place}.png")
+            blots.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(folder / f"images/{split}_{place}.png")
             rows.append(Example(f"./datasets/{name}/images/{split}_{place}.png", label, place))
         write_examples(folder / f"{name}_{split}.txt", rows)
     lists = {"train": f"{name}_tr", "test": f"{name}_te", "rest": f"{name}_rest_tr"}
@@ -63,13 +55,13 @@ def explain_against_one(folder: Path, rows: list[Example], data_root: Path, name
 
     Each image of class 2k is explained against 2k + 1 and vice versa; an odd last class against the first.
     """
-    explanations = []
-    count = 1 + max(row.label for row in rows)
+    explanations, count, mask = [], 1 + max(row.label for row in rows), np.zeros((SIDE, SIDE), np.uint8)
+    mask[SIDE // 4 : SIDE // 2, SIDE // 4 : SIDE // 2] = 255
     for row in rows:
         counter = (row.label ^ 1) % count
         named = f"./{name}/counterfactual_gradcam_img/0.05/{explanation_name(row.path, row.label, counter, row.index)}"
         with Image.open(locate(row.path, data_root)) as image:
-            for kind, side in (("img", image), ("mask", _rectangle(image.size))):
+            for kind, side in (("img", image), ("mask", Image.fromarray(mask))):
                 path = folder / named.replace("_img/", f"_{kind}/")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 side.save(path)
@@ -79,50 +71,28 @@ def explain_against_one(folder: Path, rows: list[Example], data_root: Path, name
     return path
 
 
-def _rectangle(size: tuple[int, int]) -> Image.Image:
-    mask = np.zeros(size[::-1], np.uint8)
-    mask[size[1] // 4 : size[1] // 2, size[0] // 4 : size[0] // 2] = 255
-    return Image.fromarray(mask)
-
-
-def write_partial_course(
-    folder: Path, data_root: Path, dataset: Dataset, lessons: int, change=lambda entry: None
-) -> list[dict]:
-    """Writes `<folder>/<name>/course_CMaxGrad.json` for the working folder `folder`; returns the lessons.
+def build_many(folder: Path, name: str, names: tuple[str, ...], lessons: int = 4, settings=()) -> tuple[Path, dict]:
+    """Builds the page of a drawn course with 4 test images and 5 to label; returns the output folder and data.js.
 
     Lesson n shows an image of class 2n next to first images. In even lessons, the counter class is the explained one,
-    2n + 1; in odd ones it is 2n + 2, which has no explanation. `change` is applied to each lesson.
+    2n + 1; in odd ones it is 2n + 2, which has no explanation.
     """
-    name, count = dataset.name, len(dataset.classes)
-    rows = [
-        Example(f"./datasets/{name}/images/tr_{place}.png", place // SPLITS["tr"], place)
-        for place in range(SPLITS["tr"] * count)
-    ]
-    images = ImageSet(rows, f"{name}_tr.txt", data_root, to_tensor)
-    explained = str(explain_against_one(folder, rows, data_root, name))
+    root, count, each = folder / "data", len(names), SPLITS["tr"]
+    dataset = draw_dataset(root, name, names)
+    rows = read_examples(root / name / f"{name}_tr.txt", count)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        pool = Pool(images, explained, count, "image", SIDE)
+        explained = str(explain_against_one(folder, rows, root, name))
+        pool = Pool(ImageSet(rows, f"{name}_tr.txt", root, to_tensor), explained, count, "image", SIDE)
     entries = []
     for number in range(lessons):
         own, counter = 2 * number, (2 * number + 1 + number % 2) % count
-        partners = {wrong: SPLITS["tr"] * wrong for wrong in range(count) if wrong != own}
-        choice = Choice(SPLITS["tr"] * own + 1, partners[counter], counter, partners, 1.0)
+        partners = {wrong: each * wrong for wrong in range(count) if wrong != own}
+        choice = Choice(each * own + 1, partners[counter], counter, partners, 1.0)
         entries.append(lesson_entry(pool, None, number, choice))
-        change(entries[-1])
     course = {"dataset": name, "classes": dataset.classes, "selection": "CMaxGrad", "seed": 0, "mask_size": 0.05}
-    course["lessons"] = entries
-    (folder / name / "course_CMaxGrad.json").write_text(json.dumps(course))
-    return entries
-
-
-def build_many(
-    folder: Path, name: str, names: tuple[str, ...], lessons: int = 4, change=lambda entry: None, settings=()
-) -> tuple[Path, dict]:
-    """Builds the page of a drawn course with 4 test images and 5 to label; returns the output folder and data.js."""
-    dataset = draw_dataset(folder / "data", name, names)
-    write_partial_course(folder, folder / "data", dataset, lessons, change)
+    (folder / name / "course_CMaxGrad.json").write_text(json.dumps(course | {"lessons": entries}))
     few = ["--test-images", 4, "--label-images", 5, "--workers", 1]
-    done = call("teach", "--dataset", name, "--data-root", folder / "data", *few, *settings, cwd=folder)
+    done = call("teach", "--dataset", name, "--data-root", root, *few, *settings, cwd=folder)
     assert done.status == 0, done.err
     return folder / name, page_data(folder / name)

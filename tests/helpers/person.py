@@ -106,23 +106,23 @@ class Person:
         sources = [image.get_attribute("src") for image in self.all("main img")]
         return [re.search(r"images/([0-9a-f]{16})\.(?:png|jpg)$", source)[1] for source in sources]
 
+    def start_again(self):
+        """Starts again as another person, through the menu; returns the question that this raises."""
+        self.all("#menu summary")[0].click()
+        self.until(lambda: None, lambda: "Start again" in self.text("#menu"), "menu")
+        time.sleep(0.5)
+        next(some for some in self.all("#menu button") if "Start again as another person" in some.text).click()
+        question = self.browser.switch_to.alert
+        text = question.text
+        question.accept()
+        return text
+
     def take_lessons(self, end=None):
         for lesson in self.course["lessons"][len(self.trials) : end]:
             self.sees("Which kind")
             self.answer(lesson["label"], by_key=True)
             self.sees("Right: ")
             self.click("Finish" if lesson is self.course["lessons"][-1] else "Next")
-
-
-def namings(person):
-    """Texts on the page that contain a class name, each with whether browsers may translate it."""
-    script = """const names = arguments[0], found = [];
-        const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-        const note = (words, some) => names.some((name) => words.includes(name)) && found.push([words, some.translate]);
-        while (texts.nextNode()) note(texts.currentNode.data, texts.currentNode.parentElement);
-        for (const some of document.querySelectorAll("[alt], [aria-label]")) note(some.alt ?? some.ariaLabel, some);
-        return found"""
-    return person.browser.execute_script(script, person.course["classes"])
 
 
 def keep_state(browser, state, assignment=""):
@@ -138,25 +138,28 @@ def show_state(person, state, assignment=""):
     person.until(lambda: None, lambda: person.text("h1") != "", "a screen")
 
 
-def look(person, name, checker=None):
-    """Checks a screen: no wider than the window, controls of at least 44 pixels, no findings of axe."""
-    sizes = person.browser.execute_script(
-        "return [document.documentElement.scrollWidth, window.innerWidth,"
-        " [...document.querySelectorAll('button, .button, textarea, summary, label')]"
-        ".filter((some) => some.checkVisibility())"
-        ".map((some) => [some.innerText, some.offsetWidth, some.offsetHeight])]"
-    )
-    assert sizes[0] <= sizes[1], f"{name}: wider than the window"
-    assert [some for some in sizes[2] if some[1] < 44 or some[2] < 44] == [], name
-    if checker:
-        found = axe.violations(person.browser, checker)
-        assert found == [], f"{name}: {found}"
-
-
 def at_all_widths(person, name, checker):
-    """Checks a screen on a desktop and on phones. Browsers must not translate the names of the classes."""
+    """Checks a screen on a desktop and on phones: no wider than the window, controls of at least 44 pixels.
+
+    There are no findings of axe, if there is a `checker`. Browsers must not translate the names of the classes.
+    """
     for size, touch in ((DESKTOP, False), (PHONE, True), ((320, 640), True)):
         resize(person.browser, size, touch)
-        look(person, name, checker)
+        width, most, controls = person.browser.execute_script(
+            "return [document.documentElement.scrollWidth, window.innerWidth,"
+            " [...document.querySelectorAll('button, .button, textarea, summary, label')]"
+            ".filter((some) => some.checkVisibility())"
+            ".map((some) => [some.innerText, some.offsetWidth, some.offsetHeight])]"
+        )
+        assert width <= most, f"{name}: wider than the window"
+        assert [some for some in controls if some[1] < 44 or some[2] < 44] == [], name
+        found = axe.violations(person.browser, checker) if checker else []
+        assert found == [], f"{name}: {found}"
     resize(person.browser, DESKTOP)
-    assert not any(translated for _, translated in namings(person)), name
+    script = """const names = arguments[0], found = [];
+        const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+        const note = (words, some) => names.some((name) => words.includes(name)) && found.push(some.translate);
+        while (texts.nextNode()) note(texts.currentNode.data, texts.currentNode.parentElement);
+        for (const some of document.querySelectorAll("[alt], [aria-label]")) note(some.alt ?? some.ariaLabel, some);
+        return found"""
+    assert not any(person.browser.execute_script(script, person.course["classes"])), name

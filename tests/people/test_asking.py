@@ -256,25 +256,6 @@ def test_order_and_certainty_change_between_starts(studied):
         assert even.next_image(even.join()) == counts[0][0]
 
 
-def test_a_killed_server_loses_nothing(tmp_path):
-    """After the restart, the answers and certainties are those of all acknowledged answers."""
-    page = build_page(tmp_path / "out", lessons=7, tests=3, labels=12)
-    add_teacher(page)
-    process, draw, sent = Process(page, "--fixed-teacher", "--certainty", 1), random.Random(0), []
-    for number in range(1, 7):
-        person = process.post("/api/join")["participant"]
-        for index, image in enumerate([*page.lesson, *page.test, *range(4)]):
-            image = image if isinstance(image, str) else process.post("/api/next", participant=person)["image"]
-            trial = sent_trial(page, image, draw.randrange(CLASSES), index=index)
-            assert process.post("/api/trials", participant=person, trials=[trial])["refused"] == {}
-            sent.append((number, image, trial["response"], index))
-    process.stop(signal.SIGKILL)
-    process.start()
-    assert written(page) == sent
-    assert certainties(page) == pytest.approx(plain_model(page).fit(sent), abs=1e-6)
-    process.stop(signal.SIGKILL)
-
-
 def test_people_at_the_same_time_see_different_images(tmp_path):
     """While there are enough. Then they share, and all end with nothing open that they did not answer."""
     page = build_page(tmp_path / "out", lessons=1, tests=6, labels=12)

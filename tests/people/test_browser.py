@@ -12,7 +12,7 @@ import pytest
 
 from tests.helpers import many_classes
 from tests.helpers.drawn_course import LABELLED, TESTED
-from tests.helpers.many_classes import TWELVE, build_many, two_hundred
+from tests.helpers.many_classes import TWELVE, build_many
 
 pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver import ActionChains  # noqa: E402
@@ -158,7 +158,7 @@ def check_download(person, course):
 
 
 def test_keyboard_only(person, course):
-    """Tab, Enter and number keys are enough; the focus is visible."""
+    """Tab, Enter and number keys are enough; the focus is visible. Then another person starts again."""
     browser = person.browser
     tab_to(person, "Start the first lesson")
     person.until(lambda: person.key(Keys.ENTER), lambda: "Lesson 1" in person.text(), "lesson 1")
@@ -169,6 +169,11 @@ def test_keyboard_only(person, course):
     person.until(lambda: person.key(Keys.ENTER), lambda: "Lesson 2" in person.text(), "lesson 2")
     person.answer(3, by_key=True)
     person.sees("What tells")
+    first = person.state["participant"]
+    assert "2 answers would be lost. Download your answers first." in person.start_again()
+    person.sees("Learn to tell")
+    person.click("Start the first lesson")
+    assert person.trials == [] and person.state["participant"] != first
 
 
 def tab_to(person, words):
@@ -185,23 +190,6 @@ def tab_to(person, words):
         if there:
             return
     raise AssertionError(f"Tab does not lead to '{words}'")
-
-
-def test_the_next_person_at_a_computer_starts_again(person):
-    person.click("Start the first lesson")
-    person.sees("Which kind")
-    person.answer(0, by_key=True)
-    first = person.state["participant"]
-    person.all("#menu summary")[0].click()
-    person.until(lambda: None, lambda: "Start again" in person.text("#menu"), "menu")
-    time.sleep(0.5)
-    next(some for some in person.all("#menu button") if "Start again as another person" in some.text).click()
-    question = person.browser.switch_to.alert
-    assert "1 answer would be lost. Download your answers first." in question.text
-    question.accept()
-    person.sees("Learn to tell")
-    person.click("Start the first lesson")
-    assert person.trials == [] and person.state["participant"] != first
 
 
 @pytest.mark.parametrize("missing", ["course.js", "data.js", "images"])
@@ -228,20 +216,38 @@ def search(person, typed):
     return person.browser.execute_script(script)
 
 
+SEARCHES = {  # typed, listed
+    "adm": ["Admiral", "Red Admiral"],
+    "admiral red": ["Red Admiral"],
+    "Blau": ["Bläuling"],
+    "草": ["草"],
+    "oharas": ["O'Hara's Owl"],
+    "xyz": [],
+}
+
+
 def test_a_course_of_many_classes(browser, tmp_path, checker):
-    """200 classes: searching the list, pairs with and without an explanation, keyboard, mouse and touch."""
-    person = open_page(browser, *build_many(tmp_path, "birds", two_hundred()))
+    """200 classes: searching the list, pairs with and without an explanation, keyboard, mouse and touch.
+
+    Enter needs a single match; a full name wins, although others contain it.
+    """
+    birds = [f"Bird {number:03d}" for number in range(188)]
+    person = open_page(browser, *build_many(tmp_path, "birds", [*TWELVE, *birds]))
     names, lessons = person.course["classes"], person.course["lessons"]
     at_all_widths(person, "many_intro", checker)
     person.click("Start the first lesson")
     person.sees("Lesson 1")
     assert browser.switch_to.active_element.tag_name == "input"
     at_all_widths(person, "many_question", checker)
-    assert search(person, "") == sorted(names, key=str.casefold)
-    assert search(person, "xyz") == [] and person.text("#status") == person.text("#hint")
+    listed = search(person, "")
+    assert sorted(listed) == sorted(names) and [name for name in listed if name in birds] == birds
     time.sleep(0.5)
-    person.key(Keys.ENTER)
-    assert person.trials == []
+    assert {typed: search(person, typed) for typed in SEARCHES} == SEARCHES
+    assert person.text("#status") == person.text("#hint")
+    for typed in ("xyz", "fuchs"):
+        search(person, typed)
+        person.key(Keys.ENTER)
+    assert person.trials == [] and person.text("#hint") == "2 kinds match. Choose one or type more letters."
     person.until(lambda: (search(person, names[0]), person.key(Keys.ENTER)), lambda: person.trials, names[0])
     person.sees("Right: ")  # lesson 1 is explained against class 1 only
     assert person.shown() == list(lessons[0]["pairs"]["1"].values()) and NO_EXPLANATION not in person.text()
@@ -258,15 +264,21 @@ def test_a_course_of_many_classes(browser, tmp_path, checker):
     person.click("Next lesson")
     person.sees("Lesson 3")
     assert browser.switch_to.active_element.tag_name == "h1"  # else a phone's keyboard covers the picture
+    person.until(lambda: (search(person, "ADMIRAL"), person.key(Keys.ENTER)), lambda: len(person.trials) == 3, "Enter")
+    assert names[person.trials[2]["response"]] == "Admiral"
     assert errors(browser) == []
 
 
-def test_people_agree_first(browser, tmp_path, checker):
-    """The form is text, whatever it contains; Enter does not agree; nobody agrees twice."""
-    form = tmp_path / "form.md"
+def test_from_a_consent_form_to_the_address_at_the_end(browser, tmp_path, checker):
+    """Classes have long names. The form is text, whatever it contains; Enter does not agree; nobody agrees twice.
+
+    The last screen has a comment, and a button to the completion address with its code or to the screen-out address.
+    """
+    form, ends = tmp_path / "form.md", ("https://panel.example/done?cc=C0DE&x=1", "https://panel.example/")
     form.write_text("# Aims\nYou name <img src=x onerror=alert(1)> birds:\n- as many as you like\n- for fun\n")
-    course = build_many(tmp_path, "birds", TWELVE[:5], 2, settings=["--consent", form])
-    person = open_page(browser, *course, "Before you start")
+    names = ("x" * 80, "فراشة الملك (أنثى)", "Lumbricus_terrestris" * 4, *TWELVE[:2])
+    settings = ["--consent", form, "--completion-url", ends[0], "--screen-out-url", ends[1]]
+    person = open_page(browser, *build_many(tmp_path, "birds", names, 2, settings=settings), "Before you start")
     at_all_widths(person, "consent", checker)
     shown = ["Aims", "You name <img src=x onerror=alert(1)> birds:", "as many as you like", "for fun"]
     assert [some.text for some in person.all("main h2, main p, main li")[:4]] == shown
@@ -277,11 +289,29 @@ def test_people_agree_first(browser, tmp_path, checker):
     browser.refresh()
     person.sees("Learn to tell")
     assert "nothing about you" not in person.text()  # the form says what is recorded
+    at_all_widths(person, "long_intro", checker)
     person.click("Start the first lesson")
-    person.sees("Which kind")
+    person.sees("Lesson 1")
+    at_all_widths(person, "long_question", checker)
+    person.answer(1)
+    person.sees("The right answer is")
+    at_all_widths(person, "long_feedback", checker)
     assert person.state["consent"]["sha256"] == hashlib.sha256(form.read_bytes()).hexdigest()
     assert abs(datetime.fromisoformat(person.state["consent"]["time"]).timestamp() - time.time()) < 60
-    assert downloaded(person)["consent"] == person.state["consent"]
+    show_state(person, {**person.state, "screen": "end"})
+    person.sees("Your code for the study site: C0DE")
+    at_all_widths(person, "end_with_link", checker)
+    (link,), (box,) = person.all("main a.button"), person.all("main textarea")
+    assert (link.text, link.get_attribute("href")) == ("Return to the study site", ends[0])
+    box.send_keys("Two\nlines, 1 <b>bird</b>", Keys.TAB)
+    browser.refresh()
+    person.sees("Thank you")
+    assert person.all("main textarea")[0].get_property("value") == "Two\nlines, 1 <b>bird</b>"
+    file = downloaded(person)
+    assert file["comment"] == "Two\nlines, 1 <b>bird</b>" and file["trials"] == person.trials != []
+    assert file["consent"] == person.state["consent"]
+    show_state(person, {**person.state, "passed": False})
+    assert person.all("main a.button")[0].get_attribute("href") == ends[1] and "Your code" not in person.text()
     assert errors(browser) == []
 
 
@@ -293,35 +323,6 @@ def downloaded(person):
     person.until(lambda: None, lambda: set(person.browser.downloads.glob("*.json")) - before, "download")
     (file,) = set(person.browser.downloads.glob("*.json")) - before
     return json.loads(file.read_text())
-
-
-def test_a_static_page_ends_with_a_comment_and_a_link(browser, tmp_path, checker):
-    """The last screen has a button to the completion address and its code, or to the screen-out address."""
-    settings = [
-        "--completion-url",
-        "https://panel.example/done?cc=C0DE&x=1",
-        "--screen-out-url",
-        "https://panel.example/",
-    ]
-    person = open_page(browser, *build_many(tmp_path, "birds", TWELVE[:5], 2, settings=settings))
-    person.click("Start the first lesson")
-    person.sees("Which kind")
-    person.answer(0)
-    show_state(person, {**person.state, "screen": "end"})
-    person.sees("Your code for the study site: C0DE")
-    at_all_widths(person, "end_with_link", checker)
-    (link,) = person.all("main a.button")
-    assert (link.text, link.get_attribute("href")) == ("Return to the study site", settings[1])
-    (box,) = person.all("main textarea")
-    box.send_keys("Two\nlines, 1 <b>bird</b>", Keys.TAB)
-    browser.refresh()
-    person.sees("Thank you")
-    assert person.all("main textarea")[0].get_property("value") == "Two\nlines, 1 <b>bird</b>"
-    assert downloaded(person)["comment"] == "Two\nlines, 1 <b>bird</b>" and len(person.trials) == 1
-    show_state(person, {**person.state, "passed": False})
-    assert person.all("main a.button")[0].get_attribute("href") == settings[3]
-    assert "Your code" not in person.text()
-    assert errors(browser) == []
 
 
 def untranslated(person):
@@ -372,38 +373,3 @@ def test_every_sentence_can_be_translated(browser, tmp_path, monkeypatch):
     person.until(person.all("#menu summary")[0].click, lambda: person.text("#menu-panel"), "menu")
     assert {*seen, untranslated(person)} == {""}
     assert errors(browser) == []
-
-
-SEARCHES = {  # typed, listed
-    "adm": ["Admiral", "Red Admiral"],
-    "admiral red": ["Red Admiral"],
-    "Blau": ["Bläuling"],
-    "草": ["草"],
-    "oharas": ["O'Hara's Owl"],
-}
-
-
-def test_search_finds_names_and_enter_needs_a_single_match(browser, tmp_path):
-    person = open_page(browser, *build_many(tmp_path, "birds", TWELVE))
-    person.click("Start the first lesson")
-    person.sees("Lesson 1")
-    time.sleep(0.5)
-    assert {typed: search(person, typed) for typed in SEARCHES} == SEARCHES
-    search(person, "fuchs")
-    person.key(Keys.ENTER)
-    assert person.trials == [] and person.text("#hint") == "2 kinds match. Choose one or type more letters."
-    search(person, "ADMIRAL")
-    person.key(Keys.ENTER)  # a full name wins, although two names contain it
-    assert [trial["response"] for trial in person.trials] == [TWELVE.index("Admiral")]
-
-
-def test_long_names_fit_on_a_phone(browser, tmp_path, checker):
-    names = ("x" * 80, "فراشة الملك (أنثى)", "Lumbricus_terrestris" * 4, *TWELVE[:2])
-    person = open_page(browser, *build_many(tmp_path, "birds", names, 2))
-    at_all_widths(person, "long_intro", checker)
-    person.click("Start the first lesson")
-    person.sees("Lesson 1")
-    at_all_widths(person, "long_question", checker)
-    person.answer(1)
-    person.sees("The right answer is")
-    at_all_widths(person, "long_feedback", checker)

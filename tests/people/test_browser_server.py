@@ -23,7 +23,6 @@ from tests.helpers.runs import call
 
 pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from tests.helpers.person import DESKTOP, Person, at_all_widths, keep_state, resize, show_state  # noqa: E402
-from utils.people.server import PAGE_POLICY  # noqa: E402
 
 
 @contextlib.contextmanager
@@ -46,11 +45,14 @@ def collecting(out, tmp_path):
 def test_answers_reach_the_server_once_despite_an_outage(browser, course, collecting):
     """Two people take the course. The server is killed and restarted while the first one labels.
 
-    A third person is turned away. Then the first one is deleted from the database.
+    The second one uses the browser of the first. A third one is turned away. Then the first one is deleted.
     """
     resize(browser, DESKTOP)
-    first = Person(browser, course)
-    begin_at(first, collecting.address)
+    first, ids = Person(browser, course), {"PROLIFIC_PID": "5f", "STUDY_ID": "s<1>", "SESSION_ID": "a&b=c", "empty": ""}
+    parameters = ids | {f"more{n}": "z" * 200 for n in range(16)}  # at most 20, of 200 characters
+    browser.get(f"{collecting.address}?{urlencode({'x': 'y' * 201} | parameters | {'more16': ''})}")
+    first.sees("what your link says about you: PROLIFIC_PID, STUDY_ID, SESSION_ID, empty, more0")
+    begin_at(first, browser.current_url)
     first.take_lessons()
     first.click("Start the test")
     for number in range(TESTED):
@@ -69,6 +71,8 @@ def test_answers_reach_the_server_once_despite_an_outage(browser, course, collec
     first.click("Stop here")
     first.sees("All 10 answers have reached the server")
     state = first.state
+    browser.get(collecting.address)
+    first.sees("answers go to the server")
     browser.execute_script("localStorage.clear()")
     second = Person(browser, course)
     begin_at(second, collecting.address)
@@ -83,6 +87,7 @@ def test_answers_reach_the_server_once_despite_an_outage(browser, course, collec
     exported = json.loads(collecting.request("GET", f"/export.json?token={collecting.token}")[1])["participants"]
     assert [person["participant"] for person in exported] == ["p0001", "p0002"]
     assert [person["trials"] for person in exported] == [state["trials"], trials]
+    assert [person.get("parameters") for person in exported] == [parameters, None]
     labelled = [trial["stimulus"] for trial in state["trials"] + trials if trial["phase"] == "label"]
     assert len(labelled) == len(set(labelled)) == LABELLED - 1
     browser.execute_script("localStorage.clear()")
@@ -94,7 +99,12 @@ def test_answers_reach_the_server_once_despite_an_outage(browser, course, collec
         database.execute("DELETE FROM participant WHERE number = 1")
     show_state(first, {**state, "screen": "label"})
     first.sees("The server does not know you anymore")
-    assert not [entry for entry in browser.get_log("browser") if "Content Security Policy" in entry["message"]]
+    assert violated(browser) == []
+
+
+def violated(browser):
+    """Messages on what the server's policy forbids."""
+    return [entry for entry in browser.get_log("browser") if "Content Security Policy" in entry["message"]]
 
 
 def begin_at(person, address):
@@ -107,7 +117,8 @@ def begin_at(person, address):
 def test_a_study_from_arrival_to_deletion(browser, marked, tmp_path, checker):
     """People of a panel agree and fail the first test. One passes the second, labels and comments; one fails again.
 
-    Extra lessons are on what they confused, also in another browser. Everything is exported, then deleted.
+    Extra lessons are on what they confused. People continue in another browser, after lessons and within a test, and
+    leave only when the server has their answers. Everything is exported, then deleted, while the server runs.
     """
     out, course, key = marked
     ends = {"--completion-url": "https://panel.example/done?cc=C0DE", "--screen-out-url": "https://panel.example/out"}
@@ -125,11 +136,17 @@ def test_a_study_from_arrival_to_deletion(browser, marked, tmp_path, checker):
         person.click("I agree")
         begin_at(person, f"{server.address}?{urlencode(about[number])}")
 
-    def take_test(right):
+    def sent():
+        person.until(lambda: None, lambda: not person.state["unsent"], "sending")
+        return person.trials
+
+    def take_test(right, who=None):
         """Answers `right` pictures right, and the others with a rival of their class; returns the mistakes."""
         mistakes = []
         person.click("Start the test")
         for number in range(4):
+            if number == 2 and who is not None and sent():
+                arrive(who)
             person.sees(f"Test picture {number + 1} of 4")
             label = key["images"][person.shown()[0]]["label"]
             mistakes += [{label, rivals[label]}] if number >= right else []
@@ -159,24 +176,31 @@ def test_a_study_from_arrival_to_deletion(browser, marked, tmp_path, checker):
         person.click("Continue")
         take_extra_lessons(mistakes, [1, 2])
         person.sees("Lesson 3 of 3")
-        person.until(lambda: None, lambda: not person.state["unsent"], "sending")
-        trials, shown = person.trials, person.shown()
+        trials, shown = sent(), person.shown()
         arrive(0)
         person.sees("Lesson 3 of 3")
         assert person.trials == trials and person.shown() == shown
         take_extra_lessons(mistakes, [3])
-        take_test(right=3)
+        take_test(right=3, who=0)
         person.click("Start labeling")
+        person.sees("0 pictures labeled")
+        server.stop(signal.SIGKILL)
         person.answer(1)
-        person.sees("1 picture labeled")
-        person.click("Stop here")
+        person.sees("cannot be reached")
+        person.until(person.all("main button")[1].click, lambda: person.state["screen"] == "end", "Stop here")
+        person.sees("cannot be reached")
+        assert not person.all("main a")  # nobody leaves before the answers have arrived
+        server.start()
+        person.all("main button")[0].click()  # tries again
         person.sees("Your code for the study site: C0DE")
-        person.all("textarea")[0].send_keys("Two\nlines")
-        person.all("main h1")[0].click()
-        person.until(lambda: None, lambda: "comment" in exported()[0], "comment")
-        assert [link.get_attribute("href") for link in person.all("main a.primary")] == [ends["--completion-url"]]
-        sent, code = [person.trials], person.state["deletion"]
+        answers, code = [person.trials], person.state["deletion"]
         assert f"send this code to the people who run the study: {code}" in person.text()
+        at_all_widths(person, "end_of_a_study", checker)
+        (box,), (link,) = person.all("main textarea"), person.all("main a.primary")
+        box.send_keys("Two\nlines")
+        link.click()
+        person.until(lambda: None, lambda: exported()[0].get("comment"), "comment")
+        assert browser.current_url == ends["--completion-url"] and violated(browser) == []
         arrive(1)
         person.take_lessons()
         mistakes = take_test(right=0)
@@ -188,15 +212,18 @@ def test_a_study_from_arrival_to_deletion(browser, marked, tmp_path, checker):
             at_all_widths(person, "screened_out", checker)
             assert [link.get_attribute("href") for link in person.all("main a.primary")] == [ends["--screen-out-url"]]
             assert "abel pictures" not in person.text() and "labeled" not in person.text()
-            sent[1:] = [person.trials]
+            answers[1:] = [person.trials]
             arrive(1)
         found = exported()
-        assert [one["parameters"] for one in found] == about and [one["trials"] for one in found] == sent
+        assert [one["parameters"] for one in found] == about and [one["trials"] for one in found] == answers
         assert [(one["passed"], one.get("comment")) for one in found] == [(True, "Two\nlines"), (False, None)]
         assert {one["consent"]["sha256"] for one in found} == {course["consent"]["sha256"]}
         assert [len(one["trials"]) for one in found] == [5 + 4 + 3 + 4 + 1, 5 + 4 + 3 + 4]
-        done = call("collect", "--out", server.page.out, "--delete", code, cwd=server.page.out)
-        assert done.status == 0 and exported() == found[1:]
+        for status, says in ((0, f"Deleted p0001: {len(answers[0])} answers"), (2, "nobody in")):
+            done = call("collect", "--out", server.page.out, "--delete", code, cwd=server.page.out)
+            assert done.status == status and says in done.out + done.err and (done.out + done.err).count("\n") == 1
+        assert exported() == found[1:]
+        assert not [path for path in server.page.out.glob("answers.sqlite*") if b"5f3a9" in path.read_bytes()]
 
 
 def test_each_person_sees_one_of_two_pages(browser, course, out, tools, tmp_path):
@@ -217,11 +244,7 @@ def test_each_person_sees_one_of_two_pages(browser, course, out, tools, tmp_path
             browser.get(server.address)
             person.sees("Next lesson")
             assert browser.current_url == pages[-1]
-            person.all("#menu summary")[0].click()
-            person.until(lambda: None, lambda: "Start again" in person.text("#menu"), "menu")
-            time.sleep(0.5)
-            next(some for some in person.all("#menu button") if "Start again" in some.text).click()
-            browser.switch_to.alert.accept()
+            person.start_again()
             person.sees("answers go to the server of this study")
         assert pages[0] != pages[1]
         exported = json.loads(server.request("GET", f"/export.json?token={server.token}")[1])["participants"]
@@ -315,128 +338,6 @@ def test_answers_are_submitted_to_mechanical_turk_only(browser, course, marketpl
     worker.sees("does not say where to hand in")
     assert not worker.all("form button")[0].is_enabled()
     browser.execute_script("localStorage.clear()")
-
-
-@pytest.fixture
-def study(out, course):
-    """Imitates the server of a study: the same PROLIFIC_PID gets the same participant and the trials so far.
-
-    `sent` lists path and body of the requests, `people` has participant and trials by PROLIFIC_PID.
-    """
-    standin = SimpleNamespace(sent=[], people={}, url="", broken=False)
-
-    class Handler(SimpleHTTPRequestHandler):
-        def do_GET(self):
-            self.reply(
-                {"build_id": course["build_id"], "study": True}
-            ) if self.path == "/api/hello" else super().do_GET()
-
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            standin.sent.append((self.path, body))
-            if standin.broken:
-                self.send_error(503)
-            elif self.path == "/api/join":
-                empty = {"participant": f"{len(standin.people):032x}", "code": "DELETE-ME", "trials": []}
-                self.reply(standin.people.setdefault(body["parameters"].get("PROLIFIC_PID"), empty))
-            elif self.path == "/api/trials":
-                (someone,) = (some for some in standin.people.values() if some["participant"] == body["participant"])
-                someone["trials"] += body["trials"]
-                self.reply({"stored": [trial["trial_id"] for trial in body["trials"]], "refused": {}})
-            else:
-                self.reply({"url": standin.url, "code": "DELETE-ME"})
-
-        def reply(self, content):
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps(content).encode())
-
-        def end_headers(self):
-            self.send_header("Content-Security-Policy", PAGE_POLICY)
-            super().end_headers()
-
-        def log_message(self, *arguments):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=out / "course_page"))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    standin.address = f"http://127.0.0.1:{server.server_port}/index.html"
-    yield standin
-    server.shutdown()
-    server.server_close()
-
-
-def arrive(browser, course, study, **parameters):
-    """Opens the page of a study in a browser without stored answers."""
-    resize(browser, DESKTOP)
-    browser.get(study.address)
-    browser.execute_script("localStorage.clear()")
-    browser.get(f"{study.address}?{urlencode(parameters)}")
-    return Person(browser, course)
-
-
-def test_people_of_a_panel_continue_on_another_device(browser, course, study):
-    """They are who their link says. Stored answers come back with them; nobody takes over another person's."""
-    ids = {"PROLIFIC_PID": "5f", "STUDY_ID": "s<1>", "SESSION_ID": "a&b=c", "empty": ""}
-    person = arrive(browser, course, study, x="y" * 201, **ids, **{f"more{n}": "z" * 200 for n in range(20)})
-    person.sees("what your link says about you: PROLIFIC_PID, STUDY_ID, SESSION_ID, empty, more0")
-    person.click("Start the first lesson")
-    expected = ids | {f"more{n}": "z" * 200 for n in range(16)}
-    assert study.sent == [("/api/join", {"parameters": expected, "consent": None})]
-    person.take_lessons(2)
-    first = person.state
-    assert first["parameters"] == expected
-    browser.get(f"{study.address}?PROLIFIC_PID=60")  # in the same browser
-    person.sees("Learn to tell")
-    person = arrive(browser, course, study, PROLIFIC_PID="5f", SESSION_ID="later")  # on another device
-    person.click("Start the first lesson")
-    person.sees("Lesson 3 of 3")
-    assert (person.state["participant"], person.trials) == (first["participant"], first["trials"])
-    person.take_lessons()
-    person.sees("right in 3 of 3 lessons")
-    person.click("Start the test")
-    person.answer(0)
-    person.answer(0)
-    seen = [trial["stimulus"] for trial in person.trials]
-    person.until(lambda: None, lambda: person.state["unsent"] == [], "answers sent")
-    person = arrive(browser, course, study, PROLIFIC_PID="5f")
-    person.click("Start the first lesson")
-    person.sees("Test picture 3 of 5")
-    assert person.shown()[0] not in seen
-    assert [trial["trial_index"] for trial in study.people["5f"]["trials"]] == list(range(5))
-    assert not [entry for entry in browser.get_log("browser") if "Content Security Policy" in entry["message"]]
-
-
-def test_a_study_ends_where_its_server_says(browser, course, study, checker):
-    """Nobody is sent away before the answers have arrived. A comment arrives although people leave at once."""
-    study.url = f"{study.address}?cc=C0DE"
-    person = arrive(browser, course, study, PROLIFIC_PID="5f")
-    person.click("Start the first lesson")
-    person.take_lessons(1)
-    study.broken = True
-    person.sees("Which kind")
-    person.answer(1)
-    person.sees("What tells")
-    show_state(person, {**person.state, "screen": "end"}, ":5f")
-    person.sees("The server cannot be reached")
-    assert not person.all("main a") and "/api/finish" not in [path for path, _ in study.sent]
-    study.broken = False
-    person.sees("Your code for the study site: C0DE")  # by itself
-    assert "All 2 answers have reached the server." in person.text()
-    assert "To have your answers deleted, send this code to the people who run the study: DELETE-ME" in person.text()
-    at_all_widths(person, "end_of_a_study", checker)
-    assert [trial["stimulus"] for trial in study.people["5f"]["trials"]] == [
-        trial["stimulus"] for trial in person.trials
-    ]
-    (box,), (link,) = person.all("main textarea"), person.all("main a.button")
-    box.send_keys("Nice birds")
-    link.click()
-    person.until(lambda: None, lambda: browser.current_url == study.url, "the next page")
-    person.until(lambda: None, lambda: len([path for path, _ in study.sent if path == "/api/finish"]) == 2, "comment")
-    ends = [body for path, body in study.sent if path == "/api/finish"]
-    own = {"participant": "0" * 32, "passed": True}
-    assert ends == [own | {"comment": ""}, own | {"comment": "Nice birds"}]
-    assert not [entry for entry in browser.get_log("browser") if "Content Security Policy" in entry["message"]]
 
 
 def test_rt_counts_from_when_the_picture_is_seen(browser, course, marketplace):
