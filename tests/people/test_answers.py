@@ -12,8 +12,8 @@ from tests.helpers.answering import CLASSES, batch, csv_text, download, explain_
 from utils.base.errors import InputError
 from utils.people.aggregation import Aggregator
 from utils.people.answers import Answer, read_answers, read_teaching_images
-from utils.people.labelling import aggregate_part, describe_all
-from utils.people.page_key import read_key
+from utils.people.labelling import aggregate_parts, describe_all
+from utils.people.page_key import Key, read_key
 
 SHARED = Path(__file__).resolve().parents[3] / "shared/data"
 
@@ -190,9 +190,8 @@ def test_contradictory_truths_are_unknown(tmp_path):
     """Some characters of explain_teach have two classes in the logs."""
     logs = [explain_teach_log(_id={"$oid": "a"}), explain_teach_log(_id={"$oid": "b"}, gt_label=[4, 3, 2])]
     answers, _ = read_answers([saved(tmp_path / "results.json", logs)], None, 5)
-    part = aggregate_part(
-        [answer for answer in answers if answer.phase == "test"], [], 5, Aggregator("majority", 0), {}
-    )
+    key = Key("", "", "chinese_chars", tuple("abcde"), {})
+    part = aggregate_parts(answers, describe_all(answers, 0), key, 5, Aggregator("majority", 0))["test"]
     assert (part.votes.images, part.truth.tolist()) == (["image 1600", "image 417"], [2, -1])
 
 

@@ -15,15 +15,13 @@ from scipy.special import softmax
 
 from utils.base.errors import InputError
 from utils.people.aggregation import DISCOUNT, SHRINK, Crowd, Votes, fit_crowd, taught_prior
-from utils.people.labelling import LEARNING, LESSON_WEIGHT, choose_aggregator
+from utils.people.labelling import choose_aggregator, known_weight
 from utils.people.page_key import Key
 from utils.people.store import Store
 
 PAUSE = 60.0  # seconds between fits
 UNSEEN = 0.3  # added to the answers per class from which EM starts without a teacher
-# A person's lessons come first. The first five do not count.
-ANSWERS = f"""SELECT trial.rowid, participant, stimulus, response FROM trial JOIN image ON image.id = stimulus
-    WHERE trial.rowid > ? AND (phase <> 'lesson' OR trial_index >= {LEARNING}) ORDER BY trial.rowid"""
+ANSWERS = "SELECT rowid, participant, stimulus, response, trial_index FROM trial WHERE rowid > ? ORDER BY rowid"
 
 
 class Asking:
@@ -33,9 +31,7 @@ class Asking:
         self._store, self._classes = store, len(key.classes)
         self._place = {name: row for row, name in enumerate(key.of_phase("label"))}
         self._paths = [key.images[name].path for name in self._place]
-        known = {name: image for name, image in key.images.items() if image.phase != "label"}
-        self._truth = {name: image.label for name, image in known.items() if image.label is not None}
-        self._weight = {name: LESSON_WEIGHT if image.phase == "lesson" else 1.0 for name, image in known.items()}
+        self._images = key.images
         self._teacher = choose_aggregator("auto", features, key, 0, fixed_teacher).teacher
         if self._teacher is None:
             print(f"{features} is missing or of other images: there is no teacher. Run teach.py again to get one.")
@@ -69,11 +65,15 @@ class Asking:
         """Fits the model to all answers. After each n/2 new labels of n images, the teacher learns them."""
         with self._store.transaction("BEGIN") as database:
             rows = database.execute(ANSWERS, (0,)).fetchall()
-        labels = [(self._place[name], person, answer) for _, person, name, answer in rows if name in self._place]
-        image, person, answer = np.array(labels, dtype=np.int64).reshape(-1, 3).T
+        labels, known = [], []
+        for _, person, name, answer, index in rows:
+            image = self._images[name]
+            if image.phase == "label":
+                labels.append((self._place[name], person, answer))
+            elif weight := known_weight(image.phase, image.label, index):  # a person's lessons come first
+                known.append((person, image.label, answer, weight))
         people = [str(number) for number in range(max((row[1] for row in rows), default=0) + 1)]
-        votes = Votes(self._paths, people, image, person, answer)
-        known = [(row[1], self._truth[row[2]], row[3], self._weight[row[2]]) for row in rows if row[2] in self._truth]
+        votes = Votes(self._paths, people, *np.array(labels, dtype=np.int64).reshape(-1, 3).T)
         crowd, prior = Crowd(votes, np.array(known, dtype=np.float64).reshape(-1, 4), self._classes), self._prior
         if self._teacher and len(labels) - self._taught >= len(self._paths) / 2:
             prior, self._taught = taught_prior(crowd, self._teacher), len(labels)
@@ -94,12 +94,13 @@ class Asking:
 
     def hear(self, database: sqlite3.Connection) -> None:
         """Lets new answers count, in the transaction that stores them. If it fails, the next fit puts things right."""
-        for number, person, name, answer in database.execute(ANSWERS, (self._last,)).fetchall():
+        for number, person, name, answer, index in database.execute(ANSWERS, (self._last,)).fetchall():
             self._last, self._new = number, True
-            if name in self._truth:
+            image = self._images[name]
+            if weight := known_weight(image.phase, image.label, index):
                 for counts in (self._counts[person, answer], self._counts[person]):
-                    counts[self._truth[name]] += self._weight[name]
-            elif name in self._place:
+                    counts[image.label] += weight
+            elif image.phase == "label":
                 logits = np.log(self._prior[self._place[name]])
                 answers = "SELECT participant, response FROM trial WHERE stimulus = ?"
                 for someone, said in database.execute(answers, (name,)):

@@ -9,6 +9,9 @@ from utils.people.store import FIELDS, existing, read_trials
 
 FORMATS = {".json": "application/json", ".csv": "text/csv"}
 
+PEOPLE = """SELECT number, condition, parameters, consent_time, consent_sha256, comment, passed, finished
+    FROM participant JOIN page USING (build_id) LEFT JOIN visitor ON participant = number ORDER BY number"""
+
 
 def export_text(path: Path, suffix: str) -> str:
     """Returns all answers in the database `path` in the format of `suffix`. A server may write at the same time.
@@ -22,21 +25,18 @@ def export_text(path: Path, suffix: str) -> str:
     with existing(path) as database:
         database.execute("BEGIN")  # everything is read as of one moment
         build_id, dataset = database.execute("SELECT group_concat(build_id, ' '), dataset FROM page").fetchone()
-        conditions = database.execute("SELECT number, condition FROM participant JOIN page USING (build_id)").fetchall()
-        trials, visitors = read_trials(database), database.execute("SELECT * FROM visitor").fetchall()
-    named = {who: {"condition": name} if name else {} for who, name in conditions}
+        trials, people = read_trials(database), database.execute(PEOPLE).fetchall()
     if suffix == ".csv":
         table = [(f"p{who:04d}", *map(trial.get, FIELDS)) for who, answers in trials.items() for trial in answers]
         return csv_text([("participant", *FIELDS), *table])
-    people: dict[int, dict] = dict.fromkeys(trials, {})
-    for number, _, parameters, time, sha256, comment, passed, finished, _ in visitors:
-        known = {"parameters": json.loads(parameters), "consent": time and {"time": time, "sha256": sha256}}
-        known |= {"comment": comment, "passed": finished and bool(passed), "finished": finished}
-        if about := {name: value for name, value in known.items() if value not in (None, "", {})}:
-            people[number] = about
-    entries = [
-        {"participant": f"p{who:04d}", **named[who], **people[who], "trials": trials[who]} for who in sorted(people)
-    ]
+    entries = []
+    for who, condition, parameters, time, sha256, comment, passed, finished in people:
+        about = {"condition": condition, "parameters": json.loads(parameters or "{}")}
+        about |= {"consent": time and {"time": time, "sha256": sha256}, "comment": comment}
+        about |= {"passed": finished and bool(passed), "finished": finished}
+        about = {name: value for name, value in about.items() if value not in (None, "", {})}
+        if who in trials or about.keys() - {"condition"}:
+            entries.append({"participant": f"p{who:04d}", **about, "trials": trials[who]})
     head = f'{{"build_id": {json.dumps(build_id)}, "dataset": {json.dumps(dataset)}, "participants": ['
     return "\n".join([head, ",\n".join(map(json.dumps, entries)), "]}\n"])
 

@@ -104,14 +104,20 @@ def percent(right: int, total: int) -> float | None:
     return 100 * right / total if total else None
 
 
+def known_weight(phase: str, truth: int | None, lessons: int) -> float:
+    """Returns the weight of an answer as a known answer; `lessons` is the number of the person's lessons before it."""
+    if truth is None:
+        return 0.0
+    return {"lesson": LESSON_WEIGHT * (lessons >= LEARNING), "test": 1.0, "gold": 1.0, "label": 0.0}[phase]
+
+
 def known_answers(answers: Sequence[Answer], test: bool = True) -> list[tuple[Answer, float]]:
-    """Returns answers with known truth and their weights: 1 in the test and for gold images, 0.5 after five lessons."""
+    """Returns known answers with their weights, without those of the test if `test` is False."""
     found, lessons = [], Counter[str]()
     for answer in answers:
+        weight = known_weight(answer.phase, answer.truth, lessons[answer.person])
         lessons[answer.person] += answer.phase == "lesson"
-        late = lessons[answer.person] > LEARNING
-        weight = {"lesson": LESSON_WEIGHT * late, "test": float(test), "gold": 1.0, "label": 0.0}[answer.phase]
-        if answer.truth is not None and weight:
+        if weight and (test or answer.phase != "test"):
             found.append((answer, weight))
     return found
 
@@ -123,15 +129,25 @@ def aggregate_parts(
 
     With a teacher, all images to label get a label, even those without answers.
     """
-    asked = {image.path: image.label for image in key.of_phase("label").values()} if how.teacher else {}
     kept = {person.name for person in people if person.kept}
+    asked = {image.path: image.label for image in key.of_phase("label").values()} if how.teacher else {}
     parts = {}
-    for phase in ("test", "label"):
+    for phase, images in (("test", {}), ("label", asked)):
         chosen = [answer for answer in answers if answer.phase == phase and answer.person in kept]
+        if not chosen:
+            continue
+        votes = Votes.of(chosen, list(images))
+        place = {name: number for number, name in enumerate(votes.people)}
         # Test answers weight a person's labels. Weighting the test by its own solution would be circular.
         known = known_answers(answers, test=phase == "label")
-        if chosen:
-            parts[phase] = aggregate_part(chosen, known, num_classes, how, asked if phase == "label" else {})
+        rows = [(place[a.person], a.truth, a.response, weight) for a, weight in known if a.person in place]
+        labels = aggregate(votes, num_classes, np.array(rows, dtype=np.float64).reshape(-1, 4), how)
+        truths: dict[str, set] = {image: {truth} for image, truth in images.items()}
+        for answer in chosen:
+            truths.setdefault(answer.image, set()).add(answer.truth)
+        # Logs may contain two classes for an image (characters of explain_teach). Its truth is then unknown.
+        truth = [next(iter(found)) if len(found := truths[image] - {None}) == 1 else -1 for image in votes.images]
+        parts[phase] = Part(chosen, votes, labels, np.array(truth))
     if not parts:
         raise InputError(f"None of {len(people)} participants answered the test and reached --min-accuracy. Lower it.")
     return parts
@@ -142,30 +158,6 @@ def with_estimates(people: Sequence[Person], part: Part | None) -> list[Person]:
     estimates = dict(zip(part.votes.people, part.labels.people, strict=False)) if part else {}
     both = [(one, *estimates.get(one.name, (None, None))) for one in people]
     return [replace(one, estimated_accuracy=accuracy, weight=bits) for one, accuracy, bits in both]
-
-
-def aggregate_part(
-    answers: list[Answer],
-    known: Sequence[tuple[Answer, float]],
-    num_classes: int,
-    how: Aggregator,
-    asked: Mapping[str, int | None],
-) -> Part:
-    """Returns one label per image.
-
-    `known` are the answers that weight people, with their weights; `asked` are images that get a label in any case, and
-    their true classes.
-    """
-    votes = Votes.of(answers, list(asked))
-    place = {name: number for number, name in enumerate(votes.people)}
-    rows = [(place[a.person], a.truth, a.response, weight) for a, weight in known if a.person in place]
-    labels = aggregate(votes, num_classes, np.array(rows, dtype=np.float64).reshape(-1, 4), how)
-    truths: dict[str, set] = {image: {truth} for image, truth in asked.items()}
-    for answer in answers:
-        truths.setdefault(answer.image, set()).add(answer.truth)
-    # Logs may contain two classes for an image (characters of explain_teach). Its truth is then unknown.
-    truth = [next(iter(found)) if len(found := truths[image] - {None}) == 1 else -1 for image in votes.images]
-    return Part(answers, votes, labels, np.array(truth))
 
 
 def write_list(

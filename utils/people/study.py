@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -123,25 +123,21 @@ def confident_labels(probabilities: Tensor, confidence: float) -> Tensor:
     return torch.where(highest >= confidence, answers, UNKNOWN)
 
 
+@dataclass
 class Study:
-    """Trains the classifiers of a study; `simclr` learns from SimCLR features, `per_image` people label each image.
+    """Trains the classifiers of a study.
 
     In self-training (Lee, ICML workshop 2013; Xie et al., Noisy Student, CVPR 2020), predictions of at least
     `confidence` become labels for the next classifier, which is trained from scratch. True labels are never used.
     """
 
-    def __init__(
-        self,
-        material: Material,
-        learner: Learner,
-        simclr: Learner | None,
-        per_image: int,
-        rounds: int,
-        confidence: float,
-    ) -> None:
-        self.material, self.learner, self.simclr = material, learner, simclr
-        self.per_image, self.rounds, self.confidence = per_image, rounds, confidence
-        self.state: dict = {"steps": 0, "rows": []}  # number of finished steps, and rows of the table
+    material: Material
+    learner: Learner
+    simclr: Learner | None  # learns from SimCLR features
+    per_image: int  # people who label each image
+    rounds: int  # of self-training
+    confidence: float
+    state: dict = field(default_factory=lambda: {"steps": 0, "rows": []})  # finished steps, and rows of the table
 
     def run(self, step: Step) -> None:
         """Runs the next step and appends its rows to the table: without annotators, also that of self-training."""
