@@ -69,11 +69,8 @@ def test_a_wrong_line_is_named(tmp_path, line, message):
 
 
 def test_unknown_classes_are_allowed_in_rest_lists(tmp_path):
-    rows = [
-        Example("./a.png", -1, 0),
-        Example("./b.png", 4, 1),
-        Example("./a.png", -1, 0),
-    ]  # repeated, as in a teaching set
+    # Repeated, as in a teaching set.
+    rows = [Example("./a.png", -1, 0), Example("./b.png", 4, 1), Example("./a.png", -1, 0)]
     write_examples(tmp_path / "rest.txt", rows)
     assert read_examples(tmp_path / "rest.txt", 5, rest=True) == rows
     (tmp_path / "rest.txt").write_text("./a.png -2 0\n")

@@ -10,16 +10,7 @@ from utils.base.errors import InputError
 from utils.data import toy_moths
 from utils.data.catalog import MOTHS
 from utils.data.lists import locate, read_examples
-from utils.data.toy_moths import (
-    FOLDER,
-    PER_CLASS,
-    SIZE,
-    Scene,
-    draw_moth,
-    draw_toy_dataset,
-    render,
-    sample_marks,
-)
+from utils.data.toy_moths import FOLDER, PER_CLASS, SIZE, Scene, draw_moth, draw_toy_dataset, render, sample_marks
 
 LABELS = range(len(MOTHS))
 FEW = dict(zip(PER_CLASS, (3, 3, 6), strict=True))

@@ -12,16 +12,7 @@ from utils.base.errors import InputError
 from utils.data.catalog import MOTHS
 from utils.data.toy_moths import SIZE, VISIBLE, counterfactuals, draw_moth
 from utils.explanations import localization
-from utils.explanations.localization import (
-    COLUMNS,
-    disc,
-    find_runs,
-    map_scores,
-    measure,
-    report,
-    tally,
-    truths,
-)
+from utils.explanations.localization import COLUMNS, disc, find_runs, map_scores, measure, report, tally, truths
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MONOCLE, SASH = MOTHS.index("Monocle"), MOTHS.index("Sash")

@@ -15,14 +15,7 @@ from tests.helpers.runs import content_of
 from utils.base.errors import InputError
 from utils.data.images import decode, eval_view, whole_view
 from utils.data.lists import locate, read_examples
-from utils.people.teacher import (
-    fit_head,
-    fit_temperature,
-    held_out_logits,
-    load_teacher,
-    make_teacher,
-    save_teacher,
-)
+from utils.people.teacher import fit_head, fit_temperature, held_out_logits, load_teacher, make_teacher, save_teacher
 from utils.teaching.optimal import learn_head
 
 
