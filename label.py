@@ -64,7 +64,6 @@ def main(cfg: Config) -> dict:
     about = {"selection": selection, "simclr": key.simclr, "aggregation": how.method, "min_accuracy": cfg.min_accuracy}
     about |= labelling.write_list(layout.labeled_list(selection), expert, key, parts, cfg.min_certainty)
     about |= compare_conditions(labelling.describe_all(first_tests(answers), 0), cfg.seed)
-    people = labelling.with_estimates(people, parts.get("label"))
     return write_report(layout, dataset, people, parts, about, left_out)
 
 

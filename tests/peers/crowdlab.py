@@ -20,7 +20,7 @@ from crowdkit.aggregation import GLAD, DawidSkene, OneCoinDawidSkene
 
 from benchmarks.results import crowd
 from utils.data.catalog import find
-from utils.people.aggregation import Aggregator, Crowd, aggregate, teacher_model
+from utils.people.aggregation import Aggregator, Crowd, aggregate, fit_crowd, taught_prior
 from utils.people.answers import read_experiment
 from utils.people.teacher import load_teacher
 
@@ -49,11 +49,12 @@ def compare(log, count, k, draw, seed):
     classes = teacher.classes
     answers = Crowd(votes, log.known, classes)
     plain = Crowd(votes, log.known[:0], classes)  # without lessons, which the peers do not use
+    fixed, taught = teacher.prior(votes.images), taught_prior(answers, teacher)
     labels = {
-        "ours": teacher_model(answers, teacher).posterior.argmax(1),
-        "ours, fixed teacher": teacher_model(answers, teacher, fixed=True).posterior.argmax(1),
-        "ours, fixed teacher, no lessons": teacher_model(plain, teacher, fixed=True).posterior.argmax(1),
-        "CROWDLAB": crowdlab(votes, teacher.prior(votes.images)),
+        "ours": fit_crowd(answers, taught, taught).posterior.argmax(1),
+        "ours, fixed teacher": fit_crowd(answers, fixed, fixed).posterior.argmax(1),
+        "ours, fixed teacher, no lessons": fit_crowd(plain, fixed, fixed).posterior.argmax(1),
+        "CROWDLAB": crowdlab(votes, fixed),
     }
     if count == COUNTS[0]:  # the same for all
         labels |= {

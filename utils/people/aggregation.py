@@ -99,7 +99,8 @@ def aggregate(votes: Votes, num_classes: int, known: np.ndarray, how: Aggregator
         fitted = dawid_skene(crowd, prior_counts(num_classes))
     else:
         assert how.teacher is not None, "the method needs a teacher"
-        fitted = teacher_model(crowd, how.teacher, how.fixed_teacher)
+        prior = how.teacher.prior(votes.images) if how.fixed_teacher else taught_prior(crowd, how.teacher)
+        fitted = fit_crowd(crowd, prior, prior)
     label, drawn = _draw_ties(fitted.posterior, how.seed)
     people = crowd.informative(fitted.people, fitted.posterior.mean(0))
     return Labels(label, fitted.posterior.max(1), drawn, fitted.steps, fitted.converged, people)
@@ -196,15 +197,6 @@ class Crowd:
         return found
 
 
-def teacher_model(crowd: Crowd, teacher: Teacher, fixed: bool = False) -> Fitted:
-    """Estimates classes and confusion matrices jointly by EM, with the teacher's prior (docs/method.md).
-
-    Unless the teacher is `fixed`, the labels teach it.
-    """
-    prior = teacher.prior(crowd.votes.images) if fixed else taught_prior(crowd, teacher)
-    return fit_crowd(crowd, prior, prior)
-
-
 def taught_prior(crowd: Crowd, teacher: Teacher, most: int = TEACHER_STEPS) -> np.ndarray:
     """Returns the prior (N, C) by heads of the teacher that learned the labels which EM finds with the untaught head.
 
@@ -216,7 +208,7 @@ def taught_prior(crowd: Crowd, teacher: Teacher, most: int = TEACHER_STEPS) -> n
 
 
 def fit_crowd(crowd: Crowd, prior: np.ndarray, start: np.ndarray, most: int = TEACHER_STEPS) -> Fitted:
-    """Runs EM from `start` with class probabilities `prior` of the images, both (N, C).
+    """Estimates classes and confusion matrices jointly by EM from `start`, with the teacher's `prior`, both (N, C).
 
     P_i(c) = q_i(c) product of theta_p[c, r]^w over the answers; every theta_p is shrunk to the crowd's.
     """

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Literal
@@ -36,8 +36,6 @@ class Person:
     gold_answers: int  # hidden among the labels
     gold_accuracy: float | None
     seconds: float | None  # median response time after the lessons
-    estimated_accuracy: float | None = None  # on the images to label, by the model that made the labels
-    weight: float | None = None  # in the labels: bits that an answer says about the class
 
 
 @dataclass(frozen=True)
@@ -151,13 +149,6 @@ def aggregate_parts(
     if not parts:
         raise InputError(f"None of {len(people)} participants answered the test and reached --min-accuracy. Lower it.")
     return parts
-
-
-def with_estimates(people: Sequence[Person], part: Part | None) -> list[Person]:
-    """Adds the estimates of the model that made the labels of the labeling part."""
-    estimates = dict(zip(part.votes.people, part.labels.people, strict=False)) if part else {}
-    both = [(one, *estimates.get(one.name, (None, None))) for one in people]
-    return [replace(one, estimated_accuracy=accuracy, weight=bits) for one, accuracy, bits in both]
 
 
 def write_list(

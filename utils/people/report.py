@@ -30,8 +30,7 @@ def write_report(
     There is no `.csv` without labels, and no `_confusion.png` if all images have an unknown class.
 
     `about` goes into the report: selection, simclr, aggregation, and the results of `write_list` and
-    `compare_conditions`. Returns the report for
-    the run record, without single people and confusion matrices.
+    `compare_conditions`. Returns the report for the run record, without single people and confusion matrices.
     """
 
     def path(ending: str) -> Path:
@@ -39,6 +38,10 @@ def write_report(
 
     counts = {name: confusion_counts(part.answers, len(dataset.classes)) for name, part in parts.items()}
     summaries = {name: summarize(part, counts[name]) for name, part in parts.items()}
+    # By the model that made the labels: accuracy on the images to label, and bits that an answer says about the class.
+    estimates = dict(zip(part.votes.people, part.labels.people, strict=False)) if (part := parts.get("label")) else {}
+    columns, unknown = ("estimated_accuracy", "weight"), (None, None)
+    rows = [asdict(one) | dict(zip(columns, estimates.get(one.name, unknown), strict=True)) for one in people]
     reasons: Counter[str] = Counter()
     for one in left_out:
         reasons[one.reason] += one.answers
@@ -46,12 +49,12 @@ def write_report(
     report |= {"people": len(people), "people_left_out": sum(not person.kept for person in people)}
     report |= {"answers_left_out": dict(reasons)} | summaries
     details = {
-        "each": [_rounded(asdict(person)) for person in people],
+        "each": list(map(_rounded, rows)),
         "each_left_out": [asdict(one) for one in left_out],
         "confusion": {name: matrix.tolist() for name, matrix in counts.items()},
     }
     write_json(path(".json"), report | details)
-    text = _text(report, summaries, people, left_out)
+    text = _text(report, summaries, rows, left_out)
     write_text(path(".txt"), text)
     for ending in (".csv", "_confusion.png", "_confusion.csv"):
         path(ending).unlink(missing_ok=True)  # files of an earlier run
@@ -96,7 +99,7 @@ def _label_table(part: Part) -> list[dict]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _text(report: dict, summaries: Mapping[str, dict], people: Sequence[Person], left_out: Sequence[LeftOut]) -> str:
+def _text(report: dict, summaries: Mapping[str, dict], people: Sequence[dict], left_out: Sequence[LeftOut]) -> str:
     """Returns the report as text: tables of parts and people, and what does not count."""
     course = f"{report['selection']}{' (SimCLR variant)' if report['simclr'] else ''}, {report['aggregation']}"
     lines = [
@@ -104,7 +107,7 @@ def _text(report: dict, summaries: Mapping[str, dict], people: Sequence[Person],
         "",
         *_table([{"part": name} | values for name, values in summaries.items()]),
         "",
-        *_table([asdict(person) for person in people]),
+        *_table(people),
     ]
     for name in ("conditions", "differences"):
         lines += ["", *_table(report[name])] if name in report else []
