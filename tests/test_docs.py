@@ -170,9 +170,8 @@ def test_commands_are_accepted(page, command):
     assert problem(command) == ""
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
+def test_wrong_commands_are_found():
+    wrong = [
         "python teach.py --epochs 3",
         "python train_gull_CMaxGrad.py --selection BestOfAll",
         "python -m utils.teaching.compare_courses toy KMaxGrad --all",
@@ -180,10 +179,8 @@ def test_commands_are_accepted(page, command):
         "python datasets/prepare.py pigeons",
         "make everything",
         "torchrun --processes=8 get_all_CE_butterflies.py",
-    ],
-)
-def test_wrong_commands_are_found(command):
-    assert problem(command) != ""
+    ]
+    assert [command for command in wrong if problem(command) == ""] == []
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])  # it names removed flags

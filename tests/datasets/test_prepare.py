@@ -20,13 +20,11 @@ ROOT = Path(__file__).resolve().parents[2]
     "arguments",
     [
         (),
-        ("moths",),
         ("gull", "--split-seed", "-1"),
         ("gull", "--lists", "x", "--split-seed", "1"),
         ("gull", "--archive", "x", "--url", "http://y"),
         ("gull", "--archive", "no_such_file", "--split-seed", "1"),
         ("nabirds", "--split-seed", "1"),
-        ("toy", "--seed", "many"),
         ("check", "gull"),
         ("folder", "no_such_folder", "--name", "mine"),
     ],

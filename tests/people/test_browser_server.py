@@ -191,7 +191,7 @@ def test_a_study_from_arrival_to_deletion(browser, marked, tmp_path, checker):
         person.sees("cannot be reached")
         assert not person.all("main a")  # nobody leaves before the answers have arrived
         server.start()
-        person.all("main button")[0].click()  # tries again
+        person.click("Try again")
         person.sees("Your code for the study site: C0DE")
         answers, code = [person.trials], person.state["deletion"]
         assert f"send this code to the people who run the study: {code}" in person.text()

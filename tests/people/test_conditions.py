@@ -28,9 +28,8 @@ SILENT = 1000.0
 @pytest.fixture
 def study(tmp_path):
     """A study with three pages, and a clock to set."""
-    pages = {
-        page.build_id: page for page in (build_page(tmp_path / f"page{n}", build=str(n), gold=2) for n in range(3))
-    }
+    built = [build_page(tmp_path / f"page{n}", build=str(n), gold=2) for n in range(3)]
+    pages = {page.build_id: page for page in built}
     key, now = join_keys([read_page_key(Layout(page.out)) for page in pages.values()]), [1e9]
     cfg = replace(collect.Config(), labels_per_image=3, gold_every=2, silent_seconds=SILENT)
     with closing(Store(tmp_path / "a.sqlite", key, cfg, lambda: now[0])) as store:
