@@ -268,6 +268,8 @@ def read_experiment(folder: str | Path, classes: Sequence[str]) -> list[Answer]:
         number = int(answer.image.removeprefix("image "))
         older = Path(folder).name == "chinese_chars" and answer.group in ("random", "random_feedback")
         if not older or number != REMOVED:
-            answer = replace(answer, image=table[number - (older and number > REMOVED)][0])
+            path, label = table[number - (older and number > REMOVED)]
+            assert label == answer.truth, f"{folder}: the logs and teaching_images.json differ on {answer.image}"
+            answer = replace(answer, image=path)
         found.append(answer)
     return found

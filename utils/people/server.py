@@ -30,6 +30,7 @@ MOST_PARAMETERS, LONGEST_PARAMETER, LONGEST_COMMENT = 20, 200, 2000
 CONSENT = re.compile(r'\{"sha256": "[0-9a-f]{64}", "time": "[0-9T:.Z+-]{10,40}"\}|null')
 LONGEST_BODY = 64 * 1024  # bytes; 50 trials take about 20 KB
 CONNECTIONS = 500
+IDLE = 60  # seconds until a silent connection is closed
 COOKIE, COOKIE_SECONDS = "person", 365 * 24 * 3600  # only of studies with several pages
 
 # Nothing else in the page's folder is served.
@@ -234,6 +235,8 @@ def serve(app: Flask, host: str, port: int, threads: int, announce: Callable[[st
             threads=threads,
             ident=None,
             connection_limit=CONNECTIONS,
+            channel_timeout=IDLE,
+            cleanup_interval=IDLE // 4,
             max_request_header_size=16 * 1024,
             max_request_body_size=2 * LONGEST_BODY,  # slightly longer bodies get the application's own error
             asyncore_use_poll=True,

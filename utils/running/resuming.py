@@ -107,7 +107,10 @@ def resumable(cfg, outputs: Iterable[Path]) -> Iterator[Unfinished]:
     who = identity(dataclasses.asdict(cfg), inputs(cfg), processes.count())
     unfinished = Unfinished(Layout(Path(cfg.out)).unfinished(script_name(), _course(cfg)), who)
     if cfg.resume:
-        _check_finished(cfg, unfinished, outputs)
+        proof = record_paths(cfg)[-1]
+        if recorded(proof) == who and all(path.is_file() for path in outputs):
+            unfinished.remove()
+            raise Finished(f"This run has finished, see {proof}. To run it again, start without --resume.")
         unfinished.go_on()
         start = "Resuming the unfinished run" if unfinished.advanced else "Starting from scratch: no unfinished run"
         processes.say(f"{start} in {cfg.out}.")
@@ -137,10 +140,3 @@ def recorded(path: Path) -> dict:
         return identity(record["settings"], record["inputs"], record["processes"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-
-
-def _check_finished(cfg, unfinished: Unfinished, outputs: Iterable[Path]) -> None:
-    proof = record_paths(cfg)[-1]
-    if recorded(proof) == unfinished.who and all(path.is_file() for path in outputs):
-        unfinished.remove()
-        raise Finished(f"This run has finished, see {proof}. To run it again, start without --resume.")
