@@ -269,7 +269,8 @@ def read_experiment(folder: str | Path, classes: Sequence[str]) -> list[Answer]:
         older = Path(folder).name == "chinese_chars" and answer.group in ("random", "random_feedback")
         if not older or number != REMOVED:
             path, label = table[number - (older and number > REMOVED)]
-            assert label == answer.truth, f"{folder}: the logs and teaching_images.json differ on {answer.image}"
+            if label != answer.truth:
+                raise InputError(f"{folder}: the logs and teaching_images.json differ on {answer.image}.")
             answer = replace(answer, image=path)
         found.append(answer)
     return found
