@@ -171,7 +171,7 @@ def test_a_study_from_arrival_to_deletion(browser, marked, tmp_path, checker):
         arrive(0)
         person.take_lessons()
         mistakes = take_test(right=2)  # 75 % are needed
-        person.sees("You were right in 2 of 4 test pictures. You need 75 %.")
+        person.sees("You named 2 of 4 test pictures right. You need 75 %.")
         at_all_widths(person, "extra_intro", checker)
         person.click("Continue")
         take_extra_lessons(mistakes, [1, 2])

@@ -494,7 +494,8 @@
     const all = parts();
     const place = part === "end" ? all.length : all.indexOf(part);
     const items = all.map((name, number) => {
-      const item = element("li", {}, (number < place ? "✓ " : "") + text(name));
+      const ticked = number < place && (name !== "label" || state.passed);
+      const item = element("li", {}, (ticked ? "✓ " : "") + text(name));
       if (number === place) item.setAttribute("aria-current", "step");
       return item;
     });
