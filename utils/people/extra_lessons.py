@@ -13,7 +13,7 @@ from utils.base import processes
 from utils.data.catalog import Dataset
 from utils.data.images import whole_view
 from utils.data.loading import ImageSet, open_list
-from utils.people.teacher import RIDGE, UNRECORDED, fit_head, held_out_logits
+from utils.people.teacher import RIDGE, fit_head, held_out_logits, network_of
 from utils.teaching.course import lesson_entry, people_rows
 from utils.teaching.loop import teach
 from utils.teaching.optimal import OptimalStudent
@@ -33,8 +33,7 @@ def extra_lessons(course: dict, shown: set[str], ce_list: Path, dataset: Dataset
     lessons with the `RIVALS` classes that the teacher confuses most with it. The most confused classes come first.
     No image is in two pairs, so there are fewer lessons if a class has few images.
     """
-    how, num_classes = course.get("network", UNRECORDED), len(dataset.classes)
-    how = how if cfg.pretrained == "auto" else how | {"pretrained": cfg.pretrained}
+    how, num_classes = network_of(course, cfg), len(dataset.classes)
     images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=how["image_size"]))
     pool = Pool(images, str(ce_list), num_classes, "attention", how["image_size"])
     people = people_rows(str(ce_list), pool.rows, num_classes)

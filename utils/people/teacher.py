@@ -122,14 +122,19 @@ def make_teacher(
     return Teacher(rows, features, expert, labels, fit_head(expert, labels, num_classes), temperature), right
 
 
+def network_of(course: dict, cfg) -> dict:
+    """Returns the settings of a course's network; `cfg.pretrained` may name other weights than the course."""
+    how = course.get("network", UNRECORDED)
+    return how if cfg.pretrained == "auto" else how | {"pretrained": cfg.pretrained}
+
+
 def load_network(course: dict, cfg) -> tuple[Network, int] | None:
     """Returns the network of a course and its image size; None, with a remark, without weights.
 
-    `cfg.pretrained` may name other weights than the course. Raises InputError if these cannot be loaded.
+    Raises InputError if `cfg.pretrained` names weights that cannot be loaded.
     """
-    how = course.get("network", UNRECORDED)
-    pretrained = how["pretrained"] if cfg.pretrained == "auto" else cfg.pretrained
-    network, problem = build(how["arch"], 0), "Pass --pretrained."
+    how = network_of(course, cfg)
+    pretrained, problem, network = how["pretrained"], "Pass --pretrained.", build(how["arch"], 0)
     try:
         load_backbone(network, pretrained, how["normalize"])
     except InputError as error:
