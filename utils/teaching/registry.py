@@ -4,6 +4,7 @@ from typing import Literal
 
 from utils.base.randomness import generator
 from utils.teaching.cmaxgrad import CMaxGrad
+from utils.teaching.explain import EXPLAIN
 from utils.teaching.kmaxgrad import KMaxGrad
 from utils.teaching.maxgrad import MaxGrad
 from utils.teaching.maxherding import MaxHerding
@@ -11,15 +12,18 @@ from utils.teaching.optimal import OptimalStudent
 from utils.teaching.random_pairs import Balanced, RandomPairs
 from utils.teaching.selector import Selector
 from utils.teaching.sgd import SGDStudent
+from utils.teaching.strict import STRICT
 
-Selection = Literal["CMaxGrad", "KMaxGrad", "MaxGrad", "MaxHerding", "balanced", "random"]
+Selection = Literal["CMaxGrad", "EXPLAIN", "KMaxGrad", "MaxGrad", "MaxHerding", "STRICT", "balanced", "random"]
 StudentKind = Literal["optimal", "sgd"]
 
 SELECTORS: dict[str, type[Selector]] = {
     "CMaxGrad": CMaxGrad,
+    "EXPLAIN": EXPLAIN,
     "KMaxGrad": KMaxGrad,
     "MaxGrad": MaxGrad,
     "MaxHerding": MaxHerding,
+    "STRICT": STRICT,
     "balanced": Balanced,
     "random": RandomPairs,
 }
