@@ -39,9 +39,9 @@ def plain_class_map(network, image, c, layer):
     return total
 
 
-def explain(network, images, label, layer="layer1", counters=3):
+def explain(network, images, label, layer="layer1", counters=3, focus=0.0):
     with torch.no_grad():
-        return Margin(layer)(network, images, label, partial(chosen_counters, label, counters))
+        return Margin(layer, focus)(network, images, label, partial(chosen_counters, label, counters))
 
 
 @LAYER
@@ -71,10 +71,26 @@ def test_at_the_last_layer_it_is_the_class_activation_map_and_sums_to_the_margin
     network, images = drawn("resnet18", bias=False), torch.rand(3, 3, 96, 96)
     with torch.no_grad():
         whole = network(images)
-        logits, _, maps = class_maps(network, whole.feature_map, "layer4", lambda _: torch.arange(4).expand(3, -1))
+        outputs, _, maps = class_maps(network, whole.feature_map, "layer4", lambda _: torch.arange(4).expand(3, -1))
         expected = torch.einsum("ck,nkhw->nchw", network.fc.weight, whole.feature_map) / 9
     torch.testing.assert_close(maps, expected, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(maps.sum((2, 3)), logits, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(maps.sum((2, 3)), outputs.logits, atol=1e-5, rtol=1e-4)
+
+
+def test_the_focus_weighs_by_the_evidence_of_the_last_layer():
+    network, images, label = settled("resnet18", bias=False), torch.rand(3, 3, 96, 96), torch.tensor([2, 0, 1])
+    network.fc.weight.data[1] = -1.0  # no evidence for class 1 anywhere
+    plain, focused = (explain(network, images, label, focus=focus) for focus in (0.0, 0.7))
+    with torch.no_grad():
+        last = network(images).feature_map
+    for n, a in enumerate(label.tolist()):
+        own = torch.stack([(network.fc.weight[a] @ last[n].flatten(1)).clamp(min=0)]).view(1, 1, 3, 3)
+        weight = F.interpolate(own / own.max(), (24, 24), mode="bilinear")[0, 0] ** 0.7 if a != 1 else 1.0
+        torch.testing.assert_close(focused.relevance[n], plain.relevance[n] * weight, atol=1e-4, rtol=2e-3)
+    stored = {name: values[:2] for name, values in focused.maps.items()}
+    again = Margin("layer1", 0.7).relevance(stored, label[:2], focused.counter[:2])
+    torch.testing.assert_close(again, focused.relevance[:2], atol=1e-3, rtol=1e-2)
+    assert "evidence" not in plain.maps
 
 
 def test_only_chosen_classes_have_maps_and_cost_a_backward_pass_each(monkeypatch):
@@ -82,8 +98,8 @@ def test_only_chosen_classes_have_maps_and_cost_a_backward_pass_each(monkeypatch
     backward = torch.func.vjp
     passes = []
 
-    def counting(*given):
-        logits, one, *rest = backward(*given)
+    def counting(*given, **options):
+        logits, one, *rest = backward(*given, **options)
         return logits, lambda cotangent: (passes.append(1), one(cotangent))[1], *rest
 
     monkeypatch.setattr(torch.func, "vjp", counting)
@@ -118,7 +134,7 @@ def test_one_forward_pass_and_backward_passes_down_to_the_layer_only():
 @pytest.mark.parametrize(("grid", "size"), [(56, 224), (7, 224), (16, 64), (25, 97)])
 def test_upsampling_is_bilinear_then_scipys_gaussian(grid, size):
     maps = torch.rand(2, 3, grid, grid, generator=torch.Generator().manual_seed(0)).relu()
-    ours = Margin("layer1").upsample(maps[0], size)
+    ours = Margin("layer1", 0).upsample(maps[0], size)
     large = F.interpolate(maps[:1].double(), (size, size), mode="bilinear", align_corners=False)[0].numpy()
     for one, other in zip(ours, large, strict=True):
         smooth = gaussian_filter(other, 5 * size / 224, mode="reflect", truncate=4.0)
@@ -157,16 +173,16 @@ def test_masks_contain_no_pixel_without_evidence():
     """One position has evidence; after smoothing it covers less than 30 % of the image."""
     relevance = torch.zeros(1, 16, 16)
     relevance[0, 3, 4] = 1
-    upsampled = Margin("layer1").upsample(relevance, 64)
+    upsampled = Margin("layer1", 0).upsample(relevance, 64)
     cut = masks(upsampled, (0.30,))
-    kept = Margin("layer1").clean(cut, upsampled)[0, 0]
+    kept = Margin("layer1", 0).clean(cut, upsampled)[0, 0]
     assert torch.equal(kept, upsampled[0] > 0) and 0 < kept.sum() < 0.30 * 64 * 64
 
 
 def test_masks_of_a_map_of_zeros_have_the_requested_size():
     upsampled = torch.zeros(2, 32, 32)
     upsampled[1, 8:16, 8:16] = 1
-    kept = Margin("layer1").clean(masks(upsampled, (0.05, 0.10)), upsampled)
+    kept = Margin("layer1", 0).clean(masks(upsampled, (0.05, 0.10)), upsampled)
     assert kept[0].sum((1, 2)).tolist() == [51, 102]  # 5 and 10 % of 32 x 32
     assert kept[1].any() and not kept[1].any(0).all()
 

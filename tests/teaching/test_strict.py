@@ -21,13 +21,14 @@ def survey_of(seed, explained=True):
     table = torch.full((len(labels), CLASSES), -1)
     table[torch.arange(len(labels)), (labels + 1) % CLASSES] = torch.randperm(len(labels), generator=rng)
     table[::2, :] = -1
-    looks = [Look(torch.randn(len(labels), CLASSES, generator=rng), features) for _ in range(2)]
-    return Survey(labels, table, lambda: Seen(looks[0], torch.eye(CLASSES, WIDTH), looks[1] if explained else None))
+    logits, others = (torch.randn(len(labels), CLASSES, generator=rng) for _ in range(2))
+    seen = Seen(logits, features, torch.eye(CLASSES, WIDTH), Look(others, features) if explained else None)
+    return Survey(labels, table, lambda: seen)
 
 
 def plain_scores(survey, found, shown, explains):
     """Returns the scores and the images that every class's best hypothesis gets right, by the formulas."""
-    x, labels = standardized(survey.features), survey.labels.tolist()
+    x, labels = standardized(survey.seen.features), survey.labels.tolist()
     scores, clear = [0.0] * len(x), [True] * len(x)
     for c in range(CLASSES):
         t = [1 if label == c else -1 for label in labels]
@@ -45,7 +46,7 @@ def plain_scores(survey, found, shown, explains):
     for i in range(len(x)) if explains else ():
         others = [j for j in range(len(x)) if labels[j] == labels[i] and j != i]
         distance = sum(np.mean((x[i] - x[j])[:-1] ** 2) for j in others) / len(others)
-        shares = [survey.explained.logits[row].double().softmax(0) for row in survey.table[i].tolist() if row >= 0]
+        shares = [survey.seen.explained.logits[row].double().softmax(0) for row in survey.table[i].tolist() if row >= 0]
         entropy = sum(-float((p * p.log()).sum()) for p in shares) / max(len(shares), 1)
         scores[i] /= (1 + math.exp(-distance)) * (1 + math.exp(-entropy))
     return scores, clear
@@ -55,12 +56,15 @@ def plain_scores(survey, found, shown, explains):
 def test_a_course_against_plain_loops(kind):
     for seed in range(5):
         survey, selector = survey_of(seed), kind(generator(seed), 0.5)
-        found = hypotheses(standardized(survey.features), survey.labels.numpy(), np.random.default_rng(selector._seed))
+        found = hypotheses(standardized(survey.seen.features), survey.labels.numpy(), np.random.default_rng(selector._seed))
         assert found.shape == (HYPOTHESES, WIDTH + 1)
         remaining, shown = torch.ones(len(survey.labels), dtype=torch.bool), []
-        while choice := selector.choose(survey, remaining):
+        while len(survey.labels[remaining].unique()) > 1:
+            choice = selector.choose(survey, remaining)
             scores, clear = plain_scores(survey, found, shown, kind.explains)
             left = [i for i in range(len(scores)) if remaining[i] and clear[i]]
+            if len({int(survey.labels[i]) for i in left}) < 2:
+                left = remaining.nonzero()[:, 0].tolist()
             first = min(left, key=scores.__getitem__)
             second = min((i for i in left if survey.labels[i] != survey.labels[first]), key=scores.__getitem__)
             assert (choice.image, choice.partner) == (first, second)

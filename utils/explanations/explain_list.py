@@ -51,6 +51,7 @@ class ExplainSettings:
     device: str
     explanation: str = "margin"  # a name in EXPLAINERS
     explanation_layer: str = "layer1"
+    focus: float = 0.5
     counters: int = 0  # 0: all wrong classes
 
 

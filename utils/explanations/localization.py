@@ -148,7 +148,9 @@ def measure(
     Raises InputError if a mask is missing, or the heat maps belong to another list.
     """
     rows, rng, side = [row for row, _ in exact], generator(seed), run.record["image_size"]
-    explainer = pick(EXPLAINERS[run.record["explanation"]], SimpleNamespace(**run.record))
+    explainer = pick(
+        EXPLAINERS[run.record["explanation"]], SimpleNamespace(**{"focus": 0.0} | run.record)
+    )  # old records have no focus
     with np.load(run.layout.heatmaps) as file:
         stored = dict(file)
     if stored.pop("path").tolist() != [row.path for row in rows]:

@@ -4,7 +4,11 @@
 every position, gradients not averaged) is the difference of two class maps, so C class maps serve every pair:
 
     H_c = sum over the channels k of a layer's map F of (dz_c / dF_k) F_k        signed, on the grid of the layer
-    M(x; a, b) = ReLU(H_a - H_b)
+    M(x; a, b) = ReLU(H_a - H_b) (E / max E)^p        E = ReLU(H_a) of the last layer, upsampled
+
+By its formula this is Finer-CAM (Zhang et al., CVPR 2025) with HiResCAM as its base, one reference class and weight 1.
+The early layer, the focus E, the smoothing and the clean-up are ours. Early layers are sharp but wander onto the
+background; the last layer knows where the animal is.
 
 M is upsampled (bilinear), smoothed by a Gaussian and cut. Small components of the mask are removed, because people
 should see a few clear regions.
@@ -16,11 +20,12 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.resnet import Layer, Network
+from models.resnet import Layer, Network, Outputs
 from utils.explanations.explainers import Explained, Explainer
+from utils.explanations.masks import resized
 
 SIGMA = 5 / 224  # standard deviation of the Gaussian, as a fraction of the image's side
 SPECK = 0.05  # components smaller than this fraction of their mask are removed
@@ -30,7 +35,7 @@ GRADIENTS = 64  # maps (images times classes) whose gradients are in memory at o
 
 def class_maps(
     network: Network, feature_map: Tensor, layer: Layer, choose: Callable[[Tensor], Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Outputs, Tensor, Tensor]:
     """Computes signed class maps H_c from the feature map of a layer.
 
     Takes one pass from the layer on, and one backward pass per chosen class, down to the layer only and to no weight.
@@ -42,9 +47,14 @@ def class_maps(
         layer: the layer of the feature map.
         choose: returns K classes of each image, (N, K), for logits (N, C).
 
-    Returns logits (N, C), the chosen classes (N, K), and their maps H (N, K, H, W).
+    Returns the outputs of the network, the chosen classes (N, K), and their maps H (N, K, H, W).
     """
-    logits, backward, *_ = torch.func.vjp(lambda values: network.from_layer(values, layer).logits, feature_map)
+
+    def pass_on(values: Tensor) -> tuple[Tensor, Outputs]:
+        outputs = network.from_layer(values, layer)
+        return outputs.logits, outputs
+
+    logits, backward, *more = torch.func.vjp(pass_on, feature_map, has_aux=True)
 
     def class_map(cotangent: Tensor) -> Tensor:
         (gradient,) = backward(cotangent)  # (N, channels, H, W)
@@ -54,7 +64,14 @@ def class_maps(
     classes = choose(logits)  # (N, K)
     chosen = F.one_hot(classes.T, num_classes).to(logits)  # (K, N, C)
     maps = torch.vmap(class_map, chunk_size=max(1, GRADIENTS // count))(chosen)  # (K, N, H, W)
-    return logits, classes, maps.transpose(0, 1)
+    return more[0], classes, maps.transpose(0, 1)
+
+
+def evidence(feature_map: Tensor, head: nn.Linear, label: Tensor) -> Tensor:
+    """Computes E / max E, (N, H, W): where the last layer's map (N, d, H, W) speaks for a, (N,). 1 if it never does."""
+    own = torch.einsum("nk,nkhw->nhw", head.weight[label], feature_map).relu()  # E times H W
+    peak = own.amax((1, 2), keepdim=True)
+    return torch.where(peak > 0, own / peak, 1)
 
 
 @lru_cache
@@ -95,30 +112,42 @@ def main_parts(mask: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Margin(Explainer):
-    """Explains by the margin of two classes. Stores `class_maps`, the signed H_c, (N, C, H, W), float16."""
+    """Explains by the margin of two classes.
+
+    Stores `class_maps`, the signed H_c, (N, C, H, W), and with a focus `evidence`, E / max E, (N, h, w), as float16.
+    """
 
     explanation_layer: Layer  # the layer on whose grid it explains
+    focus: float  # p; 0: no focus
 
     def __call__(
         self, network: Network, pixels: Tensor, label: Tensor, choose: Callable[[Tensor], Tensor]
     ) -> Explained:
         layer = self.explanation_layer
-        logits, classes, maps = class_maps(
+        outputs, classes, maps = class_maps(
             network,
             network.feature_map(pixels, layer),
             layer,
             lambda logits: torch.cat([label[:, None], choose(logits)], dim=1),
         )
-        count, num_classes = logits.shape
+        count, num_classes = outputs.logits.shape
         largest = torch.finfo(torch.float16).max  # larger values are clipped, not stored as infinity
         stored = maps.new_full((count, num_classes, *maps.shape[2:]), torch.nan, dtype=torch.float16)
         stored[torch.arange(count, device=maps.device)[:, None], classes] = maps.clamp(-largest, largest).half()
-        return Explained(logits, classes[:, 1:], (maps[:, :1] - maps[:, 1:]).relu(), {"class_maps": stored})
+        relevance, kept = (maps[:, :1] - maps[:, 1:]).relu(), {"class_maps": stored}
+        if self.focus:
+            kept["evidence"] = evidence(outputs.feature_map, network.fc, label).half()
+        return Explained(outputs.logits, classes[:, 1:], self._focused(relevance, kept), kept)
+
+    def _focused(self, relevance: Tensor, maps: dict[str, Tensor]) -> Tensor:
+        if not self.focus:
+            return relevance
+        return relevance * resized(maps["evidence"].float(), relevance.shape[-1])[:, None] ** self.focus
 
     def relevance(self, maps: dict[str, Tensor], label: Tensor, counter: Tensor) -> Tensor:
         """M, up to the rounding of the stored class maps."""
         images, values = torch.arange(len(label)), maps["class_maps"].float()
-        return (values[images, label][:, None] - values[images[:, None], counter]).relu()  # (N, B, H, W)
+        return self._focused((values[images, label][:, None] - values[images[:, None], counter]).relu(), maps)
 
     def upsample(self, relevance: Tensor, size: int) -> Tensor:
         """Bilinear and smoothed."""

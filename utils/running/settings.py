@@ -25,7 +25,7 @@ RANGES = {
     **dict.fromkeys(("accuracy", "alpha", "confidence"), (0, 1)),
     **dict.fromkeys(("min_accuracy", "min_certainty", "momentum", "pass_mark"), (0, 1)),
     **dict.fromkeys(("counters", "draws", "gold_images", "label_images", "max_grad_norm", "ram_budget"), (0, math.inf)),
-    **dict.fromkeys(("extra_lessons", "rounds", "weight_decay", "workers"), (0, math.inf)),
+    **dict.fromkeys(("extra_lessons", "focus", "rounds", "weight_decay", "workers"), (0, math.inf)),
     **dict.fromkeys(("batch_size", "epochs", "eval_every", "iterations", "labels_per_image"), (1, math.inf)),
     **dict.fromkeys(("gold_every", "lease_seconds", "max_participants", "people", "probe_batch_size"), (1, math.inf)),
     **dict.fromkeys(("probe_epochs", "repeats", "silent_seconds", "steps", "test_images", "threads"), (1, math.inf)),

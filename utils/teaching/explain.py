@@ -21,7 +21,7 @@ class EXPLAIN(STRICT):
         return score * expit(self._distances(survey)) * expit(self._entropies(survey)), clear
 
     def _distances(self, survey: Survey) -> np.ndarray:
-        x, labels = standardized(survey.features)[:, :-1], survey.labels.numpy()
+        x, labels = standardized(survey.seen.features)[:, :-1], survey.labels.numpy()
         found = np.zeros(len(x))
         for c in np.unique(labels):
             own = x[labels == c]
@@ -32,9 +32,9 @@ class EXPLAIN(STRICT):
 
     def _entropies(self, survey: Survey) -> np.ndarray:
         """Returns the mean entropy over the explanations of each image, in nats; 0 without any."""
-        if survey.explained is None:
+        if survey.seen.explained is None:
             return np.zeros(len(survey.labels))
-        entropy = entr(softmax(survey.explained.logits.double().numpy(), axis=1)).sum(1)  # (M,)
+        entropy = entr(softmax(survey.seen.explained.logits.double().numpy(), axis=1)).sum(1)  # (M,)
         table = survey.table.numpy()
         there = table >= 0
         return np.where(there, entropy[table], 0).sum(1) / np.maximum(there.sum(1), 1)

@@ -64,7 +64,7 @@ class STRICT(Selector):
 
     Its score is sum over c, h of Q_c(h) err_c(h) L_c(h, x); smaller is better. L_c(h, x) is 1 if h answers for class c
     as x demands, else 1 / (1 + exp(-alpha t h.x)); err_c is the share of the pool on which h is wrong, and Q_c the
-    product of L_c over the images shown. Images that the best hypothesis of a class gets wrong are not shown.
+    product of L_c over the images shown. Images that the best hypothesis of a class gets wrong come last.
     """
 
     def __init__(self, rng: torch.Generator, alpha: float) -> None:
@@ -73,15 +73,15 @@ class STRICT(Selector):
         self._features = torch.empty(0)  # those that the answers are for
         self._answers = np.empty(0)  # h.x, (N, H)
 
-    def choose(self, survey: Survey, remaining: Tensor) -> Choice | None:
-        if not self._features.equal(survey.features):
-            x = standardized(survey.features)
+    def choose(self, survey: Survey, remaining: Tensor) -> Choice:
+        if not self._features.equal(survey.seen.features):
+            x = standardized(survey.seen.features)
             found = hypotheses(x, survey.labels.numpy(), np.random.default_rng(self._seed))
-            self._features, self._answers = survey.features, x @ found.T
+            self._features, self._answers = survey.seen.features, x @ found.T
         score, clear = self.scores(survey, ~remaining.numpy())
         left = remaining & torch.from_numpy(clear)
         if len(left_classes(survey.labels, left)) < 2:
-            return None
+            left = remaining
         values = torch.from_numpy(-score)
         partners = best_of_each_class(values, survey.labels, left)
         rows = left.nonzero()[:, 0]
