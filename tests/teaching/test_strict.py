@@ -56,7 +56,9 @@ def plain_scores(survey, found, shown, explains):
 def test_a_course_against_plain_loops(kind):
     for seed in range(5):
         survey, selector = survey_of(seed), kind(generator(seed), 0.5)
-        found = hypotheses(standardized(survey.seen.features), survey.labels.numpy(), np.random.default_rng(selector._seed))
+        found = hypotheses(
+            standardized(survey.seen.features), survey.labels.numpy(), np.random.default_rng(selector._seed)
+        )
         assert found.shape == (HYPOTHESES, WIDTH + 1)
         remaining, shown = torch.ones(len(survey.labels), dtype=torch.bool), []
         while len(survey.labels[remaining].unique()) > 1:
