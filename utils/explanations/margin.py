@@ -25,7 +25,6 @@ from torch.nn import functional as F
 
 from models.resnet import Layer, Network, Outputs
 from utils.explanations.explainers import Explained, Explainer
-from utils.explanations.masks import resized
 
 SIGMA = 5 / 224  # standard deviation of the Gaussian, as a fraction of the image's side
 SPECK = 0.05  # components smaller than this fraction of their mask are removed
@@ -142,7 +141,8 @@ class Margin(Explainer):
     def _focused(self, relevance: Tensor, maps: dict[str, Tensor]) -> Tensor:
         if not self.focus:
             return relevance
-        return relevance * resized(maps["evidence"].float(), relevance.shape[-1])[:, None] ** self.focus
+        grid = relevance.shape[-2:]
+        return relevance * F.interpolate(maps["evidence"][:, None].float(), grid, mode="bilinear") ** self.focus
 
     def relevance(self, maps: dict[str, Tensor], label: Tensor, counter: Tensor) -> Tensor:
         """M, up to the rounding of the stored class maps."""
