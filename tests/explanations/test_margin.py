@@ -78,7 +78,7 @@ def test_at_the_last_layer_it_is_the_class_activation_map_and_sums_to_the_margin
 
 
 def test_the_focus_weighs_by_the_evidence_of_the_last_layer():
-    network, images, label = settled("resnet18", bias=False), torch.rand(3, 3, 96, 96), torch.tensor([2, 0, 1])
+    network, images, label = drawn("resnet18", bias=False), torch.rand(3, 3, 96, 96), torch.tensor([2, 0, 1])
     network.fc.weight.data[1] = -1.0  # no evidence for class 1 anywhere
     plain, focused = (explain(network, images, label, focus=focus) for focus in (0.0, 0.7))
     with torch.no_grad():
