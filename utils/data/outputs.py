@@ -125,6 +125,10 @@ def record_of(ce_list: str | Path) -> Path:
     return Path(ce_list).with_suffix(".json")
 
 
+def faithfulness_of(ce_list: str | Path) -> Path:
+    return Path(ce_list).with_name(f"{Path(ce_list).stem}_faithfulness.csv")
+
+
 def sibling(picture: str, kind: str, other: str) -> str:
     """The same explanation in another rendering: `..._img/0.05/x.png` -> `..._mask/0.05/x.png`."""
     folder, *rest = picture.rsplit("/", 2)

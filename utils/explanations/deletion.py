@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from models.resnet import Network
@@ -26,18 +25,11 @@ from utils.data.lists import Example
 from utils.data.loading import ImageSet, open_list, to_float
 from utils.data.outputs import TEACHING_SIZE, Layout
 from utils.explanations.explain_list import spread
+from utils.explanations.faithfulness import box_blur
 from utils.explanations.masks import moved
 from utils.explanations.storage import listed_counters, read_masks
 from utils.running.launch import command, command_line
 from utils.running.records import check_explained, differing, read_explanation_record
-
-BOX = 51 / 224  # width of the blur, as a fraction of the image's side
-
-
-def box_blur(images: Tensor) -> Tensor:
-    """Blurs images (N, 3, s, s) by a box of an odd width near `BOX` times s. Pixels outside do not count."""
-    reach = round((BOX * images.shape[-1] - 1) / 2)
-    return F.avg_pool2d(images, 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)
 
 
 def losses(network: Network, image: Tensor, masks: Tensor, label: int, counter: Tensor) -> Tensor:

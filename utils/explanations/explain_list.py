@@ -20,13 +20,14 @@ from utils.data.catalog import Dataset
 from utils.data.images import decode, to_tensor, whole_view
 from utils.data.lists import Example, Explanation, check_unchanged, listed_path, read_explanations, write_explanations
 from utils.data.loading import ImageSet, in_batches, open_list, to_float
-from utils.data.outputs import DEMO, IMG, MASK, Layout, explanation_name, listed_size, name_problem
+from utils.data.outputs import DEMO, IMG, MASK, Layout, explanation_name, faithfulness_of, listed_size, name_problem
 from utils.explanations.explainers import Explainer, chosen_counters, strongest_counters
+from utils.explanations.faithfulness import margin_left, write_faithfulness
 from utils.explanations.margin import Margin
 from utils.explanations.masks import constant, masks
 from utils.explanations.rendering import draw_borders, fill_outside
 from utils.explanations.scout import Scout
-from utils.explanations.storage import CHECKSUM, CONSTANT, LOGITS, Results
+from utils.explanations.storage import CHECKSUM, CONSTANT, LEFT, LOGITS, Results
 from utils.running import checks
 from utils.running.records import check_explained
 from utils.running.resuming import Unfinished
@@ -52,6 +53,7 @@ class ExplainSettings:
     explanation: str = "margin"  # a name in EXPLAINERS
     explanation_layer: str = "layer1"
     focus: float = 0.5
+    faithfulness: bool = True
     counters: int = 0  # 0: all wrong classes
 
 
@@ -147,19 +149,27 @@ class _Run:
             counter, relevance = found.counter.tolist(), found.relevance.cpu()
         listed = zip(numbers, counter, strict=True)
         names = [name for number, some in listed for name in _names(self.images.rows[number], some)]
-        self._write_pictures(pixels, relevance, names)
+        left = self._write_pictures(pixels, relevance, names, label, found.counter)
+        if self.how.faithfulness:
+            arrays[LEFT] = left.view(found.counter.shape)
         self.results.add(numbers, arrays)
         self.unfinished.advanced = True
         return len(numbers)
 
-    def _write_pictures(self, images: Tensor, relevance: Tensor, names: Sequence[str]) -> None:
+    def _write_pictures(
+        self, images: Tensor, relevance: Tensor, names: Sequence[str], label: Tensor, counter: Tensor
+    ) -> Tensor:
         """Cuts masks and writes the three renderings of every explanation at every mask size.
 
         Args:
             images: uint8 (N, 3, s, s).
             relevance: (N, B, H, W).
             names: file names of the explanations, N B.
+            label, counter: (N,) and (N, B).
+
+        Returns the margins (N B,) when the masks of the listed size are blurred; empty without faithfulness.
         """
+        left, listed = [torch.empty(0)], self.how.mask_sizes.index(listed_size(self.how.mask_sizes))
         device, maps = self.how.device, relevance.flatten(0, 1)  # (N B, H, W)
         owners = torch.arange(len(images)).repeat_interleave(relevance.shape[1])  # (N B,)
         for start in range(0, len(names), AT_ONCE):
@@ -169,12 +179,18 @@ class _Run:
                 cut, upsampled = masks(upsampled, self.how.mask_sizes).cpu(), upsampled.cpu()
             # Components of masks are found on the CPU, so another thread may use the device meanwhile.
             cut = self.explainer.clean(cut, upsampled)
+            if self.how.faithfulness:
+                with self.on_device:
+                    whole, inside = to_float(images[owners[few]], device), cut[:, listed].to(device)
+                    classes = label[owners[few]], counter.flatten()[few]
+                    left.append(margin_left(self.network, whole, inside, *classes).cpu())
             for place, size in enumerate(self.how.mask_sizes):
                 with self.on_device:
                     rendered = _render(images[owners[few]].to(device), cut[:, place].to(device))
                 for kind, pictures in rendered.items():
                     for name, picture in zip(names[few], pictures, strict=True):
                         write_png(self.folders[kind, size] / name, picture)
+        return torch.cat(left)
 
     @processes.first_only
     def conclude(self) -> dict | None:
@@ -201,12 +217,16 @@ class _Run:
         self.results.write_heatmaps(layout.heatmaps, images.rows)
         for people, kind in ((False, IMG), (True, DEMO)):
             folder = self.folders[kind, listed_size(how.mask_sizes)]
-            rows = (
+            rows = [
                 Explanation(listed_path(folder / name), row.label, b, row.index)
                 for row, some in explained
                 for b, name in zip(some, _names(row, some), strict=True)
-            )
+            ]
             write_explanations(layout.explanation_list(people), rows)
+            if how.faithfulness and not people:
+                left = torch.from_numpy(np.concatenate(list(self.results.read(LEFT)))).flatten()
+                margin = (logits.gather(1, images.labels[:, None]) - logits.gather(1, torch.tensor(counter))).flatten()
+                write_faithfulness(faithfulness_of(layout.explanation_list()), rows, margin, left)
         names = figures.drawable(self.classes)
         shown = spread(len(images), SHEET_ROWS)
         figures.tiles(layout.contact_sheet, [self._tiles(n, int(strongest[n, 0]), names) for n in shown])

@@ -1,0 +1,44 @@
+"""How far an explanation can be trusted: the margin that is lost when the marked part is blurred (deletion).
+
+faithfulness = lost / max(0.5, |z_a - z_b|)
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.resnet import Network
+from utils.base.files import write_table
+from utils.data.lists import Explanation
+
+BOX = 51 / 224  # width of the blur, as a fraction of the image's side
+LEAST = 0.5  # margins below it count as it, because a share of nearly nothing says nothing
+
+
+def box_blur(images: Tensor) -> Tensor:
+    """Blurs images (N, 3, s, s) by a box of an odd width near `BOX` times s. Pixels outside do not count."""
+    reach = round((BOX * images.shape[-1] - 1) / 2)
+    return F.avg_pool2d(images, 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)
+
+
+def margin_left(network: Network, images: Tensor, masks: Tensor, label: Tensor, counter: Tensor) -> Tensor:
+    """Returns the margins z_a - z_b (M,) of images (M, 3, s, s) in [0, 1] when masks bool (M, s, s) are blurred."""
+    logits = network(torch.where(masks[:, None], box_blur(images), images)).logits
+    return (logits.gather(1, label[:, None]) - logits.gather(1, counter[:, None]))[:, 0]
+
+
+def write_faithfulness(path: Path, rows: Sequence[Explanation], margin: Tensor, left: Tensor) -> None:
+    """Writes a row per explanation, for margins (M,) before and after blurring."""
+    lost = margin - left
+    shares = lost / margin.abs().clamp(min=LEAST)
+    columns = (values.double().round(decimals=4).tolist() for values in (margin, lost, shares))
+    write_table(
+        path,
+        [
+            {"path": row.path, "label": row.label, "counter": row.counter, "margin": z, "lost": less, "faithfulness": f}
+            for row, z, less, f in zip(rows, *columns, strict=True)
+        ],
+    )
