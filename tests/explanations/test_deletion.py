@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from utils.explanations import deletion
-from utils.explanations.deletion import BOX, box_blur, losses
+from utils.explanations.deletion import losses
+from utils.explanations.faithfulness import BOX, box_blur
 
 
 class Corners(nn.Module):

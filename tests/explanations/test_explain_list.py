@@ -11,12 +11,13 @@ import torch
 from PIL import Image
 
 from models.resnet import build
+from tests.helpers.runs import read_table
 from utils.base import machine
 from utils.base.errors import InputError
 from utils.data.images import whole_view
 from utils.data.lists import Example, read_explanations
 from utils.data.loading import ImageSet
-from utils.data.outputs import DEMO, IMG, MASK, Layout, explanation_name
+from utils.data.outputs import DEMO, IMG, MASK, Layout, explanation_name, faithfulness_of
 from utils.explanations import explain_list as module
 from utils.explanations import scout
 from utils.explanations.explain_list import EXPLAINERS, ExplainSettings, explain_list, explanation_files
@@ -96,6 +97,29 @@ def test_a_new_explainer_is_one_class_and_one_entry(noise, tmp_path, monkeypatch
     assert layout.contact_sheet.is_file()
 
 
+def test_faithfulness_against_a_plain_implementation(noise, tmp_path):
+    """Blurs every mask pixel by pixel and asks the network again."""
+    network = untrained()
+    layout, _ = explain(noise, tmp_path, network, mask_sizes=(0.05, 0.2), **ALL_OF_LAYER4)
+    rows = read_explanations(layout.explanation_list(), CLASSES)
+    table = read_table(faithfulness_of(layout.explanation_list()))
+    reach = 7  # a box of 15 pixels is nearest to 51 / 224 of 64
+    for row, found in zip(rows, table, strict=True):
+        assert (found["path"], found["label"], found["counter"]) == (row.path, str(row.label), str(row.counter))
+        picture = noise[row.index].double().numpy() / 255
+        blurred = picture.copy()
+        for y, x in zip(*np.nonzero(mask_of(layout, noise, row)), strict=True):
+            around = slice(max(0, y - reach), y + reach + 1), slice(max(0, x - reach), x + reach + 1)
+            blurred[:, y, x] = picture[:, *around].mean((1, 2))
+        with torch.no_grad():
+            logits = network(torch.tensor(np.stack([picture, blurred])).float()).logits
+        before, after = (logits[:, row.label] - logits[:, row.counter]).tolist()
+        expected = before, before - after, (before - after) / max(0.5, abs(before))
+        assert [float(found[name]) for name in ("margin", "lost", "faithfulness")] == pytest.approx(expected, abs=2e-3)
+    explain(noise, tmp_path / "without", network, faithfulness=False, **ALL_OF_LAYER4)
+    assert not list((tmp_path / "without").rglob("*_faithfulness.csv"))
+
+
 def test_the_strongest_wrong_classes_by_hand():
     logits, label = torch.tensor([[3.0, 1.0, 2.0, 2.0], [0.0, 5.0, 7.0, 6.0]]), torch.tensor([0, 2])
     assert strongest_counters(logits, label).tolist() == [[2, 3, 1], [3, 1, 0]]  # of equals the lower class first
@@ -149,7 +173,7 @@ def test_the_number_of_explanations_drawn_at_once_does_not_matter(noise, tmp_pat
 def test_a_finished_run_names_its_files(noise, tmp_path):
     layout, _ = explain(noise, tmp_path, explanation="scout", counters=1)
     files = set(explanation_files(layout, noise, CLASSES, settings(explanation="scout", counters=1)))
-    assert len(files) == 5 + 3 * 5 and {path for path in files if not path.is_file()} == {layout.explanation_record}
+    assert len(files) == 6 + 3 * 5 and {path for path in files if not path.is_file()} == {layout.explanation_record}
     listed = layout.explanation_list()
     rows = read_explanations(listed, CLASSES)
     assert listed_counters(layout, noise.rows, CLASSES) == [[row.counter] for row in rows]

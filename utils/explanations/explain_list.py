@@ -125,7 +125,8 @@ class _Run:
     def _prepare(self) -> None:
         """Makes the folders, and removes the lists of an earlier run, because its pictures are overwritten."""
         layout, count = self.layout, len(self.images) * self.num_counters * len(self.how.mask_sizes)
-        for path in (layout.explanation_record, layout.explanation_list(), layout.explanation_list(people=True)):
+        lists = layout.explanation_list(), layout.explanation_list(people=True)
+        for path in (layout.explanation_record, *lists, faithfulness_of(lists[0])):
             path.unlink(missing_ok=True)
         for folder in self.folders.values():
             folder.mkdir(parents=True, exist_ok=True)
@@ -273,6 +274,7 @@ def explanation_files(layout: Layout, images: ImageSet, num_classes: int, how: E
     """
     yield from (layout.heatmaps, layout.contact_sheet, layout.explanation_record)
     yield from (layout.explanation_list(), layout.explanation_list(people=True))
+    yield from [faithfulness_of(layout.explanation_list())] * how.faithfulness
     names = [Path(row.path).name for row in read_explanations(layout.explanation_list(), num_classes)]
     check_explained(layout.explanation_list(), images.data_root)
     for folder in _folders(layout, how).values():
