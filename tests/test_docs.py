@@ -320,8 +320,8 @@ def test_the_examples_work(copy, small_root, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "toy_cam: cam, t = 0.05" in done.stdout
-    course = json.loads((tmp_path / "toy/course_farthest.json").read_text())
-    assert course["selection"] == "farthest" and len(course["lessons"]) == 2
+    course = json.loads((tmp_path / "toy/course_far.json").read_text())
+    assert course["selection"] == "far" and len(course["lessons"]) == 2
     record = json.loads((tmp_path / "toy_resnet101/run_train_butterflies_resnet18.json").read_text())
     assert record["settings"]["arch"] == "resnet101"
 

@@ -1,7 +1,7 @@
 """EXPLAIN (Mac Aodha et al., CVPR 2018): STRICT that prefers images that are easy and have easy explanations."""
 
 import numpy as np
-from scipy.special import entr, expit, softmax
+import torch
 
 from utils.teaching.selector import Survey
 from utils.teaching.strict import STRICT, standardized
@@ -18,7 +18,7 @@ class EXPLAIN(STRICT):
 
     def scores(self, survey: Survey, shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         score, clear = super().scores(survey, shown)
-        return score * expit(self._distances(survey)) * expit(self._entropies(survey)), clear
+        return score / (1 + np.exp(-self._distances(survey))) / (1 + np.exp(-self._entropies(survey))), clear
 
     def _distances(self, survey: Survey) -> np.ndarray:
         x, labels = standardized(survey.seen.features)[:, :-1], survey.labels.numpy()
@@ -34,7 +34,9 @@ class EXPLAIN(STRICT):
         """Returns the mean entropy over the explanations of each image, in nats; 0 without any."""
         if survey.seen.explained is None:
             return np.zeros(len(survey.labels))
-        entropy = entr(softmax(survey.seen.explained.logits.double().numpy(), axis=1)).sum(1)  # (M,)
+        entropy = (
+            torch.distributions.Categorical(logits=survey.seen.explained.logits.double()).entropy().numpy()
+        )  # (M,)
         table = survey.table.numpy()
         there = table >= 0
         return np.where(there, entropy[table], 0).sum(1) / np.maximum(there.sum(1), 1)

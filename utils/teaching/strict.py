@@ -8,8 +8,6 @@ from itertools import combinations
 
 import numpy as np
 import torch
-from scipy.cluster.vq import kmeans2
-from scipy.optimize import minimize
 from torch import Tensor
 
 from utils.teaching.selector import Choice, Selector, Survey, best_of_each_class, left_classes
@@ -28,6 +26,8 @@ def standardized(features: Tensor) -> np.ndarray:
 
 def linear_svm(x: np.ndarray, positive: np.ndarray) -> np.ndarray:
     """Returns h = argmin ||h||_1 + PENALTY sum over x of max(0, 1 - t h.x)^2, (D,); t is 1 if `positive`, else -1."""
+    from scipy.optimize import minimize  # imported here because it is slow, and --help must be fast
+
     tx = np.where(positive, 1, -1)[:, None] * x
 
     def loss(parts: np.ndarray) -> tuple[float, np.ndarray]:  # h = first half - second half, both at least 0
@@ -46,6 +46,8 @@ def hypotheses(x: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> n
     They are linear SVMs: each class against the rest, each of its two k-means clusters, and each pair of classes; then
     random vectors.
     """
+    from scipy.cluster.vq import kmeans2
+
     classes = np.unique(labels).tolist()
     groups = [labels == c for c in classes]
     for c in classes:
