@@ -1,7 +1,7 @@
 """Teaches butterflies to a machine student: CMaxGrad picks a course of images and explanations.
 
-CMaxGrad (Wang & Vasconcelos, ICCV 2021) and MaxGrad (Wang, Nagrecha & Vasconcelos, CVPR 2021) are the papers'
-selections. KMaxGrad is ours; MaxHerding (Bae et al., ECCV 2024), balanced and random are baselines.
+CMaxGrad (Wang & Vasconcelos, ICCV 2021) and MaxGrad (Wang et al., CVPR 2021) are as published, KMaxGrad is ours.
+Baselines: MaxHerding (Bae et al. 2024), STRICT (Singla et al. 2014), EXPLAIN (Mac Aodha et al. 2018), balanced, random.
 
     python train_butterflies_CMaxGrad.py
     python train_butterflies_CMaxGrad.py --selection KMaxGrad --draws 5
@@ -51,7 +51,7 @@ class Config:
     # course
     selection: Selection = "CMaxGrad"  # how pairs are chosen: CMaxGrad as published; KMaxGrad teaches better (ours)
     iterations: int = 20  # lessons; each teaches a pair of images
-    teach_explanations: TeachExplanations = "by_selection"  # by_selection: CMaxGrad and KMaxGrad do; yes, no: controls
+    teach_explanations: TeachExplanations = "by_selection"  # by_selection: as its authors do; yes, no: controls
     alpha: float = 0.5  # CMaxGrad only: weight of the image against its explanation, 0 .. 1
     draws: int = 0  # extra courses on random 80 % subsets of the pool, to estimate the variance
     # training (sgd student only)

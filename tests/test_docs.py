@@ -188,6 +188,7 @@ def test_flags_exist(page):
     """Flags in inline code, against the settings and parsers of all scripts and tools."""
     code = "".join(path.read_text() for path in [*MODULES, *(REPOSITORY / f"{script}.py" for script in SCRIPTS)])
     known = {f"--{name.replace('_', '-')}" for name in re.findall(r"^    (\w+): .* = ", code, re.M)}
+    known |= {f"--no-{name.replace('_', '-')}" for name in re.findall(r"^    (\w+): bool = True", code, re.M)}
     known |= {"--help", *re.findall(r'"(--[\w-]+)"', code)}
     pieces = [piece for piece in quoted(read(page)) if not re.match("(torchrun|make|sqlite3) ", piece)]
     assert {word for piece in pieces for word in re.findall(r"(?<!\S)--[\w-]+", piece)} - known == set()
