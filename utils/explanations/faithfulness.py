@@ -3,6 +3,7 @@
 faithfulness = lost / max(0.5, |z_a - z_b|)
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.resnet import Network
-from utils.base.files import write_table
+from utils.base.errors import InputError
+from utils.base.files import TableReader, write_table
 from utils.data.lists import Explanation
+from utils.data.outputs import faithfulness_of
 
 BOX = 51 / 224  # width of the blur, as a fraction of the image's side
 LEAST = 0.5  # margins below it count as it, because a share of nearly nothing says nothing
@@ -42,3 +45,22 @@ def write_faithfulness(path: Path, rows: Sequence[Explanation], margin: Tensor, 
             for row, z, less, f in zip(rows, *columns, strict=True)
         ],
     )
+
+
+def trusted(ce_list: str | Path | None, rows: Sequence[Explanation], share: float) -> tuple[Tensor, str]:
+    """Marks the `share` of an explanation list with the largest faithfulness, ties included; all if there is none.
+
+    Returns bool (M,) and a sentence that names the threshold. Raises InputError if another list was measured.
+    """
+    if share == 1 or not ce_list or not (path := faithfulness_of(ce_list)).exists():
+        return torch.ones(len(rows), dtype=torch.bool), "All explanations are outlined."
+    try:
+        table = TableReader(path.read_text(encoding="utf-8"))
+        measured = {Path(row["path"]).name: float(row["faithfulness"]) for row in table}
+        values = [measured[Path(row.path).name] for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} does not fit {ce_list}. Explain the list again.") from error
+    least = [math.inf, *sorted(values, reverse=True)][round(share * len(values))]
+    marked = torch.tensor(values, dtype=torch.double) >= least
+    part = f"{100 * marked.double().mean():.0f} % of {ce_list}"
+    return marked, f"Outlined: explanations with a faithfulness of {least:.2f} or more ({part})."

@@ -23,7 +23,7 @@ TINY = 1e-12  # stands for "above 0"
 # Lowest and highest value of each number, or of each number in a tuple.
 RANGES = {
     **dict.fromkeys(("accuracy", "alpha", "confidence"), (0, 1)),
-    **dict.fromkeys(("min_accuracy", "min_certainty", "momentum", "pass_mark"), (0, 1)),
+    **dict.fromkeys(("min_accuracy", "min_certainty", "momentum", "outlined_share", "pass_mark"), (0, 1)),
     **dict.fromkeys(("counters", "draws", "gold_images", "label_images", "max_grad_norm", "ram_budget"), (0, math.inf)),
     **dict.fromkeys(("extra_lessons", "focus", "rounds", "weight_decay", "workers"), (0, math.inf)),
     **dict.fromkeys(("batch_size", "epochs", "eval_every", "iterations", "labels_per_image"), (1, math.inf)),

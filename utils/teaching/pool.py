@@ -17,6 +17,7 @@ from utils.data.images import eval_view, to_tensor, whole_view
 from utils.data.lists import Example, Explanation, read_explanations
 from utils.data.loading import ImageSet, open_list
 from utils.data.outputs import IMG, MASK, explanation_name, sibling
+from utils.explanations.faithfulness import trusted
 from utils.running.records import check_explained
 
 ExplanationView = Literal["image", "attention"]
@@ -66,13 +67,21 @@ class Pool:
     Attributes:
         rows: the explanation list.
         table: its row for every image and class, as in `match_explanations`.
+        outlined: True for its rows that people see outlined, bool (M,): the `outlined_share` of `trusted`.
+        threshold: a sentence about that.
         explained: pictures of its rows in the image view, masks in the attention view, uint8 (3, s, s).
 
     Raises InputError if the lists do not match, a file is missing, or a picture has changed since it was explained.
     """
 
     def __init__(
-        self, images: ImageSet[Example], ce_list: str | None, num_classes: int, view: ExplanationView, image_size: int
+        self,
+        images: ImageSet[Example],
+        ce_list: str | None,
+        num_classes: int,
+        view: ExplanationView,
+        image_size: int,
+        outlined_share: float = 1.0,
     ) -> None:
         self.images = images
         self.view = view
@@ -81,6 +90,7 @@ class Pool:
         if ce_list:
             self.table = match_explanations(images, self.rows, ce_list, num_classes)
             check_explained(ce_list, images.data_root)
+        self.outlined, self.threshold = trusted(ce_list, self.rows, outlined_share)
         shown = self.rows
         view_of_one: Callable[[Image.Image], Tensor] = partial(whole_view, size=image_size)
         if view == "attention":
@@ -113,4 +123,5 @@ def open_pool(dataset: Dataset, cfg) -> tuple[Pool, ImageSet[Example]]:
     whole, cropped = (partial(view, size=cfg.image_size) for view in (whole_view, eval_view))
     images = open_list(dataset, "train", cfg.data_root, whole, ram_budget=cfg.ram_budget)
     test = open_list(dataset, "test", cfg.data_root, cropped, ram_budget=cfg.ram_budget)
-    return Pool(images, cfg.ce_list, len(dataset.classes), cfg.explanation_view, cfg.image_size), test
+    how = cfg.explanation_view, cfg.image_size, cfg.outlined_share
+    return Pool(images, cfg.ce_list, len(dataset.classes), *how), test
