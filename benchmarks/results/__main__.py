@@ -2,6 +2,7 @@
 
     make results DATA=datasets PRETRAINED=imagenet
     python -m benchmarks.results --only explanations labels
+    python -m benchmarks.results --only published        # not in the default run: hours
     python -m benchmarks.results --resume
 
 Runs the repository's scripts to train teachers and encoders and to explain, then teaches and measures. It replays the
@@ -30,7 +31,8 @@ from utils.running.launch import command
 from utils.running.settings import parse, resolve
 
 PARTS = {"courses": courses.make, "explanations": explanations.make, "labels": labels.make, "crowd": crowd.make}
-Part = Literal["courses", "explanations", "labels", "crowd"]
+PARTS["published"] = courses.make_published
+Part = Literal["courses", "explanations", "labels", "crowd", "published"]
 
 
 @dataclass(frozen=True)
