@@ -41,7 +41,7 @@ class Config:
     probe_batch_size: int = 256  # logistic regression: features per step
     probe_lr: float = 3e-4  # logistic regression: learning rate of Adam
     # explanations
-    explanation: Method = "margin"  # margin: by the margin of a over b (ours); scout: as published
+    explanation: Method = "margin"  # margin: by the margin of a over b (after Finer-CAM); scout: as published
     explanation_layer: Layer = "layer1"  # margin only: layer whose grid it explains on, from layer1 (finest) to layer4
     focus: float = 0.5  # margin only: how much the last layer decides where to look; 0: not at all
     faithfulness: bool = True  # measure how much of the margin is lost when the marked part is blurred

@@ -1,6 +1,6 @@
 """Explains every gull against every wrong class: why it is class a and not class b.
 
-By the teacher's margin of a over b (ours) or, with `--explanation scout`, as Wang & Vasconcelos (CVPR 2020).
+By the margin of a over b (after Finer-CAM) or, with `--explanation scout`, as Wang & Vasconcelos (CVPR 2020).
 
     python get_all_CE_gull.py
     python get_all_CE_gull.py --mask-sizes 0.01 0.05 0.10 0.20 0.30
@@ -8,7 +8,7 @@ By the teacher's margin of a over b (ours) or, with `--explanation scout`, as Wa
 Reads: the training images; frozen features (--pretrained) and the head of train_gull_resnet18_linear.py (--checkpoint).
 Writes: in <out>, for each mask size: counterfactual_gradcam_img/ for machine students, counterfactual_gradcam_mask/,
 and demo/counterfactual_gradcam_mask/ for people (red borders); the lists <list>_CE.txt and <list>_CE_HTML.txt;
-heatmaps.npz; explanations.png, a contact sheet; run_get_all_CE_gull.json.
+<list>_CE_faithfulness.csv; heatmaps.npz; explanations.png, a contact sheet; run_get_all_CE_gull.json.
 Takes: about 10 seconds for the 150 gulls on 2 CPU cores. Not measured on a GPU.
 """
 
@@ -37,7 +37,7 @@ class Config:
     normalize: Normalize = "auto"  # input normalization of those weights; auto: none for SimCLR, else imagenet
     checkpoint: str = "{out}/checkpoint_pretrain_resnet18_linear.pth.tar"  # the teacher's head; {out}: output folder
     # explanations
-    explanation: Method = "margin"  # margin: by the margin of a over b (ours); scout: as published
+    explanation: Method = "margin"  # margin: by the margin of a over b (after Finer-CAM); scout: as published
     explanation_layer: Layer = "layer1"  # margin only: layer whose grid it explains on, from layer1 (finest) to layer4
     focus: float = 0.5  # margin only: how much the last layer decides where to look; 0: not at all
     faithfulness: bool = True  # measure how much of the margin is lost when the marked part is blurred

@@ -168,7 +168,7 @@ class _Run:
             names: file names of the explanations, N B.
             label, counter: (N,) and (N, B).
 
-        Returns the margins (N B,) when the masks of the listed size are blurred; empty without faithfulness.
+        Returns the margins (N B,) after blurring the masks of the listed size; empty without faithfulness.
         """
         left, listed = [torch.empty(0)], self.how.mask_sizes.index(listed_size(self.how.mask_sizes))
         device, maps = self.how.device, relevance.flatten(0, 1)  # (N B, H, W)

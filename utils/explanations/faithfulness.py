@@ -18,23 +18,23 @@ from utils.data.lists import Explanation
 from utils.data.outputs import faithfulness_of
 
 BOX = 51 / 224  # width of the blur, as a fraction of the image's side
-LEAST = 0.5  # margins below it count as it, because a share of nearly nothing says nothing
+LEAST = 0.5  # replaces smaller margins, because a fraction of a tiny margin is mostly noise
 
 
 def box_blur(images: Tensor) -> Tensor:
-    """Blurs images (N, 3, s, s) by a box of an odd width near `BOX` times s. Pixels outside do not count."""
+    """Blurs images (N, 3, s, s) by a box of an odd width near `BOX` times s. Ignores pixels outside the image."""
     reach = round((BOX * images.shape[-1] - 1) / 2)
     return F.avg_pool2d(images, 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)
 
 
 def margin_left(network: Network, images: Tensor, masks: Tensor, label: Tensor, counter: Tensor) -> Tensor:
-    """Returns the margins z_a - z_b (M,) of images (M, 3, s, s) in [0, 1] when masks bool (M, s, s) are blurred."""
+    """Returns the margins z_a - z_b (M,) of images (M, 3, s, s) in [0, 1] after blurring masks bool (M, s, s)."""
     logits = network(torch.where(masks[:, None], box_blur(images), images)).logits
     return (logits.gather(1, label[:, None]) - logits.gather(1, counter[:, None]))[:, 0]
 
 
 def write_faithfulness(path: Path, rows: Sequence[Explanation], margin: Tensor, left: Tensor) -> None:
-    """Writes a row per explanation, for margins (M,) before and after blurring."""
+    """Writes one row per explanation, from its margins (M,) before and after blurring."""
     lost = margin - left
     shares = lost / margin.abs().clamp(min=LEAST)
     columns = (values.double().round(decimals=4).tolist() for values in (margin, lost, shares))

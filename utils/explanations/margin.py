@@ -7,8 +7,8 @@ every position, gradients not averaged) is the difference of two class maps, so 
     M(x; a, b) = ReLU(H_a - H_b) (E / max E)^p        E = ReLU(H_a) of the last layer, upsampled
 
 By its formula this is Finer-CAM (Zhang et al., CVPR 2025) with HiResCAM as its base, one reference class and weight 1.
-The early layer, the focus E, the smoothing and the clean-up are ours. Early layers are sharp but wander onto the
-background; the last layer knows where the animal is.
+The early layer, the focus E, the smoothing and the clean-up are ours. Early layers are sharp but also respond to the
+background; the last layer localizes the animal.
 
 M is upsampled (bilinear), smoothed by a Gaussian and cut. Small components of the mask are removed, because people
 should see a few clear regions.
@@ -67,7 +67,7 @@ def class_maps(
 
 
 def evidence(feature_map: Tensor, head: nn.Linear, label: Tensor) -> Tensor:
-    """Computes E / max E, (N, H, W): where the last layer's map (N, d, H, W) speaks for a, (N,). 1 if it never does."""
+    """Computes E / max E, (N, H, W), from the last feature map (N, d, H, W) and a, (N,). 1 if E is 0 everywhere."""
     own = torch.einsum("nk,nkhw->nhw", head.weight[label], feature_map).relu()  # E times H W
     peak = own.amax((1, 2), keepdim=True)
     return torch.where(peak > 0, own / peak, 1)

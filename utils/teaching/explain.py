@@ -10,8 +10,9 @@ from utils.teaching.strict import STRICT, standardized
 class EXPLAIN(STRICT):
     """STRICT with L_c(h, x) D(x) E(x) instead of L_c(h, x).
 
-    D is the sigmoid of the mean squared distance to the other images of the class (mean over the features, too, or all
-    sigmoids would be 1), E the sigmoid of the entropy of the student's answers to the explanations, 0 without any.
+    D is the sigmoid of the mean squared distance to the other images of the class. It is a mean over features, too,
+    because the sigmoid of a sum would always be 1. E is the sigmoid of the mean entropy of the student's answers to the
+    explanations. The entropy is 0 without explanations.
     """
 
     explains = True
@@ -34,9 +35,7 @@ class EXPLAIN(STRICT):
         """Returns the mean entropy over the explanations of each image, in nats; 0 without any."""
         if survey.seen.explained is None:
             return np.zeros(len(survey.labels))
-        entropy = (
-            torch.distributions.Categorical(logits=survey.seen.explained.logits.double()).entropy().numpy()
-        )  # (M,)
+        entropy = torch.distributions.Categorical(logits=survey.seen.explained.logits.double()).entropy().numpy()
         table = survey.table.numpy()
         there = table >= 0
         return np.where(there, entropy[table], 0).sum(1) / np.maximum(there.sum(1), 1)

@@ -1,7 +1,7 @@
 """STRICT (Singla et al., ICML 2014): the images that rule out most wrong hypotheses about the classes.
 
-One-against-rest for several classes, as Mac Aodha et al. (CVPR 2018) extend it. A person is thought to believe in a
-linear hypothesis, and to drop it, more or less, when an image contradicts it.
+Extended to several classes, one against the rest, as by Mac Aodha et al. (CVPR 2018). The model of a person: they
+believe in one linear hypothesis, and drop it with some probability when an image contradicts it.
 """
 
 from itertools import combinations
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from utils.teaching.selector import Choice, Selector, Survey, best_of_each_class, left_classes
 
-HYPOTHESES = 100  # at least one for each class
-ALPHA = 0.5  # how firmly people keep a hypothesis that an image contradicts; smaller: less firmly
+HYPOTHESES = 100  # more if there are more classes
+ALPHA = 0.5  # how much an image lowers the weight of a hypothesis that it contradicts; 0: by half
 PENALTY = 1.0  # weight of the squared hinge loss against the L1 norm
 
 
@@ -43,7 +43,7 @@ def linear_svm(x: np.ndarray, positive: np.ndarray) -> np.ndarray:
 def hypotheses(x: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Returns hypotheses h (H, D) about the images x (N, D) of classes (N,).
 
-    They are linear SVMs: each class against the rest, each of its two k-means clusters, and each pair of classes; then
+    First linear SVMs of each class, each of its two k-means clusters, and each pair of classes against the rest; then
     random vectors.
     """
     from scipy.cluster.vq import kmeans2
@@ -64,15 +64,16 @@ def hypotheses(x: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> n
 class STRICT(Selector):
     """The image that lowers the expected error of people's hypotheses most, and the best one of another class.
 
-    Its score is sum over c, h of Q_c(h) err_c(h) L_c(h, x); smaller is better. L_c(h, x) is 1 if h answers for class c
-    as x demands, else 1 / (1 + exp(-alpha t h.x)); err_c is the share of the pool on which h is wrong, and Q_c the
-    product of L_c over the images shown. Images that the best hypothesis of a class gets wrong come last.
+    The score of x is sum over c, h of Q_c(h) err_c(h) L_c(h, x); smaller is better. t is 1 if x is of class c, else -1.
+    L_c(h, x) is 1 if h.x has the sign of t, else 1 / (1 + exp(-alpha t h.x)). err_c is the share of the pool on which h
+    is wrong. Q_c is the product of L_c over the images shown. Images that the best hypothesis of a class gets wrong
+    come last.
     """
 
     def __init__(self, rng: torch.Generator, alpha: float) -> None:
         super().__init__(rng, alpha)
         self._seed = int(torch.randint(2**31, (), generator=rng))
-        self._features = torch.empty(0)  # those that the answers are for
+        self._features = torch.empty(0)  # of the last choice; the answers are computed from them
         self._answers = np.empty(0)  # h.x, (N, H)
 
     def choose(self, survey: Survey, remaining: Tensor) -> Choice:
