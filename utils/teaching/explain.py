@@ -8,7 +8,7 @@ from utils.teaching.strict import STRICT, standardized
 
 
 class EXPLAIN(STRICT):
-    """STRICT with L_c(h, x) D(x) E(x) instead of L_c(h, x).
+    """STRICT with its score multiplied by D(x) E(x).
 
     D is the sigmoid of the mean squared distance to the other images of the class. It is a mean over features, too,
     because the sigmoid of a sum would always be 1. E is the sigmoid of the mean entropy of the student's answers to the
