@@ -42,12 +42,23 @@ Curves = Sequence[Sequence[float]]  # test accuracy (%) after each lesson, for e
 
 
 def make(cfg) -> None:
-    """Makes a table for each dataset, one for SimCLR features, and the overview."""
+    """Makes the table of teachers, a table for each dataset, one for SimCLR features, and the overview."""
+    runs.save_table(cfg, "teachers", [compared_teachers(cfg, dataset) for dataset in DATASETS])
     groups = []
     for dataset in DATASETS:
         groups += overview(dataset, "pretrained", make_table(cfg, dataset))
     groups += overview(DATASETS[0], "SimCLR", make_table(cfg, DATASETS[0], from_simclr=True))
     runs.save_table(cfg, "courses", groups)
+
+
+def compared_teachers(cfg, dataset: str) -> dict:
+    """Returns the test accuracy (%) of the fine-tuned teacher and of a linear head on frozen features."""
+    records = {
+        "fine-tuned": runs.teacher(cfg, dataset).run_record("train_butterflies_resnet18"),
+        "linear head": runs.linear_head(cfg, dataset).run_record("train_gull_resnet18_linear"),
+    }
+    found = {name: json.loads(path.read_text())["measured"]["test_accuracy"] for name, path in records.items()}
+    return {"dataset": dataset} | {name: round(accuracy, 1) for name, accuracy in found.items()}
 
 
 def make_published(cfg) -> None:

@@ -27,6 +27,7 @@ TEACHER = "--epochs 8 --milestones 5 7 --lr 0.01 --batch-size 32 --image-size 11
 MOTHS_TEACHER = (
     "--epochs 12 --milestones 8 10 --lr 0.02 --batch-size 25 --image-size 160 --eval-every 4 --crop-scale 0.4"
 )
+HEAD = "--epochs 12 --milestones 8 10 --lr 0.03 --batch-size 32 --eval-every 12"  # takes as long as TEACHER
 # SimCLR starts from scratch and uses all butterflies of the training list, without labels.
 SIMCLR_DATASET, SIMCLR_EPOCHS = "butterflies", 20
 SIMCLR = "--batch-size 64 --lr 3e-4 --temperature 0.1 --image-size 80 --crop-scale 0.2"
@@ -72,6 +73,14 @@ def teacher(cfg, dataset: str, second: bool = False) -> Layout:
     files = layout(cfg, dataset, "second_teacher" if second else "teacher")
     recipe = MOTHS_TEACHER.split() if dataset == MOTHS else [*TEACHER.split(), "--pretrained", cfg.pretrained]
     run_script(cfg, "train_butterflies_resnet18", dataset, files.out, *recipe, "--seed", cfg.seed + second)
+    return files
+
+
+@cache
+def linear_head(cfg, dataset: str) -> Layout:
+    """Trains a linear head on frozen features."""
+    files = layout(cfg, dataset, "head")
+    run_script(cfg, "train_gull_resnet18_linear", dataset, files.out, *HEAD.split(), "--pretrained", cfg.pretrained)
     return files
 
 

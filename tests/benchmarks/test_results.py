@@ -30,6 +30,7 @@ KINDS = ("none", "scout", "margin")
 SETTINGS = {
     runs: dict(
         MOTHS_TEACHER="--epochs 2 --milestones 1 --lr 0.01 --batch-size 10 --image-size 64 --eval-every 2",
+        HEAD="--epochs 1 --milestones 1 --image-size 64",
         SIMCLR="--batch-size 10 --image-size 64",
         SIMCLR_EPOCHS=1,
         SIMCLR_DATASET="toy",
@@ -80,12 +81,13 @@ def column(table, *names):
 
 def test_every_table_has_its_rows(ran):
     curves = {f"courses_toy{variant}" for variant in ("", "_simclr", "_sgd")}
-    others = {"courses", "explanations_localization", "explanations_deletion", "labels"}
+    others = {"courses", "teachers", "explanations_localization", "explanations_deletion", "labels"}
     assert {path.stem for path in Path("results").glob("*.csv")} == curves | others
     assert {path.stem for path in Path("results").glob("*.png")} == curves | {"labels"}
     wanted = [(one, kind) for kind in KINDS for one in ("KMaxGrad", "random")]
     wanted += [(courses.POOL, kind) for kind in KINDS]
     assert column("courses_toy", "selection", "explanation") == wanted
+    assert column("teachers", "dataset") == [("toy",)]
     assert column("courses", "explanation") == [("margin",), ("none",)] * 2
     assert column("courses_toy_sgd", "selection", "explanation") == [("random", "none"), ("CMaxGrad", "scout")]
     assert column("explanations_localization", "explanation") == [("margin",)] * 5 + [("scout",)] * 5
