@@ -5,14 +5,16 @@ from statistics import fmean, stdev
 
 from benchmarks.results import runs
 from models.weights import load_classifier
+from utils.base import figures
 from utils.data.catalog import find
-from utils.data.images import whole_view
-from utils.data.loading import open_list
-from utils.data.outputs import TEACHING_SIZE
+from utils.data.images import read_picture, to_tensor, whole_view
+from utils.data.loading import open_list, to_float
+from utils.data.outputs import DEMO, TEACHING_SIZE, explanation_name
 from utils.explanations import deletion, localization
 from utils.explanations.explain_list import spread
+from utils.explanations.explainers import strongest_counters
 
-DATASET, IMAGES = runs.BUTTERFLIES, 100  # whose explanations are blurred
+DATASET, IMAGES, SHOWN = runs.BUTTERFLIES, 100, 24  # images whose explanations are blurred, and drawn
 # The values that `localization.measure` returns, as docs/results.md calls them.
 LOCALIZATION = (
     "mask: on T",
@@ -27,7 +29,13 @@ LOCALIZATION = (
 
 def make(cfg) -> None:
     runs.save_table(cfg, "explanations_localization", localized(cfg))
-    runs.save_table(cfg, "explanations_deletion", deleted(cfg))
+    root = runs.data_root(cfg, DATASET)
+    dataset = find(DATASET, root)
+    images = open_list(dataset, "train", root, partial(whole_view, size=runs.SIDE))
+    files = {"the teacher": runs.teacher(cfg, DATASET), "the second network": runs.teacher(cfg, DATASET, second=True)}
+    networks = {name: load_classifier(str(one.teacher), dataset.classes).folded() for name, one in files.items()}
+    runs.save_table(cfg, "explanations_deletion", deleted(cfg, images, networks))
+    draw_focus(f"{cfg.out}/focus.png", cfg, images, networks["the teacher"], dataset.display_names)
 
 
 def localized(cfg) -> list[dict]:
@@ -43,15 +51,10 @@ def localized(cfg) -> list[dict]:
     return rows
 
 
-def deleted(cfg) -> list[dict]:
+def deleted(cfg, images, networks) -> list[dict]:
     """Measures the margins of two teachers and their loss when the mask, or the mask moved at random, is blurred."""
-    root = runs.data_root(cfg, DATASET)
-    dataset = find(DATASET, root)
-    files = {"the teacher": runs.teacher(cfg, DATASET), "the second network": runs.teacher(cfg, DATASET, second=True)}
-    networks = {name: load_classifier(str(one.teacher), dataset.classes).folded() for name, one in files.items()}
-    images = open_list(dataset, "train", root, partial(whole_view, size=runs.SIDE))
     rows = []
-    for kind in ("margin", "scout", "disc"):
+    for kind in ("margin", "unfocused", "scout", "disc"):
         layout, chosen = runs.explain(cfg, DATASET, kind), spread(len(images), IMAGES)
         for network, values in deletion.measure(networks, images, layout, TEACHING_SIZE, chosen).items():
             margin, lost, moved = values.T.tolist()
@@ -60,3 +63,18 @@ def deleted(cfg) -> list[dict]:
                 row |= {name: round(fmean(losses), 2) + 0.0, f"sd of {name}": round(stdev(losses), 2)}
             rows.append(row)
     return rows
+
+
+def draw_focus(path: str, cfg, images, network, names) -> None:
+    """Draws images as people see them, without focus and with it, against the strongest wrong class."""
+    panels = []
+    for number in spread(len(images), SHOWN):
+        row, logits = images.rows[number], network(to_float(images[number][None], "cpu")).logits
+        counter = int(strongest_counters(logits, images.labels[[number]])[0, 0])
+        file = explanation_name(row.path, row.label, counter, row.index)
+        titles = {"unfocused": f"{names[row.label]}\nwithout focus", "margin": f"not {names[counter]}\nwith focus"}
+        for kind, title in titles.items():
+            folder = runs.explain(cfg, DATASET, kind).explanations(DEMO, TEACHING_SIZE)
+            panels.append((to_tensor(read_picture(folder / file)), title))
+    figures.tiles(path, [panels[start : start + 8] for start in range(0, len(panels), 8)])
+    read_picture(path).quantize().save(path, optimize=True)  # 256 colors: a seventh of the size

@@ -95,7 +95,7 @@ def simclr(cfg) -> Path:
 def explain(cfg, dataset: str, kind: str, from_simclr: bool = False) -> Layout:
     """Explains the training list by the teacher, or by a linear head on the SimCLR encoder.
 
-    `kind` is `margin`, `scout`, or `disc`: a control with centered discs of the area of margin's masks.
+    `kind`: `margin`, `unfocused` (margin with --focus 0), `scout`, or `disc` (a control: centered, of margin's area).
     """
     side = SIMCLR_SIDE if from_simclr else SIDE
     stage, variant = (f"simclr_{kind}", "simclr") if from_simclr else (kind, "")
@@ -105,8 +105,8 @@ def explain(cfg, dataset: str, kind: str, from_simclr: bool = False) -> Layout:
         return files
     network = simclr(cfg) if from_simclr else teacher(cfg, dataset).teacher
     script = "get_all_CE_butterflies_simclr" if from_simclr else "get_all_CE_butterflies"
-    how = ("--explanation", kind, "--checkpoint", network, "--image-size", side)
-    run_script(cfg, script, dataset, files.out, *how)
+    method = ("margin", "--focus", 0, "--no-faithfulness") if kind == "unfocused" else (kind,)
+    run_script(cfg, script, dataset, files.out, "--checkpoint", network, "--image-size", side, "--explanation", *method)
     return files
 
 

@@ -17,7 +17,9 @@ from tests.conftest import IMAGES
 from tests.helpers.noise import CLASSES, SIZE, noise_material, settings
 from tests.helpers.runs import call
 from utils.base.errors import InputError
+from utils.base.figures import GAP, HEADLINE, TILE
 from utils.data import toy_moths
+from utils.data.images import read_picture
 from utils.people.study import ANNOTATORS, EXPERT, SELF_TRAINED
 from utils.teaching.optimal import OptimalStudent
 from utils.teaching.pool import Pool
@@ -45,7 +47,7 @@ SETTINGS = {
         SELECTORS=("KMaxGrad", "random"),
         PUBLISHED={"none": ["random"], "scout": ["CMaxGrad"]},
     ),
-    explanations: dict(DATASET="toy", IMAGES=3),
+    explanations: dict(DATASET="toy", IMAGES=3, SHOWN=1),
     labels: dict(DATASET="toy"),
     toy_moths: dict(PER_CLASS=IMAGES),
 }
@@ -83,7 +85,7 @@ def test_every_table_has_its_rows(ran):
     curves = {f"courses_toy{variant}" for variant in ("", "_simclr", "_sgd")}
     others = {"courses", "teachers", "explanations_localization", "explanations_deletion", "labels"}
     assert {path.stem for path in Path("results").glob("*.csv")} == curves | others
-    assert {path.stem for path in Path("results").glob("*.png")} == curves | {"labels"}
+    assert {path.stem for path in Path("results").glob("*.png")} == curves | {"labels", "focus"}
     wanted = [(one, kind) for kind in KINDS for one in ("KMaxGrad", "random")]
     wanted += [(courses.POOL, kind) for kind in KINDS]
     assert column("courses_toy", "selection", "explanation") == wanted
@@ -91,10 +93,27 @@ def test_every_table_has_its_rows(ran):
     assert column("courses", "explanation") == [("margin",), ("none",)] * 2
     assert column("courses_toy_sgd", "selection", "explanation") == [("random", "none"), ("CMaxGrad", "scout")]
     assert column("explanations_localization", "explanation") == [("margin",)] * 5 + [("scout",)] * 5
-    assert column("explanations_deletion", "explanation")[::2] == [("margin",), ("scout",), ("disc",)]
+    assert [kind for (kind,) in column("explanations_deletion", "explanation")[::2]] == [
+        "margin",
+        "unfocused",
+        "scout",
+        "disc",
+    ]
     record = json.loads(Path("results/work/toy/annotators/run_study_annotators.json").read_text())["measured"]
     study = {(row[0], row[1]): float(row[2]) for row in column("labels", "labels", "people", "test_accuracy")}
     assert study[ANNOTATORS, "20.0"] == record["annotators"]["0.2"]
+
+
+def test_the_figure_shows_outlines_against_the_strongest_wrong_class(ran):
+    """The one with the smallest margin in the table of faithfulness. The outline without focus comes first."""
+    margins = column("work/toy/margin/toy_gt_CE_faithfulness", "margin", "path")[:4]  # of the first image
+    name = Path(min(margins, key=lambda row: float(row[0]))[1]).name
+    pictures = list(Path("results/work/toy").glob("[mu]*/demo/*/0.05/*"))  # of margin and unfocused
+    figure = np.array(read_picture("results/focus.png"), dtype=float)[HEADLINE:][:TILE]
+    for place, kind in enumerate(("unfocused", "margin")):
+        drawn = figure[:, GAP + place * (TILE + GAP) :][:, :TILE]
+        nearest = min(pictures, key=lambda path: np.abs(drawn - read_picture(path).resize((TILE, TILE))).mean())
+        assert (nearest.parents[3].name, nearest.name) == (kind, name)
 
 
 def test_resume_teaches_only_what_is_missing(ran, monkeypatch):
