@@ -12,7 +12,7 @@ and courses.
 Reads: below --data-root, the datasets butterflies, chinese_chars and CUBgull_standin and the logs of explain_teach; the
 weights of --pretrained. It draws the moths.
 
-Writes: <out>/<table>.csv and curves <out>/<table>.png; networks and explanations to <out>/work.
+Writes: <out>/<table>.csv, curves <out>/<table>.png, <out>/focus.png; networks and explanations to <out>/work.
 
 Takes: about two hours on 2 CPU cores, most of it for the student as published. Not measured on a GPU.
 """
