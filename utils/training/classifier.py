@@ -14,7 +14,7 @@ from utils.data import augment
 from utils.data.loading import ImageSet, to_float
 from utils.running.resuming import Unfinished
 from utils.training import evaluation
-from utils.training.epochs import Recipe, check_loss, epoch_order, epochs_so_far, keep, own_parts, progress_bar
+from utils.training.epochs import Recipe, check_loss, epoch_order, own_parts, run_epochs
 from utils.training.features import FeatureMaps
 
 EVAL_BATCH = 64
@@ -59,19 +59,17 @@ def train_classifier(
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(recipe.milestones), gamma=0.1)
     parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
     test_maps = test_view(network, test, recipe)
-    history = epochs_so_far(unfinished, parts)
-    with progress_bar("training", train, recipe, history) as progress:
-        for epoch in range(len(history) + 1, recipe.epochs + 1):
-            row = {"epoch": epoch, "lr": optimizer.param_groups[0]["lr"]}
-            row |= _classifier_epoch(learner, train, recipe, epoch, optimizer, progress)
-            schedule.step()
-            processes.align(network)  # batch-norm statistics differ between ranks
-            row["test_accuracy"] = ""
-            if test.num_known and (epoch % recipe.eval_every == 0 or epoch == recipe.epochs):
-                row["test_accuracy"] = round(evaluation.accuracy(evaluation.predict(test_maps), test.labels), 3)
-            history.append(row)
-            keep(unfinished, parts, history)
-            progress.set_postfix(loss=f"{row['loss']:.3f}", test=row["test_accuracy"])
+    history: list[dict] = []
+    for epoch, progress in run_epochs("training", train, recipe, parts, history, unfinished):
+        row = {"epoch": epoch, "lr": optimizer.param_groups[0]["lr"]}
+        row |= _classifier_epoch(learner, train, recipe, epoch, optimizer, progress)
+        schedule.step()
+        processes.align(network)  # batch-norm statistics differ between ranks
+        row["test_accuracy"] = ""
+        if test.num_known and (epoch % recipe.eval_every == 0 or epoch == recipe.epochs):
+            row["test_accuracy"] = round(evaluation.accuracy(evaluation.predict(test_maps), test.labels), 3)
+        history.append(row)
+        progress.set_postfix(loss=f"{row['loss']:.3f}", test=row["test_accuracy"])
     network.eval()
     return history
 

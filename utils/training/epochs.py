@@ -53,23 +53,23 @@ def own_parts(
         yield pixels, parts
 
 
-def epochs_so_far(unfinished: Unfinished | None, parts: dict) -> list[dict]:
-    """Restores network, optimizer and schedule of an unfinished run; returns its history."""
-    if unfinished is None or unfinished.state is None:
-        return []
-    for name, part in parts.items():
-        part.load_state_dict(unfinished.state[name])
-    return unfinished.state["history"]
+def run_epochs(
+    title: str, images: ImageSet, recipe: Recipe, parts: dict, history: list[dict], unfinished: Unfinished | None
+) -> Iterator[tuple[int, tqdm]]:
+    """Yields every epoch (from 1) and the progress bar, which counts images. The caller appends a row to `history`.
 
-
-def keep(unfinished: Unfinished | None, parts: dict, history: list[dict]) -> None:
-    if unfinished is not None:
-        unfinished.save_when_due(
-            lambda: {name: part.state_dict() for name, part in parts.items()} | {"history": history}
-        )
-
-
-def progress_bar(title: str, images: ImageSet, recipe: Recipe, history: list[dict]) -> tqdm:
-    """Counts the images of all epochs; a resumed run continues the count."""
+    A resumed run gets the state of `parts` (network, optimizer, schedule) and its history back, and begins with the
+    next epoch.
+    """
+    if unfinished and unfinished.state:
+        for name, part in parts.items():
+            part.load_state_dict(unfinished.state[name])
+        history += unfinished.state["history"]
     total, done = recipe.epochs * len(images), len(history) * len(images)
-    return tqdm(total=total, initial=done, desc=title, unit="image", disable=not processes.is_first())
+    with tqdm(total=total, initial=done, desc=title, unit="image", disable=not processes.is_first()) as progress:
+        for epoch in range(len(history) + 1, recipe.epochs + 1):
+            yield epoch, progress
+            if unfinished:
+                unfinished.save_when_due(
+                    lambda: {name: part.state_dict() for name, part in parts.items()} | {"history": history}
+                )

@@ -13,7 +13,7 @@ from utils.base.errors import InputError
 from utils.data import augment
 from utils.data.loading import ImageSet, in_batches, to_float
 from utils.running.resuming import Unfinished
-from utils.training.epochs import Recipe, check_loss, epoch_order, epochs_so_far, keep, own_parts, progress_bar
+from utils.training.epochs import Recipe, check_loss, epoch_order, own_parts, run_epochs
 
 PAIR = 2  # smallest batch; NT-Xent contrasts the images of a batch
 
@@ -48,13 +48,11 @@ def train_simclr(model: SimCLR, images: ImageSet, recipe: SimCLRRecipe, unfinish
     learner = processes.replicated(model.to(recipe.device).train())
     optimizer = torch.optim.Adam(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=True)
     parts = {"network": model, "optimizer": optimizer}
-    history = epochs_so_far(unfinished, parts)
-    with progress_bar("SimCLR", images, recipe, history) as progress:
-        for epoch in range(len(history) + 1, recipe.epochs + 1):
-            loss = _simclr_epoch(learner, images, recipe, epoch, optimizer, progress)
-            history.append({"epoch": epoch, "loss": round(loss, 6)})
-            keep(unfinished, parts, history)
-            progress.set_postfix(loss=f"{loss:.3f}")
+    history: list[dict] = []
+    for epoch, progress in run_epochs("SimCLR", images, recipe, parts, history, unfinished):
+        loss = _simclr_epoch(learner, images, recipe, epoch, optimizer, progress)
+        history.append({"epoch": epoch, "loss": round(loss, 6)})
+        progress.set_postfix(loss=f"{loss:.3f}")
     model.eval()
     return history
 
