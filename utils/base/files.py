@@ -137,38 +137,34 @@ def checksum(path: str | Path) -> int:
 
 @contextlib.contextmanager
 def locked(record: Path) -> Iterator[None]:
-    """Locks a run record until the end. Raises InputError if another process has locked it.
-
-    A killed process loses its lock, except on Windows: there the user must remove the file.
-    """
+    """Locks a run record until the end (not on Windows). Raises InputError if another process has locked it."""
+    if fcntl is None:
+        yield
+        return
     path = record.with_suffix(".lock")
     try:
         file = _lock(path)
-    except (BlockingIOError, FileExistsError):
+    except BlockingIOError:
         who = path.read_text(encoding="utf-8").strip() or "just started"
-        advice = "Wait for it, stop it, or choose another --out" + (
-            "" if fcntl else f"; if it was killed, remove {path}"
-        )
-        raise InputError(f"Another run is about to write {record} ({who}). {advice}.") from None
-    try:
-        file.truncate(0)
-        print(f"process {os.getpid()} on {socket.gethostname()}, since {time.ctime()}", file=file, flush=True)
-        yield
-    finally:
-        if not fcntl:
-            file.close()  # Windows removes no open file
-        path.unlink(missing_ok=True)  # before the lock ends, because then the next process may lock the file
-        file.close()
+        problem = f"Another run is about to write {record} ({who})"
+        raise InputError(f"{problem}. Wait for it, stop it, or choose another --out.") from None
+    with file:
+        try:
+            file.truncate(0)
+            print(f"process {os.getpid()} on {socket.gethostname()}, since {time.ctime()}", file=file, flush=True)
+            yield
+        finally:
+            path.unlink(missing_ok=True)  # before the lock ends, because then the next process may lock the file
 
 
 def _lock(path: Path) -> TextIO:
-    file = open(path, "a+" if fcntl else "x", encoding="utf-8")
+    file = open(path, "a+", encoding="utf-8")
     try:
-        if fcntl:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if isinstance(error, BlockingIOError):
-            raise  # otherwise, this disk has no locks
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # this disk has no locks
+        pass
     # The process that has just ended may have removed the file after it was opened here.
     return file if os.fstat(file.fileno()).st_nlink else _lock(path)
 
