@@ -17,10 +17,7 @@ def export_text(path: Path, suffix: str) -> str:
     """Returns all answers in the database `path` in the format of `suffix`. A server may write at the same time.
 
     People are numbered in the order in which they joined. Secrets stay in the database. JSON also has their conditions
-    and parameters.
-
-    Raises:
-        InputError: there is no such database, or it cannot be read.
+    and parameters. Raises InputError if there is no such database, or it cannot be read.
     """
     with existing(path) as database:
         database.execute("BEGIN")  # everything is read as of one moment
@@ -42,11 +39,7 @@ def export_text(path: Path, suffix: str) -> str:
 
 
 def write_export(database: Path, target: Path) -> None:
-    """Writes all answers to `target`, atomically and readable for its owner only. The suffix chooses the format.
-
-    Raises:
-        InputError: the suffix is unknown, the target cannot be written, or the database cannot be read.
-    """
+    """Writes all answers to `target`, atomically and readable for its owner only. The suffix chooses the format."""
     if target.suffix not in FORMATS:
         raise InputError(f"--export {target} must end with {' or '.join(FORMATS)}.")
     text = export_text(database, target.suffix)

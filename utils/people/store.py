@@ -185,9 +185,7 @@ def connect(path: Path) -> sqlite3.Connection:
 def read_study(database: sqlite3.Connection, path: Path) -> list[str]:
     """Checks a database; returns the build ids of its pages, sorted; [] if it is empty.
 
-    Raises:
-        InputError: it belongs to another program or another version of this one.
-        DatabaseTrouble: SQLite's quick check finds a damaged page.
+    Raises InputError if it belongs to another program or version, and DatabaseTrouble if a page is damaged.
     """
     if not _value(database, "SELECT count(*) FROM sqlite_master"):
         return []
@@ -251,9 +249,8 @@ class Store:
     the error, all other methods raise it, and nothing is written. `cfg` are the settings of collect.py. `clock` returns
     seconds since 1970. If `heard` is set, it updates certainties in each transaction that stores answers.
 
-    Raises:
-        DatabaseTrouble: the file cannot be used.
-        InputError: it belongs to other builds or another program, or has more labels per image than wanted.
+    Raises DatabaseTrouble if the file cannot be used, and InputError if it belongs to other builds or another program,
+    or has more labels per image than wanted.
     """
 
     def __init__(self, path: Path, key: Key, cfg, clock: Callable[[], float] = time.time):
