@@ -151,16 +151,12 @@ def read_description(path: Path) -> Dataset:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
         classes, things = content["classes"], tuple(content.get("things", ()))
         names = [content.get("display_names", {}).get(label) or _display_name(label) for label in classes]
-        lists = {"train": content["train"], "test": content["test"]}
-        lists |= {"rest": content["rest"]} if content.get("rest") else {}
-        missing = [stem for stem in lists.values() if not (path.parent / f"{stem}.txt").is_file()]
+        lists = {"train": content["train"], "test": content["test"], "rest": content.get("rest", "")}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f"{path} is not a dataset description ({type(error).__name__}: {error})"
         raise InputError(f"{problem}. See datasets/README.md.") from None
     if not isinstance(classes, list) or len(set(classes)) < 2 or not len(set(classes)) == len(set(names)) == len(names):
         raise InputError(f"{path}: classes must be a list of two or more different names. Correct it.")
-    if missing:
-        raise InputError(f"{path}: list {missing[0]!r} does not exist in this folder. Give its name without .txt.")
     if len(things) not in (0, 2):
         raise InputError(f'{path}: things must be two words, such as ["bird", "birds"]. Correct it.')
     name = path.parent.name
