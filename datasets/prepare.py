@@ -27,16 +27,6 @@ from utils.data.lists import write_examples
 from utils.running.launch import command
 
 
-class Parser(argparse.ArgumentParser):
-    """Reports errors in one sentence, like all other wrong input."""
-
-    def __init__(self, **settings) -> None:
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
-
-    def error(self, message: str):
-        raise InputError(f"{message}. See {self.prog} --help.")
-
-
 def main(argv: list[str] | None = None) -> int:
     """Runs one command. Returns exit status 0, or 1 if `check` finds problems; errors exit with 1 or 2."""
     with command("prepare.py"):
@@ -46,11 +36,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="prepare.py", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="prepare.py", description=__doc__, formatter_class=as_written)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run: Callable, text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, prog=f"prepare.py {name}", help=text, description=text)
+        sub = commands.add_parser(name, prog=f"prepare.py {name}", help=text, description=text, allow_abbrev=False)
         sub.add_argument("--data-root", type=path, default="datasets", help="folder of the datasets")
         if name != "check":
             sub.add_argument("--force", action="store_true", help="replace the dataset if it exists")

@@ -19,10 +19,6 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize(
     "arguments",
     [
-        (),
-        ("gull", "--split-seed", "-1"),
-        ("gull", "--lists", "x", "--split-seed", "1"),
-        ("gull", "--archive", "x", "--url", "http://y"),
         ("gull", "--archive", "no_such_file", "--split-seed", "1"),
         ("nabirds", "--split-seed", "1"),
         ("check", "gull"),
