@@ -20,8 +20,6 @@ from utils.data.lists import DATASETS_PREFIX, UNKNOWN, Example, locate, read_exa
 from utils.data.outputs import name_problem
 
 MOST_NAMES = 5  # class names in a sentence
-SMALLEST = 16  # pixels
-LINKED = "link to a folder"
 MISSING = {"", "na", "nan", "none", "null", "empty"}  # what programs write for a missing class, without punctuation
 SERIES = r"(.*?)\d+[^\d/]*$"  # --group-by with this pattern keeps series together
 SERIES_WORDS = re.compile("burst|frame|video|clip|sequence", re.IGNORECASE)
@@ -43,13 +41,14 @@ def check_dataset(dataset: Dataset, data_root: Path) -> tuple[str, list[str], li
     listed = list(dict.fromkeys(row.path for split in rows.values() for row in split))
     found = dict(zip(listed, fingerprints([Path(locate(path, data_root)) for path in listed]), strict=True))
 
-    folder, names, problems = data_root / dataset.folder, dataset.display_names, []
-    originals = read_own(folder, "original_names.csv")
-    source_of = {f"{DATASETS_PREFIX}{dataset.folder}/images/{row['file']}": row["original"] for row in originals}
+    names, problems = dataset.display_names, []
+    originals = data_root / dataset.folder / "original_names.csv"  # of prepare.py folder
+    named = TableReader(originals.read_text(encoding="utf-8")) if originals.exists() else ()
+    source_of = {f"{DATASETS_PREFIX}{dataset.folder}/images/{row['file']}": row["original"] for row in named}
 
     def picture(row: Example) -> Picture:
         label = None if row.label == UNKNOWN else names[row.label]
-        return Picture(source_of.get(row.path, row.path), label, oddity=found[row.path][2])
+        return Picture(source_of.get(row.path, row.path), label)
 
     pictures = {split: list(map(picture, members)) for split, members in rows.items()}
     if (absent := absent_classes(pictures["train"], names)) and not dataset.trains_on_rest:
@@ -59,7 +58,7 @@ def check_dataset(dataset: Dataset, data_root: Path) -> tuple[str, list[str], li
     for split, path in lists.items():
         lines: dict[str, int] = {}
         for line, row in enumerate(rows[split], start=1):
-            where, (problem, pixels, _) = f"{path}, line {line}: {row.path}", found[row.path]
+            where, (problem, pixels) = f"{path}, line {line}: {row.path}", found[row.path]
             if problem:
                 problems.append(f"{where} {problem}.")
             if row.label != UNKNOWN and label_of_folder(row.path, dataset.classes) not in (None, row.label):
@@ -73,15 +72,8 @@ def check_dataset(dataset: Dataset, data_root: Path) -> tuple[str, list[str], li
         for row in rows[split]:
             for key in (row.path, found[row.path][1]):
                 seen.setdefault(key or row.path, f"{row.path} in {path}")
-    links = [row["path"] for row in read_own(folder, "skipped.csv") if row["reason"] == LINKED]
-    folders = dict.fromkeys(Path(locate(path, data_root)).parent for path in listed)
-    remarks = find_remarks(names, pictures, links + [str(path) for path in folders if path.is_symlink()])
-    return count_table(names, {path.stem: rows[split] for split, path in lists.items()}), problems, remarks
-
-
-def read_own(folder: Path, name: str) -> Iterable[dict]:
-    """Reads a table of `prepare.py folder`, if there is one."""
-    return TableReader((folder / name).read_text(encoding="utf-8")) if (folder / name).exists() else ()
+    table = count_table(names, {path.stem: rows[split] for split, path in lists.items()})
+    return table, problems, find_remarks(names, pictures)
 
 
 def absent_classes(pictures: Iterable[Picture], classes: Sequence[str]) -> list[str]:
@@ -90,14 +82,13 @@ def absent_classes(pictures: Iterable[Picture], classes: Sequence[str]) -> list[
     return [name for name in classes if name not in present and None not in present]
 
 
-def find_remarks(classes: Sequence[str], lists: Mapping[str, Sequence[Picture]], links: Sequence[str]) -> list[str]:
-    """Describes what looks like a mistake in a dataset, one line each. `links` are links to folders."""
+def find_remarks(classes: Sequence[str], lists: Mapping[str, Sequence[Picture]]) -> list[str]:
+    """Describes what looks like a mistake in a dataset, one line each."""
     pictures = [picture for members in lists.values() for picture in members]
     spelled = [list(names) for _, names in groupby(sorted(classes, key=spelling), spelling)]
     same = [" / ".join(names) for names in spelled if len(names) > 1]
     missing = [name for name in classes if re.sub(r"[\W_]", "", name).casefold() in MISSING]
     nested = {picture.label for picture in pictures} - {one.label for one in pictures if not in_subfolder(one)}
-    odd = [f"{picture.source} ({picture.oddity})" for picture in pictures if picture.oddity]
     together = f"If one shows a single scene, accuracies are too high: use prepare.py folder --group-by '{SERIES}'."
     found = (
         (absent_classes(lists["test"], classes), "No test image of {}. Accuracies and the page's test leave them out."),
@@ -107,9 +98,7 @@ def find_remarks(classes: Sequence[str], lists: Mapping[str, Sequence[Picture]],
             [name for name in classes if name in nested],
             "Class folders contain only folders: {}. If those are the classes, move them up.",
         ),
-        (links, "Folders are links: {}. prepare.py folder leaves them out. Replace them by copies (cp -rL)."),
         (split_series(lists), f"Numbered series are in both training and test list: {{}}. {together}"),
-        (odd, "Images look like placeholders: {}. Remove them if they are."),
     )
     return [printable(sentence.format(first_of(names, MOST_NAMES))) for names, sentence in found if names]
 
@@ -144,20 +133,18 @@ def split_series(lists: Mapping[str, Sequence[Picture]]) -> list[str]:
     ]
 
 
-def fingerprints(files: Sequence[Path]) -> list[tuple[str, str, str]]:
-    """Decodes images in threads. Returns problem, SHA-256 of size and pixels, and oddity for each file ("" if none)."""
+def fingerprints(files: Sequence[Path]) -> list[tuple[str, str]]:
+    """Decodes images in threads. Returns for each file the problem ("" if none), and the SHA-256 of size and pixels."""
     found = side_by_side(fingerprint, files, processors())
     return list(tqdm(found, total=len(files), unit="image", desc="decode"))
 
 
-def fingerprint(file: Path) -> tuple[str, str, str]:
+def fingerprint(file: Path) -> tuple[str, str]:
     try:
         image = read_picture(file)
     except Undecodable as error:
-        return str(error), "", ""
-    small, flat = min(image.size) < SMALLEST, image.getcolors(1)
-    oddity = f"smaller than {SMALLEST} pixels" if small else "of a single color" if flat else ""
-    return "", hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest(), oddity
+        return str(error), ""
+    return "", hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
 
 
 def count_table(classes: Sequence[str], lists: dict[str, list[Example]]) -> str:

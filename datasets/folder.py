@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from datasets.checking import LINKED, MOST_NAMES, fingerprints, in_subfolder
+from datasets.checking import MOST_NAMES, fingerprints, in_subfolder
 from datasets.splits import Picture
 from utils.base.errors import InputError, first_of, printable
 from utils.base.files import TableReader, write_json, write_table
@@ -60,8 +60,8 @@ def find_files(top: Path, skipped: dict[str, str]) -> list[str]:
         if any(part.startswith(".") or part.lower() in SYSTEM_FILES for part in inside.parts):
             continue
         if path.is_symlink() and not (path.is_file() and top in path.resolve().parents):
-            why = LINKED if path.is_dir() else "link out of the folder" if path.exists() else "link to a missing file"
-            skipped[inside.as_posix()] = why
+            kind = "to a folder" if path.is_dir() else "out of the folder" if path.exists() else "to a missing file"
+            skipped[inside.as_posix()] = f"link {kind}"
         elif path.is_file():
             files.append(inside.as_posix())
     return sorted(files)
@@ -186,8 +186,8 @@ def keep_usable(pictures: Sequence[Picture], skipped: dict[str, str], top: Path)
     """
     found = fingerprints([top / picture.source for picture in pictures])
     groups: defaultdict[str, list[Picture]] = defaultdict(list)
-    for picture, (problem, pixels, oddity) in zip(pictures, found, strict=True):
-        picture.pixels, picture.oddity = pixels, oddity
+    for picture, (problem, pixels) in zip(pictures, found, strict=True):
+        picture.pixels = pixels
         if problem:
             skipped[picture.source] = problem
         else:

@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets import folder, sources
-from datasets.checking import LINKED, check_dataset, count_table, find_remarks
+from datasets.checking import check_dataset, count_table, find_remarks
 from datasets.splits import draw_lists, share_out
 from utils.base.errors import InputError
 from utils.base.files import expanded, refuse_existing, replacing_folder
@@ -154,9 +154,8 @@ def run_folder(args: argparse.Namespace) -> int:
     folder.check_lists(args.folder, lists, skipped)
     with replacing_folder(args.data_root, args.name, args.force) as staging:
         classes, rows = folder.write_dataset(staging / args.name, top, lists, skipped, args.things, args.copy)
-    links = [path for path, reason in skipped.items() if reason == LINKED]
-    remarks = find_remarks(classes, lists, links)
-    print("\n".join([f"{target} is ready: {len(pictures)} images.", count_table(classes, rows), *remarks]))
+    ready = f"{target} is ready: {len(pictures)} images."
+    print("\n".join([ready, count_table(classes, rows), *find_remarks(classes, lists)]))
     if skipped:
         print(f"Left out: {folder.skip_summary(skipped)}. See {target / 'skipped.csv'}.")
     print(f"Next: python train_butterflies_resnet18.py --dataset {args.name}")

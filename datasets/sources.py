@@ -168,7 +168,7 @@ def extract_images(archive: Path, source: Source, folder: Path) -> dict[str, lis
         layouts = " or ".join(f"{layout}/<Class>/<file>" for layout in source.layouts)
         raise InputError(f"{archive} has no images of {', '.join(empty)} (expected at {layouts}). {source.remedy}")
     paths = [folder / name / file for name, found in files.items() for file in found]
-    for path, (problem, *_) in zip(paths, fingerprints(paths), strict=True):
+    for path, (problem, _) in zip(paths, fingerprints(paths), strict=True):
         if problem:
             raise InputError(f"{archive}: the image {path.parent.name}/{path.name} {problem}.")
     return files

@@ -23,7 +23,6 @@ class Picture:
     label: str | None  # class name as the user wrote it; None if unknown
     tested: bool = False  # True if the user put it into a folder of test images
     pixels: str = ""  # fingerprint of the decoded pixels
-    oddity: str = ""  # a property that suggests a mistake
     group: str = ""  # images of one group stay in one list
 
 

@@ -99,7 +99,7 @@ def test_check_names_classes_without_images(characters, capsys):
 def test_images_of_different_sizes_are_not_the_same(tmp_path):
     for name, size in {"wide.png": (8, 2), "high.png": (2, 8)}.items():
         Image.new("RGB", size, "red").save(tmp_path / name)
-    (_, wide, _), (_, high, _) = fingerprints([tmp_path / "wide.png", tmp_path / "high.png"])
+    (_, wide), (_, high) = fingerprints([tmp_path / "wide.png", tmp_path / "high.png"])
     assert wide != high
 
 
@@ -110,17 +110,12 @@ def test_remarks_on_what_looks_like_a_mistake(tmp_path, capsys):
     for number, name in enumerate(names):
         for i in range(4):
             draw(folder / name / f"{chr(97 + i)}.png", 10 * number + i, size)
-    draw(folder / "1/tiny.png", 90, (40, 15))
-    Image.new("RGB", size, "red").save(folder / "1/flat.png")
-    (folder / "Linked").symlink_to(folder / "Last")
     assert run("folder", folder, "--name", "mine", "--data-root", tmp_path / "root") == 0
-    remarks = [line for line in capsys.readouterr().out.splitlines() if ": " in line][1:-2]
-    assert [re.split(r": |\. ", line)[1] for line in remarks] == [
-        *("1 / 1.0, Red Admiral / red-admiral", "NA", "Gulls", "Linked"),
-        "1/flat.png (of a single color), 1/tiny.png (smaller than 16 pixels)",
-    ]
+    remarks = [line for line in capsys.readouterr().out.splitlines() if ": " in line][1:-1]
+    names = [re.split(r": |\. ", line)[1] for line in remarks]
+    assert names == ["1 / 1.0, Red Admiral / red-admiral", "NA", "Gulls"]
     assert run("check", "mine", "--data-root", tmp_path / "root") == 0
-    assert capsys.readouterr().out.splitlines()[-6:] == [*remarks, "Problems: 0"]
+    assert capsys.readouterr().out.splitlines()[-4:] == [*remarks, "Problems: 0"]
 
 
 def test_series_are_named_and_can_be_kept_together(tmp_path, capsys):
