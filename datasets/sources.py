@@ -24,7 +24,8 @@ PAPER_GULLS_PAGE = "https://drive.google.com/file/d/1gjt2GIiGtvpsUoQywktP6RE0KhH
 TEACH_URL = "https://homepages.inf.ed.ac.uk/omacaod/files/cvpr_2018_teach_data.zip"
 TEACH_PAGE = "https://github.com/macaodha/explain_teach"
 IMAGE = r"([^/]+)/([^/.][^/]*\.(?:png|jpe?g))"  # <Class>/<file>; files that start with a dot are added by macOS
-DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError)
+# RuntimeError: encrypted zip files, and compression that Python lacks.
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -156,10 +157,6 @@ def extract_images(archive: Path, source: Source, folder: Path) -> dict[str, lis
                     member = packed.getinfo(name)
                     member.filename = place
                     packed.extract(member, folder)
-    except RuntimeError as error:  # encrypted zip files, and compression methods that Python lacks
-        raise InputError(
-            f"{archive}: {error}. Unpack it and pack the folder again, as zip without password."
-        ) from error
     except DAMAGED as error:
         advice = f"If it is another kind, such as 7z, pack its folder as zip. Otherwise delete it. {source.remedy}"
         raise InputError(f"{archive} is damaged or not an archive (zip or tar): {error}. {advice}") from error
