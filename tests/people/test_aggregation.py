@@ -18,7 +18,6 @@ from utils.people.aggregation import (
     fit_crowd,
     majority,
     one_coin,
-    prior_counts,
     symmetric,
 )
 from utils.people.answers import Answer
@@ -132,7 +131,7 @@ def test_em_against_plain_loops(classes, most):
 def test_dawid_skene_against_plain_loops():
     _, votes = make_crowd(8, 40, 6, 3, [0.9, 0.8, 0.7, 0.4, 0.3, 0.2], 4)
     known = np.array([[0, 1, 1, 1.0], [0, 2, 1, 0.5], [5, 3, 0, 1.0]])
-    found = dawid_skene(Crowd(votes, known, 4), prior_counts(4))
+    found = dawid_skene(Crowd(votes, known, 4))
     shares = votes.counts(4) / 3
     posterior, theta = em_plainly(votes, known, 4, shares, found.steps)
     assert found.posterior == pytest.approx(posterior, abs=1e-9) and found.converged
@@ -154,11 +153,12 @@ def test_people_are_measured_by_hand():
     assert (accuracy, bits) == pytest.approx((80, entropy[0] - entropy[1]))
 
 
-def test_dawid_skene_gives_what_crowd_kit_gives():
+def test_dawid_skene_gives_what_crowd_kit_gives(monkeypatch):
     """Numbers of crowd-kit 1.4.2, DawidSkene(n_iter=5000, tol=1e-13), without a prior, and of krippendorff 0.9.0."""
     truth, votes = make_crowd(0, 400, 10, 3, (0.8,) * 10)
-    crowd = Crowd(votes, NOTHING, 5)
-    found = dawid_skene(crowd, np.full((5, 5), 1e-10), per_class=1e-10, tolerance=1e-9)
+    for name, value in {"RIGHT": 1e-10, "WRONG": 1e-10, "TOLERANCE": 1e-9}.items():
+        monkeypatch.setattr(aggregation, name, value)
+    found = dawid_skene(Crowd(votes, NOTHING, 5))
     label = found.posterior.argmax(1)
     assert ((label == truth).sum(), (label * np.arange(400)).sum()) == (362, 160006)
     assert found.posterior.mean(0) == pytest.approx([0.235045, 0.183733, 0.158332, 0.217559, 0.205331], abs=2e-6)
@@ -168,11 +168,13 @@ def test_dawid_skene_gives_what_crowd_kit_gives():
     assert agreement(votes, 5)["alpha"] == pytest.approx(0.539009017, abs=1e-9)
 
 
-def test_few_answers_do_not_mislead_dawid_skene():
+def test_few_answers_do_not_mislead_dawid_skene(monkeypatch):
     """Thirty answers per person: without a prior, EM finds confusions that nobody has."""
     truth, votes = make_crowd(2, 200, 20, 3, [0.6] * 20)
     right = (aggregate(votes, 5, NOTHING, Aggregator("dawid_skene", 0)).label == truth).mean()
-    bare = (dawid_skene(Crowd(votes, NOTHING, 5), np.full((5, 5), 0.01), 0.01).posterior.argmax(1) == truth).mean()
+    monkeypatch.setattr(aggregation, "RIGHT", 0.01)
+    monkeypatch.setattr(aggregation, "WRONG", 0.01)
+    bare = (dawid_skene(Crowd(votes, NOTHING, 5)).posterior.argmax(1) == truth).mean()
     assert right > bare + 0.05
 
 
@@ -197,10 +199,11 @@ def test_known_answers_help_every_method():
 # ---------------------------------------------------------------- one coin
 
 
-def test_a_step_of_one_coin_by_hand():
+def test_a_step_of_one_coin_by_hand(monkeypatch):
     """Two people agree on the first image and disagree on the second. A tolerance of 1 ends EM after one step."""
     votes = votes_of([(0, 0, 0), (0, 1, 0), (1, 0, 1), (1, 1, 2)])
-    found = one_coin(votes, 3, np.array([[3.0, 1.0], [1.0, 1.0]]), per_class=1.0, tolerance=1.0)
+    monkeypatch.setattr(aggregation, "TOLERANCE", 1.0)
+    found = one_coin(votes, 3, np.array([[3.0, 1.0], [1.0, 1.0]]))
     # Shares of classes: (1 + 1, 1/2 + 1, 1/2 + 1) of 5. Accuracies: (3 + 1 + 1/2) of 6 and (1 + 1 + 1/2) of 4.
     # 0.4 x 0.75 x 0.625, twice 0.3 x 0.125 x 0.1875; 0.4 x 0.125 x 0.1875, 0.3 x 0.75 x 0.1875, 0.3 x 0.125 x 0.625
     assert found.posterior == pytest.approx(np.array([[40 / 43, 1.5 / 43, 1.5 / 43], [0.125, 0.5625, 0.3125]]))

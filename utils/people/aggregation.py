@@ -19,7 +19,7 @@ Aggregation = Literal["teacher", "majority", "dawid_skene", "one_coin"]
 
 # Prior on each person, in counts of answers per class: better than chance, but any error is possible. Without it,
 # people with few answers get extreme confusion matrices, and Dawid-Skene is worse than the majority. The one-coin model
-# takes the counts once per person.
+# takes the counts once per person. WRONG is also the prior count of each class.
 RIGHT, WRONG = 5.0, 1.0
 TOLERANCE = 1e-6  # EM has converged when no class probability changes by more
 MAX_STEPS = 2000
@@ -90,13 +90,13 @@ def aggregate(votes: Votes, num_classes: int, known: np.ndarray, how: Aggregator
         np.bincount(person.astype(int), counted, len(votes.people)) for counted in (weight * (truth == answer), weight)
     )
     if how.method == "majority":
-        first, both = num_classes * RIGHT, prior_counts(num_classes).sum()
+        first, both = num_classes * RIGHT, prior_counts(num_classes, WRONG).sum()
         return majority(votes, num_classes, (first + right) / (both + total), how.seed)
     crowd = Crowd(votes, known, num_classes)
     if how.method == "one_coin":
         fitted = one_coin(votes, num_classes, np.stack([RIGHT + right, WRONG + total - right], axis=1))
     elif how.method == "dawid_skene":
-        fitted = dawid_skene(crowd, prior_counts(num_classes))
+        fitted = dawid_skene(crowd)
     else:
         assert how.teacher is not None, "the method needs a teacher"
         prior = how.teacher.prior(votes.images) if how.fixed_teacher else taught_prior(crowd, how.teacher)
@@ -106,7 +106,7 @@ def aggregate(votes: Votes, num_classes: int, known: np.ndarray, how: Aggregator
     return Labels(label, fitted.posterior.max(1), drawn, fitted.steps, fitted.converged, people)
 
 
-def prior_counts(num_classes: int, wrong: float = WRONG) -> np.ndarray:
+def prior_counts(num_classes: int, wrong: float) -> np.ndarray:
     """Returns prior counts of answers (C, C): row is the class, column the answer."""
     return np.full((num_classes, num_classes), wrong) + (RIGHT - wrong) * np.eye(num_classes)
 
@@ -218,39 +218,35 @@ def fit_crowd(crowd: Crowd, prior: np.ndarray, start: np.ndarray, most: int = TE
         likelihood = crowd.log_likelihood(counts, crowd.shrunk_to(counts))
         return softmax(np.log(prior) + DISCOUNT * likelihood, axis=1)
 
-    found = _climb(start, step, TOLERANCE, most)
+    found = _climb(start, step, most)
     counts = crowd.counts(found[0])
     return Fitted(*found, partial(crowd.confusion, counts, crowd.shrunk_to(counts)))
 
 
-def dawid_skene(crowd: Crowd, believed: np.ndarray, per_class: float = WRONG, tolerance: float = TOLERANCE) -> Fitted:
+def dawid_skene(crowd: Crowd) -> Fitted:
     """Estimates classes and confusion matrices jointly by EM.
 
     Model (Dawid & Skene, Applied Statistics 28, 1979): image i has class j with probability prior_j; person p answers k
     with probability confusion_pjk, independently of others. Both have a Dirichlet prior; EM finds a maximum of the
     posterior. EM starts at the shares of answers, so classes keep their names unless most people confuse them.
-
-    `believed` are prior counts of a person's answers, (C, C), [class, answer]; `per_class` is the prior count of each
-    class. EM ends when no class probability changes by more than `tolerance`.
     """
+    believed = prior_counts(crowd.num_classes, WRONG)
 
     def step(posterior: np.ndarray) -> np.ndarray:
         likelihood = crowd.log_likelihood(crowd.counts(posterior), believed)
-        return softmax(np.log(posterior.sum(0) + per_class) + likelihood, axis=1)
+        return softmax(np.log(posterior.sum(0) + WRONG) + likelihood, axis=1)
 
-    found = _climb(crowd.votes.counts(crowd.num_classes), step, tolerance)
+    found = _climb(crowd.votes.counts(crowd.num_classes), step)
     return Fitted(*found, partial(crowd.confusion, crowd.counts(found[0]), believed))
 
 
-def one_coin(
-    votes: Votes, num_classes: int, believed: np.ndarray, per_class: float = WRONG, tolerance: float = TOLERANCE
-) -> Fitted:
+def one_coin(votes: Votes, num_classes: int, believed: np.ndarray) -> Fitted:
     """Estimates classes and one accuracy per person jointly by EM.
 
     One-coin Dawid-Skene (Zhang, Chen, Zhou, Jordan, Spectral Methods Meet EM, NeurIPS 2014): person p is right with
     probability accuracy_p for every class; all wrong answers are equally likely.
 
-    `believed` are prior counts of each person's right and wrong answers, above 0, (P, 2); the rest as in `dawid_skene`.
+    `believed` are prior counts of each person's right and wrong answers, above 0, (P, 2).
     """
     answers = believed.sum(1) + np.bincount(votes.person, minlength=len(votes.people))
 
@@ -262,9 +258,9 @@ def one_coin(
         hit = accuracy(posterior)
         odds = np.log(hit) - np.log((1 - hit) / (num_classes - 1))  # against one particular wrong class
         likelihood = votes.counts(num_classes, odds[votes.person])
-        return softmax(np.log(posterior.sum(0) + per_class) + likelihood, axis=1)
+        return softmax(np.log(posterior.sum(0) + WRONG) + likelihood, axis=1)
 
-    found = _climb(votes.counts(num_classes), step, tolerance)
+    found = _climb(votes.counts(num_classes), step)
     people = accuracy(found[0])
     return Fitted(*found, lambda person: symmetric(people[person], num_classes))
 
@@ -276,13 +272,13 @@ def symmetric(accuracy: float, num_classes: int) -> np.ndarray:
 
 
 def _climb(
-    start: np.ndarray, step: Callable[[np.ndarray], np.ndarray], tolerance: float, most: int = MAX_STEPS
+    start: np.ndarray, step: Callable[[np.ndarray], np.ndarray], most: int = MAX_STEPS
 ) -> tuple[np.ndarray, int, bool]:
     """Runs EM from `start`, normalized. Returns the posterior, the number of steps, and True if it converged."""
     posterior = start / start.sum(1, keepdims=True)
     for number in range(most):
         before, posterior = posterior, step(posterior)
-        if np.abs(posterior - before).max(initial=0) <= tolerance:
+        if np.abs(posterior - before).max(initial=0) <= TOLERANCE:
             return posterior, number + 1, True
     return posterior, most, False
 
