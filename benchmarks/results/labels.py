@@ -1,12 +1,12 @@
 """What people's labels are worth: the study of annotators."""
 
-import csv
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
 from benchmarks.results import runs
+from utils.base.files import TableReader
 from utils.people.study import alternatives
 
 DATASET, SEEDS = runs.BUTTERFLIES, 3
@@ -24,8 +24,7 @@ def make(cfg) -> None:
 
 def read_rows(path: Path) -> list[dict]:
     """Reads a CSV with numbers as floats."""
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = TableReader(path.read_text(encoding="utf-8"))
     return [{key: float(value) if value and key != "labels" else value for key, value in row.items()} for row in rows]
 
 

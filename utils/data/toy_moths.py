@@ -7,6 +7,7 @@ units: a forewing is about one unit long, the wings' root is near (0, 0), x poin
 
 import colorsys
 import math
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -327,14 +328,11 @@ def draw_toy_dataset(data_root: Path, seed: int = 0, force: bool = False, worker
             Image.fromarray(mask).save(folder / "parts" / files[number])
 
         drawn = side_by_side(draw, range(len(roles)), workers)
-        for _ in tqdm(drawn, total=len(roles), desc="drawing moths", unit="moth"):
-            pass
+        deque(tqdm(drawn, total=len(roles), desc="drawing moths", unit="moth"), maxlen=0)
+        images = f"{DATASETS_PREFIX}{FOLDER}/images"
         for name in PER_CLASS:
-            chosen = [number for number, role in enumerate(roles) if role[0] == name]
-            rows = [
-                Example(f"{DATASETS_PREFIX}{FOLDER}/images/{files[number]}", roles[number][1], index)
-                for index, number in enumerate(chosen)
-            ]
+            chosen = [(file, label) for file, (role, label) in zip(files, roles, strict=True) if role == name]
+            rows = [Example(f"{images}/{file}", label, index) for index, (file, label) in enumerate(chosen)]
             write_examples(folder / f"{name}.txt", rows)
 
 
