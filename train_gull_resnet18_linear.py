@@ -23,8 +23,7 @@ from utils.running.launch import launch
 from utils.running.resuming import resumable
 from utils.running.settings import chosen_dataset, pick
 from utils.teaching.registry import Selection
-from utils.training.classifier import ClassifierRecipe, train_classifier
-from utils.training.reports import report_classifier
+from utils.training.classifier import ClassifierRecipe, report_classifier, train_classifier
 
 
 @dataclass(frozen=True)

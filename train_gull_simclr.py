@@ -22,7 +22,7 @@ from utils.running import checks
 from utils.running.launch import launch
 from utils.running.resuming import resumable
 from utils.running.settings import chosen_dataset, pick
-from utils.training.reports import write_history
+from utils.training.epochs import write_history
 from utils.training.simclr import SimCLRRecipe, contrasting_batches, train_simclr
 
 

@@ -1,7 +1,9 @@
-"""Training of a classifier by SGD."""
+"""Training of a classifier by SGD, and its report."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -9,12 +11,13 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from models.resnet import Network
-from utils.base import processes, randomness
+from utils.base import figures, processes, randomness
 from utils.data import augment
 from utils.data.loading import ImageSet, to_float
+from utils.running import checks
 from utils.running.resuming import Unfinished
 from utils.training import evaluation
-from utils.training.epochs import Recipe, check_loss, epoch_order, own_parts, run_epochs
+from utils.training.epochs import Recipe, check_loss, epoch_order, own_parts, run_epochs, write_history
 from utils.training.features import FeatureMaps
 
 EVAL_BATCH = 64
@@ -97,3 +100,24 @@ def _classifier_epoch(
 
 def test_view(network: Network, test: ImageSet, recipe: Recipe) -> FeatureMaps:
     return FeatureMaps(network, test, EVAL_BATCH, recipe.workers, recipe.device)
+
+
+def report_classifier(
+    out: str, stem: str, network: Network, test: ImageSet, classes: Sequence[str], history: list[dict], recipe: Recipe
+) -> dict:
+    """Writes the table and curves of a training and, if test labels are known, the confusion matrix of the test list.
+
+    Returns the final loss and accuracies in percent, with warnings.
+    """
+    answers = evaluation.predict(test_view(network, test, recipe))
+    counts = evaluation.confusion(answers, test.labels, len(classes))
+    measured = {name: history[-1][name] for name in ("loss", "train_accuracy")}
+    write_history(Path(out), stem, history)
+    if counts.any():
+        correct = measured["test_accuracy"] = round(evaluation.accuracy(answers, test.labels), 3)
+        path = Path(out, f"{stem}_confusion.png")
+        if processes.is_first():
+            figures.confusion_matrix(path, counts, classes, f"test list: {correct:.1f} % correct")
+        processes.say(f"Test accuracy {correct:.2f} %. Confusion matrix: {path}")
+    warnings = [checks.incomplete_test_list(test, classes), checks.one_answer(counts, classes, test.source)]
+    return checks.with_warnings(measured, warnings)

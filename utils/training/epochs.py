@@ -1,15 +1,17 @@
-"""Parts of every training: order of an epoch, this rank's part of each batch, resuming, progress."""
+"""Parts of every training: order of an epoch, this rank's part of each batch, resuming, progress, history."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from utils.base import processes, randomness
+from utils.base import figures, processes, randomness
 from utils.base.errors import RunError
+from utils.base.files import write_table
 from utils.data.loading import ImageSet, batches, in_batches
 from utils.running.resuming import Unfinished
 
@@ -73,3 +75,11 @@ def run_epochs(
                 unfinished.save_when_due(
                     lambda: {name: part.state_dict() for name, part in parts.items()} | {"history": history}
                 )
+
+
+@processes.first_only
+def write_history(folder: Path, stem: str, history: Sequence[dict]) -> None:
+    """Writes the epochs of a training as `<stem>.csv` and `<stem>_curves.png`."""
+    write_table(folder / f"{stem}.csv", history)
+    figures.training_curves(folder / f"{stem}_curves.png", history)
+    print(f"Loss {history[-1]['loss']:.3f} in the last epoch. Curves: {folder / stem}_curves.png")
