@@ -144,19 +144,15 @@ def extract_images(archive: Path, source: Source, folder: Path) -> dict[str, lis
     Returns the file names of each class, in label order. Raises InputError if a file is damaged or a class is missing.
     """
     try:
-        if tarfile.is_tarfile(archive):
-            with tarfile.open(archive) as tar:
-                members = {member.name: member for member in tar if member.isfile()}
-                places = find_images(source, list(members), lambda name: tar.extractfile(members[name]).read())  # type: ignore[union-attr]
-                for name, place in tqdm(places.items(), unit="image", desc="extract"):
-                    tar.extract(members[name].replace(name=place, deep=False), folder, filter="data")
-        else:
-            with zipfile.ZipFile(archive) as packed:
-                places = find_images(source, packed.namelist(), packed.read)
-                for name, place in tqdm(places.items(), unit="image", desc="extract"):
-                    member = packed.getinfo(name)
-                    member.filename = place
-                    packed.extract(member, folder)
+        with tarfile.open(archive) if tarfile.is_tarfile(archive) else zipfile.ZipFile(archive) as packed:
+            if isinstance(packed, tarfile.TarFile):
+                members = {member.name: member for member in packed if member.isfile()}
+                names, read = list(members), lambda name: packed.extractfile(members[name]).read()  # type: ignore[union-attr]
+            else:
+                names, read = packed.namelist(), packed.read
+            for name, place in tqdm(find_images(source, names, read).items(), unit="image", desc="extract"):
+                (folder / place).parent.mkdir(parents=True, exist_ok=True)
+                (folder / place).write_bytes(read(name))
     except DAMAGED as error:
         advice = f"If it is another kind, such as 7z, pack its folder as zip. Otherwise delete it. {source.remedy}"
         raise InputError(f"{archive} is damaged or not an archive (zip or tar): {error}. {advice}") from error
