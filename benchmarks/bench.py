@@ -31,7 +31,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import trange
 
 from benchmarks import baseline
@@ -94,13 +93,6 @@ def explain(network: Network, images: ImageSet[Example], classes: Sequence[str],
     return str(layout.explanation_list())
 
 
-@torch.inference_mode()
-def bare_forward(network: Network, images: Tensor, batch_size: int) -> None:
-    """Only passes images (N, 3, s, s) through a network."""
-    for batch in images.split(batch_size):
-        network(batch)
-
-
 def seconds(work: Callable[[], object], device: str) -> float:
     """Returns the wall time of a call, including what it left running on the GPU."""
     wait = partial(torch.cuda.synchronize, device) if device.startswith("cuda") else lambda: None
@@ -144,11 +136,16 @@ def measure_speed(cfg: Config, folder: Path) -> dict[str, np.ndarray]:
         lessons = teach(OptimalStudent(pool, test, True, how), make_selector("KMaxGrad", 0.5, cfg.seed), LESSONS)
         deque(lessons, maxlen=0)
 
+    @torch.inference_mode()
+    def forward(_: Path) -> None:
+        for batch in pixels.split(cfg.batch_size):
+            folded(batch)
+
     works: dict[str, tuple[Callable[[Path], object], int]] = {
         "explanations": (partial(explain, teacher, images, dataset.classes, cfg), len(images)),
         "released": (released, len(few)),
         "course": (course, len(pixels)),
-        "forward": (lambda _: bare_forward(folded, pixels, cfg.batch_size), len(pixels)),
+        "forward": (forward, len(pixels)),
     }
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in trange(cfg.rounds, desc="measuring", unit="round"):
