@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 
@@ -32,10 +32,7 @@ def write_report(
     `about` goes into the report: selection, simclr, aggregation, and the results of `write_list` and
     `compare_conditions`. Returns the report for the run record, without single people and confusion matrices.
     """
-
-    def path(ending: str) -> Path:
-        return layout.labels_report(about["selection"], ending)
-
+    path = partial(layout.labels_report, about["selection"])
     counts = {name: confusion_counts(part.answers, len(dataset.classes)) for name, part in parts.items()}
     summaries = {name: summarize(part, counts[name]) for name, part in parts.items()}
     # By the model that made the labels: accuracy on the images to label, and bits that an answer says about the class.
