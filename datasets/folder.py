@@ -297,9 +297,9 @@ def unique_name(text: str, longest: int, taken: dict[str, int], ending: str = ""
 def file_name(source: str, taken: dict[str, int]) -> str:
     """Returns a safe name for a file, with its ending in lower case."""
     stem, ending = posixpath.splitext(source.rsplit("/", 1)[-1])
-    if ENDING.fullmatch(ending):
-        return unique_name(stem, LONGEST_STEM, taken, ending.lower())
-    return unique_name(stem + ending, LONGEST_STEM, taken)
+    if not ENDING.fullmatch(ending):
+        stem, ending = stem + ending, ""
+    return unique_name(stem, LONGEST_STEM, taken, ending.lower())
 
 
 def class_name(text: str) -> str:
