@@ -55,12 +55,12 @@ def main(cfg: Config) -> dict:
     layout = Layout(Path(cfg.out), dataset.list_stem)
     expert = read_examples(dataset.list_path(cfg.data_root, "train"), len(dataset.classes))
     key = read_keys(cfg.key, dataset.name, dataset.classes)
-    answers, left_out = read_answers(cfg.answers, key, len(dataset.classes), cfg.leave_out)
+    answers, left_out = read_answers(cfg.answers, key, cfg.leave_out)
     selection = labelling.course_of(cfg.selection, key)
     features = Layout(Path(key.path).parent).teacher_features
     how = labelling.choose_aggregator(cfg.aggregation, features, key, cfg.seed, cfg.fixed_teacher, answers)
     people = labelling.describe_all(answers, cfg.min_accuracy)
-    parts = labelling.aggregate_parts(answers, people, key, len(dataset.classes), how)
+    parts = labelling.aggregate_parts(answers, people, key, how)
     about = {"selection": selection, "simclr": key.simclr, "aggregation": how.method, "min_accuracy": cfg.min_accuracy}
     about |= labelling.write_list(layout.labeled_list(selection), expert, key, parts, cfg.min_certainty)
     about |= compare_conditions(labelling.describe_all(first_tests(answers), 0), cfg.seed)

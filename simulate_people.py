@@ -78,7 +78,7 @@ def main(cfg: Config) -> dict:
         if cfg.who == "accuracy":
             matrices = [symmetric(accuracy, len(dataset.classes)) for accuracy in cfg.accuracy]
         else:
-            answers, _ = read_answers(cfg.confusion_of, key, len(dataset.classes))
+            answers, _ = read_answers(cfg.confusion_of, key)
             matrices = [estimated(answers, dataset.display_names)]
         matrices = [matrices[person % len(matrices)] for person in range(cfg.people)]
         export = crowd(key, matrices, cfg.labels_per_image, cfg.seed)

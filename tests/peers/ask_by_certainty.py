@@ -29,7 +29,7 @@ from utils.data.images import eval_view, whole_view
 from utils.data.loading import open_list
 from utils.data.outputs import Layout
 from utils.people.aggregation import SHRINK, Aggregator
-from utils.people.answers import read_answers
+from utils.people.answers import read_answers, read_experiment
 from utils.people.labelling import aggregate_parts, describe_all
 from utils.people.page_key import read_page_key
 from utils.people.teacher import load_teacher, make_teacher, save_teacher
@@ -53,7 +53,7 @@ def material(args):
     lists = {
         name: (features[name], some.labels.numpy(), [row.path for row in some.rows]) for name, some in images.items()
     }
-    answers, _ = read_answers([Path(args.data_root, "explain_teach/butterflies_crop/results.json")], None, 5)
+    answers = read_experiment(Path(args.data_root, "explain_teach/butterflies_crop"), dataset.classes)
     names = sorted({answer.person for answer in answers})
     counts = np.zeros((len(names), 5, 5))
     for answer in answers:
@@ -117,9 +117,9 @@ def accuracy(page, content, method="teacher"):
     path.write_bytes(content)
     layout = Layout(page.out)
     key = read_page_key(layout)
-    answers, _ = read_answers([path], key, 5)
+    answers, _ = read_answers([path], key)
     how = Aggregator(method, 0, load_teacher(layout.teacher_features))
-    part = aggregate_parts(answers, describe_all(answers, 0), key, 5, how)["label"]
+    part = aggregate_parts(answers, describe_all(answers, 0), key, how)["label"]
     return 100 * float((part.labels.label == part.truth).mean())
 
 

@@ -15,6 +15,7 @@ from utils.people.answers import Answer, read_answers, read_teaching_images
 from utils.people.labelling import aggregate_parts, describe_all
 from utils.people.page_key import Key, read_key
 
+NO_KEY = Key("", "", "", CLASSES, {})  # enough for the logs of explain_teach
 SHARED = Path(__file__).resolve().parents[3] / "shared/data"
 
 
@@ -29,7 +30,7 @@ def saved(path, content):
 
 def counted(paths, key):
     """Returns the number of answers by person; and person, first words of the reason and number of those left out."""
-    answers, left_out = read_answers(paths, key, 5)
+    answers, left_out = read_answers(paths, key)
     reasons = [(one.person, " ".join(one.reason.split()[:3]), one.answers) for one in left_out]
     return dict(Counter(answer.person for answer in answers)), reasons
 
@@ -52,7 +53,7 @@ def test_every_format_gives_the_same_answers(key, trials, tmp_path):
     ]
     files = [saved(tmp_path / name, text) for name, text in texts.items()]
     for paths in (*([path] for path in files), files):  # the same trials again count once
-        assert read_answers(paths, key, 5)[0] == expected, paths
+        assert read_answers(paths, key)[0] == expected, paths
 
 
 # ---------------------------------------------------------------- Mechanical Turk
@@ -76,7 +77,7 @@ def test_rows_without_answers_are_counted(key, tmp_path):
     kept, left_out = counted([batch(tmp_path / "a.csv", mturk_row("ann", labels_of(key, "ann")), *empty)], key)
     assert kept == {"ann": 2} and left_out == [(f"W{number}", "no answers", 1) for number in range(3)]
     with pytest.raises(InputError, match=r"b.csv count \(.*b.csv, row 2: no answers\). Check --answers"):
-        read_answers([batch(tmp_path / "b.csv", empty[0])], key, 5)
+        read_answers([batch(tmp_path / "b.csv", empty[0])], key)
 
 
 def test_rows_without_a_worker_are_people_of_their_own(key, tmp_path):
@@ -105,7 +106,7 @@ def test_a_worker_is_one_person_in_all_batches(key, tmp_path):
     mine = saved(tmp_path / "d.json", download(second, "00ff"))
     for paths in itertools.permutations([both, mine]):
         assert counted(paths, key) == ({"W": 2}, [("W", "answered again by", 2)])
-        assert [answer.response for answer in read_answers(paths, key, 5)[0]] == [0, 0]
+        assert [answer.response for answer in read_answers(paths, key)[0]] == [0, 0]
 
 
 def test_an_export_joins_two_downloads_of_one_person(key, tmp_path):
@@ -134,7 +135,7 @@ def test_people_are_left_out_by_their_names_in_the_report(key, tmp_path):
         files.append(saved(tmp_path / name, export({"p0001": [make_trial(key, "test", number, 1, name)]})))
 
     def left(*names):
-        answers, left_out = read_answers(files, key, 5, names)
+        answers, left_out = read_answers(files, key, names)
         gone = {one.person: one.answers for one in left_out if one.reason == "left out by --leave-out"}
         return Counter(answer.person for answer in answers), gone
 
@@ -151,7 +152,7 @@ def test_people_are_left_out_by_their_names_in_the_report(key, tmp_path):
 
 def test_explain_teach_logs(tmp_path):
     path = saved(tmp_path / "results.json", [explain_teach_log()])
-    assert read_answers([path], None, 5)[0] == [
+    assert read_answers([path], NO_KEY)[0] == [
         Answer("5a09", "lesson", "image 184", 1, None, 4, "strict"),
         Answer("5a09", "test", "image 417", 1, 8.0, 1, "strict"),
         Answer("5a09", "test", "image 1600", 0, 5.0, 2, "strict"),  # over midnight
@@ -163,7 +164,7 @@ def test_published_means_of_explain_teach():
     folder = SHARED / "explain_teach/butterflies_crop"
     if not folder.exists():
         pytest.skip(f"the public logs are not at {folder}")
-    answers, groups = read_answers([folder / "results.json"], None, 5)[0], {}
+    answers, groups = read_answers([folder / "results.json"], NO_KEY)[0], {}
     for person in describe_all(answers, 0):
         groups.setdefault(person.group, []).append(person.test_accuracy)
     assert {name: (len(values), round(float(np.mean(values)), 2)) for name, values in groups.items()} == {
@@ -189,9 +190,8 @@ def test_the_table_of_image_numbers(tmp_path):
 def test_contradictory_truths_are_unknown(tmp_path):
     """Some characters of explain_teach have two classes in the logs."""
     logs = [explain_teach_log(_id={"$oid": "a"}), explain_teach_log(_id={"$oid": "b"}, gt_label=[4, 3, 2])]
-    answers, _ = read_answers([saved(tmp_path / "results.json", logs)], None, 5)
-    key = Key("", "", "chinese_chars", tuple("abcde"), {})
-    part = aggregate_parts(answers, describe_all(answers, 0), key, 5, Aggregator("majority", 0))["test"]
+    answers, _ = read_answers([saved(tmp_path / "results.json", logs)], NO_KEY)
+    part = aggregate_parts(answers, describe_all(answers, 0), NO_KEY, Aggregator("majority", 0))["test"]
     assert (part.votes.images, part.truth.tolist()) == (["image 1600", "image 417"], [2, -1])
 
 
@@ -214,7 +214,7 @@ def test_wrong_trials_are_named(key, tmp_path, message):
     for content in (download, lambda trials: export({"ann": trials})):
         path = saved(tmp_path / "a.json", content([make_trial(key, "test", 0, 1), wrong]))
         with pytest.raises(InputError, match=rf"a.json.*\(ann\), trial 2.*{message}"):
-            read_answers([path], key, 5)
+            read_answers([path], key)
 
 
 def test_answers_to_another_build_are_counted(key, tmp_path):
@@ -223,11 +223,11 @@ def test_answers_to_another_build_are_counted(key, tmp_path):
     other = [make_trial(key, "label", n, 9, "bob", build_id="fedc", stimulus="0" * 16) for n in range(3)]
     rows = [{"participant": "p0001"} | trial for trial in [*other, *own]]
     for content in (export({"p0001": [*other, *own]}), csv_text(rows)):
-        answers, left_out = read_answers([saved(tmp_path / "a", content)], key, 5)
+        answers, left_out = read_answers([saved(tmp_path / "a", content)], key)
         assert len(answers) == 2 and [one.answers for one in left_out] == [3]
         assert left_out[0].reason == "from build 'fedc' of the page"
     with pytest.raises(InputError, match=r"count \(.*build 'fedc' of the page\). Check --answers and --key"):
-        read_answers([saved(tmp_path / "d.json", download(other))], key, 5)
+        read_answers([saved(tmp_path / "d.json", download(other))], key)
 
 
 TURK = "AssignmentId,WorkerId,Answer.trials\n"
@@ -250,13 +250,13 @@ WRONG_FILES = {
 def test_wrong_files_are_named(key, tmp_path, case):
     message, content = WRONG_FILES[case]
     with pytest.raises(InputError, match=rf"answers.*{message}"):
-        read_answers([saved(tmp_path / "answers", content)], key, 5)
+        read_answers([saved(tmp_path / "answers", content)], key)
 
 
 def test_page_answers_need_the_right_key(key, tmp_path, trials):
     path = saved(tmp_path / "a.json", download(trials))
     with pytest.raises(InputError, match=r"a.json.*this needs the key of the course page"):
-        read_answers([path], None, 5)
+        read_answers([path], NO_KEY)
     for dataset, classes in (("gull", CLASSES), ("toy", CLASSES[::-1])):
         with pytest.raises(InputError, match="course_page_key.json"):
             read_key(key.path, dataset, classes)

@@ -306,11 +306,11 @@ def test_test_answers_weight_labels_but_not_the_test(key):
         for person, wrong in (("ann", 0), ("bob", 1))
     ]
     people = describe_all(answers, 0)
-    parts = aggregate_parts(answers, people, key, 5, Aggregator("majority", 0))
+    parts = aggregate_parts(answers, people, key, Aggregator("majority", 0))
     assert parts["test"].labels.drawn == 10 and parts["label"].labels.drawn == 0
     assert (parts["label"].labels.label == parts["label"].truth).all()
     lessons = [Answer("bob", "lesson", f"{n}", 2, None, 2) for n in range(7)]
-    parts = aggregate_parts([*lessons, *answers], people, key, 5, Aggregator("majority", 0))
+    parts = aggregate_parts([*lessons, *answers], people, key, Aggregator("majority", 0))
     assert parts["test"].labels.drawn == 0 and not (parts["test"].labels.label == parts["test"].truth).any()
 
 
@@ -325,7 +325,7 @@ def test_a_network_is_one_person(tools, finished, data_root, script):
     look = ["--checkpoint", "network.pth.tar", "--image-size", tools.size, "--device", "cpu", "--workers", 1]
     script("simulate_people", "--who", "network", *look)
     key = read_key(finished / "toy/course_page_key.json", "toy", CLASSES)
-    answers, _ = read_answers([finished / "toy/answers_simulated.json"], key, 5)
+    answers, _ = read_answers([finished / "toy/answers_simulated.json"], key)
     assert len(answers) == 35 and {answer.person for answer in answers} == {"p0001"}
     network.eval()
     for answer in answers[::6]:
@@ -338,7 +338,7 @@ def test_simulated_people_may_confuse_what_real_people_confused(finished, script
     (finished / "results.json").write_text(json.dumps(logs))
     script("simulate_people", "--who", "confusion", "--confusion-of", "results.json", "--people", 4)
     key = read_key(finished / "toy/course_page_key.json", "toy", CLASSES)
-    answers, _ = read_answers([finished / "toy/answers_simulated.json"], key, 5)
+    answers, _ = read_answers([finished / "toy/answers_simulated.json"], key)
     assert all(answer.response == (answer.truth + 1) % 5 for answer in answers)
 
 

@@ -59,7 +59,7 @@ def test_a_crowd_answers_as_the_page_records_it(key, tmp_path):
     made = [simulated.crowd(key, matrices, 2, seed) for seed in (0, 0, 1)]
     assert made[0] == made[1] != made[2]
     (tmp_path / "a.json").write_text(json.dumps(made[0]))
-    answers = read_answers([tmp_path / "a.json"], key, 5)[0]
+    answers = read_answers([tmp_path / "a.json"], key)[0]
     assert Counter(answer.phase for answer in answers) == {"test": 30, "label": 20}
     assert all((answer.response == answer.truth) == (answer.person != "p0002") for answer in answers)
     assert set(Counter(answer.image for answer in answers if answer.phase == "label").values()) == {2}

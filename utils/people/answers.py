@@ -54,25 +54,24 @@ class Participant:
     where: str  # file, and participant or row
     name: str
     numbered: bool = False  # the name is a number within an export, so other exports may use it for someone else
-    worker: str = ""  # worker and assignment ids of Mechanical Turk
-    assignment: str = ""
+    assignment: str = ""  # of Mechanical Turk
     refused: str = ""  # why a row of a batch does not count
     trials: list[tuple[str, Answer]] = field(default_factory=list)  # with trial ids
     other_builds: Counter[str] = field(default_factory=Counter)  # number of trials by build id
 
 
 def read_answers(
-    paths: Sequence[str | Path], key: Key | None, num_classes: int, leave_out: Sequence[str] = ()
+    paths: Sequence[str | Path], key: Key, leave_out: Sequence[str] = ()
 ) -> tuple[list[Answer], list[LeftOut]]:
     """Reads answer files together.
 
     Each trial counts once. If a person answered an image twice in a phase, the first answer counts. The first file that
     contains a trial determines whose it is; batches come first, then exports, then downloads.
 
-    `key` is the key of the course page or pages; the logs of explain_teach need none. People in `leave_out` do not
-    count. Returns the answers that count, and what was left out.
+    `key` is the key of the course page or pages; the logs of explain_teach need only its classes. People in `leave_out`
+    do not count. Returns the answers that count, and what was left out.
     """
-    files = [(str(path), list(_read_file(path, key, num_classes))) for path in paths]
+    files = [(str(path), list(_read_file(path, key))) for path in paths]
     files.sort(key=lambda file: [(not one.assignment, not one.numbered) for one in file[1]][:1])
     everybody = [(path, participant) for path, participants in files for participant in participants]
     # A batch downloaded before and after the review contains the same assignment twice.
@@ -87,7 +86,7 @@ def read_answers(
             continue
         # Participants who share a trial are one person. On a shared computer, though, a second worker of Mechanical
         # Turk may submit the trials of the first again.
-        shared = [owners[trial] for trial, _ in participant.trials if trial in owners and not participant.worker]
+        shared = [owners[trial] for trial, _ in participant.trials if trial in owners and not participant.assignment]
         taken = participant.numbered and participant.name in people
         person = shared[0] if shared else f"{participant.name} ({path})" if taken else participant.name
         people.add(person)
@@ -115,7 +114,7 @@ def read_answers(
     return list(answers.values()), left_out
 
 
-def _read_file(path: str | Path, key: Key | None, num_classes: int) -> Iterator[Participant]:
+def _read_file(path: str | Path, key: Key) -> Iterator[Participant]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -123,18 +122,18 @@ def _read_file(path: str | Path, key: Key | None, num_classes: int) -> Iterator[
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"Cannot read {path} ({error}). Save it as UTF-8 text.") from None
     if text.lstrip()[:1] not in ("[", "{"):
-        yield from _read_csv(text, path, key, num_classes)
+        yield from _read_csv(text, path, key)
         return
     content = _json(text, str(path))
     if isinstance(content, list) and content and all(isinstance(log, dict) and "image_id" in log for log in content):
         for number, log in enumerate(content, start=1):
-            yield _log_participant(log, f"{path}, log {number}", num_classes)
+            yield _log_participant(log, f"{path}, log {number}", key)
     elif isinstance(content, dict) and isinstance(content.get("participants"), list):
         for number, entry in enumerate(content["participants"], start=1):
             where = f"{path}, participant number {number}"
-            yield replace(_page_participant(entry, where, key, num_classes), numbered=True)
+            yield replace(_page_participant(entry, where, key), numbered=True)
     elif isinstance(content, dict) and "trials" in content:
-        yield _page_participant(content, str(path), key, num_classes)
+        yield _page_participant(content, str(path), key)
     else:
         raise InputError(f"{path}: {UNKNOWN_FORMAT}.")
 
@@ -146,7 +145,7 @@ def _json(text: str, where: str) -> object:
         raise InputError(f"{where} is not valid JSON ({error}). Download it again.") from None
 
 
-def _read_csv(text: str, path: str | Path, key: Key | None, num_classes: int) -> Iterator[Participant]:
+def _read_csv(text: str, path: str | Path, key: Key) -> Iterator[Participant]:
     """Yields the participants of a Mechanical Turk batch or of our export as CSV."""
     reader = TableReader(text)
     columns = set(reader.fieldnames or ())
@@ -158,16 +157,16 @@ def _read_csv(text: str, path: str | Path, key: Key | None, num_classes: int) ->
         if None in row or None in row.values():
             raise InputError(f"{where}: expected {len(reader.fieldnames or ())} fields. Download the file again.")
         if columns >= TURK_COLUMNS:
-            yield _turk_participant(row, where, key, num_classes)
+            yield _turk_participant(row, where, key)
         else:
             numbers = {name: _json(row[name], f"{where}: {name}") for name in ("rt", "response")}
             exported.setdefault(row["participant"], []).append(row | numbers)
     for name, trials in exported.items():
         entry = {"participant": name, "trials": trials}
-        yield replace(_page_participant(entry, str(path), key, num_classes), numbered=True)
+        yield replace(_page_participant(entry, str(path), key), numbered=True)
 
 
-def _turk_participant(row: dict[str, str], where: str, key: Key | None, num_classes: int) -> Participant:
+def _turk_participant(row: dict[str, str], where: str, key: Key) -> Participant:
     """Returns the participant of one row of a Mechanical Turk batch.
 
     Rejections are in AssignmentStatus or, in a batch reviewed offline, in the column Reject as an x or a reason (Amazon
@@ -181,11 +180,11 @@ def _turk_participant(row: dict[str, str], where: str, key: Key | None, num_clas
     else:
         entry["trials"] = _json(text, f"{where}: Answer.trials") if text else []
         refused = "" if entry["trials"] else "no answers"
-    participant = _page_participant(entry, where, key, num_classes)
-    return replace(participant, where=where, worker=worker, assignment=assignment, refused=refused)
+    participant = _page_participant(entry, where, key)
+    return replace(participant, where=where, assignment=assignment, refused=refused)
 
 
-def _page_participant(entry: object, where: str, key: Key | None, num_classes: int) -> Participant:
+def _page_participant(entry: object, where: str, key: Key) -> Participant:
     """Returns a participant with answers to the course page; trials from other builds of the page are only counted."""
     if not isinstance(entry, dict) or not isinstance(entry.get("participant"), str):
         raise InputError(f"{where}: expected an object with participant and trials. Export the answers again.")
@@ -195,8 +194,8 @@ def _page_participant(entry: object, where: str, key: Key | None, num_classes: i
         raise InputError(f"{participant.where}: expected a list of trials. Export the answers again.")
     if not trials:
         return participant
-    if key is None or not key.build_id:
-        raise InputError(f"{where}: this needs the key of the course page ({key and key.path} not found). Check --key.")
+    if not key.build_id:
+        raise InputError(f"{where}: this needs the key of the course page ({key.path} not found). Check --key.")
     pages = {page.build_id: page for page in key.pages}
     for number, trial in enumerate(trials, start=1):
         there = f"{participant.where}, trial {number}"
@@ -211,13 +210,13 @@ def _page_participant(entry: object, where: str, key: Key | None, num_classes: i
         image = page.images.get(stimulus) if isinstance(stimulus, str) else None
         if image is None or image.part != phase:
             raise InputError(f"{there}: {page.path} has no {phase} image {stimulus!r:.60}. Check --key.")
-        response = _checked_class(trial.get("response"), there, num_classes)
+        response = _checked_class(trial.get("response"), there, key)
         answer = Answer(name, image.phase, image.path, response, rt / 1000, image.label, page.condition)
         participant.trials.append((trial_id, answer))
     return participant
 
 
-def _log_participant(log: dict, where: str, num_classes: int) -> Participant:
+def _log_participant(log: dict, where: str, key: Key) -> Participant:
     """Returns the participant of one log of explain_teach (Mac Aodha et al., CVPR 2018).
 
     A log has clock times instead of response times, so the seconds of an answer include the feedback before it.
@@ -234,15 +233,15 @@ def _log_participant(log: dict, where: str, num_classes: int) -> Participant:
         there = f"{where}, answer {number + 1}"
         phase = "lesson" if taught else "test"
         seconds = (clock[number] - clock[number - 1]).seconds if number else None  # also right across midnight
-        response, truth = (_checked_class(value, there, num_classes) for value in (response, truth))
+        response, truth = (_checked_class(value, there, key) for value in (response, truth))
         answer = Answer(name, phase, f"image {image}", response, seconds, truth, str(log.get("strategy", "")))
         participant.trials.append((f"{name} {number}", answer))
     return participant
 
 
-def _checked_class(value: object, where: str, num_classes: int) -> int:
-    if type(value) is not int or not 0 <= value < num_classes:
-        raise InputError(f"{where}: class {value!r:.60} is not in 0 .. {num_classes - 1}. Check --dataset.")
+def _checked_class(value: object, where: str, key: Key) -> int:
+    if type(value) is not int or not 0 <= value < len(key.classes):
+        raise InputError(f"{where}: class {value!r:.60} is not in 0 .. {len(key.classes) - 1}. Check --dataset.")
     return value
 
 
@@ -262,7 +261,7 @@ def read_experiment(folder: str | Path, classes: Sequence[str]) -> list[Answer]:
     In `chinese_chars`, sessions with random pictures used a table with one more picture. It has no file and keeps its
     number; later numbers are one too high.
     """
-    answers, _ = read_answers([Path(folder, "results.json")], None, len(classes))
+    answers, _ = read_answers([Path(folder, "results.json")], Key("", "", "", tuple(classes), {}))
     table, found = read_teaching_images(Path(folder, "teaching_images.json"), classes), []
     for answer in answers:
         number = int(answer.image.removeprefix("image "))

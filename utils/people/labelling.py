@@ -120,9 +120,7 @@ def known_answers(answers: Sequence[Answer], test: bool = True) -> list[tuple[An
     return found
 
 
-def aggregate_parts(
-    answers: Sequence[Answer], people: Sequence[Person], key: Key, num_classes: int, how: Aggregator
-) -> dict[str, Part]:
+def aggregate_parts(answers: Sequence[Answer], people: Sequence[Person], key: Key, how: Aggregator) -> dict[str, Part]:
     """Aggregates the test and the labeling part. A part without answers of people who are kept is missing.
 
     With a teacher, all images to label get a label, even those without answers.
@@ -139,7 +137,7 @@ def aggregate_parts(
         # Test answers weight a person's labels. Weighting the test by its own solution would be circular.
         known = known_answers(answers, test=phase == "label")
         rows = [(place[a.person], a.truth, a.response, weight) for a, weight in known if a.person in place]
-        labels = aggregate(votes, num_classes, np.array(rows, dtype=np.float64).reshape(-1, 4), how)
+        labels = aggregate(votes, len(key.classes), np.array(rows, dtype=np.float64).reshape(-1, 4), how)
         truths: dict[str, set] = {image: {truth} for image, truth in images.items()}
         for answer in chosen:
             truths.setdefault(answer.image, set()).add(answer.truth)
