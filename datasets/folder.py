@@ -214,10 +214,8 @@ def check_lists(folder: Path, lists: dict[str, list[Picture]], skipped: dict[str
             remedy = "Replace the links by copies (cp -rL)."
         elif classes and all(map(in_subfolder, lists["train"])):
             remedy = f"If the classes are the folders in {folder / max(classes)}, give that folder."
-        raise InputError(
-            f"{folder} has usable images of {len(classes)} classes, but a classifier needs two "
-            f"(left out: {skip_summary(skipped) or 'nothing'}). {remedy}"
-        )
+        problem = f"{folder} has usable images of {len(classes)} classes, but a classifier needs two"
+        raise InputError(f"{problem} (left out: {skip_summary(skipped) or 'nothing'}). {remedy}")
     if untrained := sorted(classes - {picture.label for picture in lists["train"]}):
         names = shown(first_of(untrained, MOST_NAMES))
         raise InputError(f"{folder} has only test images of {names}. Add others (or smaller groups), or remove it.")

@@ -57,11 +57,9 @@ def drawable(names: Sequence[str]) -> list[str]:
     replaced = {label: f"class {label}" for label, name in enumerate(names) if missing & set(name)}
     if replaced:
         listed = ", ".join(f"{names[label]} ({number})" for label, number in replaced.items())
-        warnings.warn(
-            f"No installed font can draw some class names, so figures show numbers: {listed}. Install another font, "
-            "such as Noto Sans CJK (on Debian and Ubuntu: apt install fonts-noto-cjk).",
-            stacklevel=2,
-        )
+        problem = f"No installed font can draw some class names, so figures show numbers: {listed}"
+        advice = "Install another font, such as Noto Sans CJK (on Debian and Ubuntu: apt install fonts-noto-cjk)."
+        warnings.warn(f"{problem}. {advice}", stacklevel=2)
     return [replaced.get(label, name) for label, name in enumerate(names)]
 
 

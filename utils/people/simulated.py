@@ -17,9 +17,7 @@ def estimated(answers: Sequence[Answer], classes: Sequence[str]) -> np.ndarray:
     counts = confusion_counts([answer for answer in answers if answer.phase != "lesson"], len(classes))
     empty = [name for name, row in zip(classes, counts, strict=True) if not row.any()]
     if empty:
-        raise InputError(
-            f"--confusion-of: no answers to images of {empty[0]} after the lessons. Add more answer files."
-        )
+        raise InputError(f"--confusion-of: no answers to images of {empty[0]} after the lessons. Add answer files.")
     return counts / counts.sum(1, keepdims=True)
 
 

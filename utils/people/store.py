@@ -191,14 +191,10 @@ def read_study(database: sqlite3.Connection, path: Path) -> list[str]:
         return []
     version = _value(database, "PRAGMA user_version")
     if version != SCHEMA_VERSION:
-        raise InputError(
-            f"{path} is not an answers database of this version (schema {version}, expected {SCHEMA_VERSION}). "
-            "Check --out, or use the version of this program that wrote it."
-        )
-    found = _value(database, "PRAGMA quick_check(1)")
-    if found != "ok":
-        problem = " ".join(found.replace("*** in database main ***", "").split())
-        raise DatabaseTrouble(path, problem, sqlite3.SQLITE_CORRUPT)
+        problem = f"{path} is not an answers database of this version (schema {version}, expected {SCHEMA_VERSION})"
+        raise InputError(f"{problem}. Check --out, or use the version of this program that wrote it.")
+    if _value(database, "PRAGMA quick_check(1)") != "ok":
+        raise DatabaseTrouble(path, "a page of the file is damaged", sqlite3.SQLITE_CORRUPT)
     return [row[0] for row in database.execute("SELECT build_id FROM page ORDER BY build_id")]
 
 
@@ -281,24 +277,21 @@ class Store:
                 database.execute(statement)
             pages = [(page.build_id, page.dataset, page.condition) for page in key.pages]
             database.executemany("INSERT INTO page VALUES (?, ?, ?)", pages)
-            database.executemany(
-                "INSERT INTO image (id, phase, wanted) VALUES (?, ?, ?)",
-                [(name, image.phase, wanted if image.phase == "label" else None) for name, image in key.images.items()],
-            )
+            phases = [(name, image.phase) for name, image in key.images.items()]
+            rows = [(name, phase, wanted if phase == "label" else None) for name, phase in phases]
+            database.executemany("INSERT INTO image (id, phase, wanted) VALUES (?, ?, ?)", rows)
             shared = key.asked()
             names = [(page.build_id, shared[what], name) for page in key.pages for what, name in page.asked().items()]
             database.executemany("INSERT INTO alias VALUES (?, ?, ?)", [row for row in names if row[1] != row[2]])
         elif found != builds:
-            raise InputError(
-                f"{self.path} contains answers to build {', '.join(found)} of the course page, but the page is build "
-                f"{', '.join(builds)}. Export them (--export) and move the database away, or build the old page again."
-            )
+            was, now = (", ".join(some) for some in (found, builds))
+            problem = f"{self.path} contains answers to build {was} of the course page, but the page is build {now}"
+            raise InputError(f"{problem}. Export them (--export) and move the file away, or build the old page again.")
         try:
             database.execute("UPDATE image SET wanted = ?, certainty = 0 WHERE phase = 'label'", (wanted,))
         except sqlite3.IntegrityError:
-            raise InputError(
-                f"--labels-per-image {wanted} is less than some images have in {self.path}. Raise it."
-            ) from None
+            problem = f"--labels-per-image {wanted} is less than some images have in {self.path}"
+            raise InputError(f"{problem}. Raise it.") from None
 
     def close(self) -> None:
         """Closes the database. Every transaction is on the disk already."""
