@@ -1,13 +1,4 @@
-"""The code that the scripts share, in the order of the method. A package imports only from itself and those above it.
-
-base          errors, files, figures, processes
-data          datasets, lists, images, file names (`models` comes before it)
-running       how a script starts, ends and resumes
-training      classifiers, SimCLR, linear probes
-explanations  counterfactual explanations of a list
-teaching      courses and machine students
-people        the page for people, their answers, and labels
-"""
+"""The code that the scripts share. docs/code.md lists its packages, and which may import from which."""
 
 import sys
 
