@@ -60,13 +60,10 @@ def read_checkpoint(path: str | Path, setting: str) -> dict:
 
 
 def load_backbone(model: Network, pretrained: str, normalize: Normalize = "auto") -> None:
-    """Loads a backbone and sets its normalization; the head keeps its initialization.
+    """Loads a backbone and sets its input normalization (`_normalizes`); the head keeps its initialization.
 
-    Args:
-        model: the network.
-        pretrained: `imagenet` (torchvision's weights, downloaded once), `none` (loads nothing), or the path of a
-            checkpoint of the same architecture with any head.
-        normalize: input normalization of the backbone; `auto` as in `_normalizes`.
+    `pretrained` is `imagenet` (torchvision's weights, downloaded once), `none` (loads nothing), or the path of a
+    checkpoint of the same architecture with any head.
     """
     if pretrained == "none":
         return

@@ -44,15 +44,11 @@ def train_classifier(
 ) -> list[dict]:
     """Trains a network in place on random crops and flips; if its backbone is frozen, only the head learns.
 
-    Args:
-        network: left on the recipe's device in evaluation mode.
-        train: labeled images in full view.
-        test: images in test view, for the reported accuracy only.
-        recipe: settings; the last epoch is always tested.
-        unfinished: training continues after its last saved epoch. None saves nothing.
+    `train` are labeled images in full view; `test` are images in test view, for the reported accuracy only. The network
+    is left on the recipe's device in evaluation mode. Without `unfinished`, nothing is saved.
 
     Returns one dict per epoch: `epoch` (from 1), `lr`, `loss`, `train_accuracy` on the random views, and
-    `test_accuracy`, both in percent ("" if not measured).
+    `test_accuracy`, both in percent ("" if not measured). The last epoch is always tested.
     """
     network.to(recipe.device)
     learner = processes.replicated(network)
