@@ -18,12 +18,7 @@ from utils.people.labelling import Part, Person, percent
 
 
 def write_report(
-    layout: Layout,
-    dataset: Dataset,
-    people: Sequence[Person],
-    parts: Mapping[str, Part],
-    about: dict,
-    left_out: Sequence[LeftOut],
+    layout: Layout, dataset: Dataset, people: list[Person], parts: dict[str, Part], about: dict, left_out: list[LeftOut]
 ) -> dict:
     """Writes `labels_<selection>` with the endings `.json`, `.txt`, `.csv` and `_confusion.png`.
 
