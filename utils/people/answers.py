@@ -174,13 +174,11 @@ def _turk_participant(row: dict[str, str], where: str, key: Key) -> Participant:
     """
     columns = ("WorkerId", "AssignmentId", "AssignmentStatus", "Reject", "Answer.trials")
     worker, assignment, status, reject, text = (row.get(name, "").strip() for name in columns)
-    entry: dict = {"participant": worker or (f"assignment {assignment}" if assignment else where), "trials": []}
-    if status.lower() == "rejected" or reject:
-        refused = REJECTED
-    else:
-        entry["trials"] = _json(text, f"{where}: Answer.trials") if text else []
-        refused = "" if entry["trials"] else "no answers"
-    participant = _page_participant(entry, where, key)
+    rejected = status.lower() == "rejected" or reject
+    trials = _json(text, f"{where}: Answer.trials") if text and not rejected else []
+    refused = REJECTED if rejected else "" if trials else "no answers"
+    name = worker or (f"assignment {assignment}" if assignment else where)
+    participant = _page_participant({"participant": name, "trials": trials}, where, key)
     return replace(participant, where=where, assignment=assignment, refused=refused)
 
 
