@@ -105,8 +105,6 @@ def test_the_classifier_learns_the_labels_that_most_people_gave(chain):
     out, classes = folder / "my_birds", load(folder / "datasets/my_birds/dataset.json")["classes"]
     list_file = out / "my_birds_turker_label_gt_KMaxGrad_labeled_tr.txt"
     labeled = read_examples(list_file, 12)
-    assert [(row.path, row.label) for row in labeled[:24]] == [(row.path, row.label) for row in rows["tr"]]
-    assert [row.path for row in labeled[24:]] == [row.path for row in rows["rest_tr"]]
     votes, images = defaultdict(Counter), read_key(out / "course_page_key.json", "my_birds", classes).images
     for person in load(out / "answers_simulated.json")["participants"]:
         for trial in person["trials"]:

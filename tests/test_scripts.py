@@ -254,15 +254,6 @@ def test_margins_class_maps_are_hirescam_of_the_listed_images(space, variant, da
     assert np.mean(np.abs(maps["class_maps"] - expected) < 1e-3 * np.abs(expected).max()) > 0.98
 
 
-def test_a_list_names_the_smallest_mask_size_if_005_is_missing(butterflies, small_root, tools, tmp_path):
-    checkpoint = butterflies.out / "checkpoint_pretrain_resnet18_s300.pth.tar"
-    settings = [*tools.common(small_root), "--checkpoint", checkpoint, "--mask-sizes", 0.2, 0.1, "--image-size", 80]
-    assert tools.call("get_all_CE_butterflies", *settings, cwd=tmp_path).status == 0
-    rows = lists.read_explanations(tmp_path / "toy/toy_gt_CE.txt", 5)
-    assert all("/0.10/" in row.path for row in rows)
-    picture(tmp_path / rows[0].path, size=80)
-
-
 # ---------------------------------------------------------------- courses
 
 COURSES = {

@@ -16,9 +16,10 @@ CLASSES = ("grass", "mound", "stem")
 
 
 def experiment(folder, strategy, numbers, labels, table=285):
-    """Writes an experiment whose picture n is c/images/<class n % 3>/<n>.png."""
+    """Writes an experiment whose picture n is c/images/<class n % 3>/<n>.png; its table has a space in the folder."""
     folder.mkdir()
-    urls = [{"image_url": f"c/images/{CLASSES[number % 3]}/{number}.png"} for number in range(table)]
+    folders = [f"{name[:2]} {name[2:]}" for name in CLASSES]
+    urls = [{"image_url": f"c/images/{folders[number % 3]}/{number}.png"} for number in range(table)]
     (folder / "teaching_images.json").write_text(json.dumps(urls))
     clock = [f"10:00:{second:02}" for second in range(len(numbers))]
     log = explain_teach_log(strategy=strategy, image_id=numbers, gt_label=labels, time=clock)

@@ -178,15 +178,6 @@ def test_published_means_of_explain_teach():
     assert all(images[int(answer.image.removeprefix("image "))][1] == answer.truth for answer in answers)
 
 
-def test_the_table_of_image_numbers(tmp_path):
-    urls = ["b/images/Cabbage White/0.png", "b/images/Monarch/1.png"]
-    path = saved(tmp_path / "t.json", [{"image_url": url} for url in urls])
-    assert read_teaching_images(path, ("CabbageWhite", "Monarch")) == [
-        ("./datasets/b/images/CabbageWhite/0.png", 0),
-        ("./datasets/b/images/Monarch/1.png", 1),
-    ]
-
-
 def test_contradictory_truths_are_unknown(tmp_path):
     """Some characters of explain_teach have two classes in the logs."""
     logs = [explain_teach_log(_id={"$oid": "a"}), explain_teach_log(_id={"$oid": "b"}, gt_label=[4, 3, 2])]
