@@ -72,9 +72,16 @@ def test_margins_that_would_overflow_keep_their_order():
     assert scores[0].item() == pytest.approx(10000 + math.log(2))
 
 
+def paired(scores, logits, labels, remaining=None):
+    """`pair_by_score` without explanations."""
+    seen = Seen(logits, torch.zeros(len(labels), 1), torch.zeros(logits.shape[1], 1), None)
+    survey = Survey(labels, torch.full(logits.shape, -1), lambda: seen)
+    return pair_by_score(survey, scores, torch.ones(len(labels), dtype=torch.bool) if remaining is None else remaining)
+
+
 def test_ties_go_to_the_first_image():
     labels, scores = torch.tensor([1, 0, 0, 1]), torch.tensor([1.0, 2.0, 2.0, 1.0])
-    choice = pair_by_score(scores, torch.zeros(4, 2), labels, torch.ones(4, dtype=torch.bool))
+    choice = paired(scores, torch.zeros(4, 2), labels)
     assert (choice.image, choice.partner) == (1, 0)
 
 
@@ -89,12 +96,12 @@ def test_the_counter_class_of_a_right_answer_is_the_strongest_wrong_class():
     labels = torch.tensor([0, 1, 2, 2])
     logits = torch.tensor([[9.0, 1.0, 5.0]] * 4)
     scores = torch.tensor([3.0, 0.0, 1.0, 2.0])
-    choice = pair_by_score(scores, logits, labels, torch.ones(4, dtype=torch.bool))
+    choice = paired(scores, logits, labels)
     assert (choice.image, choice.counter, choice.partner) == (0, 2, 3)
     assert choice.partners == {1: 1, 2: 3}
     # A class without remaining images gives way to the next strongest.
     labels, logits, scores = labels[:3], logits[:3], scores[:3]
-    choice = pair_by_score(scores, logits, labels, torch.tensor([True, True, False]))
+    choice = paired(scores, logits, labels, torch.tensor([True, True, False]))
     assert (choice.counter, choice.partner) == (1, 1)
     assert choice.partners[2] == 2  # people who answer 2 still see an image of class 2
 
@@ -106,7 +113,7 @@ def test_untaught_classes_tie_despite_rounding(noise):
     logits = torch.tensor(
         [[0.9, -0.4, 0.6160328584440373, 0.6160328584440373, 0.6160328584440373 + noise]] * 5, dtype=torch.double
     )
-    assert pair_by_score(torch.ones(5), logits, labels, torch.ones(5, dtype=torch.bool)).counter == 2
+    assert paired(torch.ones(5), logits, labels).counter == 2
     assert strongest_first(logits[0]) == [0, 2, 3, 4, 1]
     assert strongest_first(torch.zeros(3)) == [0, 1, 2]
     assert strongest_first(torch.tensor([1.0, 2.0, 3.0, 2.0 + 1e-3])) == [2, 3, 1, 0]

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from utils.teaching.selector import BLOCK as ROWS
-from utils.teaching.selector import Choice, Look, Selector, Survey, candidates, left_classes
+from utils.teaching.selector import DOUBT, Choice, Look, Selector, Survey, candidates, left_classes
 
 EXACT = 20_000  # up to this many remaining images, all pairs are scored
 SHORTLIST = 4_000  # beyond, only this many images of each class, those with the largest own score
@@ -102,7 +102,7 @@ class KMaxGrad(Selector):
     def choose(self, survey: Survey, remaining: Tensor) -> Choice:
         """Returns the best pair, larger own score first, and the best partner in every other class."""
         pool, labels = PoolGradient(survey), survey.labels
-        score, *pair = best_pair(labels, _groups(pool, remaining))
+        score, *pair = best_pair(survey, _groups(pool, remaining))
         own = [pool.own(torch.tensor([i]), int(labels[j])).item() for i, j in (pair, pair[::-1])]
         image, partner = pair[::-1] if own[1] > own[0] and not ties(*own) else pair
         a, partners = int(labels[image]), {}
@@ -110,7 +110,7 @@ class KMaxGrad(Selector):
         for b in labels.unique().tolist():
             if b != a:
                 one, blocks = pool.of(torch.tensor([image]), b), candidates(labels, remaining, b).split(ROWS)
-                _, *found = best_pair(labels, ((one, pool.of(block, a), any_pair) for block in blocks))
+                _, *found = best_pair(survey, ((one, pool.of(block, a), any_pair) for block in blocks))
                 partners[b] = sum(found) - image
         counter = int(labels[partner])
         return Choice(image, partner, counter, partners | {counter: partner}, score)
@@ -142,15 +142,17 @@ def _groups(pool: PoolGradient, remaining: Tensor) -> Iterator[tuple[Gradients, 
             yield one, two, others
 
 
-def best_pair(labels: Tensor, groups: Iterable[tuple[Gradients, Gradients, Tensor]]) -> tuple[float, int, int]:
+def best_pair(survey: Survey, groups: Iterable[tuple[Gradients, Gradients, Tensor]]) -> tuple[float, int, int]:
     """Score and rows of the best allowed pair between two groups. Ties go to the first in the list."""
-    found = []
+    labels, found = survey.labels, []
     for one, two, allowed in groups:
         for start in range(0, len(one.rows), BLOCK):
             block = slice(start, start + BLOCK)
             mask = allowed[labels[one.rows[block]]][:, labels[two.rows]]
             if mask.any():
-                scores = one.scores(block, two).masked_fill(~mask, -torch.inf)
+                scores = one.scores(block, two)
+                scores -= DOUBT * scores.abs() * survey.doubtful(one.rows[block], two.rows)
+                scores = scores.masked_fill(~mask, -torch.inf)
                 top = scores.max().item()
                 i, j = ties(scores, top).nonzero().T
                 pairs = torch.stack([one.rows[block][i], two.rows[j]], 1).sort(1).values

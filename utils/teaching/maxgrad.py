@@ -6,7 +6,7 @@ import sys
 import torch
 from torch import Tensor
 
-from utils.teaching.selector import BLOCK, Choice, Selector, Survey, best_of_each_class, left_classes
+from utils.teaching.selector import BLOCK, DOUBT, Choice, Selector, Survey, best_of_each_class, left_classes
 from utils.training.evaluation import TIE
 
 FIRST_HEAD = 0.05  # standard deviation of the random head that replaces an untaught one
@@ -57,7 +57,7 @@ class MaxGrad(Selector):
             head = torch.randn(codewords.shape, generator=self.rng, dtype=torch.float64)
             survey = survey.through(FIRST_HEAD * head)
         best = self.scores(survey).amax(1)  # (N,)
-        return pair_by_score(best, survey.seen.logits, survey.labels, remaining)
+        return pair_by_score(survey, best, remaining)
 
     def scores(self, survey: Survey) -> Tensor:
         """log s(i, b) = log psi(x_i, c_i) for every b != c_i, (N, C); -inf at b = c_i."""
@@ -65,14 +65,15 @@ class MaxGrad(Selector):
         return image[:, None].repeat(1, survey.num_classes).scatter(1, survey.labels[:, None], -torch.inf)
 
 
-def pair_by_score(scores: Tensor, logits: Tensor, labels: Tensor, remaining: Tensor) -> Choice:
+def pair_by_score(survey: Survey, scores: Tensor, remaining: Tensor) -> Choice:
     """Pairs the remaining image of the largest score, log max over b of s(i, b), (N,), with the best counter image."""
-    rows = remaining.nonzero()[:, 0]
+    labels, rows = survey.labels, remaining.nonzero()[:, 0]
     image = int(rows[scores[rows].argmax()])
     own = int(labels[image])
     left = set(left_classes(labels, remaining)) - {own}
-    counter = next(b for b in strongest_first(logits[image]) if b in left)
-    partners = best_of_each_class(scores, labels, remaining)
+    counter = next(b for b in strongest_first(survey.seen.logits[image]) if b in left)
+    doubtful = survey.doubtful(torch.tensor([image]), torch.arange(len(labels)))[0]
+    partners = best_of_each_class(scores + math.log(1 - DOUBT) * doubtful, labels, remaining)
     del partners[own]
     score = scores[image].item()
     score = math.exp(score) if score < math.log(sys.float_info.max) else sys.float_info.max

@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional as F
 
 BLOCK = 8_192  # rows converted to double precision at a time; limits memory for large pools
+DOUBT = 0.01  # share of the score that a pair loses if neither of its explanations can be trusted
 
 
 @dataclass(frozen=True)
@@ -61,25 +63,38 @@ class Survey:
 
     `labels` (N,) are c_i. `table` (N, C) numbers the explanation of image i against class b; -1 if missing (always at
     b = c_i). `seen` calls `look`, the student's pass over the pool. A selection that needs only labels costs no pass.
+    `trusted` (M,) is true for explanations that people will see outlined; None: all.
     """
 
-    def __init__(self, labels: Tensor, table: Tensor, look: Callable[[], Seen]) -> None:
-        self.labels, self.table, self._look = labels, table, look
+    def __init__(self, labels: Tensor, table: Tensor, look: Callable[[], Seen], trusted: Tensor | None = None) -> None:
+        self.labels, self.table, self._look, self.trusted = labels, table, look, trusted
 
     @cached_property
     def seen(self) -> Seen:
         return self._look()
 
+    @cached_property
+    def _trusted_against(self) -> Tensor:
+        """True if E(x_i; c_i, b) can be trusted, (N, C); everywhere if all can, or if explanations are not taught."""
+        if self.trusted is None or self.trusted.all() or self.seen.explained is None:
+            return torch.ones_like(self.table, dtype=torch.bool)
+        return F.pad(self.trusted, (0, 1))[self.table]  # row -1, a missing explanation, is False
+
     @property
     def num_classes(self) -> int:
         return self.table.shape[1]
+
+    def doubtful(self, one: Tensor, two: Tensor) -> Tensor:
+        """True for pairs of n rows i and n' rows j in which neither E(i; c_j) nor E(j; c_i) can be trusted, (n, n')."""
+        trusted, labels = self._trusted_against, self.labels
+        return ~(trusted[one][:, labels[two]] | trusted[two][:, labels[one]].T)
 
     def through(self, codewords: Tensor) -> "Survey":
         """The same features with another bias-free head (C, d)."""
         _, features, _, explained = self.seen
         explained = explained and Look(logits_of(explained.features, codewords), explained.features)
         seen = Seen(logits_of(features, codewords), features, codewords, explained)
-        return Survey(self.labels, self.table, lambda: seen)
+        return Survey(self.labels, self.table, lambda: seen, self.trusted)
 
 
 def logits_of(features: Tensor, codewords: Tensor) -> Tensor:
