@@ -10,7 +10,7 @@ from utils.teaching.cmaxgrad import combine_scores
 from utils.teaching.maxgrad import log_psi, pair_by_score, strongest_first
 from utils.teaching.maxherding import MaxHerding, coverage
 from utils.teaching.random_pairs import Balanced, RandomPairs
-from utils.teaching.selector import Seen, Survey, next_classes
+from utils.teaching.selector import Look, Seen, Survey, next_classes
 from utils.teaching.student import margin_risk, soft_margin_risk
 
 
@@ -104,6 +104,26 @@ def test_the_counter_class_of_a_right_answer_is_the_strongest_wrong_class():
     choice = paired(scores, logits, labels, torch.tensor([True, True, False]))
     assert (choice.counter, choice.partner) == (1, 1)
     assert choice.partners[2] == 2  # people who answer 2 still see an image of class 2
+
+
+def test_partners_with_a_trusted_explanation_are_preferred():
+    """Against loops over scores, not their logarithms."""
+    changed = 0
+    for seed in range(20):
+        rng, labels = generator(seed), torch.arange(30) % 3
+        scores, logits = 1 + 0.03 * torch.rand(30, generator=rng), torch.randn(30, 3, generator=rng)
+        table = torch.arange(90).reshape(30, 3).scatter(1, labels[:, None], -1)
+        trusted = torch.rand(90, generator=rng) < 0.3
+        survey = Survey(labels, table, lambda z=logits: Seen(z, z, z, Look(z, z)), trusted)
+        choice = pair_by_score(survey, scores.double().log(), torch.ones(30, dtype=torch.bool))
+        i, a = choice.image, labels[choice.image]
+        for b, partner in choice.partners.items():
+            members = sorted((labels == b).nonzero()[:, 0].tolist(), key=lambda j: -scores[j])
+            near = [j for j in members if scores[j] >= 0.99 * scores[members[0]]]
+            sure = [j for j in near if trusted[table[i, b]] or trusted[table[j, a]]]
+            assert partner == (sure or members)[0]
+            changed += partner != members[0]
+    assert changed > 5
 
 
 @pytest.mark.parametrize("noise", [1e-16, -1e-16, 3e-16])
