@@ -11,8 +11,8 @@ from utils.teaching.kmaxgrad import KMaxGrad
 from utils.teaching.selector import Look, Seen, Survey
 
 
-def survey_of(labels, table, logits, codewords, features, explained=None, trusted=None):
-    return Survey(labels, table, lambda: Seen(logits, features, codewords, explained), trusted)
+def survey_of(labels, table, logits, codewords, features, explained=None, outlined=None):
+    return Survey(labels, table, lambda: Seen(logits, features, codewords, explained), outlined)
 
 
 def problem(seed, count=18, classes=3, size=6, explained=True, missing=0, share=1.0):
@@ -36,7 +36,7 @@ class Plain:
     """The formulas, one matrix at a time."""
 
     def __init__(self, survey):
-        self.trusted = survey.trusted
+        self.outlined = survey.outlined
         self.seen, self.table, self.labels = survey.seen, survey.table, survey.labels.tolist()
         seen = self.seen
         self.mean = sum(seen.features) / len(seen.features)
@@ -64,8 +64,8 @@ class Plain:
 
     def sure(self, i, j):
         numbers = self.table[i, self.labels[j]], self.table[j, self.labels[i]]
-        prefers = self.seen.explained is not None and not self.trusted.all()
-        return not prefers or any(number >= 0 and self.trusted[number] for number in numbers)
+        prefers = self.seen.explained is not None and not self.outlined.all()
+        return not prefers or any(number >= 0 and self.outlined[number] for number in numbers)
 
     def best(self, rows, partners_of=None):
         """(score, i, j) of the best pair of rows, or of the best partner of an image."""

@@ -107,7 +107,7 @@ class OptimalStudent(Student):
             seen = Look(logits_of(explained, head), explained) if explain and len(explained) else None
             return Seen(logits_of(images, head), images, head, seen)
 
-        return Survey(self.labels, self.table, look, self.pool.trusted)
+        return Survey(self.labels, self.table, look, self.pool.outlined)
 
     def add(self, choice: Choice) -> None:
         for number, row in choice.items(self.labels, self.table, self.explain):

@@ -63,11 +63,11 @@ class Survey:
 
     `labels` (N,) are c_i. `table` (N, C) numbers the explanation of image i against class b; -1 if missing (always at
     b = c_i). `seen` calls `look`, the student's pass over the pool. A selection that needs only labels costs no pass.
-    `trusted` (M,) is true for explanations that people will see outlined; None: all.
+    `outlined` (M,) is true for explanations that people see outlined; None: all.
     """
 
-    def __init__(self, labels: Tensor, table: Tensor, look: Callable[[], Seen], trusted: Tensor | None = None) -> None:
-        self.labels, self.table, self._look, self.trusted = labels, table, look, trusted
+    def __init__(self, labels: Tensor, table: Tensor, look: Callable[[], Seen], outlined: Tensor | None = None) -> None:
+        self.labels, self.table, self._look, self.outlined = labels, table, look, outlined
 
     @cached_property
     def seen(self) -> Seen:
@@ -76,9 +76,9 @@ class Survey:
     @cached_property
     def _trusted_against(self) -> Tensor:
         """True if E(x_i; c_i, b) can be trusted, (N, C); everywhere if all can, or if explanations are not taught."""
-        if self.trusted is None or self.trusted.all() or self.seen.explained is None:
+        if self.outlined is None or self.outlined.all() or self.seen.explained is None:
             return torch.ones_like(self.table, dtype=torch.bool)
-        return F.pad(self.trusted, (0, 1))[self.table]  # row -1, a missing explanation, is False
+        return F.pad(self.outlined, (0, 1))[self.table]  # row -1, a missing explanation, is False
 
     @property
     def num_classes(self) -> int:
@@ -94,7 +94,7 @@ class Survey:
         _, features, _, explained = self.seen
         explained = explained and Look(logits_of(explained.features, codewords), explained.features)
         seen = Seen(logits_of(features, codewords), features, codewords, explained)
-        return Survey(self.labels, self.table, lambda: seen, self.trusted)
+        return Survey(self.labels, self.table, lambda: seen, self.outlined)
 
 
 def logits_of(features: Tensor, codewords: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ class SGDStudent(Student):
             seen = self.look(explain)
             return seen._replace(logits=seen.logits[self.rows], features=seen.features[self.rows])
 
-        return Survey(self.labels, self.table, look, self.pool.trusted)
+        return Survey(self.labels, self.table, look, self.pool.outlined)
 
     def add(self, choice: Choice) -> None:
         for place, row in choice.items(self.labels, self.table, self.explain):
