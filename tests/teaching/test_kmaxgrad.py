@@ -90,9 +90,8 @@ def check_a_course(survey, length, shortlist=None):
         if plain.own(j, plain.labels[i]) > plain.own(i, plain.labels[j]):
             i, j = j, i
         assert (choice.image, choice.partner, choice.counter) == (i, j, plain.labels[j])
-        assert choice.score == pytest.approx(
-            expected if plain.sure(i, j) else expected - kmaxgrad.DOUBT * abs(expected)
-        )
+        loss = 0 if plain.sure(i, j) else kmaxgrad.DOUBT * abs(expected)
+        assert choice.score == pytest.approx(expected - loss)
         for r, partner in choice.partners.items():
             of_class = [row for row in rows if plain.labels[row] == r]
             if r != choice.counter:

@@ -74,9 +74,8 @@ def test_margins_that_would_overflow_keep_their_order():
 
 def paired(scores, logits, labels, remaining=None):
     """`pair_by_score` without explanations."""
-    seen = Seen(logits, torch.zeros(len(labels), 1), torch.zeros(logits.shape[1], 1), None)
-    survey = Survey(labels, torch.full(logits.shape, -1), lambda: seen)
-    return pair_by_score(survey, scores, torch.ones(len(labels), dtype=torch.bool) if remaining is None else remaining)
+    survey = Survey(labels, torch.full(logits.shape, -1), lambda: Seen(logits, logits, logits, None))
+    return pair_by_score(survey, scores, torch.tensor(remaining or [True] * len(labels)))
 
 
 def test_ties_go_to_the_first_image():
@@ -101,7 +100,7 @@ def test_the_counter_class_of_a_right_answer_is_the_strongest_wrong_class():
     assert choice.partners == {1: 1, 2: 3}
     # A class without remaining images gives way to the next strongest.
     labels, logits, scores = labels[:3], logits[:3], scores[:3]
-    choice = paired(scores, logits, labels, torch.tensor([True, True, False]))
+    choice = paired(scores, logits, labels, [True, True, False])
     assert (choice.counter, choice.partner) == (1, 1)
     assert choice.partners[2] == 2  # people who answer 2 still see an image of class 2
 
@@ -119,9 +118,8 @@ def test_partners_with_a_trusted_explanation_are_preferred():
         i, a = choice.image, labels[choice.image]
         for b, partner in choice.partners.items():
             members = sorted((labels == b).nonzero()[:, 0].tolist(), key=lambda j: -scores[j])
-            near = [j for j in members if scores[j] >= 0.99 * scores[members[0]]]
-            sure = [j for j in near if trusted[table[i, b]] or trusted[table[j, a]]]
-            assert partner == (sure or members)[0]
+            sure = [j for j in members if trusted[table[i, b]] or trusted[table[j, a]]]
+            assert partner == next((j for j in sure if scores[j] >= 0.99 * scores[members[0]]), members[0])
             changed += partner != members[0]
     assert changed > 5
 

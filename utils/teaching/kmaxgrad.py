@@ -143,7 +143,7 @@ def _groups(pool: PoolGradient, remaining: Tensor) -> Iterator[tuple[Gradients, 
 
 
 def best_pair(survey: Survey, groups: Iterable[tuple[Gradients, Gradients, Tensor]]) -> tuple[float, int, int]:
-    """Score and rows of the best allowed pair between two groups. Ties go to the first in the list."""
+    """Score, less by DOUBT if doubtful, and rows of the best allowed pair. Ties go to the first in the list."""
     labels, found = survey.labels, []
     for one, two, allowed in groups:
         for start in range(0, len(one.rows), BLOCK):
@@ -151,8 +151,8 @@ def best_pair(survey: Survey, groups: Iterable[tuple[Gradients, Gradients, Tenso
             mask = allowed[labels[one.rows[block]]][:, labels[two.rows]]
             if mask.any():
                 scores = one.scores(block, two)
-                scores -= DOUBT * scores.abs() * survey.doubtful(one.rows[block], two.rows)
-                scores = scores.masked_fill(~mask, -torch.inf)
+                loss = DOUBT * scores.abs() * survey.doubtful(one.rows[block], two.rows)
+                scores = (scores - loss).masked_fill(~mask, -torch.inf)
                 top = scores.max().item()
                 i, j = ties(scores, top).nonzero().T
                 pairs = torch.stack([one.rows[block][i], two.rows[j]], 1).sort(1).values

@@ -56,8 +56,7 @@ class MaxGrad(Selector):
         if logits.eq(logits[:, :1]).all():
             head = torch.randn(codewords.shape, generator=self.rng, dtype=torch.float64)
             survey = survey.through(FIRST_HEAD * head)
-        best = self.scores(survey).amax(1)  # (N,)
-        return pair_by_score(survey, best, remaining)
+        return pair_by_score(survey, self.scores(survey).amax(1), remaining)
 
     def scores(self, survey: Survey) -> Tensor:
         """log s(i, b) = log psi(x_i, c_i) for every b != c_i, (N, C); -inf at b = c_i."""
@@ -66,7 +65,10 @@ class MaxGrad(Selector):
 
 
 def pair_by_score(survey: Survey, scores: Tensor, remaining: Tensor) -> Choice:
-    """Pairs the remaining image of the largest score, log max over b of s(i, b), (N,), with the best counter image."""
+    """Pairs the remaining image of the largest score, log max over b of s(i, b), (N,), with the best counter image.
+
+    If the pair would be doubtful, the score of the counter image is lower by the share DOUBT.
+    """
     labels, rows = survey.labels, remaining.nonzero()[:, 0]
     image = int(rows[scores[rows].argmax()])
     own = int(labels[image])

@@ -63,7 +63,7 @@ class Survey:
 
     `labels` (N,) are c_i. `table` (N, C) numbers the explanation of image i against class b; -1 if missing (always at
     b = c_i). `seen` calls `look`, the student's pass over the pool. A selection that needs only labels costs no pass.
-    `outlined` (M,) is true for explanations that people see outlined; None: all.
+    `outlined` (M,) is true for explanations that can be trusted, so that people see them outlined; None: all.
     """
 
     def __init__(self, labels: Tensor, table: Tensor, look: Callable[[], Seen], outlined: Tensor | None = None) -> None:
@@ -74,7 +74,7 @@ class Survey:
         return self._look()
 
     @cached_property
-    def _trusted_against(self) -> Tensor:
+    def _trusted(self) -> Tensor:
         """True if E(x_i; c_i, b) can be trusted, (N, C); everywhere if all can, or if explanations are not taught."""
         if self.outlined is None or self.outlined.all() or self.seen.explained is None:
             return torch.ones_like(self.table, dtype=torch.bool)
@@ -86,7 +86,7 @@ class Survey:
 
     def doubtful(self, one: Tensor, two: Tensor) -> Tensor:
         """True for pairs of n rows i and n' rows j in which neither E(i; c_j) nor E(j; c_i) can be trusted, (n, n')."""
-        trusted, labels = self._trusted_against, self.labels
+        trusted, labels = self._trusted, self.labels
         return ~(trusted[one][:, labels[two]] | trusted[two][:, labels[one]].T)
 
     def through(self, codewords: Tensor) -> "Survey":
