@@ -64,8 +64,8 @@ class Plain:
 
     def sure(self, i, j):
         numbers = self.table[i, self.labels[j]], self.table[j, self.labels[i]]
-        prefers = self.seen.explained is not None and not self.outlined.all()
-        return not prefers or any(number >= 0 and self.outlined[number] for number in numbers)
+        all_are = self.seen.explained is None or self.outlined.all()
+        return all_are or any(number >= 0 and self.outlined[number] for number in numbers)
 
     def best(self, rows, partners_of=None):
         """(score, i, j) of the best pair of rows, or of the best partner of an image."""
