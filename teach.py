@@ -37,6 +37,7 @@ class Config:
     simclr: bool = False  # teach the course of the SimCLR variant
     course_folder: str = "{out}"  # output folder of the script that made the course
     explanations: bool = True  # mark what to look at; --no-explanations: whole pictures without borders
+    outlined_share: float = 0.75  # explanations outlined for people, the most faithful ones; 1: all, as published
     # page
     test_images: int = 20  # pictures of the test, balanced over classes
     pass_mark: float = 0.0  # share of right test answers that people need, 0 .. 1; 0: no pass mark, no extra lessons
@@ -62,11 +63,11 @@ def main(cfg: Config) -> dict:
     dataset = chosen_dataset(cfg)
     found, selection = find_course(dataset, cfg.course_folder, cfg.selection, cfg.simclr)
     source, layout = found.course(selection), replace(found, out=Path(cfg.out))
-    course = read_course(source, dataset)
+    course = {"ce_list": str(found.explanation_list())} | read_course(source, dataset)
     network = load_network(course, cfg)  # before the page, because --pretrained may be wrong
     page = CoursePage(dataset, source, course, cfg)
     if cfg.pass_mark:
-        page.add_pass_mark(lambda shown: extra_lessons(course, shown, found.explanation_list(), dataset, cfg))
+        page.add_pass_mark(lambda shown: extra_lessons(course, shown, dataset, cfg))
     measured = page.write(layout, selection) or {}
     return measured | store_teacher(layout, dataset, network, cfg)
 

@@ -22,7 +22,7 @@ from utils.data.lists import Example, Explanation, check_unchanged, listed_path,
 from utils.data.loading import ImageSet, in_batches, open_list, to_float
 from utils.data.outputs import DEMO, IMG, MASK, Layout, explanation_name, faithfulness_of, listed_size, name_problem
 from utils.explanations.explainers import Explainer, chosen_counters, strongest_counters
-from utils.explanations.faithfulness import margin_left, write_faithfulness
+from utils.explanations.faithfulness import margin_left, trusted, write_faithfulness
 from utils.explanations.margin import Margin
 from utils.explanations.masks import constant, masks
 from utils.explanations.rendering import draw_borders, fill_outside
@@ -54,6 +54,7 @@ class ExplainSettings:
     explanation_layer: str = "layer1"
     focus: float = 0.5
     faithfulness: bool = True
+    outlined_share: float = 0.75  # on the contact sheet
     counters: int = 0  # 0: all wrong classes
 
 
@@ -230,7 +231,9 @@ class _Run:
                 write_faithfulness(faithfulness_of(layout.explanation_list()), rows, margin, left)
         names = figures.drawable(self.classes)
         shown = spread(len(images), SHEET_ROWS)
-        figures.tiles(layout.contact_sheet, [self._tiles(n, int(strongest[n, 0]), names) for n in shown])
+        outlined, threshold = trusted(layout.explanation_list(), how.outlined_share)
+        print(threshold)
+        figures.tiles(layout.contact_sheet, [self._tiles(n, int(strongest[n, 0]), outlined, names) for n in shown])
         measured = {
             "images": len(images),
             "explanations": num_maps * len(how.mask_sizes),
@@ -241,15 +244,16 @@ class _Run:
         warnings = [checks.constant_maps(num_flat, num_maps), checks.one_answer(confusion, self.classes, images.source)]
         return checks.with_warnings(measured, warnings)
 
-    def _tiles(self, number: int, rival: int, names: Sequence[str]) -> list[tuple[Tensor, str]]:
-        """Returns a row of the contact sheet: an image, its maps, E, and the red border against one wrong class."""
-        row, size = self.images.rows[number], listed_size(self.how.mask_sizes)
+    def _tiles(self, number: int, rival: int, outlined: dict[str, bool], names: Sequence[str]) -> list[figures.Tile]:
+        """Returns a row of the contact sheet: an image, its maps, E, and what people see against one wrong class."""
+        row, image, size = self.images.rows[number], self.images[number], listed_size(self.how.mask_sizes)
         (file,) = _names(row, [rival])
         files = [self.folders[kind, size] / file for kind in (IMG, DEMO)]
         machine, people = (to_tensor(decode(file, "the contact sheet")) for file in files)
         panels = self.explainer.panels(self.results.maps(number), row.label, rival, self.how.image_size)
         title = f"a = {names[row.label]}\nb = {names[rival]}"
-        return [(self.images[number], title), *panels, (machine, "E (machine)"), (people, "red border (people)")]
+        seen = (people, "red border (people)") if outlined.get(file, True) else (image, "no border (people)")
+        return [(image, title), *panels, (machine, "E (machine)"), seen]
 
 
 def spread(total: int, wanted: int) -> list[int]:

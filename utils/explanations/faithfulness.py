@@ -47,20 +47,22 @@ def write_faithfulness(path: Path, rows: Sequence[Explanation], margin: Tensor, 
     )
 
 
-def trusted(ce_list: str | Path | None, rows: Sequence[Explanation], share: float) -> tuple[Tensor, str]:
-    """Marks the `share` of an explanation list with the largest faithfulness, ties included; all if there is none.
+def trusted(ce_list: str | Path, share: float, rows: Sequence[Explanation] = ()) -> tuple[dict[str, bool], str]:
+    """Says by file name which explanations people see outlined: the `share` with the largest faithfulness, and ties.
 
-    Returns bool (M,) and a sentence that names the threshold. Raises InputError if another list was measured.
+    Without names, all are outlined, as if nothing was measured. Also returns a sentence with the threshold.
+    Raises InputError if the measurements do not include `rows`.
     """
-    if share == 1 or not ce_list or not (path := faithfulness_of(ce_list)).exists():
-        return torch.ones(len(rows), dtype=torch.bool), "All explanations are outlined."
+    path = faithfulness_of(ce_list)
+    if share == 1 or not path.exists():
+        return {}, "All explanations are outlined."
     try:
         table = TableReader(path.read_text(encoding="utf-8"))
         measured = {Path(row["path"]).name: float(row["faithfulness"]) for row in table}
-        values = [measured[Path(row.path).name] for row in rows]
+        least = [math.inf, *sorted(measured.values(), reverse=True)][round(share * len(measured))]
+        outlined = {name: value >= least for name, value in measured.items()}
+        if not measured.keys() >= {Path(row.path).name for row in rows}:
+            raise ValueError("explanations are missing")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} does not fit {ce_list}. Explain the list again.") from error
-    least = [math.inf, *sorted(values, reverse=True)][round(share * len(values))]
-    marked = torch.tensor(values, dtype=torch.double) >= least
-    part = f"{100 * marked.double().mean():.0f} % of {ce_list}"
-    return marked, f"Outlined: explanations with a faithfulness of {least:.2f} or more ({part})."
+    return outlined, f"Outlined: explanations of faithfulness {least:.2f} or more ({100 * share:g} % of {ce_list})."

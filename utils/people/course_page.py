@@ -22,6 +22,7 @@ from utils.base.machine import side_by_side
 from utils.data.catalog import Dataset
 from utils.data.lists import UNKNOWN, Example, check_files, check_unchanged, locate, read_examples
 from utils.data.outputs import Layout
+from utils.explanations.faithfulness import trusted
 from utils.people.course_pictures import explained_picture, marked_file, whole_picture
 from utils.people.page_key import DATA, DATA_BEGINS, ID_DIGITS, PHASES, KeyImage, write_key
 from utils.people.page_texts import read_consent, read_language
@@ -68,11 +69,12 @@ class CoursePage:
         consent = read_consent(cfg.consent) if cfg.consent else None
         self._secret = hashlib.sha256(f"{cfg.seed}\n".encode() + source.read_bytes()).digest()
         self._pictures: dict[str, Callable[[], tuple[str, bytes]]] = {}
-        self._all_bordered = True  # every explained picture has a red border
+        self._outlined, self._threshold = trusted(course["ce_list"], cfg.outlined_share)
+        self._all_bordered = True  # every outlined picture has a red border
         self.images: dict[str, KeyImage] = {}
         self.explanations: dict[str, str] = {}
         lessons = self._add_lessons(course["lessons"])
-        self._add_asked("test", "test", partial(self._draw_test, wanted=cfg.test_images))
+        self._add_asked("test", "test", lambda rows: draw_test(rows, dataset.display_names, cfg.test_images, cfg.seed))
         if dataset.rest:
             self._add_asked("label", "rest", lambda rows: draw_some(len(rows), cfg.label_images, cfg.seed))
             further = partial(self._draw_further, option="--gold-images", wanted=cfg.gold_images)
@@ -113,9 +115,6 @@ class CoursePage:
         before = min(len(self.data["extra"]), math.ceil(len(lessons) / 2))
         self.data["pass"] = {"mark": self.cfg.pass_mark, "test": second, "shown": before, "checks": checks}
 
-    def _draw_test(self, rows: Sequence[Example], wanted: int) -> list[int]:
-        return draw_test(rows, self.dataset.display_names, wanted, self.cfg.seed)
-
     def _draw_further(self, rows: list[Example], option: str, wanted: int) -> list[int]:
         """Draws rows of known class that the page does not ask about yet, like the test.
 
@@ -124,7 +123,8 @@ class CoursePage:
         asked = {image.path for image in self.images.values()}
         known = [number for number, row in enumerate(rows) if row.label != UNKNOWN]
         left = [number for number in known if rows[number].path not in asked]
-        chosen = [left[place] for place in self._draw_test([rows[number] for number in left], wanted)]
+        drawn = draw_test([rows[number] for number in left], self.dataset.display_names, wanted, self.cfg.seed)
+        chosen = [left[place] for place in drawn]
         counts = Counter(rows[number].label for number in chosen)
         sizes = [counts[label] for label in {rows[number].label for number in known}]
         if len(chosen) < wanted or max(sizes, default=0) > min(sizes, default=0) + 1:
@@ -167,27 +167,31 @@ class CoursePage:
     def _add_lessons(self, entries: Sequence[dict], first: int = 0) -> list[dict]:
         """Adds the pictures of the lessons, numbered from `first`; returns the lessons for the page.
 
-        A lesson's `partners` are the plain pictures shown after wrong answers without an explanation; without such
-        answers there is no such key.
+        A lesson's `pairs` are the outlined pictures shown after wrong answers. Its `partners` are the plain pictures to
+        compare with; without such pictures there is no such key.
         """
         rows, path = self._read("train")
         row_of = {row.path: row for row in rows}
         lessons = []
-        for place, entry in enumerate(entries if self.cfg.explanations else map(_unexplained, entries), first):
+        for place, entry in enumerate(entries, first):
             where = f"{self._source}, lesson {place + 1}"
             for compared in (entry["image"], *_compared(entry)):
                 if compared not in row_of:
                     raise InputError(f"{where}: {path} does not list {compared}. Check --data-root.")
-            pairs, partners = {}, {}
+            pairs, partners, plain = dict[str, dict[str, str]](), {}, dict(entry.get("partners", {}))
             for wrong, pair in sorted(entry["explanations"].items()):
                 sides = {
                     "image": (entry["image"], pair["image"], pair["human"]),
                     "partner": (pair["partner"], pair["partner_explanation"], pair["partner_human"]),
                 }
-                pairs[wrong] = {
-                    side: self._add_explained(f"{place} {wrong} {side}", *files, where) for side, files in sides.items()
+                outlined = {
+                    side: self._add_explained(f"{place} {wrong} {side}", image, machine, human, where)
+                    for side, (image, machine, human) in sides.items()
+                    if self.cfg.explanations and self._outlined.get(Path(machine).name, True)
                 }
-            for wrong, partner in sorted(entry.get("partners", {}).items()):
+                pairs |= {wrong: outlined} if outlined else {}
+                plain |= {} if "partner" in outlined else {wrong: pair["partner"]}
+            for wrong, partner in sorted(plain.items()):
                 # All answers that show it share one file.
                 file = locate(partner, self.cfg.data_root)
                 partners[wrong] = self._add(f"plain {partner}", whole_picture, file, where)
@@ -222,6 +226,7 @@ class CoursePage:
         }
         write_key(layout, key)
         page = layout.course_page / "index.html"
+        print(self._threshold if self.cfg.explanations else "No explanation is outlined.")
         print(f"Course page: {page} (open it in a browser); key: {layout.course_page_key()}")
         if not self.data["label"]:
             print("There is no list to label: the page ends with the test.")
@@ -314,12 +319,6 @@ def reveals_classes(images: dict[str, KeyImage], jpg: set[str]) -> bool:
     asked = [(name in jpg, image.label) for name, image in images.items() if image.phase != "lesson"]
     always, never = ({label for kind, label in asked if kind is is_jpg} for is_jpg in (True, False))
     return bool(always - never - {None}) and bool(never - always - {None})
-
-
-def _unexplained(entry: dict) -> dict:
-    """Returns a lesson that compares the same images without explanations."""
-    plain = {wrong: pair["partner"] for wrong, pair in entry["explanations"].items()}
-    return entry | {"explanations": {}, "partners": plain | entry.get("partners", {})}
 
 
 def _compared(entry: dict) -> list[str]:

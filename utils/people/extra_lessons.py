@@ -3,7 +3,6 @@
 from collections import Counter
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,17 +25,17 @@ ALPHA = 0.5  # of CMaxGrad, as in the teaching scripts
 UNUSED = dict.fromkeys(("steps", "lr", "momentum", "weight_decay", "max_grad_norm"), 0)  # settings of the SGD student
 
 
-def extra_lessons(course: dict, shown: set[str], ce_list: Path, dataset: Dataset, cfg) -> list[dict]:
+def extra_lessons(course: dict, shown: set[str], dataset: Dataset, cfg) -> list[dict]:
     """Returns further lessons of a course, as in course.json, of training images that are not `shown` on the page yet.
 
     The course's selection teaches pairs of classes to an untaught student. Each class gets up to `cfg.extra_lessons`
     lessons with the `RIVALS` classes that the teacher confuses most with it. The most confused classes come first.
     No image is in two pairs, so there are fewer lessons if a class has few images.
     """
-    how, num_classes = network_of(course, cfg), len(dataset.classes)
+    how, ce_list, num_classes = network_of(course, cfg), course["ce_list"], len(dataset.classes)
     images = open_list(dataset, "train", cfg.data_root, partial(whole_view, size=how["image_size"]))
-    pool = Pool(images, str(ce_list), num_classes, "attention", how["image_size"])
-    people = people_rows(str(ce_list), pool.rows, num_classes)
+    pool = Pool(images, ce_list, num_classes, "attention", how["image_size"], cfg.outlined_share)
+    people = people_rows(ce_list, pool.rows, num_classes)
     run = {name: getattr(cfg, name) for name in ("batch_size", "seed", "workers", "device")}
     settings = StudentSettings(**how, **UNUSED, **run, ridge=RIDGE, freeze_features=True)  # type: ignore[arg-type]
     selector_of = partial(make_selector, course["selection"], ALPHA, cfg.seed)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from models.weights import save_checkpoint
 from utils.base import figures, processes
@@ -102,6 +101,7 @@ class CourseFiles:
             "selection": cfg.selection,
             "student": cfg.student,
             "explanation": record.get("explanation"),
+            "ce_list": cfg.ce_list,
             "network": {name: getattr(cfg, name) for name in NETWORK},
             "seed": cfg.seed,
             "mask_size": record.get("mask_size", mask_size(pool.rows[0].path)),
@@ -110,25 +110,25 @@ class CourseFiles:
         }
         write_json(path, course)
         names = figures.drawable(self.dataset.display_names)
-        panels = [self._panels(entry, names) for entry in entries]
+        panels = [self._panels(lesson, names) for lesson in lessons]
         figures.tiles(png, [sum(panels[start : start + PER_ROW], []) for start in range(0, len(panels), PER_ROW)])
-        print(f"Course: {path}, {png}, {teaching_list}")
+        print(f"{pool.threshold}\nCourse: {path}, {png}, {teaching_list}")
 
-    def _panels(self, entry: dict, names: Sequence[str]) -> list[figures.Tile]:
+    def _panels(self, lesson: Lesson, names: Sequence[str]) -> list[figures.Tile]:
         """Four titled pictures of a lesson: image and partner, each followed by its explanation or an empty place."""
-
-        def picture(listed: str) -> Tensor:
-            return whole_view(decode(locate(listed, self.cfg.data_root), "the course"), self.cfg.image_size)
-
-        a, b = names[entry["label"]], names[entry["answer"]]
-        image = picture(entry["image"]), f"lesson {entry['iteration'] + 1}: {a}"
-        partner = picture(entry["partner"]["image"]), b
-        shown = entry["explanations"].get(str(entry["answer"]))
-        if not shown:
-            return [image, None, partner, None]
-        why_a = picture(shown["human"] or shown["image"]), f"why not {b}"
-        why_b = picture(shown["partner_human"] or shown["partner_explanation"]), f"why not {a}"
-        return [image, why_a, partner, why_b]
+        pool, pair = self.pool, (lesson.choice.image, lesson.choice.partner)
+        own = [int(pool.images.labels[number]) for number in pair]
+        rows = [int(pool.table[number, counter]) for number, counter in zip(pair, reversed(own), strict=True)]
+        outlined = [min(rows) >= 0 and bool(pool.outlined[row]) for row in rows]
+        tiles: list[figures.Tile] = []
+        for place, title in enumerate((f"lesson {lesson.iteration + 1}: {names[own[0]]}", names[own[1]])):
+            image = pool.images[pair[place]]
+            tiles += [(image, title), (image, "look for what the other picture has") if any(outlined) else None]
+            if outlined[place]:
+                file = locate((self.people or pool.rows)[rows[place]].path, self.cfg.data_root)
+                explained = whole_view(decode(file, "the course"), self.cfg.image_size)
+                tiles[-1] = explained, f"why not {names[own[1 - place]]}"
+        return tiles
 
     @processes.first_only
     def _write_curve(self, lessons: Sequence[Lesson], chance: float) -> None:

@@ -67,8 +67,7 @@ class Pool:
     Attributes:
         rows: the explanation list.
         table: its row for every image and class, as in `match_explanations`.
-        outlined: True for its rows that people see outlined, bool (M,): the `outlined_share` of `trusted`.
-        threshold: a sentence about that.
+        outlined: True for rows that people see outlined, bool (M,), with the `threshold`; see `trusted`.
         explained: pictures of its rows in the image view, masks in the attention view, uint8 (3, s, s).
 
     Raises InputError if the lists do not match, a file is missing, or a picture has changed since it was explained.
@@ -90,7 +89,8 @@ class Pool:
         if ce_list:
             self.table = match_explanations(images, self.rows, ce_list, num_classes)
             check_explained(ce_list, images.data_root)
-        self.outlined, self.threshold = trusted(ce_list, self.rows, outlined_share)
+        outlined, self.threshold = trusted(ce_list, outlined_share, self.rows) if ce_list else ({}, "")
+        self.outlined = torch.tensor([outlined.get(Path(row.path).name, True) for row in self.rows], dtype=torch.bool)
         shown = self.rows
         view_of_one: Callable[[Image.Image], Tensor] = partial(whole_view, size=image_size)
         if view == "attention":

@@ -689,11 +689,11 @@
     return { ...screen, done, total, next: [...comparedPictures(lessonOf(image)), ...screen.next] };
   }
 
-  /** The pictures shown after a lesson that compare with class `counter`: the explained pair, or two plain pictures, or null. */
+  /** The two pictures shown after a lesson that compare with class `counter`, plain unless they are `outlined`; or null. */
   function comparison(lesson, counter) {
-    if (counter in lesson.pairs) return { ...lesson.pairs[counter], explained: true };
-    const partner = lesson.partners?.[counter];
-    return partner === undefined ? null : { image: lesson.image, partner, explained: false };
+    const outlined = lesson.pairs[counter];
+    const pair = { image: lesson.image, partner: lesson.partners?.[counter], ...outlined };
+    return pair.partner === undefined ? null : { ...pair, outlined };
   }
 
   /** The pictures that may come after a lesson's answer; with many classes, only those of the right answer. */
@@ -727,19 +727,21 @@
     const own = lesson.label;
     // Both first: a plain picture is the one on the screen, and leaves it when it is put into the next.
     const [image, partner] = await Promise.all((pair ? [pair.image, pair.partner] : [lesson.image]).map(load));
-    const described = (shown, against) => {
+    const described = (side, shown, against) => {
       const [name, other] = [COURSE.classes[shown], COURSE.classes[against]];
-      if (!pair?.explained) return text("picture_whole", { name });
+      if (!pair?.outlined?.[side]) return text("picture_whole", { name });
       return text(COURSE.borders ? "picture_border" : "picture_covered", { name, other });
     };
-    const captioned = (picture, note, shown, against) => {
-      const caption = element("figcaption", {}, element("span", {}, note), named(shown, "strong"));
-      return element("figure", {}, enlargeable(picture, described(shown, against)), caption);
+    const captioned = (picture, side, shown, against) => {
+      const note = element("span", {}, text(side === "image" ? "this_picture" : "for_comparison"));
+      const hint = pair?.outlined && !(side in pair.outlined) ? element("span", {}, text("look_for")) : null;
+      const caption = element("figcaption", {}, note, named(shown, "strong"), hint);
+      return element("figure", {}, enlargeable(picture, described(side, shown, against)), caption);
     };
-    const first = captioned(image, text("this_picture"), own, counter);
+    const first = captioned(image, "image", own, counter);
     if (pair === null) return [element("div", { className: "pair" }, first)];
-    const reason = pieces(pair.explained ? "explained" : "not_explained", { name: named(own), other: named(counter) });
-    const second = captioned(partner, text("for_comparison"), counter, own);
+    const reason = pieces(pair.outlined ? "explained" : "not_explained", { name: named(own), other: named(counter) });
+    const second = captioned(partner, "partner", counter, own);
     return [element("p", { className: "reason" }, ...reason), element("div", { className: "pair" }, first, second)];
   }
 
