@@ -16,7 +16,7 @@ from models.weights import read_checkpoint, save_checkpoint
 from utils.base import processes
 from utils.base.errors import Finished, InputError, RunError
 from utils.base.files import file_digest, remove_leftovers
-from utils.data.outputs import Layout, record_of
+from utils.data.outputs import Layout, faithfulness_of, record_of
 from utils.running.records import differing
 from utils.running.settings import chosen_dataset, script_name
 
@@ -37,13 +37,13 @@ def record_paths(cfg) -> list[Path]:
 
 
 def inputs(cfg) -> dict[str, str]:
-    """SHA-256 of a run's input files: the dataset's lists, files that settings name, the explanation list's record."""
+    """SHA-256 of a run's input files: the dataset's lists, files that settings name, and those next to a CE list."""
     dataset = chosen_dataset(cfg)
     splits = [split for split in ("train", "test", "rest") if getattr(dataset, split)]
     files = {f"{split} list": dataset.list_path(cfg.data_root, split) for split in splits}
     files |= {name: Path(getattr(cfg, name)) for name in FILES if hasattr(cfg, name)}
     if hasattr(cfg, "ce_list"):
-        files["explanation record"] = record_of(cfg.ce_list)
+        files |= {"explanation record": record_of(cfg.ce_list), "faithfulness": faithfulness_of(cfg.ce_list)}
     return {name: file_digest(path, "sha256") for name, path in files.items() if path.is_file()}
 
 
