@@ -306,7 +306,7 @@ def test_a_teaching_list_is_pairs_followed_by_their_explanations(course, data_ro
 def test_a_course_answers_every_wrong_answer(course, data_root, weights):
     space, out, selection, variant = course
     content = load(out / f"course_{selection}{variant}.json")
-    keys = "dataset classes selection student explanation network seed mask_size lessons pictures"
+    keys = "dataset classes selection student explanation ce_list network seed mask_size lessons pictures"
     assert list(content) == keys.split()
     assert list(content["network"].values()) == ["resnet18", str(weights), "auto", 64]
     assert (content["dataset"], tuple(content["classes"]), content["selection"]) == ("toy", MOTHS, selection)

@@ -116,8 +116,25 @@ def test_faithfulness_against_a_plain_implementation(noise, tmp_path):
         before, after = (logits[:, row.label] - logits[:, row.counter]).tolist()
         expected = before, before - after, (before - after) / max(0.5, abs(before))
         assert [float(found[name]) for name in ("margin", "lost", "faithfulness")] == pytest.approx(expected, abs=2e-3)
-    explain(noise, tmp_path / "without", network, faithfulness=False, **ALL_OF_LAYER4)
+    without, _ = explain(noise, tmp_path / "without", network, faithfulness=False, **ALL_OF_LAYER4)
     assert not list((tmp_path / "without").rglob("*_faithfulness.csv"))
+    same, _ = explain(noise, tmp_path / "same", network, outlined_share=1, **ALL_OF_LAYER4)
+    assert same.contact_sheet.read_bytes() == without.contact_sheet.read_bytes()
+
+
+def test_the_contact_sheet_outlines_the_most_faithful(noise, tmp_path, monkeypatch):
+    rows = []
+    monkeypatch.setattr(module.figures, "tiles", lambda path, drawn: rows.extend(drawn))
+    layout, _ = explain(noise, tmp_path, outlined_share=0.4, **ALL_OF_LAYER4)
+    table = read_table(faithfulness_of(layout.explanation_list()))
+    best = sorted(table, key=lambda row: -float(row["faithfulness"]))[:4]  # of 10
+    shown = [(row[0][1][4], row[0][1][10], row[-1][1]) for row in rows]  # "a = x\nb = y"
+    for number, (own, rival, title) in enumerate(shown):
+        image, people = rows[number][0][0], rows[number][-1][0]
+        path = explanation_name(noise.rows[number].path, "abc".index(own), "abc".index(rival), number)
+        marked = path in {Path(row["path"]).name for row in best}
+        assert title == ("red border (people)" if marked else "no border (people)")
+        assert torch.equal(image, people) is not marked
 
 
 def test_the_strongest_wrong_classes_by_hand():

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from utils.base.files import write_table
 from utils.data.catalog import MOTHS
 from utils.data.lists import locate, read_examples
 from utils.data.outputs import explanation_name
@@ -45,6 +46,14 @@ def write_course(folder: Path, data_root: Path, lessons: int = 3, leave_out: tup
     course["lessons"] = entries
     (folder / "toy/course_CMaxGrad.json").write_text(json.dumps(course))
     return course
+
+
+def write_faithfulness(folder: Path, course: dict, values: list[tuple[float, float]]) -> None:
+    """Writes the faithfulness of the explanations of image and partner of each lesson, but of no other answers."""
+    pairs = [lesson["explanations"][str(lesson["answer"])] for lesson in course["lessons"]]
+    files = [pair[side] for pair in pairs for side in ("image", "partner_explanation")]
+    rows = [{"path": file, "faithfulness": value} for file, value in zip(files, sum(values, ()), strict=True)]
+    write_table(folder / "toy/toy_gt_CE_faithfulness.csv", rows)
 
 
 def copied(data_root: Path, target: Path) -> Path:

@@ -12,8 +12,12 @@ from utils.base.errors import InputError
 from utils.data.images import to_tensor, whole_view
 from utils.data.lists import Example, Explanation, write_explanations
 from utils.data.loading import ImageSet
-from utils.teaching.course import people_rows, read_course
+from utils.data.outputs import Layout, faithfulness_of
+from utils.explanations.faithfulness import trusted, write_faithfulness
+from utils.teaching.course import CourseFiles, people_rows, read_course
+from utils.teaching.loop import Lesson
 from utils.teaching.pool import Pool, match_explanations
+from utils.teaching.selector import Choice
 
 SIZE = 64
 
@@ -45,6 +49,45 @@ def test_masks_are_averaged_down_to_the_grid(pool):
     assert pool.weights(0, 2).tolist() == [[0.25, 1], [0, 1]]
     assert pool.weights(0, 4).tolist() == [[1, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 1]]
     assert torch.equal(pool.image_weights(0, 2), torch.stack([torch.ones(2, 2), pool.weights(0, 2)]))
+
+
+FAITHFULNESS = [0.5, -1, 0.4, 2, 0.4, 0.1, 0.4, 0.3]  # of eight explanations
+
+
+@pytest.mark.parametrize(
+    ("share", "least", "outlined"),
+    [
+        (1, None, range(8)),
+        (0.75, 0.3, [0, 2, 3, 4, 6, 7]),
+        (0.5, 0.4, [0, 2, 3, 4, 6]),
+        (0.25, 0.5, [0, 3]),
+        (0, "inf", []),
+    ],
+)
+def test_the_most_faithful_explanations_are_outlined(tmp_path, share, least, outlined):
+    """By hand. Equal values are outlined together. Without the file, all are."""
+    rows = [Explanation(f"./d/x_img/0.05/{number}.png", 0, 1, number) for number in range(8)]
+    values = torch.tensor(FAITHFULNESS)
+    assert trusted(tmp_path / "CE.txt", share, rows) == ({}, "All explanations are outlined.")
+    write_faithfulness(faithfulness_of(tmp_path / "CE.txt"), rows, torch.ones(8), 1 - values)
+    marked, sentence = trusted(tmp_path / "CE.txt", share, rows)
+    assert [number for number in range(8) if marked.get(f"{number}.png", True)] == list(outlined)
+    assert share == 1 or f"of faithfulness {least}" in sentence
+    if share < 1:
+        with pytest.raises(InputError, match=r"CE_faithfulness.csv does not fit \S+CE.txt. Explain the list again"):
+            trusted(tmp_path / "CE.txt", share, [*rows, Explanation("./d/x_img/0.05/8.png", 0, 1, 8)])
+
+
+@pytest.mark.parametrize("outlined", [(True, True), (True, False), (False, True), (False, False)])
+def test_the_course_sheet_shows_pictures_below_the_threshold_plain(pool, tmp_path, outlined):
+    pool.outlined = torch.tensor(outlined)
+    cfg = SimpleNamespace(ce_list=str(tmp_path / "CE.txt"), data_root=tmp_path, image_size=SIZE)
+    files = CourseFiles(SimpleNamespace(classes="ab"), Layout(tmp_path), pool, True, cfg)
+    tiles = files._panels(Lesson(4, Choice(0, 1, 1, {1: 1}, None), 0, 0), "ab")
+    assert [tile[1] for tile in tiles[::2]] == ["lesson 5: a", "b"]
+    plain = "look for what the other picture has"
+    titles = [f"why not {b}" if marked else plain for b, marked in zip("ba", outlined, strict=True)]
+    assert [tile and tile[1] for tile in tiles[1::2]] == (titles if any(outlined) else [None, None])
 
 
 def test_an_empty_mask_is_refused(pool):
