@@ -48,11 +48,11 @@ def write_course(folder: Path, data_root: Path, lessons: int = 3, leave_out: tup
     return course
 
 
-def write_faithfulness(folder: Path, course: dict, values: list[tuple[float, float]]) -> None:
-    """Writes the faithfulness of the explanations of image and partner of each lesson, but of no other answers."""
+def write_faithfulness(folder: Path, course: dict, values: list[list[float]]) -> None:
+    """Writes the faithfulness of image and partner of each lesson, for its `answer`."""
     pairs = [lesson["explanations"][str(lesson["answer"])] for lesson in course["lessons"]]
-    files = [pair[side] for pair in pairs for side in ("image", "partner_explanation")]
-    rows = [{"path": file, "faithfulness": value} for file, value in zip(files, sum(values, ()), strict=True)]
+    paths = [path for pair in pairs for path in (pair["image"], pair["partner_explanation"])]
+    rows = [{"path": path, "faithfulness": value} for path, value in zip(paths, sum(values, []), strict=True)]
     write_table(folder / "toy/toy_gt_CE_faithfulness.csv", rows)
 
 

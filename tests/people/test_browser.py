@@ -104,25 +104,23 @@ def test_a_person_takes_the_course(person, course, checker):
 
 
 def test_pictures_below_the_threshold_are_plain(browser, data_root, tools, tmp_path, checker):
-    """The picture next to a border has a sentence under it. If both are plain, there is none."""
-    write_faithfulness(tmp_path, write_course(tmp_path, data_root), [(1, 0), (0, 1), (0, 0)])
+    """A plain picture next to a border has a sentence under it. If both are plain, there is none."""
+    write_faithfulness(tmp_path, write_course(tmp_path, data_root), [[1, 0], [0, 1], [0, 0]])
     few = ["--outlined-share", 0.3, "--test-images", TESTED, "--workers", 1]
     assert tools.call("teach", "--dataset", "toy", "--data-root", data_root, *few, cwd=tmp_path).status == 0
     person = open_page(browser, tmp_path / "toy", page_data(tmp_path / "toy"))
     person.click("Start the first lesson")
-    for number, plain in enumerate(([1], [0], [0, 1])):
-        lesson = person.course["lessons"][number]
-        person.sees(f"Lesson {number + 1}")
+    for lesson, plain in zip(person.course["lessons"], ([1], [0], [0, 1]), strict=True):
+        person.sees("Which kind")
         person.answer(lesson["answer"])
         person.sees("For comparison")
-        at_all_widths(person, f"plain_{number}", checker)
+        at_all_widths(person, f"plain_{plain}", checker)
         assert (person.shown()[0] == lesson["image"]) is (0 in plain)
-        described = [image.get_attribute("alt") for image in person.all("main img")]
-        assert [at for at, words in enumerate(described) if words.endswith("the whole picture")] == plain
-        captions = [figure.text for figure in person.all("figure")]
-        hints = [at for at, words in enumerate(captions) if "\nLook for what the other picture has." in words]
-        assert hints == (plain if number < 2 else [])
-        assert (NO_EXPLANATION in person.text()) is (number == 2) is ("What tells" not in person.text())
+        pictures = (some.get_attribute("alt") for some in person.all("main img"))
+        figures = [(some.text, alt) for some, alt in zip(person.all("figure"), pictures, strict=True)]
+        assert [at for at, (_, words) in enumerate(figures) if words.endswith(", the whole picture")] == plain
+        hints = [at for at, (words, _) in enumerate(figures) if "Look for what the other picture has." in words]
+        assert hints == (plain if len(plain) == 1 else []) and (NO_EXPLANATION in person.text()) is (len(plain) == 2)
         person.click("lesson")
     assert errors(browser) == []
 

@@ -51,43 +51,29 @@ def test_masks_are_averaged_down_to_the_grid(pool):
     assert torch.equal(pool.image_weights(0, 2), torch.stack([torch.ones(2, 2), pool.weights(0, 2)]))
 
 
-FAITHFULNESS = [0.5, -1, 0.4, 2, 0.4, 0.1, 0.4, 0.3]  # of eight explanations
-
-
-@pytest.mark.parametrize(
-    ("share", "least", "outlined"),
-    [
-        (1, None, range(8)),
-        (0.75, 0.3, [0, 2, 3, 4, 6, 7]),
-        (0.5, 0.4, [0, 2, 3, 4, 6]),
-        (0.25, 0.5, [0, 3]),
-        (0, "inf", []),
-    ],
-)
-def test_the_most_faithful_explanations_are_outlined(tmp_path, share, least, outlined):
+def test_the_most_faithful_explanations_are_outlined(tmp_path):
     """By hand. Equal values are outlined together. Without the file, all are."""
     rows = [Explanation(f"./d/x_img/0.05/{number}.png", 0, 1, number) for number in range(8)]
-    values = torch.tensor(FAITHFULNESS)
-    assert trusted(tmp_path / "CE.txt", share, rows) == ({}, "All explanations are outlined.")
-    write_faithfulness(faithfulness_of(tmp_path / "CE.txt"), rows, torch.ones(8), 1 - values)
-    marked, sentence = trusted(tmp_path / "CE.txt", share, rows)
-    assert [number for number in range(8) if marked.get(f"{number}.png", True)] == list(outlined)
-    assert share == 1 or f"of faithfulness {least}" in sentence
-    if share < 1:
-        with pytest.raises(InputError, match=r"CE_faithfulness.csv does not fit \S+CE.txt. Explain the list again"):
-            trusted(tmp_path / "CE.txt", share, [*rows, Explanation("./d/x_img/0.05/8.png", 0, 1, 8)])
+    ce_list, left = tmp_path / "CE.txt", 1 - torch.tensor([0.5, -1, 0.4, 2, 0.4, 0.1, 0.4])
+    assert trusted(ce_list, 0.75, rows) == ({}, "All explanations are outlined.")
+    write_faithfulness(faithfulness_of(ce_list), rows[:7], torch.ones(7), left)
+    for share, least, expected in ((0.8, "0.10", [0, 2, 3, 4, 5, 6]), (0.5, "0.40", [0, 2, 3, 4, 6]), (0, "inf", [])):
+        outlined, sentence = trusted(ce_list, share, rows[:7])
+        assert [number for number in range(7) if outlined[f"{number}.png"]] == expected
+        assert sentence == f"Outlined: explanations of faithfulness {least} or more ({100 * share:.0f} % of {ce_list})."
+    with pytest.raises(InputError, match=r"CE_faithfulness.csv does not fit \S+CE.txt. Explain the list again"):
+        trusted(ce_list, 0.75, rows)
 
 
 @pytest.mark.parametrize("outlined", [(True, True), (True, False), (False, True), (False, False)])
-def test_the_course_sheet_shows_pictures_below_the_threshold_plain(pool, tmp_path, outlined):
+def test_the_course_sheet_shows_the_others_plain(pool, tmp_path, outlined):
     pool.outlined = torch.tensor(outlined)
     cfg = SimpleNamespace(ce_list=str(tmp_path / "CE.txt"), data_root=tmp_path, image_size=SIZE)
     files = CourseFiles(SimpleNamespace(classes="ab"), Layout(tmp_path), pool, True, cfg)
-    tiles = files._panels(Lesson(4, Choice(0, 1, 1, {1: 1}, None), 0, 0), "ab")
-    assert [tile[1] for tile in tiles[::2]] == ["lesson 5: a", "b"]
+    _, why_a, _, why_b = files._panels(Lesson(0, Choice(0, 1, 1, {1: 1}, None), 0, 0), "ab")
     plain = "look for what the other picture has"
-    titles = [f"why not {b}" if marked else plain for b, marked in zip("ba", outlined, strict=True)]
-    assert [tile and tile[1] for tile in tiles[1::2]] == (titles if any(outlined) else [None, None])
+    titles = "why not b" if outlined[0] else plain, "why not a" if outlined[1] else plain
+    assert (why_a and why_a[1], why_b and why_b[1]) == (titles if any(outlined) else (None, None))
 
 
 def test_an_empty_mask_is_refused(pool):
