@@ -83,9 +83,8 @@ def test_every_script_records_its_settings_and_measurements(space):
 def test_no_script_wrote_outside_its_output_folder(space, drawn_toy, tools):
     root, before = drawn_toy
     assert tools.snapshot(root) == before
-    assert {path.name for path in space.folder.iterdir()} == {"toy", "margin"} | (
-        {"pictures", "optimal"} if "image" in space.runs else set()
-    )
+    others = {"pictures", "optimal"} if "image" in space.runs else set()
+    assert {path.name for path in space.folder.iterdir()} == {"toy", "margin"} | others
     assert not list(space.folder.rglob("*.part*")) + list(space.folder.rglob(".*"))
 
 

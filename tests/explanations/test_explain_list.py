@@ -61,9 +61,8 @@ def untrained(seed=0):
 
 
 def settings(**changes):
-    return ExplainSettings(
-        **(dict(mask_sizes=(0.05,), image_size=SIZE, batch_size=2, workers=2, device="cpu") | changes)
-    )
+    how = dict(mask_sizes=(0.05,), image_size=SIZE, batch_size=2, workers=2, device="cpu")
+    return ExplainSettings(**how | changes)
 
 
 def explain(images, folder, network=None, resume=False, **changes):
@@ -88,9 +87,8 @@ def test_a_new_explainer_is_one_class_and_one_entry(noise, tmp_path, monkeypatch
         assert {name: stored[name].dtype for name in ("corner", "label")} == {"corner": np.int32, "label": np.int64}
         assert stored["corner"].tolist() == [[label] * GRID for label in noise.labels.tolist()]
     rows = read_explanations(layout.explanation_list(), CLASSES)
-    assert [(row.index, row.counter) for row in rows] == [
-        (i, b) for i in range(5) for b in range(CLASSES) if b != i % CLASSES
-    ]
+    wrong = [(i, b) for i in range(5) for b in range(CLASSES) if b != i % CLASSES]
+    assert [(row.index, row.counter) for row in rows] == wrong
     for row in rows:
         down, across = np.nonzero(mask_of(layout, noise, row))
         assert abs(across.mean() - (row.counter + 0.5) * SIZE / GRID) < SIZE / GRID / 2 and down.max() < SIZE / GRID
@@ -134,9 +132,7 @@ def test_the_strongest_wrong_classes_by_hand():
 
 
 @pytest.mark.parametrize(("wanted", "count"), [(1, 1), (2, 2), (9, 2)])
-def test_explanations_against_the_strongest_wrong_classes_are_those_of_a_full_run(
-    noise, tmp_path, capsys, wanted, count
-):
+def test_explanations_of_the_strongest_classes_are_those_of_a_full_run(noise, tmp_path, capsys, wanted, count):
     everything, _ = explain(noise, tmp_path / "all", **ALL_OF_LAYER4)
     layout, measured = explain(noise, tmp_path / "some", counters=wanted, **ALL_OF_LAYER4)
     assert measured["explanations"] == 5 * count

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from utils.base.files import write_table
 from utils.data.catalog import MOTHS
 from utils.data.lists import locate, read_examples
 from utils.data.outputs import explanation_name
@@ -48,12 +47,13 @@ def write_course(folder: Path, data_root: Path, lessons: int = 3, leave_out: tup
     return course
 
 
-def write_faithfulness(folder: Path, course: dict, values: list[list[float]]) -> None:
-    """Writes the faithfulness of image and partner of each lesson, for its `answer`."""
-    pairs = [lesson["explanations"][str(lesson["answer"])] for lesson in course["lessons"]]
+def write_faithfulness(folder: Path, values: list[float]) -> None:
+    """Writes the faithfulness of image and partner of each lesson of `write_course`, for its `answer`."""
+    lessons = json.loads((folder / "toy/course_CMaxGrad.json").read_text())["lessons"]
+    pairs = [lesson["explanations"][str(lesson["answer"])] for lesson in lessons]
     paths = [path for pair in pairs for path in (pair["image"], pair["partner_explanation"])]
-    rows = [{"path": path, "faithfulness": value} for path, value in zip(paths, sum(values, []), strict=True)]
-    write_table(folder / "toy/toy_gt_CE_faithfulness.csv", rows)
+    rows = [f"{path},{value}\n" for path, value in zip(paths, values, strict=True)]
+    (folder / "toy/toy_gt_CE_faithfulness.csv").write_text("".join(["path,faithfulness\n", *rows]))
 
 
 def copied(data_root: Path, target: Path) -> Path:

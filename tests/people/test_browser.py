@@ -105,9 +105,11 @@ def test_a_person_takes_the_course(person, course, checker):
 
 def test_pictures_below_the_threshold_are_plain(browser, data_root, tools, tmp_path, checker):
     """A plain picture next to a border has a sentence under it. If both are plain, there is none."""
-    write_faithfulness(tmp_path, write_course(tmp_path, data_root), [[1, 0], [0, 1], [0, 0]])
+    write_course(tmp_path, data_root)
+    write_faithfulness(tmp_path, [1, 0, 0, 1, 0, 0])
     few = ["--outlined-share", 0.3, "--test-images", TESTED, "--workers", 1]
-    assert tools.call("teach", "--dataset", "toy", "--data-root", data_root, *few, cwd=tmp_path).status == 0
+    done = tools.call("teach", "--dataset", "toy", "--data-root", data_root, *few, cwd=tmp_path)
+    assert "Outlined: explanations of faithfulness 1.00 or more (30 % of toy/toy_gt_CE.txt)." in done.out
     person = open_page(browser, tmp_path / "toy", page_data(tmp_path / "toy"))
     person.click("Start the first lesson")
     for lesson, plain in zip(person.course["lessons"], ([1], [0], [0, 1]), strict=True):
@@ -366,9 +368,7 @@ def untranslated(person):
 def test_every_sentence_can_be_translated(browser, tmp_path, monkeypatch):
     """All sentences are in [brackets]; nothing else is on any screen but the names of the classes."""
     sentences = json.loads(Path(ENGLISH).read_text())
-    marked = {
-        key: [f"[{s}]" for s in some] if isinstance(some, list) else f"[{some}]" for key, some in sentences.items()
-    }
+    marked = {k: [f"[{s}]" for s in some] if isinstance(some, list) else f"[{some}]" for k, some in sentences.items()}
     file = tmp_path / "marked.json"
     file.write_text(json.dumps(marked | {"lang": "de", "things": ["[Vogel]", "[Vögel]"]}))
     (tmp_path / "form.md").write_text("[Formular]")

@@ -47,9 +47,8 @@ def newton(features, labels, classes, ridge):
 def test_the_head_is_the_minimum(count):
     rng = torch.Generator().manual_seed(count)
     features, labels = torch.randn(count, 4, generator=rng, dtype=torch.float64), torch.arange(count) % 3
-    torch.testing.assert_close(
-        learn_head(features, labels, 4, 0.01), newton(features, labels, 4, 0.01), rtol=1e-4, atol=1e-5
-    )
+    expected = newton(features, labels, 4, 0.01)
+    torch.testing.assert_close(learn_head(features, labels, 4, 0.01), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_untaught_classes_tie():
@@ -81,11 +80,9 @@ def test_the_classifier_has_the_answers_of_the_head(selection, view, material, t
     course_of(student, selection)
     network = student.classifier()
     save_checkpoint(tmp_path / "student.pth.tar", {"arch": network.arch, "state_dict_m": network.state_dict()})
-    images = material[0]
+    images, network = material[0], load_classifier(str(tmp_path / "student.pth.tar"), ("a", "b", "c"))
     with torch.no_grad():
-        saved = load_classifier(str(tmp_path / "student.pth.tar"), ("a", "b", "c"))(
-            to_float(torch.stack([images[n] for n in range(10)]), "cpu")
-        )
+        saved = network(to_float(torch.stack([images[n] for n in range(10)]), "cpu"))
     torch.testing.assert_close(saved.logits.double(), student.survey(False).seen.logits, rtol=1e-3, atol=1e-3)
     assert student.accuracy()[1] == pytest.approx(share_right(saved.logits, images.labels))
 
@@ -104,10 +101,8 @@ def test_features_are_centered_scaled_and_attended(material):
     for number, counter in ((0, 1), (4, 2), (9, 1)):
         row = student.table[number, counter]
         w = pool.weights(row, 2)
-        attended = (maps[number] * w).sum((1, 2)) / w.sum()
-        torch.testing.assert_close(
-            seen.explained.features[row].double(), (attended - mean) / scale, rtol=1e-3, atol=1e-4
-        )
+        expected = ((maps[number] * w).sum((1, 2)) / w.sum() - mean) / scale
+        torch.testing.assert_close(seen.explained.features[row].double(), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_maxgrad_replaces_the_head_of_an_untaught_student_by_a_random_one(material):
@@ -179,10 +174,8 @@ def test_students_of_an_earlier_course_are_removed(material, tmp_path):
 
 
 def test_ties_count_by_the_number_of_tied_classes():
-    logits = torch.tensor(
-        [[2.0, 2.0, 1.0], [2.0, 2.0 + 1e-9, 1.0], [1.0, 3.0, 1.0], [0.0, 0.0, 0.0], [5.0, 4.0, 5.0]],
-        dtype=torch.float64,
-    )
+    rows = [[2.0, 2.0, 1.0], [2.0, 2.0 + 1e-9, 1.0], [1.0, 3.0, 1.0], [0.0, 0.0, 0.0], [5.0, 4.0, 5.0]]
+    logits = torch.tensor(rows, dtype=torch.float64)
     expected = 100 * (1 / 2 + 1 / 2 + 0 + 1 / 3 + 0) / 5
     assert share_right(logits, torch.tensor([0, 0, 0, 2, 1])) == pytest.approx(expected)
     assert share_right(torch.full((2, 3), torch.nan), torch.tensor([0, 1])) == 0

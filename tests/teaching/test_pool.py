@@ -36,13 +36,8 @@ def pool(tmp_path):
         rows.append(Example(str(tmp_path / f"images/{label}.png"), label, label))
         explanations.append(Explanation(str(tmp_path / "x_img/0.05" / name), label, 1 - label, label))
     write_explanations(tmp_path / "CE.txt", explanations)
-    return Pool(
-        ImageSet(rows, "list.txt", tmp_path, partial(whole_view, size=SIZE), ram_budget=1),
-        str(tmp_path / "CE.txt"),
-        2,
-        "attention",
-        SIZE,
-    )
+    images = ImageSet(rows, "list.txt", tmp_path, partial(whole_view, size=SIZE), ram_budget=1)
+    return Pool(images, str(tmp_path / "CE.txt"), 2, "attention", SIZE)
 
 
 def test_masks_are_averaged_down_to_the_grid(pool):
@@ -70,10 +65,10 @@ def test_the_course_sheet_shows_the_others_plain(pool, tmp_path, outlined):
     pool.outlined = torch.tensor(outlined)
     cfg = SimpleNamespace(ce_list=str(tmp_path / "CE.txt"), data_root=tmp_path, image_size=SIZE)
     files = CourseFiles(SimpleNamespace(classes="ab"), Layout(tmp_path), pool, True, cfg)
-    _, why_a, _, why_b = files._panels(Lesson(0, Choice(0, 1, 1, {1: 1}, None), 0, 0), "ab")
-    plain = "look for what the other picture has"
-    titles = "why not b" if outlined[0] else plain, "why not a" if outlined[1] else plain
-    assert (why_a and why_a[1], why_b and why_b[1]) == (titles if any(outlined) else (None, None))
+    shown = files._panels(Lesson(0, Choice(0, 1, 1, {1: 1}, None), 0, 0), "ab")[1::2]
+    plain = "look for what the other picture has" if any(outlined) else None
+    titles = ["why not b" if outlined[0] else plain, "why not a" if outlined[1] else plain]
+    assert [tile and tile[1] for tile in shown] == titles
 
 
 def test_an_empty_mask_is_refused(pool):
@@ -85,9 +80,8 @@ def test_explanations_of_other_images_are_refused(tmp_path):
     """A new version of a list may number other images: index 0 was image x, and now it is y."""
     for name in ("y.jpg", "z.png"):
         (tmp_path / name).write_bytes(b"not decoded")
-    now = ImageSet(
-        [Example("./datasets/y.jpg", 0, 0), Example("./datasets/z.png", 1, 1)], "d_gt_tr.txt", tmp_path, to_tensor
-    )
+    listed = [Example("./datasets/y.jpg", 0, 0), Example("./datasets/z.png", 1, 1)]
+    now = ImageSet(listed, "d_gt_tr.txt", tmp_path, to_tensor)
 
     def rows(first, second="z_groundtruth_1_counter_0_index_1.png", index=0, label=0):
         return [Explanation(first, label, 1, index), Explanation(f"./d/x_img/0.05/{second}", 1, 0, 1)]

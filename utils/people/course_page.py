@@ -137,15 +137,15 @@ class CoursePage:
         check_files(rows, path, self.cfg.data_root)
         return rows, path
 
-    def _add(self, place: str, make: Callable[..., tuple[str, bytes]], *arguments: str) -> str:
-        """Adds a picture and returns its id, a keyed hash of `place`, which is unique to the picture."""
+    def _add(self, place: str, make: Callable[..., tuple[str, bytes]], image: str, *arguments: str) -> str:
+        """Adds a picture of `image` and returns its id, a keyed hash of `place`, which is unique to the picture."""
         name = hmac.new(self._secret, place.encode(), hashlib.sha256).hexdigest()[:ID_DIGITS]
-        self._pictures[name] = partial(make, *arguments, self.cfg.image_size)
+        self._pictures[name] = partial(make, locate(image, self.cfg.data_root), *arguments, self.cfg.image_size)
         return name
 
     def _add_question(self, phase: str, place: str, row: Example, where: str) -> str:
         """Adds a picture that people are asked about in `phase`."""
-        name = self._add(f"{phase} {place}", whole_picture, locate(row.path, self.cfg.data_root), where)
+        name = self._add(f"{phase} {place}", whole_picture, row.path, where)
         self.images[name] = KeyImage(phase, row.path, None if row.label == UNKNOWN else row.label, row.index)
         return name
 
@@ -159,8 +159,7 @@ class CoursePage:
         """Adds a picture with its explanation and returns its id."""
         kind, marked = marked_file(machine, human, self.cfg.data_root, where)
         self._all_bordered &= kind != "machine"
-        file = locate(image, self.cfg.data_root)
-        name = self._add(f"explanation {place}", explained_picture, file, kind, marked, where)
+        name = self._add(f"explanation {place}", explained_picture, image, kind, marked, where)
         self.explanations[name] = machine
         return name
 
@@ -193,8 +192,7 @@ class CoursePage:
                 plain |= {} if "partner" in outlined else {wrong: pair["partner"]}
             for wrong, partner in sorted(plain.items()):
                 # All answers that show it share one file.
-                file = locate(partner, self.cfg.data_root)
-                partners[wrong] = self._add(f"plain {partner}", whole_picture, file, where)
+                partners[wrong] = self._add(f"plain {partner}", whole_picture, partner, where)
                 self.explanations[partners[wrong]] = partner
             image = self._add_question("lesson", str(place), row_of[entry["image"]], where)
             lesson = {"image": image, "label": entry["label"], "answer": entry["answer"], "pairs": pairs}
@@ -225,9 +223,8 @@ class CoursePage:
             "explanations": self.explanations,
         }
         write_key(layout, key)
-        page = layout.course_page / "index.html"
         print(self._threshold if self.cfg.explanations else "No explanation is outlined.")
-        print(f"Course page: {page} (open it in a browser); key: {layout.course_page_key()}")
+        print(f"Course page: {layout.course_page}/index.html (open it in a browser); key: {layout.course_page_key()}")
         if not self.data["label"]:
             print("There is no list to label: the page ends with the test.")
         if reveals_classes(self.images, set(self.data["jpg"])):
