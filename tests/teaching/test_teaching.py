@@ -183,7 +183,7 @@ def test_a_selection_that_does_not_look_costs_no_pass_and_courses_are_resumed(ma
 def test_controls_teach_explanations_or_not():
     for name in SELECTORS:
         selector = make_selector(name, 0.5, 0)
-        assert taught_explanations(selector, "by_selection") == (name in ("CMaxGrad", "KMaxGrad"))
+        assert taught_explanations(selector, "by_selection") == (name in ("CMaxGrad", "EXPLAIN", "KMaxGrad"))
         assert taught_explanations(selector, "yes") and not taught_explanations(selector, "no")
 
 
