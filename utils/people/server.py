@@ -72,19 +72,19 @@ def create_app(key: Key, store: Store, token: str, links: dict[str, str]) -> Fla
     for page in key.pages:
         app.register_blueprint(_page(page, store, links), url_prefix=f"/{page.build_id}" * bool(key.joined))
 
-    def front():
-        """Leads people to their page. People without an identity are recognized by a cookie."""
-        person = store.join(request.args.to_dict(), browser=request.cookies.get(COOKIE, ""))
-        page = store.place(person)[2] if person else key.build_id  # if the study is full, any page says so
-        response = app.redirect(f"{page}/?{request.query_string.decode(errors='replace')}")
-        if person:
-            response.set_cookie(COOKIE, person, max_age=COOKIE_SECONDS, path=None, samesite="Lax")
-        return response
+    app.register_blueprint(_research(key, store, token))
 
     if key.joined:
-        app.add_url_rule("/", view_func=front)
 
-    app.register_blueprint(_research(key, store, token))
+        @app.get("/")
+        def front():
+            """Leads people to their page. People without an identity are recognized by a cookie."""
+            person = store.join(request.args.to_dict(), browser=request.cookies.get(COOKIE, ""))
+            page = store.place(person)[2] if person else key.build_id  # if the study is full, any page says so
+            response = app.redirect(f"{page}/?{request.query_string.decode(errors='replace')}")
+            if person:
+                response.set_cookie(COOKIE, person, max_age=COOKIE_SECONDS, path=None, samesite="Lax")
+            return response
 
     @app.errorhandler(UnknownParticipant)
     def unknown(_: Exception) -> tuple[Response, int]:
@@ -101,7 +101,14 @@ def create_app(key: Key, store: Store, token: str, links: dict[str, str]) -> Fla
         print(f"An answer could not be stored: {error}", flush=True)
         return jsonify(error="The server cannot store answers now. Try again later."), 503
 
-    app.after_request(_add_headers)
+    @app.after_request
+    def add_headers(response: Response) -> Response:
+        response.headers.setdefault("Content-Security-Policy", CLOSED_POLICY)
+        response.headers.setdefault("Cache-Control", "no-store")
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "no-referrer"
+        return response
+
     return app
 
 
@@ -193,14 +200,6 @@ def _research(key: Key, store: Store, token: str) -> Blueprint:
         return jsonify(error=str(error)), 503
 
     return research
-
-
-def _add_headers(response: Response) -> Response:
-    response.headers.setdefault("Content-Security-Policy", CLOSED_POLICY)
-    response.headers.setdefault("Cache-Control", "no-store")
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
-    return response
 
 
 def _body(*names: str) -> list:
