@@ -15,20 +15,12 @@ from utils.explanations.explain_list import spread
 from utils.explanations.explainers import strongest_counters
 
 DATASET, IMAGES, SHOWN = runs.BUTTERFLIES, 100, 24  # images whose explanations are blurred, and drawn
-# The values that `localization.measure` returns, as docs/results.md calls them.
-LOCALIZATION = (
-    "mask: on T",
-    "mask: of T",
-    "mask: on marks of a",
-    "mask: of marks of a",
-    "map: largest value in T",
-    "map: mass in T",
-    "map: rank in T",
-)
 
 
 def make(cfg) -> None:
-    runs.save_table(cfg, "explanations_localization", localized(cfg))
+    localized, covered = located(cfg)
+    runs.save_table(cfg, "explanations_localization", localized)
+    runs.save_table(cfg, "explanations_coverage", covered)
     root = runs.data_root(cfg, DATASET)
     dataset = find(DATASET, root)
     images = open_list(dataset, "train", root, partial(whole_view, size=runs.SIDE))
@@ -38,17 +30,24 @@ def make(cfg) -> None:
     draw_focus(f"{cfg.out}/focus.png", cfg, images, networks["the teacher"], dataset.display_names)
 
 
-def localized(cfg) -> list[dict]:
-    """Measures how much of masks and maps falls on true differences, in percent."""
+def located(cfg) -> tuple[list[dict], list[dict]]:
+    """Measures how much of masks and maps falls on true differences, and how much when fewer are outlined, in percent.
+
+    The localization table ends with the cascading randomization of the teacher, on 30 images.
+    """
     root = runs.data_root(cfg, runs.MOTHS)
-    exact = localization.truths(find(runs.MOTHS, root), root, cfg.seed)
-    rows = []
+    moths = find(runs.MOTHS, root)
+    exact, localized, covered = localization.truths(moths, root, cfg.seed), [], []
+    teacher = load_classifier(str(runs.teacher(cfg, runs.MOTHS).teacher), moths.classes)
     for kind in ("margin", "scout"):
         (run,) = localization.find_runs(str(runs.explain(cfg, runs.MOTHS, kind).out), root)
-        for variant, values in localization.measure(run, TEACHING_SIZE, exact, cfg.seed).items():
-            percent = [round(value, 1) for value in values]
-            rows.append({"explanation": kind, "variant": variant} | dict(zip(LOCALIZATION, percent, strict=True)))
-    return rows
+        found = localization.measure(run, TEACHING_SIZE, exact, cfg.seed)
+        covered += [{"explanation": kind} | row for row in localization.coverage(run, found["explanation"])]
+        for variant, tallies in (found | localization.cascade(run, teacher, exact, root, cfg.seed)).items():
+            percent = [round(value, 1) for value in localization.percent(tallies)]
+            row = {"explanation": kind, "variant": variant} | dict(zip(localization.COLUMNS, percent, strict=True))
+            localized.append(row)
+    return localized, covered
 
 
 def deleted(cfg, images, networks) -> list[dict]:

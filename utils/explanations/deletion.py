@@ -25,23 +25,11 @@ from utils.data.lists import Example
 from utils.data.loading import ImageSet, open_list, to_float
 from utils.data.outputs import TEACHING_SIZE, Layout
 from utils.explanations.explain_list import spread
-from utils.explanations.faithfulness import box_blur
+from utils.explanations.faithfulness import margin_left
 from utils.explanations.masks import moved
 from utils.explanations.storage import listed_counters, read_masks
 from utils.running.launch import command, command_line
 from utils.running.records import check_explained, differing, read_explanation_record
-
-
-def losses(network: Network, image: Tensor, masks: Tensor, label: int, counter: Tensor) -> Tensor:
-    """Computes the margins z_a - z_b of an image (3, s, s), and their losses when masks bool (B, s, s) are blurred.
-
-    `label` is a, and `counter` (B,) are the classes b. Returns (2, B).
-    """
-    blurred = torch.where(masks[:, None], box_blur(image[None]), image)  # (B, 3, s, s)
-    logits = network(torch.cat([image[None], blurred])).logits
-    places = torch.arange(len(counter), device=logits.device)
-    margin, left = logits[0, label] - logits[0, counter], logits[1 + places, label] - logits[1 + places, counter]
-    return torch.stack([margin, margin - left])
 
 
 @torch.inference_mode()
@@ -58,14 +46,13 @@ def measure(
     found: dict[str, list[Tensor]] = {name: [] for name in networks}
     listed = listed_counters(layout, images.rows, next(iter(networks.values())).fc.out_features)
     for number in tqdm(chosen, desc=f"blurring, t = {size:.2f}", unit="image", leave=False):
-        label, image = int(images.labels[number]), to_float(images[number][None], "cpu")[0]
-        counter = torch.tensor(listed[number])
-        masks = read_masks(layout, images.rows[number], counter.tolist(), size)
-        (elsewhere,) = moved(rng, masks)
+        counter, image = torch.tensor(listed[number]), to_float(images[number][None], "cpu")
+        masks = read_masks(layout, images.rows[number], listed[number], size)
+        blurred = torch.cat([torch.zeros_like(masks), masks, *moved(rng, masks)])  # nothing, the mask, elsewhere
+        pairs = images.labels[[number]].expand(len(blurred)), counter.repeat(3)
         for name, network in networks.items():
-            margin, lost = losses(network, image, masks, label, counter)
-            moved_lost = losses(network, image, elsewhere, label, counter)[1]
-            found[name].append(torch.stack([margin, lost, moved_lost]).double().mean(1))
+            margin, *left = margin_left(network, image, blurred, *pairs).double().view(3, -1).mean(1)
+            found[name].append(torch.stack([margin, *(margin - one for one in left)]))
     return {name: torch.stack(rows) for name, rows in found.items()}
 
 

@@ -1,15 +1,19 @@
 """Measures explanations of the drawn moths against exact counterfactuals.
 
     python -m utils.explanations.localization toy
-    python -m utils.explanations.localization toy toy_scout
+    python -m utils.explanations.localization toy toy_scout --checkpoint TEACHER.pth.tar
 
 A moth's scene does not depend on its kind, so the same moth can be drawn as any wrong class. The pixels that then
 differ, T, are the reason why it is class a and not class b. The table compares explanations, at every mask size, with
-their masks and maps at random places and mirrored, and with a central disc. 600 explanations take about 15 seconds on a
-CPU core.
+their masks and maps at random places and mirrored, and with a central disc. Then it keeps only the most faithful
+explanations. --checkpoint adds a sanity check (Adebayo et al., NeurIPS 2018): 30 images are explained again while the
+teacher's layers get random weights, from the head down. 600 explanations take about 20 seconds on a CPU core, the
+sanity check another MM.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -20,23 +24,33 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from models.resnet import LAYERS, Network, build
+from models.weights import load_classifier
 from utils.base.errors import InputError
-from utils.base.files import expanded
+from utils.base.files import TableReader, expanded
 from utils.base.machine import default_workers, side_by_side
 from utils.base.randomness import generator
 from utils.data import toy_moths
 from utils.data.catalog import Dataset, find
 from utils.data.images import decode
 from utils.data.lists import Example, locate, read_examples
-from utils.data.outputs import Layout
-from utils.explanations.explain_list import EXPLAINERS
+from utils.data.loading import to_float
+from utils.data.outputs import Layout, faithfulness_of
+from utils.explanations.explain_list import EXPLAINERS, open_explained, spread
+from utils.explanations.explainers import Explainer
+from utils.explanations.masks import masks as cut
 from utils.explanations.masks import moved
 from utils.explanations.storage import listed_counters, read_masks
 from utils.running.launch import command, command_line
 from utils.running.records import check_explained, differing, read_explanation_record
 from utils.running.settings import pick
 
-COLUMNS = ("on T", "of T", "on own", "of own", "points", "mass", "rank")  # see `report`
+MAP_SCORES = ("pointing game", "relevance mass accuracy", "relevance rank accuracy")  # as Quantus names them
+COLUMNS = ("precision on T", "recall of T", "precision on T_own", "recall of T_own", *MAP_SCORES)
+COVERAGES = (100, 75, 50, 25)  # percent
+SANITY_IMAGES = 30
+
+Exact = list[tuple[Example, dict[int, toy_moths.Difference]]]  # see `truths`
 
 
 class Run(NamedTuple):
@@ -44,6 +58,11 @@ class Run(NamedTuple):
     layout: Layout
     dataset: Dataset
     record: dict  # how the list was made
+
+    @property
+    def explainer(self) -> Explainer:
+        how = {"focus": 0.0} | self.record  # old records have no focus
+        return pick(EXPLAINERS[how["explanation"]], SimpleNamespace(**how))
 
 
 def find_runs(out: str, data_root: str = "datasets") -> list[Run]:
@@ -62,7 +81,7 @@ def find_runs(out: str, data_root: str = "datasets") -> list[Run]:
     return runs
 
 
-def truths(dataset: Dataset, data_root: str, seed: int) -> list[tuple[Example, dict[int, toy_moths.Difference]]]:
+def truths(dataset: Dataset, data_root: str, seed: int) -> Exact:
     """Returns the rows of a dataset's training list, and how each moth differs from the same moth of each other kind.
 
     Raises InputError if a picture is not the one drawn from the seed.
@@ -123,65 +142,111 @@ def map_scores(maps: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return points * varies, mass * varies, torch.stack(rank).nan_to_num() * varies
 
 
-def tally(masks: Tensor, maps: Tensor, truth: Tensor, own: Tensor, has_own: Tensor) -> Tensor:
-    """Computes the `COLUMNS` of M explanations: numerators and denominators (2, 7), to be added up over images.
+def tally(masks: Tensor, maps: Tensor, truth: Tensor, own: Tensor) -> Tensor:
+    """Computes the `COLUMNS` of masks bool (M, s, s), the maps (M, s, s) that they were cut from, T and T_own.
 
-    Args:
-        masks: bool (M, s, s).
-        maps: the maps that they were cut from, (M, s, s).
-        truth: T, bool (M, s, s).
-        own: T_own, the part of T on marks of the own class, bool (M, s, s).
-        has_own: False if the own class has no mark that the counter class lacks; then T_own does not count. Bool (M,).
+    T_own is the part of T on marks of the own class; if it is empty, it does not count. Returns numerators and
+    denominators (2, 7, M), to be added up.
     """
-    with_own, own, count = masks[has_own], own[has_own], len(masks)
-    hit, own_hit = (masks & truth).sum(), (with_own & own).sum()
-    numerators = [hit, hit, own_hit, own_hit, *(score.sum() for score in map_scores(maps, truth))]
-    denominators = [masks.sum(), truth.sum(), with_own.sum(), own.sum(), count, count, count]
-    return torch.tensor([numerators, denominators], dtype=torch.float64)
+    counted = (masks & truth, masks & own, masks, truth, own)
+    hit, own_hit, marked, true, part = (pixels.sum((1, 2)).double() for pixels in counted)
+    numerators = [hit, hit, own_hit, own_hit, *map_scores(maps, truth)]
+    denominators = [marked, true, marked * (part > 0), part, *[torch.ones_like(marked)] * len(MAP_SCORES)]
+    return torch.stack([*numerators, *denominators]).view(2, len(COLUMNS), -1)
 
 
-def measure(
-    run: Run, size: float, exact: Sequence[tuple[Example, dict[int, toy_moths.Difference]]], seed: int = 0
-) -> dict[str, list[float]]:
-    """Computes the rows of the table for one run at one mask size, in percent. `seed` draws the random places.
+def percent(tallies: Tensor) -> list[float]:
+    """Averages the `COLUMNS` over explanations (2, 7, M)."""
+    numerators, denominators = tallies.sum(2)
+    return (100 * numerators / denominators).tolist()
 
-    Raises InputError if a mask is missing, or the heat maps belong to another list.
+
+def resized(differences: dict[int, toy_moths.Difference], counter: Sequence[int], side: int) -> tuple[Tensor, ...]:
+    """Returns the true differences from B classes in the size of the masks: T and T_own, bool (B, s, s)."""
+    found = [differences[b] for b in counter]
+    pixels = [one.all for one in found] + [np.zeros_like(one.all) if one.own is None else one.own for one in found]
+    pictures = [np.array(Image.fromarray(one).resize((side, side), Image.Resampling.NEAREST)) for one in pixels]
+    return torch.from_numpy(np.stack(pictures)).chunk(2)
+
+
+def measure(run: Run, size: float, exact: Exact, seed: int = 0) -> dict[str, Tensor]:
+    """Tallies the explanations of a list at one mask size (2, 7, M), and their controls, by name.
+
+    `seed` draws the random places. Raises InputError if a mask is missing, or the heat maps belong to another list.
     """
     rows, rng, side = [row for row, _ in exact], generator(seed), run.record["image_size"]
-    explainer = pick(
-        EXPLAINERS[run.record["explanation"]], SimpleNamespace(**{"focus": 0.0} | run.record)
-    )  # old records have no focus
     with np.load(run.layout.heatmaps) as file:
         stored = dict(file)
     if stored.pop("path").tolist() != [row.path for row in rows]:
         raise InputError(f"{run.layout.heatmaps} contains maps of other images. Explain the training list again.")
-    label = torch.from_numpy(stored.pop("label"))
-
-    def resized(differences: Sequence[np.ndarray]) -> Tensor:
-        """Brings bool (h, w) to the size of the masks: (B, s, s)."""
-        pictures = [Image.fromarray(one).resize((side, side), Image.Resampling.NEAREST) for one in differences]
-        return torch.from_numpy(np.stack([np.array(picture) for picture in pictures]))
-
-    sums: dict[str, Tensor] = {}
+    label, tallies = torch.from_numpy(stored.pop("label")), defaultdict(list)
     listed = listed_counters(run.layout, rows, len(run.dataset.classes))
     for number, (row, differences) in enumerate(exact):
         maps = {name: torch.from_numpy(values[[number]]) for name, values in stored.items()}
-        relevance = explainer.relevance(maps, label[[number]], torch.tensor([listed[number]]))[0]
-        found = [differences[b] for b in listed[number]]
-        truth, has_own = resized([one.all for one in found]), torch.tensor([one.own is not None for one in found])
-        own = resized([one.all if one.own is None else one.own for one in found])
-        masks = read_masks(run.layout, row, listed[number], size)
-        for name, (mask, values) in variants(masks, explainer.upsample(relevance, side), rng).items():
-            sums[name] = sums.get(name, 0) + tally(mask, values, truth, own, has_own)
-    return {name: (100 * numerators / denominators).tolist() for name, (numerators, denominators) in sums.items()}
+        relevance = run.explainer.relevance(maps, label[[number]], torch.tensor([listed[number]]))[0]
+        masks, truth = read_masks(run.layout, row, listed[number], size), resized(differences, listed[number], side)
+        for name, pair in variants(masks, run.explainer.upsample(relevance, side), rng).items():
+            tallies[name].append(tally(*pair, *truth))
+    return {name: torch.cat(some, dim=2) for name, some in tallies.items()}
 
 
-def report(outs: Sequence[str], data_root: str, seed: int) -> Iterator[str]:
-    """Yields the table line by line. Raises InputError as `find_runs` and `truths`."""
-    yield "In %. Masks: precision and recall on T, and on the part of T on marks of a."
-    yield "Maps: pointing game, mass and rank in T."
-    yield f"{'':<24}" + "".join(f"{column:>9}" for column in COLUMNS)
-    exact: dict[str, list] = {}
+def coverage(run: Run, tallies: Tensor) -> list[dict]:
+    """Computes precision on T, in percent, when only a share of the explanations (2, 7, M) is outlined.
+
+    Returns a row for each value by which they are ranked, with its rank correlation to their own precision. Empty if
+    faithfulness was not measured.
+    """
+    from scipy.stats import spearmanr  # imported here because it is slow, and --help must be fast
+
+    path = faithfulness_of(run.layout.explanation_list())
+    table, rows = list(TableReader(path.read_text(encoding="utf-8"))) if path.exists() else [], []
+    for name in ("faithfulness", "lost", "margin") if table else ():
+        values = torch.tensor([float(row[name]) for row in table])
+        ranked = values.argsort(descending=True, stable=True)
+        kept = {f"{share} %": ranked[: round(share / 100 * len(ranked))] for share in COVERAGES}
+        kept["worst 25 %"] = ranked[len(kept["75 %"]) :]
+        correlation = spearmanr(values, tallies[0, 0] / tallies[1, 0]).statistic
+        precision = {share: round(percent(tallies[:, :, some])[0], 1) for share, some in kept.items()}
+        rows.append({"ranked by": name} | precision | {"rank correlation": round(correlation, 2)})
+    return rows
+
+
+def randomized(teacher: Network, seed: int) -> Iterator[tuple[str, Network]]:
+    """Yields a copy of the teacher, then the same copy with random weights in one layer more each time, head first."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        untrained = build(teacher.arch, teacher.fc.out_features, teacher.fc.bias is not None).folded()
+    network = teacher.folded()  # its stem is conv1
+    yield "trained", network
+    for layer in ("fc", *reversed(LAYERS), "conv1"):
+        setattr(network, layer, getattr(untrained, layer))
+        yield "random fc" if layer == "fc" else f"random fc to {layer}", network
+
+
+@torch.no_grad()
+def cascade(run: Run, teacher: Network, exact: Exact, data_root: str, seed: int) -> dict[str, Tensor]:
+    """Tallies explanations of `SANITY_IMAGES` at the listed size while the teacher is randomized, as `measure`."""
+    side, images = run.record["image_size"], open_explained(run.dataset, data_root, run.record["image_size"])
+    listed = listed_counters(run.layout, images.rows, len(run.dataset.classes))
+
+    def explain(network: Network, number: int) -> Tensor:
+        pixels, counter = to_float(images[number][None], "cpu"), torch.tensor([listed[number]])
+        found = run.explainer(network, pixels, images.labels[[number]], lambda logits: counter)
+        maps = run.explainer.upsample(found.relevance[0], side)
+        masks = run.explainer.clean(cut(maps, (run.record["mask_size"],)), maps)[:, 0]
+        return tally(masks, maps, *resized(exact[number][1], listed[number], side))
+
+    chosen = spread(len(exact), SANITY_IMAGES)
+    bar = tqdm(randomized(teacher, seed), desc="randomizing", total=len(LAYERS) + 3, unit="network", leave=False)
+    return {name: torch.cat([explain(network, number) for number in chosen], dim=2) for name, network in bar}
+
+
+def report(outs: Sequence[str], data_root: str, seed: int, checkpoint: str = "") -> Iterator[str]:
+    """Yields the table line by line. Raises InputError as `find_runs`, `truths` and `load_classifier`."""
+    yield "In %. T: true differences. T_own: those on marks of a."
+    for words in zip_longest(*map(str.split, COLUMNS), fillvalue=""):
+        yield f"{'':<24}" + "".join(f"{word:>10}" for word in words)
+    exact: dict[str, Exact] = {}
     runs = [run for out in outs for run in find_runs(out, data_root)]
     if unequal := differing({run.name: run.record for run in runs}, aside={"pictures"}):
         yield f"The lists differ in {unequal}."
@@ -189,10 +254,16 @@ def report(outs: Sequence[str], data_root: str, seed: int) -> Iterator[str]:
         check_explained(run.layout.explanation_list(), data_root)
         if run.dataset.name not in exact:
             exact[run.dataset.name] = truths(run.dataset, data_root, seed)
+        truth = exact[run.dataset.name]
         for size in run.record["mask_sizes"]:
             yield f"{run.name}, t = {size:.2f}"
-            for variant, values in measure(run, size, exact[run.dataset.name]).items():
-                yield f"  {variant:<22}" + "".join(f"{value:>9.1f}" for value in values)
+            found, listed = measure(run, size, truth, seed), size == run.record["mask_size"]
+            covered = coverage(run, found["explanation"]) if listed else []
+            if checkpoint and listed:
+                found |= cascade(run, load_classifier(checkpoint, run.dataset.classes), truth, data_root, seed)
+            for name, tallies in found.items():
+                yield f"  {name:<22}" + "".join(f"{value:>10.1f}" for value in percent(tallies))
+            yield from ("  " + ", ".join(f"{name} {value}" for name, value in row.items()) for row in covered)
 
 
 def main() -> None:
@@ -200,9 +271,10 @@ def main() -> None:
     parser.add_argument("outs", nargs="+", type=expanded, metavar="OUT", help="output folder of an explanation script")
     parser.add_argument("--data-root", type=expanded, default="datasets", help="folder of datasets (default: datasets)")
     parser.add_argument("--seed", type=int, default=0, help="seed of datasets/prepare.py toy (default: 0)")
+    parser.add_argument("--checkpoint", type=expanded, default="", help="the explained teacher, for the sanity check")
     arguments = parser.parse_args()
     with command("localization"):
-        for line in report(arguments.outs, arguments.data_root, arguments.seed):
+        for line in report(arguments.outs, arguments.data_root, arguments.seed, arguments.checkpoint):
             print(line)
 
 
