@@ -31,10 +31,7 @@ def make(cfg) -> None:
 
 
 def located(cfg) -> tuple[list[dict], list[dict]]:
-    """Measures how much of masks and maps falls on true differences, and how much when fewer are outlined, in percent.
-
-    The localization table ends with the cascading randomization of the teacher, on 30 images.
-    """
+    """Measures how much of masks and maps lies on true differences, and how much if fewer are outlined, in percent."""
     root = runs.data_root(cfg, runs.MOTHS)
     moths = find(runs.MOTHS, root)
     exact, localized, covered = localization.truths(moths, root, cfg.seed), [], []
@@ -43,7 +40,7 @@ def located(cfg) -> tuple[list[dict], list[dict]]:
         (run,) = localization.find_runs(str(runs.explain(cfg, runs.MOTHS, kind).out), root)
         found = localization.measure(run, TEACHING_SIZE, exact, cfg.seed)
         covered += [{"explanation": kind} | row for row in localization.coverage(run, found["explanation"])]
-        for variant, tallies in (found | localization.cascade(run, teacher, exact, root, cfg.seed)).items():
+        for variant, tallies in (found | localization.cascade(run, teacher, exact, cfg.seed)).items():
             percent = [round(value, 1) for value in localization.percent(tallies)]
             row = {"explanation": kind, "variant": variant} | dict(zip(localization.COLUMNS, percent, strict=True))
             localized.append(row)

@@ -5,10 +5,10 @@
 
 A moth's scene does not depend on its kind, so the same moth can be drawn as any wrong class. The pixels that then
 differ, T, are the reason why it is class a and not class b. The table compares explanations, at every mask size, with
-their masks and maps at random places and mirrored, and with a central disc. Then it keeps only the most faithful
-explanations. --checkpoint adds a sanity check (Adebayo et al., NeurIPS 2018): 30 images are explained again while the
-teacher's layers get random weights, from the head down. 600 explanations take about 20 seconds on a CPU core, the
-sanity check another MM.
+controls: other places, another class b, a central disc, and the contrast of the picture, which needs no network. Below
+it, only the most faithful explanations are kept. With --checkpoint, 30 images are explained again while the teacher's
+layers get random weights, from the head down (Adebayo et al., NeurIPS 2018). 600 explanations take about 20 seconds on
+a CPU core, and as long with --checkpoint.
 """
 
 from collections import defaultdict
@@ -27,17 +27,18 @@ from tqdm import tqdm
 from models.resnet import LAYERS, Network, build
 from models.weights import load_classifier
 from utils.base.errors import InputError
-from utils.base.files import TableReader, expanded
+from utils.base.files import TableReader, expanded, file_digest
 from utils.base.machine import default_workers, side_by_side
 from utils.base.randomness import generator
 from utils.data import toy_moths
 from utils.data.catalog import Dataset, find
 from utils.data.images import decode
 from utils.data.lists import Example, locate, read_examples
-from utils.data.loading import to_float
+from utils.data.loading import ImageSet, to_float
 from utils.data.outputs import Layout, faithfulness_of
 from utils.explanations.explain_list import EXPLAINERS, open_explained, spread
 from utils.explanations.explainers import Explainer
+from utils.explanations.faithfulness import box_blur
 from utils.explanations.masks import masks as cut
 from utils.explanations.masks import moved
 from utils.explanations.storage import listed_counters, read_masks
@@ -47,8 +48,7 @@ from utils.running.settings import pick
 
 MAP_SCORES = ("pointing game", "relevance mass accuracy", "relevance rank accuracy")  # as Quantus names them
 COLUMNS = ("precision on T", "recall of T", "precision on T_own", "recall of T_own", *MAP_SCORES)
-COVERAGES = (100, 75, 50, 25)  # percent
-SANITY_IMAGES = 30
+SANITY_IMAGES = 30  # explained by randomized teachers
 
 Exact = list[tuple[Example, dict[int, toy_moths.Difference]]]  # see `truths`
 
@@ -58,6 +58,7 @@ class Run(NamedTuple):
     layout: Layout
     dataset: Dataset
     record: dict  # how the list was made
+    images: ImageSet[Example]
 
     @property
     def explainer(self) -> Explainer:
@@ -75,7 +76,8 @@ def find_runs(out: str, data_root: str = "datasets") -> list[Run]:
             problem = f"{dataset.name} has no exact counterfactuals, only the drawn moths have"
             raise InputError(f"{path}: {problem}. Explain toy.")
         name = f"{out}: {record['explanation']}{', SimCLR features' if record['variant'] else ''}"
-        runs.append(Run(name, Layout(Path(out), dataset.list_stem, record["variant"]), dataset, record))
+        images = open_explained(dataset, data_root, record["image_size"])
+        runs.append(Run(name, Layout(Path(out), dataset.list_stem, record["variant"]), dataset, record, images))
     if not runs:
         raise InputError(f"{out} contains no record of an explanation list (*_CE.json). Explain a list first.")
     return runs
@@ -124,6 +126,7 @@ def variants(masks: Tensor, maps: Tensor, rng: torch.Generator) -> dict[str, tup
         "moved at random": (moved_masks, moved_maps),
         "mirrored left-right": (masks.flip(2), maps.flip(2)),
         "mirrored top-bottom": (masks.flip(1), maps.flip(1)),
+        "another class b": (masks.roll(1, 0), maps.roll(1, 0)),
         "disc in the middle": disc(masks),
     }
 
@@ -185,7 +188,10 @@ def measure(run: Run, size: float, exact: Exact, seed: int = 0) -> dict[str, Ten
         maps = {name: torch.from_numpy(values[[number]]) for name, values in stored.items()}
         relevance = run.explainer.relevance(maps, label[[number]], torch.tensor([listed[number]]))[0]
         masks, truth = read_masks(run.layout, row, listed[number], size), resized(differences, listed[number], side)
-        for name, pair in variants(masks, run.explainer.upsample(relevance, side), rng).items():
+        pairs = variants(masks, run.explainer.upsample(relevance, side), rng)
+        image = to_float(run.images[number][None], "cpu")
+        contrast = run.explainer.upsample((image - box_blur(image)).abs().sum(1), side).expand(len(masks), -1, -1)
+        for name, pair in (pairs | {"contrast of the image": (cut(contrast, (size,))[:, 0], contrast)}).items():
             tallies[name].append(tally(*pair, *truth))
     return {name: torch.cat(some, dim=2) for name, some in tallies.items()}
 
@@ -203,7 +209,7 @@ def coverage(run: Run, tallies: Tensor) -> list[dict]:
     for name in ("faithfulness", "lost", "margin") if table else ():
         values = torch.tensor([float(row[name]) for row in table])
         ranked = values.argsort(descending=True, stable=True)
-        kept = {f"{share} %": ranked[: round(share / 100 * len(ranked))] for share in COVERAGES}
+        kept = {f"{share} %": ranked[: round(share / 100 * len(ranked))] for share in (100, 75, 50, 25)}
         kept["worst 25 %"] = ranked[len(kept["75 %"]) :]
         correlation = spearmanr(values, tallies[0, 0] / tallies[1, 0]).statistic
         precision = {share: round(percent(tallies[:, :, some])[0], 1) for share, some in kept.items()}
@@ -220,21 +226,20 @@ def randomized(teacher: Network, seed: int) -> Iterator[tuple[str, Network]]:
     yield "trained", network
     for layer in ("fc", *reversed(LAYERS), "conv1"):
         setattr(network, layer, getattr(untrained, layer))
-        yield "random fc" if layer == "fc" else f"random fc to {layer}", network
+        yield f"random from {layer} on", network
 
 
 @torch.no_grad()
-def cascade(run: Run, teacher: Network, exact: Exact, data_root: str, seed: int) -> dict[str, Tensor]:
+def cascade(run: Run, teacher: Network, exact: Exact, seed: int = 0) -> dict[str, Tensor]:
     """Tallies explanations of `SANITY_IMAGES` at the listed size while the teacher is randomized, as `measure`."""
-    side, images = run.record["image_size"], open_explained(run.dataset, data_root, run.record["image_size"])
-    listed = listed_counters(run.layout, images.rows, len(run.dataset.classes))
+    listed = listed_counters(run.layout, run.images.rows, len(run.dataset.classes))
 
     def explain(network: Network, number: int) -> Tensor:
-        pixels, counter = to_float(images[number][None], "cpu"), torch.tensor([listed[number]])
-        found = run.explainer(network, pixels, images.labels[[number]], lambda logits: counter)
-        maps = run.explainer.upsample(found.relevance[0], side)
+        image, counter = to_float(run.images[number][None], "cpu"), torch.tensor([listed[number]])
+        found = run.explainer(network, image, run.images.labels[[number]], lambda logits: counter)
+        maps = run.explainer.upsample(found.relevance[0], run.record["image_size"])
         masks = run.explainer.clean(cut(maps, (run.record["mask_size"],)), maps)[:, 0]
-        return tally(masks, maps, *resized(exact[number][1], listed[number], side))
+        return tally(masks, maps, *resized(exact[number][1], listed[number], masks.shape[-1]))
 
     chosen = spread(len(exact), SANITY_IMAGES)
     bar = tqdm(randomized(teacher, seed), desc="randomizing", total=len(LAYERS) + 3, unit="network", leave=False)
@@ -247,23 +252,22 @@ def report(outs: Sequence[str], data_root: str, seed: int, checkpoint: str = "")
     for words in zip_longest(*map(str.split, COLUMNS), fillvalue=""):
         yield f"{'':<24}" + "".join(f"{word:>10}" for word in words)
     exact: dict[str, Exact] = {}
+    digest = file_digest(checkpoint, "sha256")[:16] if checkpoint else None
     runs = [run for out in outs for run in find_runs(out, data_root)]
     if unequal := differing({run.name: run.record for run in runs}, aside={"pictures"}):
         yield f"The lists differ in {unequal}."
     for run in runs:
         check_explained(run.layout.explanation_list(), data_root)
-        if run.dataset.name not in exact:
-            exact[run.dataset.name] = truths(run.dataset, data_root, seed)
-        truth = exact[run.dataset.name]
+        truth = exact[run.dataset.name] = exact.get(run.dataset.name) or truths(run.dataset, data_root, seed)
         for size in run.record["mask_sizes"]:
             yield f"{run.name}, t = {size:.2f}"
-            found, listed = measure(run, size, truth, seed), size == run.record["mask_size"]
-            covered = coverage(run, found["explanation"]) if listed else []
-            if checkpoint and listed:
-                found |= cascade(run, load_classifier(checkpoint, run.dataset.classes), truth, data_root, seed)
+            found, listed = measure(run, size, truth), size == run.record["mask_size"]
+            if listed and digest == run.record["content of checkpoint"]:
+                found |= cascade(run, load_classifier(checkpoint, run.dataset.classes), truth)
             for name, tallies in found.items():
                 yield f"  {name:<22}" + "".join(f"{value:>10.1f}" for value in percent(tallies))
-            yield from ("  " + ", ".join(f"{name} {value}" for name, value in row.items()) for row in covered)
+            for row in coverage(run, found["explanation"]) if listed else []:
+                yield "  " + ", ".join(f"{name} {value}" for name, value in row.items())
 
 
 def main() -> None:
@@ -271,7 +275,7 @@ def main() -> None:
     parser.add_argument("outs", nargs="+", type=expanded, metavar="OUT", help="output folder of an explanation script")
     parser.add_argument("--data-root", type=expanded, default="datasets", help="folder of datasets (default: datasets)")
     parser.add_argument("--seed", type=int, default=0, help="seed of datasets/prepare.py toy (default: 0)")
-    parser.add_argument("--checkpoint", type=expanded, default="", help="the explained teacher, for the sanity check")
+    parser.add_argument("--checkpoint", type=expanded, default="", help="the explained teacher, to be randomized")
     arguments = parser.parse_args()
     with command("localization"):
         for line in report(arguments.outs, arguments.data_root, arguments.seed, arguments.checkpoint):
