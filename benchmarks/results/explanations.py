@@ -14,6 +14,7 @@ from utils.explanations import deletion, localization
 from utils.explanations.explain_list import spread
 from utils.explanations.explainers import strongest_counters
 
+KINDS = ("margin", "scout")  # of moths
 DATASET, IMAGES, SHOWN = runs.BUTTERFLIES, 100, 24  # images whose explanations are blurred, and drawn
 
 
@@ -32,18 +33,16 @@ def make(cfg) -> None:
 
 def located(cfg) -> tuple[list[dict], list[dict]]:
     """Measures how much of masks and maps lies on true differences, and how much if fewer are outlined, in percent."""
-    root = runs.data_root(cfg, runs.MOTHS)
-    moths = find(runs.MOTHS, root)
-    exact, localized, covered = localization.truths(moths, root, cfg.seed), [], []
-    teacher = load_classifier(str(runs.teacher(cfg, runs.MOTHS).teacher), moths.classes)
-    for kind in ("margin", "scout"):
-        (run,) = localization.find_runs(str(runs.explain(cfg, runs.MOTHS, kind).out), root)
-        found = localization.measure(run, TEACHING_SIZE, exact, cfg.seed)
-        covered += [{"explanation": kind} | row for row in localization.coverage(run, found["explanation"])]
-        for variant, tallies in (found | localization.cascade(run, teacher, exact, cfg.seed)).items():
-            percent = [round(value, 1) for value in localization.percent(tallies)]
-            row = {"explanation": kind, "variant": variant} | dict(zip(localization.COLUMNS, percent, strict=True))
-            localized.append(row)
+    root, localized, covered = runs.data_root(cfg, runs.MOTHS), [], []
+    found = {kind: localization.find_runs(str(runs.explain(cfg, runs.MOTHS, kind).out), root)[0] for kind in KINDS}
+    exact = localization.truths(found[KINDS[0]].images, cfg.seed)
+    for kind, run in found.items():
+        teacher = load_classifier(str(runs.teacher(cfg, runs.MOTHS).teacher), run.dataset.classes)
+        rows = localization.measure(run, TEACHING_SIZE, exact, cfg.seed)
+        covered += [{"explanation": kind} | row for row in localization.coverage(run, rows["explanation"])]
+        for variant, tallies in (rows | localization.cascade(run, teacher, exact, cfg.seed)).items():
+            percent = dict(zip(localization.COLUMNS, localization.percent(tallies), strict=True))
+            localized.append({"explanation": kind, "variant": variant} | percent)
     return localized, covered
 
 

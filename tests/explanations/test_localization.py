@@ -1,4 +1,4 @@
-"""Localization: scores by hand, true differences redrawn, the table against loops, and the teacher of `make demo`."""
+"""Localization: scores by hand, true differences redrawn, tables against loops, random layers, `make demo`."""
 
 import sys
 from pathlib import Path
@@ -8,11 +8,24 @@ import pytest
 import torch
 from PIL import Image
 
+from models.resnet import LAYERS, build
+from models.weights import load_classifier
 from utils.base.errors import InputError
 from utils.data.catalog import MOTHS
+from utils.data.outputs import Layout
 from utils.data.toy_moths import SIZE, VISIBLE, counterfactuals, draw_moth
 from utils.explanations import localization
-from utils.explanations.localization import COLUMNS, disc, find_runs, map_scores, measure, report, tally, truths
+from utils.explanations.localization import (
+    COLUMNS,
+    disc,
+    find_runs,
+    map_scores,
+    measure,
+    percent,
+    report,
+    tally,
+    truths,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MONOCLE, SASH = MOTHS.index("Monocle"), MOTHS.index("Sash")
@@ -23,10 +36,11 @@ def test_precision_and_recall_by_hand():
     masks[0, 0] = True  # 4 pixels, 2 of them true, 1 of those on a mark of a
     truth[0, :, :2] = True  # 8 pixels
     own[0, :, 0] = True  # 4 pixels
-    masks[1, 3, 3] = True  # 1 pixel, not true; T_own of this one does not count
-    truth[1, 0, 0] = own[1, 0, 0] = True
-    sums = tally(masks, masks.float(), truth, own, torch.tensor([True, False]))
-    assert sums[:, :4].tolist() == [[2, 2, 1, 1], [5, 9, 4, 4]] and sums.shape == (2, len(COLUMNS))
+    masks[1, 3, 3] = True  # 1 pixel, not true; T_own of this one is empty and does not count
+    truth[1, 0, 0] = True
+    tallies = tally(masks, masks.float(), truth, own)
+    assert tallies.sum(2)[:, :4].tolist() == [[2, 2, 1, 1], [5, 9, 4, 4]] and tallies.shape == (2, len(COLUMNS), 2)
+    assert percent(tallies)[:4] == [40, 22.2, 25, 25]
 
 
 def test_scores_of_maps_by_hand():
@@ -74,38 +88,88 @@ def ran(butterflies, data_root, monkeypatch):
     return butterflies.folder
 
 
-def test_one_table_for_all_runs(ran, data_root):
-    lines = list(report(["margin", "toy"], str(data_root), seed=5))
+def test_one_table_for_all_runs(ran, data_root, monkeypatch):
+    """Coverage is below the listed size of each list, random layers also if it was explained by the checkpoint."""
+    monkeypatch.setattr(localization, "SANITY_IMAGES", 1)
+    lines = list(report(["margin", "toy"], str(data_root), 5, "toy/checkpoint_pretrain_resnet18_s300.pth.tar"))
     heads = [line.split(", t")[0] for line in lines if ", t = " in line]
     names = ["margin: margin", "margin: margin, SimCLR features", "toy: scout", "toy: scout, SimCLR features"]
     assert heads == [names[0], names[0], names[1], names[2], names[2], names[3]]
-    assert len(lines) == 4 + 6 * 6 and lines[3].startswith("The lists differ in ")
-    assert "mask_sizes (margin: margin [0.05, 0.3], margin: margin, SimCLR features [0.05], toy: scout" in lines[3]
-    for line in lines[5:10]:
-        assert len(line[24:].split()) == len(COLUMNS)
+    assert lines[4].startswith("The lists differ in ") and len(lines) == 5 + 6 * (1 + 7) + 4 * 3 + 2 * 7
+    assert "mask_sizes (margin: margin [0.05, 0.3], margin: margin, SimCLR features [0.05], toy: scout" in lines[4]
+    rows = [line[24:].split() for line in lines if line.startswith(("  explanation", "  trained"))]
+    assert {len(row) for row in rows} == {len(COLUMNS)} and len(rows) == 6 + 2
+
+
+@pytest.mark.parametrize("by", ["faithfulness", "lost", "margin"])
+def test_coverage_against_loops(by, tmp_path):
+    rng, count = np.random.default_rng(1), 36
+    area, values = rng.integers(50, 100, count).tolist(), [rng.permutation(count).tolist() for _ in range(3)]
+    hit = [int(rng.integers(0, whole)) for whole in area]
+    run = localization.Run("", Layout(tmp_path, "toy_gt"), None, {}, None)
+    tallies = torch.ones(2, len(COLUMNS), count, dtype=torch.float64)
+    tallies[:, 0] = torch.tensor([hit, area])
+    assert localization.coverage(run, tallies) == []  # not measured
+    rows = zip(range(count), *values, strict=True)
+    lines = ["path,margin,lost,faithfulness", *(",".join(map(str, row)) for row in rows)]
+    (tmp_path / "toy_gt_CE_faithfulness.csv").write_text("\n".join(lines) + "\n")
+    (found,) = (row for row in localization.coverage(run, tallies) if row["ranked by"] == by)
+    ranks = values[("margin", "lost", "faithfulness").index(by)]  # a permutation, so values are their ranks
+
+    def precision(kept):
+        return pytest.approx(100 * sum(hit[n] for n in kept) / sum(area[n] for n in kept), abs=0.051)
+
+    for share in (100, 75, 50, 25):
+        assert found[f"{share} %"] == precision([n for n in range(count) if ranks[n] >= count * (1 - share / 100)])
+    assert found["worst 25 %"] == precision([n for n in range(count) if ranks[n] < count / 4])
+    single = [sum(hit[other] / area[other] < hit[n] / area[n] for other in range(count)) for n in range(count)]
+    squares = sum((one - other) ** 2 for one, other in zip(ranks, single, strict=True))
+    assert found["rank correlation"] == pytest.approx(1 - 6 * squares / (count * (count**2 - 1)), abs=0.0051)
+
+
+def test_layers_are_randomized_from_the_head_down():
+    torch.manual_seed(0)
+    teacher, images = build("resnet18", 5).eval(), torch.rand(1, 3, 64, 64)
+    before, trained = teacher(images).logits, teacher.folded().state_dict()
+    names = ("conv1", *LAYERS, "fc")
+    for step, (_, network) in enumerate(localization.randomized(teacher, 3)):
+        weights = {key: values for key, values in network.state_dict().items() if key.endswith("weight")}
+        kept = {key.split(".")[0] for key, values in weights.items() if torch.equal(values, trained[key])}
+        assert kept == set(names[: len(names) - step])
+    torch.manual_seed(3)  # at the end nothing is left of the teacher, and the teacher is unchanged
+    torch.testing.assert_close(network(images).logits, build("resnet18", 5).eval()(images).logits)
+    assert step == 6 and torch.equal(teacher(images).logits, before)
 
 
 def test_the_table_against_loops(ran, data_root):
     """Precision on T and the pointing game of one run, from its files, explanation by explanation."""
-    (run, _) = find_runs("toy")
-    exact = truths(run.dataset, str(data_root), seed=5)
-    found = dict(zip(COLUMNS, measure(run, 0.05, exact)["explanation"], strict=True))
-    hit, inside, points = 0, 0, []
+    (run, _) = find_runs("toy", str(data_root))
+    exact = truths(run.images, seed=5)
+    tallies = measure(run, 0.05, exact)
+    found = dict(zip(COLUMNS, percent(tallies["explanation"]), strict=True))
+    hit, inside, points, swapped = 0, 0, [], 0
     maps = np.load("toy/heatmaps.npz")
-    for number, (row, differences) in enumerate(exact):
+    for number, (row, differences) in enumerate(zip(run.images.rows, exact, strict=True)):
+        masks, truths_of = {}, {}
         for b, difference in differences.items():
             name = f"{Path(row.path).stem}_groundtruth_{row.label}_counter_{b}_index_{row.index}.png"
-            mask = np.array(Image.open(f"toy/counterfactual_gradcam_mask/0.05/{name}")) == 255
+            masks[b] = mask = np.array(Image.open(f"toy/counterfactual_gradcam_mask/0.05/{name}")) == 255
             picture = Image.fromarray(difference.all.astype(np.uint8)).resize(mask.shape, Image.Resampling.NEAREST)
-            truth = np.array(picture) == 1
+            truths_of[b] = truth = np.array(picture) == 1
             hit, inside = hit + (mask & truth).sum(), inside + mask.sum()
             a, other = maps["attribution"][number, row.label], maps["attribution"][number, b]
             d = maps["confidence"][number] * a * (other.max() - other if other.max() > 1e-7 else 1)
             large = torch.nn.functional.interpolate(torch.tensor(d)[None, None], mask.shape, mode="bilinear")[0, 0]
             large = large.numpy()
             points.append(large.max() > large.min() and truth.ravel()[large.argmax()])
-    assert found["on T"] == pytest.approx(100 * hit / inside, abs=0.1)
-    assert found["points"] == pytest.approx(100 * np.mean(points), abs=2.6)  # one or two of 80 may tie
+        before = dict(zip(sorted(masks), sorted(masks)[-1:] + sorted(masks)[:-1], strict=True))
+        swapped += sum((masks[before[b]] & truths_of[b]).sum() for b in masks)
+    assert found["precision on T"] == pytest.approx(100 * hit / inside, abs=0.1)
+    assert found["pointing game"] == pytest.approx(100 * np.mean(points), abs=2.6)  # one or two of 80 may tie
+    assert percent(tallies["another class b"])[0] == pytest.approx(100 * swapped / inside, abs=0.1)
+    teacher = load_classifier("toy/checkpoint_pretrain_resnet18_s300.pth.tar", run.dataset.classes)
+    again = localization.cascade(run, teacher, exact)["trained"]  # all images are explained again by the same network
+    assert percent(again) == pytest.approx(list(found.values()), abs=1)
 
 
 def test_moths_of_another_seed_are_refused(ran, data_root):
@@ -136,10 +200,12 @@ def demo():
 def test_explanations_of_the_demos_teacher_find_the_true_differences(demo, monkeypatch):
     monkeypatch.chdir(demo)
     (run,) = find_runs("toy")
-    exact = truths(run.dataset, "datasets", seed=0)
-    assert sum(len(differences) for _, differences in exact) == 150 * 4
-    table = {name: dict(zip(COLUMNS, values, strict=True)) for name, values in measure(run, 0.05, exact).items()}
+    exact = truths(run.images, seed=0)
+    assert sum(map(len, exact)) == 150 * 4
+    found = measure(run, 0.05, exact)
+    table = {name: dict(zip(COLUMNS, percent(tallies), strict=True)) for name, tallies in found.items()}
     print(table)
     found = table.pop("explanation")
-    assert found["on T"] >= 40 and found["points"] >= 65
-    assert all(found["on T"] > 2 * other["on T"] and found["mass"] > 2 * other["mass"] for other in table.values())
+    assert found["precision on T"] >= 40 and found["pointing game"] >= 65
+    for name in ("moved at random", "mirrored left-right", "mirrored top-bottom", "disc in the middle"):
+        assert all(found[score] > 2 * table[name][score] for score in ("precision on T", "relevance mass accuracy"))

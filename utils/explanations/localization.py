@@ -33,7 +33,7 @@ from utils.base.randomness import generator
 from utils.data import toy_moths
 from utils.data.catalog import Dataset, find
 from utils.data.images import decode
-from utils.data.lists import Example, locate, read_examples
+from utils.data.lists import Example, locate
 from utils.data.loading import ImageSet, to_float
 from utils.data.outputs import Layout, faithfulness_of
 from utils.explanations.explain_list import EXPLAINERS, open_explained, spread
@@ -50,7 +50,7 @@ MAP_SCORES = ("pointing game", "relevance mass accuracy", "relevance rank accura
 COLUMNS = ("precision on T", "recall of T", "precision on T_own", "recall of T_own", *MAP_SCORES)
 SANITY_IMAGES = 30  # explained by randomized teachers
 
-Exact = list[tuple[Example, dict[int, toy_moths.Difference]]]  # see `truths`
+Exact = list[dict[int, toy_moths.Difference]]  # see `truths`
 
 
 class Run(NamedTuple):
@@ -83,17 +83,15 @@ def find_runs(out: str, data_root: str = "datasets") -> list[Run]:
     return runs
 
 
-def truths(dataset: Dataset, data_root: str, seed: int) -> Exact:
-    """Returns the rows of a dataset's training list, and how each moth differs from the same moth of each other kind.
+def truths(images: ImageSet[Example], seed: int) -> Exact:
+    """Returns how each moth of a list differs from the same moth of each other kind.
 
     Raises InputError if a picture is not the one drawn from the seed.
     """
-    path = dataset.list_path(data_root, "train")
-    rows = read_examples(path, len(dataset.classes))
 
     def compare(number: int) -> dict[int, toy_moths.Difference]:
-        row, listed_at = rows[number], f"{path}, line {number + 1}"
-        file = locate(row.path, data_root)
+        row, listed_at = images.rows[number], f"{images.source}, line {number + 1}"
+        file = locate(row.path, images.data_root)
         moth = int(Path(file).stem.removeprefix("moth"))
         picture, differences = toy_moths.counterfactuals(seed, moth, row.label)
         if not np.array_equal(picture, np.array(decode(file, listed_at))):
@@ -103,9 +101,8 @@ def truths(dataset: Dataset, data_root: str, seed: int) -> Exact:
             )
         return differences
 
-    exact = side_by_side(compare, range(len(rows)), default_workers())
-    bar = tqdm(exact, desc="drawing counterfactuals", total=len(rows), unit="image", leave=False)
-    return list(zip(rows, bar, strict=True))
+    exact = side_by_side(compare, range(len(images)), default_workers())
+    return list(tqdm(exact, desc="drawing counterfactuals", total=len(images), unit="image", leave=False))
 
 
 def disc(masks: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,7 +158,7 @@ def tally(masks: Tensor, maps: Tensor, truth: Tensor, own: Tensor) -> Tensor:
 def percent(tallies: Tensor) -> list[float]:
     """Averages the `COLUMNS` over explanations (2, 7, M)."""
     numerators, denominators = tallies.sum(2)
-    return (100 * numerators / denominators).tolist()
+    return (100 * numerators / denominators).round(decimals=1).tolist()
 
 
 def resized(differences: dict[int, toy_moths.Difference], counter: Sequence[int], side: int) -> tuple[Tensor, ...]:
@@ -177,17 +174,17 @@ def measure(run: Run, size: float, exact: Exact, seed: int = 0) -> dict[str, Ten
 
     `seed` draws the random places. Raises InputError if a mask is missing, or the heat maps belong to another list.
     """
-    rows, rng, side = [row for row, _ in exact], generator(seed), run.record["image_size"]
+    rows, rng, side = run.images.rows, generator(seed), run.record["image_size"]
     with np.load(run.layout.heatmaps) as file:
         stored = dict(file)
     if stored.pop("path").tolist() != [row.path for row in rows]:
         raise InputError(f"{run.layout.heatmaps} contains maps of other images. Explain the training list again.")
     label, tallies = torch.from_numpy(stored.pop("label")), defaultdict(list)
     listed = listed_counters(run.layout, rows, len(run.dataset.classes))
-    for number, (row, differences) in enumerate(exact):
+    for number, row in enumerate(rows):
         maps = {name: torch.from_numpy(values[[number]]) for name, values in stored.items()}
         relevance = run.explainer.relevance(maps, label[[number]], torch.tensor([listed[number]]))[0]
-        masks, truth = read_masks(run.layout, row, listed[number], size), resized(differences, listed[number], side)
+        masks, truth = read_masks(run.layout, row, listed[number], size), resized(exact[number], listed[number], side)
         pairs = variants(masks, run.explainer.upsample(relevance, side), rng)
         image = to_float(run.images[number][None], "cpu")
         contrast = run.explainer.upsample((image - box_blur(image)).abs().sum(1), side).expand(len(masks), -1, -1)
@@ -212,7 +209,7 @@ def coverage(run: Run, tallies: Tensor) -> list[dict]:
         kept = {f"{share} %": ranked[: round(share / 100 * len(ranked))] for share in (100, 75, 50, 25)}
         kept["worst 25 %"] = ranked[len(kept["75 %"]) :]
         correlation = spearmanr(values, tallies[0, 0] / tallies[1, 0]).statistic
-        precision = {share: round(percent(tallies[:, :, some])[0], 1) for share, some in kept.items()}
+        precision = {share: percent(tallies[:, :, some])[0] for share, some in kept.items()}
         rows.append({"ranked by": name} | precision | {"rank correlation": round(correlation, 2)})
     return rows
 
@@ -239,7 +236,7 @@ def cascade(run: Run, teacher: Network, exact: Exact, seed: int = 0) -> dict[str
         found = run.explainer(network, image, run.images.labels[[number]], lambda logits: counter)
         maps = run.explainer.upsample(found.relevance[0], run.record["image_size"])
         masks = run.explainer.clean(cut(maps, (run.record["mask_size"],)), maps)[:, 0]
-        return tally(masks, maps, *resized(exact[number][1], listed[number], masks.shape[-1]))
+        return tally(masks, maps, *resized(exact[number], listed[number], masks.shape[-1]))
 
     chosen = spread(len(exact), SANITY_IMAGES)
     bar = tqdm(randomized(teacher, seed), desc="randomizing", total=len(LAYERS) + 3, unit="network", leave=False)
@@ -258,7 +255,7 @@ def report(outs: Sequence[str], data_root: str, seed: int, checkpoint: str = "")
         yield f"The lists differ in {unequal}."
     for run in runs:
         check_explained(run.layout.explanation_list(), data_root)
-        truth = exact[run.dataset.name] = exact.get(run.dataset.name) or truths(run.dataset, data_root, seed)
+        truth = exact[run.dataset.name] = exact.get(run.dataset.name) or truths(run.images, seed)
         for size in run.record["mask_sizes"]:
             yield f"{run.name}, t = {size:.2f}"
             found, listed = measure(run, size, truth), size == run.record["mask_size"]
