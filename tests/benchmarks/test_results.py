@@ -20,6 +20,7 @@ from utils.base.errors import InputError
 from utils.base.figures import GAP, HEADLINE, TILE
 from utils.data import toy_moths
 from utils.data.images import read_picture
+from utils.explanations import localization
 from utils.people.study import ANNOTATORS, EXPERT, SELF_TRAINED
 from utils.teaching.optimal import OptimalStudent
 from utils.teaching.pool import Pool
@@ -49,6 +50,7 @@ SETTINGS = {
     ),
     explanations: dict(DATASET="toy", IMAGES=3, SHOWN=1),
     labels: dict(DATASET="toy"),
+    localization: dict(SANITY_IMAGES=1),
     toy_moths: dict(PER_CLASS=IMAGES),
 }
 
@@ -83,7 +85,8 @@ def column(table, *names):
 
 def test_every_table_has_its_rows(ran):
     curves = {f"courses_toy{variant}" for variant in ("", "_simclr", "_sgd")}
-    others = {"courses", "teachers", "explanations_localization", "explanations_deletion", "labels"}
+    explained = {f"explanations_{table}" for table in ("localization", "coverage", "deletion")}
+    others = {"courses", "teachers", "labels"} | explained
     assert {path.stem for path in Path("results").glob("*.csv")} == curves | others
     assert {path.stem for path in Path("results").glob("*.png")} == curves | {"labels", "focus"}
     wanted = [(one, kind) for kind in KINDS for one in ("KMaxGrad", "random")]
@@ -92,7 +95,9 @@ def test_every_table_has_its_rows(ran):
     assert column("teachers", "dataset") == [("toy",)]
     assert column("courses", "explanation") == [("margin",), ("none",)] * 2
     assert column("courses_toy_sgd", "selection", "explanation") == [("random", "none"), ("CMaxGrad", "scout")]
-    assert column("explanations_localization", "explanation") == [("margin",)] * 5 + [("scout",)] * 5
+    assert column("explanations_localization", "explanation") == [("margin",)] * 14 + [("scout",)] * 14
+    ranked = [(kind, by) for kind in ("margin", "scout") for by in ("faithfulness", "lost", "margin")]
+    assert column("explanations_coverage", "explanation", "ranked by") == ranked
     blurred = [("margin",), ("unfocused",), ("scout",), ("disc",)]
     assert column("explanations_deletion", "explanation")[::2] == blurred
     record = json.loads(Path("results/work/toy/annotators/run_study_annotators.json").read_text())["measured"]
