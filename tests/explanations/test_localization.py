@@ -104,7 +104,10 @@ def test_one_table_for_all_runs(ran, data_root, monkeypatch):
 
 def test_coverage_against_loops(tmp_path):
     rng, count = np.random.default_rng(1), 36
-    run, area = localization.Run("", Layout(tmp_path, "toy_gt"), None, {}, None), rng.integers(50, 100, count).tolist()
+    run, area = (
+        localization.Run("", Layout(tmp_path, "toy_gt"), None, {}, None, None),
+        rng.integers(50, 100, count).tolist(),
+    )
     hit = [int(rng.integers(0, whole)) for whole in area]
     tallies = torch.tensor([hit, area], dtype=torch.float64)[:, None].expand(-1, len(COLUMNS), -1)
     assert localization.coverage(run, tallies) == []  # not measured

@@ -74,9 +74,8 @@ def report(
         side = read_masks(layout, images.rows[0], listed[0], sizes[0]).shape[-1]
         images = images.seen_as(partial(whole_view, size=side))
         chosen = spread(len(images), count or len(images))
-        explained = sum(len(listed[number]) for number in chosen)
         for size in sizes:
-            yield f"{out}, t = {size:.2f}, {len(chosen)} images, {explained} explanations"
+            yield f"{out}, t = {size:.2f}, {len(chosen)} images, {sum(len(listed[n]) for n in chosen)} explanations"
             for name, values in measure(networks, images, layout, size, chosen).items():
                 yield f"  {name:<30}" + "".join(f"{value:>16.3f}" for value in values.mean(0).tolist())
 

@@ -59,11 +59,7 @@ class Run(NamedTuple):
     dataset: Dataset
     record: dict  # how the list was made
     images: ImageSet[Example]
-
-    @property
-    def explainer(self) -> Explainer:
-        how = {"focus": 0.0} | self.record  # old records have no focus
-        return pick(EXPLAINERS[how["explanation"]], SimpleNamespace(**how))
+    explainer: Explainer
 
 
 def find_runs(out: str, data_root: str = "datasets") -> list[Run]:
@@ -73,11 +69,12 @@ def find_runs(out: str, data_root: str = "datasets") -> list[Run]:
         record = read_explanation_record(path)
         dataset = find(record["dataset"], data_root, out)
         if dataset.folder != toy_moths.FOLDER:
-            problem = f"{dataset.name} has no exact counterfactuals, only the drawn moths have"
-            raise InputError(f"{path}: {problem}. Explain toy.")
+            raise InputError(f"{path}: {dataset.name} has no exact counterfactuals, only drawn moths do. Explain toy.")
         name = f"{out}: {record['explanation']}{', SimCLR features' if record['variant'] else ''}"
+        layout = Layout(Path(out), dataset.list_stem, record["variant"])
         images = open_explained(dataset, data_root, record["image_size"])
-        runs.append(Run(name, Layout(Path(out), dataset.list_stem, record["variant"]), dataset, record, images))
+        how = SimpleNamespace(**{"focus": 0.0} | record)  # old records have no focus
+        runs.append(Run(name, layout, dataset, record, images, pick(EXPLAINERS[record["explanation"]], how)))
     if not runs:
         raise InputError(f"{out} contains no record of an explanation list (*_CE.json). Explain a list first.")
     return runs
