@@ -14,7 +14,6 @@ from utils.explanations import deletion, localization
 from utils.explanations.explain_list import spread
 from utils.explanations.explainers import strongest_counters
 
-KINDS = ("margin", "scout")  # of moths
 DATASET, IMAGES, SHOWN = runs.BUTTERFLIES, 100, 24  # images whose explanations are blurred, and drawn
 
 
@@ -34,9 +33,10 @@ def make(cfg) -> None:
 def located(cfg) -> tuple[list[dict], list[dict]]:
     """Measures how much of masks and maps lies on true differences, and how much if fewer are outlined, in percent."""
     root, localized, covered = runs.data_root(cfg, runs.MOTHS), [], []
-    found = {kind: localization.find_runs(str(runs.explain(cfg, runs.MOTHS, kind).out), root)[0] for kind in KINDS}
-    exact = localization.truths(found[KINDS[0]].images, cfg.seed)
-    for kind, run in found.items():
+    explained = {kind: str(runs.explain(cfg, runs.MOTHS, kind).out) for kind in ("margin", "scout")}
+    lists = {kind: localization.find_runs(out, root)[0] for kind, out in explained.items()}
+    exact = localization.truths(lists["margin"].images, cfg.seed)
+    for kind, run in lists.items():
         teacher = load_classifier(str(runs.teacher(cfg, runs.MOTHS).teacher), run.dataset.classes)
         rows = localization.measure(run, TEACHING_SIZE, exact, cfg.seed)
         covered += [{"explanation": kind} | row for row in localization.coverage(run, rows["explanation"])]

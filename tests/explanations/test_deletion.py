@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from utils.explanations import deletion
-from utils.explanations.faithfulness import BOX, box_blur, margin_left
+from utils.explanations.faithfulness import BOX, blurred_logits, box_blur, effects
 
 
 class Corners(nn.Module):
@@ -37,9 +37,10 @@ def test_margins_after_blurring_an_empty_and_a_full_mask():
     image[..., :32] = 1
     masks = torch.zeros(2, 64, 64, dtype=torch.bool)
     masks[1] = True
-    margins = margin_left(Corners(), image[None], masks, torch.tensor([0, 0]), torch.tensor([1, 2])).tolist()
+    logits, blurred = Corners()(image[None]).logits, blurred_logits(Corners(), image[None], masks)[None]
+    (nothing, everything) = effects(logits, blurred, torch.tensor([0]), torch.tensor([[1, 2]]))[0].tolist()
     left = box_blur(image[None])[0, :, :, :32].mean().item()
-    assert margins == pytest.approx([1, left], abs=1e-6) and left < 0.95
+    assert nothing == pytest.approx([1, 0, 0]) and everything[:2] == pytest.approx([1, 1 - left]) and left < 0.95
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from utils.data.lists import Example
 from utils.data.loading import ImageSet, open_list, to_float
 from utils.data.outputs import TEACHING_SIZE, Layout
 from utils.explanations.explain_list import spread
-from utils.explanations.faithfulness import margin_left
+from utils.explanations.faithfulness import blurred_logits, effects
 from utils.explanations.masks import moved
 from utils.explanations.storage import listed_counters, read_masks
 from utils.running.launch import command, command_line
@@ -48,11 +48,12 @@ def measure(
     for number in tqdm(chosen, desc=f"blurring, t = {size:.2f}", unit="image", leave=False):
         counter, image = torch.tensor(listed[number]), to_float(images[number][None], "cpu")
         masks = read_masks(layout, images.rows[number], listed[number], size)
-        blurred = torch.cat([torch.zeros_like(masks), masks, *moved(rng, masks)])  # nothing, the mask, elsewhere
-        pairs = images.labels[[number]].expand(len(blurred)), counter.repeat(3)
+        blurred = torch.cat([torch.zeros_like(masks[:1]), masks, *moved(rng, masks)])  # nothing, the mask, elsewhere
         for name, network in networks.items():
-            margin, *left = margin_left(network, image, blurred, *pairs).double().view(3, -1).mean(1)
-            found[name].append(torch.stack([margin, *(margin - one for one in left)]))
+            logits = blurred_logits(network, image, blurred)
+            pair = images.labels[[number]], counter.repeat(2)[None]
+            margin, lost, _ = effects(logits[:1], logits[None, 1:], *pair)[0].double().T  # (2 B,)
+            found[name].append(torch.stack([margin.mean(), *lost.view(2, -1).mean(1)]))
     return {name: torch.stack(rows) for name, rows in found.items()}
 
 

@@ -22,12 +22,12 @@ from utils.data.lists import Example, Explanation, check_unchanged, listed_path,
 from utils.data.loading import ImageSet, in_batches, open_list, to_float
 from utils.data.outputs import DEMO, IMG, MASK, Layout, explanation_name, faithfulness_of, listed_size, name_problem
 from utils.explanations.explainers import Explainer, chosen_counters, strongest_counters
-from utils.explanations.faithfulness import margin_left, trusted, write_faithfulness
+from utils.explanations.faithfulness import blurred_logits, effects, trusted, write_faithfulness
 from utils.explanations.margin import Margin
 from utils.explanations.masks import constant, masks
 from utils.explanations.rendering import draw_borders, fill_outside
 from utils.explanations.scout import Scout
-from utils.explanations.storage import CHECKSUM, CONSTANT, LEFT, LOGITS, Results
+from utils.explanations.storage import CHECKSUM, CONSTANT, EFFECTS, LOGITS, Results
 from utils.running import checks
 from utils.running.records import check_explained
 from utils.running.resuming import Unfinished
@@ -148,30 +148,27 @@ class _Run:
                 raise InputError("The teacher's outputs are not finite. Check --checkpoint and --pretrained.")
             arrays = found.maps | {LOGITS: found.logits, CONSTANT: constant(found.relevance).sum(1)}
             arrays = {name: values.cpu() for name, values in arrays.items()} | {CHECKSUM: checksums}
-            counter, relevance = found.counter.tolist(), found.relevance.cpu()
-        listed = zip(numbers, counter, strict=True)
+            label, counter, relevance = label.cpu(), found.counter.cpu(), found.relevance.cpu()
+        listed = zip(numbers, counter.tolist(), strict=True)
         names = [name for number, some in listed for name in _names(self.images.rows[number], some)]
-        left = self._write_pictures(pixels, relevance, names, label, found.counter)
+        blurred = self._write_pictures(pixels, relevance, names)
         if self.how.faithfulness:
-            arrays[LEFT] = left.view(found.counter.shape)
+            arrays[EFFECTS] = effects(arrays[LOGITS], blurred.view(*counter.shape, -1), label, counter)
         self.results.add(numbers, arrays)
         self.unfinished.advanced = True
         return len(numbers)
 
-    def _write_pictures(
-        self, images: Tensor, relevance: Tensor, names: Sequence[str], label: Tensor, counter: Tensor
-    ) -> Tensor:
+    def _write_pictures(self, images: Tensor, relevance: Tensor, names: Sequence[str]) -> Tensor:
         """Cuts masks and writes the three renderings of every explanation at every mask size.
 
         Args:
             images: uint8 (N, 3, s, s).
             relevance: (N, B, H, W).
             names: file names of the explanations, N B.
-            label, counter: (N,) and (N, B).
 
-        Returns the margins (N B,) after blurring the masks of the listed size; empty without faithfulness.
+        Returns the logits (N B, C) after blurring the masks of the listed size; empty without faithfulness.
         """
-        left, listed = [torch.empty(0)], self.how.mask_sizes.index(listed_size(self.how.mask_sizes))
+        blurred, listed = [torch.empty(0)], self.how.mask_sizes.index(listed_size(self.how.mask_sizes))
         device, maps = self.how.device, relevance.flatten(0, 1)  # (N B, H, W)
         owners = torch.arange(len(images)).repeat_interleave(relevance.shape[1])  # (N B,)
         for start in range(0, len(names), AT_ONCE):
@@ -184,15 +181,14 @@ class _Run:
             if self.how.faithfulness:
                 with self.on_device:
                     whole, inside = to_float(images[owners[few]], device), cut[:, listed].to(device)
-                    classes = label[owners[few]], counter.flatten()[few]
-                    left.append(margin_left(self.network, whole, inside, *classes).cpu())
+                    blurred.append(blurred_logits(self.network, whole, inside).cpu())
             for place, size in enumerate(self.how.mask_sizes):
                 with self.on_device:
                     rendered = _render(images[owners[few]].to(device), cut[:, place].to(device))
                 for kind, pictures in rendered.items():
                     for name, picture in zip(names[few], pictures, strict=True):
                         write_png(self.folders[kind, size] / name, picture)
-        return torch.cat(left)
+        return torch.cat(blurred)
 
     @processes.first_only
     def conclude(self) -> dict | None:
@@ -226,9 +222,8 @@ class _Run:
             ]
             write_explanations(layout.explanation_list(people), rows)
             if how.faithfulness and not people:
-                left = torch.from_numpy(np.concatenate(list(self.results.read(LEFT)))).flatten()
-                margin = (logits.gather(1, images.labels[:, None]) - logits.gather(1, torch.tensor(counter))).flatten()
-                write_faithfulness(faithfulness_of(layout.explanation_list()), rows, margin, left)
+                found = torch.from_numpy(np.concatenate(list(self.results.read(EFFECTS)))).flatten(0, 1)
+                write_faithfulness(faithfulness_of(layout.explanation_list()), rows, found)
         names = figures.drawable(self.classes)
         shown = spread(len(images), SHEET_ROWS)
         outlined, threshold = trusted(layout.explanation_list(), how.outlined_share)

@@ -1,6 +1,6 @@
-"""How far an explanation can be trusted: the margin that is lost when the marked part is blurred (deletion).
+"""How far an explanation can be trusted: how much the teacher's answer changes when the marked part is blurred.
 
-faithfulness = lost / max(0.5, |z_a - z_b|)
+faithfulness = KL(p || p'), for the probabilities p of the image and p' after blurring.
 """
 
 import math
@@ -18,7 +18,6 @@ from utils.data.lists import Explanation
 from utils.data.outputs import faithfulness_of
 
 BOX = 51 / 224  # width of the blur, as a fraction of the image's side
-LEAST = 0.5  # replaces smaller margins, because a fraction of a tiny margin is mostly noise
 
 
 def box_blur(images: Tensor) -> Tensor:
@@ -29,24 +28,27 @@ def box_blur(images: Tensor) -> Tensor:
     return F.avg_pool2d(columns, (1, 2 * reach + 1), stride=1, padding=(0, reach), count_include_pad=False)
 
 
-def margin_left(network: Network, images: Tensor, masks: Tensor, label: Tensor, counter: Tensor) -> Tensor:
-    """Returns the margins z_a - z_b (M,) of images (M, 3, s, s) in [0, 1] after blurring masks bool (M, s, s)."""
-    logits = network(torch.where(masks[:, None], box_blur(images), images)).logits
-    return (logits.gather(1, label[:, None]) - logits.gather(1, counter[:, None]))[:, 0]
+def blurred_logits(network: Network, images: Tensor, masks: Tensor) -> Tensor:
+    """Returns the logits (M, C) of images (M, 3, s, s) in [0, 1] after blurring masks bool (M, s, s)."""
+    return network(torch.where(masks[:, None], box_blur(images), images)).logits
 
 
-def write_faithfulness(path: Path, rows: Sequence[Explanation], margin: Tensor, left: Tensor) -> None:
-    """Writes one row per explanation, from its margins (M,) before and after blurring."""
-    lost = margin - left
-    shares = lost / margin.abs().clamp(min=LEAST)
-    columns = (values.double().round(decimals=4).tolist() for values in (margin, lost, shares))
-    write_table(
-        path,
-        [
-            {"path": row.path, "label": row.label, "counter": row.counter, "margin": z, "lost": less, "faithfulness": f}
-            for row, z, less, f in zip(rows, *columns, strict=True)
-        ],
-    )
+def effects(logits: Tensor, blurred: Tensor, label: Tensor, counter: Tensor) -> Tensor:
+    """Computes the margin z_a - z_b, its loss, and faithfulness (N, B, 3), for labels (N,) and counter classes (N, B).
+
+    `logits` (N, C) are those of the images, `blurred` (N, B, C) those after blurring the mask of each explanation.
+    """
+    before, classes = logits[:, None].expand_as(blurred), torch.stack([counter, label[:, None].expand_as(counter)], 2)
+    margin, left = (z.gather(2, classes).diff(dim=2) for z in (before, blurred))  # (N, B, 1)
+    divergence = F.kl_div(blurred.log_softmax(2), before.log_softmax(2), reduction="none", log_target=True)
+    return torch.cat([margin, margin - left, divergence.sum(2, keepdim=True)], dim=2)
+
+
+def write_faithfulness(path: Path, rows: Sequence[Explanation], measured: Tensor) -> None:
+    """Writes one row per explanation with its `effects` (M, 3)."""
+    table = zip(rows, measured.double().round(decimals=6).tolist(), strict=True)
+    names = ("path", "label", "counter", "margin", "lost", "faithfulness")
+    write_table(path, [dict(zip(names, (row.path, row.label, row.counter, *some), strict=True)) for row, some in table])
 
 
 def trusted(ce_list: str | Path, share: float, rows: Sequence[Explanation] = ()) -> tuple[dict[str, bool], str]:
@@ -67,4 +69,4 @@ def trusted(ce_list: str | Path, share: float, rows: Sequence[Explanation] = ())
             raise ValueError("explanations are missing")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} does not fit {ce_list}. Explain the list again.") from error
-    return outlined, f"Outlined: explanations of faithfulness {least:.2f} or more ({100 * share:g} % of {ce_list})."
+    return outlined, f"Outlined: explanations of faithfulness {least:.2g} or more ({100 * share:g} % of {ce_list})."

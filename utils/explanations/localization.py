@@ -5,10 +5,8 @@
 
 A moth's scene does not depend on its kind, so the same moth can be drawn as any wrong class. The pixels that then
 differ, T, are the reason why it is class a and not class b. The table compares explanations, at every mask size, with
-controls: other places, another class b, a central disc, and the contrast of the picture, which needs no network. Below
-it, only the most faithful explanations are kept. With --checkpoint, 30 images are explained again while the teacher's
-layers get random weights, from the head down (Adebayo et al., NeurIPS 2018). 600 explanations take about 20 seconds on
-a CPU core, and as long with --checkpoint.
+controls, and precision when fewer are outlined. With --checkpoint, 30 images are explained again while the teacher's
+layers get random weights, head first (Adebayo et al., NeurIPS 2018). 600 explanations take about 20 seconds on a core.
 """
 
 from collections import defaultdict
@@ -112,12 +110,11 @@ def disc(masks: Tensor) -> tuple[Tensor, Tensor]:
     return discs, (distance.max() - distance).expand(masks.shape)
 
 
-def variants(masks: Tensor, maps: Tensor, rng: torch.Generator) -> dict[str, tuple[Tensor, Tensor]]:
+def variants(masks: Tensor, maps: Tensor, rng: torch.Generator) -> dict[str, tuple[Tensor, ...]]:
     """Returns masks bool (M, s, s) and maps (M, s, s) with their controls, by name."""
-    moved_masks, moved_maps = moved(rng, masks, maps)
     return {
         "explanation": (masks, maps),
-        "moved at random": (moved_masks, moved_maps),
+        "moved at random": moved(rng, masks, maps),
         "mirrored left-right": (masks.flip(2), maps.flip(2)),
         "mirrored top-bottom": (masks.flip(1), maps.flip(1)),
         "another class b": (masks.roll(1, 0), maps.roll(1, 0)),
@@ -154,8 +151,7 @@ def tally(masks: Tensor, maps: Tensor, truth: Tensor, own: Tensor) -> Tensor:
 
 def percent(tallies: Tensor) -> list[float]:
     """Averages the `COLUMNS` over explanations (2, 7, M)."""
-    numerators, denominators = tallies.sum(2)
-    return (100 * numerators / denominators).round(decimals=1).tolist()
+    return (100 * tallies[0].sum(1) / tallies[1].sum(1)).round(decimals=1).tolist()
 
 
 def resized(differences: dict[int, toy_moths.Difference], counter: Sequence[int], side: int) -> tuple[Tensor, ...]:
@@ -193,8 +189,7 @@ def measure(run: Run, size: float, exact: Exact, seed: int = 0) -> dict[str, Ten
 def coverage(run: Run, tallies: Tensor) -> list[dict]:
     """Computes precision on T, in percent, when only a share of the explanations (2, 7, M) is outlined.
 
-    Returns a row for each value by which they are ranked, with its rank correlation to their own precision. Empty if
-    faithfulness was not measured.
+    Returns a row for each value that ranks them, with its rank correlation to their precision; none if not measured.
     """
     from scipy.stats import spearmanr  # imported here because it is slow, and --help must be fast
 

@@ -19,9 +19,9 @@ from utils.data.loading import ImageSet, in_batches
 from utils.data.outputs import MASK, Layout, explanation_name, listed_size
 from utils.running import resuming
 
-# Stored next to the explainer's maps: logits (N, C); margins after blurring (N, B); for each image the number of its
+# Stored next to the explainer's maps: logits (N, C); effects of blurring (N, B, 3); for each image the number of its
 # constant maps, and its CRC-32 (N,).
-LOGITS, LEFT, CONSTANT, CHECKSUM = OTHERS = "logits", "left", "constant", "checksum"
+LOGITS, EFFECTS, CONSTANT, CHECKSUM = OTHERS = "logits", "effects", "constant", "checksum"
 # Settings that do not describe the explanations.
 PLACES = {"out", "data_root", "checkpoint", "device", "workers", "resume"}
 
