@@ -37,7 +37,7 @@ class Config:
     explanation: Method = "margin"  # margin: by the margin of a over b (after Finer-CAM); scout: as published
     explanation_layer: Layer = "layer1"  # margin only: layer whose grid it explains on, from layer1 (finest) to layer4
     focus: float = 0.5  # margin only: how much the last layer decides where to look; 0: not at all
-    faithfulness: bool = True  # measure how much of the margin is lost when the marked part is blurred
+    faithfulness: bool = True  # measure how much the answer changes when the marked part is blurred
     outlined_share: float = 0.75  # share outlined on the contact sheet, the most faithful ones; 1: all, as published
     counters: int = 0  # wrong classes explained per image, those with the largest logits; 0: all (as published)
     mask_sizes: tuple[float, ...] = (0.05,)  # fractions of the image to keep; published: 30 sizes, 0.01, 0.02 ... 0.30

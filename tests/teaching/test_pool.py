@@ -49,10 +49,10 @@ def test_masks_are_averaged_down_to_the_grid(pool):
 def test_the_most_faithful_explanations_are_outlined(tmp_path):
     """By hand. Equal values are outlined together. Without the file, all are."""
     rows = [Explanation(f"./d/x_img/0.05/{number}.png", 0, 1, number) for number in range(8)]
-    ce_list, left = tmp_path / "CE.txt", 1 - torch.tensor([0.5, -1, 0.4, 2, 0.4, 0.1, 0.4])
+    ce_list, measured = tmp_path / "CE.txt", torch.tensor([0.5, -1, 0.4, 2, 0.4, 0.1, 0.4])[:, None].expand(7, 3)
     assert trusted(ce_list, 0.75, rows) == ({}, "All explanations are outlined.")
-    write_faithfulness(faithfulness_of(ce_list), rows[:7], torch.ones(7), left)
-    for share, least, expected in ((0.8, "0.10", [0, 2, 3, 4, 5, 6]), (0.5, "0.40", [0, 2, 3, 4, 6]), (0, "inf", [])):
+    write_faithfulness(faithfulness_of(ce_list), rows[:7], measured)
+    for share, least, expected in ((0.8, "0.100", [0, 2, 3, 4, 5, 6]), (0.5, "0.400", [0, 2, 3, 4, 6]), (0, "inf", [])):
         outlined, sentence = trusted(ce_list, share, rows[:7])
         assert [number for number in range(7) if outlined[f"{number}.png"]] == expected
         assert sentence == f"Outlined: explanations of faithfulness {least} or more ({100 * share:.0f} % of {ce_list})."

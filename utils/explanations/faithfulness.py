@@ -69,4 +69,4 @@ def trusted(ce_list: str | Path, share: float, rows: Sequence[Explanation] = ())
             raise ValueError("explanations are missing")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} does not fit {ce_list}. Explain the list again.") from error
-    return outlined, f"Outlined: explanations of faithfulness {least:.2g} or more ({100 * share:g} % of {ce_list})."
+    return outlined, f"Outlined: explanations of faithfulness {least:#.3g} or more ({100 * share:g} % of {ce_list})."
