@@ -6,7 +6,7 @@
 A moth's scene does not depend on its kind, so the same moth can be drawn as any wrong class. The pixels that then
 differ, T, are the reason why it is class a and not class b. The table compares explanations, at every mask size, with
 controls, and precision when fewer are outlined. With --checkpoint, 30 images are explained again while the teacher's
-layers get random weights, head first (Adebayo et al., NeurIPS 2018). 600 explanations take about 20 seconds on a core.
+layers get random weights, head first (Adebayo et al., NeurIPS 2018). 600 explanations take half a minute on a core.
 """
 
 from collections import defaultdict
