@@ -54,7 +54,7 @@ def test_ten_times_the_images_need_no_more_memory_to_explain(tools, tmp_path):
         ]
         write_examples(folder / "ChineseChars_gt_tr.txt", rows)
         data = ["--dataset", "chinese_chars", "--data-root", tmp_path, "--checkpoint", tmp_path / "teacher.pt"]
-        run = ["--image-size", SIZE, "--batch-size", 8, "--workers", 2, "--device", "cpu", "--out", f"out_{count}"]
+        run = ["--image-size", SIZE, "--batch-size", 8, "--workers", 1, "--device", "cpu", "--out", f"out_{count}"]
         found = peak(tools, "get_all_CE_butterflies", tmp_path, *data, *run)
         assert len(list(tmp_path.glob(f"out_{count}/**/*_counter_*.png"))) == count * 2 * 3
         return found

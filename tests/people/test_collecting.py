@@ -28,7 +28,7 @@ class Taker:
 
     def insist(self, address, **body):
         """Repeats a request until it is answered, as the page does."""
-        for _ in range(400):
+        for _ in range(2000):
             try:
                 return self.process.post(address, **body)
             except (OSError, http.client.HTTPException):
