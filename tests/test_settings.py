@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.results import __main__ as results
 from tests.helpers.code import REPOSITORY, SCRIPT
 from utils.data.lists import listed_path, locate
 from utils.running import settings
@@ -105,6 +106,10 @@ def test_resolving_fills_in_what_depends_on_other_settings():
     assert (cfg.out, cfg.data_root, cfg.train_list) == ("some", "data", "data/toy/toy_gt_tr.txt")
     assert (cfg.ce_list, cfg.mask_sizes) == ("some/toy_gt_CE.txt", (0.05, 0.3))
     assert settings.resolve(Config()).out == "toy"
+
+
+def test_the_device_is_chosen_without_a_dataset():
+    assert settings.resolve(results.Config()).device in ("cpu", "cuda")
 
 
 def test_paths_are_expanded_as_by_a_shell(monkeypatch):

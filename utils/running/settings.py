@@ -57,14 +57,14 @@ def resolve(cfg):
     """Checks the settings and fills in those that depend on others: `auto`, and `{out}` and `{list}` in paths."""
     check(cfg)
     processes.check_launcher()
+    if hasattr(cfg, "device"):
+        cfg = dataclasses.replace(cfg, device=machine.choose(cfg.device))
     if not hasattr(cfg, "dataset"):
         return cfg
     dataset = chosen_dataset(cfg)
     out = dataset.out if cfg.out == "auto" else str(Path(cfg.out))  # without ./ before and / behind
     cfg = _changed(cfg, lambda text: text.replace("{out}", out).replace("{list}", dataset.list_stem))
     values: dict = {"out": out, "data_root": str(Path(cfg.data_root))}
-    if hasattr(cfg, "device"):
-        values["device"] = machine.choose(cfg.device)
     if getattr(cfg, "train_list", "") == "auto":
         values["train_list"] = str(dataset.list_path(cfg.data_root, "train"))
     if hasattr(cfg, "mask_sizes"):
