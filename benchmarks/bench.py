@@ -4,7 +4,8 @@
     python -m benchmarks.bench --dataset butterflies_s300 --baseline-images 1 --rounds 2
     python -m benchmarks.bench --device cuda --dataset butterflies_s300 --batch-size 64
 
-- Explanations by margins are at least 40 times as fast as the released procedure (benchmarks/baseline.py).
+- Explanations by margins are at least 30 times as fast as the released procedure (benchmarks/baseline.py), and at least
+  40 times without their faithfulness.
 - Explaining ten times as many images takes at most 1.1 times the memory. Measured on Linux only.
 - A course takes at most 1.5 times as long as one forward pass over the pool and the test list.
 
@@ -57,7 +58,8 @@ from utils.teaching.student import StudentSettings, make_network
 
 ARCH: Arch = "resnet18"
 LESSONS = 20
-FASTER, MEMORY, COURSE = 40, 1.1, 1.5  # the limits
+FASTER = {"margins with faithfulness": 30, "margins": 40}  # than the released procedure
+MEMORY, COURSE = 1.1, 1.5  # the other limits
 MET = ("missed", "met")
 MEMORY_SIDE = 64  # pixels; memory is measured with small images
 
@@ -82,10 +84,13 @@ class Config:
     device: str = "auto"  # auto (a GPU if there is one), cpu, cuda, cuda:1
 
 
-def explain(network: Network, images: ImageSet[Example], classes: Sequence[str], cfg: Config, out: Path) -> str:
+def explain(
+    network: Network, images: ImageSet[Example], classes: Sequence[str], cfg: Config, out: Path, trusted: bool = True
+) -> str:
     """Explains a list like the scripts, without progress bars. Returns the path of the explanation list."""
     layout = Layout(out, "list_gt")
-    how = ExplainSettings((TEACHING_SIZE,), images[0].shape[-1], cfg.batch_size, cfg.workers, cfg.device)
+    sizes, side = (TEACHING_SIZE,), images[0].shape[-1]
+    how = ExplainSettings(sizes, side, cfg.batch_size, cfg.workers, cfg.device, faithfulness=trusted)
     unfinished = Unfinished(out / ".unfinished", {})
     unfinished.folder.mkdir()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -141,8 +146,10 @@ def measure_speed(cfg: Config, folder: Path) -> dict[str, np.ndarray]:
         for batch in pixels.split(cfg.batch_size):
             folded(batch)
 
+    ours = partial(explain, teacher, images, dataset.classes, cfg)
     works: dict[str, tuple[Callable[[Path], object], int]] = {
-        "explanations": (partial(explain, teacher, images, dataset.classes, cfg), len(images)),
+        "margins with faithfulness": (ours, len(images)),
+        "margins": (partial(ours, trusted=False), len(images)),
         "released": (released, len(few)),
         "course": (course, len(pixels)),
         "forward": (forward, len(pixels)),
@@ -172,11 +179,13 @@ def peak_of_explaining(count: int, cfg: Config) -> float:
 def report(times: dict[str, np.ndarray], peaks: Sequence[float], many: int) -> str:
     """Returns the measurements as text. `peaks` are MB to explain a tenth of `many` images and all; may be empty."""
     rate = {name: f"{1 / np.median(walls):.3g} images/s" for name, walls in times.items()}
-    faster = round(float(np.median(times["released"] / times["explanations"])), 1)
     slower = round(float(np.median(times["course"] / times["forward"])), 2)
-    lines = [
-        f"Explanations by margins: {rate['explanations']}. Released procedure (30 mask sizes): {rate['released']}.",
-        f"  {faster} times as fast (at least {FASTER}: {MET[faster >= FASTER]})",
+    lines = [f"Released procedure (30 mask sizes): {rate['released']}."]
+    for name, limit in FASTER.items():
+        faster = round(float(np.median(times["released"] / times[name])), 1)
+        lines.append(f"Explanations by {name}: {rate[name]}.")
+        lines.append(f"  {faster} times as fast (at least {limit}: {MET[faster >= limit]})")
+    lines += [
         f"Course of {LESSONS} lessons: {rate['course']}. Forward pass only: {rate['forward']}.",
         f"  {slower} times as long (at most {COURSE}: {MET[slower <= COURSE]})",
     ]
