@@ -14,7 +14,7 @@ weights of --pretrained. It draws the moths.
 
 Writes: <out>/<table>.csv, curves <out>/<table>.png, <out>/focus.png; networks and explanations to <out>/work.
 
-Takes: about two hours on 2 CPU cores, most of it for the student as published. Not measured on a GPU.
+Takes: about two hours on 2 CPU cores, and `published` more than two again. Not measured on a GPU.
 """
 
 import json

@@ -1,7 +1,7 @@
 """How far an explanation can be trusted: how much the teacher's answer changes when the marked part is blurred.
 
-faithfulness = standard deviation over the classes of z - z', for the logits z of the image and z' after blurring. The
-same shift of all logits changes no answer. Probabilities would hardly move if the teacher is certain.
+faithfulness = standard deviation over the classes of z - z', for the logits z of the image and z' after blurring. A
+shift of all logits changes no answer, and is ignored. Probabilities would hardly move if the teacher is certain.
 """
 
 import math
@@ -54,7 +54,7 @@ def write_faithfulness(path: Path, rows: Sequence[Explanation], measured: Tensor
 def trusted(ce_list: str | Path, share: float, rows: Sequence[Explanation] = ()) -> tuple[dict[str, bool], str]:
     """Says by file name which explanations people see outlined: the `share` with the largest faithfulness, and ties.
 
-    Without names, all are outlined, as if nothing was measured. Also returns a sentence with the threshold.
+    An empty dict means that all are outlined (share 1, or no measurements). Also returns a sentence with the threshold.
     Raises InputError if the measurements do not include `rows`.
     """
     path = faithfulness_of(ce_list)
