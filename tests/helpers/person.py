@@ -84,7 +84,8 @@ class Person:
             time.sleep(0.04)
 
     def click(self, words):
-        """Clicks the button with `words` until the screen changes."""
+        """Waits for the button with `words` and clicks it until the screen changes."""
+        self.sees(words)
         before = self.text("h1")
         buttons = "[...document.querySelectorAll('main button')]"
         script = f"{buttons}.find((some) => some.textContent.includes(arguments[0])).click()"
