@@ -180,8 +180,8 @@ class _Run:
             cut = self.explainer.clean(cut, upsampled)
             if self.how.faithfulness:
                 with self.on_device:
-                    whole, inside = to_float(images[owners[few]], device), cut[:, listed].to(device)
-                    blurred.append(blurred_logits(self.network, whole, inside).cpu())
+                    whole, inside = to_float(images, device), cut[:, listed].to(device)
+                    blurred.append(blurred_logits(self.network, whole, inside, owners[few].to(device)).cpu())
             for place, size in enumerate(self.how.mask_sizes):
                 with self.on_device:
                     rendered = _render(images[owners[few]].to(device), cut[:, place].to(device))

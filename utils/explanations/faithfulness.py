@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from models.resnet import Network
 from utils.base.errors import InputError
@@ -23,15 +22,18 @@ BOX = 51 / 224  # width of the blur, as a fraction of the image's side
 
 def box_blur(images: Tensor) -> Tensor:
     """Blurs images (N, 3, s, s) by a box of an odd width near `BOX` times s. Ignores pixels outside the image."""
-    reach = round((BOX * images.shape[-1] - 1) / 2)
-    # Columns, then rows: 15 times faster than the whole box.
-    columns = F.avg_pool2d(images, (2 * reach + 1, 1), stride=1, padding=(reach, 0), count_include_pad=False)
-    return F.avg_pool2d(columns, (1, 2 * reach + 1), stride=1, padding=(0, reach), count_include_pad=False)
+    place = torch.arange(images.shape[-1], device=images.device)
+    near = (place[:, None] - place).abs() <= round((BOX * len(place) - 1) / 2)
+    rows = near / near.sum(1, keepdim=True)  # (s, s); two products are 30 times faster than pooling with the whole box
+    return rows @ images @ rows.T
 
 
-def blurred_logits(network: Network, images: Tensor, masks: Tensor) -> Tensor:
-    """Returns the logits (M, C) of images (M, 3, s, s) in [0, 1] after blurring masks bool (M, s, s)."""
-    return network(torch.where(masks[:, None], box_blur(images), images)).logits
+def blurred_logits(network: Network, images: Tensor, masks: Tensor, owners: Tensor | int = 0) -> Tensor:
+    """Returns the logits (M, C) after blurring masks bool (M, s, s) in images (N, 3, s, s) in [0, 1].
+
+    `owners` (M,) are the masks' images; 0: all belong to the first.
+    """
+    return network(torch.where(masks[:, None], box_blur(images)[owners], images[owners])).logits
 
 
 def effects(logits: Tensor, blurred: Tensor, label: Tensor, counter: Tensor) -> Tensor:
