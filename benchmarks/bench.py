@@ -85,12 +85,12 @@ class Config:
 
 
 def explain(
-    network: Network, images: ImageSet[Example], classes: Sequence[str], cfg: Config, out: Path, trusted: bool = True
+    network: Network, images: ImageSet[Example], classes: Sequence[str], cfg: Config, out: Path, faithful: bool = True
 ) -> str:
     """Explains a list like the scripts, without progress bars. Returns the path of the explanation list."""
     layout = Layout(out, "list_gt")
     sizes, side = (TEACHING_SIZE,), images[0].shape[-1]
-    how = ExplainSettings(sizes, side, cfg.batch_size, cfg.workers, cfg.device, faithfulness=trusted)
+    how = ExplainSettings(sizes, side, cfg.batch_size, cfg.workers, cfg.device, faithfulness=faithful)
     unfinished = Unfinished(out / ".unfinished", {})
     unfinished.folder.mkdir()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -149,7 +149,7 @@ def measure_speed(cfg: Config, folder: Path) -> dict[str, np.ndarray]:
     ours = partial(explain, teacher, images, dataset.classes, cfg)
     works: dict[str, tuple[Callable[[Path], object], int]] = {
         "margins with faithfulness": (ours, len(images)),
-        "margins": (partial(ours, trusted=False), len(images)),
+        "margins": (partial(ours, faithful=False), len(images)),
         "released": (released, len(few)),
         "course": (course, len(pixels)),
         "forward": (forward, len(pixels)),
