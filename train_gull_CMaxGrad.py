@@ -53,7 +53,7 @@ class Config:
     iterations: int = 20  # lessons; each teaches a pair of images
     teach_explanations: TeachExplanations = "by_selection"  # by_selection: as its authors do; yes, no: controls
     alpha: float = 0.5  # CMaxGrad only: weight of the image against its explanation, 0 .. 1
-    outlined_share: float = 0.75  # explanations outlined for people, the most faithful ones; 1: all, as published
+    outlined_share: float = 0.75  # most faithful explanations, outlined and preferred in pairs; 1: all, as published
     draws: int = 0  # extra courses on random 80 % subsets of the pool, to estimate the variance
     # training (sgd student only)
     steps: int = 10  # sgd student only: steps per lesson, each on the whole teaching set

@@ -18,6 +18,7 @@ Takes: about two hours on 2 CPU cores, and `published` more than two again. Not 
 """
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -52,6 +53,8 @@ def main(cfg: Config) -> None:
     settings = {name: getattr(cfg, name) for name in ("data_root", "pretrained", "seed", "device")}
     if cfg.resume and record.exists() and json.loads(record.read_text()) != settings:
         raise InputError(f"--resume: {record} has other settings. Restore them, or start without --resume.")
+    if not cfg.resume:  # --resume of this run must not find courses of an earlier one
+        shutil.rmtree(record.parent / "courses", ignore_errors=True)
     write_json(record, settings)
     # The last digits of a result depend on the number of PyTorch's threads.
     with threads(1):

@@ -82,7 +82,7 @@ def make_table(cfg, dataset: str, student: str = "optimal", from_simclr: bool = 
     compared = PUBLISHED if student == "sgd" else {kind: list(SELECTORS) for kind in KINDS}
     for kind, selections in compared.items():
         ce_list = None if kind == NONE else str(runs.explain(cfg, dataset, kind, from_simclr).explanation_list())
-        pool = Pool(train, ce_list, len(described.classes), view, side)
+        pool = Pool(train, ce_list, len(described.classes), view, side, 1 if student == "sgd" else how.outlined_share)
         whole = STUDENTS[student](pool, test, kind != NONE, pick(StudentSettings, how))
         for selection in selections:
             print(f"{name}: {selection}, explanations: {kind}", flush=True)

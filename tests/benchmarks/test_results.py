@@ -131,6 +131,15 @@ def test_resume_teaches_only_what_is_missing(ran, monkeypatch):
         results.main(results.Config(seed=6, resume=True))
 
 
+def test_a_new_run_forgets_the_courses_of_an_earlier_one(tmp_path):
+    course = tmp_path / "work/courses/courses_toy/none_random.json"
+    course.parent.mkdir(parents=True)
+    course.touch()
+    for resume in (True, False):
+        results.main(results.Config(only=(), out=str(tmp_path), resume=resume))
+        assert course.exists() == resume
+
+
 def test_a_script_that_fails_ends_the_run(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(runs, "subprocess", subprocess)  # the fixture `ran` replaces it for the module
     cfg = results.Config(out=str(tmp_path), data_root=str(tmp_path), device="cpu")

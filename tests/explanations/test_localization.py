@@ -90,6 +90,8 @@ def test_one_table_for_all_runs(ran, data_root, monkeypatch):
     assert "mask_sizes (margin: margin [0.05, 0.3], margin: margin, SimCLR features [0.05], toy: scout" in lines[4]
     rows = [line[24:].split() for line in lines if line.startswith(("  explanation", "  trained"))]
     assert {len(row) for row in rows} == {len(COLUMNS)} and len(rows) == 6 + 2
+    with pytest.raises(InputError, match="--checkpoint: these lists were not explained by toy/teacher.csv"):
+        list(report(["margin", "toy"], str(data_root), 5, "toy/teacher.csv"))
 
 
 def test_coverage_against_loops(tmp_path):

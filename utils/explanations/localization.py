@@ -236,13 +236,15 @@ def cascade(run: Run, teacher: Network, exact: Exact, seed: int = 0) -> dict[str
 
 
 def report(outs: Sequence[str], data_root: str, seed: int, checkpoint: str = "") -> Iterator[str]:
-    """Yields the table line by line. Raises InputError as `find_runs`, `truths` and `load_classifier`."""
+    """Yields the table line by line. Raises InputError as its callees, or if `checkpoint` is another network."""
     yield "In %. T: true differences. T_own: those on marks of a."
     for words in zip_longest(*map(str.split, COLUMNS), fillvalue=""):
         yield f"{'':<24}" + "".join(f"{word:>10}" for word in words)
     exact: dict[str, Exact] = {}
     digest = file_digest(checkpoint, "sha256")[:16] if checkpoint else None
     runs = [run for out in outs for run in find_runs(out, data_root)]
+    if checkpoint and digest not in [run.record["content of checkpoint"] for run in runs]:
+        raise InputError(f"--checkpoint: these lists were not explained by {checkpoint}. Pass their teacher.")
     if unequal := differing({run.name: run.record for run in runs}, aside={"pictures"}):
         yield f"The lists differ in {unequal}."
     for run in runs:
