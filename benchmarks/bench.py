@@ -1,7 +1,6 @@
 """Measures three limits on this machine: speed of explanations, their memory, and speed of a course.
 
     make bench
-    python -m benchmarks.bench --dataset butterflies_s300 --baseline-images 1 --rounds 2
     python -m benchmarks.bench --device cuda --dataset butterflies_s300 --batch-size 64
 
 - Explanations by margins are at least 30 times as fast as the released procedure (benchmarks/baseline.py), and at least
@@ -39,7 +38,7 @@ from models.resnet import Arch, Network, build
 from models.weights import load_backbone
 from train_butterflies_CMaxGrad import Config as Teaching
 from utils.base.files import output_folder, write_text
-from utils.base.machine import default_workers, processors
+from utils.base.machine import default_workers, keep_freed_memory, processors
 from utils.base.randomness import make_repeatable
 from utils.data.images import eval_view, whole_view
 from utils.data.lists import Example, locate
@@ -165,6 +164,7 @@ def measure_speed(cfg: Config, folder: Path) -> dict[str, np.ndarray]:
 
 def peak_of_explaining(count: int, cfg: Config) -> float:
     """Returns the peak memory in MB of this process after explaining `count` images."""
+    keep_freed_memory()
     dataset, view = chosen_dataset(cfg), partial(whole_view, size=MEMORY_SIDE)
     listed = open_list(dataset, "train", cfg.data_root, view).rows
     rows = [Example(listed[n % len(listed)].path, listed[n % len(listed)].label, n) for n in range(count)]

@@ -95,12 +95,8 @@ def replay_all(log: Log, seed: int) -> tuple[list[dict], list[dict]]:
         how = [(log, method, order, teacher) for teacher in teachers.get(count, [None] * DRAWS)]
         for found in zip(*(replay(*one, seed, draw) for draw, one in enumerate(how)), strict=True):
             (answers, *_), label, certainty = (np.array(values) for values in zip(*found, strict=True))
-            row = {
-                "expert_per_class": count,
-                "aggregation": method,
-                "order": order,
-                "answers_per_image": float(answers),
-            }
+            row = {"expert_per_class": count, "aggregation": method, "order": order}
+            row["answers_per_image"] = float(answers)
             right = label == log.truth
             sd = round(stdev(100 * right.mean(1)), 1)
             labels.append(row | {"accuracy": round(100 * float(right.mean()), 1), "accuracy_sd": sd})

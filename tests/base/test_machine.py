@@ -1,6 +1,7 @@
 """Devices of ranks, and maps over threads: order, number of threads, errors."""
 
 import itertools
+import platform
 import time
 
 import pytest
@@ -28,6 +29,18 @@ def four_threads():
     torch.set_num_threads(4)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed memory on request")
+def test_the_memory_of_freed_tensors_is_kept():
+    import resource
+
+    machine.keep_freed_memory()
+    faults = []
+    for _ in range(40):  # the first ones enlarge the heap
+        torch.ones(10**7)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+    assert faults[-1] - faults[-11] < 1000  # pages of memory; each tensor has 9,766
 
 
 def test_every_rank_takes_its_own_gpu(second_of_two, monkeypatch):

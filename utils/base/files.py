@@ -228,8 +228,6 @@ def _runs(process: int) -> bool:
     """Returns True if another process with this id exists."""
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+    except OSError as error:
+        return isinstance(error, PermissionError)
     return process != os.getpid()

@@ -1,6 +1,8 @@
 """Device, processors and threads of a run."""
 
+import ctypes
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -45,6 +47,13 @@ def processors() -> int:
 def default_workers() -> int:
     """Threads that read and write images: this process's share of the processors."""
     return max(1, processors() // processes.on_this_node())
+
+
+def keep_freed_memory() -> None:
+    """Keeps the memory of freed tensors for the next ones. Returning it to Linux costs a tenth of the time."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):  # glibc
+        for option, value in ((-1, -1), (-4, 0), (-8, 1)):  # M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX
+            libc.mallopt(option, value)
 
 
 def turns(device: str) -> AbstractContextManager:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
-from utils.base import processes
+from utils.base import machine, processes
 from utils.base.errors import Finished, InputError, RunError, plain_warnings
 from utils.base.files import locked, output_folder, remove_leftovers
 from utils.running import settings
@@ -44,6 +44,7 @@ def command(name: str, again: str = "") -> Iterator[None]:
     """Ends a failed command with one sentence; `again` says how to continue after Ctrl-C or a failed write."""
     where = f" in process {processes.rank()}" if processes.count() > 1 else ""
     os.environ["MPLBACKEND"] = "agg"  # that of a notebook may be missing here
+    machine.keep_freed_memory()
     try:
         with plain_warnings(processes.is_first()):
             yield
@@ -97,7 +98,5 @@ def _next_command(resumes: bool) -> str:
 def command_line(module: str, docstring: str) -> argparse.ArgumentParser:
     """Returns a parser without arguments for a tool that runs as `python -m <module>`; its docstring opens the help."""
     return argparse.ArgumentParser(
-        prog=f"python -m {module}",
-        description=docstring,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog=f"python -m {module}", description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter
     )
