@@ -164,7 +164,6 @@ def measure_speed(cfg: Config, folder: Path) -> dict[str, np.ndarray]:
 
 def peak_of_explaining(count: int, cfg: Config) -> float:
     """Returns the peak memory in MB of this process after explaining `count` images."""
-    keep_freed_memory()
     dataset, view = chosen_dataset(cfg), partial(whole_view, size=MEMORY_SIDE)
     listed = open_list(dataset, "train", cfg.data_root, view).rows
     rows = [Example(listed[n % len(listed)].path, listed[n % len(listed)].label, n) for n in range(count)]
@@ -203,7 +202,8 @@ def main(cfg: Config) -> None:
         times = measure_speed(cfg, Path(folder))
     peaks = []
     if sys.platform == "linux":
-        with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:  # a new process each
+        # A new process each, which starts like a script.
+        with multiprocessing.get_context("spawn").Pool(1, keep_freed_memory, maxtasksperchild=1) as pool:
             peaks = pool.starmap(peak_of_explaining, [(cfg.many // 10, cfg), (cfg.many, cfg)], chunksize=1)
     text = f"{processors()} cores, {torch.get_num_threads()} threads, {cfg.device}, torch {torch.__version__}\n"
     text += report(times, peaks, cfg.many)
