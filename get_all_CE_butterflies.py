@@ -9,7 +9,7 @@ Reads: the training images; the teacher of train_butterflies_resnet18.py (--chec
 Writes: in <out>, for each mask size: counterfactual_gradcam_img/ for machine students, counterfactual_gradcam_mask/,
 and demo/counterfactual_gradcam_mask/ for people (red borders); the lists <list>_CE.txt and <list>_CE_HTML.txt;
 <list>_CE_faithfulness.csv; heatmaps.npz; explanations.png, a contact sheet; run_get_all_CE_butterflies.json.
-Takes: about 20 seconds for butterflies_s300 on 2 CPU cores. Not measured on a GPU.
+Takes: about a minute for butterflies_s300 on 2 CPU cores. Not measured on a GPU.
 """
 
 from dataclasses import dataclass
