@@ -59,7 +59,7 @@ test: $(VENV)/installed ## the test suite
 bench: $(VENV)/installed datasets/toy/toy_gt_te.txt ## speed against the released procedure, memory, speed of a course
 	$(RUN) -m benchmarks.bench
 
-results: $(VENV)/installed ## the tables and figures of docs/results.md (2 hours); FLAGS=--resume continues an interrupted run
+results: $(VENV)/installed ## the tables and figures of docs/results.md (90 minutes); FLAGS=--resume continues an interrupted run
 	$(RUN) -m benchmarks.results --data-root $(DATA) --pretrained $(PRETRAINED) --out $(RESULTS) $(FLAGS)
 
 lint: $(VENV)/installed ## ruff and mypy

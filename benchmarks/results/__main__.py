@@ -14,7 +14,7 @@ weights of --pretrained. It draws the moths.
 
 Writes: <out>/<table>.csv, curves <out>/<table>.png, <out>/focus.png; networks and explanations to <out>/work.
 
-Takes: about two hours on 2 CPU cores, and `published` more than two again. Not measured on a GPU.
+Takes: an hour and a half on 2 CPU cores, and `published` almost three hours more. Not measured on a GPU.
 """
 
 import json
