@@ -9,7 +9,7 @@ Reads: the training images; frozen features (--pretrained) and the head of train
 Writes: in <out>, for each mask size: counterfactual_gradcam_img/ for machine students, counterfactual_gradcam_mask/,
 and demo/counterfactual_gradcam_mask/ for people (red borders); the lists <list>_CE.txt and <list>_CE_HTML.txt;
 <list>_CE_faithfulness.csv; heatmaps.npz; explanations.png, a contact sheet; run_get_all_CE_gull.json.
-Takes: about 10 seconds for the 150 gulls on 2 CPU cores. Not measured on a GPU.
+Takes: about 30 seconds for the 150 gulls on 2 CPU cores. Not measured on a GPU.
 """
 
 from dataclasses import dataclass

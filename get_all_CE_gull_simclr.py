@@ -7,7 +7,7 @@ For few labels: the teacher is logistic regression on a frozen SimCLR encoder. S
 Reads: training and test images; the encoder of train_gull_simclr.py, or a public one (--checkpoint).
 Writes: in <out>, the head checkpoint_linear_simclr.pth.tar; the same files as get_all_CE_gull.py, with simclr in their
 names; run_get_all_CE_gull_simclr.json.
-Takes: about 15 seconds for the 150 gulls on 2 CPU cores. Not measured on a GPU.
+Takes: about 40 seconds for the 150 gulls on 2 CPU cores. Not measured on a GPU.
 """
 
 from dataclasses import dataclass
