@@ -208,8 +208,7 @@ def main(cfg: Config) -> None:
     text = f"{processors()} cores, {torch.get_num_threads()} threads, {cfg.device}, torch {torch.__version__}\n"
     text += report(times, peaks, cfg.many)
     write_text(out / "bench.txt", text)
-    per_image = {name: walls.tolist() for name, walls in times.items()}
-    measured = {"seconds_per_image": per_image, "memory_mb": peaks}
+    measured = {"seconds_per_image": {name: walls.tolist() for name, walls in times.items()}, "memory_mb": peaks}
     write_run_record([out / "bench.json"], "bench", cfg, {}, measured)
     print(f"{text}Saved: {out / 'bench.txt'}, {out / 'bench.json'}")
 

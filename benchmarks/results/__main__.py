@@ -19,6 +19,7 @@ Takes: an hour and a half on 2 CPU cores, and `published` almost three hours mor
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -31,8 +32,8 @@ from utils.base.randomness import make_repeatable
 from utils.running.launch import command
 from utils.running.settings import parse, resolve
 
-PARTS = {"courses": courses.make, "explanations": explanations.make, "labels": labels.make, "crowd": crowd.make}
-PARTS["published"] = courses.make_published
+PARTS: dict[str, Callable] = {"courses": courses.make, "explanations": explanations.make, "labels": labels.make}
+PARTS |= {"crowd": crowd.make, "published": lambda cfg: courses.make_table(cfg, courses.DATASETS[0], student="sgd")}
 Part = Literal["courses", "explanations", "labels", "crowd", "published"]
 
 

@@ -61,10 +61,6 @@ def compared_teachers(cfg, dataset: str) -> dict:
     return {"dataset": dataset} | {name: round(accuracy, 1) for name, accuracy in found.items()}
 
 
-def make_published(cfg) -> None:
-    make_table(cfg, DATASETS[0], student="sgd")
-
-
 def make_table(cfg, dataset: str, student: str = "optimal", from_simclr: bool = False) -> list[dict]:
     """Teaches all courses of a table and saves it."""
     name = f"courses_{dataset}{'_simclr' if from_simclr else ''}{'_sgd' if student == 'sgd' else ''}"
@@ -194,7 +190,6 @@ def overview(dataset: str, features: str, rows: Sequence[dict]) -> list[dict]:
         one |= {name: of_kind[name]["mean"] if name in of_kind else "" for name in (*SELECTORS, POOL)}
         for name, rival in COMPARED:
             row = of_kind.get(name, {})
-            one[f"{name} minus {rival}"] = row.get(f"minus {rival}", "")
-            one[f"sd of {name} minus {rival}"] = row.get(f"sd of minus {rival}", "")
+            one |= {f"{sd}{name} minus {rival}": row.get(f"{sd}minus {rival}", "") for sd in ("", "sd of ")}
         found.append(one)
     return found

@@ -49,7 +49,7 @@ def located(cfg) -> tuple[list[dict], list[dict]]:
 def deleted(cfg, images, networks) -> list[dict]:
     """Measures the margins of two teachers and their loss when the mask, or the mask moved at random, is blurred."""
     rows = []
-    for kind in ("margin", "unfocused", "scout", "disc"):
+    for kind in ("margin", "unfocused", "scout", "disc", "contrast"):
         layout, chosen = runs.explain(cfg, DATASET, kind), spread(len(images), IMAGES)
         for network, values in deletion.measure(networks, images, layout, TEACHING_SIZE, chosen).items():
             margin, lost, moved = values.T.tolist()

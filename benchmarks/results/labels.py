@@ -18,14 +18,10 @@ def make(cfg) -> None:
     encoders = ("--pretrained", cfg.pretrained, "--simclr-checkpoint", runs.simclr(cfg))
     size = ("--simclr-image-size", runs.SIMCLR_SIDE)
     runs.run_script(cfg, "study_annotators", DATASET, files.out, *encoders, *size, "--repeats", SEEDS)
-    runs.save_table(cfg, "labels", by_source(read_rows(files.annotator_study(".csv"))))
+    rows = TableReader(files.annotator_study(".csv").read_text(encoding="utf-8"))
+    typed = [{key: float(value) if value and key != "labels" else value for key, value in row.items()} for row in rows]
+    runs.save_table(cfg, "labels", by_source(typed))
     shutil.copyfile(files.annotator_study(".png"), Path(cfg.out, "labels.png"))
-
-
-def read_rows(path: Path) -> list[dict]:
-    """Reads a CSV with numbers as floats."""
-    rows = TableReader(path.read_text(encoding="utf-8"))
-    return [{key: float(value) if value and key != "labels" else value for key, value in row.items()} for row in rows]
 
 
 def by_source(rows: Sequence[dict]) -> list[dict]:

@@ -13,20 +13,19 @@ from utils.data import toy_moths
 from utils.data.catalog import find
 from utils.data.images import whole_view
 from utils.data.lists import Explanation, listed_path, write_explanations
-from utils.data.loading import open_list
+from utils.data.loading import open_list, to_float
 from utils.data.outputs import IMG, MASK, TEACHING_SIZE, Layout, explanation_name
-from utils.explanations.localization import disc
+from utils.explanations.localization import center, contrast, of_same_area
 from utils.explanations.rendering import fill_outside
 from utils.explanations.storage import listed_counters, read_masks
 
 TOP = Path(__file__).resolve().parents[2]
 MOTHS, BUTTERFLIES = "toy", "butterflies_s300"
 SIDE, SIMCLR_SIDE = 224, 112  # image sizes in pixels
+CONTROLS = {"disc": center, "contrast": contrast}  # masks with the areas of margin's, where these maps are largest
 # A few minutes on 2 CPU cores. On moths the settings of `make demo`.
 TEACHER = "--epochs 8 --milestones 5 7 --lr 0.01 --batch-size 32 --image-size 112 --eval-every 8"
-MOTHS_TEACHER = (
-    "--epochs 12 --milestones 8 10 --lr 0.02 --batch-size 25 --image-size 160 --eval-every 4 --crop-scale 0.4"
-)
+TOY_TEACHER = "--epochs 12 --milestones 8 10 --lr 0.02 --batch-size 25 --image-size 160 --eval-every 4 --crop-scale 0.4"
 HEAD = "--epochs 12 --milestones 8 10 --lr 0.03 --batch-size 32 --eval-every 12"  # takes as long as TEACHER
 # SimCLR starts from scratch and uses all butterflies of the training list, without labels.
 SIMCLR_DATASET, SIMCLR_EPOCHS = "butterflies", 20
@@ -71,7 +70,7 @@ def layout(cfg, dataset: str, stage: str, variant: str = "") -> Layout:
 def teacher(cfg, dataset: str, second: bool = False) -> Layout:
     """Trains a teacher, or a second one with the next seed."""
     files = layout(cfg, dataset, "second_teacher" if second else "teacher")
-    recipe = MOTHS_TEACHER.split() if dataset == MOTHS else [*TEACHER.split(), "--pretrained", cfg.pretrained]
+    recipe = TOY_TEACHER.split() if dataset == MOTHS else [*TEACHER.split(), "--pretrained", cfg.pretrained]
     run_script(cfg, "train_butterflies_resnet18", dataset, files.out, *recipe, "--seed", cfg.seed + second)
     return files
 
@@ -95,13 +94,13 @@ def simclr(cfg) -> Path:
 def explain(cfg, dataset: str, kind: str, from_simclr: bool = False) -> Layout:
     """Explains the training list by the teacher, or by a linear head on the SimCLR encoder.
 
-    `kind`: `margin`, `unfocused` (margin with --focus 0), `scout`, or `disc` (a control: centered, of margin's area).
+    `kind`: `margin`, `unfocused` (margin with --focus 0), `scout`, or one of `CONTROLS`.
     """
     side = SIMCLR_SIDE if from_simclr else SIDE
     stage, variant = (f"simclr_{kind}", "simclr") if from_simclr else (kind, "")
     files = layout(cfg, dataset, stage, variant)
-    if kind == "disc":
-        write_discs(cfg, dataset, explain(cfg, dataset, "margin", from_simclr), files, side)
+    if kind in CONTROLS:
+        write_controls(cfg, dataset, kind, explain(cfg, dataset, "margin", from_simclr), files, side)
         return files
     network = simclr(cfg) if from_simclr else teacher(cfg, dataset).teacher
     script = "get_all_CE_butterflies_simclr" if from_simclr else "get_all_CE_butterflies"
@@ -110,20 +109,21 @@ def explain(cfg, dataset: str, kind: str, from_simclr: bool = False) -> Layout:
     return files
 
 
-def write_discs(cfg, dataset: str, explained: Layout, files: Layout, side: int) -> None:
-    """Writes copies of explanations whose masks are centered discs of the same area."""
+def write_controls(cfg, dataset: str, kind: str, explained: Layout, files: Layout, side: int) -> None:
+    """Writes copies of explanations with the masks of a control."""
     root = data_root(cfg, dataset)
     described = find(dataset, root)
     images = open_list(described, "train", root, partial(whole_view, size=side))
-    pictures, masks = (files.explanations(kind, TEACHING_SIZE) for kind in (IMG, MASK))
+    pictures, masks = (files.explanations(what, TEACHING_SIZE) for what in (IMG, MASK))
     pictures.mkdir(parents=True, exist_ok=True)
     masks.mkdir(parents=True, exist_ok=True)
     listed = []
     counters = listed_counters(explained, images.rows, len(described.classes))
     for number, (row, classes) in enumerate(zip(images.rows, counters, strict=True)):
-        discs, _ = disc(read_masks(explained, row, classes, TEACHING_SIZE))  # (B, s, s)
-        filled = fill_outside(images[number].expand(len(discs), -1, -1, -1), discs)  # (B, 3, s, s)
-        for counter, inside, picture in zip(classes, discs, filled, strict=True):
+        marked, image = read_masks(explained, row, classes, TEACHING_SIZE), images[number][None]
+        controls = of_same_area(marked, CONTROLS[kind](to_float(image, "cpu")))  # (B, s, s)
+        filled = fill_outside(image.expand(len(controls), -1, -1, -1), controls)  # (B, 3, s, s)
+        for counter, inside, picture in zip(classes, controls, filled, strict=True):
             name = explanation_name(row.path, row.label, counter, row.index)
             write_png(masks / name, inside.to(picture.dtype).expand(3, -1, -1) * 255)
             write_png(pictures / name, picture)

@@ -32,7 +32,7 @@ SMALL = {
 KINDS = ("none", "scout", "margin")
 SETTINGS = {
     runs: dict(
-        MOTHS_TEACHER="--epochs 2 --milestones 1 --lr 0.01 --batch-size 10 --image-size 64 --eval-every 2",
+        TOY_TEACHER="--epochs 2 --milestones 1 --lr 0.01 --batch-size 10 --image-size 64 --eval-every 2",
         HEAD="--epochs 1 --milestones 1 --image-size 64",
         SIMCLR="--batch-size 10 --image-size 64",
         SIMCLR_EPOCHS=1,
@@ -98,7 +98,7 @@ def test_every_table_has_its_rows(ran):
     assert column("explanations_localization", "explanation") == [("margin",)] * 14 + [("scout",)] * 14
     ranked = [(kind, by) for kind in ("margin", "scout") for by in ("faithfulness", "lost", "margin")]
     assert column("explanations_coverage", "explanation", "ranked by") == ranked
-    blurred = [("margin",), ("unfocused",), ("scout",), ("disc",)]
+    blurred = [("margin",), ("unfocused",), ("scout",), ("disc",), ("contrast",)]
     assert column("explanations_deletion", "explanation")[::2] == blurred
     record = json.loads(Path("results/work/toy/annotators/run_study_annotators.json").read_text())["measured"]
     study = {(row[0], row[1]): float(row[2]) for row in column("labels", "labels", "people", "test_accuracy")}

@@ -43,14 +43,16 @@ def test_scores_of_maps_by_hand():
     assert rank.tolist() == pytest.approx([1 / 2, 2 / 3, 0])
 
 
-def test_a_disc_has_the_masks_area_and_is_centered():
+def test_controls_have_the_masks_areas():
+    """A disc has no pixel that is farther from the center than one outside."""
     masks = torch.rand(3, 21, 21) > torch.tensor([0.9, 0.7, 0.5])[:, None, None]
-    discs, falling = localization.disc(masks)
-    assert torch.equal(discs.sum((1, 2)), masks.sum((1, 2)))
-    assert falling[0].argmax() == 10 * 21 + 10 and falling.amin() == 0
-    for one in discs:
-        far, near = (falling[0][inside] for inside in (~one, one))
-        assert near.min() >= far.max()
+    near = localization.center(masks)
+    assert near.argmax() == 10 * 21 + 10 and near.amin() == 0
+    for scores in (near, torch.rand(21, 21)):
+        controls = localization.of_same_area(masks, scores)
+        assert torch.equal(controls.sum((1, 2)), masks.sum((1, 2)))
+        for one in controls:
+            assert scores[one].min() >= scores[~one].max()
 
 
 def test_the_difference_of_two_kinds_is_where_their_pictures_differ():

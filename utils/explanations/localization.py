@@ -100,25 +100,34 @@ def truths(images: ImageSet[Example], seed: int) -> Exact:
     return list(tqdm(exact, desc="drawing counterfactuals", total=len(images), unit="image", leave=False))
 
 
-def disc(masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Draws a centered disc of each mask's area, and a map that falls from the center to 0 in the corners."""
-    height, width = masks.shape[1:]
-    down, across = (torch.arange(side) - (side - 1) / 2 for side in (height, width))
-    distance = down[:, None].hypot(across)  # (s, s)
-    order = distance.flatten().argsort(stable=True).argsort()  # 0 at the center
-    discs = (order < masks.sum((1, 2))[:, None]).view(masks.shape)
-    return discs, (distance.max() - distance).expand(masks.shape)
+def center(image: Tensor) -> Tensor:
+    """A map (s, s) of an image (1, 3, s, s) that falls from the center to 0 in the corners."""
+    across = torch.arange(image.shape[-1]) - (image.shape[-1] - 1) / 2
+    distance = across[:, None].hypot(across)
+    return distance.max() - distance
+
+
+def contrast(image: Tensor) -> Tensor:
+    """The local contrast (s, s) of an image (1, 3, s, s)."""
+    return (image - box_blur(image)).abs().sum(1)[0]
+
+
+def of_same_area(masks: Tensor, scores: Tensor) -> Tensor:
+    """Returns a mask for each mask (M, s, s), of the same area, where a map (s, s) has its largest values."""
+    order = scores.flatten().argsort(descending=True, stable=True).argsort()  # 0 at the largest
+    return (order < masks.sum((1, 2))[:, None]).view(masks.shape)
 
 
 def variants(masks: Tensor, maps: Tensor, rng: torch.Generator) -> dict[str, tuple[Tensor, ...]]:
     """Returns masks bool (M, s, s) and maps (M, s, s) with their controls, by name."""
+    near = center(masks)
     return {
         "explanation": (masks, maps),
         "moved at random": moved(rng, masks, maps),
         "mirrored left-right": (masks.flip(2), maps.flip(2)),
         "mirrored top-bottom": (masks.flip(1), maps.flip(1)),
         "another class b": (masks.roll(1, 0), maps.roll(1, 0)),
-        "disc in the middle": disc(masks),
+        "disc in the middle": (of_same_area(masks, near), near.expand(masks.shape)),
     }
 
 
@@ -180,8 +189,8 @@ def measure(run: Run, size: float, exact: Exact, seed: int = 0) -> dict[str, Ten
         masks, truth = read_masks(run.layout, row, listed[number], size), resized(exact[number], listed[number], side)
         pairs = variants(masks, run.explainer.upsample(relevance, side), rng)
         image = to_float(run.images[number][None], "cpu")
-        contrast = run.explainer.upsample((image - box_blur(image)).abs().sum(1), side).expand(len(masks), -1, -1)
-        for name, pair in (pairs | {"contrast of the image": (cut(contrast, (size,))[:, 0], contrast)}).items():
+        sharp = run.explainer.upsample(contrast(image)[None], side).expand(len(masks), -1, -1)
+        for name, pair in (pairs | {"contrast of the image": (cut(sharp, (size,))[:, 0], sharp)}).items():
             tallies[name].append(tally(*pair, *truth))
     return {name: torch.cat(some, dim=2) for name, some in tallies.items()}
 
