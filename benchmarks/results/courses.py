@@ -190,6 +190,7 @@ def overview(dataset: str, features: str, rows: Sequence[dict]) -> list[dict]:
         one |= {name: of_kind[name]["mean"] if name in of_kind else "" for name in (*SELECTORS, POOL)}
         for name, rival in COMPARED:
             row = of_kind.get(name, {})
-            one |= {f"{sd}{name} minus {rival}": row.get(f"{sd}minus {rival}", "") for sd in ("", "sd of ")}
+            one[f"{name} minus {rival}"] = row.get(f"minus {rival}", "")
+            one[f"sd of {name} minus {rival}"] = row.get(f"sd of minus {rival}", "")
         found.append(one)
     return found

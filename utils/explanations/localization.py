@@ -100,9 +100,9 @@ def truths(images: ImageSet[Example], seed: int) -> Exact:
     return list(tqdm(exact, desc="drawing counterfactuals", total=len(images), unit="image", leave=False))
 
 
-def center(image: Tensor) -> Tensor:
-    """A map (s, s) of an image (1, 3, s, s) that falls from the center to 0 in the corners."""
-    across = torch.arange(image.shape[-1]) - (image.shape[-1] - 1) / 2
+def center(images: Tensor) -> Tensor:
+    """A map (s, s), for images or masks (..., s, s), that falls from the center to 0 in the corners."""
+    across = torch.arange(images.shape[-1]) - (images.shape[-1] - 1) / 2
     distance = across[:, None].hypot(across)
     return distance.max() - distance
 
@@ -114,8 +114,7 @@ def contrast(image: Tensor) -> Tensor:
 
 def of_same_area(masks: Tensor, scores: Tensor) -> Tensor:
     """Returns a mask for each mask (M, s, s), of the same area, where a map (s, s) has its largest values."""
-    order = scores.flatten().argsort(descending=True, stable=True).argsort()  # 0 at the largest
-    return (order < masks.sum((1, 2))[:, None]).view(masks.shape)
+    return cut(scores[None], tuple(masks.double().mean((1, 2)).tolist()))[0]
 
 
 def variants(masks: Tensor, maps: Tensor, rng: torch.Generator) -> dict[str, tuple[Tensor, ...]]:
